@@ -1,0 +1,105 @@
+package frame
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Protocol is one of the four framings of an MTProto message on a byte
+// stream. The zero value is no protocol.
+//
+// Specification: https://core.telegram.org/mtproto/mtproto-transports
+type Protocol uint8
+
+const (
+	// Abridged counts length in words: one byte, or 7f and three bytes.
+	Abridged Protocol = iota + 1
+	// Intermediate has a four-byte length in bytes.
+	Intermediate
+	// PaddedIntermediate is Intermediate with random bytes behind the
+	// payload, inside the length.
+	PaddedIntermediate
+	// Full has a four-byte length, a sequence number and a CRC-32.
+	Full
+)
+
+// Protocols lists the four framings in the order of the specification.
+var Protocols = [...]Protocol{Abridged, Intermediate, PaddedIntermediate, Full}
+
+// protocolFacts is one row of the table that heads the specification page:
+// what the client sends once before its first frame, and the tag that stands
+// for that header inside an obfuscated init payload.
+type protocolFacts struct {
+	name   string
+	header string // sent in clear, by the client only
+	tag    string // at 56..60 of the init payload; empty: none exists
+}
+
+var protocolTable = [...]protocolFacts{
+	0:                  {name: "unknown"},
+	Abridged:           {"abridged", "\xef", "\xef\xef\xef\xef"},
+	Intermediate:       {"intermediate", "\xee\xee\xee\xee", "\xee\xee\xee\xee"},
+	PaddedIntermediate: {"padded-intermediate", "\xdd\xdd\xdd\xdd", "\xdd\xdd\xdd\xdd"},
+	Full:               {"full", "", ""},
+}
+
+func (p Protocol) facts() protocolFacts {
+	if int(p) >= len(protocolTable) {
+		return protocolTable[0]
+	}
+	return protocolTable[p]
+}
+
+// Valid says whether p is one of the four framings.
+func (p Protocol) Valid() bool { return p >= Abridged && p <= Full }
+
+// String returns the name used on command lines and in URLs: "abridged",
+// "intermediate", "padded-intermediate" or "full".
+func (p Protocol) String() string { return p.facts().name }
+
+// MarshalText writes the name that String returns.
+func (p Protocol) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads what ParseProtocol reads.
+func (p *Protocol) UnmarshalText(text []byte) (err error) {
+	*p, err = ParseProtocol(string(text))
+	return err
+}
+
+// Header returns what a client sends once before its first frame on a
+// connection that is not obfuscated: "ef", "eeeeeeee", "dddddddd", or nothing
+// for Full. The server never sends one back.
+func (p Protocol) Header() string { return p.facts().header }
+
+// Tag returns the four bytes that name p at 56..60 of an obfuscated init
+// payload. Full has none, and ok is false.
+func (p Protocol) Tag() (tag [4]byte, ok bool) {
+	s := p.facts().tag
+	copy(tag[:], s)
+	return tag, s != ""
+}
+
+// ProtocolByTag is the inverse of Tag.
+func ProtocolByTag(tag [4]byte) (Protocol, bool) {
+	for _, p := range Protocols {
+		if t, ok := p.Tag(); ok && t == tag {
+			return p, true
+		}
+	}
+	return 0, false
+}
+
+// ParseProtocol reads a name as String writes it, in any case. "padded" is
+// short for "padded-intermediate".
+func ParseProtocol(name string) (Protocol, error) {
+	lower := strings.ToLower(name)
+	if lower == "padded" {
+		return PaddedIntermediate, nil
+	}
+	for _, p := range Protocols {
+		if p.String() == lower {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown protocol %q: want abridged, intermediate, padded-intermediate or full", name)
+}
