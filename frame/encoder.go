@@ -1,0 +1,189 @@
+package frame
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+const (
+	// maxAbridgedLength is what three bytes of words can say.
+	maxAbridgedLength = (1<<24 - 1) * 4
+	// maxWireLength leaves bit 31 of a length free, and room for an envelope.
+	maxWireLength = 1<<31 - 1 - 64
+)
+
+// Encoder makes the packets of one direction of one connection. Set the
+// fields before the first Append. It is not safe for concurrent use.
+type Encoder struct {
+	Protocol Protocol
+	// From is the side that sends.
+	From Side
+	// Rand is the source of padding. Nil means the runtime's own generator.
+	Rand io.Reader
+
+	seq uint32 // Full: the next sequence number
+}
+
+// Append appends p in its envelope to dst and returns the longer slice. The
+// payload is copied, never changed. On error dst is returned as it was, and
+// the Encoder can go on: nothing was counted.
+//
+// The protocol's header (Protocol.Header), which a client sends once, is not
+// part of it.
+//
+// Errors are *Error: ErrZeroLength, ErrMisaligned, ErrTooLong, ErrCode,
+// ErrQuickAck, ErrProtocol; or whatever Rand returned.
+func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
+	var env Envelope
+	if err := e.Envelope(&env, p); err != nil {
+		return dst, err
+	}
+	dst = append(dst, env.Head()...)
+	dst = append(dst, env.Body(p)...)
+	return append(dst, env.Tail(p)...), nil
+}
+
+// Envelope is what surrounds one payload on the wire: for callers that
+// encrypt while they copy, and so want the parts and not the sum.
+type Envelope struct {
+	head [8]byte  // length and what belongs to it
+	body [8]byte  // a service packet's own payload
+	tail [16]byte // padding or checksum
+
+	headLen, bodyLen, tailLen uint8
+	ownTail                   bool // the packet brought its padding along
+	bare                      bool // a token that has no frame around it
+}
+
+// Head returns the bytes before the payload.
+func (env *Envelope) Head() []byte { return env.head[:env.headLen] }
+
+// Body returns p's payload, or the bytes that say what p says.
+func (env *Envelope) Body(p Packet) []byte {
+	switch {
+	case env.bare:
+		return nil
+	case env.bodyLen != 0:
+		return env.body[:env.bodyLen]
+	}
+	return p.Payload
+}
+
+// Tail returns the bytes behind the payload.
+func (env *Envelope) Tail(p Packet) []byte {
+	if env.ownTail {
+		return p.Padding
+	}
+	return env.tail[:env.tailLen]
+}
+
+// Envelope fills env for p, to be sent as Head, Body, Tail, in that order and
+// with nothing between. It counts p as sent. Errors are those of Append.
+func (e *Encoder) Envelope(env *Envelope, p Packet) error {
+	*env = Envelope{}
+	body, err := e.service(env, p)
+	if err != nil || env.bare {
+		return err
+	}
+	length := len(body)
+	if length == 0 {
+		return e.fail(ErrZeroLength, 0, 0)
+	}
+	if length%4 != 0 {
+		return e.fail(ErrMisaligned, int64(length), 0)
+	}
+	limit := maxWireLength
+	if e.Protocol == Abridged {
+		limit = maxAbridgedLength
+	}
+	if length > limit || len(p.Padding) > limit-length {
+		return e.fail(ErrTooLong, int64(length)+int64(len(p.Padding)), int64(limit))
+	}
+	ack := uint32(0)
+	if p.AckWanted && e.From == Client {
+		ack = quickAckBit
+	}
+
+	switch e.Protocol {
+	case Abridged:
+		if words := uint32(length / 4); words < 0x7f {
+			env.head[0], env.headLen = byte(words)|byte(ack>>24), 1
+		} else {
+			binary.LittleEndian.PutUint32(env.head[:], words<<8|0x7f|ack>>24)
+			env.headLen = 4
+		}
+	case PaddedIntermediate:
+		if p.Padding != nil {
+			env.ownTail = true
+			length += len(p.Padding)
+		} else {
+			pad, err := drawPadding(e.Rand, e.From, &env.tail)
+			if err != nil {
+				return fmt.Errorf("frame: padding: %w", err)
+			}
+			env.tailLen = uint8(pad)
+			length += pad
+		}
+		fallthrough
+	case Intermediate:
+		binary.LittleEndian.PutUint32(env.head[:], uint32(length)|ack)
+		env.headLen = 4
+	case Full:
+		binary.LittleEndian.PutUint32(env.head[:], uint32(length+fullOverhead))
+		binary.LittleEndian.PutUint32(env.head[4:], e.seq)
+		e.seq++
+		env.headLen = fullHead
+		crc := crc32.Update(crc32.ChecksumIEEE(env.head[:fullHead]), crc32.IEEETable, body)
+		binary.LittleEndian.PutUint32(env.tail[:], crc)
+		env.tailLen = 4
+	default:
+		return e.fail(ErrProtocol, 0, 0)
+	}
+	return nil
+}
+
+// service builds the payload of p where p is not a message, in env.body, and
+// returns the payload in any case. A quick acknowledgement goes without a
+// frame in Abridged (byte-swapped) and Intermediate, and then fills the head;
+// PaddedIntermediate frames it behind ffffffff.
+func (e *Encoder) service(env *Envelope, p Packet) ([]byte, error) {
+	switch p.Kind {
+	case KindPayload:
+		return p.Payload, nil
+	case KindNOP:
+		env.bodyLen = 4
+	case KindTransportError:
+		if p.Code == 0 || p.Code > 1<<31 {
+			return nil, e.fail(ErrCode, int64(p.Code), 0)
+		}
+		binary.LittleEndian.PutUint32(env.body[:], errorValue(p.Code))
+		env.bodyLen = 4
+	case KindQuickAck:
+		if p.Token&quickAckBit == 0 {
+			return nil, e.fail(ErrQuickAck, int64(p.Token), 0)
+		}
+		switch e.Protocol {
+		case Abridged:
+			binary.BigEndian.PutUint32(env.head[:], p.Token)
+			env.headLen, env.bare = 4, true
+		case Intermediate:
+			binary.LittleEndian.PutUint32(env.head[:], p.Token)
+			env.headLen, env.bare = 4, true
+		case PaddedIntermediate:
+			binary.LittleEndian.PutUint32(env.body[:], 0xffffffff)
+			binary.LittleEndian.PutUint32(env.body[4:], p.Token)
+			env.bodyLen = 8
+		default:
+			return nil, e.fail(ErrNoQuickAck, 0, 0)
+		}
+	default:
+		return nil, fmt.Errorf("frame: packet of unknown kind %d", p.Kind)
+	}
+	return env.body[:env.bodyLen], nil
+}
+
+func (e *Encoder) fail(err error, got, want int64) error {
+	return &Error{Protocol: e.Protocol, Err: err, Got: got, Want: want}
+}
