@@ -24,6 +24,7 @@ type Encoder struct {
 	Rand io.Reader
 
 	seq uint32 // Full: the next sequence number
+	env Envelope
 }
 
 // Append appends p in its envelope to dst and returns the longer slice. The
@@ -36,8 +37,8 @@ type Encoder struct {
 // Errors are *Error: ErrZeroLength, ErrMisaligned, ErrTooLong, ErrCode,
 // ErrQuickAck, ErrProtocol; or whatever Rand returned.
 func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
-	var env Envelope
-	if err := e.Envelope(&env, p); err != nil {
+	env, err := e.Envelope(p)
+	if err != nil {
 		return dst, err
 	}
 	dst = append(dst, env.Head()...)
@@ -79,27 +80,32 @@ func (env *Envelope) Tail(p Packet) []byte {
 	return env.tail[:env.tailLen]
 }
 
-// Envelope fills env for p, to be sent as Head, Body, Tail, in that order and
-// with nothing between. It counts p as sent. Errors are those of Append.
-func (e *Encoder) Envelope(env *Envelope, p Packet) error {
+// Envelope returns what to send for p: Head, Body, Tail, in that order and
+// with nothing between. It counts p as sent. The Envelope is good until the
+// next call. Errors are those of Append.
+func (e *Encoder) Envelope(p Packet) (*Envelope, error) {
+	env := &e.env
 	*env = Envelope{}
 	body, err := e.service(env, p)
-	if err != nil || env.bare {
-		return err
+	if err != nil {
+		return nil, err
+	}
+	if env.bare {
+		return env, nil
 	}
 	length := len(body)
 	if length == 0 {
-		return e.fail(ErrZeroLength, 0, 0)
+		return nil, e.fail(ErrZeroLength, 0, 0)
 	}
 	if length%4 != 0 {
-		return e.fail(ErrMisaligned, int64(length), 0)
+		return nil, e.fail(ErrMisaligned, int64(length), 0)
 	}
 	limit := maxWireLength
 	if e.Protocol == Abridged {
 		limit = maxAbridgedLength
 	}
 	if length > limit || len(p.Padding) > limit-length {
-		return e.fail(ErrTooLong, int64(length)+int64(len(p.Padding)), int64(limit))
+		return nil, e.fail(ErrTooLong, int64(length)+int64(len(p.Padding)), int64(limit))
 	}
 	ack := uint32(0)
 	if p.AckWanted && e.From == Client {
@@ -121,7 +127,7 @@ func (e *Encoder) Envelope(env *Envelope, p Packet) error {
 		} else {
 			pad, err := drawPadding(e.Rand, e.From, &env.tail)
 			if err != nil {
-				return fmt.Errorf("frame: padding: %w", err)
+				return nil, fmt.Errorf("frame: padding: %w", err)
 			}
 			env.tailLen = uint8(pad)
 			length += pad
@@ -139,9 +145,9 @@ func (e *Encoder) Envelope(env *Envelope, p Packet) error {
 		binary.LittleEndian.PutUint32(env.tail[:], crc)
 		env.tailLen = 4
 	default:
-		return e.fail(ErrProtocol, 0, 0)
+		return nil, e.fail(ErrProtocol, 0, 0)
 	}
-	return nil
+	return env, nil
 }
 
 // service builds the payload of p where p is not a message, in env.body, and

@@ -31,13 +31,8 @@ func drawPadding(source io.Reader, from Side, tail *[16]byte) (int, error) {
 	if source == nil {
 		binary.LittleEndian.PutUint64(tail[:8], rand.Uint64())
 		binary.LittleEndian.PutUint64(tail[8:], rand.Uint64())
-	} else {
-		// A buffer of its own, for it escapes to the heap, and tail must not.
-		var b [len(tail)]byte
-		if _, err := io.ReadFull(source, b[:]); err != nil {
-			return 0, err
-		}
-		*tail = b
+	} else if _, err := io.ReadFull(source, tail[:]); err != nil {
+		return 0, err
 	}
 	limit := byte(maxClientPadding)
 	if from == Server {
