@@ -280,3 +280,12 @@ func (d *Decoder) maxLength() int {
 func (d *Decoder) fail(err error, got, want int64) error {
 	return &Error{Protocol: d.Protocol, Err: err, Got: got, Want: want}
 }
+
+// LooksFull says whether b can open a stream in Full: a length that a frame of
+// at most maxLength bytes of payload has, and sequence number 0. A maxLength
+// of 0 means DefaultMaxLength.
+func LooksFull(b [8]byte, maxLength int) bool {
+	d := Decoder{Protocol: Full, MaxLength: maxLength}
+	_, _, err := d.Parse(b[:])
+	return err == ErrIncomplete
+}

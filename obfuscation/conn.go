@@ -1,0 +1,227 @@
+package obfuscation
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Conn is the obfuscated byte stream over another connection. Reads and
+// writes may run at the same time, and so may several of either, which then
+// take turns.
+//
+// A direction keeps its first error: a key stream that has lost step with the
+// other end's is of no use. For writes that is any error; for reads a timeout
+// is not one, since it loses no byte.
+type Conn struct {
+	conn net.Conn
+	in   half
+	out  half
+
+	// init is sent in front of the first write; empty on a server and once
+	// sent. Under out's lock.
+	init []byte
+}
+
+// half is one direction.
+type half struct {
+	sync.Mutex
+	stream interface{ XORKeyStream(dst, src []byte) }
+	err    error
+}
+
+// NewConn is the server's end: the init payload has been read from conn, and
+// s is what Match made of it.
+func NewConn(conn net.Conn, s Streams) *Conn {
+	c := &Conn{conn: conn}
+	c.in.stream, c.out.stream = s.Receive, s.Send
+	return c
+}
+
+// Client is the client's end of a new connection. It sends nothing yet: the
+// init payload goes out in front of the first Write, in one piece with it, or
+// by Handshake.
+func Client(conn net.Conn, config *ClientConfig) (*Conn, error) {
+	init, s, err := NewInit(config)
+	if err != nil {
+		return nil, err
+	}
+	c := NewConn(conn, s)
+	c.init = init[:]
+	return c, nil
+}
+
+// Accept is the server's end of a new connection: it reads the init payload
+// from conn and matches it. It blocks until 64 bytes have come; give conn a
+// deadline before. Of a connection whose first bytes are known already, use
+// Match and NewConn.
+func Accept(conn net.Conn, secrets []Secret) (*Conn, Hello, error) {
+	var init [InitLength]byte
+	if _, err := io.ReadFull(conn, init[:]); err != nil {
+		return nil, Hello{}, err
+	}
+	hello, s, err := Match(&init, secrets)
+	if err != nil {
+		return nil, Hello{}, err
+	}
+	return NewConn(conn, s), hello, nil
+}
+
+// Handshake sends the init payload now, if it was not sent before. Only a
+// client that wants to listen before it speaks needs it.
+func (c *Conn) Handshake(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { c.conn.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_, err := c.Write(nil)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Read reads and decrypts. All of p may be used as scratch space, but none of
+// it is ciphertext when Read returns.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.in.Lock()
+	defer c.in.Unlock()
+	if c.in.err != nil {
+		return 0, c.in.err
+	}
+	n, err := c.conn.Read(p)
+	c.in.stream.XORKeyStream(p[:n], p[:n])
+	c.in.keep(err)
+	return n, err
+}
+
+// ReadFunc is Read for a caller who brings the bytes: it decrypts in place
+// what read returns. read must take its bytes from NetConn. It is for servers
+// that borrow a buffer only when there is something to put into it.
+func (c *Conn) ReadFunc(read func() ([]byte, error)) ([]byte, error) {
+	c.in.Lock()
+	defer c.in.Unlock()
+	if c.in.err != nil {
+		return nil, c.in.err
+	}
+	b, err := read()
+	c.in.stream.XORKeyStream(b, b)
+	c.in.keep(err)
+	return b, err
+}
+
+// keep makes err the direction's last word, unless it is a timeout.
+func (h *half) keep(err error) {
+	if err != nil && !isTimeout(err) {
+		h.err = err
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// Write encrypts a copy of p and sends it in one Write. p is left as it was.
+func (c *Conn) Write(p []byte) (int, error) { return c.WritePieces(p, nil, nil) }
+
+// WritePieces writes the pieces one behind the other in one Write, and returns
+// how many of their bytes went out. It saves a caller with an envelope and a
+// payload the copy that would join them.
+func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
+	c.out.Lock()
+	defer c.out.Unlock()
+	if c.out.err != nil {
+		return 0, c.out.err
+	}
+	start := len(c.init)
+	total := start + len(head) + len(body) + len(tail)
+	if total == 0 {
+		return 0, nil
+	}
+	scratch := scratchPool.get(total)
+	defer scratchPool.put(scratch)
+	b := scratch.b[:total]
+
+	n := copy(b, c.init)
+	n += copy(b[n:], head)
+	if len(body) <= shortBody {
+		n += copy(b[n:], body)
+		copy(b[n:], tail)
+		c.out.stream.XORKeyStream(b[start:], b[start:])
+	} else {
+		c.out.stream.XORKeyStream(b[start:n], b[start:n])
+		c.out.stream.XORKeyStream(b[n:], body)
+		n += len(body)
+		copy(b[n:], tail)
+		c.out.stream.XORKeyStream(b[n:], b[n:])
+	}
+	c.init = nil
+
+	sent, err := c.conn.Write(b)
+	if err == nil && sent < total {
+		err = io.ErrShortWrite
+	}
+	c.out.err = err // even a timeout: the key stream is ahead of the bytes
+	return max(0, sent-start), err
+}
+
+// shortBody is the length up to which joining the pieces first is cheaper than
+// starting the cipher for each: it works on eight blocks at a time.
+const shortBody = 8 << 10
+
+// NetConn returns the connection below. Reading from it or writing to it puts
+// the key streams out of step.
+func (c *Conn) NetConn() net.Conn { return c.conn }
+
+// Close closes the connection below.
+func (c *Conn) Close() error { return c.conn.Close() }
+
+// CloseWrite ends the sending direction, where the connection below can.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// LocalAddr returns the address of this end.
+func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
+
+// RemoteAddr returns the address of the other end.
+func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
+
+// SetDeadline sets the deadline of both directions; see the type's comment
+// for what passing one means.
+func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
+
+// SetReadDeadline sets the deadline for reads.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the deadline for writes.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }
+
+// scratch is a buffer for ciphertext on its way out. It is borrowed for one
+// write, so that an idle connection has none.
+type scratch struct{ b []byte }
+
+type pool struct{ sync.Pool }
+
+var scratchPool = pool{sync.Pool{New: func() any { return new(scratch) }}}
+
+func (p *pool) get(n int) *scratch {
+	s := p.Get().(*scratch)
+	if cap(s.b) < n {
+		s.b = make([]byte, max(n, 4<<10))
+	}
+	return s
+}
+
+// put keeps buffers for packets of ordinary size; one for a packet of many
+// megabytes would stay for the next collection.
+func (p *pool) put(s *scratch) {
+	if cap(s.b) <= 1<<20 {
+		p.Put(s)
+	}
+}

@@ -1,0 +1,193 @@
+package obfuscation
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/mtwire/mtwire/frame"
+)
+
+// Layout of the init payload, the first bytes that a client sends:
+//
+//	 0   8  random, with restrictions: see Forbidden
+//	 8  32  random: key of the stream from client to server
+//	40  16  random: its counter's first value
+//	56   4  tag of the framing   } encrypted
+//	60   2  DC, signed           } with the
+//	62   2  random               } stream itself
+//
+// Bytes 8..56 read backwards are key and counter of the other direction.
+const (
+	// InitLength is the length of an init payload.
+	InitLength = 64
+
+	keyStart  = 8
+	ivStart   = 40
+	tagStart  = 56
+	dcStart   = 60
+	keyLength = 32
+	ivLength  = 16
+)
+
+// ErrFull is returned for Full inside obfuscation, for which the
+// specification has no tag, unless it was asked for by name.
+var ErrFull = errors.New("obfuscation: no tag exists for the full framing")
+
+// forbiddenWords are the beginnings that some server takes for something else
+// than an init payload, as they stand on the wire. The union of what all known
+// clients avoid.
+var forbiddenWords = [...]string{
+	"HEAD", "POST", "GET ", "OPTI", // HTTP
+	"\xee\xee\xee\xee", // intermediate
+	"\xdd\xdd\xdd\xdd", // padded intermediate
+	"PVrG",             // an old private header
+}
+
+// Forbidden says whether the first eight bytes of an init payload would be
+// taken for another transport: Abridged's header, one of the words above,
+// a TLS handshake record, or zero in the second word, which is Full's first
+// sequence number. The official list has 16 03 01 02 only; hellos have since
+// outgrown that length, and detectors test three bytes.
+//
+// Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
+func Forbidden(first [8]byte) bool {
+	if first[0] == 0xef {
+		return true
+	}
+	if first[0] == 0x16 && first[1] == 3 && (first[2] == 1 || first[2] == 3) {
+		return true
+	}
+	for _, word := range forbiddenWords {
+		if string(first[:4]) == word {
+			return true
+		}
+	}
+	return binary.LittleEndian.Uint32(first[4:]) == 0
+}
+
+// KeyStream is the material of one direction: an AES-256 key, and the first
+// value of a 128-bit big-endian counter behind it.
+type KeyStream [keyLength + ivLength]byte
+
+// stream starts the cipher.
+func (k *KeyStream) stream() cipher.Stream {
+	block, err := aes.NewCipher(k[:keyLength])
+	if err != nil {
+		panic("internal error: " + err.Error()) // the key's length is fixed
+	}
+	return cipher.NewCTR(block, k[keyLength:])
+}
+
+// mix puts a proxy secret into the key.
+func (k *KeyStream) mix(secret *Secret) {
+	var b [keyLength + len(secret.Key)]byte
+	copy(b[:], k[:keyLength])
+	copy(b[keyLength:], secret.Key[:])
+	sum := sha256.Sum256(b[:])
+	copy(k[:], sum[:])
+}
+
+// keyStreams reads both directions from an init payload, in clear or as it
+// was on the wire: bytes 8..56 are the same. secret may be nil.
+func keyStreams(init *[InitLength]byte, secret *Secret) (upload, download KeyStream) {
+	copy(upload[:], init[keyStart:tagStart])
+	for i := range download {
+		download[i] = init[tagStart-1-i]
+	}
+	if secret != nil {
+		upload.mix(secret)
+		download.mix(secret)
+	}
+	return upload, download
+}
+
+// Streams are the ciphers of one end of a connection, in mid-flight. They are
+// kept for the connection's life: the counters never start again.
+type Streams struct {
+	Send, Receive cipher.Stream
+}
+
+// ClientConfig says what a client's init payload announces.
+type ClientConfig struct {
+	// Protocol is the framing that the stream will carry. Required.
+	Protocol frame.Protocol
+
+	// DC is written at 60..62. Zero is written as zero: a data centre that is
+	// dialled directly does not look, a proxy needs to know.
+	DC DC
+
+	// Secret is a proxy's. Nil means none, as for a data centre itself. Only
+	// its key matters here; a FakeTLS secret needs its own layer below this.
+	Secret *Secret
+
+	// AllowFull lets Protocol be frame.Full. No tag exists for it: random
+	// bytes stand in its place, and only a server that was told to expect
+	// this understands. Without it Full gives ErrFull.
+	AllowFull bool
+
+	// Download, if not nil, is the key stream that the server shall use to
+	// answer. A proxy passes its own client's here, and can then hand the
+	// answer on untouched. It cannot be had together with Secret, which would
+	// change it.
+	Download *KeyStream
+
+	// Rand is the source of the init payload; nil means crypto/rand.
+	Rand io.Reader
+}
+
+// NewInit draws an init payload, as it goes on the wire, and starts the
+// client's ciphers: Send has consumed the 64 bytes, Receive is at its start.
+func NewInit(config *ClientConfig) (init [InitLength]byte, s Streams, err error) {
+	tag, ok := config.Protocol.Tag()
+	switch {
+	case !config.Protocol.Valid():
+		return init, s, errors.New("obfuscation: no framing named")
+	case !ok && !config.AllowFull:
+		return init, s, ErrFull
+	case config.Download != nil && config.Secret != nil:
+		return init, s, errors.New("obfuscation: a given download key stream and a secret exclude each other")
+	}
+	if err := draw(config, &init, ok); err != nil {
+		return init, s, fmt.Errorf("obfuscation: init payload: %w", err)
+	}
+	if ok {
+		copy(init[tagStart:], tag[:])
+	}
+	binary.LittleEndian.PutUint16(init[dcStart:], uint16(config.DC))
+
+	upload, download := keyStreams(&init, config.Secret)
+	s = Streams{Send: upload.stream(), Receive: download.stream()}
+	var encrypted [InitLength]byte
+	s.Send.XORKeyStream(encrypted[:], init[:])
+	copy(init[tagStart:], encrypted[tagStart:])
+	return init, s, nil
+}
+
+// draw fills init with random bytes that may stand at the front of a
+// connection. Without a tag it also takes care that none is there by chance.
+func draw(config *ClientConfig, init *[InitLength]byte, tagged bool) error {
+	source := config.Rand
+	if source == nil {
+		source = rand.Reader
+	}
+	for {
+		if _, err := io.ReadFull(source, init[:]); err != nil {
+			return err
+		}
+		if config.Download != nil {
+			for i, b := range config.Download {
+				init[tagStart-1-i] = b
+			}
+		}
+		_, chance := frame.ProtocolByTag([4]byte(init[tagStart:]))
+		if !Forbidden([8]byte(init[:])) && (tagged || !chance) {
+			return nil
+		}
+	}
+}
