@@ -1,0 +1,36 @@
+package wsconn
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/mtwire/mtwire/frame"
+)
+
+// A server tells a transport error once more when it closes: a close frame
+// with code 1000 whose reason is the error code in decimal, padded on the left
+// with spaces to ten characters.
+//
+//	"       404"
+//
+// Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
+const closeReasonWidth = 10
+
+func closeReason(code uint32) string { return fmt.Sprintf("%*d", closeReasonWidth, code) }
+
+// parseCloseReason is the inverse. It takes any amount of padding, since some
+// servers count the spaces for three digits only, and refuses what cannot be
+// the absolute value of a negative 32-bit integer.
+func parseCloseReason(reason string) (*frame.TransportError, bool) {
+	digits := strings.TrimLeft(reason, " ")
+	if len(reason) > closeReasonWidth || digits == "" || digits[0] == '+' {
+		return nil, false
+	}
+	code, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil || code == 0 || code > -math.MinInt32 {
+		return nil, false
+	}
+	return &frame.TransportError{Code: uint32(code)}, true
+}

@@ -1,0 +1,178 @@
+package wsconn
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// maxAnswerHeader bounds the head of the server's answer to the upgrade.
+const maxAnswerHeader = 16 << 10
+
+// DialConfig configures Dial. A nil config is a config of zeros.
+type DialConfig struct {
+	// Header is sent with the upgrade request. Browsers send
+	// "Origin: https://web.telegram.org". Default: nothing.
+	Header http.Header
+
+	// TLSClientConfig is for wss. ServerName defaults to the host of the URL.
+	// Default: the system's roots.
+	TLSClientConfig *tls.Config
+
+	// DialContext opens the TCP connection. Default: a zero net.Dialer.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// CloseTimeout bounds how long Close waits for the peer. Default: 1 s.
+	CloseTimeout time.Duration
+}
+
+// Dial connects to a URL like wss://venus.web.telegram.org/apiws or
+// ws://149.154.167.51/apiws and upgrades to WebSocket with the sub-protocol
+// "binary". The context bounds Dial, not the connection.
+//
+// If the server answers but refuses, the error is *HandshakeError; redirects
+// are not followed. If it does not echo the sub-protocol, the error is
+// ErrSubprotocol.
+//
+// Specification: https://core.telegram.org/mtproto/transports#uri-format
+func Dial(ctx context.Context, rawURL string, cfg *DialConfig) (*Conn, error) {
+	if cfg == nil {
+		cfg = &DialConfig{}
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("wsconn: %w", err)
+	}
+	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
+		return nil, fmt.Errorf("wsconn: want a URL like wss://host/apiws, have %q", rawURL)
+	}
+	up := upgrade{cfg: cfg}
+	ws, resp, err := websocket.Dial(ctx, rawURL, &websocket.DialOptions{
+		HTTPClient: &http.Client{
+			Transport:     &up,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		HTTPHeader:      cfg.Header.Clone(),
+		Subprotocols:    []string{subprotocol},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		up.close()
+		return nil, dialError(ctx, u, resp, err)
+	}
+	if !strings.EqualFold(ws.Subprotocol(), subprotocol) {
+		_ = ws.CloseNow()
+		return nil, fmt.Errorf("wsconn: dial %s: %w: the server did not echo it", rawURL, ErrSubprotocol)
+	}
+	return newConn(ws, up.stream, true, cfg.CloseTimeout), nil
+}
+
+func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("wsconn: dial %s: %w", u, cause)
+	}
+	if resp == nil {
+		return fmt.Errorf("wsconn: dial %s: %w", u, err)
+	}
+	if location := resp.Header.Get("Location"); location != "" {
+		err = fmt.Errorf("redirect to %q", location)
+	} else if resp.StatusCode != http.StatusSwitchingProtocols {
+		err = errors.New("not a WebSocket")
+	}
+	return &HandshakeError{Method: http.MethodGet, Path: u.Path, Status: resp.StatusCode, Err: err}
+}
+
+// upgrade is the http.RoundTripper of one Dial. Unlike an http.Transport it
+// keeps the connection in hand, for its deadlines and addresses, and leaves no
+// goroutine behind.
+type upgrade struct {
+	cfg    *DialConfig
+	conn   net.Conn
+	stream *stream
+}
+
+func (u *upgrade) close() {
+	if u.conn != nil {
+		_ = u.conn.Close()
+	}
+}
+
+// RoundTrip connects, sends the request and reads the head of the answer. The
+// body of an upgraded answer is the stream; all others have none.
+func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
+	var err error
+	if u.conn, err = u.dial(req); err != nil {
+		return nil, err
+	}
+	finish := interrupt(req.Context(), u.conn)
+	resp, err := u.exchange(req)
+	if cause := finish(); cause != nil {
+		err = cause
+	}
+	if err != nil {
+		u.close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
+	if t, ok := u.conn.(*tls.Conn); ok {
+		if err := t.HandshakeContext(req.Context()); err != nil {
+			return nil, err
+		}
+	}
+	if err := req.Write(u.conn); err != nil {
+		return nil, err
+	}
+	limited := &io.LimitedReader{R: u.conn, N: maxAnswerHeader}
+	br := bufio.NewReader(limited)
+	resp, err := http.ReadResponse(br, req)
+	if err != nil && limited.N == 0 {
+		err = fmt.Errorf("head of the answer is over %d bytes", maxAnswerHeader)
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = http.NoBody
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		leftover, _ := br.Peek(br.Buffered())
+		u.stream = &stream{Conn: u.conn, leftover: leftover}
+		resp.Body = u.stream
+	}
+	return resp, nil
+}
+
+func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
+	dial := u.cfg.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	port := req.URL.Port()
+	if port == "" {
+		// The library has turned ws into http and wss into https.
+		port = map[string]string{"http": "80", "https": "443"}[req.URL.Scheme]
+	}
+	conn, err := dial(req.Context(), "tcp", net.JoinHostPort(req.URL.Hostname(), port))
+	if err != nil || req.URL.Scheme != "https" {
+		return conn, err
+	}
+	config := &tls.Config{}
+	if u.cfg.TLSClientConfig != nil {
+		config = u.cfg.TLSClientConfig.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = req.URL.Hostname()
+	}
+	return tls.Client(conn, config), nil
+}

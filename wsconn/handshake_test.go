@@ -1,0 +1,213 @@
+package wsconn
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+const upgradeRequest = "GET /apiws HTTP/1.1\r\nHost: dc.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: binary\r\n\r\n"
+
+func TestServerRefusals(t *testing.T) {
+	edit := func(old, new string) string { return strings.Replace(upgradeRequest, old, new, 1) }
+	for name, c := range map[string]struct {
+		request string
+		status  int
+		is      error
+	}{
+		"WrongPath":       {edit("/apiws", "/api"), 404, nil},
+		"NotAnUpgrade":    {"GET /apiws HTTP/1.1\r\nHost: dc.example\r\n\r\n", 426, nil},
+		"NoSubprotocol":   {edit("Sec-WebSocket-Protocol: binary\r\n", ""), 400, ErrSubprotocol},
+		"OtherProtocol":   {edit("binary", "mqtt"), 400, ErrSubprotocol},
+		"WrongVersion":    {edit("13", "8"), 400, nil},
+		"WrongMethod":     {edit("GET", "POST"), 405, nil},
+		"WrongOrigin":     {edit("Host:", "Origin: https://evil.example\r\nHost:"), 403, nil},
+		"Malformed":       {"GET\r\n\r\n", 400, nil},
+		"OversizedHeader": {edit("Host:", "Cookie: "+strings.Repeat("x", 9000)+"\r\nHost:"), 431, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := tcpPair(t)
+			ch := serveAsync(t.Context(), b, &ServerConfig{
+				CheckOrigin: func(origin string) bool { return origin == "" },
+			})
+			io.WriteString(a, c.request)
+			s := <-ch
+			var he *HandshakeError
+			if !errors.As(s.err, &he) || he.Status != c.status {
+				t.Fatalf("server: %v, want status %d", s.err, c.status)
+			}
+			if c.is != nil && !errors.Is(s.err, c.is) {
+				t.Errorf("server: %v, want %v", s.err, c.is)
+			}
+			if name == "OversizedHeader" {
+				return // what was not read resets the connection, which may be faster than the answer
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(a), nil)
+			if err != nil || resp.StatusCode != c.status {
+				t.Fatalf("answer %v, %v, want status %d", resp, err, c.status)
+			}
+			io.Copy(io.Discard, resp.Body)
+			if rest, err := io.ReadAll(a); err != nil || len(rest) > 0 {
+				t.Errorf("after the answer: %q, %v, want the end", rest, err)
+			}
+		})
+	}
+}
+
+// The paths of the web clients are served, and a caller may choose others.
+func TestServerPaths(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/apiws": true, "/apiws_test": true, "/apiws_premium": true, "/apiws_test_premium": true,
+		"/": false, "/apiw": false, "/apiws/": false, "/apiwsx": false,
+	} {
+		if OfficialPath(path) != want {
+			t.Errorf("%q: %v", path, !want)
+		}
+	}
+	a, b := tcpPair(t)
+	ch := serveAsync(t.Context(), b, &ServerConfig{CheckPath: func(string) bool { return true }})
+	client, err := Dial(t.Context(), "ws://dc.example/anything?x=1", &DialConfig{DialContext: handOver(a)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := <-ch
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	go client.Close()
+	s.conn.Close()
+}
+
+// Bytes that a client sends right behind its request, and bytes that a
+// detector has read before, belong to the stream.
+func TestBytesBehindTheRequestAreKept(t *testing.T) {
+	a, b := tcpPair(t)
+	masked := "\x82\x85\x00\x00\x00\x00hello"
+	io.WriteString(a, upgradeRequest+masked+masked[:3])
+	sniffed := make([]byte, 4)
+	if _, err := io.ReadFull(b, sniffed); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Server(t.Context(), &replay{b, io.MultiReader(strings.NewReader(string(sniffed)), b)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(a, masked[3:])
+	got := make([]byte, 10)
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != "hellohello" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	// The accept key is the worked example of RFC 6455, section 1.3.
+	resp, err := http.ReadResponse(bufio.NewReader(a), nil)
+	if err != nil || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
+		resp.Header.Get("Sec-WebSocket-Protocol") != "binary" {
+		t.Errorf("answer %v, %v", resp, err)
+	}
+	a.Close()
+	c.Close()
+}
+
+// The handshake runs under the caller's deadline: a client that sends its
+// header slowly, or nothing, is dropped then.
+func TestSlowHeaderEndsWithTheContext(t *testing.T) {
+	for _, sent := range []string{"", "GET /apiws HTTP/1.1\r\nHost: "} {
+		a, b := tcpPair(t)
+		io.WriteString(a, sent)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, err := Server(ctx, b, nil)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want the context's error", err)
+		}
+		if _, err := io.ReadAll(a); err != nil {
+			t.Errorf("connection left open: %v", err)
+		}
+	}
+}
+
+// answering is a server that reads one request and says answer.
+func answering(t *testing.T, answer string) net.Conn {
+	a, b := tcpPair(t)
+	go func() {
+		http.ReadRequest(bufio.NewReader(b))
+		io.WriteString(b, answer)
+	}()
+	return a
+}
+
+// Client: "server echoes it" and "301/302 = not served at that DC".
+func TestDialRefusals(t *testing.T) {
+	t.Run("Redirect", func(t *testing.T) {
+		conn := answering(t, "HTTP/1.1 302 Found\r\nLocation: https://telegram.org/\r\nContent-Length: 0\r\n\r\n")
+		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: handOver(conn)})
+		var he *HandshakeError
+		if !errors.As(err, &he) || he.Status != 302 || !strings.Contains(err.Error(), "https://telegram.org/") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("OversizedAnswer", func(t *testing.T) {
+		conn := answering(t, "HTTP/1.1 101 x\r\nX: "+strings.Repeat("x", 20000)+"\r\n\r\n")
+		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: handOver(conn)})
+		if err == nil || !strings.Contains(err.Error(), "over 16384 bytes") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("SubprotocolNotEchoed", func(t *testing.T) {
+		a, b := tcpPair(t)
+		go func() {
+			r, err := http.ReadRequest(bufio.NewReader(b))
+			if err != nil {
+				return
+			}
+			r.Header.Set("Sec-WebSocket-Protocol", "binary")
+			w := &responseWriter{conn: &dropHeader{b, "Sec-Websocket-Protocol: binary\r\n"}, header: http.Header{},
+				br: bufio.NewReader(b)}
+			Accept(w, r, nil)
+		}()
+		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: handOver(a)})
+		if !errors.Is(err, ErrSubprotocol) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("Scheme", func(t *testing.T) {
+		for _, u := range []string{"http://dc.example/apiws", "dc.example", "ws://", "ws://%"} {
+			if _, err := Dial(t.Context(), u, nil); err == nil {
+				t.Errorf("%q accepted", u)
+			}
+		}
+	})
+}
+
+// dropHeader takes a header line out of the first write.
+type dropHeader struct {
+	net.Conn
+	line string
+}
+
+func (c *dropHeader) Write(p []byte) (int, error) {
+	_, err := c.Conn.Write([]byte(strings.Replace(string(p), c.line, "", 1)))
+	return len(p), err
+}
+
+// Cancelling Dial's context ends it at once, in each of its waits.
+func TestCancelEndsDial(t *testing.T) {
+	for _, url := range []string{"ws://dc.example/apiws", "wss://dc.example/apiws"} {
+		a, b := tcpPair(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			b.Read(make([]byte, 1)) // the client is under way, and gets no answer
+			cancel()
+		}()
+		_, err := Dial(ctx, url, &DialConfig{DialContext: handOver(a)})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}

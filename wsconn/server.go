@@ -1,0 +1,172 @@
+package wsconn
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// maxRequestHeader bounds the head of an upgrade request: browsers with
+// cookies send 1 to 2 KiB.
+const maxRequestHeader = 8 << 10
+
+// ServerConfig configures Server and Accept. A nil config is a config of
+// zeros.
+type ServerConfig struct {
+	// CheckPath says whether to serve a path; others are answered with 404.
+	// Default: the official paths /apiws, /apiws_test, /apiws_premium and
+	// /apiws_test_premium.
+	CheckPath func(path string) bool
+
+	// CheckOrigin says whether to serve a page of that origin, which is empty
+	// for clients that are not browsers; others are answered with 403.
+	// Default: all. Browsers' own rule protects sites that know their users by
+	// cookie; an MTProto session authenticates itself, and its clients are
+	// served from any origin.
+	CheckOrigin func(origin string) bool
+
+	// CloseTimeout bounds how long Close waits for the peer. Default: 1 s.
+	CloseTimeout time.Duration
+}
+
+// OfficialPath says whether path is one that Telegram's web clients ask for:
+// /apiws, /apiws_test, /apiws_premium or /apiws_test_premium.
+//
+// Specification: https://core.telegram.org/mtproto/transports#uri-format
+func OfficialPath(path string) bool {
+	switch path {
+	case "/apiws", "/apiws_test", "/apiws_premium", "/apiws_test_premium":
+		return true
+	}
+	return false
+}
+
+// Server reads an upgrade request from conn, whose next bytes are "GET ",
+// answers it, and returns the WebSocket. The context bounds that, and only
+// that: a caller without another timer gives it a deadline. Deadlines that
+// conn had are cleared.
+//
+// A request that is refused is answered with 404 (path), 426 (not an upgrade),
+// 403 (origin), 431 (head over 8 KiB) or 400, and the error is
+// *HandshakeError. After any error conn is closed.
+func Server(ctx context.Context, conn net.Conn, cfg *ServerConfig) (*Conn, error) {
+	finish := interrupt(ctx, conn)
+	c, err := serve(conn, cfg)
+	if cause := finish(); cause != nil {
+		err = fmt.Errorf("wsconn: upgrade: %w", cause)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func serve(conn net.Conn, cfg *ServerConfig) (*Conn, error) {
+	limited := &io.LimitedReader{R: conn, N: maxRequestHeader}
+	br := bufio.NewReader(limited)
+	w := &responseWriter{conn: conn, br: br, header: make(http.Header)}
+	r, err := http.ReadRequest(br)
+	switch {
+	case err == nil:
+		return Accept(w, r, cfg)
+	case limited.N == 0:
+		err = fmt.Errorf("head of the request is over %d bytes", maxRequestHeader)
+		return nil, refuseRequest(w, &http.Request{}, http.StatusRequestHeaderFieldsTooLarge, err)
+	case isNetError(err):
+		return nil, fmt.Errorf("wsconn: upgrade: %w", err)
+	default:
+		return nil, refuseRequest(w, &http.Request{}, http.StatusBadRequest, err)
+	}
+}
+
+// isNetError tells a failed connection from a malformed request.
+func isNetError(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrClosedPipe)
+}
+
+// Accept upgrades a request of an http.Server, for those who run one. It
+// refuses what Server refuses, answers on w in any case, and the error is
+// *HandshakeError. The connection is the caller's from then on: the
+// http.Server no longer knows it.
+func Accept(w http.ResponseWriter, r *http.Request, cfg *ServerConfig) (*Conn, error) {
+	if cfg == nil {
+		cfg = &ServerConfig{}
+	}
+	if status, err := cfg.check(r); err != nil {
+		return nil, refuseRequest(w, r, status, err)
+	}
+	t := &takeover{ResponseWriter: w}
+	ws, err := websocket.Accept(t, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{subprotocol},
+		InsecureSkipVerify: true, // CheckOrigin has been asked
+		CompressionMode:    websocket.CompressionDisabled,
+	})
+	if shim, ok := w.(*responseWriter); ok && err != nil {
+		_ = shim.finish()
+	}
+	if err != nil {
+		if t.stream != nil {
+			_ = t.stream.Close()
+		}
+		return nil, &HandshakeError{Method: r.Method, Path: r.URL.Path, Status: t.status, Err: err}
+	}
+	return newConn(ws, t.stream, false, cfg.CloseTimeout), nil
+}
+
+// check decides what the library does not.
+func (cfg *ServerConfig) check(r *http.Request) (status int, err error) {
+	checkPath := cfg.CheckPath
+	if checkPath == nil {
+		checkPath = OfficialPath
+	}
+	origin := r.Header.Get("Origin")
+	switch {
+	case !checkPath(r.URL.Path):
+		return http.StatusNotFound, errors.New("no such path")
+	case !hasToken(r.Header, "Upgrade", "websocket"):
+		return http.StatusUpgradeRequired, errors.New("not an upgrade to WebSocket")
+	case !hasToken(r.Header, "Sec-Websocket-Protocol", subprotocol):
+		return http.StatusBadRequest, fmt.Errorf("%w: the client did not offer it", ErrSubprotocol)
+	case cfg.CheckOrigin != nil && !cfg.CheckOrigin(origin):
+		return http.StatusForbidden, fmt.Errorf("origin %q not allowed", origin)
+	}
+	return 0, nil
+}
+
+func hasToken(h http.Header, key, want string) bool {
+	for _, line := range h[key] {
+		for token := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), want) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func refuseRequest(w http.ResponseWriter, r *http.Request, status int, err error) error {
+	e := &HandshakeError{Method: r.Method, Status: status, Err: err}
+	if r.URL != nil {
+		e.Path = r.URL.Path
+	}
+	if status == http.StatusUpgradeRequired {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+	}
+	http.Error(w, http.StatusText(status), status)
+	if shim, ok := w.(*responseWriter); ok {
+		_ = shim.finish()
+	}
+	return e
+}

@@ -1,0 +1,97 @@
+package wsconn
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Buffers of a server's connection, which it keeps while it is idle. The
+// reader's holds a frame header and a usual client packet; longer reads go
+// around it. The writer's holds any control frame; messages are joined in
+// stream.
+const (
+	readBuffer  = 1 << 10
+	writeBuffer = 128
+)
+
+// takeover stands between the library and a ResponseWriter, and puts a stream
+// between the library and the connection that it takes over.
+type takeover struct {
+	http.ResponseWriter
+	status int
+	stream *stream
+}
+
+// WriteHeader notes the status for the error.
+func (t *takeover) WriteHeader(status int) {
+	t.status = status
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack keeps the bytes that came behind the request, and lets go of the
+// buffers of an http.Server, which are large.
+func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, brw, err := http.NewResponseController(t.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	t.stream = &stream{Conn: conn}
+	if n := brw.Reader.Buffered(); n > 0 {
+		b, _ := brw.Reader.Peek(n)
+		t.stream.leftover = bytes.Clone(b)
+	}
+	return t.stream, bufio.NewReadWriter(
+		bufio.NewReaderSize(t.stream, readBuffer), bufio.NewWriterSize(t.stream, writeBuffer)), nil
+}
+
+// responseWriter is as much of an http.ResponseWriter as an upgrade on a bare
+// connection needs.
+type responseWriter struct {
+	conn   net.Conn
+	br     *bufio.Reader
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *responseWriter) Header() http.Header { return w.header }
+
+func (w *responseWriter) WriteHeader(status int) { w.status = status }
+
+func (w *responseWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
+
+// Hijack sends the head of the answer and gives the connection away.
+func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if err := w.writeHead(); err != nil {
+		return nil, nil, err
+	}
+	return w.conn, bufio.NewReadWriter(w.br, nil), nil
+}
+
+// finish sends an answer that is not an upgrade.
+func (w *responseWriter) finish() error {
+	w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
+	if w.header.Get("Connection") == "" {
+		w.header.Set("Connection", "close")
+	}
+	// One who does not take an answer this short will not hold us up.
+	_ = w.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	return w.writeHead()
+}
+
+func (w *responseWriter) writeHead() error {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", w.status, http.StatusText(w.status))
+	if err := w.header.Write(&b); err != nil {
+		return err
+	}
+	b.WriteString("\r\n")
+	b.Write(w.body.Bytes())
+	_, err := w.conn.Write(b.Bytes())
+	return err
+}
