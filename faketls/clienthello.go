@@ -1,0 +1,312 @@
+package faketls
+
+import (
+	"crypto/subtle"
+	"encoding/binary"
+	"time"
+)
+
+// The layout of a ClientHello in one record. Only the first 76 bytes are at
+// fixed places; clients differ in everything after them, on purpose and from
+// one connection to the next.
+//
+//	 0  3  16 03 01, some 16 03 03
+//	 3  2  length of the record's body
+//	 5  4  01, u24 length of the rest
+//	 9  2  03 03
+//	11 32  random: HMAC[0:28], HMAC[28:32] XOR u32le(unix time)
+//	43  1  20
+//	44 32  session id
+//	76  2  length of the cipher list, the list,
+//	       compression methods, extensions
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.2
+const (
+	handshakeHeaderLen = 4 // type, u24 length
+	clientHelloType    = 1
+	serverHelloType    = 2
+
+	// helloHeadLen is the part of the handshake message that is checked as
+	// it arrives, from the type up to the length of the session id.
+	helloHeadLen = sessionEnd - sessionIDLen - RecordHeaderLen
+
+	// minHello is the shortest ClientHello: the fixed part, one cipher suite
+	// and one compression method. Clients send 517 bytes and more.
+	minHello = sessionEnd - RecordHeaderLen + 2 + 2 + 1 + 1
+
+	// maxHelloRecords is how many records a ClientHello may be cut into.
+	// Tools against filters cut it into two or three.
+	maxHelloRecords = 10
+
+	// matchLen is the part of the random that is the HMAC alone.
+	matchLen = 28
+)
+
+// The numbers of what is looked at beyond the fixed part.
+const (
+	extensionServerName = 0
+	extensionKeyShare   = 51
+
+	groupX25519         = 0x001d
+	groupX25519MLKEM768 = 0x11ec
+
+	clientShareMLKEM = 1184 + 32 // ML-KEM key, X25519 key
+)
+
+// ClientHello is a client's first message.
+type ClientHello struct {
+	// Random is bytes 11..43 as sent: what the server's digest covers.
+	Random [32]byte
+	// SessionID is what a server has to echo.
+	SessionID [32]byte
+	// SNI is the host that the server_name extension names, byte for byte as
+	// sent, or "" if there is none. Some clients send none.
+	SNI string
+	// CipherSuite is the first TLS 1.3 cipher suite in the client's list, or
+	// 0 if there is none.
+	CipherSuite uint16
+	// MLKEM says that the client sent a key share for X25519MLKEM768.
+	MLKEM bool
+
+	record []byte // header and message, as the HMAC covers it
+}
+
+// ParseClientHello reads a ClientHello from the start of b and returns how
+// many bytes it takes up.
+//
+// With ErrIncomplete, n is how many bytes b must at least have before asking
+// again can help: who reads up to n and no further never reads beyond the
+// hello. An error that is ErrMalformed comes with the first byte that settles
+// it. That matters because an obfuscated init payload may begin with 16 03 01
+// too, and its sender waits for an answer to 64 bytes.
+//
+// Accepted are records of version 03 01 and 03 03 with 1 to 16384 bytes, a
+// message of 77 to 16384 bytes in at most ten records, and a session id of 32
+// bytes. If there are several records the HMAC covers one header, rebuilt for
+// the whole message. What follows the session id is read as far as it makes
+// sense and never an error, since the HMAC vouches for it and nobody else
+// looks at it.
+//
+// The result keeps a reference to b, which must not change while Match or
+// MatchAny is to be called.
+func ParseClientHello(b []byte) (hello ClientHello, n int, err error) {
+	var (
+		head    [helloHeadLen]byte
+		have    int // bytes of head that arrived
+		joined  int // bytes of the message in records before this one
+		message = -1
+	)
+	for records := 1; message < 0 || joined < message; records++ {
+		if records > maxHelloRecords {
+			return ClientHello{}, 0, malformed("ClientHello: more than %d records", maxHelloRecords)
+		}
+		length, err := helloRecordLen(b[n:], n)
+		if err == ErrIncomplete {
+			return ClientHello{}, n + RecordHeaderLen, err
+		} else if err != nil {
+			return ClientHello{}, 0, err
+		}
+		body := b[n+RecordHeaderLen:]
+		body = body[:min(length, len(body))]
+		have += copy(head[have:], body)
+		if message, err = checkHelloHead(head[:have]); err != nil {
+			return ClientHello{}, 0, err
+		}
+		if message >= 0 && length > message-joined {
+			return ClientHello{}, 0, malformed("ClientHello: record of %d bytes at %d goes beyond the message", length, n)
+		}
+		n += RecordHeaderLen + length
+		joined += length
+		if len(body) < length {
+			return ClientHello{}, n, ErrIncomplete
+		}
+	}
+
+	hello.record = b[:n:n]
+	if n != RecordHeaderLen+message {
+		hello.record = joinHello(b[:n], message)
+	}
+	hello.Random = [32]byte(hello.record[randomStart:])
+	hello.SessionID = [32]byte(hello.record[sessionEnd-sessionIDLen:])
+	hello.parseOffer(hello.record[sessionEnd:])
+	return hello, n, nil
+}
+
+// helloRecordLen checks as much of a record header as there is, off bytes into
+// the hello, and returns the length of the body.
+func helloRecordLen(b []byte, off int) (int, error) {
+	b = b[:min(len(b), RecordHeaderLen)]
+	switch {
+	case len(b) > 0 && b[0] != byte(RecordHandshake):
+		return 0, malformed("ClientHello: record type %#02x at %d, want 16", b[0], off)
+	case len(b) > 1 && b[1] != 3, len(b) > 2 && b[2] != 1 && b[2] != 3:
+		return 0, malformed("ClientHello: record version % x at %d, want 03 01 or 03 03", b[1:], off+1)
+	case len(b) > 3 && b[3] > maxPlaintext>>8:
+		return 0, malformed("ClientHello: record of %d bytes or more at %d, limit %d", int(b[3])<<8, off, maxPlaintext)
+	case len(b) < RecordHeaderLen:
+		return 0, ErrIncomplete
+	}
+	length := int(binary.BigEndian.Uint16(b[3:]))
+	if length == 0 || length > maxPlaintext {
+		return 0, malformed("ClientHello: record of %d bytes at %d, want 1 to %d", length, off, maxPlaintext)
+	}
+	return length, nil
+}
+
+// checkHelloHead checks as much of the message's fixed part as there is and
+// returns the length of the whole message, or -1 while that is not known.
+func checkHelloHead(head []byte) (message int, err error) {
+	if len(head) > 0 && head[0] != clientHelloType {
+		return 0, malformed("ClientHello: handshake type %d, want %d", head[0], clientHelloType)
+	}
+	if len(head) > 1 && head[1] != 0 || len(head) > 2 && head[2] > maxPlaintext>>8 {
+		return 0, malformed("ClientHello: message longer than %d bytes", maxPlaintext)
+	}
+	if len(head) < handshakeHeaderLen {
+		return -1, nil
+	}
+	message = handshakeHeaderLen + int(binary.BigEndian.Uint16(head[2:]))
+	if message < minHello || message > maxPlaintext {
+		return 0, malformed("ClientHello: message of %d bytes, want %d to %d", message, minHello, maxPlaintext)
+	}
+	const version = randomStart - RecordHeaderLen - 2
+	if len(head) > version && head[version] != 3 || len(head) > version+1 && head[version+1] != 3 {
+		return 0, malformed("ClientHello: version is not 03 03")
+	}
+	if len(head) == helloHeadLen && head[helloHeadLen-1] != sessionIDLen {
+		return 0, malformed("ClientHello: session id of %d bytes, want %d", head[helloHeadLen-1], sessionIDLen)
+	}
+	return message, nil
+}
+
+// joinHello rebuilds one record of the message that b has in several.
+func joinHello(b []byte, message int) []byte {
+	record := make([]byte, 0, RecordHeaderLen+message)
+	record = append(record, b[:3]...)
+	record = binary.BigEndian.AppendUint16(record, uint16(message))
+	for len(b) > 0 {
+		end := RecordHeaderLen + int(binary.BigEndian.Uint16(b[3:]))
+		record = append(record, b[RecordHeaderLen:end]...)
+		b = b[end:]
+	}
+	return record
+}
+
+// parseOffer reads what follows the session id and stops where it does not
+// make sense.
+func (h *ClientHello) parseOffer(b []byte) {
+	suites, b := vector16(b)
+	for ; len(suites) >= 2; suites = suites[2:] {
+		// The TLS 1.3 suites are 1301 to 1305 (RFC 8446, appendix B.4).
+		if s := binary.BigEndian.Uint16(suites); s >= 0x1301 && s <= 0x1305 {
+			h.CipherSuite = s
+			break
+		}
+	}
+	_, b = vector8(b) // compression methods
+	extensions, _ := vector16(b)
+	for len(extensions) >= 4 {
+		id := binary.BigEndian.Uint16(extensions)
+		var body []byte
+		body, extensions = vector16(extensions[2:])
+		switch id {
+		case extensionServerName:
+			h.SNI = serverName(body)
+		case extensionKeyShare:
+			h.MLKEM = offersMLKEM(body)
+		}
+	}
+}
+
+// serverName returns the first host name of a server_name extension.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc6066#section-3
+func serverName(b []byte) string {
+	names, _ := vector16(b)
+	for len(names) >= 3 {
+		kind := names[0]
+		var name []byte
+		name, names = vector16(names[1:])
+		if kind == 0 {
+			return string(name)
+		}
+	}
+	return ""
+}
+
+func offersMLKEM(b []byte) bool {
+	shares, _ := vector16(b)
+	for len(shares) >= 4 {
+		group := binary.BigEndian.Uint16(shares)
+		var share []byte
+		share, shares = vector16(shares[2:])
+		if group == groupX25519MLKEM768 && len(share) == clientShareMLKEM {
+			return true
+		}
+	}
+	return false
+}
+
+// vector16 splits b after a vector with a two-byte length. Both parts are
+// empty if the vector is not all there.
+func vector16(b []byte) (vector, rest []byte) {
+	if len(b) < 2 {
+		return nil, nil
+	}
+	end := 2 + int(binary.BigEndian.Uint16(b))
+	if end > len(b) {
+		return nil, nil
+	}
+	return b[2:end], b[end:]
+}
+
+// vector8 is vector16 for a length of one byte.
+func vector8(b []byte) (vector, rest []byte) {
+	if len(b) < 1 || 1+int(b[0]) > len(b) {
+		return nil, nil
+	}
+	return b[1 : 1+int(b[0])], b[1+int(b[0]):]
+}
+
+// Match says whether the hello was made with key, and when by the client's
+// clock. The comparison takes the same time wherever it fails.
+//
+// The time is not authenticated: it is XORed into the last word of the random
+// and the HMAC of that word is not compared with anything, so that a recorded
+// hello can be sent again with another time. A memory against replays must
+// therefore not look beyond the first 28 bytes of the random.
+func (h *ClientHello) Match(key [16]byte) (clientTime time.Time, ok bool) {
+	return h.match(newDigester(), &key)
+}
+
+// MatchAny is Match for many keys: it returns the index of the first that
+// matches, or -1. Its memory does not depend on their number.
+func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time) {
+	d := newDigester()
+	for i := range keys {
+		if t, ok := h.match(d, &keys[i]); ok {
+			return i, t
+		}
+	}
+	return -1, time.Time{}
+}
+
+func (h *ClientHello) match(d *digester, key *[16]byte) (time.Time, bool) {
+	if len(h.record) == 0 {
+		return time.Time{}, false // not from ParseClientHello
+	}
+	sum := d.digest(key, nil, h.record)
+	if subtle.ConstantTimeCompare(sum[:matchLen], h.Random[:matchLen]) != 1 {
+		return time.Time{}, false
+	}
+	seconds := binary.LittleEndian.Uint32(sum[matchLen:]) ^ binary.LittleEndian.Uint32(h.Random[matchLen:])
+	return time.Unix(int64(seconds), 0), true
+}
+
+// signClientHello writes the random of a hello in one record.
+func signClientHello(record []byte, key [16]byte, now time.Time) {
+	sum := newDigester().digest(&key, nil, record)
+	last := sum[matchLen:]
+	binary.LittleEndian.PutUint32(last, binary.LittleEndian.Uint32(last)^uint32(now.Unix()))
+	copy(record[randomStart:randomEnd], sum[:])
+}

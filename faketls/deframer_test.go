@@ -1,0 +1,110 @@
+package faketls
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+)
+
+func TestDeframerKeepsOnlyApplicationBytes(t *testing.T) {
+	stream := join([]byte(changeCipherSpec), appendRecords(nil, []byte("one"), 2),
+		record(RecordApplicationData, 0), []byte(changeCipherSpec), appendRecords(nil, []byte("two"), 16640))
+	for size := 1; size <= len(stream); size++ {
+		var d Deframer
+		var got []byte
+		for piece := range slices.Chunk(bytes.Clone(stream), size) {
+			n, err := d.Deframe(piece)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, piece[:n]...)
+		}
+		if string(got) != "onetwo" || !d.Complete() {
+			t.Errorf("pieces of %d: %q, complete %v; want \"onetwo\"", size, got, d.Complete())
+		}
+	}
+}
+
+func TestDeframerIsCompleteOnlyBetweenRecords(t *testing.T) {
+	stream := appendRecords(nil, []byte("abc"), 16640)
+	var d Deframer
+	for i := range stream {
+		if whole := i == 0; d.Complete() != whole {
+			t.Errorf("after %d bytes: Complete is %v", i, d.Complete())
+		}
+		d.Deframe(stream[i : i+1])
+	}
+	if !d.Complete() {
+		t.Error("after the record: Complete is false")
+	}
+}
+
+func TestDeframerDeliversWhatCameBeforeAMalformedRecord(t *testing.T) {
+	b := append(appendRecords(nil, []byte("abc"), 16640), "HTTP/1.1"...)
+	var d Deframer
+	n, err := d.Deframe(b)
+	var evidence *RecordError
+	if string(b[:n]) != "abc" || !errors.As(err, &evidence) || string(evidence.Header[:]) != "HTTP/" {
+		t.Errorf("%q, %v; want \"abc\" and a *RecordError with the header", b[:n], err)
+	}
+	if n, again := d.Deframe(appendRecords(nil, []byte("def"), 16640)); n != 0 || again != err {
+		t.Errorf("afterwards: n = %d, %v; want the same error", n, again)
+	}
+	if d.Complete() {
+		t.Error("Complete after an error")
+	}
+}
+
+// "Accepted C→S up to 16640; S→C any u16 length."
+func TestRecordHeaderLimitsDependOnTheSender(t *testing.T) {
+	for _, c := range []struct {
+		header string
+		from   Role
+		n      int
+		ok     bool
+	}{
+		{"1703030000", RoleClient, 0, true},
+		{"1703034100", RoleClient, 16640, true},
+		{"1703034101", RoleClient, 0, false},
+		{"1703034101", RoleServer, 16641, true},
+		{"170303ffff", RoleServer, 65535, true},
+		{"1403030001", RoleClient, 1, true},
+		{"1403030001", RoleServer, 1, true},
+		{"1403030002", RoleServer, 0, false},
+		{"1403030000", RoleServer, 0, false},
+		{"1503030002", RoleServer, 0, false},
+		{"1603030002", RoleClient, 0, false},
+		{"1703010002", RoleClient, 0, false},
+		{"1702030002", RoleClient, 0, false},
+	} {
+		b := unhex(t, c.header)
+		kind, n, err := ParseRecordHeader(b, c.from)
+		if (err == nil) != c.ok || n != c.n || c.ok && kind != RecordType(b[0]) {
+			t.Errorf("%s from %v: type %02x, %d, %v", c.header, c.from, kind, n, err)
+		}
+		if err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s from %v: %v is not ErrMalformed", c.header, c.from, err)
+		}
+		if _, _, err := ParseRecordHeader(b[:4], c.from); err != ErrIncomplete {
+			t.Errorf("4 bytes: %v, want ErrIncomplete", err)
+		}
+	}
+}
+
+// A length that wraps at 65536 desynchronises the stream silently.
+func TestRecordHeaderNeverWraps(t *testing.T) {
+	if b := AppendRecordHeader(nil, 65535); !bytes.Equal(b, unhex(t, "170303ffff")) {
+		t.Errorf("65535: % x", b)
+	}
+	for _, n := range []int{-1, 65536} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%d: no panic", n)
+				}
+			}()
+			AppendRecordHeader(nil, n)
+		}()
+	}
+}

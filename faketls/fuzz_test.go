@@ -1,0 +1,170 @@
+package faketls
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+)
+
+// Whatever the bytes: an answer never changes with bytes behind it, a
+// malformed hello stays malformed, an incomplete one wants more than there is,
+// and a hello that fits can be signed and found again.
+func FuzzClientHello(f *testing.F) {
+	chromeHello := chrome(f, "example.com")
+	signClientHello(chromeHello, vectorKey, vectorTime)
+	for _, b := range [][]byte{signedHello(f), chromeHello, fragment(chromeHello, 1, 5, 900), buildHello(f), unhex(f, "160301")} {
+		f.Add(b, uint16(100))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
+		hello, n, err := ParseClientHello(b)
+		switch {
+		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLen+maxPlaintext):
+			t.Fatalf("incomplete, %d bytes of %d wanted", len(b), n)
+		case err == nil && (n < RecordHeaderLen+minHello || n > len(b)):
+			t.Fatalf("n = %d of %d", n, len(b))
+		case err != nil && err != ErrIncomplete && !errors.Is(err, ErrMalformed):
+			t.Fatal(err)
+		}
+		prefix := b[:min(int(cut), len(b))]
+		_, m, early := ParseClientHello(prefix)
+		switch {
+		case errors.Is(early, ErrMalformed) && !errors.Is(err, ErrMalformed):
+			t.Fatalf("malformed after %d bytes, %v after %d", len(prefix), err, len(b))
+		case early == nil && (err != nil || m != n):
+			t.Fatalf("n = %d after %d bytes, %d, %v after %d", m, len(prefix), n, err, len(b))
+		case early == ErrIncomplete && err == nil && m > n:
+			t.Fatalf("%d bytes wanted of a hello that has %d", m, n)
+		}
+		if err != nil {
+			return
+		}
+		record := bytes.Clone(hello.record)
+		signClientHello(record, vectorKey, vectorTime)
+		again, n, err := ParseClientHello(record)
+		if err != nil || n != len(record) || again.SNI != hello.SNI || again.MLKEM != hello.MLKEM || again.CipherSuite != hello.CipherSuite {
+			t.Fatalf("signed hello: n = %d, %v, %+v", n, err, again)
+		}
+		if got, ok := again.Match(vectorKey); !ok || !got.Equal(vectorTime) {
+			t.Fatalf("signed hello: Match is %v, %v", got, ok)
+		}
+		flight, err := AppendServerHello(nil, &again, vectorKey, 1, fixed(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := VerifyServerHello(flight, vectorKey, again.Random); n != len(flight) || err != nil {
+			t.Fatalf("own flight: n = %d of %d, %v", n, len(flight), err)
+		}
+	})
+}
+
+// Whatever the bytes: see FuzzClientHello. A flight of the right form but the
+// wrong digest is one once it is signed.
+func FuzzServerHello(f *testing.F) {
+	hello := mustParse(f, signedHello(f))
+	f.Add(vectorFlight(f), uint16(100))
+	flight, err := AppendServerHello(nil, &ClientHello{MLKEM: true}, vectorKey, 0, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(flight, uint16(1))
+	f.Add(join(record(RecordHandshake, 50), flight), uint16(60))
+	f.Add(unhex(f, "15030300020228"), uint16(5))
+	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
+		n, err := VerifyServerHello(b, vectorKey, hello.Random)
+		switch {
+		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLen+maxFromServer):
+			t.Fatalf("incomplete, %d bytes of %d wanted", len(b), n)
+		case err == nil && n > len(b):
+			t.Fatalf("n = %d of %d", n, len(b))
+		case err != nil && err != ErrIncomplete && err != ErrNoMatch && !errors.Is(err, ErrMalformed):
+			t.Fatal(err)
+		}
+		prefix := b[:min(int(cut), len(b))]
+		if _, early := VerifyServerHello(prefix, vectorKey, hello.Random); early != ErrIncomplete && !sameKind(early, err) {
+			t.Fatalf("%v after %d bytes, %v after %d", early, len(prefix), err, len(b))
+		}
+		if err != ErrNoMatch {
+			return
+		}
+		end := len(b)
+		for i := range b { // the flight ends before b does, if b has more
+			if _, err := VerifyServerHello(b[:i], vectorKey, hello.Random); err == ErrNoMatch {
+				end = i
+				break
+			}
+		}
+		flight := bytes.Clone(b[:end])
+		signServerHello(flight, hello.Random, vectorKey)
+		if n, err := VerifyServerHello(flight, vectorKey, hello.Random); n != end || err != nil {
+			t.Fatalf("signed flight: n = %d of %d, %v", n, end, err)
+		}
+	})
+}
+
+func sameKind(a, b error) bool {
+	return a == b || errors.Is(a, ErrMalformed) && errors.Is(b, ErrMalformed)
+}
+
+// chunks delivers a stream in pieces whose sizes come from another one.
+type chunks struct {
+	stream, sizes []byte
+}
+
+func (c *chunks) Read(p []byte) (int, error) {
+	if len(c.stream) == 0 {
+		return 0, io.EOF
+	}
+	n := len(c.stream)
+	if len(c.sizes) > 0 {
+		n, c.sizes = 1+int(c.sizes[0]), c.sizes[1:]
+	}
+	n = copy(p, c.stream[:min(n, len(c.stream))])
+	c.stream = c.stream[n:]
+	return n, nil
+}
+
+// However the same bytes are cut up on their way, and whatever buffer they are
+// read into, the stream and the way it ends are the same.
+func FuzzRecords(f *testing.F) {
+	f.Add(appendRecords([]byte(changeCipherSpec), make([]byte, 300), 100), []byte{0, 1, 2, 50}, uint16(10), false)
+	f.Add(join(record(RecordApplicationData, 0), record(RecordChangeCipherSpec, 1), unhex(f, "1503030002022a")), []byte{3}, uint16(100), true)
+	f.Add(record(RecordApplicationData, 17_000), []byte{200, 0}, uint16(4096), true)
+	f.Fuzz(func(t *testing.T, stream, sizes []byte, buffer uint16, fromServer bool) {
+		reader := RoleServer
+		from := RoleClient
+		if fromServer {
+			reader, from = RoleClient, RoleServer
+		}
+		d := Deframer{From: from}
+		want := bytes.Clone(stream)
+		n, wantErr := d.Deframe(want)
+		want = want[:n]
+		if wantErr == nil {
+			wantErr = io.EOF
+			if !d.Complete() {
+				wantErr = io.ErrUnexpectedEOF
+			}
+		}
+
+		conn := NewConn(streamConn{Reader: &chunks{bytes.Clone(stream), sizes}}, reader)
+		p := make([]byte, 1+int(buffer))
+		var got []byte
+		for {
+			n, err := conn.Read(p)
+			got = append(got, p[:n]...)
+			if err != nil {
+				if err.Error() != wantErr.Error() {
+					t.Errorf("stream ends with %v, want %v", err, wantErr)
+				}
+				break
+			}
+			if n == 0 {
+				t.Fatal("Read returned nothing and no error")
+			}
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%d bytes read, want %d, or they differ", len(got), len(want))
+		}
+	})
+}

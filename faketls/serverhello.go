@@ -1,0 +1,227 @@
+package faketls
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// The server's flight is three records. Clients check the record headers, the
+// two lengths and the digest, and look at nothing else; the rest is for who
+// watches the wire.
+//
+//	 0  5  16 03 03, length
+//	 5  4  02, u24 length
+//	 9  2  03 03
+//	11 32  digest: HMAC of the client's random and the flight with zeros here
+//	43 33  20, the client's session id
+//	76  2  cipher suite
+//	78  1  00, no compression
+//	79  2  length of the extensions: key_share, supported_versions
+//	 .  6  14 03 03 00 01 01
+//	 .  5  17 03 03, length
+//	 .  .  random bytes where TLS 1.3 has certificates, encrypted
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.3
+const (
+	extensionSupportedVersions = 43
+
+	x25519Share      = 32
+	serverShareMLKEM = 1088 + x25519Share // ML-KEM ciphertext, X25519 key
+
+	defaultCipherSuite = 0x1301 // TLS_AES_128_GCM_SHA256
+
+	// Where no size is asked for, the data record has about the size of an
+	// ordinary chain of two certificates.
+	minFlightData    = 2048
+	flightDataSpread = 2049
+
+	// maxFlightData is the longest record that TLS 1.3 allows.
+	maxFlightData = maxPlaintext + 256
+
+	// maxHandshakeRecords is how many handshake records a client tolerates
+	// ahead of the ChangeCipherSpec. Proxies send one.
+	maxHandshakeRecords = 16
+)
+
+// AppendServerHello appends the answer to hello, signed with key: ServerHello,
+// ChangeCipherSpec and exactly one ApplicationData record, the form that every
+// client accepts. More records under the digest would break all of them.
+//
+// The cipher suite is the first TLS 1.3 suite that the client offered, 1301 if
+// it offered none; the key share is X25519MLKEM768 if it offered that and
+// X25519 otherwise. dataSize is the length of the data record's body, at most
+// 16640; 0 means a random one of 2048 to 4096. Random bytes come from random,
+// or crypto/rand if that is nil.
+//
+// Nothing may be sent after it until the client has spoken: Android's clients
+// compute the digest over all that they have read so far.
+func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, dataSize int, random io.Reader) ([]byte, error) {
+	if random == nil {
+		random = rand.Reader
+	}
+	if dataSize == 0 {
+		var b [2]byte
+		if _, err := io.ReadFull(random, b[:]); err != nil {
+			return dst, fmt.Errorf("faketls: random bytes for a ServerHello: %w", err)
+		}
+		dataSize = minFlightData + int(binary.BigEndian.Uint16(b[:]))%flightDataSpread
+	}
+	if dataSize < 0 || dataSize > maxFlightData {
+		return dst, fmt.Errorf("faketls: data record of %d bytes in the server's flight, want 1 to %d", dataSize, maxFlightData)
+	}
+
+	start := len(dst)
+	flight, err := appendServerHelloRecord(dst, hello, random)
+	if err != nil {
+		return dst, fmt.Errorf("faketls: random bytes for a ServerHello: %w", err)
+	}
+	flight = append(flight, changeCipherSpec...)
+	flight = AppendRecordHeader(flight, dataSize)
+	flight, err = appendRandom(flight, dataSize, random)
+	if err != nil {
+		return dst, fmt.Errorf("faketls: random bytes for a ServerHello: %w", err)
+	}
+	signServerHello(flight[start:], hello.Random, key)
+	return flight, nil
+}
+
+func appendServerHelloRecord(dst []byte, hello *ClientHello, random io.Reader) (_ []byte, err error) {
+	group, share := uint16(groupX25519), x25519Share
+	if hello.MLKEM {
+		group, share = groupX25519MLKEM768, serverShareMLKEM
+	}
+	suite := hello.CipherSuite
+	if suite == 0 {
+		suite = defaultCipherSuite
+	}
+	keyShare := 4 + share              // group, length, key
+	extensions := 4 + keyShare + 4 + 2 // headers, key_share, supported_versions
+	body := sessionEnd - randomStart + 2 + 2 + 1 + 2 + extensions
+
+	be := binary.BigEndian
+	dst = append(dst, byte(RecordHandshake), 3, 3)
+	dst = be.AppendUint16(dst, uint16(handshakeHeaderLen+body))
+	dst = append(dst, serverHelloType, 0)
+	dst = be.AppendUint16(dst, uint16(body))
+	dst = append(dst, 3, 3)
+	dst = append(dst, make([]byte, randomEnd-randomStart)...)
+	dst = append(dst, sessionIDLen)
+	dst = append(dst, hello.SessionID[:]...)
+	dst = be.AppendUint16(dst, suite)
+	dst = append(dst, 0)
+	dst = be.AppendUint16(dst, uint16(extensions))
+	dst = be.AppendUint16(dst, extensionKeyShare)
+	dst = be.AppendUint16(dst, uint16(keyShare))
+	dst = be.AppendUint16(dst, group)
+	dst = be.AppendUint16(dst, uint16(share))
+	// Any 1088 bytes are an ML-KEM ciphertext, its coefficients use every
+	// bit, but half of all 32-byte strings are not on Curve25519.
+	if dst, err = appendRandom(dst, share-x25519Share, random); err != nil {
+		return nil, err
+	}
+	if dst, err = appendX25519(dst, random); err != nil {
+		return nil, err
+	}
+	dst = be.AppendUint16(dst, extensionSupportedVersions)
+	return append(dst, 0, 2, 3, 4), nil
+}
+
+func appendRandom(dst []byte, n int, random io.Reader) ([]byte, error) {
+	end := len(dst)
+	dst = append(dst, make([]byte, n)...)
+	_, err := io.ReadFull(random, dst[end:])
+	return dst, err
+}
+
+// appendX25519 appends a public key whose private half is forgotten.
+func appendX25519(dst []byte, random io.Reader) ([]byte, error) {
+	var b [x25519Share]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return nil, err
+	}
+	private, err := ecdh.X25519().NewPrivateKey(b[:])
+	if err != nil {
+		return nil, err
+	}
+	return append(dst, private.PublicKey().Bytes()...), nil
+}
+
+// signServerHello writes the digest of a flight.
+func signServerHello(flight []byte, clientRandom [32]byte, key [16]byte) {
+	sum := newDigester().digest(&key, clientRandom[:], flight)
+	copy(flight[randomStart:randomEnd], sum[:])
+}
+
+// VerifyServerHello checks a server's flight at the start of b against the
+// random of the ClientHello it answers, bytes 11..43 as sent, and returns how
+// many bytes the flight takes up.
+//
+// With ErrIncomplete, n is how many bytes b must at least have before asking
+// again can help: who reads up to n and no further never reads beyond the
+// flight. ErrNoMatch means that the flight was not made with key.
+// A record that does not belong, an alert for one, is a *RecordError, and that
+// and everything else the flight cannot contain is ErrMalformed.
+//
+// The flight ends with the first ApplicationData record. Up to 16 handshake
+// records are tolerated before the ChangeCipherSpec.
+func VerifyServerHello(b []byte, key [16]byte, clientRandom [32]byte) (n int, err error) {
+	for place := (flightPlace{}); !place.end; {
+		header := b[n:]
+		if len(header) < RecordHeaderLen {
+			return n + RecordHeaderLen, ErrIncomplete
+		}
+		header = header[:RecordHeaderLen]
+		if err := place.next(header); err != nil {
+			return 0, err
+		}
+		n += RecordHeaderLen + int(binary.BigEndian.Uint16(header[3:]))
+		if len(b) < n {
+			return n, ErrIncomplete
+		}
+	}
+	sum := newDigester().digest(&key, clientRandom[:], b[:n])
+	if subtle.ConstantTimeCompare(sum[:], b[randomStart:randomEnd]) != 1 {
+		return 0, ErrNoMatch
+	}
+	return n, nil
+}
+
+// flightPlace is how far into a server's flight the records have come.
+type flightPlace struct {
+	handshakes int
+	ccs, end   bool
+}
+
+// next takes the header of the next record, or says why it cannot be there.
+func (p *flightPlace) next(header []byte) error {
+	length := int(binary.BigEndian.Uint16(header[3:]))
+	if header[1] != 3 || header[2] != 3 {
+		return recordError(header, "version is not 03 03")
+	}
+	switch t := RecordType(header[0]); {
+	case t == RecordAlert:
+		return recordError(header, "server sent an alert instead of its hello")
+	case t == RecordHandshake && !p.ccs && p.handshakes < maxHandshakeRecords:
+		if length > maxPlaintext {
+			return recordError(header, "handshake record of %d bytes, limit %d", length, maxPlaintext)
+		}
+		if p.handshakes == 0 && length < randomEnd-RecordHeaderLen {
+			return recordError(header, "ServerHello of %d bytes has no room for its random", length)
+		}
+		p.handshakes++
+	case t == RecordChangeCipherSpec && !p.ccs && p.handshakes > 0:
+		if length != 1 {
+			return recordError(header, "ChangeCipherSpec has %d bytes, want 1", length)
+		}
+		p.ccs = true
+	case t == RecordApplicationData && p.ccs:
+		p.end = true
+	default:
+		return recordError(header, "type has no place here in the server's flight")
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package faketls
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+)
+
+const vectorDigest = "41a517116e2fa6cd19d048bc93234203fe6da7a6180a565cbe30b58d78aa9d50"
+
+// vectorFlight is the worked example that answers signedHello.
+func vectorFlight(t testing.TB) []byte {
+	return unhex(t, "160303007a 02000076 0303"+vectorDigest+
+		"20"+strings.Repeat("11", 32)+
+		"1301 00 002e 00330024001d0020"+strings.Repeat("22", 32)+"002b00020304"+
+		"140303000101"+
+		"1703030040"+strings.Repeat("33", 64))
+}
+
+// "HMAC-SHA256(key, client random as received, then the whole flight with
+// bytes 11..43 zero)."
+func TestServerHelloIsSignedAsInTheWorkedExample(t *testing.T) {
+	hello := mustParse(t, signedHello(t))
+	flight := vectorFlight(t)
+	if len(flight) != 202 {
+		t.Fatalf("flight has %d bytes, want 202", len(flight))
+	}
+	if n, err := VerifyServerHello(flight, vectorKey, hello.Random); n != 202 || err != nil {
+		t.Errorf("VerifyServerHello: n = %d, %v; want 202", n, err)
+	}
+	signServerHello(flight, hello.Random, vectorKey)
+	if !bytes.Equal(flight, vectorFlight(t)) {
+		t.Errorf("digest is %x, want %s", flight[11:43], vectorDigest)
+	}
+}
+
+func TestServerHelloHasTheLayoutOfTheWorkedExample(t *testing.T) {
+	hello := mustParse(t, signedHello(t))
+	flight, err := AppendServerHello([]byte("before"), &hello, vectorKey, 64, fixed(0x33))
+	if err != nil || string(flight[:6]) != "before" {
+		t.Fatalf("AppendServerHello: %q, %v", flight[:6], err)
+	}
+	flight = flight[6:]
+	if _, err := VerifyServerHello(flight, vectorKey, hello.Random); err != nil {
+		t.Error(err)
+	}
+	want := vectorFlight(t)
+	const share = 89
+	copy(want[11:43], flight[11:43])
+	copy(want[share:share+32], flight[share:share+32])
+	if !bytes.Equal(flight, want) {
+		t.Errorf("flight is\n%x, want\n%x", flight, want)
+	}
+}
+
+// "11ec (1120 = 1088+32) if offered, the client's first TLS 1.3 suite."
+func TestServerHelloFollowsTheOffer(t *testing.T) {
+	mlkem := extension(extensionKeyShare, keyShares(groupX25519MLKEM768, clientShareMLKEM))
+	hello := mustParse(t, buildHello(t, mlkem))
+	flight, err := AppendServerHello(nil, &hello, vectorKey, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := VerifyServerHello(flight, vectorKey, hello.Random); n != len(flight) || err != nil {
+		t.Errorf("VerifyServerHello: n = %d, %v; want %d", n, err, len(flight))
+	}
+	want := unhex(t, "1302 00 046e 0033 0464 11ec 0460")
+	if got := flight[76 : 76+len(want)]; !bytes.Equal(got, want) {
+		t.Errorf("from byte 76: %x, want %x", got, want)
+	}
+	if !bytes.Equal(flight[44:76], hello.SessionID[:]) {
+		t.Error("session id is not echoed")
+	}
+}
+
+func TestServerHelloDataSizes(t *testing.T) {
+	hello := mustParse(t, signedHello(t))
+	dataSize := func(flight []byte) int { return len(flight) - 127 - 6 - RecordHeaderLen }
+	seen := map[int]bool{}
+	for range 50 {
+		flight, err := AppendServerHello(nil, &hello, vectorKey, 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := dataSize(flight)
+		if seen[n] = true; n < 2048 || n > 4096 {
+			t.Fatalf("default size %d, want 2048 to 4096", n)
+		}
+	}
+	if len(seen) < 10 {
+		t.Errorf("%d sizes in 50 flights", len(seen))
+	}
+	for _, n := range []int{1, 16640} {
+		if flight, err := AppendServerHello(nil, &hello, vectorKey, n, nil); err != nil || dataSize(flight) != n {
+			t.Errorf("size %d: got %d, %v", n, dataSize(flight), err)
+		}
+	}
+	for _, n := range []int{-1, 16641} {
+		if _, err := AppendServerHello(nil, &hello, vectorKey, n, nil); err == nil {
+			t.Errorf("size %d: no error", n)
+		}
+	}
+	for n := range 4 {
+		short := bytes.NewReader(make([]byte, n*20))
+		if b, err := AppendServerHello([]byte("x"), &hello, vectorKey, 0, short); err == nil || string(b) != "x" {
+			t.Errorf("source of %d random bytes: %d bytes, %v; want what was there, and an error", n*20, len(b), err)
+		}
+	}
+}
+
+func TestFlightIsIncompleteUntilItsLastByte(t *testing.T) {
+	hello := mustParse(t, signedHello(t))
+	flight := vectorFlight(t)
+	for i := range flight {
+		n, err := VerifyServerHello(flight[:i], vectorKey, hello.Random)
+		if err != ErrIncomplete || n <= i || n > len(flight) {
+			t.Fatalf("%d bytes: n = %d, %v", i, n, err)
+		}
+	}
+	n, err := VerifyServerHello(append(flight, "more"...), vectorKey, hello.Random)
+	if n != len(flight) || err != nil {
+		t.Errorf("with bytes behind: n = %d, %v; want %d", n, err, len(flight))
+	}
+}
+
+func TestEveryByteOfAFlightIsAuthenticated(t *testing.T) {
+	hello := mustParse(t, signedHello(t))
+	flight := vectorFlight(t)
+	for i := range flight {
+		flight[i] ^= 1
+		if n, err := VerifyServerHello(flight, vectorKey, hello.Random); err == nil {
+			t.Errorf("byte %d changed: n = %d, no error", i, n)
+		}
+		flight[i] ^= 1
+	}
+	if _, err := VerifyServerHello(flight, otherKey, hello.Random); err != ErrNoMatch {
+		t.Errorf("another key: %v, want ErrNoMatch", err)
+	}
+	if _, err := VerifyServerHello(flight, vectorKey, [32]byte{}); err != ErrNoMatch {
+		t.Errorf("another random: %v, want ErrNoMatch", err)
+	}
+}
+
+func record(kind RecordType, n int) []byte {
+	b := binary.BigEndian.AppendUint16([]byte{byte(kind), 3, 3}, uint16(n))
+	return append(b, make([]byte, n)...)
+}
+
+// Several handshake records ahead of the ChangeCipherSpec are tolerated;
+// anything else out of place is named, with its header, as soon as that is
+// there.
+func TestFlightHasItsRecordsInOrder(t *testing.T) {
+	first, ccs := record(RecordHandshake, 90), []byte(changeCipherSpec)
+	more := bytes.Repeat(record(RecordHandshake, 10), 15)
+	for name, c := range map[string]struct {
+		flight []byte
+		ok     bool
+	}{
+		"plain":                {join(first, ccs, record(RecordApplicationData, 30)), true},
+		"16 handshake records": {join(first, more, ccs, record(RecordApplicationData, 0)), true},
+		"17 handshake records": {join(first, more, record(RecordHandshake, 1)[:5]), false},
+		"alert":                {unhex(t, "1503030002"), false},
+		"alert later":          {join(first, unhex(t, "1503030002")), false},
+		"no ServerHello":       {ccs[:5], false},
+		"no ChangeCipherSpec":  {join(first, record(RecordApplicationData, 30)[:5]), false},
+		"two of them":          {join(first, ccs, ccs[:5]), false},
+		"long one":             {join(first, record(RecordChangeCipherSpec, 2)[:5]), false},
+		"handshake after it":   {join(first, ccs, first[:5]), false},
+		"no room for random":   {record(RecordHandshake, 37)[:5], false},
+		"huge handshake":       {record(RecordHandshake, 16385)[:5], false},
+		"old version":          {[]byte{0x16, 3, 1, 0, 90}, false},
+		"a web page":           {[]byte("HTTP/1.1 400"), false},
+	} {
+		if c.ok {
+			signServerHello(c.flight, [32]byte{}, vectorKey)
+		}
+		n, err := VerifyServerHello(c.flight, vectorKey, [32]byte{})
+		if c.ok {
+			if n != len(c.flight) || err != nil {
+				t.Errorf("%s: n = %d, %v; want %d", name, n, err, len(c.flight))
+			}
+			continue
+		}
+		var evidence *RecordError
+		if !errors.As(err, &evidence) || !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v, want a *RecordError", name, err)
+		}
+	}
+}
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
