@@ -3,6 +3,7 @@ package faketls
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 var (
@@ -52,7 +53,8 @@ type RejectError struct {
 
 // Error says why the client was refused.
 func (e *RejectError) Error() string {
-	return fmt.Sprintf("faketls: client refused after %d bytes: %v", len(e.Received), e.Err)
+	return fmt.Sprintf("faketls: client refused after %d bytes: %s", len(e.Received),
+		strings.TrimPrefix(e.Err.Error(), "faketls: "))
 }
 
 // Unwrap returns Err.

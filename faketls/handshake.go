@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// helloBuffer is room for every hello and nearly every flight in use.
+// helloBuffer is room for nearly every hello in use.
 const helloBuffer = 2048
 
 // readHello reads from r until parse is content, and not one byte further:
 // what follows belongs to somebody else. parse returns how many bytes it
 // wants along with ErrIncomplete. The buffer grows with what arrived and not
-// with what was announced.
+// with what was announced, and is a few bytes while nothing has.
 //
 // An end of input before the first byte is io.EOF, one after it
 // io.ErrUnexpectedEOF. All bytes read are returned with any error.
@@ -27,7 +27,7 @@ func readHello(r io.Reader, parse func(b []byte) (n int, err error)) ([]byte, er
 			return b, err
 		}
 		if len(b) == cap(b) {
-			b = slices.Grow(b, max(helloBuffer, len(b)))
+			b = slices.Grow(b, min(want, max(helloBuffer, 2*len(b)))-len(b))
 		}
 		n, err := r.Read(b[len(b):min(want, cap(b))])
 		b = b[:len(b)+n]

@@ -289,3 +289,10 @@ func TestClientTellsWhyThereIsNoProxy(t *testing.T) {
 		}
 	}
 }
+
+func TestRefusalReadsAsOneSentence(t *testing.T) {
+	err := &RejectError{Err: ErrNoMatch, Received: make([]byte, 517)}
+	if got, want := err.Error(), "faketls: client refused after 517 bytes: digest matches no key"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
