@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/bufpool"
 )
 
 // Conn is the obfuscated byte stream over another connection. Reads and
@@ -140,9 +142,9 @@ func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
 	if total == 0 {
 		return 0, nil
 	}
-	scratch := scratchPool.get(total)
-	defer scratchPool.put(scratch)
-	b := scratch.b[:total]
+	scratch := bufpool.Get(total)
+	defer bufpool.Put(scratch)
+	b := scratch.B[:total]
 
 	n := copy(b, c.init)
 	n += copy(b[n:], head)
@@ -201,27 +203,3 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadlin
 
 // SetWriteDeadline sets the deadline for writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }
-
-// scratch is a buffer for ciphertext on its way out. It is borrowed for one
-// write, so that an idle connection has none.
-type scratch struct{ b []byte }
-
-type pool struct{ sync.Pool }
-
-var scratchPool = pool{sync.Pool{New: func() any { return new(scratch) }}}
-
-func (p *pool) get(n int) *scratch {
-	s := p.Get().(*scratch)
-	if cap(s.b) < n {
-		s.b = make([]byte, max(n, 4<<10))
-	}
-	return s
-}
-
-// put keeps buffers for packets of ordinary size; one for a packet of many
-// megabytes would stay for the next collection.
-func (p *pool) put(s *scratch) {
-	if cap(s.b) <= 1<<20 {
-		p.Put(s)
-	}
-}

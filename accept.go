@@ -1,0 +1,382 @@
+package mtwire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/mtwire/mtwire/detect"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/wsconn"
+)
+
+// ErrHandshakeTimeout means that a client began to speak and did not get to
+// the end of its transport's announcement in time.
+var ErrHandshakeTimeout = errors.New("the client's first bytes took too long")
+
+// UnknownError means that a connection's first bytes are none of the
+// transports that the server takes, or that no secret fits. It has the bytes.
+type UnknownError = detect.UnknownError
+
+// acceptor is a server's handshake: it reads a connection's first bytes and
+// puts together the layers they ask for. It is gone afterwards.
+type acceptor struct {
+	settings *serverSettings
+	conn     net.Conn  // the layer that is being read from
+	until    time.Time // set by the first byte
+	secret   int       // the only secret that fits, once FakeTLS has found it
+	layered  bool      // something was answered, or taken off: no way back
+}
+
+// undecided says whether the handshake can be taken up again after a context
+// ended it: nothing but reading has happened.
+func (a *acceptor) undecided() bool { return !a.layered }
+
+func (a *acceptor) run(ctx context.Context, c *Conn) error {
+	in := &c.stream.in
+	if a.conn == nil {
+		a.conn, a.secret = c.net, -1
+		in.deadline.retarget(c.net.SetReadDeadline)
+		in.source.reset(c.net)
+	}
+	if err := in.deadline.follow(ctx); err != nil {
+		return err
+	}
+	// The first byte may take as long as it likes.
+	if len(in.source.bytes()) == 0 {
+		if err := in.source.fill(); err != nil {
+			return cause(ctx, err)
+		}
+	}
+	return a.decide(ctx, c)
+}
+
+// decide follows the table of package detect. It is apart from run so that a
+// silent connection's goroutine needs little stack.
+func (a *acceptor) decide(ctx context.Context, c *Conn) error {
+	if a.until.IsZero() {
+		a.until = time.Now().Add(a.settings.handshakeTimeout())
+	}
+	c.stream.in.deadline.limit(a.until)
+	err := a.first(ctx, c)
+	if err == nil {
+		c.stream.in.deadline.unlimit()
+		return nil
+	}
+	var unknown *UnknownError
+	if errors.As(err, &unknown) && !a.layered {
+		a.refuse(ctx, c, unknown, err)
+	}
+	return err
+}
+
+// more reads until n bytes of the current layer are there.
+func (a *acceptor) more(ctx context.Context, c *Conn, n int) error {
+	src := &c.stream.in.source
+	for len(src.bytes()) < n {
+		err := src.fill()
+		switch {
+		case err == nil:
+		case isTimeout(err):
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return a.unknown(c, ErrHandshakeTimeout)
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			return a.unknown(c, io.ErrUnexpectedEOF)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// unknown is the verdict on what has come so far.
+func (a *acceptor) unknown(c *Conn, why error) error {
+	err := &UnknownError{First: append([]byte(nil), c.stream.in.source.bytes()...)}
+	if why == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", why, err)
+}
+
+func (a *acceptor) first(ctx context.Context, c *Conn) error {
+	src := &c.stream.in.source
+	for {
+		b := src.bytes()
+		r := detect.First(b, a.settings.MaxLength)
+		if r.Kind != detect.More && r.Kind != detect.Obfuscated && r.Kind != detect.TLS && !a.settings.open() {
+			return a.unknown(c, nil)
+		}
+		switch r.Kind {
+		case detect.More:
+			if err := a.more(ctx, c, r.Need); err != nil {
+				return err
+			}
+		case detect.Framed:
+			src.consume(r.Header)
+			c.transport.Secret, c.transport.Protocol = -1, r.Protocol
+			a.start(c, a.conn, r.Protocol)
+			return nil
+		case detect.HTTP:
+			if string(b[:4]) == "GET " {
+				return a.webSocket(ctx, c)
+			}
+			a.http(c)
+			return nil
+		case detect.TLS:
+			again, err := a.tls(ctx, c)
+			if err != nil || !again {
+				return err
+			}
+		case detect.Obfuscated:
+			return a.obfuscated(ctx, c)
+		}
+	}
+}
+
+// start ends the handshake with a stream of packets.
+func (a *acceptor) start(c *Conn, conn net.Conn, protocol frame.Protocol) {
+	c.stream.start(conn, protocol, frame.Server, a.settings.MaxLength, a.settings.Rand)
+}
+
+// obfuscated expects an init payload.
+func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
+	if err := a.more(ctx, c, obfuscation.InitLength); err != nil {
+		return err
+	}
+	hello, streams, err := a.match(ctx, c)
+	if err != nil {
+		return err
+	}
+	src := &c.stream.in.source
+	if replay := a.settings.Replay; replay != nil && hello.Secret >= 0 && !c.transport.FakeTLS {
+		if replay([16]byte(src.bytes()[8:])) {
+			return a.unknown(c, errReplay)
+		}
+	}
+	src.consume(obfuscation.InitLength)
+	rest := src.bytes()
+	streams.Receive.XORKeyStream(rest, rest)
+	c.transport.Obfuscated = true
+	c.transport.Protocol, c.transport.DC, c.transport.Secret = hello.Protocol, hello.DC, hello.Secret
+	a.start(c, obfuscation.NewConn(a.conn, streams), hello.Protocol)
+	return nil
+}
+
+var errReplay = errors.New("the init payload was seen before")
+
+// match tries the secrets in question on the bytes read, and after them no
+// secret, if that is allowed.
+func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfuscation.Streams, error) {
+	secrets, offset := a.settings.Secrets, 0
+	if a.secret >= 0 {
+		secrets, offset = secrets[a.secret:a.secret+1], a.secret
+	}
+	tries := [][]Secret{secrets}
+	if len(secrets) > 0 && a.secret < 0 && a.settings.AllowNoSecret {
+		tries = append(tries, nil)
+	}
+	for _, try := range tries {
+		init := [obfuscation.InitLength]byte(c.stream.in.source.bytes())
+		if hello, streams, err := obfuscation.Match(&init, try); err == nil {
+			if hello.Secret >= 0 {
+				hello.Secret += offset
+			}
+			return hello, streams, nil
+		}
+	}
+	if a.settings.ObfuscatedFull {
+		if err := a.more(ctx, c, obfuscation.FullLength); err != nil {
+			return obfuscation.Hello{}, obfuscation.Streams{}, err
+		}
+		for _, try := range tries {
+			first := [obfuscation.FullLength]byte(c.stream.in.source.bytes())
+			if hello, streams, err := obfuscation.MatchFull(&first, try, a.settings.MaxLength); err == nil {
+				if hello.Secret >= 0 {
+					hello.Secret += offset
+				}
+				return hello, streams, nil
+			}
+		}
+	}
+	return obfuscation.Hello{}, obfuscation.Streams{}, a.unknown(c, nil)
+}
+
+// tls takes a TLS record for FakeTLS, for an init payload that happens to look
+// like one, or for TLS, in this order. again means that another layer was
+// taken off, and the table is to be gone through anew.
+func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
+	src := &c.stream.in.source
+	for {
+		hello, n, err := faketls.ParseClientHello(src.bytes())
+		if errors.Is(err, faketls.ErrIncomplete) {
+			if err := a.more(ctx, c, n); err != nil {
+				return false, err
+			}
+			continue
+		}
+		why := err
+		if err == nil && len(a.settings.Secrets) > 0 && !c.transport.TLS {
+			info, err := a.settings.fakeTLS.Check(&hello)
+			if err == nil {
+				return false, a.fakeTLS(ctx, c, &hello, n, info)
+			}
+			why = err
+		}
+		// Someone who knows a key but has a wrong clock, name, or an old
+		// hello is not to be taken for anything else.
+		if why != nil && !errors.Is(why, faketls.ErrNoMatch) && !errors.Is(why, faketls.ErrMalformed) {
+			return false, a.unknown(c, why)
+		}
+		if err != nil || len(src.bytes()) >= obfuscation.InitLength {
+			var unknown *UnknownError
+			if err := a.obfuscated(ctx, c); !errors.As(err, &unknown) {
+				return false, err
+			}
+		}
+		if err == nil && a.settings.TLS != nil && !c.transport.TLS && a.settings.open() {
+			return true, a.realTLS(ctx, c, hello.SNI)
+		}
+		return false, a.unknown(c, why)
+	}
+}
+
+// fakeTLS answers a hello that was found good, and goes on inside.
+func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHello, n int, info faketls.Info) error {
+	key := a.settings.Secrets[info.KeyIndex].Key
+	dataSize := 0 // the package's own choice
+	flight, err := faketls.AppendServerHello(nil, hello, key, dataSize, a.settings.Rand)
+	if err != nil {
+		return err
+	}
+	c.stream.in.source.consume(n)
+	c.transport.FakeTLS, c.transport.ServerName = true, info.SNI
+	a.secret = info.KeyIndex
+	conn := a.below(c)
+	conn.SetWriteDeadline(a.until)
+	if _, err := conn.Write(flight); err != nil {
+		return err
+	}
+	conn.SetWriteDeadline(time.Time{})
+	a.on(c, faketls.NewConn(conn, faketls.RoleServer))
+	return a.obfuscated(ctx, c)
+}
+
+// realTLS takes TLS off.
+func (a *acceptor) realTLS(ctx context.Context, c *Conn, serverName string) error {
+	ctx, cancel := context.WithDeadline(ctx, a.until)
+	defer cancel()
+	conn := tls.Server(a.below(c), a.settings.TLS)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	c.transport.TLS, c.transport.ServerName = true, serverName
+	a.on(c, conn)
+	return nil
+}
+
+// webSocket upgrades, and goes on inside, where only an init payload may be.
+func (a *acceptor) webSocket(ctx context.Context, c *Conn) error {
+	ctx, cancel := context.WithDeadline(ctx, a.until)
+	defer cancel()
+	ws, err := wsconn.Server(ctx, a.below(c), a.settings.WebSocket)
+	if err != nil {
+		return err
+	}
+	c.transport.Carrier, c.websocket = WebSocket, ws
+	a.on(c, ws)
+	return a.obfuscated(ctx, c)
+}
+
+// http ends the handshake with a connection that carries requests.
+func (a *acceptor) http(c *Conn) {
+	config := httpconn.ServerConfig{}
+	if a.settings.HTTP != nil {
+		config = *a.settings.HTTP
+	}
+	if a.settings.MaxLength > 0 {
+		config.MaxPacket = a.settings.MaxLength
+	}
+	conn := a.below(c)
+	c.stream.in.deadline.close() // httpconn has its own
+	c.transport.Carrier, c.transport.Secret = HTTP, -1
+	c.http = httpconn.NewServer(conn, &config)
+}
+
+// below returns the layer read from so far, with what was read and not used
+// put back in front. The source is empty afterwards, and follows no context.
+func (a *acceptor) below(c *Conn) net.Conn {
+	a.layered = true
+	c.stream.in.deadline.limit(time.Time{})
+	if rest := c.stream.in.source.take(); len(rest) > 0 {
+		return &replayConn{Conn: a.conn, rest: rest}
+	}
+	return a.conn
+}
+
+// on puts conn on top: it is what is read from now.
+func (a *acceptor) on(c *Conn, conn net.Conn) {
+	a.conn = conn
+	c.stream.in.source.reset(conn)
+	c.stream.in.deadline.retarget(conn.SetReadDeadline)
+	c.stream.in.deadline.limit(a.until)
+}
+
+// refuse deals with a stranger: by handing the connection over, or by reading
+// on in silence.
+func (a *acceptor) refuse(ctx context.Context, c *Conn, unknown *UnknownError, why error) {
+	src := &c.stream.in.source
+	if a.settings.Unknown != nil {
+		c.stream.in.deadline.close()
+		c.net.SetReadDeadline(time.Time{})
+		src.release()
+		a.settings.Unknown(&replayConn{Conn: c.net, rest: unknown.First}, why)
+		return
+	}
+	if errors.Is(why, io.ErrUnexpectedEOF) || errors.Is(why, ErrHandshakeTimeout) {
+		return
+	}
+	src.release()
+	sink := bufpool.Get(bufpool.Min)
+	defer bufpool.Put(sink)
+	for {
+		if _, err := c.net.Read(sink.B); err != nil {
+			return
+		}
+	}
+}
+
+// replayConn is a connection of which a part has been read already.
+type replayConn struct {
+	net.Conn
+	rest []byte
+}
+
+// Read gives what was read before, and then reads on.
+func (c *replayConn) Read(p []byte) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(p, c.rest)
+		if c.rest = c.rest[n:]; len(c.rest) == 0 {
+			c.rest = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// CloseWrite ends the sending direction, where the connection can.
+func (c *replayConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

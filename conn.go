@@ -1,0 +1,188 @@
+package mtwire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/wsconn"
+)
+
+// Conn is a connection that carries packets: whole MTProto messages, and what
+// the transports have beside them. It is the same on a client and on a server,
+// over TCP, WebSocket and HTTP.
+//
+// One goroutine may send and another receive at the same time; more than one
+// of either take turns. Each direction keeps its first error for ever.
+//
+// Contexts: when ctx ends, a blocked call returns at once with ctx.Err(). A
+// Receive that ended like this lost nothing and can be called again; a Send
+// that ended like this may have sent a part, and is the last.
+type Conn struct {
+	net  net.Conn // the socket, nil on an HTTP client
+	side frame.Side
+
+	handshakeMu sync.Mutex
+	ready       atomic.Bool // the fields below are final
+	err         error
+	transport   Transport
+	stream      stream
+	http        httpPackets  // in place of stream
+	websocket   *wsconn.Conn // below stream, for its close reason
+
+	accept *acceptor // servers: what is needed until ready
+}
+
+// httpPackets is what an HTTP client and an HTTP server have in common.
+type httpPackets interface {
+	Send(ctx context.Context, payload []byte) error
+	Receive(ctx context.Context) ([]byte, error)
+	Close() error
+}
+
+// ErrNotOverHTTP is returned for quick acknowledgements over HTTP, and for
+// whatever else it has no form for.
+var ErrNotOverHTTP = errors.New("HTTP carries payloads and transport errors only")
+
+// Handshake completes what is still to be done before packets can flow. Send
+// and Receive call it; on its own it is for looking at Transport first.
+//
+// On a server it waits for the client's first bytes, for as long as ctx
+// allows, and finds out what they are. On a client it sends the bytes that
+// announce the transport, which otherwise go out together with the first
+// packet.
+func (c *Conn) Handshake(ctx context.Context) error {
+	if err := c.prepare(ctx); err != nil || c.side == frame.Server || c.http != nil {
+		return err
+	}
+	return c.stream.sendHeader(ctx)
+}
+
+// prepare runs a server's handshake once. What it ends with is final, unless
+// ctx ended it before anything was decided.
+func (c *Conn) prepare(ctx context.Context) error {
+	if c.ready.Load() {
+		return c.err
+	}
+	c.handshakeMu.Lock()
+	defer c.handshakeMu.Unlock()
+	if c.ready.Load() {
+		return c.err
+	}
+	err := c.accept.run(ctx, c)
+	if err != nil {
+		err = fmt.Errorf("handshake: %w", err)
+		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) && c.accept.undecided() {
+			return err
+		}
+		c.stream.in.source.release()
+	}
+	c.err, c.accept = err, nil
+	c.ready.Store(true)
+	return err
+}
+
+// Transport says what the connection speaks. On a server it is zero until the
+// handshake is over.
+func (c *Conn) Transport() Transport {
+	if !c.ready.Load() {
+		return Transport{}
+	}
+	return c.transport
+}
+
+// Send sends a payload, a multiple of four bytes, in one Write. The payload
+// is the caller's again when Send returns.
+//
+// An error from checking the payload leaves the connection as it was. Any
+// other is final.
+func (c *Conn) Send(ctx context.Context, payload []byte) error {
+	return c.SendPacket(ctx, Packet{Payload: payload})
+}
+
+// SendPacket sends a packet of any kind. To ask for a quick acknowledgement,
+// set AckWanted; to give one, as a server, send its Token under KindQuickAck.
+func (c *Conn) SendPacket(ctx context.Context, p Packet) error {
+	if err := c.prepare(ctx); err != nil {
+		return err
+	}
+	if c.http == nil {
+		return c.stream.send(ctx, p)
+	}
+	switch {
+	case p.Kind == frame.KindPayload && !p.AckWanted:
+		return c.http.Send(ctx, p.Payload)
+	case p.Kind == frame.KindTransportError:
+		if server, ok := c.http.(interface {
+			SendError(context.Context, uint32) error
+		}); ok {
+			return server.SendError(ctx, p.Code)
+		}
+	}
+	return fmt.Errorf("send: %w", ErrNotOverHTTP)
+}
+
+// SendError sends a transport error, as a server: framed like a payload; over
+// HTTP as status and body; over WebSocket also as the reason of a close frame,
+// after which the connection is over.
+func (c *Conn) SendError(ctx context.Context, code uint32) error {
+	err := c.SendPacket(ctx, Packet{Kind: frame.KindTransportError, Code: code})
+	if err == nil && c.websocket != nil {
+		return c.websocket.CloseTransportError(code)
+	}
+	return err
+}
+
+// Receive returns the next payload or quick acknowledgement. Its bytes are
+// good until the next call of Receive.
+//
+// A transport error from the server is returned as *TransportError, and does
+// not end the connection. io.EOF means that the peer ended the stream after a
+// whole packet. Every other error is final, but for that of a context.
+func (c *Conn) Receive(ctx context.Context) (Packet, error) {
+	if err := c.prepare(ctx); err != nil {
+		return Packet{}, err
+	}
+	if c.http == nil {
+		return c.stream.receive(ctx)
+	}
+	payload, err := c.http.Receive(ctx)
+	if err != nil {
+		return Packet{}, err
+	}
+	return Packet{Payload: payload}, nil
+}
+
+// Close closes the connection. Calls that are blocked return.
+func (c *Conn) Close() error {
+	// A server's handshake may be running: close what it reads from, and what
+	// has grown on top of it only when it is there.
+	if c.ready.Load() && c.err == nil {
+		if c.http != nil {
+			return c.http.Close()
+		}
+		return c.stream.close()
+	}
+	return c.net.Close()
+}
+
+// LocalAddr returns the address of this end, nil on an HTTP client, which has
+// no one connection.
+func (c *Conn) LocalAddr() net.Addr {
+	if c.net == nil {
+		return nil
+	}
+	return c.net.LocalAddr()
+}
+
+// RemoteAddr returns the address of the other end, nil on an HTTP client.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.net == nil {
+		return nil
+	}
+	return c.net.RemoteAddr()
+}

@@ -1,0 +1,215 @@
+package mtwire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/wsconn"
+)
+
+// ListenConfig is what a server can choose. Nil is good, and so is the zero
+// value of every field: a server that takes every transport from everybody.
+// It must not change while it is in use, and may serve several listeners.
+type ListenConfig struct {
+	// Secrets are those of an MTProxy. With any here, a client must know one:
+	// everything else is unknown, even a plain framing or an HTTP request,
+	// and gets silence. FakeTLS needs a secret; any mode's key will do.
+	Secrets []Secret
+
+	// AllowNoSecret serves clients that bring no secret beside those that do.
+	AllowNoSecret bool
+
+	// ObfuscatedFull takes an init payload without a tag for Full, if what
+	// follows it can be Full's first frame. The specification has no tag for
+	// it, and few clients do this.
+	ObfuscatedFull bool
+
+	// MaxLength limits incoming packets, in bytes. 0 means 16 MiB.
+	MaxLength int
+
+	// HandshakeTimeout bounds the time from a client's first byte until it is
+	// known what the client speaks. 0 means between 10 and 15 seconds, drawn
+	// for each connection, so that the limit is no fingerprint. There is no
+	// limit on how long a client may be silent before its first byte, other
+	// than the context: official clients open connections to keep them warm.
+	HandshakeTimeout time.Duration
+
+	// Unknown is given every connection of which nothing could be made, with
+	// all its bytes still to be read: to pipe it to another server, for
+	// instance. It must close it. Handshake returns an error as well.
+	//
+	// Nil means that the server goes on reading for the rest of
+	// HandshakeTimeout, answers nothing, and leaves it to be closed.
+	Unknown func(conn net.Conn, why error)
+
+	// Replay remembers id, which stands for one FakeTLS hello or one init
+	// payload, and says whether it knew it. It is asked after a secret has
+	// matched, so strangers cannot fill its memory. Nil means no.
+	Replay func(id [16]byte) (seen bool)
+
+	// ClockWindow is how far the clock in a FakeTLS hello may be off. 0 means
+	// 120 seconds, a negative value any time.
+	ClockWindow time.Duration
+
+	// TLS serves wss and https, and needs a certificate. Nil means no TLS.
+	TLS *tls.Config
+
+	// HTTP and WebSocket configure these carriers; nil is fine. MaxLength
+	// goes before HTTP.MaxPacket.
+	HTTP      *httpconn.ServerConfig
+	WebSocket *wsconn.ServerConfig
+
+	// Time is the clock for FakeTLS, nil time.Now. Rand is the source of
+	// padding and of FakeTLS's random parts, nil the system's.
+	Time func() time.Time
+	Rand io.Reader
+}
+
+// serverSettings is a ListenConfig made ready.
+type serverSettings struct {
+	ListenConfig
+	fakeTLS faketls.ServerConfig
+}
+
+func newServerSettings(config *ListenConfig) *serverSettings {
+	s := &serverSettings{}
+	if config != nil {
+		s.ListenConfig = *config
+	}
+	s.fakeTLS = faketls.ServerConfig{
+		Window:   s.ClockWindow,
+		CheckSNI: s.checkServerName,
+		Replay:   s.Replay,
+		Time:     s.Time,
+		Rand:     s.Rand,
+	}
+	for _, secret := range s.Secrets {
+		s.fakeTLS.Keys = append(s.fakeTLS.Keys, secret.Key)
+	}
+	return s
+}
+
+// checkServerName wants the name of the secret, if the secret has one. A
+// hello without a name passes: several versions of Telegram for iOS send none.
+func (s *serverSettings) checkServerName(key int, name string) bool {
+	domain := s.Secrets[key].Domain
+	return domain == "" || name == "" || domain == name
+}
+
+// open says whether clients without a secret are served.
+func (s *serverSettings) open() bool { return len(s.Secrets) == 0 || s.AllowNoSecret }
+
+func (s *serverSettings) handshakeTimeout() time.Duration {
+	if s.HandshakeTimeout > 0 {
+		return s.HandshakeTimeout
+	}
+	return 10*time.Second + rand.N(5*time.Second)
+}
+
+// Listener takes connections of every transport on one port.
+type Listener struct {
+	net      net.Listener
+	settings *serverSettings
+}
+
+// Listen opens a TCP or Unix socket; see net.Listen for network and address.
+func Listen(network, address string, config *ListenConfig) (*Listener, error) {
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return NewListener(ln, config), nil
+}
+
+// NewListener serves on a listener that is open already.
+func NewListener(ln net.Listener, config *ListenConfig) *Listener {
+	return &Listener{net: ln, settings: newServerSettings(config)}
+}
+
+// Accept returns the next connection, at once: it reads nothing from it. What
+// the client speaks is found out by the Conn's Handshake, which its first
+// Receive calls, so that a silent client keeps nobody waiting.
+func (l *Listener) Accept() (*Conn, error) {
+	conn, err := l.net.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return newServerConn(conn, l.settings), nil
+}
+
+// Close stops listening. Connections that were accepted go on.
+func (l *Listener) Close() error { return l.net.Close() }
+
+// Addr returns the address listened on.
+func (l *Listener) Addr() net.Addr { return l.net.Addr() }
+
+// Server serves one connection that was accepted elsewhere. Nothing is read
+// from it before Handshake.
+func Server(conn net.Conn, config *ListenConfig) *Conn {
+	return newServerConn(conn, newServerSettings(config))
+}
+
+func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
+	return &Conn{net: conn, side: frame.Server, accept: &acceptor{settings: settings}}
+}
+
+// Serve accepts connections and gives each to handle, in a goroutine of its
+// own, and closes it when handle returns. When ctx ends, or Accept fails for
+// good, it closes the listener and all connections, waits for the handlers,
+// and returns why. When the system is out of descriptors or memory for
+// another connection, it tries again.
+func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, conn *Conn)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	defer cancel() // before the wait
+	defer l.Close()
+
+	pause := time.Duration(0)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if !isPassing(err) {
+				return err
+			}
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		pause = 0
+		handlers.Go(func() {
+			// Handlers that do not use ctx are to end as well.
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			defer stop()
+			defer conn.Close()
+			handle(ctx, conn)
+		})
+	}
+}
+
+// isPassing tells an Accept that failed for one connection, or for want of
+// descriptors, from a listener that is gone. The net package calls the former
+// temporary, and has no other word for it.
+func isPassing(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary()
+}
