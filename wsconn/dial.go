@@ -2,11 +2,11 @@ package wsconn
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -135,14 +135,11 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 	if err := req.Write(u.conn); err != nil {
 		return nil, err
 	}
-	limited := &io.LimitedReader{R: u.conn, N: maxAnswerHeader}
-	br := bufio.NewReader(limited)
+	head := &headReader{conn: u.conn, left: maxAnswerHeader}
+	br := bufio.NewReader(head)
 	resp, err := http.ReadResponse(br, req)
-	if err != nil && limited.N == 0 {
-		err = fmt.Errorf("head of the answer is over %d bytes", maxAnswerHeader)
-	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("answer to the upgrade: %w", cmp.Or(head.err, err))
 	}
 	resp.Body = http.NoBody
 	if resp.StatusCode == http.StatusSwitchingProtocols {

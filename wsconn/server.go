@@ -71,28 +71,22 @@ func Server(ctx context.Context, conn net.Conn, cfg *ServerConfig) (*Conn, error
 }
 
 func serve(conn net.Conn, cfg *ServerConfig) (*Conn, error) {
-	limited := &io.LimitedReader{R: conn, N: maxRequestHeader}
-	br := bufio.NewReader(limited)
+	head := &headReader{conn: conn, left: maxRequestHeader}
+	br := bufio.NewReader(head)
 	w := &responseWriter{conn: conn, br: br, header: make(http.Header)}
 	r, err := http.ReadRequest(br)
 	switch {
 	case err == nil:
 		return Accept(w, r, cfg)
-	case limited.N == 0:
-		err = fmt.Errorf("head of the request is over %d bytes", maxRequestHeader)
-		return nil, refuseRequest(w, &http.Request{}, http.StatusRequestHeaderFieldsTooLarge, err)
-	case isNetError(err):
-		return nil, fmt.Errorf("wsconn: upgrade: %w", err)
+	case head.err == errHeadTooLong:
+		return nil, refuseRequest(w, &http.Request{}, http.StatusRequestHeaderFieldsTooLarge, head.err)
+	case head.err == io.EOF:
+		return nil, fmt.Errorf("wsconn: upgrade: %w", io.ErrUnexpectedEOF)
+	case head.err != nil:
+		return nil, fmt.Errorf("wsconn: upgrade: %w", head.err)
 	default:
 		return nil, refuseRequest(w, &http.Request{}, http.StatusBadRequest, err)
 	}
-}
-
-// isNetError tells a failed connection from a malformed request.
-func isNetError(err error) bool {
-	var e net.Error
-	return errors.As(err, &e) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrClosedPipe)
 }
 
 // Accept upgrades a request of an http.Server, for those who run one. It

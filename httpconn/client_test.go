@@ -1,0 +1,317 @@
+package httpconn
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/mtwire/mtwire/frame"
+)
+
+func newClient(t *testing.T, url string, cfg *ClientConfig) *Client {
+	t.Helper()
+	c, err := NewClient(url, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func handlerServer(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func echo(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }
+
+// "POST /api HTTP/1.1, keep-alive, Content-Length; body = one raw MTProto
+// message": seen by a server that is not ours.
+func TestClientRequest(t *testing.T) {
+	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "POST" || r.URL.Path != "/api" || r.ContentLength != 40 || r.Close ||
+			r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" ||
+			r.Header.Get("Origin") != "https://web.example" || r.Header["User-Agent"] != nil || r.Header["Accept-Encoding"] != nil {
+			t.Errorf("%s %s, %d bytes, %v", r.Method, r.URL, r.ContentLength, r.Header)
+		}
+		echo(w, r)
+	})
+	c := newClient(t, srv.URL, &ClientConfig{Header: http.Header{"Origin": {"https://web.example"}}})
+	for i := range 3 {
+		packet := bytes.Repeat([]byte{byte(i)}, 40)
+		want := bytes.Clone(packet)
+		if err := c.Send(t.Context(), packet); err != nil {
+			t.Fatal(err)
+		}
+		clear(packet) // the caller's again
+		if got, err := c.Receive(t.Context()); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("received % x, %v", got, err)
+		}
+	}
+}
+
+// The two ends of this package understand each other, with large packets and
+// over TLS.
+func TestClientAndServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	borrowed := httptest.NewUnstartedServer(nil)
+	borrowed.StartTLS() // for its certificate
+	defer borrowed.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(borrowed.Certificate())
+	l = tls.NewListener(l, &tls.Config{Certificates: borrowed.TLS.Certificates})
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				s := NewServer(conn, nil)
+				defer s.Close()
+				for {
+					packet, err := s.Receive(t.Context())
+					if err != nil {
+						return
+					}
+					if len(packet) == 8 {
+						err = s.SendError(t.Context(), 429)
+					} else {
+						err = s.Send(t.Context(), packet)
+					}
+					if err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	c := newClient(t, "https://"+l.Addr().String(), &ClientConfig{TLSClientConfig: &tls.Config{RootCAs: pool}})
+	for _, n := range []int{12, 2 << 20, 5000} {
+		packet := bytes.Repeat([]byte{1, 2, 3, 4}, n/4)
+		if err := c.Send(t.Context(), packet); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Receive(t.Context()); err != nil || !bytes.Equal(got, packet) {
+			t.Fatalf("%d bytes: received %d, %v", n, len(got), err)
+		}
+		if err := c.Send(t.Context(), make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+		var te *frame.TransportError
+		if _, err := c.Receive(t.Context()); !errors.As(err, &te) || te.Code != 429 {
+			t.Fatalf("received %v, want 429", err)
+		}
+	}
+}
+
+// Errors come as the status, as the body of a 200, or both; an empty 200 and
+// four zero bytes say nothing. The client goes on after all of them.
+func TestClientAnswers(t *testing.T) {
+	body := func(v int32) string { return string(binary.LittleEndian.AppendUint32(nil, uint32(v))) }
+	type answer struct {
+		status int
+		body   string
+	}
+	answers := make(chan answer, 1)
+	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		a := <-answers
+		w.Header().Set("Location", "/elsewhere") // not to be followed
+		w.WriteHeader(a.status)
+		io.WriteString(w, a.body)
+	})
+	c := newClient(t, srv.URL, &ClientConfig{MaxPacket: 1000})
+	for _, x := range []struct {
+		answer
+		code uint32 // of a transport error, or
+		bad  bool   // a PostError, or
+		none bool   // nothing, and the next answer comes
+	}{
+		{answer{403, ""}, 403, false, false},
+		{answer{404, body(-404)}, 404, false, false},
+		{answer{429, "<html>slow down</html>"}, 429, false, false},
+		{answer{444, ""}, 444, false, false},
+		{answer{302, ""}, 302, false, false},
+		{answer{500, strings.Repeat("x", 100000)}, 500, false, false},
+		{answer{200, body(-404)}, 404, false, false},
+		{answer{200, body(-1 << 31)}, 1 << 31, false, false},
+		{answer{200, ""}, 0, false, true},
+		{answer{200, body(0)}, 0, false, true},
+		{answer{200, body(1)}, 0, true, false},
+		{answer{200, "nine byte"}, 0, true, false},
+		{answer{200, "six by"}, 0, true, false},
+		{answer{200, strings.Repeat("x", 1004)}, 0, true, false},
+		{answer{200, "a packet"}, 0, false, false},
+	} {
+		if err := c.Send(t.Context(), make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+		answers <- x.answer
+		if x.none {
+			continue
+		}
+		got, err := c.Receive(t.Context())
+		var te *frame.TransportError
+		var pe *PostError
+		switch {
+		case x.code != 0:
+			if !errors.As(err, &te) || te.Code != x.code {
+				t.Errorf("%v: %v, want code %d", x.answer, err, x.code)
+			}
+		case x.bad:
+			if !errors.As(err, &pe) || !errors.Is(err, ErrLength) {
+				t.Errorf("%v: %v, want ErrLength", x.answer, err)
+			}
+		case err != nil || string(got) != x.body:
+			t.Errorf("%v: %q, %v", x.answer, got, err)
+		}
+	}
+}
+
+// A long poll does not hold up other packets, and many go at the same time.
+func TestLongPollDoesNotBlockOthers(t *testing.T) {
+	release := make(chan struct{})
+	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if string(b) == "http_wait..." {
+			<-release
+		}
+		w.Write(b)
+	})
+	c := newClient(t, srv.URL, nil)
+	if err := c.Send(t.Context(), []byte("http_wait...")); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		for range 7 {
+			if err := c.Send(t.Context(), []byte("question")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// All eight are under way: the next Send waits.
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := c.Send(ctx, []byte("question")); !errors.Is(err, context.Canceled) {
+			t.Fatalf("ninth: %v", err)
+		}
+		for range 7 {
+			if got, err := c.Receive(t.Context()); err != nil || string(got) != "question" {
+				t.Fatalf("received %q, %v", got, err)
+			}
+		}
+	}
+	close(release)
+	if got, err := c.Receive(t.Context()); err != nil || string(got) != "http_wait..." {
+		t.Errorf("received %q, %v", got, err)
+	}
+}
+
+// The failure of one POST is that packet's, and the next has a new connection.
+func TestFailureOfOnePostIsNotTheClients(t *testing.T) {
+	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if string(b) == "kill me." {
+			panic(http.ErrAbortHandler)
+		}
+		w.Write(b)
+	})
+	c := newClient(t, srv.URL, nil)
+	for _, packet := range []string{"first...", "kill me.", "third..."} {
+		if err := c.Send(t.Context(), []byte(packet)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Receive(t.Context())
+		var pe *PostError
+		if packet == "kill me." {
+			if !errors.As(err, &pe) {
+				t.Errorf("received %q, %v", got, err)
+			}
+		} else if err != nil || string(got) != packet {
+			t.Errorf("received %q, %v", got, err)
+		}
+	}
+}
+
+// An answer that never comes is given up after AnswerTimeout.
+func TestAnswerTimeout(t *testing.T) {
+	release := make(chan struct{})
+	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) { <-release })
+	c := newClient(t, srv.URL, &ClientConfig{AnswerTimeout: 1})
+	if err := c.Send(t.Context(), make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	var pe *PostError
+	if _, err := c.Receive(t.Context()); !errors.As(err, &pe) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	close(release)
+}
+
+// Close gives up what is in flight and unblocks Send and Receive.
+func TestClientClose(t *testing.T) {
+	arrived := make(chan struct{})
+	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		close(arrived)
+		<-r.Context().Done()
+	})
+	c := newClient(t, srv.URL, &ClientConfig{MaxInFlight: 1})
+	if err := c.Send(t.Context(), make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	<-arrived
+	failed := make(chan error, 2)
+	go func() {
+		_, err := c.Receive(t.Context())
+		failed <- err
+	}()
+	go func() { failed <- c.Send(t.Context(), make([]byte, 8)) }()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := <-failed; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if err := c.Send(t.Context(), make([]byte, 8)); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func TestClientRefusesWhatCannotBeSent(t *testing.T) {
+	for _, u := range []string{"ws://host/api", "host/api", "http://", "http://%"} {
+		if _, err := NewClient(u, nil); err == nil {
+			t.Errorf("%q accepted", u)
+		}
+	}
+	c := newClient(t, "http://host", &ClientConfig{MaxPacket: 100})
+	for _, n := range []int{0, 4, 9, 104} {
+		if err := c.Send(t.Context(), make([]byte, n)); !errors.Is(err, ErrLength) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Receive(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
