@@ -132,6 +132,18 @@ func TestSlowHeaderEndsWithTheContext(t *testing.T) {
 	}
 }
 
+// A client that goes away is no malformed request: nothing was refused.
+func TestEndInsideRequest(t *testing.T) {
+	for _, sent := range []string{"GET /ap", "GET /apiws HTTP/1.1\r\nHost: dc.ex"} {
+		a, b := tcpPair(t)
+		io.WriteString(a, sent)
+		a.Close()
+		if _, err := Server(t.Context(), b, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%q: %v", sent, err)
+		}
+	}
+}
+
 // answering is a server that reads one request and says answer.
 func answering(t *testing.T, answer string) net.Conn {
 	a, b := tcpPair(t)

@@ -69,7 +69,12 @@ func upgradedPair(t testing.TB, a, b net.Conn, timeout time.Duration) (client, s
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
-	t.Cleanup(func() { client.Close(); s.conn.Close() })
+	t.Cleanup(func() {
+		a.Close() // nobody is left to answer a close frame
+		b.Close()
+		client.Close()
+		s.conn.Close()
+	})
 	return client, s.conn
 }
 
