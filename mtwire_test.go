@@ -3,83 +3,15 @@ package mtwire_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"math/big"
-	"net"
 	"testing"
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testconn"
 )
-
-// certificate makes a self-signed certificate for 127.0.0.1 and a client's
-// configuration that trusts it.
-func certificate(t testing.TB) (server, client *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "mtwire test"},
-		NotAfter:     time.Now().Add(time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
-		&tls.Config{RootCAs: pool}
-}
-
-const (
-	plainSecret = "000102030405060708090a0b0c0d0e0f"
-	ddSecret    = "dd" + plainSecret
-	eeSecret    = "ee" + plainSecret + "6578616d706c652e636f6d" // example.com
-)
-
-// mode is one way to connect; the matrix has every one the library has.
-type mode struct {
-	query string // behind the address, or of a link
-	want  string // Transport.String of the server
-	dc    mtwire.DC
-}
-
-func matrix() (modes []mode) {
-	for _, p := range []string{"abridged", "intermediate", "padded-intermediate", "full"} {
-		modes = append(modes, mode{"tcp://%s?protocol=" + p, "tcp, " + p, 0})
-	}
-	for _, p := range []string{"abridged", "intermediate", "padded-intermediate"} {
-		modes = append(modes,
-			mode{"tcp://%s?protocol=" + p + "&obfuscated=true&dc=-4", "tcp, obfuscated, " + p, -4},
-			mode{"tcp://%s?dc=10002&protocol=" + p + "&secret=" + plainSecret, "tcp, obfuscated, " + p, 10002},
-			mode{"ws://%s/apiws?dc=2&protocol=" + p, "websocket, obfuscated, " + p, 2},
-			mode{"wss://%s/apiws_test?dc=2&protocol=" + p, "tls, websocket, obfuscated, " + p, 2},
-		)
-	}
-	return append(modes,
-		mode{"tcp://%s?protocol=full&obfuscated=true&dc=3", "tcp, obfuscated, full", 3},
-		mode{"tcp://%s?secret=" + ddSecret, "tcp, obfuscated, padded-intermediate", 2},
-		mode{"tcp://%s?dc=-10002&secret=" + eeSecret, "tcp, faketls, obfuscated, padded-intermediate", -10002},
-		mode{"http://%s/api", "http", 0},
-		mode{"https://%s/apiw1", "tls, http", 0},
-	)
-}
 
 // echo answers every payload with itself, its first word turned over.
 func echo(ctx context.Context, conn *mtwire.Conn) {
@@ -118,8 +50,11 @@ func encrypted(blocks int) []byte {
 // "One port takes" every transport: each mode of the client against one
 // listener.
 func TestOnePortTakesEveryTransport(t *testing.T) {
-	serverTLS, clientTLS := certificate(t)
-	secret, err := mtwire.ParseSecret(eeSecret)
+	serverTLS, clientTLS, err := testconn.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := mtwire.ParseSecret(testconn.FakeTLSSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,15 +81,14 @@ func TestOnePortTakesEveryTransport(t *testing.T) {
 		})
 	}()
 
-	for _, m := range matrix() {
-		t.Run(m.want, func(t *testing.T) {
+	for _, m := range append(testconn.Plain(), testconn.Proxied()...) {
+		t.Run(m.Transport, func(t *testing.T) {
 			for len(transports) > 0 {
 				<-transports
 			}
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 			defer cancel()
-			url := fmt.Sprintf(m.query, ln.Addr())
-			conn, err := mtwire.Dial(ctx, url, &mtwire.DialConfig{TLS: clientTLS, ObfuscatedFull: true})
+			conn, err := mtwire.Dial(ctx, m.Endpoint(ln.Addr()), &mtwire.DialConfig{TLS: clientTLS, ObfuscatedFull: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,8 +108,8 @@ func TestOnePortTakesEveryTransport(t *testing.T) {
 				}
 			}
 			server := <-transports
-			if server.String() != m.want || server.DC != m.dc {
-				t.Errorf("the server saw %v, DC %v, want %s, DC %v", server, server.DC, m.want, m.dc)
+			if server.String() != m.Transport || int(server.DC) != m.DC {
+				t.Errorf("the server saw %v, DC %v, want %s, DC %v", server, server.DC, m.Transport, m.DC)
 			}
 			http, full := server.Carrier == mtwire.HTTP, server.Protocol == mtwire.Full
 			if !http && !full {
