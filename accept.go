@@ -45,14 +45,14 @@ func (a *acceptor) run(ctx context.Context, c *Conn) error {
 	if a.conn == nil {
 		a.conn, a.secret = c.net, -1
 		in.deadline.retarget(c.net.SetReadDeadline)
-		in.source.reset(c.net)
+		in.source.Reset(c.net)
 	}
 	if err := in.deadline.follow(ctx); err != nil {
 		return err
 	}
 	// The first byte may take as long as it likes.
-	if len(in.source.bytes()) == 0 {
-		if err := in.source.fill(); err != nil {
+	if len(in.source.Bytes()) == 0 {
+		if err := in.source.Fill(); err != nil {
 			return cause(ctx, err)
 		}
 	}
@@ -81,8 +81,8 @@ func (a *acceptor) decide(ctx context.Context, c *Conn) error {
 // more reads until n bytes of the current layer are there.
 func (a *acceptor) more(ctx context.Context, c *Conn, n int) error {
 	src := &c.stream.in.source
-	for len(src.bytes()) < n {
-		err := src.fill()
+	for len(src.Bytes()) < n {
+		err := src.Fill()
 		switch {
 		case err == nil:
 		case isTimeout(err):
@@ -101,7 +101,7 @@ func (a *acceptor) more(ctx context.Context, c *Conn, n int) error {
 
 // unknown is the verdict on what has come so far.
 func (a *acceptor) unknown(c *Conn, why error) error {
-	err := &UnknownError{First: append([]byte(nil), c.stream.in.source.bytes()...)}
+	err := &UnknownError{First: append([]byte(nil), c.stream.in.source.Bytes()...)}
 	if why == nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *acceptor) unknown(c *Conn, why error) error {
 func (a *acceptor) first(ctx context.Context, c *Conn) error {
 	src := &c.stream.in.source
 	for {
-		b := src.bytes()
+		b := src.Bytes()
 		r := detect.First(b, a.settings.MaxLength)
 		if r.Kind != detect.More && r.Kind != detect.Obfuscated && r.Kind != detect.TLS && !a.settings.open() {
 			return a.unknown(c, nil)
@@ -122,7 +122,7 @@ func (a *acceptor) first(ctx context.Context, c *Conn) error {
 				return err
 			}
 		case detect.Framed:
-			src.consume(r.Header)
+			src.Consume(r.Header)
 			c.transport.Secret, c.transport.Protocol = -1, r.Protocol
 			a.start(c, a.conn, r.Protocol)
 			return nil
@@ -159,12 +159,12 @@ func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
 	}
 	src := &c.stream.in.source
 	if replay := a.settings.Replay; replay != nil && hello.Secret >= 0 && !c.transport.FakeTLS {
-		if replay([16]byte(src.bytes()[8:])) {
+		if replay([16]byte(src.Bytes()[8:])) {
 			return a.unknown(c, errReplay)
 		}
 	}
-	src.consume(obfuscation.InitLength)
-	rest := src.bytes()
+	src.Consume(obfuscation.InitLength)
+	rest := src.Bytes()
 	streams.Receive.XORKeyStream(rest, rest)
 	c.transport.Obfuscated = true
 	c.transport.Protocol, c.transport.DC, c.transport.Secret = hello.Protocol, hello.DC, hello.Secret
@@ -186,7 +186,7 @@ func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfus
 		tries = append(tries, nil)
 	}
 	for _, try := range tries {
-		init := [obfuscation.InitLength]byte(c.stream.in.source.bytes())
+		init := [obfuscation.InitLength]byte(c.stream.in.source.Bytes())
 		if hello, streams, err := obfuscation.Match(&init, try); err == nil {
 			if hello.Secret >= 0 {
 				hello.Secret += offset
@@ -199,7 +199,7 @@ func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfus
 			return obfuscation.Hello{}, obfuscation.Streams{}, err
 		}
 		for _, try := range tries {
-			first := [obfuscation.FullLength]byte(c.stream.in.source.bytes())
+			first := [obfuscation.FullLength]byte(c.stream.in.source.Bytes())
 			if hello, streams, err := obfuscation.MatchFull(&first, try, a.settings.MaxLength); err == nil {
 				if hello.Secret >= 0 {
 					hello.Secret += offset
@@ -217,7 +217,7 @@ func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfus
 func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 	src := &c.stream.in.source
 	for {
-		hello, n, err := faketls.ParseClientHello(src.bytes())
+		hello, n, err := faketls.ParseClientHello(src.Bytes())
 		if errors.Is(err, faketls.ErrIncomplete) {
 			if err := a.more(ctx, c, n); err != nil {
 				return false, err
@@ -237,7 +237,7 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 		if why != nil && !errors.Is(why, faketls.ErrNoMatch) && !errors.Is(why, faketls.ErrMalformed) {
 			return false, a.unknown(c, why)
 		}
-		if err != nil || len(src.bytes()) >= obfuscation.InitLength {
+		if err != nil || len(src.Bytes()) >= obfuscation.InitLength {
 			var unknown *UnknownError
 			if err := a.obfuscated(ctx, c); !errors.As(err, &unknown) {
 				return false, err
@@ -258,7 +258,7 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 	if err != nil {
 		return err
 	}
-	c.stream.in.source.consume(n)
+	c.stream.in.source.Consume(n)
 	c.transport.FakeTLS, c.transport.ServerName = true, info.SNI
 	a.secret = info.KeyIndex
 	conn := a.below(c)
@@ -317,7 +317,7 @@ func (a *acceptor) http(c *Conn) {
 func (a *acceptor) below(c *Conn) net.Conn {
 	a.layered = true
 	c.stream.in.deadline.limit(time.Time{})
-	if rest := c.stream.in.source.take(); len(rest) > 0 {
+	if rest := c.stream.in.source.Take(); len(rest) > 0 {
 		return &replayConn{Conn: a.conn, rest: rest}
 	}
 	return a.conn
@@ -326,7 +326,7 @@ func (a *acceptor) below(c *Conn) net.Conn {
 // on puts conn on top: it is what is read from now.
 func (a *acceptor) on(c *Conn, conn net.Conn) {
 	a.conn = conn
-	c.stream.in.source.reset(conn)
+	c.stream.in.source.Reset(conn)
 	c.stream.in.deadline.retarget(conn.SetReadDeadline)
 	c.stream.in.deadline.limit(a.until)
 }
@@ -338,14 +338,14 @@ func (a *acceptor) refuse(ctx context.Context, c *Conn, unknown *UnknownError, w
 	if a.settings.Unknown != nil {
 		c.stream.in.deadline.close()
 		c.net.SetReadDeadline(time.Time{})
-		src.release()
+		src.Release()
 		a.settings.Unknown(&replayConn{Conn: c.net, rest: unknown.First}, why)
 		return
 	}
 	if errors.Is(why, io.ErrUnexpectedEOF) || errors.Is(why, ErrHandshakeTimeout) {
 		return
 	}
-	src.release()
+	src.Release()
 	sink := bufpool.Get(bufpool.Min)
 	defer bufpool.Put(sink)
 	for {

@@ -79,7 +79,7 @@ func (c *Conn) prepare(ctx context.Context) error {
 		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) && c.accept.undecided() {
 			return err
 		}
-		c.stream.in.source.release()
+		c.stream.in.source.Release()
 	}
 	c.err, c.accept = err, nil
 	c.ready.Store(true)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/readbuf"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -29,7 +30,7 @@ type stream struct {
 type receiver struct {
 	sync.Mutex
 	deadline deadline
-	source   source
+	source   readbuf.Reader
 	decoder  frame.Decoder
 	err      error
 }
@@ -49,7 +50,7 @@ func (s *stream) start(conn net.Conn, protocol frame.Protocol, side frame.Side, 
 	s.obf, _ = conn.(*obfuscation.Conn)
 	s.in.deadline.retarget(conn.SetReadDeadline)
 	s.out.deadline.retarget(conn.SetWriteDeadline)
-	s.in.source.reset(conn)
+	s.in.source.Reset(conn)
 	peer := frame.Server
 	if side == frame.Server {
 		peer = frame.Client
@@ -68,17 +69,17 @@ func (s *stream) receive(ctx context.Context) (Packet, error) {
 		return Packet{}, fmt.Errorf("receive: %w", err)
 	}
 	for {
-		p, n, err := s.in.decoder.Parse(s.in.source.bytes())
+		p, n, err := s.in.decoder.Parse(s.in.source.Bytes())
 		switch {
 		case err == nil:
-			s.in.source.consume(n)
+			s.in.source.Consume(n)
 			if p.Kind == frame.KindNOP {
 				continue
 			}
 			return p, p.Err()
 		case err != frame.ErrIncomplete:
 		default:
-			if err = s.in.source.fill(); err == nil {
+			if err = s.in.source.Fill(); err == nil {
 				continue
 			}
 			if isTimeout(err) {
@@ -89,7 +90,7 @@ func (s *stream) receive(ctx context.Context) (Packet, error) {
 			err = fmt.Errorf("receive: %w", err)
 		}
 		s.in.err = err
-		s.in.source.release()
+		s.in.source.Release()
 		return Packet{}, err
 	}
 }

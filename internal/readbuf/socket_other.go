@@ -1,0 +1,12 @@
+//go:build !unix
+
+package readbuf
+
+import "errors"
+
+// Elsewhere a socket is read like any other connection.
+const canReadSocket = false
+
+var errWouldBlock = errors.ErrUnsupported
+
+func readSocket(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
