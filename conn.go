@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
 )
 
@@ -31,8 +32,9 @@ type Conn struct {
 	err         error
 	transport   Transport
 	stream      stream
-	http        httpPackets  // in place of stream
-	websocket   *wsconn.Conn // below stream, for its close reason
+	http        httpPackets            // in place of stream
+	websocket   *wsconn.Conn           // below stream, for its close reason
+	download    *obfuscation.KeyStream // servers: of an obfuscated stream
 
 	accept *acceptor // servers: what is needed until ready
 }

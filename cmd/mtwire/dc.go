@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/spf13/cobra"
+)
+
+func dcCommand() *cobra.Command {
+	var listen string
+	var secrets []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "dc",
+		Short: "Run a data centre for loopback, to point clients and proxies at",
+		Long: `Run a data centre for loopback, every transport on one port: plain framings,
+obfuscated, WebSocket and HTTP, these two with TLS as well (the certificate is
+signed by itself). With --secret it also takes MTProxy clients, FakeTLS
+included.
+
+It answers req_pq and req_pq_multi with resPQ, and everything that it cannot
+decrypt with transport error 404, as a data centre does. What connects is told
+on standard output, one line for each event.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := dcConfig(secrets)
+			if err != nil {
+				return err
+			}
+			ln, err := mtwire.Listen("tcp", listen, config)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(cmd.ErrOrStderr(), "listening on %v\n", ln.Addr())
+			dc := &testdc.DC{Listener: ln, Log: func(e testdc.Event) { fmt.Fprintln(out, e) }}
+			if asJSON {
+				encoder := json.NewEncoder(out)
+				dc.Log = func(e testdc.Event) { encoder.Encode(e) }
+			}
+			return unlessEnded(cmd.Context(), dc.Serve(cmd.Context()))
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address to listen on")
+	cmd.Flags().StringArrayVar(&secrets, "secret", nil, "also take MTProxy clients with this secret (repeatable)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines")
+	return cmd
+}
+
+// dcConfig is every transport there is.
+func dcConfig(secrets []string) (*mtwire.ListenConfig, error) {
+	config := &mtwire.ListenConfig{AllowNoSecret: true, ObfuscatedFull: true}
+	for _, text := range secrets {
+		secret, err := mtwire.ParseSecret(text)
+		if err != nil {
+			return nil, err
+		}
+		config.Secrets = append(config.Secrets, secret)
+	}
+	var err error
+	config.TLS, _, err = testconn.Certificate()
+	return config, err
+}

@@ -1,0 +1,55 @@
+// Mtwire is a tool for MTProto transports: a proxy, a data centre for
+// loopback, and a demo of all the transports there are.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "mtwire",
+		Short:         "MTProto transports: proxy, test data centre, demo",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(proxyCommand(), demoCommand(), dcCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		var failed *exitError
+		if errors.As(err, &failed) {
+			return failed.code
+		}
+		fmt.Fprintf(os.Stderr, "mtwire: %v\n", err)
+		return 2
+	}
+	return 0
+}
+
+// exitError ends the program with a code, everything having been said.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit %d", e.code) }
+
+// unlessEnded is err, or nil if ctx ended: somebody stopped the program, and
+// that is how it is meant to end.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,116 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// pair returns two ends of a TCP connection.
+func pair(t *testing.T) (a, b *net.TCPConn) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); s.Close() })
+	return c.(*net.TCPConn), s.(*net.TCPConn)
+}
+
+// plain hides what a connection is, so that the buffered path is taken.
+type plain struct{ net.Conn }
+
+func (p plain) CloseWrite() error { return p.Conn.(*net.TCPConn).CloseWrite() }
+
+// "client half-closes (the answer still arrives)", "nothing delivered is lost
+// or reordered", on the kernel's path and on ours.
+func TestBothDirectionsArriveWhole(t *testing.T) {
+	for name, wrap := range map[string]func(*net.TCPConn) net.Conn{
+		"socket to socket": func(c *net.TCPConn) net.Conn { return c },
+		"through a buffer": func(c *net.TCPConn) net.Conn { return plain{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, left := pair(t)
+			right, server := pair(t)
+			l, r := wrap(left), wrap(right)
+			done := make(chan [2]Result, 1)
+			go func() {
+				up, down := Run(context.Background(), Flow{Dst: r, Src: l}, Flow{Dst: l, Src: r}, 0)
+				left.Close()
+				right.Close()
+				done <- [2]Result{up, down}
+			}()
+			question, answer := make([]byte, 1<<20), make([]byte, 3<<20)
+			rand.Read(question)
+			rand.Read(answer)
+			go func() {
+				client.Write(question)
+				client.CloseWrite()
+			}()
+			got, err := io.ReadAll(server)
+			if err != nil || !bytes.Equal(got, question) {
+				t.Fatalf("the server read %d bytes, %v", len(got), err)
+			}
+			go func() {
+				server.Write(answer)
+				server.Close()
+			}()
+			if got, err = io.ReadAll(client); err != nil || !bytes.Equal(got, answer) {
+				t.Fatalf("the client read %d bytes, %v", len(got), err)
+			}
+			r0 := <-done
+			if r0 != [2]Result{{1 << 20, nil}, {3 << 20, nil}} {
+				t.Errorf("%+v", r0)
+			}
+		})
+	}
+}
+
+// "an error or the end of the context ends both."
+func TestContextEndsBothDirections(t *testing.T) {
+	_, left := pair(t)
+	right, _ := pair(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	up, down := Run(ctx, Flow{Dst: right, Src: left}, Flow{Dst: left, Src: plain{right}}, 0)
+	if !errors.Is(up.Err, os.ErrDeadlineExceeded) || !errors.Is(down.Err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v, %v", up.Err, down.Err)
+	}
+}
+
+// A peer that never answers a half-close is cut off.
+func TestSilenceAfterHalfCloseIsCutOff(t *testing.T) {
+	client, left := pair(t)
+	right, _ := pair(t)
+	client.CloseWrite()
+	up, down := Run(context.Background(), Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, time.Millisecond)
+	if up.Err != nil || !errors.Is(down.Err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v, %v", up.Err, down.Err)
+	}
+}
+
+// A reset in one direction does not leave the other hanging.
+func TestResetEndsBothDirections(t *testing.T) {
+	client, left := pair(t)
+	right, _ := pair(t)
+	client.SetLinger(0)
+	client.Close()
+	up, down := Run(context.Background(), Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, time.Hour)
+	if up.Err == nil || down.Err == nil {
+		t.Errorf("%v, %v", up.Err, down.Err)
+	}
+}
