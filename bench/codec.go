@@ -1,0 +1,288 @@
+package bench
+
+import (
+	"bytes"
+	"io"
+	"testing"
+
+	"github.com/gotd/td/bin"
+	"github.com/gotd/td/proto/codec"
+	"github.com/gotd/td/transport"
+	"github.com/mtwire/mtwire/frame"
+)
+
+// framing is one of the four on both sides.
+type framing struct {
+	protocol frame.Protocol
+	gotd     transport.Protocol
+	target   float64
+}
+
+var framings = []framing{
+	{frame.Abridged, transport.Abridged, 10},
+	{frame.Intermediate, transport.Intermediate, 10},
+	{frame.PaddedIntermediate, transport.PaddedIntermediate, 10},
+	{frame.Full, transport.Full, 4},
+}
+
+// streamLength is about how many bytes of frames lie in a row: inside the
+// second-level cache of what runs today, since bytes from a socket are warm.
+const streamLength = 256 << 10
+
+// codecBench is the data of one framing at one size.
+type codecBench struct {
+	framing
+	payload []byte
+	frames  int
+	wire    []byte // that many frames, made by gotd
+}
+
+func newCodecBench(f framing, size int) *codecBench {
+	c := &codecBench{framing: f, payload: message(size, 1), frames: max(4, streamLength/size)}
+	var out wire
+	encoder := f.gotd.Codec()
+	for i := range c.frames {
+		// Other bytes each time: gotd takes the length of its padding from
+		// the payload.
+		b := bin.Buffer{Buf: message(size, uint64(i))}
+		if err := encoder.Write(&out, &b); err != nil {
+			panic("internal error: " + err.Error())
+		}
+	}
+	c.wire = out.b
+	return c
+}
+
+// wire is the least that gotd can write into memory through an io.Writer.
+type wire struct{ b []byte }
+
+func (w *wire) Write(p []byte) (int, error) {
+	w.b = append(w.b, p...)
+	return len(p), nil
+}
+
+// codecCases is made anew for every run, the data of a case when it is first
+// run.
+func codecCases() []Case {
+	var cases []Case
+	kinds := []struct {
+		group       string
+		promised    bool
+		ours, other func(c *codecBench, b *testing.B)
+	}{
+		{"decode", true, (*codecBench).parse, (*codecBench).gotdRead},
+		{"decode, both copy", false, (*codecBench).readAndParse, (*codecBench).gotdRead},
+		{"encode", true, (*codecBench).appendFrames, (*codecBench).gotdWrite},
+		{"encode, neither copies", false, (*codecBench).envelope, (*codecBench).gotdWriteDiscard},
+		{"encode and decode", true, (*codecBench).appendAndParse, (*codecBench).gotdWriteAndRead},
+	}
+	for _, kind := range kinds {
+		for _, f := range framings {
+			for _, size := range sizes {
+				var data *codecBench
+				side := func(run func(c *codecBench, b *testing.B)) func(b *testing.B) {
+					return func(b *testing.B) {
+						if data == nil {
+							data = newCodecBench(f, size.bytes)
+						}
+						b.SetBytes(int64(size.bytes))
+						b.ReportAllocs()
+						b.ResetTimer()
+						run(data, b)
+					}
+				}
+				c := Case{
+					Group: kind.group, Name: f.protocol.String() + "/" + size.name, Bytes: size.bytes,
+					Ours: side(kind.ours), Other: side(kind.other), Versus: Gotd,
+				}
+				if kind.promised && size.bytes > 1000 {
+					c.Target = f.target
+				}
+				cases = append(cases, c)
+			}
+		}
+	}
+	return cases
+}
+
+// parse decodes where the bytes lie.
+func (c *codecBench) parse(b *testing.B) {
+	sum := uint32(0)
+	for i := 0; i < b.N; {
+		d := frame.Decoder{Protocol: c.protocol, From: frame.Server}
+		for rest := c.wire; len(rest) > 0 && i < b.N; i++ {
+			p, n, err := d.Parse(rest)
+			if err != nil || p.Kind != frame.KindPayload {
+				b.Fatal(p.Kind, err)
+			}
+			sum += touch(p.Payload)
+			rest = rest[n:]
+		}
+	}
+	sink += sum
+}
+
+// readAndParse takes the bytes from the same reader as gotdRead, as many at a
+// time as mtwire.Conn takes from a socket, and decodes them where they arrive.
+func (c *codecBench) readAndParse(b *testing.B) {
+	sum := uint32(0)
+	buf := make([]byte, 128<<10)
+	r := bytes.NewReader(nil)
+	for i := 0; i < b.N; {
+		r.Reset(c.wire)
+		d := frame.Decoder{Protocol: c.protocol, From: frame.Server}
+		start, end := 0, 0
+		for i < b.N {
+			p, n, err := d.Parse(buf[start:end])
+			if err == frame.ErrIncomplete {
+				end = copy(buf, buf[start:end])
+				start = 0
+				n, err := io.Reader(r).Read(buf[end:])
+				if err == io.EOF {
+					break
+				}
+				end += n
+				continue
+			}
+			if err != nil || p.Kind != frame.KindPayload {
+				b.Fatal(p.Kind, err)
+			}
+			sum += touch(p.Payload)
+			start += n
+			i++
+		}
+	}
+	sink += sum
+}
+
+// newGotd returns a codec and what sets its sequence numbers back to 0.
+func (c *codecBench) newGotd() (transport.Codec, func()) {
+	made := c.gotd.Codec()
+	if full, ok := made.(*codec.Full); ok {
+		return made, func() { *full = codec.Full{} }
+	}
+	return made, func() {}
+}
+
+// gotdRead decodes the way gotd's connection does, into one buffer that is
+// used again.
+func (c *codecBench) gotdRead(b *testing.B) {
+	sum := uint32(0)
+	r := bytes.NewReader(nil)
+	var buf bin.Buffer
+	decoder, restart := c.newGotd()
+	for i := 0; i < b.N; {
+		r.Reset(c.wire)
+		restart()
+		for ; r.Len() > 0 && i < b.N; i++ {
+			if err := decoder.Read(r, &buf); err != nil {
+				b.Fatal(err)
+			}
+			sum += touch(buf.Buf)
+		}
+	}
+	sink += sum
+}
+
+// appendFrames writes frames behind each other.
+func (c *codecBench) appendFrames(b *testing.B) {
+	out := make([]byte, 0, len(c.wire)+16*c.frames)
+	e := frame.Encoder{Protocol: c.protocol}
+	for i := 0; i < b.N; {
+		out = out[:0]
+		for n := 0; n < c.frames && i < b.N; n++ {
+			var err error
+			if out, err = e.Append(out, frame.Packet{Payload: c.payload}); err != nil {
+				b.Fatal(err)
+			}
+			i++
+		}
+	}
+	sink += touch(out)
+}
+
+// gotdWrite writes frames behind each other.
+func (c *codecBench) gotdWrite(b *testing.B) {
+	out := wire{make([]byte, 0, len(c.wire)+16*c.frames)}
+	message := bin.Buffer{Buf: bytes.Clone(c.payload)}
+	encoder, _ := c.newGotd()
+	for i := 0; i < b.N; {
+		out.b = out.b[:0]
+		for n := 0; n < c.frames && i < b.N; n++ {
+			if err := encoder.Write(&out, &message); err != nil {
+				b.Fatal(err)
+			}
+			i++
+		}
+	}
+	sink += touch(out.b)
+}
+
+// envelope makes what goes around the payload and hands the three pieces on.
+func (c *codecBench) envelope(b *testing.B) {
+	e := frame.Encoder{Protocol: c.protocol}
+	p := frame.Packet{Payload: c.payload}
+	for range b.N {
+		env, err := e.Envelope(p)
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Discard.Write(env.Head())
+		io.Discard.Write(env.Body(p))
+		io.Discard.Write(env.Tail(p))
+	}
+}
+
+// gotdWriteDiscard is how gotd's own benchmarks measure writing.
+func (c *codecBench) gotdWriteDiscard(b *testing.B) {
+	message := bin.Buffer{Buf: bytes.Clone(c.payload)}
+	encoder, _ := c.newGotd()
+	for range b.N {
+		if err := encoder.Write(io.Discard, &message); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// appendAndParse sends one frame through memory.
+func (c *codecBench) appendAndParse(b *testing.B) {
+	sum := uint32(0)
+	out := make([]byte, 0, len(c.payload)+64)
+	e := frame.Encoder{Protocol: c.protocol}
+	d := frame.Decoder{Protocol: c.protocol, From: frame.Client}
+	for range b.N {
+		var err error
+		if out, err = e.Append(out[:0], frame.Packet{Payload: c.payload}); err != nil {
+			b.Fatal(err)
+		}
+		p, _, err := d.Parse(out)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += touch(p.Payload)
+	}
+	sink += sum
+}
+
+// gotdWriteAndRead sends one frame through memory.
+func (c *codecBench) gotdWriteAndRead(b *testing.B) {
+	sum := uint32(0)
+	var out wire
+	r := bytes.NewReader(nil)
+	message := bin.Buffer{Buf: bytes.Clone(c.payload)}
+	var received bin.Buffer
+	// One codec has a counter for each direction.
+	both, _ := c.newGotd()
+	for range b.N {
+		out.b = out.b[:0]
+		if err := both.Write(&out, &message); err != nil {
+			b.Fatal(err)
+		}
+		r.Reset(out.b)
+		if err := both.Read(r, &received); err != nil {
+			b.Fatal(err)
+		}
+		sum += touch(received.Buf)
+	}
+	sink += sum
+}

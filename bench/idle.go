@@ -1,0 +1,404 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/metrics"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gotd/td/bin"
+	"github.com/gotd/td/transport"
+	"github.com/mtwire/mtwire"
+)
+
+// IdleTarget is what the project promises an idle connection to own at most,
+// heap and stack together, in bytes.
+const IdleTarget = 6 << 10
+
+// Idle is what one idle connection costs a server, in bytes.
+type Idle struct {
+	Name        string
+	Connections int
+	Heap, Stack float64
+	Target      float64 // 0: nothing was promised
+}
+
+// Total is heap and stack together.
+func (i Idle) Total() float64 { return i.Heap + i.Stack }
+
+const idleSecret = "ee000102030405060708090a0b0c0d0e0f6578616d706c652e636f6d"
+
+// idleKind is one way to be idle.
+type idleKind struct {
+	name   string
+	target float64
+	config *mtwire.ListenConfig
+	serve  func(ctx context.Context, ln net.Listener, kind *idleKind, waiting *atomic.Int64)
+	// client opens a connection as far as it is to go; nil means that it only
+	// connects.
+	client func(ctx context.Context, address string) (io.Closer, error)
+}
+
+func idleKinds() []idleKind {
+	secret, err := mtwire.ParseSecret(idleSecret)
+	if err != nil {
+		panic("internal error: " + err.Error())
+	}
+	dial := func(format string) func(ctx context.Context, address string) (io.Closer, error) {
+		return func(ctx context.Context, address string) (io.Closer, error) {
+			return exchange(ctx, fmt.Sprintf(format, address))
+		}
+	}
+	return []idleKind{
+		{name: "silent", target: IdleTarget, serve: serve},
+		{name: "silent, Accept loop without Serve", target: IdleTarget, serve: acceptAndReceive},
+		{name: "after a packet, intermediate", serve: serve, client: dial("tcp://%s?protocol=intermediate")},
+		{name: "after a packet, obfuscated intermediate", serve: serve,
+			client: dial("tcp://%s?protocol=intermediate&obfuscated=true")},
+		{name: "after a packet, FakeTLS", serve: serve,
+			config: &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}},
+			client: dial("tcp://%s?secret=" + idleSecret)},
+		{name: "gotd: after a packet, intermediate", serve: serveGotd, client: dial("tcp://%s?protocol=intermediate")},
+	}
+}
+
+// exchange sends a packet and waits until it comes back.
+func exchange(ctx context.Context, endpoint string) (io.Closer, error) {
+	conn, err := mtwire.Dial(ctx, endpoint, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err = conn.Send(ctx, message(1032, 1)); err == nil {
+		_, err = conn.Receive(ctx)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// echoOnce answers the first packet and waits for another. waiting counts the
+// connections that have nothing more to do.
+func echoOnce(ctx context.Context, conn *mtwire.Conn, silent bool, waiting *atomic.Int64) {
+	if !silent {
+		p, err := conn.Receive(ctx)
+		if err != nil || conn.Send(ctx, p.Payload) != nil {
+			return
+		}
+	}
+	waiting.Add(1)
+	conn.Receive(ctx)
+}
+
+func serve(ctx context.Context, ln net.Listener, kind *idleKind, waiting *atomic.Int64) {
+	mtwire.NewListener(ln, kind.config).Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
+		echoOnce(ctx, conn, kind.client == nil, waiting)
+	})
+}
+
+// acceptAndReceive is the least a server can do.
+func acceptAndReceive(ctx context.Context, ln net.Listener, kind *idleKind, waiting *atomic.Int64) {
+	listener := mtwire.NewListener(ln, kind.config)
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		handlers.Go(func() {
+			defer conn.Close()
+			echoOnce(ctx, conn, kind.client == nil, waiting)
+		})
+	}
+}
+
+// serveGotd does the same with gotd, whose Accept reads the header and so has
+// no silent connections to hold.
+func serveGotd(ctx context.Context, ln net.Listener, _ *idleKind, waiting *atomic.Int64) {
+	listener := transport.ListenCodec(func() transport.Codec { return transport.Intermediate.Codec() }, ln)
+	var handlers sync.WaitGroup
+	defer handlers.Wait()
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		handlers.Go(func() {
+			defer conn.Close()
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			defer stop()
+			var buf bin.Buffer
+			if conn.Recv(ctx, &buf) != nil || conn.Send(ctx, &buf) != nil {
+				return
+			}
+			waiting.Add(1)
+			conn.Recv(ctx, &buf)
+		})
+	}
+}
+
+// The environment variable that makes a process a server or a crowd of
+// clients, and what it says.
+const (
+	roleVariable = "MTWIRE_BENCH_ROLE"
+	roleServer   = "idle-server"
+	roleClients  = "idle-clients"
+)
+
+// RunChild plays the part that the environment asks for. It is to be called
+// first by every program that calls MeasureIdle, which starts the same program
+// again: once as the server, so that nothing else is in its memory, and from
+// there as the clients, so that theirs is not counted.
+func RunChild() {
+	role := os.Getenv(roleVariable)
+	if role == "" {
+		return
+	}
+	var err error
+	switch args := os.Args[1:]; {
+	case role == roleServer && len(args) == 2:
+		err = idleServer(args[0], args[1])
+	case role == roleClients && len(args) == 3:
+		err = idleClients(args[0], args[1], args[2])
+	default:
+		err = fmt.Errorf("no such role: %s %q", role, args)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func child(ctx context.Context, role string, args ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	cmd.Stderr = os.Stderr
+	return cmd, nil
+}
+
+// IdleNames lists the ways to be idle.
+func IdleNames() (names []string) {
+	for _, kind := range idleKinds() {
+		names = append(names, kind.name)
+	}
+	return names
+}
+
+// MeasureIdle opens n connections over loopback to a server in a process of
+// its own, and returns what one costs it. n is lowered to what the limit on
+// descriptors allows.
+func MeasureIdle(ctx context.Context, name string, n int) (Idle, error) {
+	n = min(n, raiseLimit()-64)
+	cmd, err := child(ctx, roleServer, name, strconv.Itoa(n))
+	if err != nil {
+		return Idle{}, err
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return Idle{}, fmt.Errorf("idle %s: %w", name, err)
+	}
+	var result Idle
+	return result, json.Unmarshal(out, &result)
+}
+
+func findIdle(name, count string) (*idleKind, int, error) {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return nil, 0, err
+	}
+	raiseLimit()
+	for _, kind := range idleKinds() {
+		if kind.name == name {
+			return &kind, n, nil
+		}
+	}
+	return nil, 0, errors.New("no such kind: " + name)
+}
+
+// memory is what is in use after garbage collection: two at least, since pools
+// let go of their content at the second, and more while stacks become smaller.
+// Each halves those of which less than a quarter is used.
+func memory() (heap, stack float64) {
+	for before := uint64(math.MaxUint64); ; {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		if m.StackInuse >= before {
+			return float64(m.HeapAlloc), float64(m.StackInuse)
+		}
+		before = m.StackInuse
+	}
+}
+
+// idleServer measures in this process and prints an Idle in JSON.
+func idleServer(name, count string) error {
+	kind, n, err := findIdle(name, count)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	var waiting atomic.Int64
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		kind.serve(ctx, ln, kind, &waiting)
+	}()
+
+	cmd, err := child(ctx, roleClients, name, count, ln.Addr().String())
+	if err != nil {
+		return err
+	}
+	orders, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	reports, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	in := bufio.NewReader(reports)
+
+	// One connection first, for what is made once.
+	if err := order(orders, in, 1); err != nil {
+		return err
+	}
+	settle(&waiting, 1)
+	heap, stack := memory()
+	if err := order(orders, in, n); err != nil {
+		return err
+	}
+	settle(&waiting, n+1)
+	heapThen, stackThen := memory()
+
+	result := Idle{Name: kind.name, Connections: n, Target: kind.target,
+		Heap: (heapThen - heap) / float64(n), Stack: (stackThen - stack) / float64(n)}
+	if err := json.NewEncoder(os.Stdout).Encode(result); err != nil {
+		return err
+	}
+	cancel()
+	orders.Close()
+	ln.Close()
+	<-served
+	cmd.Wait() // killed by the context, perhaps
+	return nil
+}
+
+// order makes the clients open n connections more.
+func order(orders io.Writer, reports *bufio.Reader, n int) error {
+	if _, err := fmt.Fprintln(orders, n); err != nil {
+		return err
+	}
+	if _, err := reports.ReadString('\n'); err != nil {
+		return fmt.Errorf("the clients are gone: %w", err)
+	}
+	return nil
+}
+
+// settle waits until n connections wait for something to read, and their
+// goroutines with them.
+func settle(waiting *atomic.Int64, n int) {
+	sample := []metrics.Sample{{Name: "/sched/goroutines/waiting:goroutines"}}
+	for {
+		metrics.Read(sample)
+		if waiting.Load() >= int64(n) && sample[0].Value.Kind() == metrics.KindUint64 &&
+			sample[0].Value.Uint64() >= uint64(n) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// idleClients opens as many connections as each line of its input says, and
+// holds them until the input ends.
+func idleClients(name, count, address string) error {
+	kind, _, err := findIdle(name, count)
+	if err != nil {
+		return err
+	}
+	open := kind.client
+	if open == nil {
+		var d net.Dialer
+		open = func(ctx context.Context, address string) (io.Closer, error) {
+			return d.DialContext(ctx, "tcp", address)
+		}
+	}
+	var held []io.Closer
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		n, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			return err
+		}
+		more, err := openMany(n, func() (io.Closer, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			return open(ctx, address)
+		})
+		if err != nil {
+			return err
+		}
+		held = append(held, more...)
+		fmt.Println("ready")
+	}
+	for _, c := range held {
+		c.Close()
+	}
+	return nil
+}
+
+// openMany opens n connections, several at a time.
+func openMany(n int, open func() (io.Closer, error)) ([]io.Closer, error) {
+	var (
+		workers sync.WaitGroup
+		left    atomic.Int64
+		mu      sync.Mutex
+		all     []io.Closer
+		first   error
+	)
+	left.Store(int64(n))
+	for range 32 {
+		workers.Go(func() {
+			for left.Add(-1) >= 0 {
+				c, err := open()
+				mu.Lock()
+				if err != nil {
+					first = err
+					mu.Unlock()
+					return
+				}
+				all = append(all, c)
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	return all, first
+}
