@@ -1,0 +1,61 @@
+//go:build !race
+
+package mtwire_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testconn"
+)
+
+// The race detector makes sync.Pool forget at random, so this runs without it.
+
+// "Steady state, send and receive, every framing, plain and obfuscated: 0
+// allocations per packet", over a real socket.
+func TestPacketsDoNotAllocate(t *testing.T) {
+	for _, m := range testconn.Plain() {
+		ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ep.Carrier != mtwire.TCP {
+			continue
+		}
+		for _, size := range []int{88, 1048, 65560} {
+			t.Run(fmt.Sprint(m.Transport, " ", size), func(t *testing.T) {
+				server, socket := serve(t, &mtwire.ListenConfig{ObfuscatedFull: true})
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				client, err := mtwire.Client(ctx, socket, ep, &mtwire.DialConfig{ObfuscatedFull: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				payload := encrypted((size - 24) / 16)
+				exchange := func() {
+					if err := client.Send(ctx, payload); err != nil {
+						t.Fatal(err)
+					}
+					p, err := server.Receive(ctx)
+					if err != nil || len(p.Payload) != len(payload) {
+						t.Fatal(len(p.Payload), err)
+					}
+					if err := server.Send(ctx, p.Payload); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := client.Receive(ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for range 20 {
+					exchange()
+				}
+				if n := testing.AllocsPerRun(100, exchange); n != 0 {
+					t.Errorf("%v allocations in an exchange", n)
+				}
+			})
+		}
+	}
+}

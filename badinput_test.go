@@ -1,0 +1,626 @@
+package mtwire_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func secretOf(t testing.TB, text string) mtwire.Secret {
+	s, err := mtwire.ParseSecret(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// serve returns a server's connection and the socket of its client.
+func serve(t *testing.T, config *mtwire.ListenConfig) (*mtwire.Conn, *net.TCPConn) {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return server, client.(*net.TCPConn)
+}
+
+func short(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// "Truncated, oversized, misaligned, wrong CRC, wrong sequence: each gets its
+// own clear error", "each direction keeps its first error for ever".
+func TestMalformedStreamsEndWithTheirOwnError(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		sent string
+		want error
+		text string
+	}{
+		{"truncated", "eeeeeeee" + "28000000" + "0102", io.ErrUnexpectedEOF, "receive: unexpected EOF"},
+		{"truncated length", "eeeeeeee" + "2800", io.ErrUnexpectedEOF, "receive: unexpected EOF"},
+		{"oversized", "eeeeeeee" + "04000001", frame.ErrTooLong, "receive: intermediate frame: length above the limit: 16777220, limit 16777216"},
+		{"misaligned", "eeeeeeee" + "06000000", frame.ErrMisaligned, "receive: intermediate frame: length is not a multiple of four: 6"},
+		{"empty", "ef" + "00", frame.ErrZeroLength, "receive: abridged frame: empty payload"},
+		{"wrong CRC", "1000000000000000" + "01010101" + "00000000", frame.ErrChecksum, "receive: full frame: CRC-32 does not match: 00000000, want a0af2716"},
+		{"wrong sequence", "1000000000000000" + "01010101" + "1627afa0" + "1000000002000000" + "01010101" + "00000000", frame.ErrSequence, "receive: full frame: sequence number out of order: 2, want 1"},
+		{"the end", "eeeeeeee", io.EOF, "EOF"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server, client := serve(t, nil)
+			if _, err := client.Write(unhex(test.sent)); err != nil {
+				t.Fatal(err)
+			}
+			client.CloseWrite()
+			var err error
+			for err == nil {
+				_, err = server.Receive(short(t))
+			}
+			if !errors.Is(err, test.want) || err.Error() != test.text {
+				t.Errorf("%v, want %s", err, test.text)
+			}
+			if _, again := server.Receive(short(t)); again != err {
+				t.Errorf("then %v", again)
+			}
+			// The other direction still works: the peer closed only half.
+			if err := server.Send(short(t), make([]byte, 8)); err != nil {
+				t.Errorf("send: %v", err)
+			}
+		})
+	}
+}
+
+// "unknown is 'unknown' with its bytes", and a server gives nothing away.
+func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
+	secret := secretOf(t, testconn.FakeTLSSecret)
+	other := secretOf(t, "dd"+strings.Repeat("ab", 16))
+	wrongInit, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &other, DC: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := func(key [16]byte, domain string, clock time.Time) []byte {
+		b, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: key, Domain: domain, Time: func() time.Time { return clock }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	now := time.Now()
+	for _, test := range []struct {
+		name  string
+		first []byte
+		why   error // besides being unknown
+	}{
+		{"wrong secret", wrongInit[:], nil},
+		{"plain abridged", unhex("ef0101010101"), nil},
+		{"plain full", unhex("1000000000000000010101011627afa0"), nil},
+		{"HTTP", []byte("POST /api HTTP/1.1\r\nHost:\r\nContent-Length: 40\r\n\r\n"), nil},
+		{"WebSocket", []byte("GET /apiws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"), nil},
+		{"wrong HMAC", hello(other.Key, secret.Domain, now), faketls.ErrNoMatch},
+		{"stale clock", hello(secret.Key, secret.Domain, now.Add(-time.Hour)), faketls.ErrStaleClock},
+		{"wrong server name", hello(secret.Key, "example.org", now), faketls.ErrWrongSNI},
+		{"TLS that is none", append(unhex("1603010200ff"), make([]byte, 100)...), faketls.ErrMalformed},
+		{"zeros", make([]byte, 64), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}, HandshakeTimeout: 50 * time.Millisecond})
+			if _, err := client.Write(test.first); err != nil {
+				t.Fatal(err)
+			}
+			err := server.Handshake(short(t))
+			var unknown *mtwire.UnknownError
+			if !errors.As(err, &unknown) {
+				t.Fatalf("%v", err)
+			}
+			if !bytes.HasPrefix(test.first, unknown.First) || len(unknown.First) < 6 {
+				t.Errorf("the error has % x, sent % x", unknown.First, test.first)
+			}
+			if test.why != nil && !errors.Is(err, test.why) {
+				t.Errorf("%v, want %v", err, test.why)
+			}
+			if again := server.Send(short(t), make([]byte, 4)); again != err {
+				t.Errorf("then %v", again)
+			}
+			server.Close()
+			if got, _ := io.ReadAll(client); len(got) != 0 {
+				t.Errorf("the stranger was answered: %q", got)
+			}
+		})
+	}
+}
+
+// "any connection of which nothing could be made, with all its bytes."
+func TestStrangersCanBeHandedOver(t *testing.T) {
+	secret := secretOf(t, testconn.PaddedSecret)
+	type handed struct {
+		first []byte
+		why   error
+	}
+	got := make(chan handed, 1)
+	server, client := serve(t, &mtwire.ListenConfig{
+		Secrets: []mtwire.Secret{secret},
+		Unknown: func(conn net.Conn, why error) {
+			b, err := io.ReadAll(conn)
+			if err != nil {
+				t.Error(err)
+			}
+			conn.Write([]byte("HTTP/1.1 200 OK\r\n\r\n"))
+			conn.Close()
+			got <- handed{b, why}
+		},
+	})
+	request := "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
+	io.WriteString(client, request)
+	client.CloseWrite()
+	err := server.Handshake(short(t))
+	h := <-got
+	if string(h.first) != request || h.why == nil || !errors.Is(err, h.why) {
+		t.Errorf("%q, %v; handshake: %v", h.first, h.why, err)
+	}
+	if answer, _ := io.ReadAll(client); string(answer) != "HTTP/1.1 200 OK\r\n\r\n" {
+		t.Errorf("the stranger read %q", answer)
+	}
+}
+
+// "a TLS-looking init that fails is retried as obfuscated": legal init
+// payloads that begin with 16 03 01, once in 2^24.
+func TestInitPayloadThatLooksLikeTLSIsAccepted(t *testing.T) {
+	secret := secretOf(t, testconn.PaddedSecret)
+	for _, first := range []string{"1603010600", "1603010004", "16030106ff", "1603014000"} {
+		for _, secrets := range [][]mtwire.Secret{nil, {secret}} {
+			server, client := serve(t, &mtwire.ListenConfig{Secrets: secrets})
+			init, streams := lookalike(t, unhex(first), secrets)
+			e := frame.Encoder{Protocol: frame.PaddedIntermediate}
+			packet, err := e.Append(nil, frame.Packet{Payload: encrypted(4)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			streams.Send.XORKeyStream(packet, packet)
+			if _, err := client.Write(append(init, packet...)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := server.Receive(short(t)); err != nil {
+				t.Errorf("%s: %v", first, err)
+			}
+		}
+	}
+}
+
+// lookalike makes an init payload with given first bytes, which NewInit
+// refuses to draw.
+func lookalike(t *testing.T, first []byte, secrets []mtwire.Secret) ([]byte, obfuscation.Streams) {
+	config := &obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, DC: 2}
+	if secrets != nil {
+		config.Secret = &secrets[0]
+	}
+	init, streams, err := obfuscation.NewInit(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(init[:], first) // bytes 0..8 are in no key
+	return init[:], streams
+}
+
+// "Accept never reads"; "one silent client blocks nobody".
+func TestSilentClientsKeepNobodyWaiting(t *testing.T) {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- ln.Serve(ctx, echo) }()
+	for range 50 {
+		silent, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	conn, err := mtwire.Dial(short(t), "tcp://"+ln.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Send(short(t), encrypted(3)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Receive(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-served; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// "warm idle connections are not killed by the first-byte timer", "start a
+// short timer only after it", "a peer that sends one byte a second".
+func TestTimerStartsWithTheFirstByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		server := mtwire.Server(near, nil)
+		defer server.Close()
+		go func() {
+			time.Sleep(24 * time.Hour)
+			far.Write(unhex("eeeeeeee04000000"))
+			far.Write(unhex("01020304"))
+		}()
+		if p, err := server.Receive(context.Background()); err != nil || len(p.Payload) != 4 {
+			t.Errorf("after a day of silence: %+v, %v", p, err)
+		}
+		far.Close()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		server := mtwire.Server(near, nil)
+		defer server.Close()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				if _, err := far.Write([]byte{1}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		start := time.Now()
+		err := server.Handshake(context.Background())
+		if took := time.Since(start); !errors.Is(err, mtwire.ErrHandshakeTimeout) || took < 10*time.Second || took > 15*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		far.Close()
+		<-ended
+	})
+}
+
+// "Cancelling a context unblocks Read and Write at once", and a Receive that
+// was cancelled lost nothing.
+func TestContextsUnblockBothDirections(t *testing.T) {
+	for _, url := range []string{
+		"tcp://%s?protocol=abridged", "tcp://%s?obfuscated=true", "ws://%s/apiws", "http://%s/api",
+		"tcp://%s?secret=" + testconn.FakeTLSSecret,
+	} {
+		t.Run(strings.SplitN(url, ":", 2)[0], func(t *testing.T) {
+			ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
+				Secrets: []mtwire.Secret{secretOf(t, testconn.FakeTLSSecret)}, AllowNoSecret: true,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			serving, stop := context.WithCancel(context.Background())
+			served := make(chan error, 1)
+			go func() { served <- ln.Serve(serving, echo) }()
+			defer func() { stop(); <-served }()
+			conn, err := mtwire.Dial(short(t), fmt.Sprintf(url, ln.Addr()), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			ctx, cancel := context.WithCancel(context.Background())
+			received := make(chan error, 1)
+			go func() {
+				_, err := conn.Receive(ctx)
+				received <- err
+			}()
+			cancel()
+			if err := <-received; !errors.Is(err, context.Canceled) {
+				t.Errorf("receive: %v", err)
+			}
+			// Nothing was lost: the connection goes on.
+			if err := conn.Send(short(t), encrypted(5)); err != nil {
+				t.Fatal(err)
+			}
+			if p, err := conn.Receive(short(t)); err != nil || len(p.Payload) != 24+5*16 {
+				t.Errorf("then: %d bytes, %v", len(p.Payload), err)
+			}
+		})
+	}
+}
+
+// "n reported honestly", "first error kept": a Send into a full socket ends
+// with its context, and is the last.
+func TestSendThatWasCutOffIsTheLast(t *testing.T) {
+	server, client := serve(t, nil)
+	if _, err := client.Write(unhex("ef")); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Handshake(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	big := make([]byte, 32<<20)
+	err := server.Send(ctx, big)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v", err)
+	}
+	if again := server.Send(context.Background(), big[:4]); again != err {
+		t.Errorf("then %v", again)
+	}
+	// Receiving is not affected.
+	client.Write(unhex("0101020304"))
+	if p, err := server.Receive(short(t)); err != nil || len(p.Payload) != 4 {
+		t.Errorf("receive: %+v, %v", p, err)
+	}
+}
+
+// "a 4-byte header never costs more than the bytes that really arrived."
+func TestLongHeaderCostsNoMemory(t *testing.T) {
+	const connections = 100
+	var before, after runtime.MemStats
+	var servers []*mtwire.Conn
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range connections {
+		server, client := serve(t, nil)
+		if _, err := client.Write(append(unhex("eeeeeeee"+"00000001"), make([]byte, 100)...)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+		if _, err := server.Receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		cancel()
+		servers = append(servers, server)
+	}
+	runtime.GC()
+	runtime.GC() // pools are emptied in the second
+	runtime.ReadMemStats(&after)
+	if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / connections; each > 16<<10 {
+		t.Errorf("%d bytes for each connection that announced 16 MiB", each)
+	}
+	runtime.KeepAlive(servers)
+}
+
+// "one packet, one Write", header or init payload included.
+func TestEachPacketIsOneWrite(t *testing.T) {
+	for _, m := range append(testconn.Plain(), testconn.Proxied()...) {
+		ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ep.Carrier != mtwire.TCP || ep.Secret.Mode == obfuscation.FakeTLS {
+			continue // tested in the packages of these layers
+		}
+		w := &writeCounter{}
+		conn, err := mtwire.Client(short(t), w, ep, &mtwire.DialConfig{ObfuscatedFull: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, blocks := range []int{3, 100, 4096, 70000} {
+			if err := conn.Send(short(t), encrypted(blocks)); err != nil {
+				t.Fatal(err)
+			}
+			if w.writes != i+1 {
+				t.Errorf("%s: %d writes for %d packets", m.Transport, w.writes, i+1)
+			}
+		}
+	}
+}
+
+type writeCounter struct {
+	net.Conn
+	writes int
+}
+
+func (w *writeCounter) Write(p []byte) (int, error)      { w.writes++; return len(p), nil }
+func (w *writeCounter) SetReadDeadline(time.Time) error  { return nil }
+func (w *writeCounter) SetWriteDeadline(time.Time) error { return nil }
+
+// "no leak": connections that end in every way leave no goroutine behind.
+func TestServeLeavesNothingBehind(t *testing.T) {
+	before := runtime.NumGoroutine()
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{HandshakeTimeout: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- ln.Serve(ctx, echo) }()
+	for i := range 40 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch i % 4 {
+		case 0:
+			c.Close()
+		case 1:
+			c.Write(unhex("eeeeeeee2800"))
+			c.(*net.TCPConn).SetLinger(0)
+			c.Close()
+		case 2:
+			c.Write(make([]byte, 64))
+			defer c.Close()
+		case 3:
+			defer c.Close()
+		}
+	}
+	cancel()
+	if err := <-served; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
+}
+
+// A replayed init payload is as unknown as any other bytes.
+func TestReplayedInitPayloadIsRefused(t *testing.T) {
+	secret := secretOf(t, testconn.PaddedSecret)
+	seen := map[[16]byte]bool{}
+	config := &mtwire.ListenConfig{
+		Secrets: []mtwire.Secret{secret}, HandshakeTimeout: 50 * time.Millisecond,
+		Replay: func(id [16]byte) bool { was := seen[id]; seen[id] = true; return was },
+	}
+	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		server, client := serve(t, config)
+		client.Write(init[:])
+		err := server.Handshake(short(t))
+		var unknown *mtwire.UnknownError
+		if errors.As(err, &unknown) != (i == 1) {
+			t.Errorf("time %d: %v", i+1, err)
+		}
+	}
+	if len(seen) != 1 {
+		t.Errorf("%d ids remembered", len(seen))
+	}
+}
+
+// Every place where a connection may be cut, in every byte-stream mode: no
+// panic, an error that says so, and whole packets before it.
+func TestConnectionCutAnywhere(t *testing.T) {
+	payload := encrypted(3)
+	for _, protocol := range frame.Protocols {
+		for _, obfuscated := range []bool{false, true} {
+			w := &capture{}
+			conn, err := mtwire.Client(short(t), w, mtwire.Endpoint{Protocol: protocol, Obfuscated: obfuscated}, &mtwire.DialConfig{ObfuscatedFull: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := conn.Send(short(t), payload); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for cut := 1; cut < len(w.b); cut += 7 {
+				near, far := net.Pipe()
+				server := mtwire.Server(near, &mtwire.ListenConfig{ObfuscatedFull: true})
+				go func() {
+					far.Write(w.b[:cut])
+					far.Close()
+				}()
+				packets := 0
+				var err error
+				for {
+					if _, err = server.Receive(short(t)); err != nil {
+						break
+					}
+					packets++
+				}
+				if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || packets > 1 {
+					t.Fatalf("%v, cut at %d of %d: %d packets, %v", protocol, cut, len(w.b), packets, err)
+				}
+				server.Close()
+			}
+		}
+	}
+}
+
+type capture struct {
+	writeCounter
+	b []byte
+}
+
+func (c *capture) Write(p []byte) (int, error) { c.b = append(c.b, p...); return len(p), nil }
+
+// FuzzServer: whatever a client sends, in whatever pieces, a server neither
+// panics nor takes more memory than it was sent, and ends when the client
+// does.
+func FuzzServer(f *testing.F) {
+	secret, err := mtwire.ParseSecret(testconn.FakeTLSSecret)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte("ef0a"), uint8(1))
+	for _, protocol := range frame.Protocols {
+		w := &capture{}
+		conn, err := mtwire.Client(context.Background(), w, mtwire.Endpoint{Protocol: protocol}, nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		conn.Send(context.Background(), make([]byte, 40))
+		f.Add(w.b, uint8(7))
+	}
+	f.Add([]byte("POST /api HTTP/1.1\r\nHost:\r\nContent-Length: 40\r\n\r\n"), uint8(16))
+	f.Add([]byte("GET /apiws HTTP/1.1\r\nHost: x\r\n\r\n"), uint8(16))
+	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(hello, uint8(255))
+	f.Fuzz(func(t *testing.T, b []byte, piece uint8) {
+		sent := len(b)
+		near, far := net.Pipe()
+		server := mtwire.Server(near, &mtwire.ListenConfig{
+			Secrets: []mtwire.Secret{secret}, AllowNoSecret: true, ObfuscatedFull: true,
+			HandshakeTimeout: 200 * time.Millisecond, MaxLength: 1 << 16,
+		})
+		go io.Copy(io.Discard, far)
+		go func() {
+			defer far.Close()
+			for len(b) > 0 {
+				n := min(len(b), int(piece)+1)
+				if _, err := far.Write(b[:n]); err != nil {
+					return
+				}
+				b = b[n:]
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		total := 0
+		for {
+			p, err := server.Receive(ctx)
+			if err != nil {
+				if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatalf("still waiting: %v", err)
+				}
+				break
+			}
+			total += len(p.Payload)
+			if server.Transport().Carrier == mtwire.HTTP {
+				if err := server.Send(ctx, make([]byte, 8)); err != nil {
+					break
+				}
+			}
+		}
+		if total > sent {
+			t.Fatalf("%d bytes of payload out of %d", total, sent)
+		}
+		server.Close()
+	})
+}
