@@ -1,0 +1,118 @@
+package mtwire_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mtwire/mtwire"
+
+// architecture is the house: what each package may import of this module, and
+// of the world beyond the standard library. Imports run downwards. A line here
+// is changed with a reason, and docs/architecture.md with it.
+var architecture = map[string]struct {
+	own     []string
+	foreign []string // each with its reason
+}{
+	// The wire layer does no I/O and serves everyone.
+	"frame": {},
+
+	// Borrowing memory and waiting without it.
+	"internal/bufpool": {},
+	"internal/readbuf": {own: []string{"internal/bufpool"}},
+
+	// The layers. None of them knows another.
+	"detect":      {own: []string{"frame"}},
+	"obfuscation": {own: []string{"frame", "internal/bufpool"}},
+	// A hello that networks let through has to look like a browser's, and
+	// browsers change: uTLS follows them.
+	"faketls": {foreign: []string{"github.com/refraction-networking/utls"}},
+	// WebSocket is not what this module is for; this implementation is small,
+	// kept up, and works on any net.Conn.
+	"wsconn":   {own: []string{"frame"}, foreign: []string{"github.com/coder/websocket"}},
+	"httpconn": {own: []string{"frame"}},
+
+	// Bytes between two connections, whatever they mean.
+	"relay": {own: []string{"internal/readbuf"}},
+
+	// The library's face puts the layers together.
+	".": {own: []string{"frame", "detect", "obfuscation", "faketls", "wsconn", "httpconn", "internal/bufpool", "internal/readbuf"}},
+
+	"proxy": {own: []string{".", "obfuscation", "relay"}},
+
+	// Data: importable by anyone, importing nobody.
+	"vectors": {},
+
+	// For tests, the demo and the loopback data centre.
+	"internal/testconn": {},
+	"internal/testdc":   {own: []string{".", "frame"}},
+
+	"cmd/mtwire": {
+		own: []string{".", "frame", "obfuscation", "proxy", "internal/testconn", "internal/testdc"},
+		// Commands, flags, help and completion, as users know them.
+		foreign: []string{"github.com/spf13/cobra"},
+	},
+}
+
+// "Imports run one way, downwards, and a test says so."
+func TestImportsRunDownwards(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			base := entry.Name()
+			// Modules of their own have their own rules.
+			if name == "interop" || name == "bench" || name == "tools" || base == "testdata" || strings.HasPrefix(base, ".") && name != "." {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		dir := path.Dir(filepath.ToSlash(name))
+		seen[dir] = true
+		rule, ok := architecture[dir]
+		if !ok {
+			t.Errorf("package %s has no place in the architecture", dir)
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			switch own, ours := strings.CutPrefix(imported, module); {
+			case ours:
+				if own = strings.TrimPrefix(own, "/"); own == "" {
+					own = "."
+				}
+				if !slices.Contains(rule.own, own) {
+					t.Errorf("%s imports %s, which is not below it", name, own)
+				}
+			case strings.Contains(strings.Split(imported, "/")[0], "."):
+				if !slices.Contains(rule.foreign, imported) {
+					t.Errorf("%s imports %s without a reason", name, imported)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range architecture {
+		if !seen[dir] {
+			t.Errorf("package %s of the architecture does not exist", dir)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package mtwire_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+
+	"github.com/mtwire/mtwire"
+)
+
+// startServer runs a server on loopback that answers each payload with itself,
+// and one of four bytes with transport error 404.
+func startServer(config *mtwire.ListenConfig) (address string, stop func()) {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ln.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
+			for {
+				packet, err := conn.Receive(ctx)
+				if err != nil {
+					return
+				}
+				if packet.AckWanted {
+					conn.SendPacket(ctx, mtwire.Packet{Kind: mtwire.KindQuickAck, Token: 0x9e42fb8a})
+				}
+				if len(packet.Payload) == 4 {
+					conn.SendError(ctx, 404)
+					continue
+				}
+				conn.Send(ctx, packet.Payload)
+			}
+		})
+	}()
+	return ln.Addr().String(), func() { cancel(); <-done }
+}
+
+// A client: connect, send a message, receive the answer.
+func ExampleDial() {
+	address, stop := startServer(nil)
+	defer stop()
+	ctx := context.Background()
+
+	conn, err := mtwire.Dial(ctx, "tcp://"+address+"?protocol=abridged&obfuscated=true", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	if err := conn.Send(ctx, make([]byte, 40)); err != nil {
+		log.Fatal(err)
+	}
+	packet, err := conn.Receive(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(packet.Payload), "bytes over", conn.Transport())
+	// Output: 40 bytes over tcp, obfuscated, abridged
+}
+
+// A server: every transport on one port.
+func ExampleListener_Serve() {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		defer stop()
+		for _, url := range []string{"tcp://%v?protocol=full", "ws://%v/apiws", "http://%v/api"} {
+			conn, err := mtwire.Dial(ctx, fmt.Sprintf(url, ln.Addr()), nil)
+			if err != nil {
+				log.Fatal(err)
+			}
+			conn.Send(ctx, make([]byte, 40))
+			conn.Receive(ctx)
+			conn.Close()
+		}
+	}()
+
+	err = ln.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
+		packet, err := conn.Receive(ctx)
+		if err != nil {
+			return
+		}
+		fmt.Println(len(packet.Payload), "bytes over", conn.Transport())
+		conn.Send(ctx, packet.Payload)
+	})
+	fmt.Println(err)
+	// Output:
+	// 40 bytes over tcp, full
+	// 40 bytes over websocket, obfuscated, intermediate
+	// 40 bytes over http
+	// context canceled
+}
+
+// Through an MTProxy: its link is an endpoint like any other. This one is
+// FakeTLS, for the data centre 2.
+func ExampleDial_proxy() {
+	secret, err := mtwire.ParseSecret("ee000102030405060708090a0b0c0d0e0f6578616d706c652e636f6d")
+	if err != nil {
+		log.Fatal(err)
+	}
+	address, stop := startServer(&mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
+	defer stop()
+	ctx := context.Background()
+
+	host, port, _ := net.SplitHostPort(address)
+	link := "tg://proxy?server=" + host + "&port=" + port + "&secret=" + secret.String()
+	conn, err := mtwire.Dial(ctx, link, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	conn.Send(ctx, make([]byte, 40))
+	if _, err := conn.Receive(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(conn.Transport(), "to", conn.Transport().DC.Describe())
+	// Output: tcp, faketls, obfuscated, padded-intermediate to DC 2
+}
+
+// A data centre that does not know the auth key says so with a transport
+// error; the connection goes on.
+func ExampleConn_Receive() {
+	address, stop := startServer(nil)
+	defer stop()
+	ctx := context.Background()
+	conn, err := mtwire.Dial(ctx, "tcp://"+address, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	conn.Send(ctx, []byte{1, 2, 3, 4})
+	_, err = conn.Receive(ctx)
+	var refused *mtwire.TransportError
+	if errors.As(err, &refused) {
+		fmt.Println("code", refused.Code)
+	}
+	fmt.Println(err)
+	// Output:
+	// code 404
+	// transport error 404: auth key not found
+}
+
+// A quick acknowledgement comes before the answer. Its token is
+// frame.QuickAckToken of the auth key and the text that was encrypted.
+func ExampleConn_SendPacket() {
+	address, stop := startServer(nil)
+	defer stop()
+	ctx := context.Background()
+	conn, err := mtwire.Dial(ctx, "tcp://"+address+"?protocol=intermediate", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	conn.SendPacket(ctx, mtwire.Packet{Payload: make([]byte, 88), AckWanted: true})
+	for range 2 {
+		packet, err := conn.Receive(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch packet.Kind {
+		case mtwire.KindQuickAck:
+			fmt.Printf("received there: %08x\n", packet.Token)
+		case mtwire.KindPayload:
+			fmt.Println("answer:", len(packet.Payload), "bytes")
+		}
+	}
+	// Output:
+	// received there: 9e42fb8a
+	// answer: 88 bytes
+}
+
+// Where a data centre is, and by which names WebSocket finds it.
+func ExampleLookupDC() {
+	dc, _ := mtwire.LookupDC(-4)
+	fmt.Println(dc.DC.Describe(), "at", dc.IPv4[0], "and", dc.WebSocketURL())
+	// Output: DC 4, media at 149.154.166.120:443 and wss://vesta-1.web.telegram.org/apiws
+}
