@@ -3,8 +3,13 @@ module github.com/mtwire/mtwire
 go 1.26.0
 
 require (
+	// wsconn: WebSocket is not what this module is for; small, kept up, works on any net.Conn.
 	github.com/coder/websocket v1.8.15
+	// faketls: a ClientHello has to look like a current browser's, which uTLS follows.
 	github.com/refraction-networking/utls v1.8.2
+	// tests of cmd/mtwire: the command line as its user sees it.
+	github.com/rogpeppe/go-internal v1.16.0
+	// cmd/mtwire: commands, flags, help.
 	github.com/spf13/cobra v1.10.2
 )
 
@@ -13,6 +18,7 @@ require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.17.4 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	golang.org/x/crypto v0.36.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/tools v0.26.0 // indirect
 )

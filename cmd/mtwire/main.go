@@ -25,7 +25,8 @@ func run() int {
 		Short:         "MTProto transports: proxy, test data centre, demo",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.NoArgs, // so that a slip in a command's name is an error
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(proxyCommand(), demoCommand(), dcCommand())

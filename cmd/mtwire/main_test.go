@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mtwire": func() { os.Exit(run()) }})
+}
+
+// "CLI tested as the user sees it: text, exit code, stderr."
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{"DC", "PROXY"} {
+				address, err := freeAddress()
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, address)
+				_, port, _ := net.SplitHostPort(address)
+				env.Setenv(name+"_PORT", port)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ask": ask, "reach": reach},
+	})
+}
+
+// freeAddress is one that nobody listens on now.
+func freeAddress() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+// ask URL sends req_pq_multi to an endpoint and wants resPQ; it tries until
+// the server is up.
+func ask(ts *testscript.TestScript, neg bool, args []string) {
+	until(ts, neg, args, askOnce)
+}
+
+// reach ADDRESS waits until somebody listens there.
+func reach(ts *testscript.TestScript, neg bool, args []string) {
+	until(ts, neg, args, func(ctx context.Context, address string) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// until tries again and again, for 20 seconds.
+func until(ts *testscript.TestScript, neg bool, args []string, try func(context.Context, string) error) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("want one argument")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for {
+		err := try(ctx, args[0])
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("%v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func askOnce(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	conn, err := mtwire.Dial(ctx, url, nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var nonce [16]byte
+	rand.Read(nonce[:])
+	if err := conn.Send(ctx, testdc.AppendReqPQ(nil, nonce, nil)); err != nil {
+		return err
+	}
+	p, err := conn.Receive(ctx)
+	if err != nil {
+		return err
+	}
+	return testdc.CheckResPQ(p.Payload, nonce)
+}
