@@ -104,11 +104,11 @@ func (s *stream) send(ctx context.Context, p Packet) error {
 	if err := s.out.deadline.follow(ctx); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	env, err := s.out.encoder.Envelope(p)
+	env, err := s.out.encoder.Envelope(&p)
 	if err != nil {
 		return fmt.Errorf("send: %w", err) // the packet's fault, not the connection's
 	}
-	return s.write(ctx, env.Head(), env.Body(p), env.Tail(p))
+	return s.write(ctx, env.Head(), env.Body(&p), env.Tail(&p))
 }
 
 // sendHeader sends what announces the transport, if no packet has done so.

@@ -223,13 +223,13 @@ func (c *codecBench) envelope(b *testing.B) {
 	e := frame.Encoder{Protocol: c.protocol}
 	p := frame.Packet{Payload: c.payload}
 	for range b.N {
-		env, err := e.Envelope(p)
+		env, err := e.Envelope(&p)
 		if err != nil {
 			b.Fatal(err)
 		}
 		io.Discard.Write(env.Head())
-		io.Discard.Write(env.Body(p))
-		io.Discard.Write(env.Tail(p))
+		io.Discard.Write(env.Body(&p))
+		io.Discard.Write(env.Tail(&p))
 	}
 }
 

@@ -81,15 +81,29 @@ type Decoder struct {
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports
 func (d *Decoder) Parse(b []byte) (p Packet, n int, err error) {
+	// The packet is filled in where it is returned from: handing it from
+	// function to function by value costs more than all the rest.
 	switch d.Protocol {
 	case Abridged:
-		return d.parseAbridged(b)
+		n, err = d.parseAbridged(b, &p)
 	case Intermediate, PaddedIntermediate:
-		return d.parseIntermediate(b)
+		n, err = d.parseIntermediate(b, &p)
 	case Full:
-		return d.parseFull(b)
+		n, err = d.parseFull(b, &p)
+	default:
+		err = d.fail(ErrProtocol, 0, 0)
 	}
-	return Packet{}, 0, d.fail(ErrProtocol, 0, 0)
+	if err != nil {
+		return Packet{}, 0, err
+	}
+	// The shortest message has more than 20 bytes; a server's service packet
+	// at most 19, an error with the longest padding.
+	if d.From == Server && p.Kind == KindPayload && len(p.Payload)+len(p.Padding) < unencryptedHeader {
+		if err = d.classify(&p); err != nil {
+			return Packet{}, 0, err
+		}
+	}
+	return p, n, nil
 }
 
 // parseAbridged reads
@@ -103,17 +117,18 @@ func (d *Decoder) Parse(b []byte) (p Packet, n int, err error) {
 // with 80 in the first byte for "ack wanted", or four bytes big-endian with
 // that bit set for a token. The long form is taken for short payloads too, as
 // most servers do.
-func (d *Decoder) parseAbridged(b []byte) (p Packet, n int, err error) {
+func (d *Decoder) parseAbridged(b []byte, p *Packet) (n int, err error) {
 	if len(b) == 0 {
-		return p, 0, ErrIncomplete
+		return 0, ErrIncomplete
 	}
 	first := b[0]
 	if first&0x80 != 0 {
 		if d.From == Server {
 			if len(b) < 4 {
-				return p, 0, ErrIncomplete
+				return 0, ErrIncomplete
 			}
-			return Packet{Kind: KindQuickAck, Token: binary.BigEndian.Uint32(b)}, 4, nil
+			p.Kind, p.Token = KindQuickAck, binary.BigEndian.Uint32(b)
+			return 4, nil
 		}
 		p.AckWanted = true
 		first &= 0x7f
@@ -121,46 +136,40 @@ func (d *Decoder) parseAbridged(b []byte) (p Packet, n int, err error) {
 	head, length := 1, int(first)*4
 	if first == 0x7f {
 		if len(b) < 4 {
-			return Packet{}, 0, ErrIncomplete
+			return 0, ErrIncomplete
 		}
 		head, length = 4, int(binary.LittleEndian.Uint32(b)>>8)*4
 	}
-	body, err := d.body(b, head, length)
-	if err != nil {
-		return Packet{}, 0, err
-	}
-	p.Payload = body
-	return d.classify(p, head+length)
+	p.Payload, err = d.body(b, head, length)
+	return head + length, err
 }
 
 // parseIntermediate reads
 //
 //	length   4 bytes; bit 31 = ack wanted, or the whole word is a token
 //	payload  length bytes, of which PaddedIntermediate's end is random
-func (d *Decoder) parseIntermediate(b []byte) (p Packet, n int, err error) {
+func (d *Decoder) parseIntermediate(b []byte, p *Packet) (n int, err error) {
 	if len(b) < 4 {
-		return p, 0, ErrIncomplete
+		return 0, ErrIncomplete
 	}
 	word := binary.LittleEndian.Uint32(b)
 	if word&quickAckBit != 0 {
 		if d.From == Server {
 			// In PaddedIntermediate too: most proxies send the token bare.
-			return Packet{Kind: KindQuickAck, Token: word}, 4, nil
+			p.Kind, p.Token = KindQuickAck, word
+			return 4, nil
 		}
 		p.AckWanted = true
 		word &^= quickAckBit
 	}
 	length := int(word)
 	body, err := d.body(b, 4, length)
-	if err != nil {
-		return Packet{}, 0, err
-	}
 	p.Payload = body
-	if d.Protocol == PaddedIntermediate {
-		p.Payload = body[:messageLength(body)]
-		p.Padding = body[len(p.Payload):]
+	if d.Protocol == PaddedIntermediate && err == nil {
+		message := messageLength(body)
+		p.Payload, p.Padding = body[:message], body[message:]
 	}
-	return d.classify(p, 4+length)
+	return 4 + length, err
 }
 
 const (
@@ -174,45 +183,46 @@ const (
 //	seq      4 bytes, counted from 0 in each direction
 //	payload  length - 12 bytes
 //	crc      4 bytes, CRC-32 (IEEE) of all before it
-func (d *Decoder) parseFull(b []byte) (p Packet, n int, err error) {
+func (d *Decoder) parseFull(b []byte, p *Packet) (n int, err error) {
 	if len(b) < 4 {
-		return p, 0, ErrIncomplete
+		return 0, ErrIncomplete
 	}
 	word := binary.LittleEndian.Uint32(b)
 	if code, ok := errorCode(int32(word)); ok && d.From == Server && code <= maxBareCode {
-		return Packet{Kind: KindTransportError, Code: code, Payload: b[:4:4]}, 4, nil
+		p.Kind, p.Code, p.Payload = KindTransportError, code, b[:4:4]
+		return 4, nil
 	}
 	// A length is signed in Full, with no bit to spare.
 	length := int64(word)
 	if length < fullOverhead {
-		return p, 0, d.fail(ErrTooShort, length, fullOverhead)
+		return 0, d.fail(ErrTooShort, length, fullOverhead)
 	}
 	if limit := int64(d.maxLength()); length-fullOverhead > limit {
-		return p, 0, d.fail(ErrTooLong, length, limit+fullOverhead)
+		return 0, d.fail(ErrTooLong, length, limit+fullOverhead)
 	}
 	if length%4 != 0 {
-		return p, 0, d.fail(ErrMisaligned, length, 0)
+		return 0, d.fail(ErrMisaligned, length, 0)
 	}
 	if len(b) < fullHead {
-		return p, 0, ErrIncomplete
+		return 0, ErrIncomplete
 	}
 	if seq := binary.LittleEndian.Uint32(b[4:]); seq != d.seq {
-		return p, 0, d.fail(ErrSequence, int64(seq), int64(d.seq))
+		return 0, d.fail(ErrSequence, int64(seq), int64(d.seq))
 	}
 	if int64(len(b)) < length {
-		return p, 0, ErrIncomplete
+		return 0, ErrIncomplete
 	}
 	n = int(length)
 	end := n - 4
 	if end == fullHead {
-		return p, 0, d.fail(ErrZeroLength, length, 0)
+		return 0, d.fail(ErrZeroLength, length, 0)
 	}
 	if got, want := binary.LittleEndian.Uint32(b[end:]), crc32.ChecksumIEEE(b[:end]); got != want {
-		return p, 0, d.fail(ErrChecksum, int64(got), int64(want))
+		return 0, d.fail(ErrChecksum, int64(got), int64(want))
 	}
 	d.seq++
 	p.Payload = b[fullHead:end:end]
-	return d.classify(p, n)
+	return n, nil
 }
 
 // maxBareCode bounds the error codes that Full takes from a negative length:
@@ -243,12 +253,8 @@ func (d *Decoder) body(b []byte, head, length int) ([]byte, error) {
 	return b[head:end:end], nil
 }
 
-// classify tells a server's service packets from its payloads. The shortest
-// message has more than 20 bytes, an error with the longest padding 19.
-func (d *Decoder) classify(p Packet, n int) (Packet, int, error) {
-	if d.From == Client || len(p.Payload)+len(p.Padding) >= unencryptedHeader {
-		return p, n, nil
-	}
+// classify tells what a server's short packet says.
+func (d *Decoder) classify(p *Packet) error {
 	body := p.Untrimmed()
 	value := binary.LittleEndian.Uint32(body)
 	keep := 4
@@ -258,16 +264,16 @@ func (d *Decoder) classify(p Packet, n int) (Packet, int, error) {
 	case value == 0xffffffff && d.Protocol == PaddedIntermediate && len(body) >= 8:
 		p.Kind, p.Token, keep = KindQuickAck, binary.LittleEndian.Uint32(body[4:]), 8
 		if p.Token&quickAckBit == 0 {
-			return Packet{}, 0, d.fail(ErrQuickAck, int64(p.Token), 0)
+			return d.fail(ErrQuickAck, int64(p.Token), 0)
 		}
 	case int32(value) < 0:
 		p.Kind = KindTransportError
 		p.Code, _ = errorCode(int32(value))
 	default:
-		return p, n, nil
+		return nil
 	}
 	p.Payload, p.Padding = body[:keep], body[keep:]
-	return p, n, nil
+	return nil
 }
 
 func (d *Decoder) maxLength() int {

@@ -37,13 +37,13 @@ type Encoder struct {
 // Errors are *Error: ErrZeroLength, ErrMisaligned, ErrTooLong, ErrCode,
 // ErrQuickAck, ErrProtocol; or whatever Rand returned.
 func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
-	env, err := e.Envelope(p)
+	env, err := e.Envelope(&p)
 	if err != nil {
 		return dst, err
 	}
 	dst = append(dst, env.Head()...)
-	dst = append(dst, env.Body(p)...)
-	return append(dst, env.Tail(p)...), nil
+	dst = append(dst, env.Body(&p)...)
+	return append(dst, env.Tail(&p)...), nil
 }
 
 // Envelope is what surrounds one payload on the wire: for callers that
@@ -62,7 +62,7 @@ type Envelope struct {
 func (env *Envelope) Head() []byte { return env.head[:env.headLen] }
 
 // Body returns p's payload, or the bytes that say what p says.
-func (env *Envelope) Body(p Packet) []byte {
+func (env *Envelope) Body(p *Packet) []byte {
 	switch {
 	case env.bare:
 		return nil
@@ -73,7 +73,7 @@ func (env *Envelope) Body(p Packet) []byte {
 }
 
 // Tail returns the bytes behind the payload.
-func (env *Envelope) Tail(p Packet) []byte {
+func (env *Envelope) Tail(p *Packet) []byte {
 	if env.ownTail {
 		return p.Padding
 	}
@@ -82,10 +82,10 @@ func (env *Envelope) Tail(p Packet) []byte {
 
 // Envelope returns what to send for p: Head, Body, Tail, in that order and
 // with nothing between. It counts p as sent. The Envelope is good until the
-// next call. Errors are those of Append.
-func (e *Encoder) Envelope(p Packet) (*Envelope, error) {
+// next call, and keeps nothing of p. Errors are those of Append.
+func (e *Encoder) Envelope(p *Packet) (*Envelope, error) {
 	env := &e.env
-	*env = Envelope{}
+	env.headLen, env.bodyLen, env.tailLen, env.ownTail, env.bare = 0, 0, 0, false, false
 	body, err := e.service(env, p)
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (e *Encoder) Envelope(p Packet) (*Envelope, error) {
 // returns the payload in any case. A quick acknowledgement goes without a
 // frame in Abridged (byte-swapped) and Intermediate, and then fills the head;
 // PaddedIntermediate frames it behind ffffffff.
-func (e *Encoder) service(env *Envelope, p Packet) ([]byte, error) {
+func (e *Encoder) service(env *Envelope, p *Packet) ([]byte, error) {
 	switch p.Kind {
 	case KindPayload:
 		return p.Payload, nil
