@@ -211,9 +211,9 @@ func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfus
 	return obfuscation.Hello{}, obfuscation.Streams{}, a.unknown(c, nil)
 }
 
-// tls takes a TLS record for FakeTLS, for an init payload that happens to look
-// like one, or for TLS, in this order. again means that another layer was
-// taken off, and the table is to be gone through anew.
+// tls takes a TLS record for FakeTLS, for TLS, or for an init payload that
+// happens to look like one. again means that another layer was taken off, and
+// the table is to be gone through anew.
 func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 	src := &c.stream.in.source
 	for {
@@ -237,14 +237,17 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 		if why != nil && !errors.Is(why, faketls.ErrNoMatch) && !errors.Is(why, faketls.ErrMalformed) {
 			return false, a.unknown(c, why)
 		}
-		if err != nil || len(src.Bytes()) >= obfuscation.InitLength {
-			var unknown *UnknownError
-			if err := a.obfuscated(ctx, c); !errors.As(err, &unknown) {
-				return false, err
-			}
+		real := a.settings.TLS != nil && !c.transport.TLS && a.settings.open()
+		if err == nil && real {
+			return true, a.realTLS(ctx, c)
 		}
-		if err == nil && a.settings.TLS != nil && !c.transport.TLS && a.settings.open() {
-			return true, a.realTLS(ctx, c, hello.SNI)
+		var unknown *UnknownError
+		if err := a.obfuscated(ctx, c); !errors.As(err, &unknown) {
+			return false, err
+		}
+		if real {
+			// FakeTLS wants more of a hello than TLS does.
+			return true, a.realTLS(ctx, c)
 		}
 		return false, a.unknown(c, why)
 	}
@@ -272,14 +275,14 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 }
 
 // realTLS takes TLS off.
-func (a *acceptor) realTLS(ctx context.Context, c *Conn, serverName string) error {
+func (a *acceptor) realTLS(ctx context.Context, c *Conn) error {
 	ctx, cancel := context.WithDeadline(ctx, a.until)
 	defer cancel()
 	conn := tls.Server(a.below(c), a.settings.TLS)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	c.transport.TLS, c.transport.ServerName = true, serverName
+	c.transport.TLS, c.transport.ServerName = true, conn.ConnectionState().ServerName
 	a.on(c, conn)
 	return nil
 }

@@ -3,6 +3,7 @@ package mtwire_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -218,6 +219,41 @@ func TestInitPayloadThatLooksLikeTLSIsAccepted(t *testing.T) {
 				t.Errorf("%s: %v", first, err)
 			}
 		}
+	}
+}
+
+// TLS 1.2's hello has no session id and so cannot be FakeTLS's; with a
+// certificate it is served all the same, secrets or none.
+func TestTLS12IsServedBesideSecrets(t *testing.T) {
+	serverTLS, clientTLS, err := testconn.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	clientTLS.MaxVersion = tls.VersionTLS12
+	for _, config := range []*mtwire.ListenConfig{
+		{TLS: serverTLS},
+		{TLS: serverTLS, Secrets: []mtwire.Secret{secretOf(t, testconn.FakeTLSSecret)}, AllowNoSecret: true},
+	} {
+		ln, err := mtwire.Listen("tcp", "127.0.0.1:0", config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- ln.Serve(ctx, echo) }()
+		conn, err := mtwire.Dial(short(t), "wss://"+ln.Addr().String(), &mtwire.DialConfig{TLS: clientTLS})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Send(short(t), encrypted(3)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Receive(short(t)); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+		cancel()
+		<-served
 	}
 }
 
