@@ -53,6 +53,10 @@ var architecture = map[string]struct {
 	"internal/testconn": {},
 	"internal/testdc":   {own: []string{".", "frame"}},
 
+	// What the README shows.
+	"examples/client": {own: []string{"."}},
+	"examples/server": {own: []string{"."}},
+
 	"cmd/mtwire": {
 		own: []string{".", "frame", "obfuscation", "proxy", "internal/testconn", "internal/testdc"},
 		// Commands, flags, help and completion, as users know them.
