@@ -159,6 +159,7 @@ func (e *Encoder) service(env *Envelope, p *Packet) ([]byte, error) {
 	case KindPayload:
 		return p.Payload, nil
 	case KindNOP:
+		clear(env.body[:4]) // the packet before may have left something
 		env.bodyLen = 4
 	case KindTransportError:
 		if p.Code == 0 || p.Code > 1<<31 {

@@ -406,3 +406,19 @@ func benchmarkCodec(b *testing.B, size int) {
 
 func BenchmarkCodec1KiB(b *testing.B)  { benchmarkCodec(b, 1<<10) }
 func BenchmarkCodec64KiB(b *testing.B) { benchmarkCodec(b, 64<<10) }
+
+// MTProxy's form of a quick acknowledgement: a framed token, and a NOP at once
+// behind it. An Encoder's packets have nothing of the one before.
+func TestNOPBehindAQuickAckIsZero(t *testing.T) {
+	for _, before := range []Packet{{Kind: KindQuickAck, Token: 0x9e42fb8a}, {Kind: KindTransportError, Code: 404}} {
+		e := Encoder{Protocol: PaddedIntermediate, From: Server}
+		before.Padding = []byte{}
+		if _, err := e.Append(nil, before); err != nil {
+			t.Fatal(err)
+		}
+		got, err := e.Append(nil, Packet{Kind: KindNOP, Padding: []byte{}})
+		if err != nil || string(got) != "\x04\x00\x00\x00\x00\x00\x00\x00" {
+			t.Errorf("behind %v: % x, %v", before.Kind, got, err)
+		}
+	}
+}
