@@ -1,0 +1,281 @@
+package vectors_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// secrets reads the server's secrets of a case, which may have none.
+func (r *reader) secrets() []obfuscation.Secret {
+	var all []obfuscation.Secret
+	for _, text := range r.all("secret") {
+		s, err := obfuscation.ParseSecret(text)
+		if err != nil {
+			r.fail("secret", "%v", err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func checkInit(r *reader, d depth) error {
+	secrets := r.secrets()
+	wire := [obfuscation.InitLength]byte(r.fixed("wire", obfuscation.InitLength))
+	if word, ok := r.optional("error"); ok {
+		_, _, err := obfuscation.Match(&wire, secrets)
+		if !errors.Is(err, obfuscation.ErrNoMatch) || word != "no-match" {
+			return fmt.Errorf("matched with %v, want %s", err, word)
+		}
+		return nil
+	}
+	want := obfuscation.ClientConfig{Protocol: r.protocol("protocol"), DC: obfuscation.DC(r.number("dc")), AllowFull: true}
+	if len(secrets) > 0 {
+		want.Secret = &secrets[0]
+	}
+	init := r.fixed("init", obfuscation.InitLength)
+	ekey, eiv := r.fixed("ekey", 32), r.fixed("eiv", 16)
+	dkey, div := r.fixed("dkey", 32), r.fixed("div", 16)
+	upload, uploadWire := r.bytes("upload"), r.bytes("upload-wire")
+	download, downloadWire := r.bytes("download"), r.bytes("download-wire")
+	encrypted, hasEncrypted := r.optional("encrypted")
+	if r.err != nil {
+		return nil
+	}
+
+	// The keys as given make the block as given, by the standard library.
+	block := make([]byte, obfuscation.InitLength)
+	ctr(ekey, eiv).XORKeyStream(block, init)
+	if hasEncrypted {
+		if err := equal("encrypted", block, r.hex("encrypted", encrypted)); err != nil {
+			return err
+		}
+	}
+	if err := equal("wire, from the keys", append(bytes.Clone(init[:56]), block[56:]...), wire[:]); err != nil {
+		return err
+	}
+	plain := make([]byte, len(downloadWire))
+	ctr(dkey, div).XORKeyStream(plain, downloadWire)
+	if err := equal("download, from the keys", plain, download); err != nil {
+		return err
+	}
+
+	for pieces := range d.arrivals(uploadWire) {
+		hello, streams, err := match(wire, secrets, want.Protocol, uploadWire)
+		if err != nil {
+			return err
+		}
+		index := -1
+		if want.Secret != nil {
+			index = 0
+		}
+		if hello.Protocol != want.Protocol || hello.DC != want.DC || hello.Secret != index {
+			return fmt.Errorf("server read %v, DC %v, secret %d", hello.Protocol, hello.DC, hello.Secret)
+		}
+		if err := equal("download key stream", hello.Download[:], append(bytes.Clone(dkey), div...)); err != nil {
+			return err
+		}
+		if err := equal("upload at server", crypt(streams.Receive, pieces...), upload); err != nil {
+			return fmt.Errorf("%s: %w", describe(pieces), err)
+		}
+		if err := equal("download at server", crypt(streams.Send, download), downloadWire); err != nil {
+			return err
+		}
+	}
+
+	want.Rand = bytes.NewReader(init)
+	sent, streams, err := obfuscation.NewInit(&want)
+	if err != nil {
+		return err
+	}
+	if err := equal("client's init payload", sent[:], wire[:]); err != nil {
+		return err
+	}
+	if err := equal("upload at client", crypt(streams.Send, upload), uploadWire); err != nil {
+		return err
+	}
+	for pieces := range d.arrivals(downloadWire) {
+		_, streams, err := obfuscation.NewInit(&obfuscation.ClientConfig{
+			Protocol: want.Protocol, DC: want.DC, Secret: want.Secret, AllowFull: true, Rand: bytes.NewReader(init),
+		})
+		if err != nil {
+			return err
+		}
+		if err := equal("download at client", crypt(streams.Receive, pieces...), download); err != nil {
+			return fmt.Errorf("%s: %w", describe(pieces), err)
+		}
+	}
+	return nil
+}
+
+// match is what a server does, one that was told of Full if that is what comes.
+func match(init [obfuscation.InitLength]byte, secrets []obfuscation.Secret, protocol frame.Protocol, upload []byte) (
+	obfuscation.Hello, obfuscation.Streams, error,
+) {
+	if protocol != frame.Full {
+		return obfuscation.Match(&init, secrets)
+	}
+	if hello, _, err := obfuscation.Match(&init, secrets); err == nil {
+		return hello, obfuscation.Streams{}, errors.New("Full was taken for another framing")
+	}
+	first := [obfuscation.FullLength]byte(append(init[:], upload...))
+	return obfuscation.MatchFull(&first, secrets, 0)
+}
+
+func ctr(key, iv []byte) cipher.Stream {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err)
+	}
+	return cipher.NewCTR(block, iv)
+}
+
+func crypt(s cipher.Stream, pieces ...[]byte) []byte {
+	var all []byte
+	for _, piece := range pieces {
+		out := make([]byte, len(piece))
+		s.XORKeyStream(out, piece)
+		all = append(all, out...)
+	}
+	return all
+}
+
+func checkForbidden(r *reader, _ depth) error {
+	return same("forbidden", obfuscation.Forbidden([8]byte(r.fixed("first", 8))), r.yes("forbidden"))
+}
+
+func checkDC(r *reader, _ depth) error {
+	text, want := r.text("dc"), r.fixed("bytes", 2)
+	dc, err := obfuscation.ParseDC(text)
+	if err != nil {
+		return err
+	}
+	// The bytes are found where a client put them.
+	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.Abridged, DC: dc})
+	if err != nil {
+		return err
+	}
+	clear := make([]byte, len(init))
+	ctr(init[8:40], init[40:56]).XORKeyStream(clear, init[:])
+	if err := equal("bytes", clear[60:62], want); err != nil {
+		return err
+	}
+	hello, _, err := obfuscation.Match(&init, nil)
+	return errors.Join(err,
+		same("DC at server", hello.DC, obfuscation.DC(binary.LittleEndian.Uint16(want))),
+		same("text", dc.String(), text),
+		same("id", int64(dc.ID()), r.number("id")),
+		same("in-test", dc.Test(), r.yes("in-test")),
+		same("media", dc.Media(), r.yes("media")))
+}
+
+func checkSecret(r *reader, _ depth) error {
+	got, err := obfuscation.ParseSecret(r.text("text"))
+	if want, ok := r.optional("mtwire"); ok {
+		return refused(err, want)
+	}
+	if err != nil {
+		return err
+	}
+	domain, digits, base := r.text("domain"), r.text("hex"), r.text("base64url")
+	err = errors.Join(
+		same("mode", got.Mode.String(), r.text("mode")),
+		equal("key", got.Key[:], r.fixed("key", 16)),
+		same("domain", got.Domain, domain),
+		same("hex", got.String(), digits),
+		same("base64url", got.Base64URL(), base))
+	for _, text := range []string{digits, base} {
+		again, parseErr := obfuscation.ParseSecret(text)
+		err = errors.Join(err, parseErr, same("read back", again, got))
+	}
+	again, parseErr := obfuscation.ParseSecretBytes(r.bytes("hex"))
+	return errors.Join(err, parseErr, same("from bytes", again, got))
+}
+
+// refused compares an error with the text expected.
+func refused(err error, want string) error {
+	if err == nil {
+		return errUnexpected
+	}
+	return same("error text", err.Error(), want)
+}
+
+func checkLink(r *reader, _ depth) error {
+	got, err := obfuscation.ParseLink(r.text("text"))
+	if want, ok := r.optional("mtwire"); ok {
+		return refused(err, want)
+	}
+	if err != nil {
+		return err
+	}
+	tg, https := r.text("tg"), r.text("https")
+	err = errors.Join(
+		same("server", got.Server, r.text("server")),
+		same("port", int64(got.Port), r.number("port")),
+		equal("secret", got.Secret.Bytes(), r.bytes("hex")),
+		same("tg", got.String(), tg),
+		same("https", got.HTTPS(), https))
+	for _, text := range []string{tg, https} {
+		again, parseErr := obfuscation.ParseLink(text)
+		err = errors.Join(err, parseErr, same("read back", again, got))
+	}
+	return err
+}
+
+// checkMessage takes an unencrypted message apart, and puts it together again
+// from its fields. In a padded frame the library finds its end.
+func checkMessage(r *reader, d depth) error {
+	wire := r.bytes("wire")
+	var body []byte
+	switch function := r.text("function"); function {
+	case "req_pq":
+		body = append([]byte{0x78, 0x97, 0x46, 0x60}, r.fixed("nonce", 16)...)
+	case "req_pq_multi":
+		body = append([]byte{0xf1, 0x8e, 0x7e, 0xbe}, r.fixed("nonce", 16)...)
+	case "resPQ":
+		body = append([]byte{0x63, 0x24, 0x16, 0x05}, r.fixed("nonce", 16)...)
+		body = append(body, r.fixed("server-nonce", 16)...)
+		body = append(append(append(body, 8), r.fixed("pq", 8)...), 0, 0, 0)
+		fingerprints := r.all("fingerprint")
+		body = append(body, 0x15, 0xc4, 0xb5, 0x1c)
+		body = binary.LittleEndian.AppendUint32(body, uint32(len(fingerprints)))
+		for _, text := range fingerprints {
+			b, err := hex.DecodeString(text)
+			if err != nil || len(b) != 8 {
+				return fmt.Errorf("fingerprint %q", text)
+			}
+			body = binary.LittleEndian.AppendUint64(body, binary.BigEndian.Uint64(b))
+		}
+	default:
+		return fmt.Errorf("no function %q", function)
+	}
+	if r.has("tail") {
+		body = append(body, r.bytes("tail")...)
+	}
+	message := make([]byte, 8)
+	message = binary.LittleEndian.AppendUint64(message, uint64(r.number("message-id")))
+	message = binary.LittleEndian.AppendUint32(message, uint32(r.number("length")))
+	if err := equal("message", append(message, body...), wire); err != nil || r.err != nil {
+		return err
+	}
+	padding := bytes.Repeat([]byte{0x5a}, 13)
+	encoder := frame.Encoder{Protocol: frame.PaddedIntermediate}
+	framed, err := encoder.Append(nil, frame.Packet{Payload: wire, Padding: padding})
+	if err != nil {
+		return err
+	}
+	for pieces := range d.arrivals(framed) {
+		got := decode(&frame.Decoder{Protocol: frame.PaddedIntermediate, From: frame.Server}, pieces)
+		if err := got.diff(stream{packets: []frame.Packet{{Payload: wire, Padding: padding}}}); err != nil {
+			return fmt.Errorf("%s: %w", describe(pieces), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package vectors_test
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// duplex is one end of two pipes, one a direction, so that an end can be told
+// in one and the other go on: net.Pipe has no half-close.
+type duplex struct{ in, out net.Conn }
+
+func duplexPipe() (near, far *duplex) {
+	a, b := net.Pipe()
+	c, d := net.Pipe()
+	return &duplex{in: a, out: c}, &duplex{in: d, out: b}
+}
+
+func (d *duplex) Read(p []byte) (int, error)  { return d.in.Read(p) }
+func (d *duplex) Write(p []byte) (int, error) { return d.out.Write(p) }
+func (d *duplex) CloseWrite() error           { return d.out.Close() }
+func (d *duplex) Close() error                { return errors.Join(d.in.Close(), d.out.Close()) }
+func (d *duplex) LocalAddr() net.Addr         { return d.in.LocalAddr() }
+func (d *duplex) RemoteAddr() net.Addr        { return d.in.RemoteAddr() }
+
+// A net.Pipe whose other end is closed takes no deadline; a socket does.
+
+func (d *duplex) SetDeadline(t time.Time) error {
+	d.in.SetDeadline(t)
+	d.out.SetDeadline(t)
+	return nil
+}
+
+func (d *duplex) SetReadDeadline(t time.Time) error {
+	d.in.SetReadDeadline(t)
+	return nil
+}
+
+func (d *duplex) SetWriteDeadline(t time.Time) error {
+	d.out.SetWriteDeadline(t)
+	return nil
+}
+
+// send writes the pieces, one Write each, then ends the direction. The channel
+// is closed when that is done, or when the other end has closed.
+func (d *duplex) send(pieces [][]byte) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer d.CloseWrite()
+		for _, piece := range pieces {
+			if len(piece) == 0 {
+				continue // a net.Pipe would hand nothing over, which no socket does
+			}
+			if _, err := d.Write(piece); err != nil {
+				return
+			}
+		}
+	}()
+	return done
+}

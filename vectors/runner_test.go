@@ -1,0 +1,353 @@
+package vectors_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/mtwire/mtwire/vectors"
+)
+
+// checks says what each test does with a case. README.md describes them for
+// other implementations.
+var checks = map[string]func(r *reader, depth depth) error{
+	"frames":            checkFrames,
+	"token":             checkToken,
+	"init":              checkInit,
+	"forbidden":         checkForbidden,
+	"dc":                checkDC,
+	"secret":            checkSecret,
+	"link":              checkLink,
+	"client-hello":      checkClientHello,
+	"server-flight":     checkServerFlight,
+	"records":           checkRecords,
+	"http-request":      checkHTTPRequest,
+	"http-answer":       checkHTTPAnswer,
+	"websocket-upgrade": checkUpgrade,
+	"websocket-close":   checkClose,
+	"detect":            checkDetect,
+	"datacenter":        checkDataCenter,
+	"message":           checkMessage,
+	"connection":        checkConnection,
+}
+
+// depth is how the bytes of a case arrive.
+type depth bool
+
+const (
+	whole depth = false // all at once
+	split depth = true  // also one by one, and in two parts, cut at every place
+)
+
+// arrivals yields the pieces in which b arrives, for every way of the depth.
+func (d depth) arrivals(b []byte) iter.Seq[[][]byte] {
+	return func(yield func([][]byte) bool) {
+		if !yield([][]byte{b}) || d == whole {
+			return
+		}
+		single := make([][]byte, 0, len(b))
+		for i := range b {
+			single = append(single, b[i:i+1])
+		}
+		if !yield(single) {
+			return
+		}
+		for i := 1; i < len(b); i++ {
+			if !yield([][]byte{b[:i], b[i:]}) {
+				return
+			}
+		}
+	}
+}
+
+// describe names one way of arrival in an error.
+func describe(pieces [][]byte) string {
+	switch len(pieces) {
+	case 1:
+		return "all at once"
+	case 2:
+		return fmt.Sprintf("cut at %d", len(pieces[0]))
+	}
+	return "byte by byte"
+}
+
+// reader gives a case's fields to its check, and knows which were looked at.
+// It keeps the first thing that is wrong with a field.
+type reader struct {
+	c    vectors.Case
+	used map[string]bool
+	err  error
+}
+
+func (r *reader) fail(key, format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf("field %s: %s", key, fmt.Sprintf(format, args...))
+	}
+}
+
+// optional returns a field that need not be there.
+func (r *reader) optional(key string) (string, bool) {
+	values := r.all(key)
+	switch len(values) {
+	case 0:
+		return "", false
+	case 1:
+	default:
+		r.fail(key, "given %d times", len(values))
+	}
+	return values[0], true
+}
+
+func (r *reader) has(key string) bool {
+	_, ok := r.optional(key)
+	return ok
+}
+
+func (r *reader) all(key string) []string {
+	r.used[key] = true
+	return r.c.All(key)
+}
+
+func (r *reader) text(key string) string {
+	value, ok := r.optional(key)
+	if !ok {
+		r.fail(key, "missing")
+	}
+	return value
+}
+
+func (r *reader) bytes(key string) []byte { return r.hex(key, r.text(key)) }
+
+func (r *reader) hex(key, text string) []byte {
+	b, err := hex.DecodeString(text)
+	if err != nil || hex.EncodeToString(b) != text {
+		r.fail(key, "%q is not in lower-case hexadecimal", text)
+	}
+	return b
+}
+
+// fixed returns bytes of a length that the field must have.
+func (r *reader) fixed(key string, length int) []byte {
+	b := r.bytes(key)
+	if len(b) != length {
+		r.fail(key, "%d bytes, want %d", len(b), length)
+		return make([]byte, length)
+	}
+	return b
+}
+
+func (r *reader) number(key string) int64 {
+	text := r.text(key)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		r.fail(key, "%q is not a number", text)
+	}
+	return n
+}
+
+func (r *reader) yes(key string) bool { return r.isYes(key, r.text(key)) }
+
+func (r *reader) isYes(key, text string) bool {
+	if text != "yes" && text != "no" {
+		r.fail(key, "%q is neither yes nor no", text)
+	}
+	return text == "yes"
+}
+
+// flag is a field that says yes or is not there.
+func (r *reader) flag(key string) bool {
+	text, ok := r.optional(key)
+	return ok && r.isYes(key, text)
+}
+
+// free returns which bytes of the case's main field mean nothing.
+func free(c vectors.Case) (map[int]bool, error) {
+	places := make(map[int]bool)
+	text, _ := c.Get("free")
+	for _, part := range strings.Fields(text) {
+		var from, to int
+		if _, err := fmt.Sscanf(part, "%d-%d", &from, &to); err != nil || from >= to {
+			return nil, fmt.Errorf("field free: %q is not FROM-TO", part)
+		}
+		for i := from; i < to; i++ {
+			places[i] = true
+		}
+	}
+	return places, nil
+}
+
+// run runs one case. Fields that the check has not looked at are an error, and
+// so is a field that no check knows.
+func run(c vectors.Case, d depth) error {
+	r := &reader{c: c, used: map[string]bool{"about": true, "spec": true, "source": true, "test": true, "free": true}}
+	check, ok := checks[r.text("test")]
+	if !ok {
+		return fmt.Errorf("no test named %q", r.text("test"))
+	}
+	if _, err := free(c); err != nil {
+		return err
+	}
+	err := check(r, d)
+	if r.err != nil {
+		return r.err
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range c.Fields {
+		if !r.used[f.Key] {
+			return fmt.Errorf("field %s is not used", f.Key)
+		}
+	}
+	return nil
+}
+
+// equal compares bytes and shows both if they differ.
+func equal(what string, got, want []byte) error {
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%s:\n got %x\nwant %x", what, got, want)
+	}
+	return nil
+}
+
+// same compares two values of any sort.
+func same[T comparable](what string, got, want T) error {
+	if got != want {
+		return fmt.Errorf("%s: got %v, want %v", what, got, want)
+	}
+	return nil
+}
+
+func each(t *testing.T, f func(t *testing.T, c vectors.Case)) {
+	rows, err := vectors.Rows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		cases, err := vectors.Load(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(row, func(t *testing.T) {
+			for _, c := range cases {
+				t.Run(c.Name, func(t *testing.T) { f(t, c) })
+			}
+		})
+	}
+}
+
+// "One case a file with the expected result per layer, positive and negative;
+// each runs decode, encode back, one byte at a time, and every split point."
+func TestVectors(t *testing.T) {
+	each(t, func(t *testing.T, c vectors.Case) {
+		if err := run(c, split); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Every case begins with the same four fields, says where it is from, and
+// quotes a page.
+func TestCasesSayWhatTheyAre(t *testing.T) {
+	tests := make(map[string]bool)
+	each(t, func(t *testing.T, c vectors.Case) {
+		for i, key := range []string{"about", "spec", "source", "test"} {
+			if len(c.Fields) <= i || c.Fields[i].Key != key || c.Fields[i].Value == "" || len(c.All(key)) != 1 {
+				t.Fatalf("field %d is not %s", i, key)
+			}
+		}
+		switch source, _ := c.Get("source"); source {
+		case "example", "rule", "computed":
+		default:
+			t.Errorf("source %q", source)
+		}
+		if spec, _ := c.Get("spec"); !strings.HasPrefix(spec, "https://") || !strings.Contains(spec, "/") {
+			t.Errorf("spec %q", spec)
+		}
+		test, _ := c.Get("test")
+		tests[test] = true
+	})
+	for name := range checks {
+		if !tests[name] {
+			t.Errorf("no case for the test %q", name)
+		}
+	}
+}
+
+// README.md describes the format for those who write other implementations: it
+// names every row, test and field, and quotes a file that exists.
+func TestReadmeNamesEveryField(t *testing.T) {
+	b, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(b)
+	named := func(t *testing.T, name string) {
+		if !strings.Contains(readme, "`"+name+"`") {
+			t.Errorf("README.md does not name %q", name)
+		}
+	}
+	each(t, func(t *testing.T, c vectors.Case) {
+		named(t, c.Row)
+		for _, f := range c.Fields {
+			named(t, f.Key)
+			switch f.Key {
+			case "test":
+				if !strings.Contains(readme, "**`"+f.Value+"`**") {
+					t.Errorf("README.md has nothing on the test %q", f.Value)
+				}
+			case "source", "error", "protocol", "mode":
+				named(t, f.Value)
+			}
+		}
+	})
+	quoted, err := fs.ReadFile(vectors.FS(), "framing/abridged-one-word.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(readme, "```\n"+string(quoted)+"```\n") {
+		t.Error("the example in README.md is no file")
+	}
+}
+
+// "An unknown key in a case fails; an unused field fails."
+func TestUnknownFieldsFail(t *testing.T) {
+	cases, err := vectors.Load("framing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cases[slices.IndexFunc(cases, func(c vectors.Case) bool { return c.Name == "padded-cut-in-padding" })]
+	if err := run(c, whole); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []vectors.Field{{Key: "pakcet", Value: "nop"}, {Key: "secret", Value: "00"}, {Key: "wire", Value: ""}, {Key: "free", Value: "3-1"}} {
+		changed := c
+		changed.Fields = append(append([]vectors.Field(nil), c.Fields...), f)
+		if err := run(changed, whole); err == nil {
+			t.Errorf("passed with %v added", f)
+		}
+	}
+	for i := range c.Fields[3:] {
+		changed := c
+		changed.Fields = append(append([]vectors.Field(nil), c.Fields[:3+i]...), c.Fields[4+i:]...)
+		if err := run(changed, whole); err == nil {
+			t.Errorf("passed without %s", c.Fields[3+i].Key)
+		}
+	}
+	changed := c
+	changed.Fields = append([]vectors.Field(nil), c.Fields...)
+	changed.Fields[3].Value = "no-such-test"
+	if err := run(changed, whole); err == nil {
+		t.Error("passed with a test that does not exist")
+	}
+}
+
+var errUnexpected = errors.New("no error, where one was expected")
