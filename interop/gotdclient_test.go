@@ -1,0 +1,267 @@
+package interop
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+	"github.com/gotd/td/telegram/dcs"
+	"github.com/gotd/td/tg"
+	"github.com/gotd/td/transport"
+
+	"github.com/mtwire/mtwire"
+)
+
+const (
+	key    = "000102030405060708090a0b0c0d0e0f"
+	domain = "example.com"
+)
+
+// gotdClient is one way in which gotd connects.
+type gotdClient struct {
+	name     string
+	resolver func(t *testing.T, s *site) dcs.Resolver
+
+	// What the listener must see. The first secret is plain, the second has
+	// gotd's domain.
+	want mtwire.Transport
+	// maxFile is the largest file that gotd can send; 0 means all of them.
+	maxFile int
+	// no404 is set where gotd does not look at transport errors.
+	no404 bool
+}
+
+// site is where the listener is, and a record of who went there.
+type site struct {
+	address *net.TCPAddr
+	trust   *tls.Config
+
+	mu     sync.Mutex
+	dialed []string // local addresses of the client's connections
+}
+
+// dial opens a TCP connection and notes it.
+func (s *site) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialed = append(s.dialed, conn.LocalAddr().String())
+	return conn, nil
+}
+
+// carrier is what WebSocket and HTTP dial with.
+func (s *site) carrier(t *testing.T, maxConns int) *http.Client {
+	carrier := &http.Transport{DialContext: s.dial, TLSClientConfig: s.trust.Clone(), MaxConnsPerHost: maxConns}
+	t.Cleanup(carrier.CloseIdleConnections)
+	return &http.Client{Transport: carrier}
+}
+
+// plain is gotd's resolver for data centres that are dialled directly.
+func plain(protocol dcs.Protocol, obfuscated bool) func(*testing.T, *site) dcs.Resolver {
+	return func(_ *testing.T, s *site) dcs.Resolver {
+		return dcs.Plain(dcs.PlainOptions{Protocol: protocol, Obfuscated: obfuscated, Dial: s.dial})
+	}
+}
+
+// proxy is gotd's resolver for MTProxy.
+func proxy(secret string) func(*testing.T, *site) dcs.Resolver {
+	return func(t *testing.T, s *site) dcs.Resolver {
+		b, err := hex.DecodeString(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resolver, err := dcs.MTProxy(s.address.String(), b, dcs.MTProxyOptions{Dial: s.dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resolver
+	}
+}
+
+// webSocket is gotd's resolver for WebSocket. The address is in the list.
+func webSocket(t *testing.T, s *site) dcs.Resolver {
+	return dcs.Websocket(dcs.WebsocketOptions{DialOptions: &websocket.DialOptions{
+		Subprotocols: []string{"binary"},
+		HTTPClient:   s.carrier(t, 0),
+	}})
+}
+
+// post is gotd's resolver for HTTP, with one connection. A server ties a
+// session to all connections of a client; gotd's test server, behind the
+// bridge, ties it to the first.
+func post(scheme string) func(*testing.T, *site) dcs.Resolver {
+	return func(t *testing.T, s *site) dcs.Resolver {
+		return dcs.HTTP(dcs.HTTPOptions{
+			Client: s.carrier(t, 1),
+			Scheme: scheme,
+			Port:   s.address.Port,
+		})
+	}
+}
+
+// gotdClients has every transport that gotd's client has. What is not there:
+//
+//   - Obfuscated Full. gotd announces an obfuscated Full as Intermediate: the
+//     framing has no tag, and the tag of another stays in its place.
+//   - WebSocket with other framings than Intermediate: gotd's resolver has a
+//     fixed one.
+//   - Media and test data centres: gotd's client asks for these only of
+//     servers that it knows to be such.
+//
+// gotd takes ef and ee in front of a bare key for the framing to use with it.
+// That is its own; a server sees the same key in all of them.
+func gotdClients() []gotdClient {
+	tcp := func(protocol mtwire.Protocol) mtwire.Transport {
+		return mtwire.Transport{Protocol: protocol, Secret: -1}
+	}
+	obfuscated := func(protocol mtwire.Protocol, secret int) mtwire.Transport {
+		return mtwire.Transport{Obfuscated: true, Protocol: protocol, DC: dcID, Secret: secret}
+	}
+	return []gotdClient{
+		{name: "abridged", resolver: plain(transport.Abridged, false), want: tcp(mtwire.Abridged)},
+		{name: "intermediate", resolver: plain(transport.Intermediate, false), want: tcp(mtwire.Intermediate)},
+		{name: "padded intermediate", resolver: plain(transport.PaddedIntermediate, false), want: tcp(mtwire.PaddedIntermediate)},
+		{name: "full", resolver: plain(transport.Full, false), want: tcp(mtwire.Full)},
+
+		{name: "obfuscated abridged", resolver: plain(transport.Abridged, true), want: obfuscated(mtwire.Abridged, -1)},
+		{name: "obfuscated intermediate", resolver: plain(transport.Intermediate, true), want: obfuscated(mtwire.Intermediate, -1)},
+		{name: "obfuscated padded intermediate", resolver: plain(transport.PaddedIntermediate, true), want: obfuscated(mtwire.PaddedIntermediate, -1)},
+
+		{name: "plain secret, abridged", resolver: proxy("ef" + key), want: obfuscated(mtwire.Abridged, 0)},
+		{name: "plain secret, intermediate", resolver: proxy("ee" + key), want: obfuscated(mtwire.Intermediate, 0)},
+		{name: "plain secret, padded intermediate", resolver: proxy(key), want: obfuscated(mtwire.PaddedIntermediate, 0)},
+		{name: "dd secret", resolver: proxy("dd" + key), want: obfuscated(mtwire.PaddedIntermediate, 0)},
+		{
+			name:     "ee secret",
+			resolver: proxy("ee" + eeKey + hex.EncodeToString([]byte(domain))),
+			want: mtwire.Transport{
+				FakeTLS: true, ServerName: domain, Obfuscated: true, Protocol: mtwire.PaddedIntermediate, DC: dcID, Secret: 1,
+			},
+			// gotd makes one record of each Write, however long: above 16640
+			// bytes it is longer than TLS allows, which the listener refuses,
+			// and above 65535 its length is cut to 16 bits.
+			maxFile: 15_000,
+		},
+
+		{name: "websocket", resolver: webSocket, want: mtwire.Transport{
+			Carrier: mtwire.WebSocket, Obfuscated: true, Protocol: mtwire.Intermediate, DC: dcID, Secret: -1,
+		}},
+		{name: "websocket over TLS", resolver: webSocket, want: mtwire.Transport{
+			Carrier: mtwire.WebSocket, TLS: true, Obfuscated: true, Protocol: mtwire.Intermediate, DC: dcID, Secret: -1,
+		}},
+
+		// The specification says 404 by the HTTP status. gotd drops every
+		// answer whose status is not 200 without telling its caller, and finds
+		// errors in bodies only.
+		{name: "http", resolver: post("http"), no404: true, want: mtwire.Transport{Carrier: mtwire.HTTP, Secret: -1}},
+		{name: "http over TLS", resolver: post("https"), no404: true, want: mtwire.Transport{Carrier: mtwire.HTTP, TLS: true, Secret: -1}},
+	}
+}
+
+const eeKey = "f0e1d2c3b4a5968778695a4b3c2d1e0f"
+
+// Every transport of gotd's client, against one listener on one port: a whole
+// auth key, calls in both directions, and a transport error.
+func TestGotdClientReachesOurListener(t *testing.T) {
+	serverTLS, trust := certificate(t)
+	secrets := make([]mtwire.Secret, 2)
+	for i, text := range []string{key, "ee" + eeKey + hex.EncodeToString([]byte(domain))} {
+		var err error
+		if secrets[i], err = mtwire.ParseSecret(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
+		Secrets:       secrets,
+		AllowNoSecret: true,
+		TLS:           serverTLS,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	serverKey := rsaKey(t)
+	var accepted sync.Map // of transports, by the client's address
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- ln.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
+			if err := conn.Handshake(ctx); err != nil {
+				t.Errorf("handshake: %v", err)
+				return
+			}
+			accepted.Store(conn.RemoteAddr().String(), conn.Transport())
+			bridge(ctx, conn, newDatacenter(serverKey))
+		})
+	}()
+	r := &report{client: "gotd", server: "mtwire.Listener"}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		r.print(t)
+	})
+
+	for _, c := range gotdClients() {
+		t.Run(c.name, func(t *testing.T) {
+			maxFile, proved := c.maxFile, "auth key, calls"
+			if maxFile == 0 {
+				maxFile = fileSizes[len(fileSizes)-1]
+			}
+			if !c.no404 {
+				proved += ", 404"
+			}
+			r.add(t, c.name, proved)
+			t.Parallel()
+
+			s := &site{address: ln.Addr().(*net.TCPAddr), trust: trust}
+			scheme := "ws"
+			if c.want.TLS {
+				scheme = "wss"
+			}
+			list := dcs.List{
+				Options: []tg.DCOption{{ID: dcID, IPAddress: s.address.IP.String(), Port: s.address.Port, Static: true}},
+				Domains: map[int]string{dcID: fmt.Sprintf("%s://%s/apiws", scheme, s.address)},
+			}
+			ctx, cancel := context.WithTimeout(ctx, limit)
+			defer cancel()
+			connections := 1
+			if err := useTelegram(ctx, c.resolver(t, s), list, serverKey.Public(), maxFile); err != nil {
+				t.Error(err)
+			}
+			if !c.no404 {
+				connections++
+				conn, err := c.resolver(t, s).Primary(ctx, dcID, list)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				// Once: over WebSocket the connection ends with it.
+				if err := useUnknownKey(ctx, conn, 1); err != nil {
+					t.Error(err)
+				}
+			}
+
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(s.dialed) != connections {
+				t.Errorf("gotd opened %d connections, want %d", len(s.dialed), connections)
+			}
+			for _, client := range s.dialed {
+				if got, _ := accepted.Load(client); got != c.want {
+					t.Errorf("the listener saw %+v, want %+v", got, c.want)
+				}
+			}
+		})
+	}
+}

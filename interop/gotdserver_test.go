@@ -1,0 +1,201 @@
+package interop
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/gotd/td/mtproxy/obfuscated2"
+	"github.com/gotd/td/proto/codec"
+	"github.com/gotd/td/telegram/dcs"
+	"github.com/gotd/td/transport"
+
+	"github.com/mtwire/mtwire"
+)
+
+// layers puts what gotd has for a transport on a TCP listener.
+type layers func(t *testing.T, ln net.Listener) transport.Listener
+
+// gotdServer is one way in which gotd listens, and how to dial it.
+type gotdServer struct {
+	name     string
+	endpoint string // with %s for the address
+	listen   layers
+}
+
+// detecting is gotd's listener that finds out about framings in clear.
+func detecting(_ *testing.T, ln net.Listener) transport.Listener { return transport.Listen(ln) }
+
+// only is gotd's listener for a framing that is known.
+func only(c func() transport.Codec) layers {
+	return func(_ *testing.T, ln net.Listener) transport.Listener { return transport.ListenCodec(c, ln) }
+}
+
+// obfuscated is gotd's listener for init payloads without a secret.
+func obfuscated(_ *testing.T, ln net.Listener) transport.Listener {
+	return transport.Listen(transport.ObfuscatedListener(ln))
+}
+
+// withSecret is a listener from gotd's server side of MTProxy's obfuscation,
+// of which gotd has the function but no listener.
+func withSecret(t *testing.T, ln net.Listener) transport.Listener {
+	b, err := hex.DecodeString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return transport.Listen(secretListener{ln, t, b})
+}
+
+// upgrading is gotd's listener for WebSocket, behind net/http.
+func upgrading(serverTLS *tls.Config) layers {
+	return func(t *testing.T, ln net.Listener) transport.Listener {
+		conns, handler := transport.WebsocketListener(ln.Addr())
+		server := &httptest.Server{Listener: ln, TLS: serverTLS, Config: &http.Server{Handler: handler}}
+		if serverTLS != nil {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		t.Cleanup(server.Close)
+		return transport.Listen(conns)
+	}
+}
+
+// gotdServers has every listener that gotd has. What is not there:
+//
+//   - ee secrets: gotd has only the client's side of FakeTLS. It is tested the
+//     other way round.
+//   - HTTP: gotd has only the client's side, tested the other way round.
+//   - Obfuscated Full: the init payload cannot name it, and gotd's server takes
+//     what it names.
+func gotdServers(serverTLS *tls.Config) (servers []gotdServer) {
+	for _, p := range []mtwire.Protocol{mtwire.Abridged, mtwire.Intermediate, mtwire.PaddedIntermediate} {
+		name, query := p.String(), "?protocol="+p.String()
+		servers = append(servers,
+			gotdServer{name, "tcp://%s" + query, detecting},
+			gotdServer{"obfuscated " + name, "tcp://%s" + query + "&obfuscated=true", obfuscated},
+			gotdServer{"plain secret, " + name, "tcp://%s" + query + "&dc=-10002&secret=" + key, withSecret},
+			gotdServer{"websocket, " + name, "ws://%s/apiws" + query, upgrading(nil)},
+		)
+	}
+	return append(servers,
+		gotdServer{"full", "tcp://%s?protocol=full", detecting},
+		gotdServer{"full, expected", "tcp://%s?protocol=full", only(transport.Full.Codec)},
+		gotdServer{"abridged, expected", "tcp://%s?protocol=abridged", only(transport.Abridged.Codec)},
+		gotdServer{"websocket over TLS", "wss://%s/apiws", upgrading(serverTLS)},
+		gotdServer{"dd secret", "tcp://%s?dc=-10002&secret=dd" + key, withSecret},
+	)
+}
+
+// Dial against every listener of gotd's, with gotd's client on top: a whole
+// auth key, calls in both directions, and transport errors.
+func TestOurDialReachesGotdServer(t *testing.T) {
+	serverTLS, trust := certificate(t)
+	config := &mtwire.DialConfig{TLS: trust, Rand: shortPadding{}}
+	serverKey := rsaKey(t)
+	r := &report{client: "mtwire.Dial", server: "gotd"}
+	t.Cleanup(func() { r.print(t) })
+
+	for _, s := range gotdServers(serverTLS) {
+		t.Run(s.name, func(t *testing.T) {
+			r.add(t, s.name, "auth key, calls, 404")
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(context.Background(), limit)
+			defer cancel()
+
+			d := dialer{fmt.Sprintf(s.endpoint, serve(t, s)), config}
+			if err := useTelegram(ctx, d, dcs.List{}, serverKey.Public(), fileSizes[len(fileSizes)-1]); err != nil {
+				t.Error(err)
+			}
+
+			d.endpoint = fmt.Sprintf(s.endpoint, serve(t, s))
+			conn, err := d.Primary(ctx, dcID, dcs.List{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := useUnknownKey(ctx, conn, 3); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// serve runs a new test server of gotd's until the test ends.
+func serve(t *testing.T, s gotdServer) (address string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	layered := s.listen(t, ln)
+	server := newDatacenter(rsaKey(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, layered) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil && !strings.Contains(err.Error(), net.ErrClosed.Error()) {
+			t.Errorf("gotd's server: %v", err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+// secretListener undoes the obfuscation with gotd's obfuscated2.Accept, and
+// gives what it found to gotd's detection as the header in clear.
+type secretListener struct {
+	net.Listener
+	t      *testing.T
+	secret []byte
+}
+
+func (l secretListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	rw, hello, err := obfuscated2.Accept(conn, l.secret)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if dc := int16(hello.DC); dc != -10002 {
+		l.t.Errorf("gotd's server was asked for DC %d", dc)
+	}
+	header := hello.Protocol[:]
+	if header[0] == codec.AbridgedClientStart[0] {
+		header = header[:1]
+	}
+	return &secretConn{conn, io.MultiReader(strings.NewReader(string(header)), rw), rw}, nil
+}
+
+type secretConn struct {
+	net.Conn
+	r io.Reader
+	w io.Writer
+}
+
+func (c *secretConn) Read(p []byte) (int, error)  { return c.r.Read(p) }
+func (c *secretConn) Write(p []byte) (int, error) { return c.w.Write(p) }
+
+// shortPadding is a source of random bytes from which mtwire draws at most
+// three bytes of padding in place of fifteen. The specification allows all of
+// them, and gotd, as the receiver, cuts what is over a multiple of four: words
+// of padding it takes for a part of the message, which then does not decrypt.
+type shortPadding struct{}
+
+func (shortPadding) Read(p []byte) (int, error) {
+	n, err := rand.Read(p)
+	if len(p) == 16 {
+		p[15] &^= 0x0c
+	}
+	return n, err
+}

@@ -1,0 +1,81 @@
+package interop
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+)
+
+// report collects a line for each case and prints them as a table.
+type report struct {
+	client, server string
+
+	mu    sync.Mutex
+	lines []string
+}
+
+// add makes a line for a case, to be filled in when its test is over.
+func (r *report) add(t *testing.T, transport, proved string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	line := len(r.lines)
+	r.lines = append(r.lines, "")
+	t.Cleanup(func() {
+		result := "ok: " + proved
+		if t.Failed() {
+			result = "FAILED"
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.lines[line] = fmt.Sprintf("%s\t%s\t%s\t%s", r.client, r.server, transport, result)
+	})
+}
+
+func (r *report) print(t *testing.T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "client\tserver\ttransport\tresult")
+	for _, line := range r.lines {
+		fmt.Fprintln(w, line)
+	}
+	w.Flush()
+	t.Logf("\n%s", text.String())
+}
+
+// certificate makes a self-signed certificate for 127.0.0.1 and a client's
+// configuration that trusts it.
+func certificate(t testing.TB) (server, client *tls.Config) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}},
+		&tls.Config{RootCAs: roots}
+}
