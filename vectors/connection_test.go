@@ -176,7 +176,12 @@ func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byt
 		if !errors.As(err, &unknown) || word != "unknown" {
 			return fmt.Errorf("handshake: %v, want %s", err, word)
 		}
-		return equal("handed over", <-handedOver, wire)
+		select {
+		case b := <-handedOver:
+			return equal("handed over", b, wire)
+		default:
+			return errors.New("the connection was not handed over")
+		}
 	}
 	if err := conn.Handshake(ctx); err != nil {
 		return err
