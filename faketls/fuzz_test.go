@@ -73,7 +73,7 @@ func FuzzServerHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
 		n, err := VerifyServerHello(b, vectorKey, hello.Random)
 		switch {
-		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLen+maxFromServer):
+		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLen+maxBody):
 			t.Fatalf("incomplete, %d bytes of %d wanted", len(b), n)
 		case err == nil && n > len(b):
 			t.Fatalf("n = %d of %d", n, len(b))

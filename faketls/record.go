@@ -45,14 +45,10 @@ const (
 	// (RFC 8446, section 5.1), and so the most that a hello may have.
 	maxPlaintext = 1 << 14
 
-	// maxFromClient is the longest body accepted from a client: plaintext
-	// and the 256 bytes that TLS 1.3 allows encryption to add (RFC 8446,
-	// section 5.2). iOS was seen to send 16408.
-	maxFromClient = maxPlaintext + 256
-
-	// maxFromServer is the longest body accepted from a server. Clients in
-	// use take whatever the length field can say.
-	maxFromServer = 1<<16 - 1
+	// maxBody is the longest body accepted: whatever the length field can say.
+	// TLS 1.3 stops at 16640 bytes, but some clients put a whole message into
+	// one record, and a body costs no memory here.
+	maxBody = 1<<16 - 1
 
 	// writeFromClient is the longest body that a client sends. TDLib,
 	// Telegram Desktop, Android and mtcute all cut at this number.
@@ -91,8 +87,7 @@ func recordError(header []byte, format string, args ...any) error {
 // RecordApplicationData, whose body of length bytes (0 is possible) belongs to
 // the stream, or RecordChangeCipherSpec, whose body is to be skipped.
 //
-// A body is at most 16640 bytes from a client and 65535 from a server. Other
-// headers are a *RecordError; fewer than five bytes are ErrIncomplete.
+// Other headers are a *RecordError; fewer than five bytes are ErrIncomplete.
 func ParseRecordHeader(b []byte, from Role) (t RecordType, length int, err error) {
 	if len(b) < RecordHeaderLen {
 		return 0, 0, ErrIncomplete
@@ -110,17 +105,8 @@ func ParseRecordHeader(b []byte, from Role) (t RecordType, length int, err error
 		return 0, 0, recordError(b, "%s sent an alert", from)
 	case t != RecordApplicationData:
 		return 0, 0, recordError(b, "type has no place after the handshake")
-	case length > maxBody(from):
-		return 0, 0, recordError(b, "%d bytes from a %s, limit %d", length, from, maxBody(from))
 	}
 	return t, length, nil
-}
-
-func maxBody(from Role) int {
-	if from == RoleClient {
-		return maxFromClient
-	}
-	return maxFromServer
 }
 
 // AppendRecordHeader appends the header of an ApplicationData record with a
@@ -129,7 +115,7 @@ func maxBody(from Role) int {
 //
 // Clients keep n at or under 2878, servers at or under 16384.
 func AppendRecordHeader(dst []byte, n int) []byte {
-	if n < 0 || n > maxFromServer {
+	if n < 0 || n > maxBody {
 		panic(fmt.Sprintf("faketls: internal error: record of %d bytes", n))
 	}
 	return append(dst, byte(RecordApplicationData), 3, 3, byte(n>>8), byte(n))

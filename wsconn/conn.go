@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/mtwire/mtwire/frame"
 )
 
 // subprotocol is the only one that MTProto servers speak.
@@ -216,6 +218,9 @@ func (c *Conn) Close() error {
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
 func (c *Conn) CloseTransportError(code uint32) error {
+	if code == 0 || code > 1<<31 {
+		return fmt.Errorf("wsconn: %w: %d", frame.ErrCode, code)
+	}
 	sent, err := c.close(websocket.StatusNormalClosure, closeReason(code))
 	if err == nil && sent != nil {
 		return fmt.Errorf("wsconn: close frame not sent: %w", sent)

@@ -16,6 +16,9 @@ const (
 	bulk = 64 << 10
 	// maxBulk is the most it asks for after packets that needed more.
 	maxBulk = 256 << 10
+	// maxEmptyReads is how often a connection may return neither bytes nor an
+	// error before it is taken for broken.
+	maxEmptyReads = 100
 )
 
 // Decrypter is a connection that can decrypt what was read from the one below
@@ -122,18 +125,20 @@ func (s *Reader) read() error {
 	}
 	s.reserve(s.room)
 	space := s.buf.B[s.end:min(len(s.buf.B), s.end+s.room)]
-	n, err := s.conn.Read(space)
-	s.end += n
-	if n == len(space) {
-		s.room = min(2*s.room, bulk)
+	for range maxEmptyReads {
+		n, err := s.conn.Read(space)
+		s.end += n
+		if n == len(space) {
+			s.room = min(2*s.room, bulk)
+		}
+		if n > 0 {
+			return nil // an error will come again
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if n > 0 {
-		return nil // an error will come again
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
+	return io.ErrNoProgress
 }
 
 // readRaw reads from the socket. Its bytes are at the end of buf.
