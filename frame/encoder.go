@@ -37,13 +37,20 @@ type Encoder struct {
 // Errors are *Error: ErrZeroLength, ErrMisaligned, ErrTooLong, ErrCode,
 // ErrQuickAck, ErrProtocol; or whatever Rand returned.
 func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
-	env, err := e.Envelope(&p)
+	env, err := e.surround(&p)
 	if err != nil {
 		return dst, err
 	}
+	start := len(dst)
 	dst = append(dst, env.Head()...)
 	dst = append(dst, env.Body(&p)...)
-	return append(dst, env.Tail(&p)...), nil
+	dst = append(dst, env.Tail(&p)...)
+	if e.Protocol == Full {
+		// One pass over what lies together is faster than two over its parts.
+		end := len(dst) - crcLength
+		binary.LittleEndian.PutUint32(dst[end:], crc32.ChecksumIEEE(dst[start:end]))
+	}
+	return dst, nil
 }
 
 // Envelope is what surrounds one payload on the wire: for callers that
@@ -84,14 +91,27 @@ func (env *Envelope) Tail(p *Packet) []byte {
 // with nothing between. It counts p as sent. The Envelope is good until the
 // next call, and keeps nothing of p. Errors are those of Append.
 func (e *Encoder) Envelope(p *Packet) (*Envelope, error) {
+	env, err := e.surround(p)
+	if err == nil && e.Protocol == Full {
+		crc := crc32.Update(crc32.ChecksumIEEE(env.Head()), crc32.IEEETable, env.Body(p))
+		binary.LittleEndian.PutUint32(env.tail[:], crc)
+	}
+	return env, err
+}
+
+// surround is Envelope, but for the checksum of Full.
+func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 	env := &e.env
 	env.headLen, env.bodyLen, env.tailLen, env.ownTail, env.bare = 0, 0, 0, false, false
-	body, err := e.service(env, p)
-	if err != nil {
-		return nil, err
-	}
-	if env.bare {
-		return env, nil
+	body := p.Payload
+	if p.Kind != KindPayload {
+		var err error
+		if body, err = e.service(env, p); err != nil {
+			return nil, err
+		}
+		if env.bare {
+			return env, nil
+		}
 	}
 	length := len(body)
 	if length == 0 {
@@ -140,24 +160,19 @@ func (e *Encoder) Envelope(p *Packet) (*Envelope, error) {
 		binary.LittleEndian.PutUint32(env.head[:], uint32(length+fullOverhead))
 		binary.LittleEndian.PutUint32(env.head[4:], e.seq)
 		e.seq++
-		env.headLen = fullHead
-		crc := crc32.Update(crc32.ChecksumIEEE(env.head[:fullHead]), crc32.IEEETable, body)
-		binary.LittleEndian.PutUint32(env.tail[:], crc)
-		env.tailLen = 4
+		env.headLen, env.tailLen = fullHead, crcLength
 	default:
 		return nil, e.fail(ErrProtocol, 0, 0)
 	}
 	return env, nil
 }
 
-// service builds the payload of p where p is not a message, in env.body, and
-// returns the payload in any case. A quick acknowledgement goes without a
-// frame in Abridged (byte-swapped) and Intermediate, and then fills the head;
-// PaddedIntermediate frames it behind ffffffff.
+// service builds the payload of p, which is not a message, in env.body, and
+// returns it. A quick acknowledgement goes without a frame in Abridged
+// (byte-swapped) and Intermediate, and then fills the head; PaddedIntermediate
+// frames it behind ffffffff.
 func (e *Encoder) service(env *Envelope, p *Packet) ([]byte, error) {
 	switch p.Kind {
-	case KindPayload:
-		return p.Payload, nil
 	case KindNOP:
 		clear(env.body[:4]) // the packet before may have left something
 		env.bodyLen = 4

@@ -334,6 +334,19 @@ func FuzzDecoder(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, protocol, from byte, b []byte) {
 		d := Decoder{Protocol: Protocol(protocol), From: Side(from & 1), MaxLength: 1 << 20}
+		if payload, padding, n := d.ParsePayload(b); n > 0 {
+			// The short way says what the long way says.
+			var p Packet
+			m, err := 0, error(nil)
+			if d.Protocol == Abridged {
+				m, err = d.parseAbridged(b, &p)
+			} else {
+				m, err = d.parseIntermediate(b, &p)
+			}
+			if err != nil || m != n || p.Kind != KindPayload || p.AckWanted || !bytes.Equal(p.Payload, payload) || !bytes.Equal(p.Padding, padding) {
+				t.Fatalf("%x: %d bytes taken, or %d: %+v, %v", b, n, m, p, err)
+			}
+		}
 		p, n, err := d.Parse(b)
 		if err != nil {
 			if n != 0 {
