@@ -34,59 +34,95 @@ type acceptor struct {
 	until    time.Time // set by the first byte
 	secret   int       // the only secret that fits, once FakeTLS has found it
 	layered  bool      // something was answered, or taken off: no way back
+
+	// step goes on from where the handshake stands. It looks at what the
+	// source has and consumes it only with its decision, so that it can be
+	// called again when a context ended it: then resumable is true.
+	step      func(ctx context.Context, c *Conn) error
+	resumable bool
 }
 
-// undecided says whether the handshake can be taken up again after a context
-// ended it: nothing but reading has happened.
-func (a *acceptor) undecided() bool { return !a.layered }
-
+// run goes through the handshake, or on with it. All that needs stack is done
+// in a goroutine that is gone with the handshake, for the one that waits in
+// here may belong to a connection that stays for days.
 func (a *acceptor) run(ctx context.Context, c *Conn) error {
-	in := &c.stream.in
 	if a.conn == nil {
-		a.conn, a.secret = c.net, -1
-		in.deadline.retarget(c.net.SetReadDeadline)
-		in.source.Reset(c.net)
+		a.conn, a.secret, a.step = c.net, -1, a.first
+		c.stream.in.deadline.retarget(c.net.SetReadDeadline)
+		c.stream.in.source.Reset(c.net)
 	}
-	if err := in.deadline.follow(ctx); err != nil {
+	a.resumable = true
+	if err := c.stream.in.deadline.follow(ctx); err != nil {
 		return err
 	}
-	// The first byte may take as long as it likes.
-	if len(in.source.Bytes()) == 0 {
-		if err := in.source.Fill(); err != nil {
-			return cause(ctx, err)
-		}
+	defer c.stream.in.deadline.unfollow()
+	if err := a.firstByte(ctx, c); err != nil {
+		return err
 	}
-	return a.decide(ctx, c)
+	done := make(chan error, 1)
+	go func() { done <- a.decide(ctx, c) }()
+	return <-done
 }
 
-// decide follows the table of package detect. It is apart from run so that a
-// silent connection's goroutine needs little stack.
-func (a *acceptor) decide(ctx context.Context, c *Conn) error {
-	if a.until.IsZero() {
-		a.until = time.Now().Add(a.settings.handshakeTimeout())
+// firstByte waits for the first byte of a layer. It may take as long as it
+// likes.
+func (a *acceptor) firstByte(ctx context.Context, c *Conn) error {
+	src := &c.stream.in.source
+	if len(src.Bytes()) > 0 {
+		return nil
 	}
-	c.stream.in.deadline.limit(a.until)
-	err := a.first(ctx, c)
+	err := src.Fill()
+	if err != nil {
+		err = cause(ctx, err)
+		a.resumable = ctx.Err() != nil && errors.Is(err, ctx.Err())
+	}
+	return err
+}
+
+// decide starts the timer, takes the next step, and deals with strangers.
+func (a *acceptor) decide(ctx context.Context, c *Conn) error {
+	a.resumable = false
+	a.startTimer(c)
+	err := a.step(ctx, c)
 	if err == nil {
-		c.stream.in.deadline.unlimit()
+		c.stream.in.deadline.limit(time.Time{})
 		return nil
 	}
 	var unknown *UnknownError
 	if errors.As(err, &unknown) && !a.layered {
-		a.refuse(ctx, c, unknown, err)
+		a.refuse(c, unknown, err)
 	}
 	return err
+}
+
+// startTimer limits the handshake from now, unless it is limited already.
+func (a *acceptor) startTimer(c *Conn) {
+	if a.until.IsZero() {
+		a.until = time.Now().Add(a.settings.handshakeTimeout())
+	}
+	c.stream.in.deadline.limit(a.until)
 }
 
 // more reads until n bytes of the current layer are there.
 func (a *acceptor) more(ctx context.Context, c *Conn, n int) error {
 	src := &c.stream.in.source
+	if a.layered && len(src.Bytes()) == 0 {
+		// The client has shown that it speaks the layer below, and may warm
+		// the connection up with nothing else.
+		c.stream.in.deadline.limit(time.Time{})
+		if err := a.firstByte(ctx, c); err != nil {
+			return err
+		}
+		a.until = time.Time{}
+		a.startTimer(c)
+	}
 	for len(src.Bytes()) < n {
 		err := src.Fill()
 		switch {
 		case err == nil:
 		case isTimeout(err):
 			if ctx.Err() != nil {
+				a.resumable = true
 				return ctx.Err()
 			}
 			return a.unknown(c, ErrHandshakeTimeout)
@@ -111,6 +147,9 @@ func (a *acceptor) unknown(c *Conn, why error) error {
 func (a *acceptor) first(ctx context.Context, c *Conn) error {
 	src := &c.stream.in.source
 	for {
+		if err := a.more(ctx, c, 1); err != nil {
+			return err
+		}
 		b := src.Bytes()
 		r := detect.First(b, a.settings.MaxLength)
 		if r.Kind != detect.More && r.Kind != detect.Obfuscated && r.Kind != detect.TLS && !a.settings.open() {
@@ -263,14 +302,14 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 	}
 	c.stream.in.source.Consume(n)
 	c.transport.FakeTLS, c.transport.ServerName = true, info.SNI
-	a.secret = info.KeyIndex
+	a.secret = a.settings.secretFor(info.KeyIndex, info.SNI)
 	conn := a.below(c)
 	conn.SetWriteDeadline(a.until)
 	if _, err := conn.Write(flight); err != nil {
 		return err
 	}
 	conn.SetWriteDeadline(time.Time{})
-	a.on(c, faketls.NewConn(conn, faketls.RoleServer))
+	a.on(c, faketls.NewConn(conn, faketls.RoleServer), a.obfuscated)
 	return a.obfuscated(ctx, c)
 }
 
@@ -283,7 +322,7 @@ func (a *acceptor) realTLS(ctx context.Context, c *Conn) error {
 		return err
 	}
 	c.transport.TLS, c.transport.ServerName = true, conn.ConnectionState().ServerName
-	a.on(c, conn)
+	a.on(c, conn, a.first)
 	return nil
 }
 
@@ -296,7 +335,7 @@ func (a *acceptor) webSocket(ctx context.Context, c *Conn) error {
 		return err
 	}
 	c.transport.Carrier, c.websocket = WebSocket, ws
-	a.on(c, ws)
+	a.on(c, ws, a.obfuscated)
 	return a.obfuscated(ctx, c)
 }
 
@@ -310,7 +349,7 @@ func (a *acceptor) http(c *Conn) {
 		config.MaxPacket = a.settings.MaxLength
 	}
 	conn := a.below(c)
-	c.stream.in.deadline.close() // httpconn has its own
+	c.stream.in.deadline.close() // httpconn follows contexts by itself
 	c.transport.Carrier, c.transport.Secret = HTTP, -1
 	c.http = httpconn.NewServer(conn, &config)
 }
@@ -326,17 +365,16 @@ func (a *acceptor) below(c *Conn) net.Conn {
 	return a.conn
 }
 
-// on puts conn on top: it is what is read from now.
-func (a *acceptor) on(c *Conn, conn net.Conn) {
-	a.conn = conn
+// on puts conn on top: it is what is read from now, and step goes on with it.
+func (a *acceptor) on(c *Conn, conn net.Conn, step func(context.Context, *Conn) error) {
+	a.conn, a.step = conn, step
 	c.stream.in.source.Reset(conn)
 	c.stream.in.deadline.retarget(conn.SetReadDeadline)
-	c.stream.in.deadline.limit(a.until)
 }
 
 // refuse deals with a stranger: by handing the connection over, or by reading
 // on in silence.
-func (a *acceptor) refuse(ctx context.Context, c *Conn, unknown *UnknownError, why error) {
+func (a *acceptor) refuse(c *Conn, unknown *UnknownError, why error) {
 	src := &c.stream.in.source
 	if a.settings.Unknown != nil {
 		c.stream.in.deadline.close()

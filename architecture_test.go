@@ -25,7 +25,8 @@ var architecture = map[string]struct {
 
 	// Borrowing memory and waiting without it.
 	"internal/bufpool": {},
-	"internal/readbuf": {own: []string{"internal/bufpool"}},
+	// poll(2), which the standard library does not have.
+	"internal/readbuf": {own: []string{"internal/bufpool"}, foreign: []string{"golang.org/x/sys/unix"}},
 
 	// The layers. None of them knows another.
 	"detect":      {own: []string{"frame"}},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 
 	"github.com/mtwire/mtwire/frame"
@@ -21,20 +20,21 @@ import (
 // of either take turns. Each direction keeps its first error for ever.
 //
 // Contexts: when ctx ends, a blocked call returns at once with ctx.Err(). A
-// Receive that ended like this lost nothing and can be called again; a Send
-// that ended like this may have sent a part, and is the last.
+// Receive that ended like this lost nothing and can be called again, unless a
+// WebSocket was in the middle of a frame or HTTP of a request. A Send that
+// ended like this may have sent a part, and is the last.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
 
-	handshakeMu sync.Mutex
-	ready       atomic.Bool // the fields below are final
-	err         error
-	transport   Transport
-	stream      stream
-	http        httpPackets            // in place of stream
-	websocket   *wsconn.Conn           // below stream, for its close reason
-	download    *obfuscation.KeyStream // servers: of an obfuscated stream
+	handshake turn
+	ready     atomic.Bool // the fields below are final
+	err       error
+	transport Transport
+	stream    stream
+	http      httpPackets            // in place of stream
+	websocket *wsconn.Conn           // below stream, for its close reason
+	download  *obfuscation.KeyStream // servers: of an obfuscated stream
 
 	accept *acceptor // servers: what is needed until ready
 }
@@ -65,28 +65,41 @@ func (c *Conn) Handshake(ctx context.Context) error {
 }
 
 // prepare runs a server's handshake once. What it ends with is final, unless
-// ctx ended it before anything was decided.
+// ctx ended it while it was waiting for the client.
 func (c *Conn) prepare(ctx context.Context) error {
 	if c.ready.Load() {
 		return c.err
 	}
-	c.handshakeMu.Lock()
-	defer c.handshakeMu.Unlock()
-	if c.ready.Load() {
-		return c.err
+	if err := c.handshake.take(ctx); err != nil {
+		return inHandshake(err)
 	}
-	err := c.accept.run(ctx, c)
+	if !c.ready.Load() {
+		if err := c.settle(ctx, c.accept.run(ctx, c)); err != nil {
+			return err
+		}
+	}
+	c.handshake.give()
+	return c.err
+}
+
+// settle makes a handshake's outcome final, or returns why it is not. It is
+// apart from prepare so that this needs little stack while it waits.
+func (c *Conn) settle(ctx context.Context, err error) error {
 	if err != nil {
-		err = fmt.Errorf("handshake: %w", err)
-		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) && c.accept.undecided() {
+		err = inHandshake(err)
+		if c.accept.resumable {
+			c.handshake.give()
 			return err
 		}
 		c.stream.in.source.Release()
+		c.stream.forget()
 	}
 	c.err, c.accept = err, nil
 	c.ready.Store(true)
-	return err
+	return nil
 }
+
+func inHandshake(err error) error { return fmt.Errorf("handshake: %w", err) }
 
 // Transport says what the connection speaks. On a server it is zero until the
 // handshake is over.
@@ -113,8 +126,12 @@ func (c *Conn) SendPacket(ctx context.Context, p Packet) error {
 		return err
 	}
 	if c.http == nil {
-		return c.stream.send(ctx, p)
+		return c.stream.send(ctx, &p)
 	}
+	return c.sendHTTP(ctx, p)
+}
+
+func (c *Conn) sendHTTP(ctx context.Context, p Packet) error {
 	switch {
 	case p.Kind == frame.KindPayload && !p.AckWanted:
 		return c.http.Send(ctx, p.Payload)
@@ -144,32 +161,32 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 //
 // A transport error from the server is returned as *TransportError, and does
 // not end the connection. io.EOF means that the peer ended the stream after a
-// whole packet. Every other error is final, but for that of a context.
-func (c *Conn) Receive(ctx context.Context) (Packet, error) {
-	if err := c.prepare(ctx); err != nil {
-		return Packet{}, err
+// whole packet. Every other error is final, but for that of a context, and for
+// *httpconn.PostError on an HTTP client, which is the end of one request.
+func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
+	if err = c.prepare(ctx); err != nil {
+		return p, err
 	}
 	if c.http == nil {
-		return c.stream.receive(ctx)
+		err = c.stream.receive(ctx, &p)
+	} else {
+		p.Payload, err = c.http.Receive(ctx)
 	}
-	payload, err := c.http.Receive(ctx)
-	if err != nil {
-		return Packet{}, err
-	}
-	return Packet{Payload: payload}, nil
+	return p, err
 }
 
 // Close closes the connection. Calls that are blocked return.
 func (c *Conn) Close() error {
+	c.stream.forget()
 	// A server's handshake may be running: close what it reads from, and what
 	// has grown on top of it only when it is there.
-	if c.ready.Load() && c.err == nil {
-		if c.http != nil {
-			return c.http.Close()
-		}
-		return c.stream.close()
+	switch {
+	case !c.ready.Load() || c.err != nil:
+		return c.net.Close()
+	case c.http != nil:
+		return c.http.Close()
 	}
-	return c.net.Close()
+	return c.stream.conn.Close()
 }
 
 // LocalAddr returns the address of this end, nil on an HTTP client, which has

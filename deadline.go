@@ -2,6 +2,8 @@ package mtwire
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 	"time"
 )
@@ -9,19 +11,18 @@ import (
 // longAgo is a deadline that has passed: setting it unblocks a call at once.
 var longAgo = time.Unix(1, 0)
 
-// deadline makes one direction of a connection follow a context. It stays
-// registered with a context after the call that brought it, since the next
-// call usually brings the same one, and registering costs an allocation.
-//
-// set is SetReadDeadline or SetWriteDeadline of the connection.
+// deadline makes the calls of one direction of a connection follow their
+// context. It stays registered with a context after the call that brought it,
+// since the next call usually brings the same one, and registering costs an
+// allocation. A context that ends between two calls does nothing.
 type deadline struct {
-	set func(time.Time) error
-
-	mu    sync.Mutex
-	done  <-chan struct{} // of the context registered with, nil if none
-	stop  func() bool
-	stale bool // a deadline is set on the connection
-	ended bool // close was called
+	mu      sync.Mutex
+	set     func(time.Time) error // SetReadDeadline or SetWriteDeadline
+	done    <-chan struct{}       // of the context registered with, nil if none
+	stop    func() bool
+	running bool // a call follows the context
+	expired bool // the context ended during it
+	ended   bool // close was called
 }
 
 // retarget makes the deadline that of another connection, a layer above or
@@ -30,85 +31,98 @@ func (d *deadline) retarget(set func(time.Time) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.set = set
-	if d.stale {
+	if d.expired {
 		d.set(longAgo)
 	}
 }
 
-// follow makes ctx the one that ends the calls to come. It fails if ctx has
-// ended already.
+// follow makes ctx the one that ends the call that begins here, and must be
+// followed by unfollow. It fails if ctx has ended already; then there is no
+// call.
 func (d *deadline) follow(ctx context.Context) error {
 	done := ctx.Done()
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if done != nil {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
-	if done == d.done || d.ended {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended {
+		return nil
+	}
+	d.running = true
+	if done == d.done {
 		return nil
 	}
 	d.leave()
-	if done == nil {
-		return nil
+	if done != nil {
+		d.done = done
+		d.stop = context.AfterFunc(ctx, func() { d.expire(done) })
 	}
-	d.done = done
-	d.stop = context.AfterFunc(ctx, func() { d.expire(done) })
 	return nil
 }
 
-// expire unblocks the calls that follow the context of done, if they still do.
+// expire unblocks the call that follows the context of done, if there is one.
 func (d *deadline) expire(done <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.done == done && !d.ended {
-		d.stale = true
+	if d.done != done || d.ended {
+		return
+	}
+	d.done, d.stop = nil, nil
+	if d.running {
+		d.expired = true
 		d.set(longAgo)
 	}
 }
 
-// limit sets a deadline of its own beside the context's, until the next
-// change of context or unlimit.
+// unfollow ends the call.
+func (d *deadline) unfollow() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running = false
+	if d.expired {
+		d.expired = false
+		d.set(time.Time{})
+	}
+}
+
+// limit sets a deadline of its own beside the context's, or takes it away.
 func (d *deadline) limit(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.stale { // else the context has ended: that goes first
+	if !d.expired && !d.ended { // else there is a stronger reason
 		d.set(t)
 	}
 }
 
-// unlimit takes the deadline of limit away.
-func (d *deadline) unlimit() { d.limit(time.Time{}) }
-
-// leave drops the registration and what it may have set. Under mu.
+// leave drops the registration. Under mu.
 func (d *deadline) leave() {
 	if d.stop != nil {
 		d.stop()
 	}
 	d.done, d.stop = nil, nil
-	if d.stale {
-		d.stale = false
-		d.set(time.Time{})
-	}
 }
 
 // close drops the registration for good.
 func (d *deadline) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stop != nil {
-		d.stop()
-	}
-	d.done, d.stop, d.ended = nil, nil, true
+	d.leave()
+	d.ended = true
 }
 
 // cause returns the context's error if the context is why err came.
 func cause(ctx context.Context, err error) error {
-	if err != nil && isTimeout(err) {
+	if isTimeout(err) {
 		if ended := ctx.Err(); ended != nil {
 			return ended
 		}
 	}
 	return err
 }
+
+// isTimeout says whether a deadline has passed. A peer that is no longer there
+// times out as well (ETIMEDOUT), but that is the end of the connection.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -3,7 +3,6 @@ package mtwire
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/mtwire/mtwire/obfuscation"
 )
@@ -35,14 +34,18 @@ func (c *Conn) Detach(ctx context.Context) (Stream, error) {
 	if c.download == nil {
 		return Stream{}, errNotObfuscated
 	}
-	c.stream.in.Lock()
-	defer c.stream.in.Unlock()
-	c.stream.out.Lock()
-	defer c.stream.out.Unlock()
+	if err := c.stream.in.turn.take(ctx); err != nil {
+		return Stream{}, err
+	}
+	defer c.stream.in.turn.give()
+	if err := c.stream.out.turn.take(ctx); err != nil {
+		return Stream{}, err
+	}
+	defer c.stream.out.turn.give()
 	s := Stream{Conn: c.stream.obf, Read: c.stream.in.source.Take(), Download: *c.download}
-	c.stream.in.deadline.close()
+	c.stream.forget()
 	c.stream.in.err, c.stream.out.err = errDetached, errDetached
-	return s, s.Conn.SetReadDeadline(time.Time{})
+	return s, nil
 }
 
 var errDetached = errors.New("the connection's stream was detached")

@@ -21,7 +21,8 @@ import (
 // DialConfig is what a client can choose beside the endpoint. Nil is good, and
 // so is the zero value of every field.
 type DialConfig struct {
-	// MaxLength limits incoming packets, in bytes. 0 means 16 MiB.
+	// MaxLength limits incoming packets, in bytes, over HTTP outgoing ones as
+	// well. 0 means 16 MiB.
 	MaxLength int
 
 	// DialContext opens the TCP connection. Nil means a net.Dialer. This is

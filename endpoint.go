@@ -162,6 +162,9 @@ func (ep *Endpoint) setParams(u *url.URL) error {
 				return err
 			}
 		default:
+			if len(name) > len(paramObfuscated) {
+				name = name[:3] + "..." // a secret without its name, perhaps
+			}
 			return fmt.Errorf("unknown parameter %q: want protocol, obfuscated, dc or secret", name)
 		}
 	}

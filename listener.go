@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,7 +34,8 @@ type ListenConfig struct {
 	// it, and few clients do this.
 	ObfuscatedFull bool
 
-	// MaxLength limits incoming packets, in bytes. 0 means 16 MiB.
+	// MaxLength limits incoming packets, in bytes, over HTTP outgoing ones as
+	// well. 0 means 16 MiB.
 	MaxLength int
 
 	// HandshakeTimeout bounds the time from a client's first byte until it is
@@ -45,7 +47,8 @@ type ListenConfig struct {
 
 	// Unknown is given every connection of which nothing could be made, with
 	// all its bytes still to be read: to pipe it to another server, for
-	// instance. It must close it. Handshake returns an error as well.
+	// instance. The connection is its own until it returns, and closed then.
+	// Handshake returns an error afterwards.
 	//
 	// Nil means that the server goes on reading for the rest of
 	// HandshakeTimeout, answers nothing, and leaves it to be closed.
@@ -98,11 +101,19 @@ func newServerSettings(config *ListenConfig) *serverSettings {
 	return s
 }
 
-// checkServerName wants the name of the secret, if the secret has one. A
+// checkServerName wants the name of a secret with that key, if it has one. A
 // hello without a name passes: several versions of Telegram for iOS send none.
 func (s *serverSettings) checkServerName(key int, name string) bool {
-	domain := s.Secrets[key].Domain
-	return domain == "" || name == "" || domain == name
+	return s.secretFor(key, name) >= 0
+}
+
+// secretFor is the first secret with the same key as the given one whose
+// domain fits, or -1. One key may be handed out for several domains.
+func (s *serverSettings) secretFor(key int, name string) int {
+	return slices.IndexFunc(s.Secrets, func(secret Secret) bool {
+		fits := secret.Domain == "" || name == "" || secret.Domain == name
+		return fits && secret.Key == s.Secrets[key].Key
+	})
 }
 
 // open says whether clients without a secret are served.

@@ -2,11 +2,9 @@ package mtwire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"sync"
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/bufpool"
@@ -17,7 +15,7 @@ import (
 // stream is packets in one of the four framings on a byte stream: TCP,
 // FakeTLS or WebSocket, obfuscated or not.
 //
-// Each direction has its own lock and keeps its first error for ever. A
+// Each direction has its own turn and keeps its first error for ever. A
 // context that ends is not such an error for receiving, where it loses
 // nothing.
 type stream struct {
@@ -28,7 +26,7 @@ type stream struct {
 }
 
 type receiver struct {
-	sync.Mutex
+	turn     turn
 	deadline deadline
 	source   readbuf.Reader
 	decoder  frame.Decoder
@@ -36,7 +34,7 @@ type receiver struct {
 }
 
 type sender struct {
-	sync.Mutex
+	turn     turn
 	deadline deadline
 	encoder  frame.Encoder
 	header   string // of the protocol, in front of the first packet
@@ -59,69 +57,97 @@ func (s *stream) start(conn net.Conn, protocol frame.Protocol, side frame.Side, 
 	s.out.encoder = frame.Encoder{Protocol: protocol, From: side, Rand: rand}
 }
 
-func (s *stream) receive(ctx context.Context) (Packet, error) {
-	s.in.Lock()
-	defer s.in.Unlock()
+// receive reads the next packet into p, which is where its caller returns it
+// from: a connection waits in here, and its stack should be small.
+func (s *stream) receive(ctx context.Context, p *Packet) error {
+	if err := s.in.turn.take(ctx); err != nil {
+		return inReceive(err)
+	}
+	defer s.in.turn.give()
 	if s.in.err != nil {
-		return Packet{}, s.in.err
+		return s.in.err
 	}
 	if err := s.in.deadline.follow(ctx); err != nil {
-		return Packet{}, fmt.Errorf("receive: %w", err)
+		return inReceive(err)
 	}
+	defer s.in.deadline.unfollow()
 	for {
-		p, n, err := s.in.decoder.Parse(s.in.source.Bytes())
-		switch {
-		case err == nil:
+		n, err := s.parse(p)
+		if err == nil {
 			s.in.source.Consume(n)
 			if p.Kind == frame.KindNOP {
 				continue
 			}
-			return p, p.Err()
-		case err != frame.ErrIncomplete:
-		default:
+			return p.Err()
+		}
+		if err == frame.ErrIncomplete {
 			if err = s.in.source.Fill(); err == nil {
 				continue
 			}
 			if isTimeout(err) {
-				return Packet{}, fmt.Errorf("receive: %w", cause(ctx, err))
+				return inReceive(cause(ctx, err))
 			}
 		}
-		if err != io.EOF {
-			err = fmt.Errorf("receive: %w", err)
-		}
-		s.in.err = err
-		s.in.source.Release()
-		return Packet{}, err
+		return s.endReceiving(err)
 	}
 }
 
-func (s *stream) send(ctx context.Context, p Packet) error {
-	s.out.Lock()
-	defer s.out.Unlock()
-	if s.out.err != nil {
-		return s.out.err
+//go:noinline
+func (s *stream) parse(p *Packet) (n int, err error) {
+	*p, n, err = s.in.decoder.Parse(s.in.source.Bytes())
+	return n, err
+}
+
+func (s *stream) endReceiving(err error) error {
+	if err != io.EOF {
+		err = inReceive(err)
 	}
-	if err := s.out.deadline.follow(ctx); err != nil {
-		return fmt.Errorf("send: %w", err)
+	s.in.err = err
+	s.in.source.Release()
+	return err
+}
+
+func inReceive(err error) error { return fmt.Errorf("receive: %w", err) }
+
+func (s *stream) send(ctx context.Context, p *Packet) error {
+	if err := s.beginSending(ctx); err != nil {
+		return err
 	}
-	env, err := s.out.encoder.Envelope(&p)
+	defer s.endSending()
+	env, err := s.out.encoder.Envelope(p)
 	if err != nil {
 		return fmt.Errorf("send: %w", err) // the packet's fault, not the connection's
 	}
-	return s.write(ctx, env.Head(), env.Body(&p), env.Tail(&p))
+	return s.write(ctx, env.Head(), env.Body(p), env.Tail(p))
 }
 
 // sendHeader sends what announces the transport, if no packet has done so.
 func (s *stream) sendHeader(ctx context.Context) error {
-	s.out.Lock()
-	defer s.out.Unlock()
-	if s.out.err != nil {
-		return s.out.err
+	if err := s.beginSending(ctx); err != nil {
+		return err
 	}
-	if err := s.out.deadline.follow(ctx); err != nil {
+	defer s.endSending()
+	return s.write(ctx, nil, nil, nil)
+}
+
+func (s *stream) beginSending(ctx context.Context) error {
+	if err := s.out.turn.take(ctx); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	return s.write(ctx, nil, nil, nil)
+	err := s.out.err
+	if err == nil {
+		if err = s.out.deadline.follow(ctx); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("send: %w", err)
+	}
+	s.out.turn.give()
+	return err
+}
+
+func (s *stream) endSending() {
+	s.out.deadline.unfollow()
+	s.out.turn.give()
 }
 
 // write makes one Write of the pieces, and of the protocol's header before the
@@ -144,13 +170,8 @@ func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 	return s.out.err
 }
 
-func (s *stream) close() error {
+// forget drops what ties the stream to contexts that may outlive it.
+func (s *stream) forget() {
 	s.in.deadline.close()
 	s.out.deadline.close()
-	return s.conn.Close()
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -86,6 +86,9 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
+	if len(e.First) == 0 {
+		return "unknown transport: nothing came"
+	}
 	return fmt.Sprintf("unknown transport: it begins with % x", e.First[:min(len(e.First), 16)])
 }
 

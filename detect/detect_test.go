@@ -59,8 +59,8 @@ func TestUnknownShowsItsBytes(t *testing.T) {
 	if err.Error() != "unknown transport: it begins with 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00" {
 		t.Error(err)
 	}
-	if (&UnknownError{}).Error() == "" {
-		t.Error("no text")
+	if text := (&UnknownError{}).Error(); text != "unknown transport: nothing came" {
+		t.Error(text)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -113,6 +114,11 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return c.out.write(c.conn, p)
 }
 
+// ReadsAhead says that Read leaves nothing undelivered that it has taken from
+// the connection below: when that one has no bytes, neither has c. It is always
+// false; see package readbuf for who asks.
+func (c *Conn) ReadsAhead() bool { return false }
+
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
@@ -145,10 +151,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadlin
 // SetWriteDeadline sets the write deadline of the connection below.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }
 
-func isTimeout(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
-}
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // recordReader is the receiving direction.
 type recordReader struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -113,16 +114,11 @@ func (c *Conn) ReadFunc(read func() ([]byte, error)) ([]byte, error) {
 	return b, err
 }
 
-// keep makes err the direction's last word, unless it is a timeout.
+// keep makes err the direction's last word, unless it is a deadline's.
 func (h *half) keep(err error) {
-	if err != nil && !isTimeout(err) {
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		h.err = err
 	}
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // Write encrypts a copy of p and sends it in one Write. p is left as it was.

@@ -28,108 +28,136 @@ type Decrypter interface {
 	ReadFunc(read func() ([]byte, error)) ([]byte, error)
 }
 
+// Passer is a layer that has nothing to deliver when the connection below it
+// has nothing: *faketls.Conn. TLS and WebSocket read ahead, and are none.
+type Passer interface {
+	NetConn() net.Conn
+	ReadsAhead() bool
+}
+
 // Reader reads one direction of a connection. It is not safe for concurrent
 // use. The zero value wants a Reset.
 //
-// Where the bytes come straight from a socket it waits for them without any
-// buffer: the read is tried with a borrowed one, which goes back before the
-// goroutine is parked. Where there is a layer between, TLS or WebSocket, it
-// waits with the smallest buffer and takes larger ones as they are filled. In
-// both cases a peer that sends little costs little.
+// It waits for bytes in one of three ways:
+//
+//   - Where they come straight from a socket, the read is tried with a borrowed
+//     buffer, which goes back before the goroutine is parked.
+//   - Where a layer that does not read ahead is between, it waits for the
+//     socket to become readable and borrows a buffer then.
+//   - Above any other connection it waits with the smallest buffer, and
+//     continues with a larger one if that was filled.
+//
+// In all three a peer that sends little costs little.
 type Reader struct {
 	conn   net.Conn
 	cipher Decrypter       // conn, if that is what it is
-	raw    syscall.RawConn // of the socket below, nil if there is a layer between
+	raw    syscall.RawConn // of the socket below, nil if it does not help
+	direct bool            // nothing but cipher is between conn and the socket
 
 	buf        *bufpool.Buffer
 	start, end int // unread bytes of buf
 	room       int // how much the next read asks for
 
-	// What readSocket leaves for readRaw, which cannot return it.
+	// What tryRead leaves for readRaw, which cannot return it.
 	n   int
 	err error
-	// tryRead and readRaw as func values, made once: a method value costs an
-	// allocation each time.
-	try    func(fd uintptr) bool
-	rawRun func() ([]byte, error)
+	// Methods as func values, made once: a method value costs an allocation
+	// each time.
+	try     func(fd uintptr) bool
+	read    func() ([]byte, error)
+	waiting waiter
 }
 
-// Reset makes s read from conn, and keeps what it has read before.
-func (s *Reader) Reset(conn net.Conn) {
-	s.conn = conn
-	s.cipher, _ = conn.(Decrypter)
-	if s.cipher != nil {
-		conn = s.cipher.NetConn()
+// Reset makes r read from conn, and keeps what it has read before.
+func (r *Reader) Reset(conn net.Conn) {
+	r.conn, r.room = conn, bufpool.Min
+	if r.cipher, _ = conn.(Decrypter); r.cipher != nil {
+		conn = r.cipher.NetConn()
 	}
-	s.raw = rawConn(conn)
-	if s.raw != nil {
-		s.room, s.try, s.rawRun = bulk, s.tryRead, s.readRaw
+	if r.raw = rawConn(conn); r.raw != nil {
+		r.direct, r.room = true, bulk
+		r.try, r.read = r.tryRead, r.readRaw
+		return
+	}
+	r.direct = false
+	if layer, ok := conn.(Passer); ok && !layer.ReadsAhead() {
+		if r.raw = rawConn(layer.NetConn()); r.raw != nil {
+			r.try = r.waiting.ready
+		}
 	}
 }
 
 // Bytes returns what has been read and not consumed. It is good until Fill.
-func (s *Reader) Bytes() []byte {
-	if s.buf == nil {
+func (r *Reader) Bytes() []byte {
+	if r.buf == nil {
 		return nil
 	}
-	return s.buf.B[s.start:s.end]
+	return r.buf.B[r.start:r.end]
 }
 
 // Consume drops the first n of those bytes. Their memory stays as it is until
 // the next Fill.
-func (s *Reader) Consume(n int) { s.start += n }
+func (r *Reader) Consume(n int) { r.start += n }
 
 // Take removes all of them and returns a copy.
-func (s *Reader) Take() []byte {
-	b := append([]byte(nil), s.Bytes()...)
-	s.Release()
+func (r *Reader) Take() []byte {
+	b := append([]byte(nil), r.Bytes()...)
+	r.Release()
 	return b
 }
 
 // Release gives the buffer back, and with it whatever is unread.
-func (s *Reader) Release() {
-	bufpool.Put(s.buf)
-	s.buf, s.start, s.end = nil, 0, 0
+func (r *Reader) Release() {
+	bufpool.Put(r.buf)
+	r.buf, r.start, r.end = nil, 0, 0
 }
 
 // Fill reads at least one byte more. io.EOF means that the stream ended
 // before anything unread, io.ErrUnexpectedEOF that it ended behind it.
-func (s *Reader) Fill() error {
-	if s.start == s.end {
-		s.Release()
+func (r *Reader) Fill() error {
+	if r.start == r.end {
+		r.Release()
 	}
 	var err error
 	switch {
-	case s.raw != nil && s.cipher != nil:
-		_, err = s.cipher.ReadFunc(s.rawRun)
-	case s.raw != nil:
-		_, err = s.readRaw()
+	case r.direct && r.cipher != nil:
+		_, err = r.cipher.ReadFunc(r.read)
+	case r.direct:
+		_, err = r.readRaw()
 	default:
-		err = s.read()
+		err = r.readLayer()
 	}
 	if err == nil {
 		return nil
 	}
-	if s.start == s.end {
-		s.Release()
+	if r.start == r.end {
+		r.Release()
 	} else if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
-// read is for layered connections.
-func (s *Reader) read() error {
-	if s.buf == nil {
-		s.room = bufpool.Min
+// readLayer reads from a connection that is not simply a socket.
+func (r *Reader) readLayer() error {
+	room := r.room
+	if r.buf == nil {
+		if r.raw == nil {
+			room = bufpool.Min
+		} else if err := r.raw.Read(r.try); err != nil {
+			return err
+		}
 	}
-	s.reserve(s.room)
-	space := s.buf.B[s.end:min(len(s.buf.B), s.end+s.room)]
+	r.reserve(room)
+	space := r.buf.B[r.end:min(len(r.buf.B), r.end+room)]
 	for range maxEmptyReads {
-		n, err := s.conn.Read(space)
-		s.end += n
-		if n == len(space) {
-			s.room = min(2*s.room, bulk)
+		n, err := r.conn.Read(space)
+		r.end += n
+		switch {
+		case 2*n > len(space):
+			r.room = min(max(r.room, 2*len(space)), bulk)
+		case 8*n < len(space):
+			r.room = bufpool.Min
 		}
 		if n > 0 {
 			return nil // an error will come again
@@ -142,66 +170,67 @@ func (s *Reader) read() error {
 }
 
 // readRaw reads from the socket. Its bytes are at the end of buf.
-func (s *Reader) readRaw() ([]byte, error) {
-	s.n, s.err = 0, nil
-	if err := s.raw.Read(s.try); err != nil {
+func (r *Reader) readRaw() ([]byte, error) {
+	r.n, r.err = 0, nil
+	if err := r.raw.Read(r.try); err != nil {
 		return nil, err
 	}
-	if s.err != nil {
-		return nil, s.err
+	if r.err != nil {
+		return nil, r.err
 	}
-	return s.buf.B[s.end-s.n : s.end], nil
+	return r.buf.B[r.end-r.n : r.end], nil
 }
 
 // tryRead is called once before and once after the wait for readiness.
-func (s *Reader) tryRead(fd uintptr) (done bool) {
-	s.reserve(s.room)
-	s.n, s.err = readSocket(fd, s.buf.B[s.end:])
-	if errors.Is(s.err, errWouldBlock) {
-		s.err = nil
-		s.shrink()
+func (r *Reader) tryRead(fd uintptr) (done bool) {
+	r.reserve(r.room)
+	r.n, r.err = readSocket(fd, r.buf.B[r.end:])
+	if errors.Is(r.err, errWouldBlock) {
+		r.err = nil
+		r.shrink()
 		return false
 	}
-	s.end += s.n
+	r.end += r.n
 	return true
 }
 
 // reserve makes room for n bytes more, or nearly: it moves what is unread to
-// the front, into a larger buffer if it must.
-func (s *Reader) reserve(n int) {
-	unread := s.end - s.start
+// the front, into a larger buffer if it must. That one has twice the size at
+// least, so that a long packet is not moved again and again.
+func (r *Reader) reserve(n int) {
+	unread := r.end - r.start
 	switch {
-	case s.buf == nil:
-		s.buf = bufpool.Get(n)
+	case r.buf == nil:
+		r.buf = bufpool.Get(n)
 		return
-	case len(s.buf.B)-s.end >= n/2:
+	case len(r.buf.B)-r.end >= n/2:
 		return
-	case len(s.buf.B)-unread >= n/2 && s.start > 0:
-		copy(s.buf.B, s.buf.B[s.start:s.end])
+	case len(r.buf.B)-unread >= n/2 && r.start > 0:
+		copy(r.buf.B, r.buf.B[r.start:r.end])
 	default:
-		if s.move(bufpool.Get(unread + n)); s.raw != nil {
-			s.room = min(len(s.buf.B), maxBulk) // the next packet may be as long
+		if r.move(bufpool.Get(unread + max(n, unread))); r.direct {
+			r.room = min(len(r.buf.B), maxBulk) // the next packet may be as long
 		}
 		return
 	}
-	s.start, s.end = 0, unread
+	r.start, r.end = 0, unread
 }
 
 // shrink gives the buffer up, or takes the smallest that holds what is unread.
-func (s *Reader) shrink() {
-	unread := s.end - s.start
+func (r *Reader) shrink() {
+	unread := r.end - r.start
 	switch {
 	case unread == 0:
-		s.Release()
-	case 2*unread <= len(s.buf.B) && len(s.buf.B) > bufpool.Min:
-		s.move(bufpool.Get(unread))
+		r.Release()
+	case 2*unread <= len(r.buf.B) && len(r.buf.B) > bufpool.Min:
+		r.move(bufpool.Get(unread))
 	}
 }
 
-func (s *Reader) move(b *bufpool.Buffer) {
-	n := copy(b.B, s.Bytes())
-	bufpool.Put(s.buf)
-	s.buf, s.start, s.end = b, 0, n
+func (r *Reader) move(b *bufpool.Buffer) {
+	n := copy(b.B, r.Bytes())
+	bufpool.Put(r.buf)
+	r.buf, r.start, r.end = b, 0, n
 }
 
 // rawConn returns the socket of a connection that is nothing but one.

@@ -10,3 +10,7 @@ const canReadSocket = false
 var errWouldBlock = errors.ErrUnsupported
 
 func readSocket(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+type waiter struct{}
+
+func (*waiter) ready(uintptr) bool { return true }

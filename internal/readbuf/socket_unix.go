@@ -5,6 +5,8 @@ package readbuf
 import (
 	"io"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const canReadSocket = true
@@ -25,4 +27,16 @@ func readSocket(fd uintptr, p []byte) (int, error) {
 		}
 		return n, nil
 	}
+}
+
+// waiter asks whether a socket is readable. The question is kept here, for it
+// would escape from the stack.
+type waiter struct{ fds [1]unix.PollFd }
+
+// ready is called once before and once after the wait for readiness. Only a
+// plain "no" makes it wait: whatever else there is, the read will meet it.
+func (w *waiter) ready(fd uintptr) bool {
+	w.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	n, err := unix.Poll(w.fds[:], 0)
+	return n != 0 || err != nil
 }
