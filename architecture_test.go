@@ -40,7 +40,8 @@ var architecture = map[string]struct {
 	"httpconn": {own: []string{"frame"}},
 
 	// Bytes between two connections, whatever they mean.
-	"relay": {own: []string{"internal/readbuf"}},
+	// splice(2), with a pipe that is not held while waiting.
+	"relay": {own: []string{"internal/readbuf"}, foreign: []string{"golang.org/x/sys/unix"}},
 
 	// The library's face puts the layers together.
 	".": {own: []string{"frame", "detect", "obfuscation", "faketls", "wsconn", "httpconn", "internal/bufpool", "internal/readbuf"}},

@@ -27,6 +27,7 @@ var (
 	ErrQuickAck   = errors.New("quick ack token lacks its top bit")
 	ErrProtocol   = errors.New("no such framing")
 	ErrCode       = errors.New("transport error code out of range")
+	ErrSide       = errors.New("only a server sends this kind of packet")
 )
 
 // Error says what is wrong with a frame. A stream is of no use after it: where

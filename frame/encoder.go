@@ -34,8 +34,11 @@ type Encoder struct {
 // The protocol's header (Protocol.Header), which a client sends once, is not
 // part of it.
 //
+// From a server AckWanted means nothing and is not sent: a packet that came from
+// a client may be sent on to another.
+//
 // Errors are *Error: ErrZeroLength, ErrMisaligned, ErrTooLong, ErrCode,
-// ErrQuickAck, ErrProtocol; or whatever Rand returned.
+// ErrQuickAck, ErrNoQuickAck, ErrSide, ErrProtocol; or whatever Rand returned.
 func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
 	env, err := e.surround(&p)
 	if err != nil {
@@ -104,7 +107,12 @@ func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 	env := &e.env
 	env.headLen, env.bodyLen, env.tailLen, env.ownTail, env.bare = 0, 0, 0, false, false
 	body := p.Payload
-	if p.Kind != KindPayload {
+	switch {
+	case p.Kind != KindPayload && e.From == Client:
+		return nil, e.fail(ErrSide, 0, 0)
+	case p.AckWanted && e.Protocol == Full && e.From == Client:
+		return nil, e.fail(ErrNoQuickAck, 0, 0)
+	case p.Kind != KindPayload:
 		var err error
 		if body, err = e.service(env, p); err != nil {
 			return nil, err

@@ -276,6 +276,16 @@ func TestEncoderRefusesWhatNoTransportCarries(t *testing.T) {
 			t.Errorf("%v %v: %q, %v, want %v", test.protocol, test.packet.Kind, got, err, test.want)
 		}
 	}
+	client := Encoder{Protocol: Intermediate}
+	for _, p := range []Packet{{Kind: KindQuickAck, Token: 1 << 31}, {Kind: KindTransportError, Code: 404}, {Kind: KindNOP}} {
+		if _, err := client.Append(nil, p); !errors.Is(err, ErrSide) {
+			t.Errorf("a client's %v: %v", p.Kind, err)
+		}
+	}
+	client.Protocol = Full
+	if _, err := client.Append(nil, Packet{Payload: reqPQMulti, AckWanted: true}); !errors.Is(err, ErrNoQuickAck) {
+		t.Errorf("a quick ack wanted over Full: %v", err)
+	}
 }
 
 // "auth_key = 00,01,…,ff; plaintext = 64 × 42": token 9e42fb8a; and the same
@@ -323,7 +333,7 @@ func FuzzDecoder(f *testing.F) {
 		for _, from := range []Side{Client, Server} {
 			e := Encoder{Protocol: protocol, From: from, Rand: bytes.NewReader(make([]byte, 64))}
 			for _, p := range []Packet{
-				{Payload: reqPQMulti, AckWanted: true}, {Payload: make([]byte, 508)},
+				{Payload: reqPQMulti, AckWanted: protocol != Full}, {Payload: make([]byte, 508)},
 				{Kind: KindQuickAck, Token: 0x9e42fb8a}, {Kind: KindTransportError, Code: 404}, {Kind: KindNOP},
 			} {
 				if wire, err := e.Append(nil, p); err == nil {

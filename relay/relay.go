@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/readbuf"
@@ -31,33 +32,50 @@ type Result struct {
 
 // Run moves bytes in both directions until both have ended. When one ends, its
 // destination is told so by a half-close, and the other direction goes on; it
-// is cut off when it stays silent for linger (0 means DefaultLinger). An error
-// or the end of ctx ends both. Run closes none of the connections for good, but
-// for errors: that is the caller's to do.
+// is cut off when it has been silent for linger (0 means DefaultLinger).
+//
+// An error in one direction ends both, and so does the end of ctx. The first
+// error is what is reported: the other direction's is its consequence. Run
+// closes none of the connections, but after an error they are of no use.
 func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, downward Result) {
 	if linger == 0 {
 		linger = DefaultLinger
 	}
 	abort := func() {
 		for _, f := range []Flow{up, down} {
-			f.Src.SetReadDeadline(time.Unix(1, 0))
-			f.Dst.SetWriteDeadline(time.Unix(1, 0))
+			f.Src.SetReadDeadline(longAgo)
+			f.Dst.SetWriteDeadline(longAgo)
 		}
 	}
 	stop := context.AfterFunc(ctx, abort)
 	defer stop()
 
-	run := func(f, other Flow) Result {
-		n, err := Copy(f.Dst, f.Src)
-		if err == nil {
-			err = closeWrite(f.Dst)
+	var failed, lingering atomic.Bool
+	run := func(f, other Flow) (r Result) {
+		r.Bytes, r.Err = transfer(f.Dst, f.Src, func() {
+			if lingering.Load() && !failed.Load() && ctx.Err() == nil {
+				f.Src.SetReadDeadline(time.Now().Add(linger))
+			}
+		})
+		if r.Err == nil {
+			r.Err = closeWrite(f.Dst)
 		}
-		if err != nil {
-			abort()
-		} else if ctx.Err() == nil {
+		switch {
+		case r.Err == nil:
+			lingering.Store(true)
 			other.Src.SetReadDeadline(time.Now().Add(linger))
+			if failed.Load() || ctx.Err() != nil {
+				abort() // it may have come just before
+			}
+		case failed.Swap(true):
+			r.Err = nil
+		default:
+			abort()
+			if ended := ctx.Err(); ended != nil {
+				r.Err = ended
+			}
 		}
-		return Result{n, err}
+		return r
 	}
 	var both sync.WaitGroup
 	both.Go(func() { downward = run(down, up) })
@@ -65,6 +83,9 @@ func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, down
 	both.Wait()
 	return upward, downward
 }
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
 
 // closeWrite ends dst's stream. A carrier without half-close (WebSocket) has
 // no way to say it, and is closed by the caller in the end.
@@ -80,18 +101,22 @@ func closeWrite(dst net.Conn) error {
 }
 
 // Copy moves bytes from src to dst until src ends, and returns how many. From
-// TCP to TCP the kernel does it. Otherwise a buffer is borrowed while there
-// are bytes to move.
-func Copy(dst, src net.Conn) (int64, error) {
+// TCP to TCP the kernel does it, where it can. Otherwise a buffer is borrowed
+// while there are bytes to move.
+func Copy(dst, src net.Conn) (int64, error) { return transfer(dst, src, func() {}) }
+
+// transfer is Copy that calls progress whenever bytes have been moved.
+func transfer(dst, src net.Conn, progress func()) (total int64, err error) {
 	if to, ok := dst.(*net.TCPConn); ok {
 		if from, ok := src.(*net.TCPConn); ok {
-			return to.ReadFrom(from)
+			if total, handled, err := copySockets(to, from, progress); handled {
+				return total, err
+			}
 		}
 	}
 	var r readbuf.Reader
 	r.Reset(src)
 	defer r.Release()
-	total := int64(0)
 	for {
 		if err := r.Fill(); err != nil {
 			if err == io.EOF {
@@ -105,5 +130,6 @@ func Copy(dst, src net.Conn) (int64, error) {
 			return total, err
 		}
 		r.Consume(n)
+		progress()
 	}
 }

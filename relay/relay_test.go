@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -87,7 +88,7 @@ func TestContextEndsBothDirections(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	up, down := Run(ctx, Flow{Dst: right, Src: left}, Flow{Dst: left, Src: plain{right}}, 0)
-	if !errors.Is(up.Err, os.ErrDeadlineExceeded) || !errors.Is(down.Err, os.ErrDeadlineExceeded) {
+	if err := errors.Join(up.Err, down.Err); !errors.Is(err, context.Canceled) || up.Err != nil && down.Err != nil {
 		t.Errorf("%v, %v", up.Err, down.Err)
 	}
 }
@@ -110,7 +111,33 @@ func TestResetEndsBothDirections(t *testing.T) {
 	client.SetLinger(0)
 	client.Close()
 	up, down := Run(context.Background(), Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, time.Hour)
-	if up.Err == nil || down.Err == nil {
+	if err := errors.Join(up.Err, down.Err); !errors.Is(err, syscall.ECONNRESET) || up.Err != nil && down.Err != nil {
 		t.Errorf("%v, %v", up.Err, down.Err)
+	}
+}
+
+// "cut off when it has been silent": a direction that moves is left alone.
+func TestActiveDirectionOutlivesTheLinger(t *testing.T) {
+	for name, wrap := range map[string]func(*net.TCPConn) net.Conn{
+		"socket to socket": func(c *net.TCPConn) net.Conn { return c },
+		"through a buffer": func(c *net.TCPConn) net.Conn { return plain{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, left := pair(t)
+			right, server := pair(t)
+			client.CloseWrite()
+			go func() {
+				for range 30 {
+					server.Write([]byte{1})
+					time.Sleep(20 * time.Millisecond)
+				}
+				server.Close()
+			}()
+			l, r := wrap(left), wrap(right)
+			up, down := Run(context.Background(), Flow{Dst: r, Src: l}, Flow{Dst: l, Src: r}, 200*time.Millisecond)
+			if up.Err != nil || down.Err != nil || down.Bytes != 30 {
+				t.Errorf("%+v, %+v", up, down)
+			}
+		})
 	}
 }

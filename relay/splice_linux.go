@@ -1,0 +1,152 @@
+package relay
+
+import (
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipe is what splice(2) needs between two sockets. It costs two descriptors,
+// so it is borrowed only while there are bytes to move.
+type pipe struct {
+	r, w    int
+	held    int             // bytes in it
+	cleanup runtime.Cleanup // for pipes that the pool forgets
+}
+
+var pipes = sync.Pool{}
+
+// maxSplice is how much is moved at once: what a pipe holds by default.
+const maxSplice = 64 << 10
+
+func borrowPipe() (*pipe, error) {
+	if p, ok := pipes.Get().(*pipe); ok {
+		return p, nil
+	}
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, err
+	}
+	p := &pipe{r: fds[0], w: fds[1]}
+	p.cleanup = runtime.AddCleanup(p, closeBoth, fds)
+	return p, nil
+}
+
+// giveBack keeps an empty pipe for the next who needs one.
+func (p *pipe) giveBack() {
+	if p == nil {
+		return
+	}
+	if p.held == 0 {
+		pipes.Put(p)
+		return
+	}
+	p.cleanup.Stop()
+	closeBoth([2]int{p.r, p.w})
+}
+
+func closeBoth(fds [2]int) {
+	unix.Close(fds[0])
+	unix.Close(fds[1])
+}
+
+// splicer moves bytes from one TCP socket to another without copying them.
+type splicer struct {
+	src, dst syscall.RawConn
+	pipe     *pipe
+	n        int
+	err      error
+	// Methods as func values, made once.
+	fill, drain func(fd uintptr) bool
+}
+
+// copySockets is Copy between two sockets. handled is false if they cannot be
+// spliced, and then nothing has been moved.
+func copySockets(dst, src *net.TCPConn, progress func()) (total int64, handled bool, err error) {
+	s := &splicer{}
+	if s.src, err = src.SyscallConn(); err != nil {
+		return 0, false, nil
+	}
+	if s.dst, err = dst.SyscallConn(); err != nil {
+		return 0, false, nil
+	}
+	s.fill, s.drain = s.tryFill, s.tryDrain
+	defer func() { s.pipe.giveBack() }()
+	for {
+		s.n, s.err = 0, nil
+		if err = s.src.Read(s.fill); err == nil {
+			err = s.err
+		}
+		switch {
+		case total == 0 && (err == unix.EINVAL || err == unix.ENOSYS || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)):
+			return 0, false, nil
+		case err != nil:
+			return total, true, &net.OpError{Op: "splice", Net: "tcp", Source: src.LocalAddr(), Addr: src.RemoteAddr(), Err: err}
+		case s.n == 0:
+			return total, true, nil
+		}
+		for s.pipe.held > 0 {
+			s.n, s.err = 0, nil
+			if err = s.dst.Write(s.drain); err == nil {
+				err = s.err
+			}
+			total += int64(s.n)
+			if err == nil && s.n == 0 {
+				err = io.ErrShortWrite
+			}
+			if err != nil {
+				return total, true, &net.OpError{Op: "splice", Net: "tcp", Source: dst.LocalAddr(), Addr: dst.RemoteAddr(), Err: err}
+			}
+			progress()
+		}
+	}
+}
+
+// tryFill moves what has come from the source into a pipe. If nothing has, it
+// gives the pipe back before it waits.
+func (s *splicer) tryFill(fd uintptr) bool {
+	if s.pipe == nil {
+		if s.pipe, s.err = borrowPipe(); s.err != nil {
+			return true
+		}
+	}
+	for {
+		n, err := unix.Splice(int(fd), nil, s.pipe.w, nil, maxSplice, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			s.pipe.giveBack()
+			s.pipe = nil
+			return false
+		}
+		s.n, s.err = int(n), err
+		if err == nil {
+			s.pipe.held += int(n)
+		}
+		return true
+	}
+}
+
+// tryDrain moves what is in the pipe to the destination.
+func (s *splicer) tryDrain(fd uintptr) bool {
+	for {
+		n, err := unix.Splice(s.pipe.r, nil, int(fd), nil, s.pipe.held, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return false
+		}
+		s.n, s.err = int(n), err
+		if err == nil {
+			s.pipe.held -= int(n)
+		}
+		return true
+	}
+}
