@@ -9,13 +9,18 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
+	"github.com/coder/websocket"
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
@@ -659,4 +664,280 @@ func FuzzServer(f *testing.F) {
 		}
 		server.Close()
 	})
+}
+
+// Connections that ended leave nothing on a context that lives on: neither
+// strangers nor those that never spoke.
+func TestEndedConnectionsAreForgotten(t *testing.T) {
+	for name, sent := range map[string][]byte{
+		"stranger": append(unhex("1603013ff001003fec0303"), make([]byte, 16<<10)...),
+		"silent":   nil,
+	} {
+		ctx, cancel := context.WithCancel(context.Background())
+		const connections = 200
+		var ended []weakConn
+		for range connections {
+			near, far := net.Pipe()
+			server := mtwire.Server(near, &mtwire.ListenConfig{
+				Secrets: []mtwire.Secret{secretOf(t, testconn.PaddedSecret)},
+				Unknown: func(net.Conn, error) {},
+			})
+			go func() {
+				far.Write(sent)
+				far.Close()
+			}()
+			if err := server.Handshake(ctx); err == nil {
+				t.Fatal("it was let in")
+			}
+			server.Close()
+			ended = append(ended, weak.Make(server))
+		}
+		kept := 0
+		for range 50 {
+			runtime.GC()
+			kept = 0
+			for _, c := range ended {
+				if c.Value() != nil {
+					kept++
+				}
+			}
+			if kept == 0 {
+				break
+			}
+			time.Sleep(10 * time.Millisecond) // the other end's goroutine
+		}
+		if kept > 0 {
+			t.Errorf("%s: %d of %d connections are still held", name, kept, connections)
+		}
+		cancel()
+	}
+}
+
+type weakConn = weak.Pointer[mtwire.Conn]
+
+// The usual "defer cancel()" after a Send ends that Send's context, and
+// nothing else: a ping can be answered later.
+func TestContextThatEndsAfterItsCallDoesNothing(t *testing.T) {
+	pinged := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"binary"}, InsecureSkipVerify: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() { // the init payload, and then the pong
+			for {
+				if _, _, err := ws.Read(context.Background()); err != nil {
+					return
+				}
+			}
+		}()
+		<-pinged
+		if err := ws.Ping(r.Context()); err != nil {
+			t.Errorf("ping: %v", err)
+		}
+		ws.Close(websocket.StatusNormalClosure, "")
+	}))
+	defer server.Close()
+	conn, err := mtwire.Dial(short(t), "ws"+strings.TrimPrefix(server.URL, "http")+"/apiws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 2 {
+		ctx, cancel := context.WithCancel(context.Background())
+		if err := conn.Handshake(ctx); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	close(pinged)
+	if _, err := conn.Receive(short(t)); err != io.EOF {
+		t.Errorf("receive: %v", err)
+	}
+}
+
+// "When ctx ends, a blocked call returns at once", also when what it is
+// blocked by is another call.
+func TestContextUnblocksACallThatWaitsForItsTurn(t *testing.T) {
+	silent, _ := serve(t, nil)
+	ready, client := serve(t, nil)
+	client.Write(unhex("ef"))
+	if err := ready.Handshake(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	for name, blocked := range map[string]struct {
+		conn *mtwire.Conn
+		call func(ctx context.Context, conn *mtwire.Conn) error
+	}{
+		"send behind a handshake": {silent, func(ctx context.Context, conn *mtwire.Conn) error { return conn.Send(ctx, make([]byte, 4)) }},
+		"receive behind a receive": {ready, func(ctx context.Context, conn *mtwire.Conn) error {
+			_, err := conn.Receive(ctx)
+			return err
+		}},
+	} {
+		first, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := blocked.conn.Receive(first)
+			ended <- err
+		}()
+		// Whichever of the two comes first, the other waits for it.
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		if err := blocked.call(ctx, blocked.conn); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: the first call: %v", name, err)
+		}
+	}
+}
+
+// A packet of the largest size costs its own memory a few times over, on every
+// carrier, and not the square of it.
+func TestLargestPacketCostsItsOwnSize(t *testing.T) {
+	for _, url := range []string{
+		"tcp://%s", "tcp://%s?obfuscated=true", "ws://%s/apiws", "tcp://%s?secret=" + testconn.FakeTLSSecret,
+	} {
+		ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
+			Secrets: []mtwire.Secret{secretOf(t, testconn.FakeTLSSecret)}, AllowNoSecret: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		sent := make(chan error, 1)
+		go func() {
+			conn, err := mtwire.Dial(short(t), fmt.Sprintf(url, ln.Addr()), nil)
+			if err == nil {
+				defer conn.Close()
+				err = conn.Send(short(t), encrypted(1<<20-3)) // and 15 bytes of padding
+			}
+			if err == nil {
+				_, err = conn.Receive(short(t))
+			}
+			sent <- err
+		}()
+		server, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Handshake(short(t)); err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		p, err := server.Receive(short(t))
+		runtime.ReadMemStats(&after)
+		if err != nil || len(p.Payload) != 24+16*(1<<20-3) {
+			t.Fatalf("%s: %d bytes, %v", url, len(p.Payload), err)
+		}
+		if taken := after.TotalAlloc - before.TotalAlloc; taken > 8*16<<20 {
+			t.Errorf("%s: %d MiB for a packet of 16", url, taken>>20)
+		}
+		server.Close()
+		<-sent
+	}
+}
+
+// A peer that is no longer there has timed out, but not by a deadline: that is
+// the end, and is kept.
+func TestDeadPeerIsNotAPassingTimeout(t *testing.T) {
+	conn, err := mtwire.Client(short(t), &deadPeer{}, mtwire.Endpoint{Obfuscated: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := conn.Receive(short(t)); !errors.Is(err, syscall.ETIMEDOUT) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+type deadPeer struct {
+	writeCounter
+	reads int
+}
+
+func (d *deadPeer) Read([]byte) (int, error) {
+	if d.reads++; d.reads > 1 {
+		return 0, io.EOF
+	}
+	return 0, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ETIMEDOUT}
+}
+
+// "Official clients open warm idle connections": also behind a FakeTLS hello,
+// and a Receive that its context ended there goes on.
+func TestWarmFakeTLSConnectionIsKept(t *testing.T) {
+	secret := secretOf(t, testconn.FakeTLSSecret)
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		server := mtwire.Server(near, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
+		go func() {
+			client, err := mtwire.Client(context.Background(), far, mtwire.Endpoint{Secret: secret}, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(time.Hour)
+			client.Send(context.Background(), encrypted(3))
+		}()
+		for range 3 {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+			if _, err := server.Receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("while it is warmed up: %v", err)
+			}
+			cancel()
+		}
+		if p, err := server.Receive(context.Background()); err != nil || len(p.Payload) != 24+3*16 {
+			t.Errorf("after an hour: %d bytes, %v", len(p.Payload), err)
+		}
+		server.Close()
+	})
+}
+
+// One key may be handed out for several domains.
+func TestSecretsMayShareAKey(t *testing.T) {
+	key := strings.Repeat("ab", 16)
+	secrets := []mtwire.Secret{
+		secretOf(t, "ee"+key+hex.EncodeToString([]byte("a.example"))),
+		secretOf(t, "ee"+key+hex.EncodeToString([]byte("b.example"))),
+	}
+	for i, secret := range secrets {
+		server, socket := serve(t, &mtwire.ListenConfig{Secrets: secrets})
+		dialled := make(chan error, 1)
+		go func() {
+			client, err := mtwire.Client(short(t), socket, mtwire.Endpoint{Secret: secret}, nil)
+			if err == nil {
+				err = client.Handshake(short(t))
+			}
+			dialled <- err
+		}()
+		if err := server.Handshake(short(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-dialled; err != nil {
+			t.Fatal(err)
+		}
+		if got := server.Transport(); got.Secret != i || got.ServerName != secret.Domain {
+			t.Errorf("secret %d: the server saw %d, %s", i, got.Secret, got.ServerName)
+		}
+	}
+}
+
+// A slip in an endpoint does not put a secret into an error.
+func TestEndpointErrorsDoNotQuoteSecrets(t *testing.T) {
+	for _, url := range []string{
+		"tcp://h:443?" + testconn.PaddedSecret,
+		"tcp://h:443?secret=" + testconn.PlainSecret + "0",
+		"tcp://h:443?secret=zz" + testconn.PlainSecret,
+		"tg://proxy?server=h&port=443&secret=" + testconn.PlainSecret + "00",
+		"tcp://h:%zz?secret=" + testconn.PlainSecret,
+	} {
+		if _, err := mtwire.ParseEndpoint(url); err == nil || strings.Contains(err.Error(), testconn.PlainSecret[8:]) {
+			t.Errorf("%v", err)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -16,8 +17,13 @@ import (
 	"github.com/mtwire/mtwire/relay"
 )
 
-// DefaultDialTimeout bounds one attempt to reach a data centre.
-const DefaultDialTimeout = 10 * time.Second
+const (
+	// DefaultDialTimeout bounds one attempt to reach a data centre.
+	DefaultDialTimeout = 5 * time.Second
+	// maxAttempts is how many addresses of a data centre are tried. A client
+	// waits about as long as two attempts take, and then comes again.
+	maxAttempts = 3
+)
 
 // Config is what an operator chooses. Secrets are required; the zero value of
 // every other field is good.
@@ -37,6 +43,12 @@ type Config struct {
 	// DialTimeout bounds each attempt. 0 means DefaultDialTimeout.
 	DialTimeout time.Duration
 
+	// Unknown is given every connection that does not know a secret, that
+	// replays a handshake, or whose clock is off, with all its bytes still to
+	// be read; it is closed when Unknown returns. Nil means to read on for a
+	// while and answer nothing. See mtwire.ListenConfig.
+	Unknown func(conn net.Conn, why error)
+
 	// Log gets one line for each connection that was let in, at its end, and
 	// at level debug one for each that was not. Nil means slog.Default.
 	Log *slog.Logger
@@ -46,6 +58,7 @@ type Config struct {
 type Proxy struct {
 	config Config
 	listen mtwire.ListenConfig
+	replay replayMemory
 }
 
 // New returns a proxy. It fails if there is no secret: such a proxy would be
@@ -63,7 +76,9 @@ func New(config Config) (*Proxy, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	return &Proxy{config: config, listen: mtwire.ListenConfig{Secrets: config.Secrets}}, nil
+	p := &Proxy{config: config}
+	p.listen = mtwire.ListenConfig{Secrets: config.Secrets, Unknown: config.Unknown, Replay: p.replay.seen}
+	return p, nil
 }
 
 // Serve takes connections from ln until ctx ends. It closes ln and all
@@ -118,6 +133,8 @@ func (p *Proxy) carry(ctx context.Context, t mtwire.Transport, client mtwire.Str
 		return 0, 0, err
 	}
 	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
 	upstream, err := obfuscation.Client(conn, &obfuscation.ClientConfig{
 		Protocol: t.Protocol, DC: t.DC, Download: &client.Download,
 	})
@@ -135,13 +152,14 @@ func (p *Proxy) carry(ctx context.Context, t mtwire.Transport, client mtwire.Str
 	return upward.Bytes + int64(len(client.Read)), downward.Bytes, errors.Join(upward.Err, downward.Err)
 }
 
-// dial connects to a data centre, trying its addresses one after the other.
+// dial connects to a data centre, trying a few of its addresses one after the
+// other.
 func (p *Proxy) dial(ctx context.Context, dc obfuscation.DC) (net.Conn, error) {
 	addresses, err := p.addresses(dc)
 	if err != nil {
 		return nil, err
 	}
-	for _, address := range addresses {
+	for _, address := range addresses[:min(len(addresses), maxAttempts)] {
 		attempt, cancel := context.WithTimeout(ctx, p.config.DialTimeout)
 		var conn net.Conn
 		conn, err = p.config.DialContext(attempt, "tcp", address)
@@ -153,9 +171,14 @@ func (p *Proxy) dial(ctx context.Context, dc obfuscation.DC) (net.Conn, error) {
 	return nil, fmt.Errorf("%s: %w", dc.Describe(), err)
 }
 
-// addresses lists where a data centre may be reached, the best first.
+// addresses lists where a data centre may be reached, the best first. A media
+// number without a place of its own is served where the main one is.
 func (p *Proxy) addresses(dc obfuscation.DC) ([]string, error) {
-	for _, number := range []obfuscation.DC{dc, 0} {
+	numbers := []obfuscation.DC{dc, 0}
+	if dc < 0 {
+		numbers = append(numbers, -dc)
+	}
+	for _, number := range numbers {
 		if address, ok := p.config.DataCenters[number]; ok {
 			return []string{address}, nil
 		}
@@ -165,8 +188,12 @@ func (p *Proxy) addresses(dc obfuscation.DC) ([]string, error) {
 		return nil, fmt.Errorf("no data centre has number %d", dc)
 	}
 	var list []string
-	for _, address := range append(known.IPv4, known.IPv6...) {
-		list = append(list, address.String())
+	for i := range max(len(known.IPv4), len(known.IPv6)) {
+		for _, family := range [][]netip.AddrPort{known.IPv4, known.IPv6} {
+			if i < len(family) {
+				list = append(list, family[i].String())
+			}
+		}
 	}
 	return list, nil
 }
