@@ -121,24 +121,28 @@ func (d *Decoder) ParsePayload(b []byte) (payload, padding []byte, n int) {
 	}
 	word := binary.LittleEndian.Uint32(b)
 	head, length := 4, int(word)
-	switch {
-	case d.Protocol == Abridged && word&0xff < 0x7f:
-		head, length = 1, int(word&0xff)*4
-	case d.Protocol == Abridged && word&0xff == 0x7f:
-		length = int(word>>8) * 4
-	case d.Protocol == Intermediate, d.Protocol == PaddedIntermediate:
-	default:
+	if d.Protocol == Abridged {
+		if word&0x7f < 0x7f {
+			head, length = 1, int(word&0x7f)*4
+		} else {
+			length = int(word>>8) * 4
+		}
+		word <<= 24 // its bit 7 is what bit 31 is to the others
+	} else if d.Protocol != Intermediate && d.Protocol != PaddedIntermediate {
 		return nil, nil, 0
 	}
-	// A word with its top bit set is negative here, or beyond the limit.
-	if length < unencryptedHeader || length > d.maxLength() || len(b)-head < length {
-		return nil, nil, 0
+	limit := d.MaxLength
+	if limit <= 0 {
+		limit = DefaultMaxLength
 	}
 	n = head + length
+	if int32(word) < 0 || length < unencryptedHeader || length > limit || n > len(b) {
+		return nil, nil, 0
+	}
 	payload = b[head:n:n]
 	if d.Protocol == PaddedIntermediate {
 		message := messageLength(payload)
-		return payload[:message], payload[message:], n
+		return payload[:message:length], payload[message:], n
 	}
 	if length%4 != 0 {
 		return nil, nil, 0
