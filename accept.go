@@ -42,23 +42,25 @@ type acceptor struct {
 	resumable bool
 }
 
-// run goes through the handshake, or on with it. All that needs stack is done
-// in a goroutine that is gone with the handshake, for the one that waits in
-// here may belong to a connection that stays for days.
-func (a *acceptor) run(ctx context.Context, c *Conn) error {
+// await waits for the client's first byte. A connection may wait in here for
+// days, so all that needs stack is elsewhere.
+func (a *acceptor) await(ctx context.Context, c *Conn) error {
 	if a.conn == nil {
 		a.conn, a.secret, a.step = c.net, -1, a.first
 		c.stream.in.deadline.retarget(c.net.SetReadDeadline)
 		c.stream.in.source.Reset(c.net)
 	}
 	a.resumable = true
-	if err := c.stream.in.deadline.follow(ctx); err != nil {
-		return err
+	err := c.stream.in.deadline.follow(ctx)
+	if err == nil {
+		err = a.firstByte(ctx, c)
 	}
-	defer c.stream.in.deadline.unfollow()
-	if err := a.firstByte(ctx, c); err != nil {
-		return err
-	}
+	return err
+}
+
+// run goes through the handshake, or on with it, in a goroutine of its own,
+// which takes the stack it needed along when it ends.
+func (a *acceptor) run(ctx context.Context, c *Conn) error {
 	done := make(chan error, 1)
 	go func() { done <- a.decide(ctx, c) }()
 	return <-done
@@ -67,15 +69,17 @@ func (a *acceptor) run(ctx context.Context, c *Conn) error {
 // firstByte waits for the first byte of a layer. It may take as long as it
 // likes.
 func (a *acceptor) firstByte(ctx context.Context, c *Conn) error {
-	src := &c.stream.in.source
-	if len(src.Bytes()) > 0 {
-		return nil
+	if len(c.stream.in.source.Bytes()) == 0 {
+		if err := c.stream.in.source.Fill(); err != nil {
+			return a.noFirstByte(ctx, err)
+		}
 	}
-	err := src.Fill()
-	if err != nil {
-		err = cause(ctx, err)
-		a.resumable = ctx.Err() != nil && errors.Is(err, ctx.Err())
-	}
+	return nil
+}
+
+func (a *acceptor) noFirstByte(ctx context.Context, err error) error {
+	err = cause(ctx, err)
+	a.resumable = ctx.Err() != nil && errors.Is(err, ctx.Err())
 	return err
 }
 

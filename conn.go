@@ -74,21 +74,23 @@ func (c *Conn) prepare(ctx context.Context) error {
 		return inHandshake(err)
 	}
 	if !c.ready.Load() {
-		if err := c.settle(ctx, c.accept.run(ctx, c)); err != nil {
-			return err
-		}
+		return c.settle(ctx, c.accept.await(ctx, c))
 	}
 	c.handshake.give()
 	return c.err
 }
 
-// settle makes a handshake's outcome final, or returns why it is not. It is
-// apart from prepare so that this needs little stack while it waits.
+// settle goes on from the client's first byte. It is apart from prepare so that
+// this needs little stack while it waits.
 func (c *Conn) settle(ctx context.Context, err error) error {
+	defer c.handshake.give()
+	if err == nil {
+		err = c.accept.run(ctx, c)
+	}
+	c.stream.in.deadline.unfollow()
 	if err != nil {
 		err = inHandshake(err)
 		if c.accept.resumable {
-			c.handshake.give()
 			return err
 		}
 		c.stream.in.source.Release()
@@ -96,7 +98,7 @@ func (c *Conn) settle(ctx context.Context, err error) error {
 	}
 	c.err, c.accept = err, nil
 	c.ready.Store(true)
-	return nil
+	return err
 }
 
 func inHandshake(err error) error { return fmt.Errorf("handshake: %w", err) }

@@ -180,14 +180,15 @@ func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
 // another connection, it tries again.
 func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, conn *Conn)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
-
-	var handlers sync.WaitGroup
-	defer handlers.Wait()
+	var open connSet
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer cancel() // before the wait
-	defer l.Close()
+	running.Go(func() {
+		<-ctx.Done()
+		l.Close()
+		open.close(&running) // handlers that do not use ctx are to end as well
+	})
 
 	pause := time.Duration(0)
 	for {
@@ -207,13 +208,50 @@ func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, c
 			continue
 		}
 		pause = 0
-		handlers.Go(func() {
-			// Handlers that do not use ctx are to end as well.
-			stop := context.AfterFunc(ctx, func() { conn.Close() })
-			defer stop()
-			defer conn.Close()
+		open.add(conn)
+		running.Go(func() {
+			defer open.remove(conn)
 			handle(ctx, conn)
 		})
+	}
+}
+
+// connSet is the connections that are being served.
+type connSet struct {
+	mu     sync.Mutex
+	conns  map[*Conn]struct{}
+	closed bool
+}
+
+func (s *connSet) add(conn *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		conn.Close()
+		return
+	}
+	if s.conns == nil {
+		s.conns = make(map[*Conn]struct{})
+	}
+	s.conns[conn] = struct{}{}
+}
+
+// remove closes conn and forgets it.
+func (s *connSet) remove(conn *Conn) {
+	s.mu.Lock()
+	delete(s.conns, conn)
+	s.mu.Unlock()
+	conn.Close()
+}
+
+// close closes all there are, and those to come. A WebSocket takes a moment to
+// say goodbye, so they do it side by side.
+func (s *connSet) close(running *sync.WaitGroup) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for conn := range s.conns {
+		running.Go(func() { conn.Close() })
 	}
 }
 
