@@ -1,0 +1,190 @@
+package readbuf
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/bufpool"
+)
+
+// pair returns two ends of a TCP connection.
+func pair(t *testing.T) (a, b net.Conn) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	a, err = net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err = ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
+// layer is a connection above a socket. Passing, it is one that does not read
+// ahead.
+type layer struct {
+	net.Conn
+	passing bool
+}
+
+func (l layer) NetConn() net.Conn { return l.Conn }
+func (l layer) ReadsAhead() bool  { return !l.passing }
+
+// kinds are the three ways of waiting.
+var kinds = map[string]func(net.Conn) net.Conn{
+	"socket":        func(c net.Conn) net.Conn { return c },
+	"passing layer": func(c net.Conn) net.Conn { return layer{c, true} },
+	"opaque layer":  func(c net.Conn) net.Conn { return layer{c, false} },
+}
+
+// Every byte comes once and in order, however it is consumed.
+func TestBytesComeOnceAndInOrder(t *testing.T) {
+	sent := make([]byte, 3<<20)
+	for i := range sent {
+		sent[i] = byte(i * 31 >> 3)
+	}
+	for name, wrap := range kinds {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			go func() {
+				for rest := sent; len(rest) > 0; {
+					n := min(len(rest), 1+rand.IntN(100_000))
+					a.Write(rest[:n])
+					rest = rest[n:]
+				}
+				a.Close()
+			}()
+			var r Reader
+			r.Reset(wrap(b))
+			var got []byte
+			for {
+				err := r.Fill()
+				if err == io.EOF {
+					break
+				}
+				if err != nil && err != io.ErrUnexpectedEOF {
+					t.Fatal(err)
+				}
+				// Leave a part, as an incomplete packet does.
+				n := len(r.Bytes())
+				if err == nil {
+					n = rand.IntN(n + 1)
+				}
+				got = append(got, r.Bytes()[:n]...)
+				r.Consume(n)
+				if err != nil {
+					break
+				}
+			}
+			if !bytes.Equal(got, sent) {
+				t.Errorf("%d bytes came of %d", len(got), len(sent))
+			}
+		})
+	}
+}
+
+// "An idle connection owns almost nothing": what is held while waiting.
+func TestWaitingHoldsNoMoreThanWhatCame(t *testing.T) {
+	for name, wrap := range kinds {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			var r Reader
+			r.Reset(wrap(b))
+			held := func() int {
+				b.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+				for {
+					if err := r.Fill(); errors.Is(err, os.ErrDeadlineExceeded) {
+						break
+					} else if err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.SetReadDeadline(time.Time{})
+				if r.buf == nil {
+					return 0
+				}
+				return len(r.buf.B)
+			}
+			if n := held(); n != 0 {
+				t.Errorf("%d bytes before anything came", n)
+			}
+			a.Write(make([]byte, 100))
+			if n := held(); n > 4*bufpool.Min {
+				t.Errorf("%d bytes for 100", n)
+			}
+			a.Write(make([]byte, 50_000))
+			if n := held(); n > 4*50_100 {
+				t.Errorf("%d bytes for 50,100", n)
+			}
+			r.Consume(len(r.Bytes()))
+			if n := held(); n != 0 {
+				t.Errorf("%d bytes when all was consumed", n)
+			}
+		})
+	}
+}
+
+// "io.EOF means that the stream ended before anything unread."
+func TestEndInTheMiddleIsUnexpected(t *testing.T) {
+	for name, wrap := range kinds {
+		a, b := pair(t)
+		var r Reader
+		r.Reset(wrap(b))
+		a.Write([]byte("abc"))
+		a.Close()
+		for len(r.Bytes()) < 3 {
+			if err := r.Fill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Fill(); err != io.ErrUnexpectedEOF {
+			t.Errorf("%s: with three bytes unread: %v", name, err)
+		}
+		if got := string(r.Take()); got != "abc" {
+			t.Errorf("%s: %q", name, got)
+		}
+		if err := r.Fill(); err != io.EOF {
+			t.Errorf("%s: with none: %v", name, err)
+		}
+	}
+}
+
+// A read that brings nothing is no end, unless it goes on like that.
+func TestEmptyReadsAreForgivenForAWhile(t *testing.T) {
+	var r Reader
+	r.Reset(&stingy{Reader: iotest.OneByteReader(bytes.NewReader([]byte("x"))), empty: 5})
+	if err := r.Fill(); err != nil || string(r.Bytes()) != "x" {
+		t.Errorf("%q, %v", r.Bytes(), err)
+	}
+	r = Reader{}
+	r.Reset(&stingy{empty: 1 << 30})
+	if err := r.Fill(); err != io.ErrNoProgress {
+		t.Error(err)
+	}
+}
+
+type stingy struct {
+	net.Conn
+	io.Reader
+	empty int
+}
+
+func (s *stingy) Read(p []byte) (int, error) {
+	if s.empty--; s.empty >= 0 {
+		return 0, nil
+	}
+	return s.Reader.Read(p)
+}
