@@ -90,7 +90,7 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 		return ep, err
 	}
 	if u.Scheme == "" || u.Host == "" {
-		return ep, errors.New("want a URL such as tcp://HOST:PORT, wss://HOST/apiws, https://HOST/api or tg://proxy?...")
+		return ep, errors.New("want a URL such as tcp://HOST:PORT, wss://HOST/apiws or https://HOST/api, or a tg://proxy?... link")
 	}
 	if u.User != nil {
 		return ep, errors.New("no user or password can be given")

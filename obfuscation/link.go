@@ -75,7 +75,7 @@ func checkPlace(place string) error {
 	lower := strings.ToLower(place)
 	scheme, path, ok := strings.Cut(lower, ":")
 	if !ok {
-		return errors.New("bad proxy link: no scheme, want tg://proxy?... or https://t.me/proxy?...")
+		return errors.New("bad proxy link: no scheme, want a tg://proxy?... or https://t.me/proxy?... link")
 	}
 	path, slashes := strings.CutPrefix(path, "//")
 	switch scheme {
@@ -102,7 +102,7 @@ func checkPlace(place string) error {
 	case "webproxy":
 		return errors.New("unsupported link: a WEB proxy link, not an MTProxy link")
 	}
-	return errors.New("bad proxy link: want tg://proxy?... or https://t.me/proxy?...")
+	return errors.New("bad proxy link: want a tg://proxy?... or https://t.me/proxy?... link")
 }
 
 // parseQuery is url.ParseQuery with three differences: the first value of a

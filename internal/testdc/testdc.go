@@ -109,9 +109,8 @@ func (dc *DC) handle(ctx context.Context, conn *mtwire.Conn) {
 		return
 	}
 	dc.log(conn, connected(conn.Transport()))
-	err := dc.exchange(ctx, conn)
 	closed := Event{Event: "closed"}
-	if err != nil && err != io.EOF {
+	if err := dc.exchange(ctx, conn); err != io.EOF {
 		closed.Error = err.Error()
 	}
 	dc.log(conn, closed)
@@ -135,7 +134,8 @@ func connected(t mtwire.Transport) Event {
 	return e
 }
 
-// exchange answers a connection's requests until it ends.
+// exchange answers a connection's requests until it ends, and returns why:
+// io.EOF if the client is done.
 func (dc *DC) exchange(ctx context.Context, conn *mtwire.Conn) error {
 	serverNonce := newNonce()
 	for {
