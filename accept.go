@@ -114,10 +114,10 @@ func (a *acceptor) more(ctx context.Context, c *Conn, n int) error {
 		// The client has shown that it speaks the layer below, and may warm
 		// the connection up with nothing else.
 		c.stream.in.deadline.limit(time.Time{})
+		a.until = time.Time{}
 		if err := a.firstByte(ctx, c); err != nil {
 			return err
 		}
-		a.until = time.Time{}
 		a.startTimer(c)
 	}
 	for len(src.Bytes()) < n {

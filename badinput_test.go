@@ -875,13 +875,17 @@ func TestWarmFakeTLSConnectionIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		server := mtwire.Server(near, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
+		sent := make(chan struct{})
 		go func() {
-			client, err := mtwire.Client(context.Background(), far, mtwire.Endpoint{Secret: secret}, nil)
+			defer close(sent)
+			pieces := &inPieces{Conn: far}
+			client, err := mtwire.Client(context.Background(), pieces, mtwire.Endpoint{Secret: secret}, nil)
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			time.Sleep(time.Hour)
+			pieces.cut = true
 			client.Send(context.Background(), encrypted(3))
 		}()
 		for range 3 {
@@ -894,8 +898,28 @@ func TestWarmFakeTLSConnectionIsKept(t *testing.T) {
 		if p, err := server.Receive(context.Background()); err != nil || len(p.Payload) != 24+3*16 {
 			t.Errorf("after an hour: %d bytes, %v", len(p.Payload), err)
 		}
+		<-sent
 		server.Close()
 	})
+}
+
+// inPieces takes a second over what it sends, once it is told to.
+type inPieces struct {
+	net.Conn
+	cut bool
+}
+
+func (p *inPieces) Write(b []byte) (int, error) {
+	if !p.cut {
+		return p.Conn.Write(b)
+	}
+	for i := range 2 {
+		if _, err := p.Conn.Write(b[i*len(b)/2 : (i+1)*len(b)/2]); err != nil {
+			return 0, err
+		}
+		time.Sleep(time.Second)
+	}
+	return len(b), nil
 }
 
 // One key may be handed out for several domains.
