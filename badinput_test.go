@@ -913,8 +913,9 @@ func (p *inPieces) Write(b []byte) (int, error) {
 	if !p.cut {
 		return p.Conn.Write(b)
 	}
-	for i := range 2 {
-		if _, err := p.Conn.Write(b[i*len(b)/2 : (i+1)*len(b)/2]); err != nil {
+	const pieces = 4
+	for i := range pieces {
+		if _, err := p.Conn.Write(b[i*len(b)/pieces : (i+1)*len(b)/pieces]); err != nil {
 			return 0, err
 		}
 		time.Sleep(time.Second)
