@@ -22,6 +22,10 @@ import (
 // the end of its transport's announcement in time.
 var ErrHandshakeTimeout = errors.New("the client's first bytes took too long")
 
+// errInterrupted is what is left of a handshake that somebody ended in the
+// middle of a layer's own: TLS's, WebSocket's, FakeTLS's.
+var errInterrupted = errors.New("it was interrupted earlier")
+
 // UnknownError means that a connection's first bytes are none of the
 // transports that the server takes, or that no secret fits. It has the bytes.
 type UnknownError = detect.UnknownError
@@ -62,7 +66,11 @@ func (a *acceptor) await(ctx context.Context, c *Conn) error {
 // which takes the stack it needed along when it ends.
 func (a *acceptor) run(ctx context.Context, c *Conn) error {
 	done := make(chan error, 1)
-	go func() { done <- a.decide(ctx, c) }()
+	go func() {
+		err := errInterrupted // if it does not return
+		defer func() { done <- err }()
+		err = a.decide(ctx, c)
+	}()
 	return <-done
 }
 
@@ -309,8 +317,13 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 	a.secret = a.settings.secretFor(info.KeyIndex, info.SNI)
 	conn := a.below(c)
 	conn.SetWriteDeadline(a.until)
+	stop := context.AfterFunc(ctx, func() { conn.SetWriteDeadline(longAgo) })
 	if _, err := conn.Write(flight); err != nil {
-		return err
+		stop()
+		return handshakeError(ctx, err)
+	}
+	if !stop() {
+		return ctx.Err()
 	}
 	conn.SetWriteDeadline(time.Time{})
 	a.on(c, faketls.NewConn(conn, faketls.RoleServer), a.obfuscated)
@@ -319,24 +332,35 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 
 // realTLS takes TLS off.
 func (a *acceptor) realTLS(ctx context.Context, c *Conn) error {
-	ctx, cancel := context.WithDeadline(ctx, a.until)
+	limited, cancel := context.WithDeadline(ctx, a.until)
 	defer cancel()
 	conn := tls.Server(a.below(c), a.settings.TLS)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return err
+	if err := conn.HandshakeContext(limited); err != nil {
+		return handshakeError(ctx, err)
 	}
 	c.transport.TLS, c.transport.ServerName = true, conn.ConnectionState().ServerName
 	a.on(c, conn, a.first)
 	return nil
 }
 
+// handshakeError tells the caller's context from the handshake's own time.
+func handshakeError(ctx context.Context, err error) error {
+	if !isTimeout(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
+	return ErrHandshakeTimeout
+}
+
 // webSocket upgrades, and goes on inside, where only an init payload may be.
 func (a *acceptor) webSocket(ctx context.Context, c *Conn) error {
-	ctx, cancel := context.WithDeadline(ctx, a.until)
+	limited, cancel := context.WithDeadline(ctx, a.until)
 	defer cancel()
-	ws, err := wsconn.Server(ctx, a.below(c), a.settings.WebSocket)
+	ws, err := wsconn.Server(limited, a.below(c), a.settings.WebSocket)
 	if err != nil {
-		return err
+		return handshakeError(ctx, err)
 	}
 	c.transport.Carrier, c.websocket = WebSocket, ws
 	a.on(c, ws, a.obfuscated)
@@ -385,6 +409,7 @@ func (a *acceptor) refuse(c *Conn, unknown *UnknownError, why error) {
 		c.net.SetReadDeadline(time.Time{})
 		src.Release()
 		a.settings.Unknown(&replayConn{Conn: c.net, rest: unknown.First}, why)
+		c.net.Close()
 		return
 	}
 	if errors.Is(why, io.ErrUnexpectedEOF) || errors.Is(why, ErrHandshakeTimeout) {

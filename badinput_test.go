@@ -26,6 +26,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/testconn"
 	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/wsconn"
 )
 
 func unhex(s string) []byte {
@@ -966,3 +967,133 @@ func TestEndpointErrorsDoNotQuoteSecrets(t *testing.T) {
 		}
 	}
 }
+
+// A handshake that stops in the middle of TLS's or WebSocket's own ends with
+// its time, and what is kept of it is not mistaken for a later context's end.
+func TestHandshakeCutInALayersOwnIsOver(t *testing.T) {
+	serverTLS, _, err := testconn.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Domain: "example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, first := range map[string][]byte{"TLS": hello, "WebSocket": []byte("GET /apiws HTTP/1.1\r\n")} {
+		server, client := serve(t, &mtwire.ListenConfig{TLS: serverTLS, HandshakeTimeout: 50 * time.Millisecond})
+		client.Write(first)
+		if _, err := server.Receive(short(t)); !errors.Is(err, mtwire.ErrHandshakeTimeout) {
+			t.Errorf("%s: %v", name, err)
+		}
+
+		server, client = serve(t, &mtwire.ListenConfig{TLS: serverTLS})
+		client.Write(first)
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		if _, err := server.Receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+		if _, err := server.Receive(short(t)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s, again: %v", name, err)
+		}
+	}
+}
+
+// A WebSocket that was warm and then is slow has taken too long; no context has
+// ended.
+func TestWarmWebSocketThatIsSlowTimesOut(t *testing.T) {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{HandshakeTimeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	upgraded := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		ws, err := wsconn.Dial(context.Background(), "ws://"+ln.Addr().String()+"/apiws", nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		<-upgraded
+		ws.Write([]byte{1})
+		<-done
+		ws.Close()
+	}()
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond) // longer than the handshake may take
+	defer cancel()
+	if err := server.Handshake(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while it is warm: %v", err)
+	}
+	close(upgraded)
+	if err := server.Handshake(context.Background()); !errors.Is(err, mtwire.ErrHandshakeTimeout) {
+		t.Errorf("when it is slow: %v", err)
+	}
+	close(done)
+	server.Close()
+}
+
+// What is wrong behind a whole packet is told without waiting for more bytes.
+func TestErrorBehindAPacketIsToldAtOnce(t *testing.T) {
+	secret := secretOf(t, testconn.FakeTLSSecret)
+	server, socket := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
+	joined := &joining{Conn: socket}
+	go func() {
+		client, err := mtwire.Client(context.Background(), joined, mtwire.Endpoint{Secret: secret}, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		joined.behind = unhex("15030300020100") // an alert in the same segment
+		client.Send(context.Background(), encrypted(3))
+	}()
+	if _, err := server.Receive(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Receive(short(t)); !errors.Is(err, faketls.ErrMalformed) {
+		t.Errorf("%v", err)
+	}
+}
+
+type joining struct {
+	net.Conn
+	behind []byte
+}
+
+func (j *joining) Write(b []byte) (int, error) {
+	if j.behind == nil {
+		return j.Conn.Write(b)
+	}
+	_, err := j.Conn.Write(append(bytes.Clone(b), j.behind...))
+	return len(b), err
+}
+
+// Serve goes on when the system cannot take another connection just now.
+func TestServeForgivesAcceptsThatFail(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS} {
+		ln := &failing{fail: &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", errno)}}
+		if err := mtwire.NewListener(ln, nil).Serve(context.Background(), nil); err != net.ErrClosed || ln.accepts != 3 {
+			t.Errorf("%v: %v after %d accepts", errno, err, ln.accepts)
+		}
+	}
+}
+
+// failing fails twice, and is closed then.
+type failing struct {
+	net.Listener
+	fail    error
+	accepts int
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.accepts++; f.accepts < 3 {
+		return nil, f.fail
+	}
+	return nil, net.ErrClosed
+}
+
+func (f *failing) Close() error { return nil }

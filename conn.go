@@ -20,9 +20,10 @@ import (
 // of either take turns. Each direction keeps its first error for ever.
 //
 // Contexts: when ctx ends, a blocked call returns at once with ctx.Err(). A
-// Receive that ended like this lost nothing and can be called again, unless a
-// WebSocket was in the middle of a frame or HTTP of a request. A Send that
-// ended like this may have sent a part, and is the last.
+// Receive that ended like this lost nothing and can be called again, unless it
+// was in the middle of a WebSocket's frame, an HTTP request, or the handshake
+// of TLS or WebSocket. A Send that ended like this may have sent a part, and is
+// the last.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
@@ -97,6 +98,10 @@ func (c *Conn) settle(ctx context.Context, err error) error {
 		c.stream.forget()
 	}
 	c.err, c.accept = err, nil
+	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+		// What stays must not look like the end of a later context.
+		c.err = inHandshake(errInterrupted)
+	}
 	c.ready.Store(true)
 	return err
 }

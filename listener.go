@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
@@ -157,7 +158,8 @@ func (l *Listener) Accept() (*Conn, error) {
 	return newServerConn(conn, l.settings), nil
 }
 
-// Close stops listening. Connections that were accepted go on.
+// Close stops listening. Connections that Accept returned go on; Serve returns,
+// and closes those it serves.
 func (l *Listener) Close() error { return l.net.Close() }
 
 // Addr returns the address listened on.
@@ -260,5 +262,6 @@ func (s *connSet) close(running *sync.WaitGroup) {
 // temporary, and has no other word for it.
 func isPassing(err error) bool {
 	var temporary interface{ Temporary() bool }
-	return errors.As(err, &temporary) && temporary.Temporary()
+	return errors.As(err, &temporary) && temporary.Temporary() ||
+		errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS)
 }

@@ -78,7 +78,7 @@ func now(clock func() time.Time) time.Time {
 // happens in Conn.Handshake, or in the first Read or Write. cfg must not
 // change before that is over.
 func Client(conn net.Conn, cfg *ClientConfig) *Conn {
-	c := NewConn(conn, RoleClient)
+	c := newConn(conn, RoleClient)
 	c.shake = func(ctx context.Context) error { return clientHandshake(ctx, conn, cfg) }
 	return c
 }

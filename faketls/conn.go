@@ -46,6 +46,14 @@ func NewConn(conn net.Conn, role Role) *Conn {
 		c.in.deframer.From = RoleClient
 		c.out.limit = writeFromServer
 	}
+	c.handshakeDone.Store(true)
+	return c
+}
+
+// newConn is NewConn for a connection that has yet to shake hands.
+func newConn(conn net.Conn, role Role) *Conn {
+	c := NewConn(conn, role)
+	c.handshakeDone.Store(false)
 	return c
 }
 
@@ -114,10 +122,19 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return c.out.write(c.conn, p)
 }
 
-// ReadsAhead says that Read leaves nothing undelivered that it has taken from
-// the connection below: when that one has no bytes, neither has c. It is always
-// false; see package readbuf for who asks.
-func (c *Conn) ReadsAhead() bool { return false }
+// ReadsAhead says whether Read may have something to say although the
+// connection below has nothing to read: hellos to exchange, or an error that
+// came behind the last bytes. Otherwise c has taken nothing that it has not
+// delivered, and a caller can wait for the connection below. See package
+// readbuf for who does.
+func (c *Conn) ReadsAhead() bool {
+	if !c.handshakeDone.Load() {
+		return true
+	}
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return c.in.err != nil
+}
 
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }

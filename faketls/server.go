@@ -96,7 +96,7 @@ func (cfg *ServerConfig) Check(hello *ClientHello) (Info, error) {
 // happens in Conn.Handshake, or in the first Read or Write. cfg must not
 // change before that is over.
 func Server(conn net.Conn, cfg *ServerConfig) *Conn {
-	c := NewConn(conn, RoleServer)
+	c := newConn(conn, RoleServer)
 	c.shake = func(ctx context.Context) (err error) {
 		c.info, err = serverHandshake(ctx, conn, cfg)
 		return err

@@ -171,8 +171,9 @@ func (p *Proxy) dial(ctx context.Context, dc obfuscation.DC) (net.Conn, error) {
 	return nil, fmt.Errorf("%s: %w", dc.Describe(), err)
 }
 
-// addresses lists where a data centre may be reached, the best first. A media
-// number without a place of its own is served where the main one is.
+// addresses lists where a data centre may be reached, the best first: the place
+// that was configured for its number, or for all numbers; for a media number
+// the main one's; what the table has.
 func (p *Proxy) addresses(dc obfuscation.DC) ([]string, error) {
 	numbers := []obfuscation.DC{dc, 0}
 	if dc < 0 {

@@ -32,7 +32,7 @@ type Result struct {
 
 // Run moves bytes in both directions until both have ended. When one ends, its
 // destination is told so by a half-close, and the other direction goes on; it
-// is cut off when it has been silent for linger (0 means DefaultLinger).
+// is cut off when nothing has moved in it for linger (0 means DefaultLinger).
 //
 // An error in one direction ends both, and so does the end of ctx. The first
 // error is what is reported: the other direction's is its consequence. Run
@@ -51,10 +51,20 @@ func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, down
 	defer stop()
 
 	var failed, lingering atomic.Bool
+	// limit gives a direction linger from now, to read something and to be
+	// read from. An abort that comes at the same moment has the last word.
+	limit := func(f Flow) {
+		until := time.Now().Add(linger)
+		f.Src.SetReadDeadline(until)
+		f.Dst.SetWriteDeadline(until)
+		if failed.Load() || ctx.Err() != nil {
+			abort()
+		}
+	}
 	run := func(f, other Flow) (r Result) {
 		r.Bytes, r.Err = transfer(f.Dst, f.Src, func() {
-			if lingering.Load() && !failed.Load() && ctx.Err() == nil {
-				f.Src.SetReadDeadline(time.Now().Add(linger))
+			if lingering.Load() {
+				limit(f)
 			}
 		})
 		if r.Err == nil {
@@ -63,10 +73,7 @@ func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, down
 		switch {
 		case r.Err == nil:
 			lingering.Store(true)
-			other.Src.SetReadDeadline(time.Now().Add(linger))
-			if failed.Load() || ctx.Err() != nil {
-				abort() // it may have come just before
-			}
+			limit(other)
 		case failed.Swap(true):
 			r.Err = nil
 		default:
@@ -109,7 +116,8 @@ func Copy(dst, src net.Conn) (int64, error) { return transfer(dst, src, func() {
 func transfer(dst, src net.Conn, progress func()) (total int64, err error) {
 	if to, ok := dst.(*net.TCPConn); ok {
 		if from, ok := src.(*net.TCPConn); ok {
-			if total, handled, err := copySockets(to, from, progress); handled {
+			var handled bool
+			if total, handled, err = copySockets(to, from, progress); handled {
 				return total, err
 			}
 		}

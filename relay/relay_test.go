@@ -141,3 +141,30 @@ func TestActiveDirectionOutlivesTheLinger(t *testing.T) {
 		})
 	}
 }
+
+// "nothing has moved": a peer that sent its end and reads nothing more does
+// not hold the relay.
+func TestBlockedWriteIsCutOffAfterAHalfClose(t *testing.T) {
+	for name, wrap := range map[string]func(*net.TCPConn) net.Conn{
+		"socket to socket": func(c *net.TCPConn) net.Conn { return c },
+		"through a buffer": func(c *net.TCPConn) net.Conn { return plain{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, left := pair(t)
+			right, server := pair(t)
+			client.CloseWrite()
+			go func() { // far more than the sockets hold
+				for b := make([]byte, 1<<20); ; {
+					if _, err := server.Write(b); err != nil {
+						return
+					}
+				}
+			}()
+			l, r := wrap(left), wrap(right)
+			up, down := Run(context.Background(), Flow{Dst: r, Src: l}, Flow{Dst: l, Src: r}, 100*time.Millisecond)
+			if up.Err != nil || !errors.Is(down.Err, os.ErrDeadlineExceeded) {
+				t.Errorf("%+v, %+v", up, down)
+			}
+		})
+	}
+}

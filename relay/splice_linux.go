@@ -65,8 +65,12 @@ type splicer struct {
 	fill, drain func(fd uintptr) bool
 }
 
+// errNoPipe means that there is no pipe to be had now: nothing was taken from
+// the source.
+var errNoPipe = errors.New("no pipe")
+
 // copySockets is Copy between two sockets. handled is false if they cannot be
-// spliced, and then nothing has been moved.
+// spliced, or no longer: then what is left is to be copied.
 func copySockets(dst, src *net.TCPConn, progress func()) (total int64, handled bool, err error) {
 	s := &splicer{}
 	if s.src, err = src.SyscallConn(); err != nil {
@@ -83,8 +87,8 @@ func copySockets(dst, src *net.TCPConn, progress func()) (total int64, handled b
 			err = s.err
 		}
 		switch {
-		case total == 0 && (err == unix.EINVAL || err == unix.ENOSYS || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)):
-			return 0, false, nil
+		case err == errNoPipe, total == 0 && (err == unix.EINVAL || err == unix.ENOSYS):
+			return total, false, nil
 		case err != nil:
 			return total, true, &net.OpError{Op: "splice", Net: "tcp", Source: src.LocalAddr(), Addr: src.RemoteAddr(), Err: err}
 		case s.n == 0:
@@ -111,7 +115,9 @@ func copySockets(dst, src *net.TCPConn, progress func()) (total int64, handled b
 // gives the pipe back before it waits.
 func (s *splicer) tryFill(fd uintptr) bool {
 	if s.pipe == nil {
-		if s.pipe, s.err = borrowPipe(); s.err != nil {
+		var err error
+		if s.pipe, err = borrowPipe(); err != nil {
+			s.err = errNoPipe
 			return true
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // "io.Copy between two TCPConns keeps a pipe per direction while it waits";
@@ -49,4 +51,44 @@ func TestIdleDirectionsHoldNoDescriptors(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
+}
+
+// "descriptors run out (serving goes on for who is there)": without a pipe the
+// bytes are copied.
+func TestRelayGoesOnWithoutDescriptors(t *testing.T) {
+	client, left := pair(t)
+	right, server := pair(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Run(ctx, Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, 0)
+	}()
+	pass := func(text string) {
+		if _, err := client.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(text))
+		server.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadFull(server, got); err != nil || string(got) != text {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+	pass("with a pipe")
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	few := old
+	few.Cur = 3
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	for range 3 {
+		runtime.GC() // the pool forgets its pipes
+		pass("without one")
+	}
+	cancel()
+	<-done
 }

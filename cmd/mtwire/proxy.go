@@ -64,7 +64,7 @@ Whoever does not know the secret gets no answer.`,
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", ":8443", "address to listen on")
-	cmd.Flags().StringVar(&server, "server", "", "name or address for the link (default: the address listened on)")
+	cmd.Flags().StringVar(&server, "server", "", "name or address for the link (default: the address listened on, or one of this machine's)")
 	cmd.Flags().StringArrayVar(&secretTexts, "secret", nil, "secret in hex or base64 (repeatable; default: a new dd secret)")
 	cmd.Flags().StringArrayVar(&dcTexts, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all (repeatable)")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log refused connections as well")

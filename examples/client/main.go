@@ -13,8 +13,11 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 2 {
+		log.Fatal("usage: client tcp://… | wss://… | https://… | tg://proxy?…")
+	}
 	ctx := context.Background()
-	conn, err := mtwire.Dial(ctx, os.Args[1], nil) // tcp://…, wss://…, https://…, tg://proxy?…
+	conn, err := mtwire.Dial(ctx, os.Args[1], nil)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -28,8 +28,9 @@ type Decrypter interface {
 	ReadFunc(read func() ([]byte, error)) ([]byte, error)
 }
 
-// Passer is a layer that has nothing to deliver when the connection below it
-// has nothing: *faketls.Conn. TLS and WebSocket read ahead, and are none.
+// Passer is a layer that can say whether it may have something to deliver, or
+// to do, while the connection below it has nothing: *faketls.Conn. TLS and
+// WebSocket read ahead, and do not say.
 type Passer interface {
 	NetConn() net.Conn
 	ReadsAhead() bool
@@ -51,6 +52,7 @@ type Passer interface {
 type Reader struct {
 	conn   net.Conn
 	cipher Decrypter       // conn, if that is what it is
+	passer Passer          // the layer above raw, if it is not direct
 	raw    syscall.RawConn // of the socket below, nil if it does not help
 	direct bool            // nothing but cipher is between conn and the socket
 
@@ -80,8 +82,8 @@ func (r *Reader) Reset(conn net.Conn) {
 		return
 	}
 	r.direct = false
-	if layer, ok := conn.(Passer); ok && !layer.ReadsAhead() {
-		if r.raw = rawConn(layer.NetConn()); r.raw != nil {
+	if r.passer, _ = conn.(Passer); r.passer != nil {
+		if r.raw = rawConn(r.passer.NetConn()); r.raw != nil {
 			r.try = r.waiting.ready
 		}
 	}
@@ -142,7 +144,7 @@ func (r *Reader) Fill() error {
 func (r *Reader) readLayer() error {
 	room := r.room
 	if r.buf == nil {
-		if r.raw == nil {
+		if r.raw == nil || r.passer.ReadsAhead() {
 			room = bufpool.Min
 		} else if err := r.raw.Read(r.try); err != nil {
 			return err
