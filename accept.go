@@ -226,40 +226,41 @@ func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
 var errReplay = errors.New("the init payload was seen before")
 
 // match tries the secrets in question on the bytes read, and after them no
-// secret, if that is allowed.
+// secret, if that is allowed. Full, which has no tag, is tried last.
 func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfuscation.Streams, error) {
-	secrets, offset := a.settings.Secrets, 0
-	if a.secret >= 0 {
-		secrets, offset = secrets[a.secret:a.secret+1], a.secret
-	}
-	tries := [][]Secret{secrets}
-	if len(secrets) > 0 && a.secret < 0 && a.settings.AllowNoSecret {
-		tries = append(tries, nil)
-	}
-	for _, try := range tries {
-		init := [obfuscation.InitLength]byte(c.stream.in.source.Bytes())
-		if hello, streams, err := obfuscation.Match(&init, try); err == nil {
-			if hello.Secret >= 0 {
-				hello.Secret += offset
-			}
-			return hello, streams, nil
-		}
-	}
-	if a.settings.ObfuscatedFull {
+	src := &c.stream.in.source
+	hello, streams, err := a.tryAll(func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
+		init := [obfuscation.InitLength]byte(src.Bytes())
+		return obfuscation.Match(&init, secrets)
+	})
+	if err != nil && a.settings.ObfuscatedFull {
 		if err := a.more(ctx, c, obfuscation.FullLength); err != nil {
-			return obfuscation.Hello{}, obfuscation.Streams{}, err
+			return hello, streams, err
 		}
-		for _, try := range tries {
-			first := [obfuscation.FullLength]byte(c.stream.in.source.Bytes())
-			if hello, streams, err := obfuscation.MatchFull(&first, try, a.settings.MaxLength); err == nil {
-				if hello.Secret >= 0 {
-					hello.Secret += offset
-				}
-				return hello, streams, nil
-			}
-		}
+		hello, streams, err = a.tryAll(func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
+			first := [obfuscation.FullLength]byte(src.Bytes())
+			return obfuscation.MatchFull(&first, secrets, a.settings.MaxLength)
+		})
 	}
-	return obfuscation.Hello{}, obfuscation.Streams{}, a.unknown(c, nil)
+	if err != nil {
+		return hello, streams, a.unknown(c, nil)
+	}
+	return hello, streams, nil
+}
+
+// tryAll calls try with the secret that FakeTLS has found, or with all of them,
+// and then with none if clients without one are served as well.
+func (a *acceptor) tryAll(try func([]Secret) (obfuscation.Hello, obfuscation.Streams, error)) (obfuscation.Hello, obfuscation.Streams, error) {
+	if a.secret >= 0 {
+		hello, streams, err := try(a.settings.Secrets[a.secret : a.secret+1])
+		hello.Secret = a.secret
+		return hello, streams, err
+	}
+	hello, streams, err := try(a.settings.Secrets)
+	if err != nil && len(a.settings.Secrets) > 0 && a.settings.AllowNoSecret {
+		return try(nil)
+	}
+	return hello, streams, err
 }
 
 // tls takes a TLS record for FakeTLS, for TLS, or for an init payload that
@@ -307,8 +308,7 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 // fakeTLS answers a hello that was found good, and goes on inside.
 func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHello, n int, info faketls.Info) error {
 	key := a.settings.Secrets[info.KeyIndex].Key
-	dataSize := 0 // the package's own choice
-	flight, err := faketls.AppendServerHello(nil, hello, key, dataSize, a.settings.Rand)
+	flight, err := faketls.AppendServerHello(nil, hello, key, 0, a.settings.Rand)
 	if err != nil {
 		return err
 	}

@@ -11,25 +11,19 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/testconn"
 )
 
 // pair returns two ends of a TCP connection.
-func pair(t *testing.T) (a, b *net.TCPConn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+func pair(t *testing.T) (client, server *net.TCPConn) {
+	t.Helper()
+	a, b, err := testconn.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close(); s.Close() })
-	return c.(*net.TCPConn), s.(*net.TCPConn)
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
 }
 
 // plain hides what a connection is, so that the buffered path is taken.
@@ -37,13 +31,16 @@ type plain struct{ net.Conn }
 
 func (p plain) CloseWrite() error { return p.Conn.(*net.TCPConn).CloseWrite() }
 
+// paths are the two ways that bytes can take.
+var paths = map[string]func(*net.TCPConn) net.Conn{
+	"socket to socket": func(c *net.TCPConn) net.Conn { return c },
+	"through a buffer": func(c *net.TCPConn) net.Conn { return plain{c} },
+}
+
 // "client half-closes (the answer still arrives)", "nothing delivered is lost
 // or reordered", on the kernel's path and on ours.
 func TestBothDirectionsArriveWhole(t *testing.T) {
-	for name, wrap := range map[string]func(*net.TCPConn) net.Conn{
-		"socket to socket": func(c *net.TCPConn) net.Conn { return c },
-		"through a buffer": func(c *net.TCPConn) net.Conn { return plain{c} },
-	} {
+	for name, wrap := range paths {
 		t.Run(name, func(t *testing.T) {
 			client, left := pair(t)
 			right, server := pair(t)
@@ -118,23 +115,21 @@ func TestResetEndsBothDirections(t *testing.T) {
 
 // "cut off when it has been silent": a direction that moves is left alone.
 func TestActiveDirectionOutlivesTheLinger(t *testing.T) {
-	for name, wrap := range map[string]func(*net.TCPConn) net.Conn{
-		"socket to socket": func(c *net.TCPConn) net.Conn { return c },
-		"through a buffer": func(c *net.TCPConn) net.Conn { return plain{c} },
-	} {
+	for name, wrap := range paths {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			client, left := pair(t)
 			right, server := pair(t)
 			client.CloseWrite()
 			go func() {
-				for range 30 {
+				for range 30 { // longer than the linger, at a pace well inside it
 					server.Write([]byte{1})
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond)
 				}
 				server.Close()
 			}()
 			l, r := wrap(left), wrap(right)
-			up, down := Run(context.Background(), Flow{Dst: r, Src: l}, Flow{Dst: l, Src: r}, 200*time.Millisecond)
+			up, down := Run(context.Background(), Flow{Dst: r, Src: l}, Flow{Dst: l, Src: r}, 2*time.Second)
 			if up.Err != nil || down.Err != nil || down.Bytes != 30 {
 				t.Errorf("%+v, %+v", up, down)
 			}
@@ -145,10 +140,7 @@ func TestActiveDirectionOutlivesTheLinger(t *testing.T) {
 // "nothing has moved": a peer that sent its end and reads nothing more does
 // not hold the relay.
 func TestBlockedWriteIsCutOffAfterAHalfClose(t *testing.T) {
-	for name, wrap := range map[string]func(*net.TCPConn) net.Conn{
-		"socket to socket": func(c *net.TCPConn) net.Conn { return c },
-		"through a buffer": func(c *net.TCPConn) net.Conn { return plain{c} },
-	} {
+	for name, wrap := range paths {
 		t.Run(name, func(t *testing.T) {
 			client, left := pair(t)
 			right, server := pair(t)

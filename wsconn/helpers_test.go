@@ -15,26 +15,19 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/testconn"
 )
 
 // tcpPair is two ends of a loopback connection.
 func tcpPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a, b, err := testconn.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	client, err = net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err = l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close(); server.Close() })
-	return client, server
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
 }
 
 // handOver makes a dialer of a connection that exists.

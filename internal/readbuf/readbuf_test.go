@@ -12,20 +12,13 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/testconn"
 )
 
 // pair returns two ends of a TCP connection.
-func pair(t *testing.T) (a, b net.Conn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	a, err = net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err = ln.Accept()
+func pair(t *testing.T) (client, server net.Conn) {
+	t.Helper()
+	a, b, err := testconn.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
