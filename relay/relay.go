@@ -5,22 +5,54 @@ package relay
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/mtwire/mtwire/internal/readbuf"
 )
 
-// DefaultLinger is how long one direction may stay silent after the other has
-// ended.
-const DefaultLinger = time.Minute
+const (
+	// DefaultLinger is how long one direction may stay silent after the other
+	// has ended.
+	DefaultLinger = time.Minute
+
+	// DefaultIdle is how long a direction has a goroutine that waits for the
+	// next bytes, before it is parked in a Lot.
+	DefaultIdle = 2 * time.Second
+)
 
 // Flow is one direction: what is read from Src is written to Dst.
+//
+// Without Edit, Framing and Watch the kernel moves the bytes, where both are
+// sockets and it can. With Framing alone they are read once, to where they are
+// written from. In all other ways a buffer is borrowed while there are bytes.
 type Flow struct {
 	Dst, Src net.Conn
+
+	// Edit changes in place what was read, and returns how much of b, from its
+	// front, is to be written. If it returns an error, the direction ends with
+	// it when that much is written.
+	Edit func(b []byte) (n int, err error)
+
+	// Framing puts headers between the bytes written.
+	Framing *Framing
+
+	// Watch sees what is about to be written, before it is framed, until it
+	// returns false.
+	Watch func(b []byte) (more bool)
+
+	// Moved is told each time how many bytes have been written. Headers do not
+	// count, here as in Result.
+	Moved func(n int)
+}
+
+// Framing is how a stream is cut into pieces with a header each. It may serve
+// many flows at once.
+type Framing struct {
+	// HeaderLen and MaxBody are the length of a header, and of the longest
+	// body, in bytes. Their sum is best a power of two, up to 16 KiB.
+	HeaderLen, MaxBody int
+
+	// PutHeader writes the header of a body of n bytes, 1 to MaxBody.
+	PutHeader func(header []byte, n int)
 }
 
 // Result says what one direction moved, and what ended it: nil for the end of
@@ -28,6 +60,21 @@ type Flow struct {
 type Result struct {
 	Bytes int64
 	Err   error
+}
+
+// Config is how a pair is treated. The zero value is good.
+type Config struct {
+	// Linger is how long one direction may stay silent after the other has
+	// ended. 0 means DefaultLinger.
+	Linger time.Duration
+
+	// Lot is where directions wait that have been silent for Idle: sockets in
+	// it need no goroutine. Nil means that each direction keeps its own.
+	Lot *Lot
+
+	// Idle is the time of that silence; 0 means DefaultIdle. Between half of
+	// it and the whole passes until a direction is parked.
+	Idle time.Duration
 }
 
 // Run moves bytes in both directions until both have ended. When one ends, its
@@ -38,61 +85,18 @@ type Result struct {
 // error is what is reported: the other direction's is its consequence. Run
 // closes none of the connections, but after an error they are of no use.
 func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, downward Result) {
-	if linger == 0 {
-		linger = DefaultLinger
-	}
-	abort := func() {
-		for _, f := range []Flow{up, down} {
-			f.Src.SetReadDeadline(longAgo)
-			f.Dst.SetWriteDeadline(longAgo)
-		}
-	}
-	stop := context.AfterFunc(ctx, abort)
+	ended := make(chan struct{})
+	p := newPair(up, down, &Config{Linger: linger}, func(u, d Result) {
+		upward, downward = u, d
+		close(ended)
+	})
+	stop := context.AfterFunc(ctx, func() { p.Abort(ctx.Err()) })
 	defer stop()
-
-	var failed, lingering atomic.Bool
-	// limit gives a direction linger from now, to read something and to be
-	// read from. An abort that comes at the same moment has the last word.
-	limit := func(f Flow) {
-		until := time.Now().Add(linger)
-		f.Src.SetReadDeadline(until)
-		f.Dst.SetWriteDeadline(until)
-		if failed.Load() || ctx.Err() != nil {
-			abort()
-		}
-	}
-	run := func(f, other Flow) (r Result) {
-		r.Bytes, r.Err = transfer(f.Dst, f.Src, func() {
-			if lingering.Load() {
-				limit(f)
-			}
-		})
-		if r.Err == nil {
-			r.Err = closeWrite(f.Dst)
-		}
-		switch {
-		case r.Err == nil:
-			lingering.Store(true)
-			limit(other)
-		case failed.Swap(true):
-			r.Err = nil
-		default:
-			abort()
-			if ended := ctx.Err(); ended != nil {
-				r.Err = ended
-			}
-		}
-		return r
-	}
-	var both sync.WaitGroup
-	both.Go(func() { downward = run(down, up) })
-	upward = run(up, down)
-	both.Wait()
+	go p.down.run()
+	p.up.run()
+	<-ended
 	return upward, downward
 }
-
-// longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
 
 // closeWrite ends dst's stream. A carrier without half-close (WebSocket) has
 // no way to say it, and is closed by the caller in the end.
@@ -105,39 +109,4 @@ func closeWrite(dst net.Conn) error {
 		return err
 	}
 	return nil
-}
-
-// Copy moves bytes from src to dst until src ends, and returns how many. From
-// TCP to TCP the kernel does it, where it can. Otherwise a buffer is borrowed
-// while there are bytes to move.
-func Copy(dst, src net.Conn) (int64, error) { return transfer(dst, src, func() {}) }
-
-// transfer is Copy that calls progress whenever bytes have been moved.
-func transfer(dst, src net.Conn, progress func()) (total int64, err error) {
-	if to, ok := dst.(*net.TCPConn); ok {
-		if from, ok := src.(*net.TCPConn); ok {
-			var handled bool
-			if total, handled, err = copySockets(to, from, progress); handled {
-				return total, err
-			}
-		}
-	}
-	var r readbuf.Reader
-	r.Reset(src)
-	defer r.Release()
-	for {
-		if err := r.Fill(); err != nil {
-			if err == io.EOF {
-				err = nil
-			}
-			return total, err
-		}
-		n, err := dst.Write(r.Bytes())
-		total += int64(n)
-		if err != nil {
-			return total, err
-		}
-		r.Consume(n)
-		progress()
-	}
 }

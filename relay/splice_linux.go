@@ -69,46 +69,45 @@ type splicer struct {
 // the source.
 var errNoPipe = errors.New("no pipe")
 
-// copySockets is Copy between two sockets. handled is false if they cannot be
-// spliced, or no longer: then what is left is to be copied.
-func copySockets(dst, src *net.TCPConn, progress func()) (total int64, handled bool, err error) {
-	s := &splicer{}
-	if s.src, err = src.SyscallConn(); err != nil {
-		return 0, false, nil
-	}
-	if s.dst, err = dst.SyscallConn(); err != nil {
-		return 0, false, nil
-	}
+// splice moves bytes from socket to socket in the kernel.
+func (d *direction) splice() error {
+	s := &splicer{src: d.src, dst: d.dst}
 	s.fill, s.drain = s.tryFill, s.tryDrain
 	defer func() { s.pipe.giveBack() }()
-	for {
+	for first := true; ; first = false {
+		d.arm()
 		s.n, s.err = 0, nil
-		if err = s.src.Read(s.fill); err == nil {
+		err := s.src.Read(s.fill)
+		if err == nil {
 			err = s.err
 		}
 		switch {
-		case err == errNoPipe, total == 0 && (err == unix.EINVAL || err == unix.ENOSYS):
-			return total, false, nil
+		case err == errNoPipe, first && (err == unix.EINVAL || err == unix.ENOSYS):
+			d.noSplice = true
+			return errOtherWay
 		case err != nil:
-			return total, true, &net.OpError{Op: "splice", Net: "tcp", Source: src.LocalAddr(), Addr: src.RemoteAddr(), Err: err}
+			return spliceError(d.flow.Src, err)
 		case s.n == 0:
-			return total, true, nil
+			return nil
 		}
 		for s.pipe.held > 0 {
 			s.n, s.err = 0, nil
 			if err = s.dst.Write(s.drain); err == nil {
 				err = s.err
 			}
-			total += int64(s.n)
+			d.moved(s.n)
 			if err == nil && s.n == 0 {
 				err = io.ErrShortWrite
 			}
 			if err != nil {
-				return total, true, &net.OpError{Op: "splice", Net: "tcp", Source: dst.LocalAddr(), Addr: dst.RemoteAddr(), Err: err}
+				return spliceError(d.flow.Dst, err)
 			}
-			progress()
 		}
 	}
+}
+
+func spliceError(conn net.Conn, err error) error {
+	return &net.OpError{Op: "splice", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 }
 
 // tryFill moves what has come from the source into a pipe. If nothing has, it

@@ -76,14 +76,14 @@ func (r *Reader) Reset(conn net.Conn) {
 	if r.cipher, _ = conn.(Decrypter); r.cipher != nil {
 		conn = r.cipher.NetConn()
 	}
-	if r.raw = rawConn(conn); r.raw != nil {
+	if r.raw = RawConn(conn); r.raw != nil {
 		r.direct, r.room = true, bulk
 		r.try, r.read = r.tryRead, r.readRaw
 		return
 	}
 	r.direct = false
 	if r.passer, _ = conn.(Passer); r.passer != nil {
-		if r.raw = rawConn(r.passer.NetConn()); r.raw != nil {
+		if r.raw = RawConn(r.passer.NetConn()); r.raw != nil {
 			r.try = r.waiting.ready
 		}
 	}
@@ -235,8 +235,9 @@ func (r *Reader) move(b *bufpool.Buffer) {
 	r.buf, r.start, r.end = b, 0, n
 }
 
-// rawConn returns the socket of a connection that is nothing but one.
-func rawConn(conn net.Conn) syscall.RawConn {
+// RawConn returns the socket of a connection that is nothing but one, and nil
+// for any other, and where sockets cannot be read directly.
+func RawConn(conn net.Conn) syscall.RawConn {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		if !canReadSocket {
