@@ -209,6 +209,13 @@ func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
 		return err
 	}
 	src := &c.stream.in.source
+	if a.settings.Permit != nil {
+		t := c.transport
+		t.Obfuscated, t.Protocol, t.DC, t.Secret = true, hello.Protocol, hello.DC, hello.Secret
+		if err := a.settings.Permit(t); err != nil {
+			return a.unknown(c, err)
+		}
+	}
 	if replay := a.settings.Replay; replay != nil && hello.Secret >= 0 && !c.transport.FakeTLS {
 		if replay([16]byte(src.Bytes()[8:])) {
 			return a.unknown(c, errReplay)
@@ -307,8 +314,11 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 
 // fakeTLS answers a hello that was found good, and goes on inside.
 func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHello, n int, info faketls.Info) error {
-	key := a.settings.Secrets[info.KeyIndex].Key
-	flight, err := faketls.AppendServerHello(nil, hello, key, 0, a.settings.Rand)
+	key, size := a.settings.Secrets[info.KeyIndex].Key, 0
+	if a.settings.FlightSize != nil {
+		size = a.settings.FlightSize(info.SNI)
+	}
+	flight, err := faketls.AppendServerHello(nil, hello, key, size, a.settings.Rand)
 	if err != nil {
 		return err
 	}
@@ -442,6 +452,11 @@ func (c *replayConn) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
+
+// Replayed returns what was read before and is still to be read, and the
+// connection that what follows comes from: for who can do better with a bare
+// socket.
+func (c *replayConn) Replayed() ([]byte, net.Conn) { return c.rest, c.Conn }
 
 // CloseWrite ends the sending direction, where the connection can.
 func (c *replayConn) CloseWrite() error {

@@ -23,6 +23,9 @@ var architecture = map[string]struct {
 	// The wire layer does no I/O and serves everyone.
 	"frame": {},
 
+	// A loop that the listener and the proxy share.
+	"internal/accept": {},
+
 	// Borrowing memory and waiting without it.
 	"internal/bufpool": {},
 	// poll(2), which the standard library does not have.
@@ -40,13 +43,14 @@ var architecture = map[string]struct {
 	"httpconn": {own: []string{"frame"}},
 
 	// Bytes between two connections, whatever they mean.
-	// splice(2), with a pipe that is not held while waiting.
-	"relay": {own: []string{"internal/readbuf"}, foreign: []string{"golang.org/x/sys/unix"}},
+	// splice(2) with a pipe that is not held while waiting, readv(2), and an
+	// epoll set for those that wait.
+	"relay": {own: []string{"internal/bufpool", "internal/readbuf"}, foreign: []string{"golang.org/x/sys/unix"}},
 
 	// The library's face puts the layers together.
-	".": {own: []string{"frame", "detect", "obfuscation", "faketls", "wsconn", "httpconn", "internal/bufpool", "internal/readbuf"}},
+	".": {own: []string{"frame", "detect", "obfuscation", "faketls", "wsconn", "httpconn", "internal/accept", "internal/bufpool", "internal/readbuf"}},
 
-	"proxy": {own: []string{".", "obfuscation", "relay"}},
+	"proxy": {own: []string{".", "faketls", "frame", "internal/accept", "obfuscation", "relay"}},
 
 	// Data: importable by anyone, importing nobody.
 	"vectors": {},

@@ -65,6 +65,28 @@ func (c *Conn) Handshake(ctx context.Context) error {
 	return c.stream.sendHeader(ctx)
 }
 
+// Await waits for a client's first byte, as a server, and goes no further.
+// When ctx ends first, nothing is lost.
+func (c *Conn) Await(ctx context.Context) error {
+	if c.ready.Load() {
+		return c.err
+	}
+	if err := c.handshake.take(ctx); err != nil {
+		return inHandshake(err)
+	}
+	if c.ready.Load() {
+		c.handshake.give()
+		return c.err
+	}
+	err := c.accept.await(ctx, c)
+	if err != nil {
+		return c.settle(ctx, err)
+	}
+	c.stream.in.deadline.unfollow()
+	c.handshake.give()
+	return nil
+}
+
 // prepare runs a server's handshake once. What it ends with is final, unless
 // ctx ended it while it was waiting for the client.
 func (c *Conn) prepare(ctx context.Context) error {

@@ -3,18 +3,17 @@ package mtwire
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/internal/accept"
 	"github.com/mtwire/mtwire/wsconn"
 )
 
@@ -55,6 +54,14 @@ type ListenConfig struct {
 	// HandshakeTimeout, answers nothing, and leaves it to be closed.
 	Unknown func(conn net.Conn, why error)
 
+	// Permit may turn down a client that knows a secret, or that needs none,
+	// for what it speaks, as an MTProxy does that takes FakeTLS only. It is
+	// asked once, with a Transport that is complete, and before anything else
+	// than a FakeTLS or WebSocket handshake was answered. An error makes the
+	// client unknown. Framings without obfuscation are not asked about. Nil
+	// means that all are welcome.
+	Permit func(t Transport) error
+
 	// Replay remembers id, which stands for one FakeTLS hello or one init
 	// payload, and says whether it knew it. It is asked after a secret has
 	// matched, so strangers cannot fill its memory. Nil means no.
@@ -63,6 +70,12 @@ type ListenConfig struct {
 	// ClockWindow is how far the clock in a FakeTLS hello may be off. 0 means
 	// 120 seconds, a negative value any time.
 	ClockWindow time.Duration
+
+	// FlightSize returns the length of the data record in the answer to a
+	// FakeTLS hello for a host, 1 to 16640, or 0 for a random one of 2048 to
+	// 4096. It is where a real server has its certificates; see
+	// faketls.AppendServerHello. Nil means 0.
+	FlightSize func(serverName string) int
 
 	// TLS serves wss and https, and needs a certificate. Nil means no TLS.
 	TLS *tls.Config
@@ -158,6 +171,10 @@ func (l *Listener) Accept() (*Conn, error) {
 	return newServerConn(conn, l.settings), nil
 }
 
+// Server serves one connection that was accepted elsewhere, on the listener's
+// terms. Nothing is read from it before Handshake.
+func (l *Listener) Server(conn net.Conn) *Conn { return newServerConn(conn, l.settings) }
+
 // Close stops listening. Connections that Accept returned go on; Serve returns,
 // and closes those it serves.
 func (l *Listener) Close() error { return l.net.Close() }
@@ -192,30 +209,14 @@ func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, c
 		open.close(&running) // handlers that do not use ctx are to end as well
 	})
 
-	pause := time.Duration(0)
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if !isPassing(err) {
-				return err
-			}
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		pause = 0
+	return accept.Each(ctx, l.net, func(socket net.Conn) {
+		conn := newServerConn(socket, l.settings)
 		open.add(conn)
 		running.Go(func() {
 			defer open.remove(conn)
 			handle(ctx, conn)
 		})
-	}
+	})
 }
 
 // connSet is the connections that are being served.
@@ -255,13 +256,4 @@ func (s *connSet) close(running *sync.WaitGroup) {
 	for conn := range s.conns {
 		running.Go(func() { conn.Close() })
 	}
-}
-
-// isPassing tells an Accept that failed for one connection, or for want of
-// descriptors, from a listener that is gone. The net package calls the former
-// temporary, and has no other word for it.
-func isPassing(err error) bool {
-	var temporary interface{ Temporary() bool }
-	return errors.As(err, &temporary) && temporary.Temporary() ||
-		errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS)
 }

@@ -136,6 +136,14 @@ func (c *Conn) ReadsAhead() bool {
 	return c.in.err != nil
 }
 
+// Deframer returns the reading direction as it stands, for who goes on with
+// the connection below without c. No Read may run, or come later.
+func (c *Conn) Deframer() Deframer {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return c.in.deframer
+}
+
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 

@@ -75,6 +75,18 @@ func Forbidden(first [8]byte) bool {
 // value of a 128-bit big-endian counter behind it.
 type KeyStream [keyLength + ivLength]byte
 
+// StreamAt starts the cipher behind the first n bytes.
+func (k *KeyStream) StreamAt(n uint64) cipher.Stream {
+	at := *k
+	counter := [aes.BlockSize]byte(at[keyLength:])
+	addCounter(&counter, n/aes.BlockSize)
+	copy(at[keyLength:], counter[:])
+	s := at.stream()
+	var skip [aes.BlockSize]byte
+	s.XORKeyStream(skip[:n%aes.BlockSize], skip[:n%aes.BlockSize])
+	return s
+}
+
 // stream starts the cipher.
 func (k *KeyStream) stream() cipher.Stream {
 	block, err := aes.NewCipher(k[:keyLength])

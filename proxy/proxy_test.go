@@ -35,8 +35,8 @@ func secretOf(t *testing.T, text string) mtwire.Secret {
 // start runs a proxy and returns its address. It is stopped with the test, and
 // must stop in time.
 func start(t *testing.T, config Config) net.Addr {
-	if config.Secrets == nil {
-		config.Secrets = []obfuscation.Secret{secretOf(t, testconn.FakeTLSSecret)}
+	if config.Users == nil {
+		config.Users = []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}}
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
@@ -313,14 +313,15 @@ func TestLogHasOneLineForEachConnectionAndNoSecret(t *testing.T) {
 	}
 	conn.Send(short(t), payload(3))
 	conn.Receive(short(t))
+	client := conn.LocalAddr().String()
 	conn.Close()
 	<-done
 	text := log.String()
-	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "mode=ee protocol=padded-intermediate dc=-2 up=") ||
+	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "stage=\"first byte down\" user=everybody mode=ee protocol=padded-intermediate dc=-2 address="+dc.String()+" via=direct up=") ||
 		!strings.Contains(text, `cause="end of stream"`) {
 		t.Errorf("%s", text)
 	}
-	if strings.Contains(text, testconn.PlainSecret) || strings.Contains(text, "127.0.0.1") {
+	if strings.Contains(text, testconn.PlainSecret) || strings.Contains(text, client) {
 		t.Errorf("it says too much: %s", text)
 	}
 }

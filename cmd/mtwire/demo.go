@@ -70,12 +70,12 @@ func startDemo(ctx context.Context) (*demo, error) {
 		d.dc.Close()
 		return nil, err
 	}
-	secret, err := mtwire.ParseSecret(testconn.FakeTLSSecret)
+	secret, err := mtwire.ParseSecret(testconn.PlainSecret) // good for all modes
 	if err != nil {
 		return nil, err
 	}
 	p, err := proxy.New(proxy.Config{
-		Secrets:     []mtwire.Secret{secret},
+		Users:       []proxy.User{{Secret: secret}},
 		DataCenters: map[mtwire.DC]string{0: d.dc.Addr().String()},
 		Log:         slog.New(slog.DiscardHandler),
 	})

@@ -44,8 +44,12 @@ Whoever does not know the secret gets no answer.`,
 			if verbose {
 				level = slog.LevelDebug
 			}
+			var users []proxy.User
+			for _, secret := range secrets {
+				users = append(users, proxy.User{Secret: secret})
+			}
 			p, err := proxy.New(proxy.Config{
-				Secrets: secrets, DataCenters: dcs,
+				Users: users, DataCenters: dcs,
 				Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 			})
 			if err != nil {

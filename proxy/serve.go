@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/accept"
+	"github.com/mtwire/mtwire/relay"
+)
+
+// ErrStopped is what Serve returns after Shutdown.
+var ErrStopped = errors.New("proxy: it was shut down")
+
+// errStopping is why connections end that are in the way of that.
+var errStopping = errors.New("the proxy stops")
+
+const (
+	// quietTime is how long a connection must have been silent to be closed
+	// during a shutdown: nothing is under way in it.
+	quietTime = time.Second
+	// quietTick is how often that is looked at.
+	quietTick = 250 * time.Millisecond
+)
+
+// serving is what Shutdown needs to know of Serve.
+type serving struct {
+	refuse context.CancelCauseFunc // stops accepting
+	end    context.CancelCauseFunc // stops all
+	over   chan struct{}           // closed when Serve returns
+}
+
+// Serve takes connections from the listeners until ctx ends, one of them
+// fails, or Shutdown is called. It closes them and returns when all connections
+// are gone. A proxy serves once.
+func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
+	lot, err := relay.NewLot()
+	if err != nil {
+		return err
+	}
+	p.relaying.Lot = lot
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	accepting, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
+	now := &serving{refuse: refuse, end: end, over: make(chan struct{})}
+	defer close(now.over)
+	if !p.serving.CompareAndSwap(nil, now) {
+		return errors.New("proxy: it serves already, or has served")
+	}
+
+	// The lot outlives ctx: connections are ended by their sessions.
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	helpers.Go(func() { lot.Serve(background) })
+
+	var acceptors sync.WaitGroup
+	for _, ln := range listeners {
+		acceptors.Go(func() {
+			defer context.AfterFunc(accepting, func() { ln.Close() })()
+			refuse(p.accept(ctx, accepting, ln))
+		})
+	}
+	acceptors.Wait()
+	<-accepting.Done() // there may be no listeners
+	cause := context.Cause(accepting)
+	if !errors.Is(cause, ErrStopped) {
+		end(cause)
+	}
+	defer context.AfterFunc(ctx, func() { p.each(func(s *session) { s.abort(errStopping) }) })()
+	p.running.Wait()
+	return cause
+}
+
+// accept takes connections from one listener while accepting goes on. ctx is
+// theirs.
+func (p *Proxy) accept(ctx, accepting context.Context, ln net.Listener) error {
+	terms := mtwire.NewListener(ln, &p.listen)
+	return accept.Each(accepting, ln, func(socket net.Conn) {
+		s := &session{proxy: p, socket: socket, start: time.Now()}
+		p.add(s)
+		go s.run(ctx, terms)
+	})
+}
+
+// Shutdown stops taking connections, closes each that there is as soon as it
+// has been silent for a second, and returns when none is left. When ctx ends
+// it closes the rest at once, and returns why. Serve returns ErrStopped.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	now := p.serving.Load()
+	if now == nil {
+		return nil
+	}
+	now.refuse(ErrStopped)
+	tick := time.NewTicker(quietTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-now.over:
+			return nil
+		case <-ctx.Done():
+			now.end(errStopping)
+			<-now.over
+			return ctx.Err()
+		case <-tick.C:
+			p.each(func(s *session) {
+				if s.quiet() {
+					s.abort(errStopping)
+				}
+			})
+		}
+	}
+}
+
+func (p *Proxy) add(s *session) {
+	p.counters.accepted.Add(1)
+	p.counters.open.Add(1)
+	p.running.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions[s] = struct{}{}
+}
+
+func (p *Proxy) forget(s *session) {
+	p.mu.Lock()
+	delete(p.sessions, s)
+	p.mu.Unlock()
+	p.counters.open.Add(-1)
+	p.running.Done()
+}
+
+// each calls do with every session.
+func (p *Proxy) each(do func(*session)) {
+	p.mu.Lock()
+	all := make([]*session, 0, len(p.sessions))
+	for s := range p.sessions {
+		all = append(all, s)
+	}
+	p.mu.Unlock()
+	for _, s := range all {
+		do(s)
+	}
+}
