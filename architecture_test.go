@@ -31,12 +31,16 @@ var architecture = map[string]struct {
 	// poll(2), which the standard library does not have.
 	"internal/readbuf": {own: []string{"internal/bufpool"}, foreign: []string{"golang.org/x/sys/unix"}},
 
+	// Trying a server's keys. The standard library keeps to itself what the
+	// processor can do.
+	"internal/manykeys": {foreign: []string{"golang.org/x/sys/cpu"}},
+
 	// The layers. None of them knows another.
 	"detect":      {own: []string{"frame"}},
-	"obfuscation": {own: []string{"frame", "internal/bufpool"}},
+	"obfuscation": {own: []string{"frame", "internal/bufpool", "internal/manykeys"}},
 	// A hello that networks let through has to look like a browser's, and
 	// browsers change: uTLS follows them.
-	"faketls": {foreign: []string{"github.com/refraction-networking/utls"}},
+	"faketls": {own: []string{"internal/manykeys"}, foreign: []string{"github.com/refraction-networking/utls"}},
 	// WebSocket is not what this module is for; this implementation is small,
 	// kept up, and works on any net.Conn.
 	"wsconn":   {own: []string{"frame"}, foreign: []string{"github.com/coder/websocket"}},

@@ -11,6 +11,8 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0
 	// cmd/mtwire: commands, flags, help.
 	github.com/spf13/cobra v1.10.2
+	// internal/manykeys: what the processor can do; readbuf, relay: poll and splice.
+	golang.org/x/sys v0.49.0
 )
 
 require (
@@ -19,6 +21,5 @@ require (
 	github.com/klauspost/compress v1.17.4 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.26.0 // indirect
 )
