@@ -13,7 +13,7 @@ import (
 // XORed with the time, little-endian."
 func TestClientHelloIsSignedAsInTheWorkedExample(t *testing.T) {
 	record := unsignedHello(t)
-	sum := newDigester().digest(&vectorKey, nil, record)
+	sum := digest(&vectorKey, nil, record)
 	if want := unhex(t, "acd82d6143dd2bb7717a39d002b0d79836418b8877f183cccd5c049bd4b0bc13"); !bytes.Equal(sum[:], want) {
 		t.Errorf("HMAC is\n%x, want\n%x", sum, want)
 	}
@@ -218,14 +218,63 @@ func TestHelloWithGarbageForAnOfferStillMatches(t *testing.T) {
 	}
 }
 
-func TestManyKeysCostTheMemoryOfOne(t *testing.T) {
+// "Memory does not depend on their number."
+func TestManyKeysCostTheMemoryOfFew(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
-	keys := make([][16]byte, 64)
-	one := testing.AllocsPerRun(20, func() { hello.MatchAny(keys[:1]) })
-	all := testing.AllocsPerRun(20, func() { hello.MatchAny(keys) })
-	if all != one || one > 2 {
-		t.Errorf("%v allocations for one key and %v for 64, want at most 2 for both", one, all)
+	keys := make([][16]byte, 640)
+	for _, n := range []int{1, 16, len(keys)} {
+		if got := testing.AllocsPerRun(20, func() { hello.MatchAny(keys[:n]) }); got > 2 {
+			t.Errorf("%v allocations for %d keys, want at most 2", got, n)
+		}
 	}
+	if got := testing.AllocsPerRun(20, func() { hello.Match(vectorKey) }); got != 0 {
+		t.Errorf("%v allocations for the key, want none", got)
+	}
+}
+
+// Wherever the key is among the others, and when it is there twice, the first
+// place is the one.
+func TestFirstOfManyKeysIsFound(t *testing.T) {
+	hello := mustParse(t, signedHello(t))
+	keys := make([][16]byte, 40)
+	for i := range keys {
+		keys[i] = [16]byte{0xff, byte(i)}
+	}
+	for n := 1; n <= len(keys); n++ {
+		for i := range n {
+			good := keys[i]
+			keys[i] = vectorKey
+			if got, clock := hello.MatchAny(keys[:n]); got != i || !clock.Equal(vectorTime) {
+				t.Fatalf("%d keys: %d, %v; want %d, %v", n, got, clock, i, vectorTime)
+			}
+			keys[i] = good
+		}
+	}
+	keys[20], keys[21], keys[39] = vectorKey, vectorKey, vectorKey
+	if got, _ := hello.MatchAny(keys); got != 20 {
+		t.Errorf("key at 20, 21 and 39: %d", got)
+	}
+}
+
+// "With 10,000 users a first contact costs at most 15 ms." A stranger's hello
+// matches none of them.
+func BenchmarkMatchAny10000Keys(b *testing.B) {
+	message := unsignedHello(b)
+	message = append(message, make([]byte, 1817-len(message))...)
+	binary.BigEndian.PutUint16(message[3:], uint16(len(message)-RecordHeaderLen))
+	binary.BigEndian.PutUint16(message[7:], uint16(len(message)-RecordHeaderLen-handshakeHeaderLen))
+	hello := mustParse(b, message)
+	keys := make([][16]byte, 10000)
+	for i := range keys {
+		keys[i] = [16]byte{byte(i), byte(i >> 8)}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if i, _ := hello.MatchAny(keys); i >= 0 {
+			b.Fatal("matched")
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(keys)), "ns/key")
 }
 
 func chrome(t testing.TB, domain string) []byte {

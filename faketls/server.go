@@ -69,11 +69,20 @@ type Info struct {
 // ErrStaleClock, ErrWrongSNI or ErrReplay, perhaps with detail around it; Info
 // is what was found out up to there.
 func (cfg *ServerConfig) Check(hello *ClientHello) (Info, error) {
-	info := Info{KeyIndex: -1, SNI: hello.SNI}
 	if cfg == nil {
-		return info, ErrNoMatch
+		return Info{KeyIndex: -1, SNI: hello.SNI}, ErrNoMatch
 	}
-	if info.KeyIndex, info.ClientTime = hello.MatchAny(cfg.Keys); info.KeyIndex < 0 {
+	keyIndex, clientTime := hello.MatchAny(cfg.Keys)
+	return cfg.CheckKey(hello, keyIndex, clientTime)
+}
+
+// CheckKey is Check for a caller who knows the key already: what is left are
+// the clock, the server name and Replay. keyIndex and clientTime are as from
+// MatchAny, so that -1 is ErrNoMatch. Keys is not looked at: the index is
+// handed on to CheckSNI and returned in Info, and may count in the caller's way.
+func (cfg *ServerConfig) CheckKey(hello *ClientHello, keyIndex int, clientTime time.Time) (Info, error) {
+	info := Info{KeyIndex: keyIndex, SNI: hello.SNI, ClientTime: clientTime}
+	if keyIndex < 0 {
 		return info, ErrNoMatch
 	}
 	window := cfg.Window

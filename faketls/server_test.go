@@ -157,6 +157,30 @@ func TestServerRefusesWithEvidence(t *testing.T) {
 	}
 }
 
+// CheckKey is Check without the search, whatever Keys says.
+func TestKeyFoundElsewhereIsCheckedLikeAnyOther(t *testing.T) {
+	hello := mustParse(t, signedHello(t))
+	want := Info{KeyIndex: 7, ClientTime: vectorTime}
+	yes := func([16]byte) bool { return true }
+	for name, c := range map[string]struct {
+		cfg  *ServerConfig
+		want error
+	}{
+		"good":       {&ServerConfig{Time: vectorClock, CheckSNI: func(k int, s string) bool { return k == 7 && s == "" }}, nil},
+		"clock":      {&ServerConfig{Time: func() time.Time { return vectorTime.Add(time.Hour) }}, ErrStaleClock},
+		"wrong name": {&ServerConfig{Time: vectorClock, CheckSNI: func(k int, s string) bool { return k != 7 }}, ErrWrongSNI},
+		"replay":     {&ServerConfig{Time: vectorClock, Replay: yes}, ErrReplay},
+	} {
+		if info, err := c.cfg.CheckKey(&hello, 7, vectorTime); !errors.Is(err, c.want) || info != want {
+			t.Errorf("%s: %v, %v; want %v, %v", name, info, err, want, c.want)
+		}
+	}
+	cfg := &ServerConfig{Window: -1, Replay: func([16]byte) bool { t.Error("a hello without a key is remembered"); return false }}
+	if info, err := cfg.CheckKey(&hello, -1, time.Time{}); err != ErrNoMatch || info != (Info{KeyIndex: -1}) {
+		t.Errorf("no key: %v, %v; want ErrNoMatch", info, err)
+	}
+}
+
 func TestServerAcceptsAnyClockIfToldTo(t *testing.T) {
 	if err := offer(t, &ServerConfig{Keys: [][16]byte{vectorKey}, Window: -1}, signedHello(t)); err != nil {
 		t.Error(err)

@@ -152,7 +152,7 @@ func appendX25519(dst []byte, random io.Reader) ([]byte, error) {
 
 // signServerHello writes the digest of a flight.
 func signServerHello(flight []byte, clientRandom [32]byte, key [16]byte) {
-	sum := newDigester().digest(&key, clientRandom[:], flight)
+	sum := digest(&key, clientRandom[:], flight)
 	copy(flight[randomStart:randomEnd], sum[:])
 }
 
@@ -183,7 +183,7 @@ func VerifyServerHello(b []byte, key [16]byte, clientRandom [32]byte) (n int, er
 			return n, ErrIncomplete
 		}
 	}
-	sum := newDigester().digest(&key, clientRandom[:], b[:n])
+	sum := digest(&key, clientRandom[:], b[:n])
 	if subtle.ConstantTimeCompare(sum[:], b[randomStart:randomEnd]) != 1 {
 		return 0, ErrNoMatch
 	}
