@@ -2,11 +2,12 @@ package obfuscation
 
 import (
 	"crypto/aes"
-	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/manykeys"
 )
 
 // ErrNoMatch means that no secret turns the bytes into an init payload: a
@@ -37,57 +38,92 @@ type Hello struct {
 //
 // A wrong secret passes by accident three times in 2^32. With none that
 // passes it returns ErrNoMatch.
+//
+// A stranger costs the trial of all secrets. Where the processor has AVX2 or
+// AVX-512, and AES, they are tried 16 at a time and no memory is allocated
+// until one passes; elsewhere crypto/aes allocates half a KiB for each.
 func Match(init *[InitLength]byte, secrets []Secret) (Hello, Streams, error) {
+	var h Hello
+	fits := func(stream [aes.BlockSize]byte) (ok bool) {
+		var tag [4]byte
+		subtle.XORBytes(tag[:], stream[tagStart%aes.BlockSize:], init[tagStart:dcStart])
+		h.Protocol, ok = frame.ProtocolByTag(tag)
+		return ok
+	}
+	return h.match(init, secrets, tagStart/aes.BlockSize, fits)
+}
+
+// FullLength is how many bytes MatchFull looks at: the init payload, and the
+// length and sequence number of the first frame.
+const FullLength = InitLength + 8
+
+// MatchFull is Match for Full inside obfuscation, which has no tag: what must
+// fit instead is the first frame's length, at most maxLength with its payload,
+// and its sequence number 0. Use it where Full was asked for by name, after
+// Match has failed. The streams stand behind the 64 bytes.
+func MatchFull(first *[FullLength]byte, secrets []Secret, maxLength int) (Hello, Streams, error) {
+	h := Hello{Protocol: frame.Full}
+	fits := func(stream [aes.BlockSize]byte) bool {
+		var head [FullLength - InitLength]byte
+		subtle.XORBytes(head[:], stream[:], first[InitLength:])
+		return frame.LooksFull(head, maxLength)
+	}
+	return h.match((*[InitLength]byte)(first[:]), secrets, InitLength/aes.BlockSize, fits)
+}
+
+// match looks for the secret whose key stream fits, in its block n, and opens
+// the streams with it.
+func (h *Hello) match(init *[InitLength]byte, secrets []Secret, n uint64, fits func(stream [aes.BlockSize]byte) bool) (Hello, Streams, error) {
+	var ok bool
+	if h.Secret, ok = find(init, secrets, n, fits); !ok {
+		return Hello{}, Streams{}, ErrNoMatch
+	}
+	var secret *Secret
+	if h.Secret >= 0 {
+		secret = &secrets[h.Secret]
+	}
+	s := h.open(init, secret)
+	return *h, s, nil
+}
+
+// find returns the index of the first secret whose upload key stream fits, -1
+// for none in use. It makes no more of a stream than the block to be looked
+// at: with thousands of secrets, that is what a stranger costs.
+func find(init *[InitLength]byte, secrets []Secret, n uint64, fits func(stream [aes.BlockSize]byte) bool) (index int, ok bool) {
+	key := (*[keyLength]byte)(init[keyStart:])
+	counter := [ivLength]byte(init[ivStart:])
+	addCounter(&counter, n)
 	if len(secrets) == 0 {
-		if h, s, ok := match(init, nil); ok {
-			h.Secret = -1
-			return h, s, nil
+		return -1, fits(encrypt(key, counter))
+	}
+	var (
+		group   manykeys.Group
+		sums    manykeys.Sums
+		streams [manykeys.Width][aes.BlockSize]byte
+	)
+	for start := 0; start < len(secrets); start += manykeys.Width {
+		group.Reset()
+		for i := start; i < min(start+manykeys.Width, len(secrets)); i++ {
+			group.Add(&secrets[i].Key)
+		}
+		group.Digest(key, &sums)
+		for k := range sums.EncryptAES(&counter, &streams) {
+			if fits(streams[k]) {
+				return start + k, true
+			}
 		}
 	}
-	for i := range secrets {
-		if h, s, ok := match(init, &secrets[i]); ok {
-			h.Secret = i
-			return h, s, nil
-		}
-	}
-	return Hello{}, Streams{}, ErrNoMatch
+	return -1, false
 }
 
-// match tries one secret. It decrypts no more than the block that has the tag
-// in it: with thousands of secrets, that is what a stranger costs.
-func match(init *[InitLength]byte, secret *Secret) (h Hello, s Streams, ok bool) {
-	tail := lastBlock(init, secret)
-	h.Protocol, ok = frame.ProtocolByTag([4]byte(tail[tagStart-lastBlockStart:]))
-	if !ok {
-		return Hello{}, Streams{}, false
-	}
-	h.DC = DC(binary.LittleEndian.Uint16(tail[dcStart-lastBlockStart:]))
-	s = open(init, secret, &h)
-	return h, s, true
-}
-
-const lastBlockStart = InitLength - aes.BlockSize
-
-// lastBlock decrypts bytes 48..64.
-func lastBlock(init *[InitLength]byte, secret *Secret) (tail [aes.BlockSize]byte) {
-	key := [keyLength]byte(init[keyStart:])
-	if secret != nil {
-		var b [keyLength + len(secret.Key)]byte
-		copy(b[:], key[:])
-		copy(b[keyLength:], secret.Key[:])
-		key = sha256.Sum256(b[:])
-	}
-	block, err := aes.NewCipher(key[:])
+// encrypt returns block, encrypted with key.
+func encrypt(key *[keyLength]byte, block [aes.BlockSize]byte) [aes.BlockSize]byte {
+	cipher, err := aes.NewCipher(key[:])
 	if err != nil {
-		panic("internal error: " + err.Error())
+		panic("internal error: " + err.Error()) // the key's length is fixed
 	}
-	counter := [aes.BlockSize]byte(init[ivStart:])
-	addCounter(&counter, lastBlockStart/aes.BlockSize)
-	block.Encrypt(tail[:], counter[:])
-	for i := range tail {
-		tail[i] ^= init[lastBlockStart+i]
-	}
-	return tail
+	cipher.Encrypt(block[:], block[:])
+	return block
 }
 
 // addCounter adds n to a big-endian counter.
@@ -101,46 +137,14 @@ func addCounter(counter *[aes.BlockSize]byte, n uint64) {
 	binary.BigEndian.PutUint64(counter[:8], high)
 }
 
-// open starts the server's streams behind an init payload that matched.
-func open(init *[InitLength]byte, secret *Secret, h *Hello) Streams {
+// open starts the server's streams behind an init payload that matched, and
+// reads the rest of it.
+func (h *Hello) open(init *[InitLength]byte, secret *Secret) Streams {
 	upload, download := keyStreams(init, secret)
 	h.Download = download
 	s := Streams{Send: download.stream(), Receive: upload.stream()}
-	var skip [InitLength]byte
-	s.Receive.XORKeyStream(skip[:], skip[:])
+	var clear [InitLength]byte
+	s.Receive.XORKeyStream(clear[:], init[:])
+	h.DC = DC(binary.LittleEndian.Uint16(clear[dcStart:]))
 	return s
-}
-
-// FullLength is how many bytes MatchFull looks at: the init payload, and the
-// length and sequence number of the first frame.
-const FullLength = InitLength + 8
-
-// MatchFull is Match for Full inside obfuscation, which has no tag: what must
-// fit instead is the first frame's length, at most maxLength with its payload,
-// and its sequence number 0. Use it where Full was asked for by name, after
-// Match has failed. The streams stand behind the 64 bytes.
-func MatchFull(first *[FullLength]byte, secrets []Secret, maxLength int) (Hello, Streams, error) {
-	try := func(index int, secret *Secret) (h Hello, s Streams, ok bool) {
-		init := [InitLength]byte(first[:])
-		upload, _ := keyStreams(&init, secret)
-		var clear [FullLength]byte
-		upload.stream().XORKeyStream(clear[:], first[:])
-		if !frame.LooksFull([8]byte(clear[InitLength:]), maxLength) {
-			return h, s, false
-		}
-		h = Hello{Protocol: frame.Full, Secret: index, DC: DC(binary.LittleEndian.Uint16(clear[dcStart:]))}
-		s = open(&init, secret, &h)
-		return h, s, true
-	}
-	if len(secrets) == 0 {
-		if h, s, ok := try(-1, nil); ok {
-			return h, s, nil
-		}
-	}
-	for i := range secrets {
-		if h, s, ok := try(i, &secrets[i]); ok {
-			return h, s, nil
-		}
-	}
-	return Hello{}, Streams{}, ErrNoMatch
 }

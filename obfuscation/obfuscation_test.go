@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/cpu"
+
 	"github.com/mtwire/mtwire/frame"
 )
 
@@ -158,25 +160,59 @@ func TestForbiddenBeginningsAreDrawnAgain(t *testing.T) {
 
 // "try each secret": the index of the one that fits, and silence otherwise.
 func TestServerFindsTheSecret(t *testing.T) {
-	secrets := make([]Secret, 20)
-	for i := range secrets {
-		secrets[i] = Secret{Mode: Plain, Key: [16]byte{byte(i), 1}}
+	secrets := manySecrets(40)
+	for n := 1; n <= len(secrets); n++ {
+		for i := range n {
+			init, _, err := NewInit(&ClientConfig{Protocol: frame.Intermediate, DC: 1, Secret: &secrets[i]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			hello, _, err := Match(&init, secrets[:n])
+			if err != nil || hello.Secret != i {
+				t.Errorf("secret %d of %d: found %d, %v", i, n, hello.Secret, err)
+			}
+			if _, _, err := Match(&init, secrets[i+1:n]); !errors.Is(err, ErrNoMatch) && i+1 < n {
+				t.Errorf("without the secret: %v", err)
+			}
+			if _, _, err := Match(&init, nil); !errors.Is(err, ErrNoMatch) {
+				t.Errorf("without any secret: %v", err)
+			}
+		}
 	}
-	for _, i := range []int{0, 7, 19} {
-		init, _, err := NewInit(&ClientConfig{Protocol: frame.Intermediate, DC: 1, Secret: &secrets[i]})
-		if err != nil {
-			t.Fatal(err)
-		}
-		hello, _, err := Match(&init, secrets)
-		if err != nil || hello.Secret != i {
-			t.Errorf("secret %d: found %d, %v", i, hello.Secret, err)
-		}
-		if _, _, err := Match(&init, secrets[8:12]); !errors.Is(err, ErrNoMatch) {
-			t.Errorf("without the secret: %v", err)
-		}
-		if _, _, err := Match(&init, nil); !errors.Is(err, ErrNoMatch) {
-			t.Errorf("without any secret: %v", err)
-		}
+}
+
+// manySecrets returns secrets with keys that differ.
+func manySecrets(n int) []Secret {
+	secrets := make([]Secret, n)
+	for i := range secrets {
+		secrets[i] = Secret{Mode: Plain, Key: [16]byte{byte(i), byte(i >> 8), 1}}
+	}
+	return secrets
+}
+
+// Users may share a key and differ in their domains; the first is meant.
+func TestFirstOfEqualSecretsIsFound(t *testing.T) {
+	secrets := manySecrets(20)
+	secrets[18].Key, secrets[19].Key = secrets[17].Key, secrets[17].Key
+	init, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Secret: &secrets[19]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hello, _, err := Match(&init, secrets); err != nil || hello.Secret != 17 {
+		t.Errorf("found %d, %v; want 17", hello.Secret, err)
+	}
+}
+
+// "No memory is allocated until one passes; elsewhere crypto/aes allocates for
+// each."
+func TestStrangersAllocateNothing(t *testing.T) {
+	secrets, init := manySecrets(100), [InitLength]byte(random())
+	most := float64(len(secrets) + 20)
+	if cpu.X86.HasAVX2 && cpu.X86.HasAES {
+		most = 0
+	}
+	if n := testing.AllocsPerRun(20, func() { Match(&init, secrets) }); n > most {
+		t.Errorf("%v allocations for %d secrets, want at most %v", n, len(secrets), most)
 	}
 }
 
@@ -464,16 +500,15 @@ func BenchmarkCTR64KiB(b *testing.B) {
 	}
 }
 
+// "With 10,000 users a first contact costs at most 4 ms." A stranger's init
+// payload matches none of them.
 func BenchmarkMatchStranger10000Secrets(b *testing.B) {
-	secrets := make([]Secret, 10000)
-	for i := range secrets {
-		secrets[i] = Secret{Mode: Plain, Key: [16]byte{byte(i), byte(i >> 8)}}
-	}
-	init := [InitLength]byte(random())
+	secrets, init := manySecrets(10000), [InitLength]byte(random())
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := Match(&init, secrets); err == nil {
 			b.Fatal("matched")
 		}
 	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(secrets)), "ns/secret")
 }
