@@ -54,6 +54,14 @@ var architecture = map[string]struct {
 	// The library's face puts the layers together.
 	".": {own: []string{"frame", "detect", "obfuscation", "faketls", "wsconn", "httpconn", "internal/accept", "internal/bufpool", "internal/readbuf"}},
 
+	// The way to a data centre, and its first bytes.
+	"internal/route": {
+		own: []string{".", "frame", "obfuscation", "faketls"},
+		// SOCKS5 as a client: a protocol of others, from the standard
+		// library's own workshop.
+		foreign: []string{"golang.org/x/net/proxy"},
+	},
+
 	"proxy": {own: []string{".", "faketls", "frame", "internal/accept", "obfuscation", "relay"}},
 
 	// Data: importable by anyone, importing nobody.

@@ -13,6 +13,8 @@ require (
 	github.com/spf13/cobra v1.10.2
 	// internal/manykeys: what the processor can do; readbuf, relay: poll and splice.
 	golang.org/x/sys v0.49.0
+	// internal/route: the client's side of SOCKS5, by those who also write net.
+	golang.org/x/net v0.62.0
 )
 
 require (
