@@ -36,8 +36,8 @@ type attempt struct {
 	err     error
 }
 
-// race is the attempts of one Dial. All but the goroutines in start is in the
-// caller's.
+// race is the attempts of one Dial. Its goroutines make one attempt each and
+// touch nothing but that; all else happens in Dial's own.
 type race struct {
 	router  *Router
 	choice  choice
