@@ -13,7 +13,7 @@ type way struct {
 	turn     int                // of the weighted round robin
 	health   health             // of the way out itself
 	failures int                // of attempts through it, in a row
-	places   map[string]*health // of addresses as seen through it
+	behind   map[string]*health // of the addresses behind it
 }
 
 // failuresOfWay is how many attempts through a way have to fail in a row until
@@ -21,13 +21,13 @@ type way struct {
 // likely a refused password than as many dead addresses.
 const failuresOfWay = 3
 
-// place returns what is remembered of an address. There are no more addresses
-// than the table and the configuration have.
-func (w *way) place(address string) *health {
-	h := w.places[address]
+// healthOf returns what is remembered of an address behind w. There are no more
+// addresses than the table and the configuration have.
+func (w *way) healthOf(address string) *health {
+	h := w.behind[address]
 	if h == nil {
 		h = &health{}
-		w.places[address] = h
+		w.behind[address] = h
 	}
 	return h
 }
@@ -85,19 +85,19 @@ func (r *Router) nextWay(now time.Time) (next *way) {
 
 // rank is a path's place in the queue. Times are zero for good health.
 type rank struct {
-	wayFailed, failed time.Time
-	sum, place        int
+	wayFailed, addressFailed time.Time
+	sum, address             int // both count from 0, the most wanted
 }
 
 // rank is that of the i-th way's path to the j-th address.
 func (p path) rank(i, j int, now time.Time) rank {
-	return rank{p.way.health.lastFailure(now), p.way.place(p.address).lastFailure(now), i + j, j}
+	return rank{p.way.health.lastFailure(now), p.way.healthOf(p.address).lastFailure(now), i + j, j}
 }
 
 func (r rank) before(other rank) bool {
 	return cmp.Or(
-		r.wayFailed.Compare(other.wayFailed), r.failed.Compare(other.failed),
-		cmp.Compare(r.sum, other.sum), cmp.Compare(r.place, other.place)) < 0
+		r.wayFailed.Compare(other.wayFailed), r.addressFailed.Compare(other.addressFailed),
+		cmp.Compare(r.sum, other.sum), cmp.Compare(r.address, other.address)) < 0
 }
 
 // next returns the best path that has not been tried yet, as things stand now:
@@ -138,7 +138,7 @@ func (r *Router) failed(a *attempt) {
 // nothing gets through it.
 func (r *Router) blame(a *attempt) {
 	now := r.config.Time()
-	a.way.place(a.address).fail(now)
+	a.way.healthOf(a.address).fail(now)
 	a.way.failures++
 	if !a.reached.Load() || a.way.failures >= failuresOfWay {
 		a.way.health.fail(now)
@@ -158,5 +158,5 @@ func (r *Router) won(winner *attempt, before []*attempt) {
 	}
 	winner.way.failures = 0
 	winner.way.health.succeed()
-	winner.way.place(winner.address).succeed()
+	winner.way.healthOf(winner.address).succeed()
 }

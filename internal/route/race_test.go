@@ -3,7 +3,6 @@ package route
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -110,13 +109,13 @@ func TestDeadAddressIsTriedLast(t *testing.T) {
 		}
 		dial("at first", "a:1", "b:1")
 		dial("afterwards", "b:1")
-		time.Sleep(firstBackOff - 1)
+		time.Sleep(firstBackOff - time.Nanosecond)
 		dial("nearly ten seconds later", "b:1")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		dial("ten seconds later", "a:1", "b:1")
-		time.Sleep(2*firstBackOff - 1)
+		time.Sleep(2*firstBackOff - time.Nanosecond)
 		dial("nearly twenty seconds later", "b:1")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		delete(n.dead, "a:1")
 		dial("once it is back", "a:1")
 		dial("and again", "a:1")
@@ -393,7 +392,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		for dc := -300; dc < 300; dc++ {
 			n.dial(t, r, obfuscation.DC(dc))
 		}
-		if size := len(r.ways[0].places); size > 200 {
+		if size := len(r.ways[0].behind); size > 200 {
 			t.Errorf("%d addresses are remembered", size)
 		}
 	})
@@ -425,7 +424,7 @@ func TestRouterServesManyAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 		if n.open != 0 {
-			t.Error(fmt.Sprint(n.open, " connections are open"))
+			t.Errorf("%d connections are open", n.open)
 		}
 	})
 }

@@ -135,7 +135,7 @@ func New(config Config) (*Router, error) {
 		upstreams = []Upstream{{}}
 	}
 	for _, u := range upstreams {
-		r.ways = append(r.ways, &way{Upstream: u, places: make(map[string]*health)})
+		r.ways = append(r.ways, &way{Upstream: u, behind: make(map[string]*health)})
 	}
 	return r, nil
 }
