@@ -51,6 +51,13 @@ var architecture = map[string]struct {
 	// epoll set for those that wait.
 	"relay": {own: []string{"internal/bufpool", "internal/readbuf"}, foreign: []string{"golang.org/x/sys/unix"}},
 
+	// What strangers of a proxy see. uTLS asks hosts as a browser would, so
+	// that they answer as they answer one.
+	"internal/front": {
+		own:     []string{"relay", "internal/bufpool", "internal/readbuf"},
+		foreign: []string{"github.com/refraction-networking/utls"},
+	},
+
 	// The library's face puts the layers together.
 	".": {own: []string{"frame", "detect", "obfuscation", "faketls", "wsconn", "httpconn", "internal/accept", "internal/bufpool", "internal/readbuf"}},
 

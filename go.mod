@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	// wsconn: WebSocket is not what this module is for; small, kept up, works on any net.Conn.
 	github.com/coder/websocket v1.8.15
-	// faketls: a ClientHello has to look like a current browser's, which uTLS follows.
+	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.
 	github.com/refraction-networking/utls v1.8.2
 	// tests of cmd/mtwire: the command line as its user sees it.
 	github.com/rogpeppe/go-internal v1.16.0
