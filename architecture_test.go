@@ -34,6 +34,9 @@ var architecture = map[string]struct {
 	// Trying a server's keys. The standard library keeps to itself what the
 	// processor can do.
 	"internal/manykeys": {foreign: []string{"golang.org/x/sys/cpu"}},
+	// The PROXY protocol is two formats with many corners; this parser has been
+	// tried by many proxies.
+	"internal/proxyheader": {foreign: []string{"github.com/pires/go-proxyproto"}},
 
 	// The layers. None of them knows another.
 	"detect":      {own: []string{"frame"}},

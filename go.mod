@@ -6,6 +6,9 @@ require (
 	// wsconn: WebSocket is not what this module is for; small, kept up, works on any net.Conn.
 	github.com/coder/websocket v1.8.15
 	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.
+	// internal/proxyheader: two formats with many corners, tried by many proxies.
+	github.com/pires/go-proxyproto v0.15.0
+	// faketls: a ClientHello has to look like a current browser's, which uTLS follows.
 	github.com/refraction-networking/utls v1.8.2
 	// tests of cmd/mtwire: the command line as its user sees it.
 	github.com/rogpeppe/go-internal v1.16.0
@@ -15,6 +18,8 @@ require (
 	golang.org/x/sys v0.49.0
 	// internal/route: the client's side of SOCKS5, by those who also write net.
 	golang.org/x/net v0.62.0
+	// cmd/mtwire: links as QR codes; pure Go, small, imports nothing itself.
+	rsc.io/qr v0.2.0
 )
 
 require (
