@@ -48,10 +48,24 @@ func reached(t *testing.T, ln net.Listener, network, address string) bool {
 	return accepted.Close() == nil
 }
 
+// hasIPv6 is false in some containers.
+func hasIPv6() bool {
+	ln, err := net.Listen("tcp6", "[::1]:0")
+	if err == nil {
+		ln.Close()
+	}
+	return err == nil
+}
+
 func TestEveryPlaceThatIsNamedIsListenedAt(t *testing.T) {
-	path := socketPath(t)
-	listeners, err := listening(t, "127.0.0.1:0", "[::1]:0", ":0", "localhost:0", "unix:"+path)
-	if err != nil || len(listeners) != 5 {
+	places := []string{"127.0.0.1:0", "localhost:0", ":0", "unix:" + socketPath(t)}
+	loopbacks := []string{"127.0.0.1"}
+	if hasIPv6() {
+		places = append(places, "[::1]:0")
+		loopbacks = append(loopbacks, "::1")
+	}
+	listeners, err := listening(t, places...)
+	if err != nil || len(listeners) != len(places) {
 		t.Fatal(listeners, err)
 	}
 	for _, ln := range listeners {
@@ -61,7 +75,7 @@ func TestEveryPlaceThatIsNamedIsListenedAt(t *testing.T) {
 		}
 	}
 	_, port, _ := net.SplitHostPort(listeners[2].Addr().String())
-	for _, loopback := range []string{"127.0.0.1", "::1"} {
+	for _, loopback := range loopbacks {
 		if !reached(t, listeners[2], "tcp", net.JoinHostPort(loopback, port)) {
 			t.Errorf(":0 cannot be reached at %s", loopback)
 		}
@@ -75,7 +89,7 @@ func TestBothFamiliesCanBeNamedSideBySide(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
-	if _, err := listening(t, "[::]:"+port); err != nil {
+	if _, err := listening(t, "[::]:"+port); err != nil && hasIPv6() {
 		t.Error(err)
 	}
 }
