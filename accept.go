@@ -102,7 +102,7 @@ func (a *acceptor) decide(ctx context.Context, c *Conn) error {
 	}
 	var unknown *UnknownError
 	if errors.As(err, &unknown) && !a.layered {
-		a.refuse(c, unknown, err)
+		a.refuse(ctx, c, unknown, err)
 	}
 	return err
 }
@@ -236,7 +236,7 @@ var errReplay = errors.New("the init payload was seen before")
 // secret, if that is allowed. Full, which has no tag, is tried last.
 func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfuscation.Streams, error) {
 	src := &c.stream.in.source
-	hello, streams, err := a.tryAll(func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
+	hello, streams, err := a.tryAll(ctx, func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
 		init := [obfuscation.InitLength]byte(src.Bytes())
 		return obfuscation.Match(&init, secrets)
 	})
@@ -244,7 +244,7 @@ func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfus
 		if err := a.more(ctx, c, obfuscation.FullLength); err != nil {
 			return hello, streams, err
 		}
-		hello, streams, err = a.tryAll(func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
+		hello, streams, err = a.tryAll(ctx, func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
 			first := [obfuscation.FullLength]byte(src.Bytes())
 			return obfuscation.MatchFull(&first, secrets, a.settings.MaxLength)
 		})
@@ -255,19 +255,50 @@ func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfus
 	return hello, streams, nil
 }
 
-// tryAll calls try with the secret that FakeTLS has found, or with all of them,
-// and then with none if clients without one are served as well.
-func (a *acceptor) tryAll(try func([]Secret) (obfuscation.Hello, obfuscation.Streams, error)) (obfuscation.Hello, obfuscation.Streams, error) {
-	if a.secret >= 0 {
-		hello, streams, err := try(a.settings.Secrets[a.secret : a.secret+1])
+// tryAll calls try with the secret that FakeTLS has found, or with those that
+// may fit, and then with none if clients without one are served as well.
+func (a *acceptor) tryAll(ctx context.Context, try func([]Secret) (obfuscation.Hello, obfuscation.Streams, error)) (hello obfuscation.Hello, streams obfuscation.Streams, err error) {
+	find := a.settings.FindSecret
+	switch {
+	case a.secret >= 0:
+		hello, streams, err = try(a.settings.Secrets[a.secret : a.secret+1])
 		hello.Secret = a.secret
 		return hello, streams, err
+	case find == nil:
+		hello, streams, err = try(a.settings.Secrets)
+	default:
+		err = obfuscation.ErrNoMatch
+		place := find(ctx, SecretQuery{}, func(set *SecretSet) int {
+			if len(set.secrets) == 0 {
+				return -1
+			}
+			if hello, streams, err = try(set.secrets); err != nil {
+				return -1
+			}
+			return hello.Secret
+		})
+		if hello.Secret = place; place < 0 {
+			err = obfuscation.ErrNoMatch
+		}
 	}
-	hello, streams, err := try(a.settings.Secrets)
 	if err != nil && len(a.settings.Secrets) > 0 && a.settings.AllowNoSecret {
 		return try(nil)
 	}
 	return hello, streams, err
+}
+
+// checkHello decides whether a FakeTLS hello is to be answered.
+func (a *acceptor) checkHello(ctx context.Context, hello *faketls.ClientHello) (faketls.Info, error) {
+	if a.settings.FindSecret == nil {
+		return a.settings.fakeTLS.Check(hello)
+	}
+	var clientTime time.Time
+	q := SecretQuery{FakeTLS: true, ServerName: hello.SNI}
+	place := a.settings.FindSecret(ctx, q, func(set *SecretSet) (i int) {
+		i, clientTime = hello.MatchAny(set.keys)
+		return i
+	})
+	return a.settings.fakeTLS.CheckKey(hello, place, clientTime)
 }
 
 // tls takes a TLS record for FakeTLS, for TLS, or for an init payload that
@@ -285,7 +316,7 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 		}
 		why := err
 		if err == nil && len(a.settings.Secrets) > 0 && !c.transport.TLS {
-			info, err := a.settings.fakeTLS.Check(&hello)
+			info, err := a.checkHello(ctx, &hello)
 			if err == nil {
 				return false, a.fakeTLS(ctx, c, &hello, n, info)
 			}
@@ -412,13 +443,13 @@ func (a *acceptor) on(c *Conn, conn net.Conn, step func(context.Context, *Conn) 
 
 // refuse deals with a stranger: by handing the connection over, or by reading
 // on in silence.
-func (a *acceptor) refuse(c *Conn, unknown *UnknownError, why error) {
+func (a *acceptor) refuse(ctx context.Context, c *Conn, unknown *UnknownError, why error) {
 	src := &c.stream.in.source
 	if a.settings.Unknown != nil {
 		c.stream.in.deadline.close()
 		c.net.SetReadDeadline(time.Time{})
 		src.Release()
-		a.settings.Unknown(&replayConn{Conn: c.net, rest: unknown.First}, why)
+		a.settings.Unknown(ctx, &replayConn{Conn: c.net, rest: unknown.First}, why)
 		c.net.Close()
 		return
 	}

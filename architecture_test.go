@@ -72,7 +72,7 @@ var architecture = map[string]struct {
 		foreign: []string{"golang.org/x/net/proxy"},
 	},
 
-	"proxy": {own: []string{".", "faketls", "frame", "internal/accept", "obfuscation", "relay"}},
+	"proxy": {own: []string{".", "faketls", "frame", "internal/accept", "internal/front", "internal/proxyheader", "internal/route", "obfuscation", "relay"}},
 
 	// Data: importable by anyone, importing nobody.
 	"vectors": {},

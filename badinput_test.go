@@ -181,7 +181,7 @@ func TestStrangersCanBeHandedOver(t *testing.T) {
 	got := make(chan handed, 1)
 	server, client := serve(t, &mtwire.ListenConfig{
 		Secrets: []mtwire.Secret{secret},
-		Unknown: func(conn net.Conn, why error) {
+		Unknown: func(_ context.Context, conn net.Conn, why error) {
 			b, err := io.ReadAll(conn)
 			if err != nil {
 				t.Error(err)
@@ -681,7 +681,7 @@ func TestEndedConnectionsAreForgotten(t *testing.T) {
 			near, far := net.Pipe()
 			server := mtwire.Server(near, &mtwire.ListenConfig{
 				Secrets: []mtwire.Secret{secretOf(t, testconn.PaddedSecret)},
-				Unknown: func(net.Conn, error) {},
+				Unknown: func(context.Context, net.Conn, error) {},
 			})
 			go func() {
 				far.Write(sent)

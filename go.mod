@@ -5,19 +5,18 @@ go 1.26.0
 require (
 	// wsconn: WebSocket is not what this module is for; small, kept up, works on any net.Conn.
 	github.com/coder/websocket v1.8.15
-	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.
 	// internal/proxyheader: two formats with many corners, tried by many proxies.
 	github.com/pires/go-proxyproto v0.15.0
-	// faketls: a ClientHello has to look like a current browser's, which uTLS follows.
+	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.
 	github.com/refraction-networking/utls v1.8.2
 	// tests of cmd/mtwire: the command line as its user sees it.
 	github.com/rogpeppe/go-internal v1.16.0
 	// cmd/mtwire: commands, flags, help.
 	github.com/spf13/cobra v1.10.2
-	// internal/manykeys: what the processor can do; readbuf, relay: poll and splice.
-	golang.org/x/sys v0.49.0
 	// internal/route: the client's side of SOCKS5, by those who also write net.
 	golang.org/x/net v0.62.0
+	// internal/manykeys: what the processor can do; readbuf, relay: poll, splice, epoll.
+	golang.org/x/sys v0.49.0
 	// cmd/mtwire: links as QR codes; pure Go, small, imports nothing itself.
 	rsc.io/qr v0.2.0
 )

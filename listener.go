@@ -26,6 +26,15 @@ type ListenConfig struct {
 	// and gets silence. FakeTLS needs a secret; any mode's key will do.
 	Secrets []Secret
 
+	// FindSecret looks for the secret that a client knows, in place of a
+	// search through all Secrets: a server with thousands of them can try
+	// those first that a client is likely to have, and limit what strangers
+	// cost. It calls try as often as it likes, which returns the place in that
+	// set of the first secret that fits, or -1; and it returns the place in
+	// Secrets, or -1. ctx is that of the handshake. Nil means that all are
+	// tried, in order.
+	FindSecret func(ctx context.Context, q SecretQuery, try func(*SecretSet) int) int
+
 	// AllowNoSecret serves clients that bring no secret beside those that do.
 	AllowNoSecret bool
 
@@ -48,11 +57,11 @@ type ListenConfig struct {
 	// Unknown is given every connection of which nothing could be made, with
 	// all its bytes still to be read: to pipe it to another server, for
 	// instance. The connection is its own until it returns, and closed then.
-	// Handshake returns an error afterwards.
+	// Handshake, whose context ctx is, returns an error afterwards.
 	//
 	// Nil means that the server goes on reading for the rest of
 	// HandshakeTimeout, answers nothing, and leaves it to be closed.
-	Unknown func(conn net.Conn, why error)
+	Unknown func(ctx context.Context, conn net.Conn, why error)
 
 	// Permit may turn down a client that knows a secret, or that needs none,
 	// for what it speaks, as an MTProxy does that takes FakeTLS only. It is
@@ -124,6 +133,9 @@ func (s *serverSettings) checkServerName(key int, name string) bool {
 // secretFor is the first secret with the same key as the given one whose
 // domain fits, or -1. One key may be handed out for several domains.
 func (s *serverSettings) secretFor(key int, name string) int {
+	if own := s.Secrets[key].Domain; own == "" || own == name {
+		return key // there may be thousands of others
+	}
 	return slices.IndexFunc(s.Secrets, func(secret Secret) bool {
 		fits := secret.Domain == "" || name == "" || secret.Domain == name
 		return fits && secret.Key == s.Secrets[key].Key

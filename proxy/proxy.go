@@ -14,16 +14,15 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/front"
+	"github.com/mtwire/mtwire/internal/proxyheader"
+	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/relay"
 )
 
-const (
-	// DefaultDialTimeout bounds one attempt to reach a data centre.
-	DefaultDialTimeout = 5 * time.Second
-	// DefaultStallTimeout is how long a data centre may owe an answer.
-	DefaultStallTimeout = 15 * time.Second
-)
+// DefaultStallTimeout is how long a data centre may owe an answer.
+const DefaultStallTimeout = 15 * time.Second
 
 // User is somebody, or a group, who has a secret.
 type User struct {
@@ -34,34 +33,67 @@ type User struct {
 	Secret obfuscation.Secret
 }
 
+// Family is which addresses of data centres are used, and which come first.
+type Family = route.Family
+
+// The families.
+const (
+	PreferIPv4 = route.PreferIPv4
+	PreferIPv6 = route.PreferIPv6
+	OnlyIPv4   = route.OnlyIPv4
+	OnlyIPv6   = route.OnlyIPv6
+)
+
 // Config is what an operator chooses. Users are required; the zero value of
 // every other field is good.
 type Config struct {
 	// Users are those who may use the proxy. A secret is theirs alone.
 	Users []User
-
 	// Modes are those that are taken at all. 0 means AllModes.
 	Modes Modes
+	// ClockWindow is how far a FakeTLS client's clock may be off. 0 means 120
+	// seconds, a negative value any time.
+	ClockWindow time.Duration
+
+	// TrustedProxies are the addresses and networks of load balancers, which
+	// must begin each connection with a PROXY protocol header, of version 1 or
+	// 2. "unix" stands for whoever connects to a Unix socket. Nobody else's
+	// header is believed.
+	TrustedProxies []string
+
+	// Fronts says where fronting hosts are, host:port, by the domain in a
+	// FakeTLS secret; "" stands for all that are not named. By default they
+	// are at the domain itself, port 443. Whoever is not authenticated is
+	// piped there. Without a FakeTLS secret, and without Fronts, strangers get
+	// silence.
+	Fronts map[string]string
 
 	// DataCenters says where data centres are, by signed number; number 0
-	// stands for all that are not named. Values are host:port. What is not
-	// here is looked up in the public table.
-	DataCenters map[obfuscation.DC]string
-	// DialContext opens connections to data centres. Nil means a net.Dialer.
-	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// DialTimeout bounds each attempt. 0 means DefaultDialTimeout.
+	// stands for all that are not named. Values are host:port, several to be
+	// tried in turn. What is not here is looked up in the public table.
+	DataCenters map[obfuscation.DC][]string
+	// DefaultDC is for clients that ask for a data centre that nobody knows.
+	// 0 means that they are refused.
+	DefaultDC obfuscation.DC
+	// Family is which addresses of the table are used.
+	Family Family
+	// Upstreams are the ways to data centres: "direct", socks5://, http:// and
+	// https:// URLs, and links of other MTProxies. "weight=3" in the query has
+	// one taken three times as often. None means direct.
+	Upstreams []string
+	// UnrelatedKeys has data centres answer in a key stream of their own
+	// instead of the client's, and every byte that comes down recoded.
+	UnrelatedKeys bool
+	// DialTimeout bounds each attempt. 0 means five seconds.
 	DialTimeout time.Duration
+	// DialContext opens connections to data centres, upstreams and fronting
+	// hosts. Nil means a net.Dialer.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// StallTimeout is how long nothing may come down after something went up
 	// before that is counted and logged. 0 means DefaultStallTimeout, a
 	// negative value never.
 	StallTimeout time.Duration
-
-	// Unknown is given every connection that does not know a secret, that
-	// replays a handshake, or whose clock is off, with all its bytes still to
-	// be read; it is closed when Unknown returns. Nil means to read on for a
-	// while and answer nothing. See mtwire.ListenConfig.
-	Unknown func(conn net.Conn, why error)
 
 	// Log gets one line for each connection, at its end. Nil means
 	// slog.Default.
@@ -72,14 +104,18 @@ type Config struct {
 
 // Proxy is an MTProxy server. Its methods may be called concurrently.
 type Proxy struct {
-	config   Config
-	listen   mtwire.ListenConfig
-	replay   replayMemory
-	relaying relay.Config
-	counters counters
-
-	serving atomic.Pointer[serving]
-	running sync.WaitGroup // the sessions
+	config      Config
+	listen      mtwire.ListenConfig
+	trust       proxyheader.Trust
+	search      search
+	replay      replayMemory
+	router      *route.Router
+	front       *front.Front // nil if there are no fronting hosts
+	relaying    relay.Config
+	counters    counters
+	strangerLog lineLimit
+	serving     atomic.Pointer[serving]
+	running     sync.WaitGroup // the sessions
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -94,12 +130,6 @@ func New(config Config) (*Proxy, error) {
 	if config.Modes == 0 {
 		config.Modes = AllModes
 	}
-	if config.DialContext == nil {
-		config.DialContext = (&net.Dialer{}).DialContext
-	}
-	if config.DialTimeout == 0 {
-		config.DialTimeout = DefaultDialTimeout
-	}
 	if config.StallTimeout == 0 {
 		config.StallTimeout = DefaultStallTimeout
 	}
@@ -107,11 +137,64 @@ func New(config Config) (*Proxy, error) {
 		config.Log = slog.Default()
 	}
 	p := &Proxy{config: config, sessions: make(map[*session]struct{})}
-	p.listen = mtwire.ListenConfig{Unknown: config.Unknown, Permit: p.permit, Replay: p.replay.seen}
+	var err error
+	if p.trust, err = proxyheader.ParseTrust(config.TrustedProxies); err != nil {
+		return nil, err
+	}
+	if p.router, err = newRouter(&config); err != nil {
+		return nil, err
+	}
+	if p.front, err = newFront(&config); err != nil {
+		return nil, err
+	}
+	p.search.prepare(config.Users, config.Modes)
+	p.search.exceeded = func() { p.counters.unsearched.Add(1) }
+	p.listen = mtwire.ListenConfig{
+		FindSecret:  p.findSecret,
+		Permit:      p.permit,
+		Replay:      p.replay.seen,
+		ClockWindow: config.ClockWindow,
+	}
+	if p.front != nil {
+		p.listen.Unknown, p.listen.FlightSize = p.stranger, p.front.FlightSize
+	}
 	for _, user := range config.Users {
 		p.listen.Secrets = append(p.listen.Secrets, user.Secret)
 	}
 	return p, nil
+}
+
+func newRouter(config *Config) (*route.Router, error) {
+	var upstreams []route.Upstream
+	for i, text := range config.Upstreams {
+		upstream, err := route.ParseUpstream(text)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %d: %w", i+1, err)
+		}
+		upstreams = append(upstreams, upstream)
+	}
+	return route.New(route.Config{
+		DataCenters:   config.DataCenters,
+		Upstreams:     upstreams,
+		Family:        config.Family,
+		Default:       config.DefaultDC,
+		UnrelatedKeys: config.UnrelatedKeys,
+		DialTimeout:   config.DialTimeout,
+		DialContext:   config.DialContext,
+	})
+}
+
+func newFront(config *Config) (*front.Front, error) {
+	hosts, err := fronts(config)
+	if err != nil || len(hosts) == 0 {
+		return nil, err
+	}
+	return front.New(front.Config{
+		Hosts:       hosts,
+		DialContext: config.DialContext,
+		DialTimeout: config.DialTimeout,
+		Log:         config.Log,
+	})
 }
 
 // errMode means that a client knows a secret and may not use it like that.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,11 @@ func secretOf(t *testing.T, text string) mtwire.Secret {
 // start runs a proxy and returns its address. It is stopped with the test, and
 // must stop in time.
 func start(t *testing.T, config Config) net.Addr {
+	_, address := startProxy(t, config)
+	return address
+}
+
+func startProxy(t *testing.T, config Config) (*Proxy, net.Addr) {
 	if config.Users == nil {
 		config.Users = []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}}
 	}
@@ -49,21 +55,62 @@ func start(t *testing.T, config Config) net.Addr {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serve(t, p, ln)
+	return p, ln.Addr()
+}
+
+func serve(t *testing.T, p *Proxy, listeners ...net.Listener) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- p.Serve(ctx, ln) }()
+	go func() { served <- p.Serve(ctx, listeners...) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
 		case err := <-served:
-			if !errors.Is(err, context.Canceled) {
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, ErrStopped) {
 				t.Errorf("serve: %v", err)
 			}
 		case <-time.After(5 * time.Second):
 			t.Error("the proxy does not stop")
 		}
+		if stats := p.Stats(); stats.Open != 0 || stats.Carried != 0 {
+			t.Errorf("%+v", stats)
+		}
 	})
-	return ln.Addr()
+}
+
+// join connects a client, and has one packet come back.
+func join(t *testing.T, address net.Addr, query string) *mtwire.Conn {
+	t.Helper()
+	conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	echo(t, conn, 3)
+	return conn
+}
+
+func echo(t *testing.T, conn *mtwire.Conn, blocks int) {
+	t.Helper()
+	sent := payload(blocks)
+	if err := conn.Send(short(t), sent); err != nil {
+		t.Fatal(err)
+	}
+	p, err := conn.Receive(short(t))
+	if err != nil || !bytes.Equal(p.Payload, sent) {
+		t.Fatalf("%d bytes of %d came back, %v", len(p.Payload), len(sent), err)
+	}
+}
+
+// eventually waits for something that is about to happen.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not in ten seconds: " + what)
+		}
+	}
 }
 
 // dataCenter answers every packet with itself, and tells what connects.
@@ -103,7 +150,7 @@ func payload(blocks int) []byte {
 // the data centre sees the client's framing and DC.
 func TestClientsOfEveryModeAreRelayed(t *testing.T) {
 	dc, transports := dataCenter(t)
-	address := start(t, Config{DataCenters: map[obfuscation.DC]string{0: dc.String()}})
+	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
 	for _, m := range testconn.Proxied() {
 		conn, err := mtwire.Dial(short(t), m.Endpoint(address), nil)
 		if err != nil {
@@ -130,7 +177,7 @@ func TestClientsOfEveryModeAreRelayed(t *testing.T) {
 // "Client half-closes (the answer still arrives)."
 func TestAnswerArrivesAfterAHalfClose(t *testing.T) {
 	dc, _ := dataCenter(t)
-	address := start(t, Config{DataCenters: map[obfuscation.DC]string{0: dc.String()}})
+	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
 	socket, err := net.Dial("tcp", address.String())
 	if err != nil {
 		t.Fatal(err)
@@ -155,14 +202,66 @@ func TestAnswerArrivesAfterAHalfClose(t *testing.T) {
 	}
 }
 
-// A recorded handshake that is sent again gets no answer, with records and
-// without.
+// fronting is a host that says nothing until its visitor has, and then answers
+// with its own name. It tells what visitors send first.
+func fronting(t *testing.T) (address string, visits <-chan []byte) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan []byte, 100)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer conn.Close()
+				b := make([]byte, 4096)
+				n, err := conn.Read(b)
+				if err != nil {
+					return // a measurement that was stopped, or nothing
+				}
+				seen <- b[:n]
+				conn.Write([]byte("fronting"))
+				conn.(*net.TCPConn).CloseWrite()
+				io.Copy(io.Discard, conn)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); running.Wait() })
+	return ln.Addr().String(), seen
+}
+
+// fronted sends bytes, and wants to see the fronting host's answer to just
+// these.
+func fronted(t *testing.T, address net.Addr, visits <-chan []byte, sent []byte) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write(sent)
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if answer, err := io.ReadAll(conn); err != nil || string(answer) != "fronting" {
+		t.Errorf("a stranger got %q, %v", answer, err)
+	}
+	if got := <-visits; !bytes.Equal(got, sent) {
+		t.Errorf("the fronting host got %d bytes of %d", len(got), len(sent))
+	}
+}
+
+// A recorded handshake that is sent again gets the fronting host, with records
+// and without.
 func TestReplayedHandshakesAreNotAnswered(t *testing.T) {
-	dc, transports := dataCenter(t)
-	handed := make(chan error, 10)
+	dc, _ := dataCenter(t)
+	host, visits := fronting(t)
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC]string{0: dc.String()},
-		Unknown:     func(_ net.Conn, why error) { handed <- why },
+		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Fronts:      map[string]string{"": host},
 	})
 	for _, m := range testconn.Proxied() {
 		recorder := &recording{}
@@ -176,27 +275,9 @@ func TestReplayedHandshakesAreNotAnswered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.Send(short(t), payload(3)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Receive(short(t)); err != nil {
-			t.Fatal(err)
-		}
-		<-transports
+		echo(t, conn, 3)
 		conn.Close()
-
-		again, err := net.Dial("tcp", address.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		again.Write(recorder.sent)
-		if answer, _ := io.ReadAll(again); len(answer) != 0 {
-			t.Errorf("%s: a replay was answered with %d bytes", m.Transport, len(answer))
-		}
-		again.Close()
-		if why := <-handed; !strings.Contains(why.Error(), "seen before") {
-			t.Errorf("%s: %v", m.Transport, why)
-		}
+		fronted(t, address, visits, recorder.sent)
 	}
 }
 
@@ -260,7 +341,7 @@ func TestUnreachableDataCenterClosesItsClientOnly(t *testing.T) {
 	dc, _ := dataCenter(t)
 	tries := make(chan string, 100)
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC]string{4: dc.String()},
+		DataCenters: map[obfuscation.DC][]string{4: {dc.String()}},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if address == dc.String() {
 				return (&net.Dialer{}).DialContext(ctx, network, address)
@@ -284,8 +365,8 @@ func TestUnreachableDataCenterClosesItsClientOnly(t *testing.T) {
 	if _, err := dial("2"); !errors.Is(err, io.EOF) && !strings.Contains(fmt.Sprint(err), "reset") {
 		t.Errorf("the client of DC 2: %v", err)
 	}
-	if len(tries) != maxAttempts {
-		t.Errorf("%d tries", len(tries))
+	if n := len(tries); n < 2 || n > 4 {
+		t.Errorf("%d tries", n)
 	}
 	if _, err := dial("77"); err == nil {
 		t.Error("DC 77 exists")
@@ -304,7 +385,7 @@ func TestLogHasOneLineForEachConnectionAndNoSecret(t *testing.T) {
 	var log bytes.Buffer
 	done := make(chan struct{}, 1)
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC]string{0: dc.String()},
+		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
 		Log:         slog.New(slog.NewTextHandler(&notifying{&log, done}, nil)),
 	})
 	conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?dc=-2&secret="+testconn.FakeTLSSecret, nil)

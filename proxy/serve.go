@@ -58,6 +58,9 @@ func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	helpers.Go(func() { lot.Serve(background) })
+	if p.front != nil {
+		helpers.Go(func() { p.front.Run(background) })
+	}
 
 	var acceptors sync.WaitGroup
 	for _, ln := range listeners {

@@ -2,9 +2,8 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,9 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/front"
+	"github.com/mtwire/mtwire/internal/proxyheader"
+	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/relay"
 )
 
@@ -20,10 +22,16 @@ import (
 // its relay.Pair needs, which is none while nothing moves.
 type session struct {
 	proxy  *Proxy
-	socket net.Conn // as it was accepted
+	socket net.Conn       // as it was accepted
+	source netip.AddrPort // the client's address, as a PROXY protocol header says
 	start  time.Time
 	stage  atomic.Uint32 // a Stage
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start
+
+	// Of a stranger, or of who may be one: see stranger.go.
+	early    *front.Early
+	fronted  front.Result
+	frontErr error
 
 	// Known once it is authenticated.
 	user     int // place in Config.Users
@@ -32,8 +40,8 @@ type session struct {
 	dc       mtwire.DC
 
 	// Known once the data centre is dialled.
-	leg *leg
-	up  upload
+	leg *route.Leg
+	up  recoding
 
 	// waiting is when a byte went up that nothing has come down after, in
 	// nanoseconds since start; 0 if there is none. See stall.go.
@@ -52,29 +60,34 @@ func (s *session) reach(stage Stage) { s.stage.Store(uint32(stage)) }
 
 // run is the session until it is connected, or refused.
 func (s *session) run(ctx context.Context, listener *mtwire.Listener) {
-	err := s.connect(ctx, listener)
-	if err != nil {
-		s.end(relay.Result{Err: err}, relay.Result{})
+	if err := s.connect(ctx, listener); err != nil {
+		s.end(relay.Result{Bytes: s.fronted.Up, Err: err}, relay.Result{Bytes: s.fronted.Down})
 	}
 }
 
 // connect brings the session as far as its relay. Its error is the session's
 // end.
 func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error {
+	if err := s.readHeader(); err != nil {
+		return err
+	}
 	client := listener.Server(s.socket)
-	if err := client.Await(ctx); err != nil {
+	if err := s.await(ctx, client); err != nil {
 		return err
 	}
 	s.reach(Hello)
-	stream, err := client.Detach(ctx)
+	stream, err := client.Detach(context.WithValue(ctx, sessionKey{}, s))
 	if err != nil {
 		return err
+	}
+	if s.early != nil {
+		s.early.Close()
 	}
 	s.reach(Authenticated)
 	s.proxy.counters.authenticated.Add(1)
 	t := client.Transport()
 	s.user, s.mode, s.protocol, s.dc = t.Secret, modeOf(t), t.Protocol, t.DC
-	if s.leg, err = s.proxy.dial(ctx, s.dc, s.protocol, &stream.Download); err != nil {
+	if s.leg, err = s.proxy.router.Dial(ctx, s.dc, s.protocol, &stream.Download); err != nil {
 		s.proxy.counters.unreachable.Add(1)
 		return err
 	}
@@ -88,7 +101,10 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 // greet sends the init payload upstream, and with it what the client has said
 // already.
 func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
-	s.up = upload{records: stream.Records, receive: stream.Receive, send: s.leg.Send}
+	s.up = recoding{records: stream.Records, receive: stream.Receive, send: s.leg.Send}
+	if s.leg.FakeTLS {
+		s.leg.Conn = faketls.NewConn(s.leg.Conn, faketls.RoleClient)
+	}
 	stop := context.AfterFunc(ctx, func() { s.leg.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
 	first := append(s.leg.Init, stream.Read...)
@@ -111,12 +127,14 @@ func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
 		down.Framing = clientRecords
 	}
 	download := stream.Download
-	w := &watch{
+	if s.leg.Receive != nil {
+		down.Edit = (&recoding{receive: s.leg.Receive, send: download.StreamAt(0)}).edit
+	}
+	down.Watch = (&watch{
 		decoder:  frame.Decoder{Protocol: s.protocol, From: frame.Server},
 		download: &download,
 		failed:   s.failed,
-	}
-	down.Watch = w.see
+	}).see
 	already := int64(len(stream.Read))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,6 +214,9 @@ func (s *session) quiet() bool {
 func (s *session) end(up, down relay.Result) {
 	s.ended.Store(true)
 	s.socket.Close()
+	if s.early != nil {
+		s.early.Close()
+	}
 	if s.leg != nil {
 		s.leg.Conn.Close()
 	}
@@ -205,42 +226,42 @@ func (s *session) end(up, down relay.Result) {
 	s.proxy.forget(s)
 }
 
-// log writes the session's line.
-func (s *session) log(up, down relay.Result) {
-	stage := Stage(s.stage.Load())
-	attrs := make([]slog.Attr, 0, 16)
-	attrs = append(attrs, slog.Any("stage", stage))
-	if stage >= Authenticated {
-		attrs = append(attrs,
-			slog.String("user", s.proxy.config.Users[s.user].Name),
-			slog.String("mode", s.mode.String()),
-			slog.String("protocol", s.protocol.String()),
-			slog.Int("dc", int(s.dc)))
+// client is the client's address, as "192.0.2.1:1234", or "@" on a Unix socket.
+func (s *session) client() string {
+	if s.source.IsValid() {
+		return s.source.String()
 	}
-	if stage >= Dialled {
-		attrs = append(attrs, slog.String("address", s.leg.Address), slog.String("via", s.leg.Via))
-	}
-	if s.proxy.config.LogClients {
-		attrs = append(attrs, slog.String("client", s.client()))
-	}
-	now := time.Since(s.start)
-	attrs = append(attrs, slog.Int64("up", up.Bytes), slog.Int64("down", down.Bytes),
-		slog.Duration("duration", now.Round(time.Millisecond)))
-	if last := s.last.Load(); last != 0 {
-		attrs = append(attrs, slog.Duration("idle", (now-time.Duration(last)).Round(time.Millisecond)))
-	}
-	if code := s.errorCode.Load(); code != 0 {
-		attrs = append(attrs, slog.Int("transport_error", int(code)))
-	}
-	attrs = append(attrs, slog.String("cause", cause(errors.Join(up.Err, down.Err))))
-	s.proxy.config.Log.LogAttrs(context.Background(), slog.LevelInfo, "closed", attrs...)
+	return s.socket.RemoteAddr().String()
 }
 
-func (s *session) client() string { return s.socket.RemoteAddr().String() }
-
-func cause(err error) string {
-	if err == nil {
-		return "end of stream"
+// from is where the client is, or not valid if that is not known.
+func (s *session) from() netip.Addr {
+	if s.source.IsValid() {
+		return s.source.Addr()
 	}
-	return err.Error()
+	if tcp, ok := s.socket.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
+	}
+	return netip.Addr{}
 }
+
+// headerTimeout bounds how long a load balancer may take to say who its client
+// is.
+const headerTimeout = 10 * time.Second
+
+// readHeader reads the PROXY protocol header of a peer that is trusted to send
+// one.
+func (s *session) readHeader() (err error) {
+	if !s.proxy.trust.Contains(s.socket.RemoteAddr()) {
+		return nil
+	}
+	s.socket.SetReadDeadline(time.Now().Add(headerTimeout))
+	s.source, err = proxyheader.Read(s.socket)
+	s.socket.SetReadDeadline(time.Time{})
+	return err
+}
+
+// sessionKey has a session in the context of its handshake.
+type sessionKey struct{}
+
+func sessionOf(ctx context.Context) *session { return ctx.Value(sessionKey{}).(*session) }

@@ -12,6 +12,9 @@ type Stats struct {
 	// Accepted is how many have been opened, Authenticated how many of them
 	// knew a secret, and Strangers how many did not.
 	Accepted, Authenticated, Strangers int64
+	// Unsearched is how many of these were not looked for among all secrets,
+	// because strangers had used up what they may cost.
+	Unsearched int64
 	// Unreachable is how often no address of a data centre could be reached.
 	Unreachable int64
 	// Stalls is how often a data centre did not answer; see
@@ -25,8 +28,8 @@ type Stats struct {
 
 // counters are the numbers behind Stats.
 type counters struct {
-	open, carried, accepted, authenticated, strangers atomic.Int64
-	unreachable, stalls, transportErrors, up, down    atomic.Int64
+	open, carried, accepted, authenticated, strangers          atomic.Int64
+	unsearched, unreachable, stalls, transportErrors, up, down atomic.Int64
 }
 
 // Stats returns the numbers as they stand.
@@ -35,7 +38,7 @@ func (p *Proxy) Stats() Stats {
 	return Stats{
 		Open: c.open.Load(), Carried: c.carried.Load(),
 		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Strangers: c.strangers.Load(),
-		Unreachable: c.unreachable.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
+		Unsearched: c.unsearched.Load(), Unreachable: c.unreachable.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
 		Up: c.up.Load(), Down: c.down.Load(),
 	}
 }

@@ -76,7 +76,7 @@ func startDemo(ctx context.Context) (*demo, error) {
 	}
 	p, err := proxy.New(proxy.Config{
 		Users:       []proxy.User{{Secret: secret}},
-		DataCenters: map[mtwire.DC]string{0: d.dc.Addr().String()},
+		DataCenters: map[mtwire.DC][]string{0: {d.dc.Addr().String()}},
 		Log:         slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

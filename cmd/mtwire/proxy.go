@@ -1,102 +1,217 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
-	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/proxy"
 	"github.com/spf13/cobra"
 )
 
+// proxyFlags are the flags of mtwire proxy.
+type proxyFlags struct {
+	listen, trust              []string
+	secrets                    []string
+	state, domain, modes       string
+	dcs, upstreams, fronts     []string
+	defaultDC                  int16
+	family                     proxy.Family
+	unrelatedKeys              bool
+	dialTimeout, stall, drain  time.Duration
+	clock                      time.Duration
+	server                     string
+	port                       uint16
+	qr, json, clients, verbose bool
+}
+
 func proxyCommand() *cobra.Command {
-	var listen, server string
-	var secretTexts, dcTexts []string
-	var verbose bool
+	f := &proxyFlags{}
 	cmd := &cobra.Command{
 		Use:   "proxy",
 		Short: "Run an MTProxy server",
-		Long: `Run an MTProxy server for clients that know the secret: classic, dd and ee
-(FakeTLS) alike. Without --secret it makes one, good until it stops. The link
-to give to clients is printed on standard output.
+		Long: `Run an MTProxy server. Without --secret, its first run makes an ee secret and
+keeps it in the state directory. The links to give to clients are printed on
+standard output, to a terminal also as QR codes.
 
-Whoever does not know the secret gets no answer.`,
+A secret with ee in front allows FakeTLS, one with dd also padded obfuscation,
+and a bare one also plain obfuscation; --modes switches modes off for all.
+
+Whoever does not know a secret is piped to the site that the secret's domain
+names, and sees that site. If the domain really is elsewhere, --front says
+where. Without a domain, strangers get silence.
+
+On SIGTERM the proxy takes no more connections, closes each as it falls silent,
+and ends with the last of them, or after --drain. A second signal ends it at
+once.`,
 		Example: `  mtwire proxy
-  mtwire proxy --listen 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef
-  mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'`,
+  mtwire proxy --listen :443 --domain www.example.org
+  mtwire proxy --listen 127.0.0.1:3128 --secret alice=dd0123456789abcdef0123456789abcdef
+  mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'
+  mtwire proxy --upstream 'socks5://user:password@10.0.0.1:1080?weight=3' --upstream direct`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			secrets, err := parseSecrets(secretTexts)
-			if err != nil {
-				return err
-			}
-			dcs, err := parseDCs(dcTexts)
-			if err != nil {
-				return err
-			}
-			level := slog.LevelInfo
-			if verbose {
-				level = slog.LevelDebug
-			}
-			var users []proxy.User
-			for _, secret := range secrets {
-				users = append(users, proxy.User{Secret: secret})
-			}
-			p, err := proxy.New(proxy.Config{
-				Users: users, DataCenters: dcs,
-				Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
-			})
-			if err != nil {
-				return err
-			}
-			ln, err := net.Listen("tcp", listen)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "listening on %v\n", ln.Addr())
-			if err := printLinks(cmd.OutOrStdout(), server, ln.Addr(), secrets); err != nil {
-				ln.Close()
-				return err
-			}
-			return unlessEnded(cmd.Context(), p.Serve(cmd.Context(), ln))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	cmd.Flags().StringVar(&listen, "listen", ":8443", "address to listen on")
-	cmd.Flags().StringVar(&server, "server", "", "name or address for the link (default: the address listened on, or one of this machine's)")
-	cmd.Flags().StringArrayVar(&secretTexts, "secret", nil, "secret in hex or base64 (repeatable; default: a new dd secret)")
-	cmd.Flags().StringArrayVar(&dcTexts, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all (repeatable)")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log refused connections as well")
+	f.define(cmd)
 	return cmd
 }
 
-func parseSecrets(texts []string) (secrets []obfuscation.Secret, err error) {
-	for _, text := range texts {
-		secret, err := mtwire.ParseSecret(text)
-		if err != nil {
-			return nil, fmt.Errorf("--secret: %w", err)
-		}
-		secrets = append(secrets, secret)
+func (f *proxyFlags) define(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringArrayVar(&f.listen, "listen", []string{":8443"}, "where to listen: :PORT, HOST:PORT or unix:/PATH (repeatable)")
+	flags.StringArrayVar(&f.trust, "proxy-protocol-from", nil, "load balancer whose PROXY protocol headers are believed: ADDRESS, NETWORK/BITS or unix (repeatable)")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "SECRET or NAME=SECRET, in hex or base64 (repeatable)")
+	flags.StringVar(&f.state, "state", "", "directory for the secret made by the first run (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
+	flags.StringVar(&f.domain, "domain", "", "site that the secret made by the first run seems to be (default: "+defaultDomain+")")
+	flags.StringVar(&f.modes, "modes", proxy.AllModes.String(), "modes that are taken at all")
+	flags.DurationVar(&f.clock, "clock-window", 2*time.Minute, "how far the clock of an ee client may be off; negative: any time")
+	flags.StringArrayVar(&f.fronts, "front", nil, "where strangers are piped: HOST:PORT, or DOMAIN=HOST:PORT for one domain (repeatable; default: the domain, port 443)")
+	flags.StringArrayVar(&f.dcs, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all not named; several for one ID are tried in turn (repeatable)")
+	flags.Int16Var(&f.defaultDC, "default-dc", 0, "data centre for clients that ask for an unknown one (default: they are refused)")
+	flags.TextVar(&f.family, "ip", proxy.PreferIPv4, "addresses of data centres: prefer-ipv4, prefer-ipv6, only-ipv4 or only-ipv6")
+	flags.StringArrayVar(&f.upstreams, "upstream", nil, "way to the data centres: direct, socks5:// or http:// URL, link of another MTProxy; with ?weight=N (repeatable)")
+	flags.BoolVar(&f.unrelatedKeys, "unrelated-keys", false, "recode what comes down, so that both sides of the proxy see unrelated bytes; costs CPU")
+	flags.DurationVar(&f.dialTimeout, "dial-timeout", 5*time.Second, "limit for one attempt to reach a data centre")
+	flags.DurationVar(&f.stall, "stall", proxy.DefaultStallTimeout, "how long a data centre may owe an answer until that is logged; negative: never")
+	flags.DurationVar(&f.drain, "drain", 30*time.Second, "limit for ending after SIGTERM")
+	flags.StringVar(&f.server, "server", "", "name or address for the links (default: the address listened on, or one of this machine's)")
+	flags.Uint16Var(&f.port, "port", 0, "port for the links (default: the one listened on)")
+	flags.BoolVar(&f.qr, "qr", false, "print QR codes, even if this is no terminal")
+	flags.BoolVar(&f.json, "log-json", false, "log lines of JSON")
+	flags.BoolVar(&f.clients, "log-clients", false, "log the clients' addresses")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
+}
+
+func (f *proxyFlags) run(cmd *cobra.Command) error {
+	log := f.logger(cmd.ErrOrStderr())
+	config, err := f.config(log)
+	if err != nil {
+		return err
 	}
-	if len(secrets) == 0 {
-		secret, err := obfuscation.NewSecret(nil, obfuscation.Padded, "")
-		if err != nil {
-			return nil, err
-		}
-		secrets = append(secrets, secret)
+	p, err := proxy.New(config)
+	if err != nil {
+		return err
 	}
-	return secrets, nil
+	listeners, err := listenAll(cmd.Context(), f.listen)
+	if err != nil {
+		return err
+	}
+	for _, ln := range listeners {
+		fmt.Fprintf(cmd.ErrOrStderr(), "listening on %v\n", ln.Addr())
+	}
+	if err := f.printLinks(cmd.OutOrStdout(), listeners, config.Users); err != nil {
+		for _, ln := range listeners {
+			ln.Close()
+		}
+		return err
+	}
+	return serve(cmd.Context(), p, listeners, f.drain, log)
+}
+
+// serve runs the proxy until it fails, or until ctx ends, which the first
+// signal does. Then it drains, until drain is over or a second signal comes.
+func serve(ctx context.Context, p *proxy.Proxy, listeners []net.Listener, drain time.Duration, log *slog.Logger) error {
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(context.WithoutCancel(ctx), listeners...) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	limit, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	again, stop := signal.NotifyContext(limit, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log.Info("stopping", "open", p.Stats().Open)
+	if err := p.Shutdown(again); err != nil {
+		log.Info("stopped before all connections had ended")
+	}
+	if err := <-served; !errors.Is(err, proxy.ErrStopped) {
+		return err
+	}
+	return nil
+}
+
+func (f *proxyFlags) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if f.verbose {
+		options.Level = slog.LevelDebug
+	}
+	if f.json {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
+	config = proxy.Config{
+		TrustedProxies: f.trust,
+		Upstreams:      f.upstreams,
+		ClockWindow:    f.clock,
+		DefaultDC:      obfuscation.DC(f.defaultDC),
+		Family:         f.family,
+		UnrelatedKeys:  f.unrelatedKeys,
+		DialTimeout:    f.dialTimeout,
+		StallTimeout:   f.stall,
+		Log:            log,
+		LogClients:     f.clients,
+	}
+	if config.Modes, err = proxy.ParseModes(f.modes); err != nil {
+		return config, fmt.Errorf("--modes: %w", err)
+	}
+	if config.DataCenters, err = parseDCs(f.dcs); err != nil {
+		return config, err
+	}
+	if config.Fronts, err = parseFronts(f.fronts); err != nil {
+		return config, err
+	}
+	config.Users, err = f.users(log)
+	return config, err
+}
+
+// users are those of the --secret flags, or who has the secret of the state
+// directory.
+func (f *proxyFlags) users(log *slog.Logger) (users []proxy.User, err error) {
+	if len(f.secrets) > 0 {
+		if f.domain != "" {
+			return nil, errors.New("--domain is for the secret that the first run makes; in --secret the domain is a part of the secret")
+		}
+		named, err := parseNamedSecrets(f.secrets)
+		for _, n := range named {
+			users = append(users, proxy.User{Name: n.name, Secret: n.secret})
+		}
+		return users, err
+	}
+	dir, err := stateDirectory(f.state)
+	if err != nil {
+		return nil, err
+	}
+	secret, made, err := loadOrMakeSecret(dir, f.domain, log)
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		log.Info("made a secret", "kept_in", dir, "domain", secret.Domain)
+	}
+	return []proxy.User{{Name: "1", Secret: secret}}, nil
 }
 
 // parseDCs reads ID=HOST:PORT. The ID is signed, or "*" for all others, which
 // the proxy knows as 0.
-func parseDCs(texts []string) (map[obfuscation.DC]string, error) {
-	dcs := make(map[obfuscation.DC]string)
+func parseDCs(texts []string) (map[obfuscation.DC][]string, error) {
+	dcs := make(map[obfuscation.DC][]string)
 	for _, text := range texts {
 		id, address, ok := strings.Cut(text, "=")
 		if !ok {
@@ -112,47 +227,89 @@ func parseDCs(texts []string) (map[obfuscation.DC]string, error) {
 				return nil, fmt.Errorf("--dc %q: no data centre has number 0; '*' stands for all", text)
 			}
 		}
-		if _, err := checkAddress(address); err != nil {
+		if err := checkAddress(address); err != nil {
 			return nil, fmt.Errorf("--dc %q: %w", text, err)
 		}
-		if _, ok := dcs[dc]; ok {
-			return nil, fmt.Errorf("--dc %s is given twice", id)
-		}
-		dcs[dc] = address
+		dcs[dc] = append(dcs[dc], address)
 	}
 	return dcs, nil
 }
 
-// checkAddress reads host:port.
-func checkAddress(address string) (port uint16, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil || host == "" {
-		return 0, fmt.Errorf("address %q: want HOST:PORT", address)
+// parseFronts reads HOST:PORT, for all domains, and DOMAIN=HOST:PORT.
+func parseFronts(texts []string) (map[string]string, error) {
+	fronts := make(map[string]string)
+	for _, text := range texts {
+		domain, address, ok := strings.Cut(text, "=")
+		if !ok {
+			domain, address = "", text
+		}
+		if err := checkAddress(address); err != nil {
+			return nil, fmt.Errorf("--front %q: %w", text, err)
+		}
+		if _, ok := fronts[domain]; ok {
+			return nil, fmt.Errorf("--front %q: there is one already for the same", text)
+		}
+		fronts[domain] = address
 	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("address %q: port is not between 1 and 65535", address)
-	}
-	return uint16(n), nil
+	return fronts, nil
 }
 
-// printLinks prints the link of each secret.
-func printLinks(w io.Writer, server string, listening net.Addr, secrets []obfuscation.Secret) error {
-	address, err := netip.ParseAddrPort(listening.String())
+// checkAddress checks host:port.
+func checkAddress(address string) error {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return fmt.Errorf("address %q: want HOST:PORT", address)
+	}
+	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("address %q: port is not between 1 and 65535", address)
+	}
+	return nil
+}
+
+// fewCodes is how many QR codes a terminal gets unasked.
+const fewCodes = 3
+
+// printLinks prints each user's link, for the first listener that clients can
+// reach, and its QR code.
+func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []proxy.User) error {
+	server, port, err := f.reachable(listeners)
 	if err != nil {
 		return err
 	}
-	if server == "" {
-		server = address.Addr().String()
-		if address.Addr().IsUnspecified() {
-			server = ownAddress()
+	for _, user := range users {
+		link := obfuscation.Link{Server: server, Port: port, Secret: user.Secret}
+		fmt.Fprintln(w, link)
+		if f.qr || isTerminal(w) && len(users) <= fewCodes {
+			if err := printQR(w, link.String()); err != nil {
+				return err
+			}
 		}
 	}
-	for _, secret := range secrets {
-		link := obfuscation.Link{Server: server, Port: address.Port(), Secret: secret}
-		fmt.Fprintln(w, link)
-	}
 	return nil
+}
+
+// reachable is the name and the port for the links.
+func (f *proxyFlags) reachable(listeners []net.Listener) (server string, port uint16, err error) {
+	server, port = f.server, f.port
+	for _, ln := range listeners {
+		address, err := netip.ParseAddrPort(ln.Addr().String())
+		if err != nil {
+			continue // a Unix socket
+		}
+		if port == 0 {
+			port = address.Port()
+		}
+		if server == "" {
+			server = address.Addr().String()
+			if address.Addr().IsUnspecified() {
+				server = ownAddress()
+			}
+		}
+	}
+	if server == "" || port == 0 {
+		return "", 0, errors.New("no link can be made for a Unix socket alone: name what clients connect to with --server and --port")
+	}
+	return server, port, nil
 }
 
 // ownAddress is an address of this machine that others may reach, or else

@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// "A secret with a prefix (dd, ee) allows that mode and what is safer; a bare
+// 16-byte secret allows all three; options switch modes off." Whoever uses
+// another one is a stranger.
+func TestSecretsAllowTheirModeAndSaferOnes(t *testing.T) {
+	dc, _ := dataCenter(t)
+	clients := map[Modes]string{
+		Classic: "protocol=intermediate&secret=" + testconn.PlainSecret,
+		DD:      "secret=" + testconn.PaddedSecret,
+		EE:      "secret=" + testconn.FakeTLSSecret,
+	}
+	for _, c := range []struct {
+		secret string
+		modes  Modes
+		want   Modes
+	}{
+		{testconn.PlainSecret, 0, Classic | DD | EE},
+		{testconn.PaddedSecret, 0, DD | EE},
+		{testconn.FakeTLSSecret, 0, EE},
+		{testconn.PlainSecret, Classic | EE, Classic | EE},
+		{testconn.PaddedSecret, Classic | DD, DD},
+		{testconn.FakeTLSSecret, DD, 0},
+	} {
+		host, visits := fronting(t)
+		address := start(t, Config{
+			Users:       []User{{Secret: secretOf(t, c.secret)}},
+			Modes:       c.modes,
+			DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+			Fronts:      map[string]string{"": host},
+		})
+		for mode, query := range clients {
+			carried := false
+			conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?"+query, nil)
+			if err == nil {
+				sent := payload(3)
+				if err = conn.Send(short(t), sent); err == nil {
+					var p mtwire.Packet
+					p, err = conn.Receive(short(t))
+					carried = bytes.Equal(p.Payload, sent)
+				}
+				conn.Close()
+			}
+			allowed := c.want&mode != 0
+			if allowed != carried {
+				t.Errorf("%v with a %v secret, modes %v: %v", mode, secretOf(t, c.secret).Mode, c.modes, err)
+			}
+			if !allowed {
+				<-visits
+			}
+		}
+	}
+}
+
+func TestModesAreReadAsTheyAreWritten(t *testing.T) {
+	for m := Modes(1); m <= AllModes; m++ {
+		if got, err := ParseModes(m.String()); got != m || err != nil {
+			t.Errorf("%v: %v, %v", m, got, err)
+		}
+	}
+	for _, text := range []string{"", "plain", "dd,", "dd ee"} {
+		if m, err := ParseModes(text); err == nil {
+			t.Errorf("%q is %v", text, m)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/front"
+)
+
+// patience is how long a client may say nothing until the fronting host is
+// asked what it would say to that. Telegram's clients open connections ahead of
+// their need, but most speak sooner.
+const patience = 3 * time.Second
+
+// fronts are the fronting hosts: every domain of a FakeTLS secret that may be
+// used, and where the configuration says it is.
+func fronts(config *Config) (hosts []front.Host, err error) {
+	named := make(map[string]bool)
+	add := func(domain string) {
+		if named[domain] {
+			return
+		}
+		named[domain] = true
+		address, ok := config.Fronts[domain]
+		if !ok {
+			address = config.Fronts[""]
+		}
+		hosts = append(hosts, front.Host{Domain: domain, Address: address})
+	}
+	for _, user := range config.Users {
+		if user.Secret.Domain != "" {
+			add(user.Secret.Domain)
+		}
+	}
+	for domain, address := range config.Fronts {
+		if domain != "" {
+			add(domain)
+		} else if len(hosts) == 0 {
+			// No secret has a domain, but strangers are to be sent somewhere.
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			add(host)
+		}
+	}
+	return hosts, nil
+}
+
+// stranger pipes a connection to its fronting host.
+func (p *Proxy) stranger(ctx context.Context, conn net.Conn, why error) {
+	s := sessionOf(ctx)
+	name := ""
+	var unknown *mtwire.UnknownError
+	if errors.As(why, &unknown) {
+		if hello, _, err := faketls.ParseClientHello(unknown.First); err == nil {
+			name = hello.SNI
+		}
+	}
+	if s.early != nil {
+		s.fronted, s.frontErr = s.early.Pipe(ctx, conn, name)
+		return
+	}
+	s.fronted, s.frontErr = p.front.Pipe(ctx, conn, name)
+}
+
+// await waits for the client's first byte. When it says nothing for a while,
+// the fronting host is connected beside it: if that speaks or hangs up first,
+// the client is a stranger, and sees just that.
+func (s *session) await(ctx context.Context, client *mtwire.Conn) error {
+	if s.proxy.front == nil {
+		return client.Await(ctx)
+	}
+	patient, cancel := context.WithTimeout(ctx, patience)
+	err := client.Await(patient)
+	cancel()
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	early, err := s.proxy.front.Open(ctx, s.socket.LocalAddr())
+	if err != nil {
+		return client.Await(ctx) // there is only silence to be had
+	}
+	if err, host := race(ctx, client, early); !host {
+		s.early = early
+		return err
+	}
+	s.fronted, s.frontErr = early.Pipe(ctx, s.socket, "")
+	return errSilent
+}
+
+// race waits for the client or the host to speak. host says that it was the
+// host, and nothing has come from the client; otherwise err is the client's.
+func race(ctx context.Context, client *mtwire.Conn, early *front.Early) (err error, host bool) {
+	hostCtx, clientSpoke := context.WithCancel(ctx)
+	defer clientSpoke()
+	clientCtx, hostSpoke := context.WithCancel(ctx)
+	defer hostSpoke()
+	waited := make(chan error, 1)
+	go func() {
+		err := early.Wait(hostCtx)
+		hostSpoke()
+		waited <- err
+	}()
+	err = client.Await(clientCtx)
+	clientSpoke()
+	return err, <-waited == nil && err != nil && errors.Is(err, context.Canceled) && ctx.Err() == nil
+}
+
+var errSilent = errors.New("the client said nothing, and the fronting host did")

@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// "The first packets down are read at frame level for error codes (-404, -429,
+// -444) before the zero-copy path takes over": in every framing, however the
+// bytes are cut, and not beyond the packets that show that all is well.
+func TestWatchFindsTransportErrorsAmongTheFirstPackets(t *testing.T) {
+	type packets []frame.Packet
+	long := frame.Packet{Payload: make([]byte, 24+16*100)}
+	fail := func(code uint32) frame.Packet {
+		return frame.Packet{Kind: frame.KindTransportError, Code: code}
+	}
+	ack := frame.Packet{Kind: frame.KindQuickAck, Token: 1<<31 | 7}
+	for i := range long.Payload {
+		long.Payload[i] = byte(i + 1)
+	}
+	for _, c := range []struct {
+		name    string
+		packets packets
+		want    []uint32
+	}{
+		{"an error alone", packets{fail(404)}, []uint32{404}},
+		{"an error behind a payload", packets{long, fail(444)}, nil}, // in one read, or not: see below
+		{"errors", packets{fail(429), fail(444)}, []uint32{429, 444}},
+		{"an error behind an acknowledgement", packets{ack, fail(404)}, []uint32{404}},
+		{"payloads", packets{long, long, fail(404)}, nil},
+	} {
+		for _, protocol := range []frame.Protocol{frame.Abridged, frame.Intermediate, frame.PaddedIntermediate} {
+			for _, size := range []int{1, 3, 7, 64, 1 << 16} {
+				var download obfuscation.KeyStream
+				for i := range download {
+					download[i] = byte(3 * i)
+				}
+				encoder := frame.Encoder{Protocol: protocol, From: frame.Server}
+				var wire []byte
+				for _, p := range c.packets {
+					var err error
+					if wire, err = encoder.Append(wire, p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				download.StreamAt(0).XORKeyStream(wire, wire)
+				var got []uint32
+				w := &watch{
+					decoder:  frame.Decoder{Protocol: protocol, From: frame.Server},
+					download: &download,
+					failed:   func(code uint32) { got = append(got, code) },
+				}
+				for more := true; more && len(wire) > 0; {
+					n := min(size, len(wire))
+					more = w.see(wire[:n])
+					wire = wire[n:]
+					if len(w.rest) > longestError+size && len(w.rest) > 4*longestError {
+						t.Fatalf("%d bytes are kept", len(w.rest))
+					}
+				}
+				if !slices.Equal(got, c.want) {
+					t.Errorf("%s, %v, %d bytes at a time: %v", c.name, protocol, size, got)
+				}
+			}
+		}
+	}
+}
