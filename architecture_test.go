@@ -81,12 +81,19 @@ var architecture = map[string]struct {
 	"internal/testconn": {},
 	"internal/testdc":   {own: []string{".", "frame"}},
 
+	// Load on any proxy, and what it costs. clock_gettime(2) of another process,
+	// which the standard library does not have.
+	"internal/load": {
+		own:     []string{".", "frame", "obfuscation", "internal/readbuf"},
+		foreign: []string{"golang.org/x/sys/unix"},
+	},
+
 	// What the README shows.
 	"examples/client": {own: []string{"."}},
 	"examples/server": {own: []string{"."}},
 
 	"cmd/mtwire": {
-		own: []string{".", "frame", "obfuscation", "proxy", "internal/testconn", "internal/testdc"},
+		own: []string{".", "frame", "obfuscation", "proxy", "internal/load", "internal/testconn", "internal/testdc"},
 		// Commands, flags, help and completion, as users know them. Links as QR
 		// codes, whose encoder is small and imports nothing.
 		foreign: []string{"github.com/spf13/cobra", "rsc.io/qr"},

@@ -1,5 +1,6 @@
 // Mtwire is a tool for MTProto transports: a proxy, a data centre for
-// loopback, and a demo of all the transports there are.
+// loopback, a demo of all the transports there are, and a load generator for
+// proxies.
 package main
 
 import (
@@ -22,14 +23,14 @@ func run() int {
 	defer stop()
 	root := &cobra.Command{
 		Use:           "mtwire",
-		Short:         "MTProto transports: proxy, test data centre, demo",
+		Short:         "MTProto transports: proxy, test data centre, demo, load generator",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs, // so that a slip in a command's name is an error
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(proxyCommand(), demoCommand(), dcCommand())
+	root.AddCommand(proxyCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		var failed *exitError
 		if errors.As(err, &failed) {

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/load"
+	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/spf13/cobra"
+)
+
+// benchFlags are what the command line says, as it says it.
+type benchFlags struct {
+	secret, dc, dcListen, protocol string
+	connections, idle, size        int
+	seconds                        float64
+	processes                      []int
+	only                           []string
+	raw, asJSON                    bool
+}
+
+func benchCommand() *cobra.Command {
+	var flags benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench LINK",
+		Short: "Put an MTProxy under load, and say what it costs",
+		Long: `Put an MTProxy under load, this one or another, and print what it does and what
+that costs: throughput down and up, latency, new connections, idle connections;
+and with --pid, on Linux, the processor time and memory of the proxy's process.
+
+LINK is the proxy's: tg://proxy?... or https://t.me/proxy?..., or HOST:PORT
+beside --secret. The data centre is in this process, at --dc-listen, and the
+proxy has to route there, whatever it does elsewhere: Telegram's data centres
+are not touched. Every byte that arrives is compared with what was sent.
+
+Memory of idle connections is right only for a proxy that was just started. The
+load generator needs processor time of its own, from the same machine: compare
+seconds per GiB rather than throughput, and use --raw, which does the same in
+turns through a relay that only copies bytes.
+
+Exits with 1 if the proxy does not answer, or changes a byte.`,
+		Example: `  mtwire proxy --listen 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --dc '*=127.0.0.1:7443' &
+  mtwire bench 'tg://proxy?server=127.0.0.1&port=3128&secret=dd0123456789abcdef0123456789abcdef' --pid $! --raw
+  mtwire bench 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --only download,upload --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			plan, err := flags.plan(args[0])
+			if err != nil {
+				return err
+			}
+			return runBench(cmd, plan, &flags)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&flags.secret, "secret", "", "the proxy's secret, if LINK is HOST:PORT")
+	f.StringVar(&flags.dc, "dc", "", "data centre to ask for (default: the link's, or 2)")
+	f.StringVar(&flags.dcListen, "dc-listen", "127.0.0.1:7443", "where the data centre listens")
+	f.StringVar(&flags.protocol, "protocol", "", "framing with a plain secret: abridged, intermediate, padded-intermediate (default intermediate)")
+	f.IntSliceVar(&flags.processes, "pid", nil, "number of the proxy's process (repeatable)")
+	f.IntVar(&flags.connections, "connections", 4, "connections at the same time")
+	f.Float64Var(&flags.seconds, "seconds", 5, "time for each phase")
+	f.IntVar(&flags.idle, "idle", 1000, "idle connections; 0 leaves them out")
+	f.IntVar(&flags.size, "size", 64<<10, "bytes of a packet, rounded down to what an encrypted message can have")
+	f.StringSliceVar(&flags.only, "only", nil, "phases: idle, download, upload, latency, connect (default all)")
+	f.BoolVar(&flags.raw, "raw", false, "compare with a relay that only copies bytes")
+	f.BoolVar(&flags.asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// plan checks the flags, and makes of them all but the listening.
+func (flags *benchFlags) plan(link string) (load.Plan, error) {
+	ep, err := flags.endpoint(link)
+	if err != nil {
+		return load.Plan{}, err
+	}
+	switch {
+	case flags.connections < 1:
+		return load.Plan{}, fmt.Errorf("--connections %d: want at least 1", flags.connections)
+	case flags.seconds <= 0 || flags.seconds > 24*60*60:
+		return load.Plan{}, fmt.Errorf("--seconds %v: want more than 0, and no more than a day", flags.seconds)
+	case flags.idle < 0:
+		return load.Plan{}, fmt.Errorf("--idle %d: want 0 or more", flags.idle)
+	case flags.size < load.MinPacket || flags.size > 1<<20:
+		return load.Plan{}, fmt.Errorf("--size %d: want %d to %d", flags.size, load.MinPacket, 1<<20)
+	}
+	phases, err := flags.phases()
+	return load.Plan{
+		Proxy:       load.Target{Endpoint: ep, Processes: flags.processes},
+		Phases:      phases,
+		Connections: flags.connections,
+		PacketSize:  load.RoundPacketSize(flags.size),
+		Time:        time.Duration(flags.seconds * float64(time.Second)),
+		Idle:        flags.idle,
+	}, err
+}
+
+func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
+	switch {
+	case flags.secret == "":
+		ep, err = mtwire.ParseEndpoint(link)
+	case strings.Contains(link, "/"):
+		err = errors.New("--secret goes with HOST:PORT; a link has its own")
+	default:
+		if _, err = checkAddress(link); err == nil {
+			ep.Address = link
+			if ep.Secret, err = mtwire.ParseSecret(flags.secret); err != nil {
+				err = fmt.Errorf("--secret: %w", err)
+			}
+		}
+	}
+	if err != nil {
+		return ep, err
+	}
+	if ep.Secret == (mtwire.Secret{}) || ep.Carrier != mtwire.TCP {
+		return ep, errors.New("no secret: want a proxy's link, or HOST:PORT and --secret")
+	}
+	ep.Protocol = mtwire.PaddedIntermediate
+	if ep.Secret.Mode == obfuscation.Plain {
+		ep.Protocol = mtwire.Intermediate
+	}
+	if flags.protocol != "" {
+		if ep.Protocol, err = mtwire.ParseProtocol(flags.protocol); err != nil {
+			return ep, fmt.Errorf("--protocol: %w", err)
+		}
+	}
+	if flags.dc != "" {
+		if ep.DC, err = obfuscation.ParseDC(flags.dc); err != nil {
+			return ep, fmt.Errorf("--dc: %w", err)
+		}
+	}
+	// What cannot be together is said here, before anything is started.
+	return mtwire.ParseEndpoint(ep.String())
+}
+
+// phases are those that were asked for.
+func (flags *benchFlags) phases() (phases []load.Phase, err error) {
+	known := load.Phases()
+	for _, name := range flags.only {
+		phase := load.Phase(name)
+		if !slices.Contains(known, phase) {
+			return nil, fmt.Errorf("--only %s: want some of %v", name, known)
+		}
+		phases = append(phases, phase)
+	}
+	if phases == nil {
+		phases = known
+	}
+	if flags.idle == 0 {
+		phases = slices.DeleteFunc(phases, func(p load.Phase) bool { return p == load.PhaseIdle })
+	}
+	return phases, nil
+}
+
+// runBench starts what the plan needs, carries it out, and prints the report,
+// if only of a part.
+func runBench(cmd *cobra.Command, plan load.Plan, flags *benchFlags) error {
+	ctx, cancel := context.WithCancel(cmd.Context())
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer cancel()
+
+	ln, err := net.Listen("tcp", flags.dcListen)
+	if err != nil {
+		return fmt.Errorf("--dc-listen: %w", err)
+	}
+	plan.DataCenter = load.NewDataCenter(ln)
+	serving.Go(func() { plan.DataCenter.Serve(ctx) })
+	if flags.raw {
+		raw, err := startRawRelay(ctx, ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer raw.stop()
+		plan.Raw = raw.target(plan.Proxy.Endpoint)
+	}
+	plan.Progress = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
+
+	report, err := load.Run(ctx, plan)
+	if err == nil || report.Measured() {
+		if printed := printReport(cmd.OutOrStdout(), &report, flags.asJSON); printed != nil {
+			return printed
+		}
+	}
+	if cmd.Context().Err() != nil {
+		err = errors.New("stopped before the end")
+	}
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "mtwire: bench: %v\n", err)
+		return &exitError{code: 1}
+	}
+	return nil
+}
+
+func printReport(w io.Writer, report *load.Report, asJSON bool) error {
+	if !asJSON {
+		return report.WriteText(w)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(report)
+}
+
+// rawRelay is the relay that a proxy is compared with, in a process of its own,
+// so that its processor time and memory can be read as the proxy's are.
+type rawRelay struct {
+	cmd     *exec.Cmd
+	life    io.Closer // its standard input: it ends with it
+	address string
+}
+
+const rawRelayName = "raw-relay"
+
+func startRawRelay(ctx context.Context, upstream string) (*rawRelay, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	r := &rawRelay{cmd: exec.CommandContext(ctx, self, rawRelayName, upstream)}
+	r.cmd.Stderr = os.Stderr
+	if r.life, err = r.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fscanln(out, &r.address); err != nil {
+		r.stop()
+		return nil, fmt.Errorf("raw relay: %w", err)
+	}
+	return r, nil
+}
+
+func (r *rawRelay) stop() {
+	r.life.Close()
+	r.cmd.Wait() // its exit code says nothing that the phases have not said
+}
+
+// target is the way through the relay: what a client of the proxy does, but
+// for what its secret adds.
+func (r *rawRelay) target(ep mtwire.Endpoint) *load.Target {
+	t := &load.Target{Endpoint: mtwire.Endpoint{
+		Address: r.address, Obfuscated: true, Protocol: ep.Protocol, DC: ep.DC,
+	}}
+	if runtime.GOOS == "linux" {
+		t.Processes = []int{r.cmd.Process.Pid}
+	}
+	return t
+}
+
+func rawRelayCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    rawRelayName + " UPSTREAM",
+		Short:  "Copy bytes between clients and UPSTREAM, for as long as standard input is open",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			go func() {
+				io.Copy(io.Discard, cmd.InOrStdin())
+				cancel()
+			}()
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), ln.Addr())
+			return unlessEnded(ctx, load.ServeRaw(ctx, ln, args[0]))
+		},
+	}
+}
