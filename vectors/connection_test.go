@@ -132,7 +132,7 @@ func dialBack(r *reader, d depth, config mtwire.ListenConfig, wire []byte) error
 func serve(r *reader, config mtwire.ListenConfig, pieces [][]byte, wire []byte) error {
 	near, far := duplexPipe()
 	handedOver := make(chan []byte, 1)
-	config.Unknown = func(conn net.Conn, _ error) {
+	config.Unknown = func(_ context.Context, conn net.Conn, _ error) {
 		b, _ := io.ReadAll(conn)
 		handedOver <- b
 	}

@@ -113,7 +113,7 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 	case strings.Contains(link, "/"):
 		err = errors.New("--secret goes with HOST:PORT; a link has its own")
 	default:
-		if _, err = checkAddress(link); err == nil {
+		if err = checkAddress(link); err == nil {
 			ep.Address = link
 			if ep.Secret, err = mtwire.ParseSecret(flags.secret); err != nil {
 				err = fmt.Errorf("--secret: %w", err)

@@ -66,7 +66,7 @@ func startProxy(t *testing.T, secret, dc string) net.Addr {
 	}
 	p, err := proxy.New(proxy.Config{
 		Users:       []proxy.User{{Secret: parsed}},
-		DataCenters: map[obfuscation.DC]string{0: dc},
+		DataCenters: map[obfuscation.DC][]string{0: {dc}},
 		Log:         slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
