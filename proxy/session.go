@@ -43,12 +43,7 @@ type session struct {
 	leg *route.Leg
 	up  recoding
 
-	// waiting is when a byte went up that nothing has come down after, in
-	// nanoseconds since start; 0 if there is none. See stall.go.
-	waiting atomic.Int64
-	timing  atomic.Bool // a timer runs
-
-	ended     atomic.Bool
+	stall     stall
 	errorCode atomic.Uint32 // the transport error that the data centre sent
 
 	mu    sync.Mutex
@@ -168,9 +163,7 @@ func (s *session) movedDown(int) {
 	if Stage(s.stage.Load()) != FirstDown {
 		s.reach(FirstDown)
 	}
-	if s.waiting.Load() != 0 {
-		s.waiting.Store(0)
-	}
+	s.stall.answered()
 }
 
 func (s *session) moved() (now int64) {
@@ -212,7 +205,7 @@ func (s *session) quiet() bool {
 
 // end closes what is open, and says what became of it.
 func (s *session) end(up, down relay.Result) {
-	s.ended.Store(true)
+	s.stall.stop()
 	s.socket.Close()
 	if s.early != nil {
 		s.early.Close()

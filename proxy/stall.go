@@ -3,38 +3,86 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// A data centre that takes bytes and answers nothing has stalled. To notice it
-// costs a session that moves bytes one timer in StallTimeout, and one that is
-// silent none.
+// stall notices a data centre that takes bytes and answers nothing. It costs a
+// session that moves bytes one timer in StallTimeout, and one that is silent
+// none.
+type stall struct {
+	// since is when a byte went up that nothing has come down after, in
+	// nanoseconds of the session's age; 0 if there is none.
+	since atomic.Int64
+	timed atomic.Bool // there is a timer
+
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool
+}
 
 // expect notes that a byte went up, which something should come down after.
 func (s *session) expect(now int64) {
-	if s.waiting.Load() == 0 {
-		s.waiting.Store(max(now, 1))
+	w := &s.stall
+	if w.since.Load() == 0 {
+		w.since.Store(max(now, 1))
 	}
-	if s.proxy.config.StallTimeout > 0 && !s.timing.Load() && s.timing.CompareAndSwap(false, true) {
-		time.AfterFunc(s.proxy.config.StallTimeout, s.look)
+	if s.proxy.config.StallTimeout > 0 && !w.timed.Load() {
+		w.start(s.proxy.config.StallTimeout, s.look)
 	}
+}
+
+// answered notes that something came down.
+func (w *stall) answered() {
+	if w.since.Load() != 0 {
+		w.since.Store(0)
+	}
+}
+
+func (w *stall) start(after time.Duration, look func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.timer = time.AfterFunc(after, look)
+		w.timed.Store(true)
+	}
+}
+
+// stop lets go of the session, of which the timer has hold.
+func (w *stall) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// pause goes on without a timer until something goes up again, and says
+// whether the session goes on at all.
+func (w *stall) pause() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = nil
+	w.timed.Store(false)
+	return !w.over
 }
 
 // look is called by the timer.
 func (s *session) look() {
-	since := s.waiting.Load()
+	since := s.stall.since.Load()
 	if since == 0 {
-		s.timing.Store(false)
+		s.stall.pause()
 		return
 	}
 	waited := time.Since(s.start) - time.Duration(since)
 	if left := s.proxy.config.StallTimeout - waited; left > 0 {
-		time.AfterFunc(left, s.look)
+		s.stall.start(left, s.look)
 		return
 	}
-	s.waiting.Store(0)
-	s.timing.Store(false)
-	if s.ended.Load() {
+	s.stall.answered() // once is enough
+	if !s.stall.pause() {
 		return
 	}
 	s.proxy.counters.stalls.Add(1)
@@ -44,5 +92,5 @@ func (s *session) look() {
 	}
 	s.proxy.config.Log.LogAttrs(context.Background(), level, "stalled: bytes went up and none came down",
 		slog.Int("dc", int(s.dc)), slog.String("address", s.leg.Address), slog.String("via", s.leg.Via),
-		slog.Any("stage", Stage(s.stage.Load())), slog.Duration("waited", waited.Round(time.Millisecond)))
+		slog.String("stage", Stage(s.stage.Load()).String()), slog.Duration("waited", waited.Round(time.Millisecond)))
 }
