@@ -40,6 +40,14 @@ func (d *direction) prepare(p *Pair, f Flow) {
 	d.src, d.dst = readbuf.RawConn(f.Src), readbuf.RawConn(f.Dst)
 }
 
+// start has the direction wait for its first bytes, where it can without a
+// goroutine.
+func (d *direction) start() {
+	if d.pair.lot == nil || d.src == nil || !d.park() {
+		go d.run()
+	}
+}
+
 // run moves bytes until the direction has ended or is parked.
 func (d *direction) run() {
 	for {

@@ -29,8 +29,8 @@ type Pair struct {
 // direction that is parked does not notice.
 func Start(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 	p := newPair(up, down, config, done)
-	go p.up.run()
-	go p.down.run()
+	p.up.start()
+	p.down.start()
 	return p
 }
 

@@ -16,7 +16,7 @@ const (
 
 	// DefaultIdle is how long a direction has a goroutine that waits for the
 	// next bytes, before it is parked in a Lot.
-	DefaultIdle = 2 * time.Second
+	DefaultIdle = 200 * time.Millisecond
 )
 
 // Flow is one direction: what is read from Src is written to Dst.
