@@ -224,7 +224,7 @@ func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
 	src.Consume(obfuscation.InitLength)
 	rest := src.Bytes()
 	streams.Receive.XORKeyStream(rest, rest)
-	c.transport.Obfuscated, c.download = true, &hello.Download
+	c.transport.Obfuscated, c.hello = true, &hello
 	c.transport.Protocol, c.transport.DC, c.transport.Secret = hello.Protocol, hello.DC, hello.Secret
 	a.start(c, obfuscation.NewConn(a.conn, streams), hello.Protocol)
 	return nil

@@ -33,9 +33,9 @@ type Conn struct {
 	err       error
 	transport Transport
 	stream    stream
-	http      httpPackets            // in place of stream
-	websocket *wsconn.Conn           // below stream, for its close reason
-	download  *obfuscation.KeyStream // servers: of an obfuscated stream
+	http      httpPackets        // in place of stream
+	websocket *wsconn.Conn       // below stream, for its close reason
+	hello     *obfuscation.Hello // servers: of an obfuscated stream
 
 	accept *acceptor // servers: what is needed until ready
 }

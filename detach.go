@@ -2,7 +2,6 @@ package mtwire
 
 import (
 	"context"
-	"crypto/cipher"
 	"errors"
 	"net"
 
@@ -27,8 +26,8 @@ type Stream struct {
 	// Records takes off the records of FakeTLS. Nil means that there are none.
 	Records *faketls.Deframer
 
-	// Receive decrypts.
-	Receive cipher.Stream
+	// Receive decrypts what comes.
+	Receive obfuscation.Cursor
 
 	// Download is the key stream of what is sent. None of it has been used.
 	Download obfuscation.KeyStream
@@ -44,7 +43,7 @@ func (c *Conn) Detach(ctx context.Context) (Stream, error) {
 	if err := c.prepare(ctx); err != nil {
 		return Stream{}, err
 	}
-	if c.download == nil {
+	if c.hello == nil {
 		return Stream{}, errNotObfuscated
 	}
 	if err := c.stream.in.turn.take(ctx); err != nil {
@@ -60,9 +59,9 @@ func (c *Conn) Detach(ctx context.Context) (Stream, error) {
 	s := Stream{
 		Socket:   c.stream.obf.NetConn(),
 		Read:     c.stream.in.source.Take(),
-		Receive:  c.stream.obf.Streams().Receive,
-		Download: *c.download,
+		Download: c.hello.Download,
 	}
+	s.Receive = c.hello.Upload.Cursor(obfuscation.InitLength + uint64(len(s.Read)))
 	if records, ok := s.Socket.(*faketls.Conn); ok {
 		deframer := records.Deframer()
 		s.Records, s.Socket = &deframer, records.NetConn()

@@ -339,8 +339,16 @@ func TestReadAndWriteDoNotAllocate(t *testing.T) {
 		"server to client":                  run(server, client, q),
 		"client to server, in small pieces": run(client, server, q[:50]),
 	} {
-		if n := testing.AllocsPerRun(100, f); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
+		// The whole process is counted: what an earlier test left behind may
+		// still be at it.
+		allocations := testing.AllocsPerRun(100, f)
+		for range 3 {
+			if allocations > 0 {
+				allocations = testing.AllocsPerRun(100, f)
+			}
+		}
+		if allocations != 0 {
+			t.Errorf("%s: %v allocations", name, allocations)
 		}
 	}
 }

@@ -2,6 +2,9 @@ package faketls
 
 import (
 	"bytes"
+	"crypto/ecdh"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -191,3 +194,24 @@ func TestFlightHasItsRecordsInOrder(t *testing.T) {
 }
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+// The key share is a public key, made by way of Ed25519: the same that package
+// ecdh makes of the same private key.
+func TestKeyShareIsAnX25519PublicKey(t *testing.T) {
+	for i := range 50 {
+		seed := sha256.Sum256([]byte{byte(i)})
+		got, err := appendX25519(nil, bytes.NewReader(seed[:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// RFC 8032, section 5.1.5: what Ed25519 makes of a seed.
+		sum := sha512.Sum512(seed[:])
+		private, err := ecdh.X25519().NewPrivateKey(sum[:32])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, private.PublicKey().Bytes()) {
+			t.Errorf("seed %d: %x", i, got)
+		}
+	}
+}

@@ -170,16 +170,6 @@ func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
 // starting the cipher for each: it works on eight blocks at a time.
 const shortBody = 8 << 10
 
-// Streams returns the ciphers as they stand, for who goes on with the
-// connection below without c. No Read and no Write may run, or come later.
-func (c *Conn) Streams() Streams {
-	c.in.Lock()
-	defer c.in.Unlock()
-	c.out.Lock()
-	defer c.out.Unlock()
-	return Streams{Send: c.out.stream, Receive: c.in.stream}
-}
-
 // NetConn returns the connection below. Reading from it or writing to it puts
 // the key streams out of step.
 func (c *Conn) NetConn() net.Conn { return c.conn }

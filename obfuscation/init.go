@@ -1,10 +1,8 @@
 package obfuscation
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,54 +69,6 @@ func Forbidden(first [8]byte) bool {
 	return binary.LittleEndian.Uint32(first[4:]) == 0
 }
 
-// KeyStream is the material of one direction: an AES-256 key, and the first
-// value of a 128-bit big-endian counter behind it.
-type KeyStream [keyLength + ivLength]byte
-
-// StreamAt starts the cipher behind the first n bytes.
-func (k *KeyStream) StreamAt(n uint64) cipher.Stream {
-	at := *k
-	counter := [aes.BlockSize]byte(at[keyLength:])
-	addCounter(&counter, n/aes.BlockSize)
-	copy(at[keyLength:], counter[:])
-	s := at.stream()
-	var skip [aes.BlockSize]byte
-	s.XORKeyStream(skip[:n%aes.BlockSize], skip[:n%aes.BlockSize])
-	return s
-}
-
-// stream starts the cipher.
-func (k *KeyStream) stream() cipher.Stream {
-	block, err := aes.NewCipher(k[:keyLength])
-	if err != nil {
-		panic("internal error: " + err.Error()) // the key's length is fixed
-	}
-	return cipher.NewCTR(block, k[keyLength:])
-}
-
-// mix puts a proxy secret into the key.
-func (k *KeyStream) mix(secret *Secret) {
-	var b [keyLength + len(secret.Key)]byte
-	copy(b[:], k[:keyLength])
-	copy(b[keyLength:], secret.Key[:])
-	sum := sha256.Sum256(b[:])
-	copy(k[:], sum[:])
-}
-
-// keyStreams reads both directions from an init payload, in clear or as it
-// was on the wire: bytes 8..56 are the same. secret may be nil.
-func keyStreams(init *[InitLength]byte, secret *Secret) (upload, download KeyStream) {
-	copy(upload[:], init[keyStart:tagStart])
-	for i := range download {
-		download[i] = init[tagStart-1-i]
-	}
-	if secret != nil {
-		upload.mix(secret)
-		download.mix(secret)
-	}
-	return upload, download
-}
-
 // Streams are the ciphers of one end of a connection, in mid-flight. They are
 // kept for the connection's life: the counters never start again.
 type Streams struct {
@@ -156,29 +106,36 @@ type ClientConfig struct {
 // NewInit draws an init payload, as it goes on the wire, and starts the
 // client's ciphers: Send has consumed the 64 bytes, Receive is at its start.
 func NewInit(config *ClientConfig) (init [InitLength]byte, s Streams, err error) {
+	init, upload, download, err := NewInitKeys(config)
+	if err != nil {
+		return init, s, err
+	}
+	return init, Streams{Send: upload.StreamAt(InitLength), Receive: download.StreamAt(0)}, nil
+}
+
+// NewInitKeys is NewInit for who starts the ciphers later. The init payload has
+// used up the first 64 bytes of upload.
+func NewInitKeys(config *ClientConfig) (init [InitLength]byte, upload, download KeyStream, err error) {
 	tag, ok := config.Protocol.Tag()
 	switch {
 	case !config.Protocol.Valid():
-		return init, s, errors.New("obfuscation: no framing named")
+		return init, upload, download, errors.New("obfuscation: no framing named")
 	case !ok && !config.AllowFull:
-		return init, s, ErrFull
+		return init, upload, download, ErrFull
 	case config.Download != nil && config.Secret != nil:
-		return init, s, errors.New("obfuscation: a given download key stream and a secret exclude each other")
+		return init, upload, download, errors.New("obfuscation: a given download key stream and a secret exclude each other")
 	}
 	if err := draw(config, &init, ok); err != nil {
-		return init, s, fmt.Errorf("obfuscation: init payload: %w", err)
+		return init, upload, download, fmt.Errorf("obfuscation: init payload: %w", err)
 	}
 	if ok {
 		copy(init[tagStart:], tag[:])
 	}
 	binary.LittleEndian.PutUint16(init[dcStart:], uint16(config.DC))
 
-	upload, download := keyStreams(&init, config.Secret)
-	s = Streams{Send: upload.stream(), Receive: download.stream()}
-	var encrypted [InitLength]byte
-	s.Send.XORKeyStream(encrypted[:], init[:])
-	copy(init[tagStart:], encrypted[tagStart:])
-	return init, s, nil
+	upload, download = keyStreams(&init, config.Secret)
+	upload.StreamAt(tagStart).XORKeyStream(init[tagStart:], init[tagStart:])
+	return init, upload, download, nil
 }
 
 // draw fills init with random bytes that may stand at the front of a

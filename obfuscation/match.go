@@ -27,8 +27,10 @@ type Hello struct {
 	// Secret is the index of the one that matched, or -1 if none is in use.
 	Secret int
 
-	// Download is the key stream of the answers, secret mixed in.
-	Download KeyStream
+	// Upload and Download are the key streams of what the client sends and of
+	// the answers, secret mixed in. The init payload has used up the first 64
+	// bytes of Upload.
+	Upload, Download KeyStream
 }
 
 // Match reads an init payload as a server does: it tries each secret, or the
@@ -140,9 +142,8 @@ func addCounter(counter *[aes.BlockSize]byte, n uint64) {
 // open starts the server's streams behind an init payload that matched, and
 // reads the rest of it.
 func (h *Hello) open(init *[InitLength]byte, secret *Secret) Streams {
-	upload, download := keyStreams(init, secret)
-	h.Download = download
-	s := Streams{Send: download.stream(), Receive: upload.stream()}
+	h.Upload, h.Download = keyStreams(init, secret)
+	s := Streams{Send: h.Download.StreamAt(0), Receive: h.Upload.StreamAt(0)}
 	var clear [InitLength]byte
 	s.Receive.XORKeyStream(clear[:], init[:])
 	h.DC = DC(binary.LittleEndian.Uint16(clear[dcStart:]))

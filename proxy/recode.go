@@ -1,16 +1,21 @@
 package proxy
 
 import (
-	"crypto/cipher"
-
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // recoding is what is done to the bytes of one direction, in place: records are
 // taken off, one cipher is undone, and another put on.
 type recoding struct {
 	records       *faketls.Deframer // nil if there are none
-	receive, send cipher.Stream
+	receive, send obfuscation.Cursor
+}
+
+// rest is a relay.Flow's Parked.
+func (r *recoding) rest() {
+	r.receive.Rest()
+	r.send.Rest()
 }
 
 // stride is how much goes through both ciphers at a time: it should stay in

@@ -103,7 +103,7 @@ func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 	stop := context.AfterFunc(ctx, func() { s.leg.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
 	first := append(s.leg.Init, stream.Read...)
-	s.leg.Send.XORKeyStream(first[len(s.leg.Init):], stream.Read)
+	s.up.send.XORKeyStream(first[len(s.leg.Init):], stream.Read)
 	s.leg.Init = nil
 	if _, err := s.leg.Conn.Write(first); err != nil {
 		return err
@@ -116,14 +116,15 @@ func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 
 // relay lets go of the session's goroutine: from here on its pair has it.
 func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
-	up := relay.Flow{Dst: s.leg.Conn, Src: stream.Socket, Edit: s.up.edit, Moved: s.movedUp}
+	up := relay.Flow{Dst: s.leg.Conn, Src: stream.Socket, Edit: s.up.edit, Parked: s.up.rest, Moved: s.movedUp}
 	down := relay.Flow{Dst: stream.Socket, Src: s.leg.Conn, Moved: s.movedDown}
 	if s.up.records != nil {
 		down.Framing = clientRecords
 	}
 	download := stream.Download
 	if s.leg.Receive != nil {
-		down.Edit = (&recoding{receive: s.leg.Receive, send: download.StreamAt(0)}).edit
+		recode := &recoding{receive: *s.leg.Receive, send: download.Cursor(0)}
+		down.Edit, down.Parked = recode.edit, recode.rest
 	}
 	down.Watch = (&watch{
 		decoder:  frame.Decoder{Protocol: s.protocol, From: frame.Server},

@@ -113,6 +113,9 @@ func (d *direction) park() bool {
 	if d.pair.over.Load() || d.lingering.Load() {
 		return false
 	}
+	if d.flow.Parked != nil {
+		d.flow.Parked()
+	}
 	if d.parked = d.pair.lot != nil && d.pair.lot.park(d); !d.parked {
 		d.noPark = true
 		d.flow.Src.SetReadDeadline(time.Time{})

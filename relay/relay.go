@@ -39,6 +39,10 @@ type Flow struct {
 	// returns false.
 	Watch func(b []byte) (more bool)
 
+	// Parked is called before the direction waits in the Lot: what Edit needs
+	// only while bytes move can be given up.
+	Parked func()
+
 	// Moved is told each time how many bytes have been written. Headers do not
 	// count, here as in Result.
 	Moved func(n int)

@@ -111,8 +111,8 @@ func echo(t *testing.T, leg *Leg, protocol frame.Protocol, download *obfuscation
 	if leg.FakeTLS {
 		conn = faketls.NewConn(conn, faketls.RoleClient)
 	}
-	receive := leg.Receive
-	if receive == nil {
+	var receive cipher.Stream = leg.Receive
+	if leg.Receive == nil {
 		receive = decrypter(download)
 	}
 	encoder := frame.Encoder{Protocol: protocol, From: frame.Client}

@@ -1,7 +1,6 @@
 package route
 
 import (
-	"crypto/cipher"
 	"net"
 
 	"github.com/mtwire/mtwire/frame"
@@ -27,12 +26,12 @@ type Leg struct {
 	// one piece with the first of it, and not through Send.
 	Init []byte
 
-	// Send encrypts what goes up. It has consumed the init payload.
-	Send cipher.Stream
+	// Send encrypts what goes up. It stands behind the init payload.
+	Send obfuscation.Cursor
 
 	// Receive decrypts what comes down. It is nil if that is encrypted with
 	// the client's download key stream already, and can be passed on as it is.
-	Receive cipher.Stream
+	Receive *obfuscation.Cursor
 
 	// FakeTLS says that Via is an MTProxy with an ee secret: both directions,
 	// Init included, are in records, and the hellos have been exchanged.
@@ -58,7 +57,7 @@ func (r *Router) leg(winner *attempt, dc obfuscation.DC, protocol frame.Protocol
 	} else if !r.config.UnrelatedKeys {
 		config.Download = download
 	}
-	init, streams, err := obfuscation.NewInit(config)
+	init, up, down, err := obfuscation.NewInitKeys(config)
 	if err != nil {
 		return nil, err
 	}
@@ -67,11 +66,12 @@ func (r *Router) leg(winner *attempt, dc obfuscation.DC, protocol frame.Protocol
 		Address: winner.address,
 		Via:     winner.way.String(),
 		Init:    init[:],
-		Send:    streams.Send,
+		Send:    up.Cursor(obfuscation.InitLength),
 		FakeTLS: secret.Mode == obfuscation.FakeTLS,
 	}
 	if config.Download == nil {
-		leg.Receive = streams.Receive
+		receive := down.Cursor(0)
+		leg.Receive = &receive
 	}
 	return leg, nil
 }
