@@ -22,6 +22,9 @@ const (
 	// quietTime is how long a connection must have been silent to be closed
 	// during a shutdown: nothing is under way in it.
 	quietTime = time.Second
+	// handshakeGrace is how long after its beginning a connection that is not
+	// carried yet may still be on its way.
+	handshakeGrace = 5 * time.Second
 	// quietTick is how often that is looked at.
 	quietTick = 250 * time.Millisecond
 )

@@ -195,13 +195,14 @@ func (s *session) abort(cause error) {
 
 // quiet says whether nothing is lost when the session ends now.
 func (s *session) quiet() bool {
+	age := time.Since(s.start)
 	switch Stage(s.stage.Load()) {
 	case Accepted:
 		return true
-	case FirstUp, FirstDown:
-		return time.Since(s.start)-time.Duration(s.last.Load()) >= quietTime
+	case Hello, Authenticated: // a handshake, or a stranger at the fronting host
+		return age >= handshakeGrace
 	}
-	return false // on its way, and under a limit of its own
+	return age-time.Duration(s.last.Load()) >= quietTime
 }
 
 // end closes what is open, and says what became of it.
@@ -213,6 +214,9 @@ func (s *session) end(up, down relay.Result) {
 	}
 	if s.leg != nil {
 		s.leg.Conn.Close()
+	}
+	if Stage(s.stage.Load()) < Authenticated {
+		s.proxy.counters.strangers.Add(1)
 	}
 	s.proxy.counters.up.Add(up.Bytes)
 	s.proxy.counters.down.Add(down.Bytes)
