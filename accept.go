@@ -268,7 +268,7 @@ func (a *acceptor) tryAll(ctx context.Context, try func([]Secret) (obfuscation.H
 		hello, streams, err = try(a.settings.Secrets)
 	default:
 		err = obfuscation.ErrNoMatch
-		place := find(ctx, SecretQuery{}, func(set *SecretSet) int {
+		place := find(ctx, SecretQuery{Length: obfuscation.InitLength}, func(set *SecretSet) int {
 			if len(set.secrets) == 0 {
 				return -1
 			}
@@ -288,12 +288,12 @@ func (a *acceptor) tryAll(ctx context.Context, try func([]Secret) (obfuscation.H
 }
 
 // checkHello decides whether a FakeTLS hello is to be answered.
-func (a *acceptor) checkHello(ctx context.Context, hello *faketls.ClientHello) (faketls.Info, error) {
+func (a *acceptor) checkHello(ctx context.Context, hello *faketls.ClientHello, length int) (faketls.Info, error) {
 	if a.settings.FindSecret == nil {
 		return a.settings.fakeTLS.Check(hello)
 	}
 	var clientTime time.Time
-	q := SecretQuery{FakeTLS: true, ServerName: hello.SNI}
+	q := SecretQuery{FakeTLS: true, ServerName: hello.SNI, Length: length}
 	place := a.settings.FindSecret(ctx, q, func(set *SecretSet) (i int) {
 		i, clientTime = hello.MatchAny(set.keys)
 		return i
@@ -316,7 +316,7 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 		}
 		why := err
 		if err == nil && len(a.settings.Secrets) > 0 && !c.transport.TLS {
-			info, err := a.checkHello(ctx, &hello)
+			info, err := a.checkHello(ctx, &hello, n)
 			if err == nil {
 				return false, a.fakeTLS(ctx, c, &hello, n, info)
 			}

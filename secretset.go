@@ -25,4 +25,8 @@ type SecretQuery struct {
 	// in it, "" if none is. Otherwise it sent an init payload.
 	FakeTLS    bool
 	ServerName string
+
+	// Length is the length of the hello or init payload, in bytes. To try a
+	// secret on a hello takes time in proportion to it.
+	Length int
 }

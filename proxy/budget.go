@@ -4,14 +4,16 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire"
 )
 
-// What strangers may cost, counted in secrets that were tried in vain. To try
-// one on an init payload takes about a tenth of a microsecond, on a FakeTLS
-// hello fakeTLSCost times as long: see the benchmarks of packages obfuscation
-// and faketls.
+// What strangers may cost, counted in secrets that were tried in vain on an
+// init payload. That takes about a tenth of a microsecond each, and on a
+// FakeTLS hello as long for every helloUnit bytes: see the benchmarks of
+// packages obfuscation and faketls.
 const (
-	fakeTLSCost = 6
+	helloUnit = 256
 
 	// All strangers together may take about a quarter of a processor, and
 	// four seconds' worth of that at once.
@@ -26,6 +28,14 @@ const (
 	// there are two. Who is dropped from them begins anew.
 	budgetNetworks = 1 << 14
 )
+
+// cost is what it takes to try that many secrets.
+func cost(q mtwire.SecretQuery, secrets int) int {
+	if !q.FakeTLS {
+		return secrets
+	}
+	return secrets * (1 + q.Length/helloUnit)
+}
 
 // budget limits what strangers cost. Clients that know a secret are not charged
 // for being looked for, so that after a restart all of them are let in; but

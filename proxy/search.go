@@ -91,17 +91,13 @@ func (s *search) find(from netip.Addr, q mtwire.SecretQuery, try func(*mtwire.Se
 			return place
 		}
 	}
-	cost := len(candidates.places)
-	if q.FakeTLS {
-		cost *= fakeTLSCost
-	}
 	if !s.strange.allows(from) {
 		s.exceeded()
 		return -1
 	}
 	place := candidates.try(try)
 	if place < 0 {
-		s.strange.charge(from, cost)
+		s.strange.charge(from, cost(q, len(candidates.places)))
 	} else {
 		s.memory.remember(from, place)
 	}
