@@ -24,6 +24,7 @@ type direction struct {
 	rearm    time.Time // when the read deadline is to be set anew
 	noSplice bool
 	noPark   bool
+	cut      bool // a write failed, and bytes are lost
 
 	lingering atomic.Bool // the other direction is at its end
 
@@ -64,11 +65,18 @@ func (d *direction) run() {
 	}
 }
 
-// late says whether a timeout is the direction's end, and not a pause.
+// late says whether a timeout is the direction's end, and not a pause. Only a
+// wait for the next bytes of a socket is ever paused.
 func (d *direction) late() bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
-	return d.pair.over.Load() || d.lingering.Load() && !time.Now().Before(d.until)
+	if d.pair.over.Load() || d.cut {
+		return true
+	}
+	if d.lingering.Load() {
+		return !time.Now().Before(d.until)
+	}
+	return d.src == nil
 }
 
 // errOtherWay means that the rest of the bytes are to be moved in another way
@@ -180,6 +188,7 @@ func (d *direction) copy() error {
 		}
 		watched := d.flow.Watch != nil && len(b) > 0 && !d.flow.Watch(b)
 		if err := d.write(b); err != nil {
+			d.cut = true
 			return err
 		}
 		if bad != nil {

@@ -46,6 +46,7 @@ func (d *direction) gather() error {
 			err = io.ErrShortWrite
 		}
 		if err != nil {
+			d.cut = true
 			return err
 		}
 	}

@@ -57,8 +57,10 @@ func (l *Lot) Serve(ctx context.Context) error {
 		var n int
 		var err error
 		ended := l.raw.Read(func(fd uintptr) bool {
-			n, err = unix.EpollWait(int(fd), events[:], 0)
-			return n > 0 || err != nil && err != unix.EINTR
+			for n, err = unix.EpollWait(int(fd), events[:], 0); err == unix.EINTR; {
+				n, err = unix.EpollWait(int(fd), events[:], 0)
+			}
+			return n > 0 || err != nil
 		})
 		switch {
 		case ctx.Err() != nil:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -263,5 +264,75 @@ func TestIdlePairsHaveNoGoroutines(t *testing.T) {
 	for _, p := range started {
 		p.Abort(errors.New("done"))
 		<-ended
+	}
+}
+
+// "Nothing delivered is lost": who does not read for longer than the linger is
+// cut off, perhaps in the middle of a piece, and gets nothing from behind it.
+func TestCutOffStreamHasNoGap(t *testing.T) {
+	for way, treat := range ways {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			client, left := pair(t)
+			right, server := pair(t)
+			down := Flow{Dst: left, Src: right}
+			treat(&down)
+			edited, framed := down.Edit != nil, down.Framing != nil
+			ended := make(chan Result, 1)
+			Start(Flow{Dst: right, Src: left}, down, &Config{Lot: startLot(t), Linger: 200 * time.Millisecond},
+				func(up, down Result) {
+					left.Close()
+					right.Close()
+					ended <- down
+				})
+			client.CloseWrite()
+			sent := make([]byte, 32<<20)
+			rand.Read(sent)
+			go func() {
+				server.Write(sent)
+				server.Close()
+			}()
+			r := <-ended
+			if !isTimeout(r.Err) {
+				t.Errorf("it ended with %v", r.Err)
+			}
+			var got []byte
+			var err error
+			if framed {
+				got, _ = unframe(client) // which may break off inside a piece
+			} else if got, err = io.ReadAll(client); err != nil {
+				t.Error(err)
+			}
+			if edited {
+				invert(got)
+			}
+			if !bytes.HasPrefix(sent, got) || int64(len(got)) > r.Bytes {
+				t.Errorf("%d bytes came that are not the first of those sent; %d were counted", len(got), r.Bytes)
+			}
+		})
+	}
+}
+
+// pausing is a connection of which every Read fails, as one does that sets
+// deadlines of its own.
+type pausing struct{ plain }
+
+func (pausing) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
+
+// A timeout that the pair has not asked for is the end of what is no socket,
+// and can be neither waited out nor parked.
+func TestForeignTimeoutEndsThePair(t *testing.T) {
+	_, left := pair(t)
+	right, _ := pair(t)
+	ended := make(chan error, 1)
+	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: pausing{plain{right}}}, &Config{Lot: startLot(t)},
+		func(up, down Result) { ended <- errors.Join(up.Err, down.Err) })
+	select {
+	case err := <-ended:
+		if !isTimeout(err) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("it goes on")
 	}
 }

@@ -100,6 +100,7 @@ func (d *direction) splice() error {
 				err = io.ErrShortWrite
 			}
 			if err != nil {
+				d.cut = true
 				return spliceError(d.flow.Dst, err)
 			}
 		}
