@@ -36,15 +36,13 @@ type serving struct {
 	over   chan struct{}           // closed when Serve returns
 }
 
+// stopped stands for a Serve that is not to begin any more.
+var stopped = &serving{}
+
 // Serve takes connections from the listeners until ctx ends, one of them
 // fails, or Shutdown is called. It closes them and returns when all connections
 // are gone. A proxy serves once.
 func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
-	lot, err := relay.NewLot()
-	if err != nil {
-		return err
-	}
-	p.relaying.Lot = lot
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	accepting, refuse := context.WithCancelCause(ctx)
@@ -52,8 +50,18 @@ func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
 	now := &serving{refuse: refuse, end: end, over: make(chan struct{})}
 	defer close(now.over)
 	if !p.serving.CompareAndSwap(nil, now) {
+		closeAll(listeners)
+		if p.serving.Load() == stopped {
+			return ErrStopped
+		}
 		return errors.New("proxy: it serves already, or has served")
 	}
+	lot, err := relay.NewLot()
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
+	p.relaying.Lot = lot
 
 	// The lot outlives ctx: connections are ended by their sessions.
 	var helpers sync.WaitGroup
@@ -83,6 +91,12 @@ func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
 	return cause
 }
 
+func closeAll(listeners []net.Listener) {
+	for _, ln := range listeners {
+		ln.Close()
+	}
+}
+
 // accept takes connections from one listener while accepting goes on. ctx is
 // theirs.
 func (p *Proxy) accept(ctx, accepting context.Context, ln net.Listener) error {
@@ -96,10 +110,14 @@ func (p *Proxy) accept(ctx, accepting context.Context, ln net.Listener) error {
 
 // Shutdown stops taking connections, closes each that there is as soon as it
 // has been silent for a second, and returns when none is left. When ctx ends
-// it closes the rest at once, and returns why. Serve returns ErrStopped.
+// it closes the rest at once, and returns why. Serve returns ErrStopped, also
+// if it is called only afterwards.
 func (p *Proxy) Shutdown(ctx context.Context) error {
+	if p.serving.CompareAndSwap(nil, stopped) {
+		return nil
+	}
 	now := p.serving.Load()
-	if now == nil {
+	if now == stopped {
 		return nil
 	}
 	now.refuse(ErrStopped)
