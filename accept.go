@@ -162,6 +162,10 @@ func (a *acceptor) first(ctx context.Context, c *Conn) error {
 		if err := a.more(ctx, c, 1); err != nil {
 			return err
 		}
+		if a.settings.FakeTLSOnly {
+			_, err := a.tls(ctx, c)
+			return err
+		}
 		b := src.Bytes()
 		r := detect.First(b, a.settings.MaxLength)
 		if r.Kind != detect.More && r.Kind != detect.Obfuscated && r.Kind != detect.TLS && !a.settings.open() {
@@ -324,7 +328,7 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 		}
 		// Someone who knows a key but has a wrong clock, name, or an old
 		// hello is not to be taken for anything else.
-		if why != nil && !errors.Is(why, faketls.ErrNoMatch) && !errors.Is(why, faketls.ErrMalformed) {
+		if why != nil && !errors.Is(why, faketls.ErrNoMatch) && !errors.Is(why, faketls.ErrMalformed) || a.settings.FakeTLSOnly {
 			return false, a.unknown(c, why)
 		}
 		real := a.settings.TLS != nil && !c.transport.TLS && a.settings.open()

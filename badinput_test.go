@@ -171,6 +171,42 @@ func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
 	}
 }
 
+// "unknown with the first byte that no FakeTLS hello has in its place", and no
+// init payload is taken, while FakeTLS is.
+func TestFakeTLSOnlyWaitsForNothingElse(t *testing.T) {
+	secret := secretOf(t, testconn.FakeTLSSecret)
+	config := &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}, FakeTLSOnly: true, HandshakeTimeout: time.Hour,
+		Unknown: func(context.Context, net.Conn, error) {}}
+	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &secret, DC: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, first := range []string{"h", "\xef", "\x16\x02", "\x16\x03\x01\x02\x00\xff", "GET / HTTP/1.1", string(init[:])} {
+		server, client := serve(t, config)
+		io.WriteString(client, first)
+		var unknown *mtwire.UnknownError
+		if err := server.Handshake(short(t)); !errors.As(err, &unknown) || string(unknown.First) != first {
+			t.Errorf("%q: %v", first, err)
+		}
+	}
+	server, client := serve(t, config)
+	received := make(chan error, 1)
+	go func() {
+		_, err := server.Receive(short(t))
+		received <- err
+	}()
+	conn, err := mtwire.Client(short(t), client, mtwire.Endpoint{Secret: secret}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Send(short(t), encrypted(4)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-received; err != nil {
+		t.Error(err)
+	}
+}
+
 // "any connection of which nothing could be made, with all its bytes."
 func TestStrangersCanBeHandedOver(t *testing.T) {
 	secret := secretOf(t, testconn.PaddedSecret)

@@ -35,6 +35,12 @@ type ListenConfig struct {
 	// tried, in order.
 	FindSecret func(ctx context.Context, q SecretQuery, try func(*SecretSet) int) int
 
+	// FakeTLSOnly takes nothing but FakeTLS. Then a client is unknown with the
+	// first byte that no FakeTLS hello has in its place, while otherwise there
+	// may be an init payload to wait for: a web server in place of Unknown would
+	// not wait for more of what cannot be TLS.
+	FakeTLSOnly bool
+
 	// AllowNoSecret serves clients that bring no secret beside those that do.
 	AllowNoSecret bool
 

@@ -151,6 +151,7 @@ func New(config Config) (*Proxy, error) {
 	p.search.exceeded = func() { p.counters.unsearched.Add(1) }
 	p.listen = mtwire.ListenConfig{
 		FindSecret:  p.findSecret,
+		FakeTLSOnly: len(p.search.bare.places) == 0,
 		Permit:      p.permit,
 		Replay:      p.replay.seen,
 		ClockWindow: config.ClockWindow,

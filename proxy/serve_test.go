@@ -57,3 +57,42 @@ func TestSecondServeDisturbsNothing(t *testing.T) {
 	}
 	echo(t, conn, 3)
 }
+
+// A host that is asked about every stranger answers as soon as it would on its
+// own: where only FakeTLS is allowed, other bytes need not be waited for.
+func TestShortGarbageIsFrontedAtOnceWhereOnlyFakeTLSIsAllowed(t *testing.T) {
+	host, visits := fronting(t)
+	p, address := startProxy(t, Config{
+		Users:  []User{{Secret: secretOf(t, testconn.FakeTLSSecret)}},
+		Fronts: map[string]string{"": host},
+	})
+	for _, sent := range []string{"h", "\x16\x04", "SSH-2.0-Go\r\n"} {
+		began := time.Now()
+		fronted(t, address, visits, []byte(sent))
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%q: after %v", sent, took)
+		}
+	}
+	eventually(t, "three strangers are counted", func() bool { return p.Stats().Strangers == 3 })
+}
+
+// "Closes each that there is as soon as it has been silent": strangers too,
+// whom their host would keep for a quarter of an hour.
+func TestShutdownDoesNotWaitForStrangers(t *testing.T) {
+	host, visits := fronting(t)
+	p, address := startProxy(t, Config{
+		Users:  []User{{Secret: secretOf(t, testconn.FakeTLSSecret)}},
+		Fronts: map[string]string{"": host},
+	})
+	conn, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte("hello"))
+	for string(<-visits) != "hello" { // but a measurement's
+	}
+	if err := p.Shutdown(short(t)); err != nil {
+		t.Errorf("it waited: %v", err)
+	}
+}
