@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -36,6 +37,11 @@ type search struct {
 	memory   addressMemory
 	strange  budget
 	exceeded func()
+
+	// turns has room for as many searches as there are processors. More at the
+	// same time end no sooner, and are allowed by a budget that knows nothing
+	// of those that are still under way.
+	turns chan struct{}
 }
 
 // set is some of the users: their secrets, and their places.
@@ -45,6 +51,7 @@ type set struct {
 }
 
 func (s *search) prepare(users []User, modes Modes) {
+	s.turns = make(chan struct{}, runtime.GOMAXPROCS(0))
 	var bare, anyName, fakeTLS []int
 	byName := make(map[string][]int)
 	for i, user := range users {
@@ -91,6 +98,8 @@ func (s *search) find(from netip.Addr, q mtwire.SecretQuery, try func(*mtwire.Se
 			return place
 		}
 	}
+	s.turns <- struct{}{}
+	defer func() { <-s.turns }()
 	if !s.strange.allows(from) {
 		s.exceeded()
 		return -1
