@@ -60,7 +60,10 @@ func (s *session) describe(err error) string {
 		return "end of stream"
 	}
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	return strings.ReplaceAll(text, s.socket.RemoteAddr().String(), "[client]")
+	if client := s.socket.RemoteAddr().String(); client != "" { // a Unix socket may have none
+		text = strings.ReplaceAll(text, client, "[client]")
+	}
+	return text
 }
 
 // lineLimit keeps strangers from filling the log: their lines come at most so

@@ -29,7 +29,6 @@ func TestSecretsAllowTheirModeAndSaferOnes(t *testing.T) {
 		{testconn.FakeTLSSecret, 0, EE},
 		{testconn.PlainSecret, Classic | EE, Classic | EE},
 		{testconn.PaddedSecret, Classic | DD, DD},
-		{testconn.FakeTLSSecret, DD, 0},
 	} {
 		host, visits := fronting(t)
 		address := start(t, Config{
@@ -71,5 +70,16 @@ func TestModesAreReadAsTheyAreWritten(t *testing.T) {
 		if m, err := ParseModes(text); err == nil {
 			t.Errorf("%q is %v", text, m)
 		}
+	}
+}
+
+// A secret that the modes leave nothing of is a slip of the operator's.
+func TestSecretThatNobodyCanUseIsRefused(t *testing.T) {
+	_, err := New(Config{
+		Users: []User{{Secret: secretOf(t, testconn.PlainSecret)}, {Name: "alice", Secret: secretOf(t, testconn.FakeTLSSecret)}},
+		Modes: Classic | DD,
+	})
+	if want := `proxy: nobody can use the secret of user 2, "alice": it allows ee, and the proxy classic,dd`; err == nil || err.Error() != want {
+		t.Errorf("%v", err)
 	}
 }

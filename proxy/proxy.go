@@ -136,6 +136,12 @@ func New(config Config) (*Proxy, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
+	for i, user := range config.Users {
+		if modesOf(user.Secret)&config.Modes == 0 {
+			return nil, fmt.Errorf("proxy: nobody can use the secret of user %d, %q: it allows %v, and the proxy %v",
+				i+1, user.Name, modesOf(user.Secret), config.Modes)
+		}
+	}
 	p := &Proxy{config: config, sessions: make(map[*session]struct{})}
 	var err error
 	if p.trust, err = proxyheader.ParseTrust(config.TrustedProxies); err != nil {

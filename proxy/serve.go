@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -68,7 +69,11 @@ func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
 	defer helpers.Wait()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	helpers.Go(func() { lot.Serve(background) })
+	helpers.Go(func() {
+		if err := lot.Serve(background); background.Err() == nil {
+			end(fmt.Errorf("proxy: those that wait cannot be woken: %w", err))
+		}
+	})
 	if p.front != nil {
 		helpers.Go(func() { p.front.Run(background) })
 	}

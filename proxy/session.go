@@ -47,14 +47,20 @@ type session struct {
 	errorCode atomic.Uint32 // the transport error that the data centre sent
 
 	mu    sync.Mutex
-	pair  *relay.Pair
-	cause error // why it was ended from here
+	pair   *relay.Pair
+	cancel context.CancelFunc // until there is a pair
+	cause  error              // why it was ended from here
 }
 
 func (s *session) reach(stage Stage) { s.stage.Store(uint32(stage)) }
 
 // run is the session until it is connected, or refused.
 func (s *session) run(ctx context.Context, listener *mtwire.Listener) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.cancel = cancel
+	s.mu.Unlock()
 	if err := s.connect(ctx, listener); err != nil {
 		s.end(relay.Result{Bytes: s.fronted.Up, Err: err}, relay.Result{Bytes: s.fronted.Down})
 	}
@@ -186,10 +192,12 @@ func (s *session) abort(cause error) {
 	if s.cause == nil {
 		s.cause = cause
 	}
-	if s.pair != nil {
+	switch {
+	case s.pair != nil:
 		s.pair.Abort(s.cause)
-	} else {
-		s.socket.Close() // whatever it waits for
+	case s.cancel != nil:
+		s.socket.Close() // as somebody else may be reading from it
+		s.cancel()
 	}
 }
 
@@ -215,7 +223,7 @@ func (s *session) end(up, down relay.Result) {
 	if s.leg != nil {
 		s.leg.Conn.Close()
 	}
-	if Stage(s.stage.Load()) < Authenticated {
+	if Stage(s.stage.Load()) == Hello {
 		s.proxy.counters.strangers.Add(1)
 	}
 	s.proxy.counters.up.Add(up.Bytes)

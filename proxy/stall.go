@@ -10,7 +10,8 @@ import (
 
 // stall notices a data centre that takes bytes and answers nothing. It costs a
 // session that moves bytes one timer in StallTimeout, and one that is silent
-// none.
+// none. It is told once for each session: clients send acknowledgements, too,
+// that nothing is answered to.
 type stall struct {
 	// since is when a byte went up that nothing has come down after, in
 	// nanoseconds of the session's age; 0 if there is none.
@@ -59,14 +60,18 @@ func (w *stall) stop() {
 	}
 }
 
-// pause goes on without a timer until something goes up again, and says
-// whether the session goes on at all.
-func (w *stall) pause() bool {
+func (w *stall) isOver() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.over
+}
+
+// pause goes on without a timer until something goes up again.
+func (w *stall) pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = nil
 	w.timed.Store(false)
-	return !w.over
 }
 
 // look is called by the timer.
@@ -81,8 +86,7 @@ func (s *session) look() {
 		s.stall.start(left, s.look)
 		return
 	}
-	s.stall.answered() // once is enough
-	if !s.stall.pause() {
+	if s.stall.isOver() {
 		return
 	}
 	s.proxy.counters.stalls.Add(1)

@@ -10,7 +10,7 @@ type Stats struct {
 	// connected to a data centre.
 	Open, Carried int64
 	// Accepted is how many have been opened, Authenticated how many of them
-	// knew a secret, and Strangers how many did not.
+	// knew a secret, and Strangers how many have said something and did not.
 	Accepted, Authenticated, Strangers int64
 	// Unsearched is how many of these were not looked for among all secrets,
 	// because strangers had used up what they may cost.

@@ -76,7 +76,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringVar(&f.state, "state", "", "directory for the secret made by the first run (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
 	flags.StringVar(&f.domain, "domain", "", "site that the secret made by the first run seems to be (default: "+defaultDomain+")")
 	flags.StringVar(&f.modes, "modes", proxy.AllModes.String(), "modes that are taken at all")
-	flags.DurationVar(&f.clock, "clock-window", 2*time.Minute, "how far the clock of an ee client may be off; negative: any time")
+	flags.DurationVar(&f.clock, "clock-window", 2*time.Minute, "how far the clock of an ee client may be off; 0: any time")
 	flags.StringArrayVar(&f.fronts, "front", nil, "where strangers are piped: HOST:PORT, or DOMAIN=HOST:PORT for one domain (repeatable; default: the domain, port 443)")
 	flags.StringArrayVar(&f.dcs, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all not named; several for one ID are tried in turn (repeatable)")
 	flags.Int16Var(&f.defaultDC, "default-dc", 0, "data centre for clients that ask for an unknown one (default: they are refused)")
@@ -84,7 +84,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.upstreams, "upstream", nil, "way to the data centres: direct, socks5:// or http:// URL, link of another MTProxy; with ?weight=N (repeatable)")
 	flags.BoolVar(&f.unrelatedKeys, "unrelated-keys", false, "recode what comes down, so that both sides of the proxy see unrelated bytes; costs CPU")
 	flags.DurationVar(&f.dialTimeout, "dial-timeout", 5*time.Second, "limit for one attempt to reach a data centre")
-	flags.DurationVar(&f.stall, "stall", proxy.DefaultStallTimeout, "how long a data centre may owe an answer until that is logged; negative: never")
+	flags.DurationVar(&f.stall, "stall", proxy.DefaultStallTimeout, "how long a data centre may owe an answer until that is logged; 0: never")
 	flags.DurationVar(&f.drain, "drain", 30*time.Second, "limit for ending after SIGTERM")
 	flags.StringVar(&f.server, "server", "", "name or address for the links (default: the address listened on, or one of this machine's)")
 	flags.Uint16Var(&f.port, "port", 0, "port for the links (default: the one listened on)")
@@ -170,6 +170,15 @@ func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 	}
 	if config.Modes, err = proxy.ParseModes(f.modes); err != nil {
 		return config, fmt.Errorf("--modes: %w", err)
+	}
+	if f.stall <= 0 {
+		config.StallTimeout = -1
+	}
+	if f.clock <= 0 {
+		config.ClockWindow = -1
+	}
+	if f.dialTimeout <= 0 || f.drain < 0 {
+		return config, errors.New("--dial-timeout and --drain are limits: want more than nothing")
 	}
 	if config.DataCenters, err = parseDCs(f.dcs); err != nil {
 		return config, err
