@@ -46,7 +46,7 @@ type session struct {
 	stall     stall
 	errorCode atomic.Uint32 // the transport error that the data centre sent
 
-	mu    sync.Mutex
+	mu     sync.Mutex
 	pair   *relay.Pair
 	cancel context.CancelFunc // until there is a pair
 	cause  error              // why it was ended from here
@@ -59,7 +59,9 @@ func (s *session) run(ctx context.Context, listener *mtwire.Listener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	s.cancel = cancel
+	if s.cancel = cancel; s.cause != nil {
+		cancel()
+	}
 	s.mu.Unlock()
 	if err := s.connect(ctx, listener); err != nil {
 		s.end(relay.Result{Bytes: s.fronted.Up, Err: err}, relay.Result{Bytes: s.fronted.Down})
@@ -192,11 +194,12 @@ func (s *session) abort(cause error) {
 	if s.cause == nil {
 		s.cause = cause
 	}
-	switch {
-	case s.pair != nil:
+	if s.pair != nil {
 		s.pair.Abort(s.cause)
-	case s.cancel != nil:
-		s.socket.Close() // as somebody else may be reading from it
+		return
+	}
+	s.socket.Close() // whatever is read from it, by whomever
+	if s.cancel != nil {
 		s.cancel()
 	}
 }
