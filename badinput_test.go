@@ -65,7 +65,7 @@ func serve(t *testing.T, config *mtwire.ListenConfig) (*mtwire.Conn, *net.TCPCon
 }
 
 func short(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -176,6 +176,9 @@ func (c *Client) Receive(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("httpconn: receive: %w", context.Cause(ctx))
 	case r := <-c.results:
 		<-c.slots
+		if c.ctx.Err() != nil {
+			return nil, net.ErrClosed // of which r may be the consequence
+		}
 		return r.packet, r.err
 	}
 }
