@@ -154,7 +154,6 @@ func New(config Config) (*Proxy, error) {
 		return nil, err
 	}
 	p.search.prepare(config.Users, config.Modes)
-	p.search.exceeded = func() { p.counters.unsearched.Add(1) }
 	p.listen = mtwire.ListenConfig{
 		FindSecret:  p.findSecret,
 		FakeTLSOnly: len(p.search.bare.places) == 0,

@@ -28,15 +28,14 @@ const (
 // that few secrets have, narrows it down at once. Otherwise all secrets are
 // tried, and if none fits, that counts against the budget for strangers.
 type search struct {
-	bare     set            // those that are good without FakeTLS
-	anyName  set            // those that are good with FakeTLS and any name
-	byName   map[string]set // and those with that name, anyName included
-	fakeTLS  set            // those that are good with FakeTLS at all
-	secrets  []obfuscation.Secret
-	modes    []Modes
-	memory   addressMemory
-	strange  budget
-	exceeded func()
+	bare    set            // those that are good without FakeTLS
+	anyName set            // those that are good with FakeTLS and any name
+	byName  map[string]set // and those with that name, anyName included
+	fakeTLS set            // those that are good with FakeTLS at all
+	secrets []obfuscation.Secret
+	modes   []Modes
+	memory  addressMemory
+	strange budget
 
 	// turns has room for as many searches as there are processors. More at the
 	// same time end no sooner, and are allowed by a budget that knows nothing
@@ -86,31 +85,31 @@ func (s *search) set(places []int) set {
 	return set{mtwire.NewSecretSet(secrets...), places}
 }
 
-// find is a mtwire.ListenConfig's FindSecret.
-func (s *search) find(from netip.Addr, q mtwire.SecretQuery, try func(*mtwire.SecretSet) int) int {
+// find is a mtwire.ListenConfig's FindSecret. all says whether the place is -1
+// because all candidates were tried, and not because that was too much to ask.
+func (s *search) find(from netip.Addr, q mtwire.SecretQuery, try func(*mtwire.SecretSet) int) (place int, all bool) {
 	candidates := s.candidates(q)
 	if len(candidates.places) <= fewSecrets {
-		return candidates.try(try)
+		return candidates.try(try), true
 	}
 	if known := s.memory.users(from); len(known) > 0 {
 		known = slices.DeleteFunc(known, func(place int) bool { return !s.fits(place, q) })
 		if place := s.set(known).try(try); place >= 0 {
-			return place
+			return place, true
 		}
 	}
 	s.turns <- struct{}{}
 	defer func() { <-s.turns }()
 	if !s.strange.allows(from) {
-		s.exceeded()
-		return -1
+		return -1, false
 	}
-	place := candidates.try(try)
+	place = candidates.try(try)
 	if place < 0 {
 		s.strange.charge(from, cost(q, len(candidates.places)))
 	} else {
 		s.memory.remember(from, place)
 	}
-	return place
+	return place, true
 }
 
 // candidates are all who a client may be.
@@ -201,5 +200,11 @@ func network(addr netip.Addr) netip.Addr {
 }
 
 func (p *Proxy) findSecret(ctx context.Context, q mtwire.SecretQuery, try func(*mtwire.SecretSet) int) int {
-	return p.search.find(sessionOf(ctx).from(), q, try)
+	s := sessionOf(ctx)
+	place, all := p.search.find(s.from(), q, try)
+	if !all && !s.unsearched { // a FakeTLS hello is looked at as an init payload as well
+		s.unsearched = true
+		p.counters.unsearched.Add(1)
+	}
+	return place
 }

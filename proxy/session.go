@@ -29,9 +29,10 @@ type session struct {
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start
 
 	// Of a stranger, or of who may be one: see stranger.go.
-	early    *front.Early
-	fronted  front.Result
-	frontErr error
+	early      *front.Early
+	fronted    front.Result
+	frontErr   error
+	unsearched bool // not looked for among all secrets
 
 	// Known once it is authenticated.
 	user     int // place in Config.Users
