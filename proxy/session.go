@@ -114,6 +114,9 @@ func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 	first := append(s.leg.Init, stream.Read...)
 	s.up.send.XORKeyStream(first[len(s.leg.Init):], stream.Read)
 	s.leg.Init = nil
+	if len(stream.Read) > 0 {
+		s.expect()
+	}
 	if _, err := s.leg.Conn.Write(first); err != nil {
 		return err
 	}
@@ -125,7 +128,7 @@ func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 
 // relay lets go of the session's goroutine: from here on its pair has it.
 func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
-	up := relay.Flow{Dst: s.leg.Conn, Src: stream.Socket, Edit: s.up.edit, Parked: s.up.rest, Moved: s.movedUp}
+	up := relay.Flow{Dst: s.leg.Conn, Src: stream.Socket, Edit: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
 	down := relay.Flow{Dst: stream.Socket, Src: s.leg.Conn, Moved: s.movedDown}
 	if s.up.records != nil {
 		down.Framing = clientRecords
@@ -162,10 +165,18 @@ var clientRecords = &relay.Framing{
 	PutHeader: func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
 }
 
+// editUp is about what is to be written in the next moment. An answer may come
+// before movedUp does.
+func (s *session) editUp(b []byte) (n int, err error) {
+	if n, err = s.up.edit(b); n > 0 {
+		s.expect()
+	}
+	return n, err
+}
+
 func (s *session) movedUp(int) {
-	now := s.moved()
+	s.moved()
 	s.stage.CompareAndSwap(uint32(Dialled), uint32(FirstUp))
-	s.expect(now)
 }
 
 func (s *session) movedDown(int) {
@@ -176,11 +187,7 @@ func (s *session) movedDown(int) {
 	s.stall.answered()
 }
 
-func (s *session) moved() (now int64) {
-	now = int64(time.Since(s.start))
-	s.last.Store(now)
-	return now
-}
+func (s *session) moved() { s.last.Store(int64(time.Since(s.start))) }
 
 // failed notes a transport error of the data centre.
 func (s *session) failed(code uint32) {

@@ -13,7 +13,7 @@ import (
 // none. It is told once for each session: clients send acknowledgements, too,
 // that nothing is answered to.
 type stall struct {
-	// since is when a byte went up that nothing has come down after, in
+	// since is when a byte was sent up that nothing has come down after, in
 	// nanoseconds of the session's age; 0 if there is none.
 	since atomic.Int64
 	timed atomic.Bool // there is a timer
@@ -23,11 +23,11 @@ type stall struct {
 	over  bool
 }
 
-// expect notes that a byte went up, which something should come down after.
-func (s *session) expect(now int64) {
+// expect notes that a byte goes up, which something should come down after.
+func (s *session) expect() {
 	w := &s.stall
 	if w.since.Load() == 0 {
-		w.since.Store(max(now, 1))
+		w.since.Store(max(int64(time.Since(s.start)), 1))
 	}
 	if s.proxy.config.StallTimeout > 0 && !w.timed.Load() {
 		w.start(s.proxy.config.StallTimeout, s.look)

@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// "A stall is counted and logged with DC and address, Warn when nothing ever
+// came down": once for each session.
+func TestStallIsToldOnce(t *testing.T) {
+	for _, c := range []struct {
+		answers int
+		level   string
+		stage   string
+	}{
+		{0, "WARN", `"first byte up"`},
+		{1, "INFO", `"first byte down"`},
+	} {
+		hosts := map[string]func(net.Conn){"dc.test:443": echoing(c.answers)}
+		config := Config{DataCenters: map[obfuscation.DC][]string{4: {"dc.test:443"}}, StallTimeout: 10 * time.Second}
+		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+			conn := b.join(testconn.PaddedSecret)
+			defer conn.Close()
+			for range c.answers {
+				echo(t, conn, 3)
+			}
+			time.Sleep(time.Hour)
+			if n := b.Stats().Stalls; n != 0 {
+				t.Errorf("%d stalls while nothing was owed", n)
+			}
+			for i := range 2 {
+				if err := conn.Send(b.ctx, payload(3)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(9 * time.Second)
+				if n := int(b.Stats().Stalls); n != i {
+					t.Errorf("%d stalls after nine seconds, with %d before", n, i)
+				}
+				time.Sleep(2 * time.Second)
+				if n := int(b.Stats().Stalls); n != 1 {
+					t.Errorf("%d stalls after eleven seconds, with %d before", n, i)
+				}
+				time.Sleep(time.Hour)
+			}
+			lines := b.log.lines("stalled")
+			want := "level=" + c.level + ` msg="stalled: bytes went up and none came down" dc=4 address=dc.test:443 via=direct stage=` + c.stage + " waited=10s"
+			if len(lines) != 1 || lines[0] != want {
+				t.Errorf("%s\nwant %s", strings.Join(lines, "\n"), want)
+			}
+		})
+	}
+}
+
+// A data centre that answers, a client that is gone, and a timeout that is
+// switched off make no stall.
+func TestAnsweredConnectionsDoNotStall(t *testing.T) {
+	hosts := map[string]func(net.Conn){
+		"echo.test:443":   echoing(1000),
+		"silent.test:443": echoing(0),
+	}
+	for name, c := range map[string]struct {
+		address string
+		timeout time.Duration
+		use     func(t *testing.T, b *bubble)
+	}{
+		"answered": {"echo.test:443", time.Second, func(t *testing.T, b *bubble) {
+			conn := b.join(testconn.FakeTLSSecret)
+			for range 20 {
+				echo(t, conn, 3)
+				time.Sleep(700 * time.Millisecond)
+			}
+			conn.Close()
+		}},
+		"gone": {"silent.test:443", 90 * time.Second, func(t *testing.T, b *bubble) {
+			conn := b.join(testconn.PaddedSecret)
+			conn.Send(b.ctx, payload(3))
+			conn.Close()
+		}},
+		"off": {"silent.test:443", -1, func(t *testing.T, b *bubble) {
+			b.join(testconn.PaddedSecret).Send(b.ctx, payload(3))
+		}},
+	} {
+		config := Config{DataCenters: map[obfuscation.DC][]string{0: {c.address}}, StallTimeout: c.timeout}
+		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+			c.use(t, b)
+			time.Sleep(time.Hour)
+			if n := b.Stats().Stalls; n != 0 || len(b.log.lines("stalled")) != 0 {
+				t.Errorf("%s: %d stalls", name, n)
+			}
+		})
+	}
+}
