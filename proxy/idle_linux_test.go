@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// "Idle connections have no goroutines and go on working afterwards."
+func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
+	dc, _ := dataCenter(t)
+	p, err := New(Config{
+		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
+		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Log:         slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.relaying.Idle = 10 * time.Millisecond
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, p, ln)
+	var conns []*mtwire.Conn
+	for range 8 {
+		for _, secret := range []string{testconn.PlainSecret, testconn.PaddedSecret, testconn.FakeTLSSecret} {
+			conns = append(conns, join(t, ln.Addr(), "secret="+secret))
+		}
+	}
+	parked := func() bool {
+		return len(ours("relay.(*direction)"))+len(ours("proxy.(*session)")) == 0
+	}
+	for _, blocks := range []int{3, 10000, 3} {
+		eventually(t, "no goroutine", parked)
+		for _, conn := range conns {
+			echo(t, conn, blocks)
+		}
+	}
+	eventually(t, "no goroutine", parked)
+	if n := p.Stats().Carried; int(n) != len(conns) {
+		t.Errorf("%d connections are carried", n)
+	}
+	// Data centres may speak at any time too: what is parked wakes up.
+	if err := conns[0].SendPacket(context.Background(), mtwire.Packet{Payload: payload(3)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conns[0].Receive(short(t)); err != nil {
+		t.Error(err)
+	}
+}
