@@ -1,9 +1,13 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -16,36 +20,37 @@ import (
 // their need, but most speak sooner.
 const patience = 3 * time.Second
 
-// fronts are the fronting hosts: every domain of a FakeTLS secret that may be
-// used, and where the configuration says it is.
+// fronts are the fronting hosts: every domain of a FakeTLS secret, and where
+// the configuration says it is; then those that only the configuration names.
+// The first is for strangers that name none of them.
 func fronts(config *Config) (hosts []front.Host, err error) {
+	places := make(map[string]string)
+	for domain, address := range config.Fronts {
+		places[strings.ToLower(domain)] = address
+	}
 	named := make(map[string]bool)
-	add := func(domain string) {
-		if named[domain] {
-			return
+	add := func(domain, address string) {
+		if !named[domain] {
+			named[domain] = true
+			hosts = append(hosts, front.Host{Domain: domain, Address: address})
 		}
-		named[domain] = true
-		address, ok := config.Fronts[domain]
-		if !ok {
-			address = config.Fronts[""]
-		}
-		hosts = append(hosts, front.Host{Domain: domain, Address: address})
 	}
 	for _, user := range config.Users {
-		if user.Secret.Domain != "" {
-			add(user.Secret.Domain)
+		if domain := strings.ToLower(user.Secret.Domain); domain != "" {
+			add(domain, cmp.Or(places[domain], places[""]))
 		}
 	}
-	for domain, address := range config.Fronts {
+	if address := places[""]; address != "" && len(hosts) == 0 {
+		// No secret has a domain, but strangers are to be sent somewhere.
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		add(strings.ToLower(host), address)
+	}
+	for _, domain := range slices.Sorted(maps.Keys(places)) {
 		if domain != "" {
-			add(domain)
-		} else if len(hosts) == 0 {
-			// No secret has a domain, but strangers are to be sent somewhere.
-			host, _, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			add(host)
+			add(domain, places[domain])
 		}
 	}
 	return hosts, nil
