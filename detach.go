@@ -66,7 +66,8 @@ func (c *Conn) Detach(ctx context.Context) (Stream, error) {
 		deframer := records.Deframer()
 		s.Records, s.Socket = &deframer, records.NetConn()
 	}
-	return s, s.unwrap()
+	err := s.unwrap()
+	return s, err
 }
 
 // unwrap goes on from a socket of which a part was read in the handshake.
