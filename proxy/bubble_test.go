@@ -29,7 +29,8 @@ type bubble struct {
 }
 
 // inBubble runs test with a proxy that knows testconn.PlainSecret, unless
-// config has others. hosts are what it can connect to, by address.
+// config has others. hosts are what it can connect to, by address; nil is one
+// that does not answer.
 func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test func(t *testing.T, b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -40,10 +41,14 @@ func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test
 			config.Users = []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}}
 		}
 		config.Log = b.log.logger()
-		config.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
-			host := hosts[address]
-			if host == nil {
+		config.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+			host, known := hosts[address]
+			if !known {
 				return nil, errors.New("refused")
+			}
+			if host == nil {
+				<-ctx.Done()
+				return nil, ctx.Err()
 			}
 			near, far := net.Pipe()
 			b.running.Go(func() {

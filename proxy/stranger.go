@@ -86,29 +86,31 @@ func (s *session) await(ctx context.Context, client *mtwire.Conn) error {
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	early, err := s.proxy.front.Open(ctx, s.socket.LocalAddr())
-	if err != nil {
-		return client.Await(ctx) // there is only silence to be had
-	}
-	if err, host := race(ctx, client, early); !host {
-		s.early = early
+	err, host := s.race(ctx, client)
+	if !host {
 		return err
 	}
-	s.fronted, s.frontErr = early.Pipe(ctx, s.socket, "")
+	s.fronted, s.frontErr = s.early.Pipe(ctx, s.socket, "")
 	return errSilent
 }
 
 // race waits for the client or the host to speak. host says that it was the
-// host, and nothing has come from the client; otherwise err is the client's.
-func race(ctx context.Context, client *mtwire.Conn, early *front.Early) (err error, host bool) {
+// host, and nothing has come from the client; otherwise err is the client's. A
+// host that cannot be reached says nothing.
+func (s *session) race(ctx context.Context, client *mtwire.Conn) (err error, host bool) {
 	hostCtx, clientSpoke := context.WithCancel(ctx)
 	defer clientSpoke()
 	clientCtx, hostSpoke := context.WithCancel(ctx)
 	defer hostSpoke()
 	waited := make(chan error, 1)
 	go func() {
-		err := early.Wait(hostCtx)
-		hostSpoke()
+		var err error
+		if s.early, err = s.proxy.front.Open(hostCtx, s.socket.LocalAddr()); err == nil {
+			err = s.early.Wait(hostCtx)
+		}
+		if err == nil {
+			hostSpoke()
+		}
 		waited <- err
 	}()
 	err = client.Await(clientCtx)

@@ -124,3 +124,25 @@ func TestHalfAHandshakeEndsAtTheHost(t *testing.T) {
 		})
 	}
 }
+
+// A fronting host that cannot be reached keeps no client waiting.
+func TestClientDoesNotWaitForAHostThatIsDown(t *testing.T) {
+	for name, front := range map[string]string{"no answer": "silent.test:443", "refused": "nowhere.test:443"} {
+		hosts := map[string]func(net.Conn){"dc.test:443": echoing(10), "silent.test:443": nil}
+		config := Config{
+			Fronts:      map[string]string{"": front},
+			DataCenters: map[obfuscation.DC][]string{0: {"dc.test:443"}},
+		}
+		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+			for _, late := range []time.Duration{patience + time.Second, patience + time.Hour} {
+				client := b.connect()
+				time.Sleep(late)
+				begin := time.Now()
+				echo(t, b.joinOn(client, testconn.FakeTLSSecret), 3)
+				if passed := time.Since(begin); passed != 0 {
+					t.Errorf("%s: a client that spoke after %v had to wait for %v", name, late, passed)
+				}
+			}
+		})
+	}
+}
