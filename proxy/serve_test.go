@@ -83,6 +83,7 @@ func TestShortGarbageIsFrontedAtOnceWhereOnlyFakeTLSIsAllowed(t *testing.T) {
 // "Closes each that there is as soon as it has been silent": strangers too,
 // whom their host would keep for a quarter of an hour.
 func TestShutdownDoesNotWaitForStrangers(t *testing.T) {
+	t.Parallel()
 	host, visits := fronting(t)
 	p, address := startProxy(t, Config{
 		Users:  []User{{Secret: secretOf(t, testconn.FakeTLSSecret)}},
