@@ -23,6 +23,9 @@ const (
 	// quietTime is how long a connection must have been silent to be closed
 	// during a shutdown: nothing is under way in it.
 	quietTime = time.Second
+	// stuckTime is the same for a connection in which bytes are under way that
+	// nobody takes: its client reads nothing for a while, or is gone.
+	stuckTime = 5 * time.Second
 	// handshakeGrace is how long after its beginning a connection that is not
 	// carried yet may still be on its way.
 	handshakeGrace = 5 * time.Second
@@ -114,9 +117,10 @@ func (p *Proxy) accept(ctx, accepting context.Context, ln net.Listener) error {
 }
 
 // Shutdown stops taking connections, closes each that there is as soon as it
-// has been silent for a second, and returns when none is left. When ctx ends
-// it closes the rest at once, and returns why. Serve returns ErrStopped, also
-// if it is called only afterwards.
+// has been silent for a second, or for five if bytes are under way in it that
+// somebody does not take, and returns when none is left. When ctx ends it
+// closes the rest at once, and returns why. Serve returns ErrStopped, also if it
+// is called only afterwards.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	if p.serving.CompareAndSwap(nil, stopped) {
 		return nil

@@ -221,7 +221,15 @@ func (s *session) quiet() bool {
 	case Hello, Authenticated: // a handshake, or a stranger at the fronting host
 		return age >= handshakeGrace
 	}
-	return age-time.Duration(s.last.Load()) >= quietTime
+	silent := age - time.Duration(s.last.Load())
+	return silent >= stuckTime || silent >= quietTime && !s.stuck()
+}
+
+// stuck says whether there are bytes on their way that somebody does not take.
+func (s *session) stuck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pair != nil && (underWay(s.socket) || underWay(s.leg.Conn))
 }
 
 // end closes what is open, and says what became of it.
