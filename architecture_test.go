@@ -78,6 +78,9 @@ var architecture = map[string]struct {
 		foreign: []string{"golang.org/x/sys/unix"},
 	},
 
+	// Tests only: the proxy, in a test's process and as a program, on bad days.
+	"faults": {},
+
 	// Data: importable by anyone, importing nobody.
 	"vectors": {},
 
