@@ -15,9 +15,9 @@ import (
 const (
 	helloUnit = 256
 
-	// All strangers together may take about a quarter of a processor, and
+	// All strangers together may take a quarter to a half of a processor, and
 	// four seconds' worth of that at once.
-	budgetRate  = 2_000_000 // a second
+	budgetRate  = 4_000_000 // a second
 	budgetBurst = 4 * budgetRate
 
 	// One network may take a sixteenth of it.
@@ -67,7 +67,11 @@ func (b *budget) allows(from netip.Addr) bool {
 	now := b.time()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.all.left(now, budgetRate) < budgetBurst && b.of(from).left(now, networkRate) < networkBurst
+	if b.all.left(now, budgetRate) >= budgetBurst {
+		return false
+	}
+	// Clients of a Unix socket have no address, and are no network.
+	return !from.IsValid() || b.of(from).left(now, networkRate) < networkBurst
 }
 
 // charge notes a search that was in vain.

@@ -164,7 +164,7 @@ func TestLongHellosAreFewer(t *testing.T) {
 		s.prepare(crowd(0, 1000, obfuscation.FakeTLS, "example.com"), AllModes)
 		now := time.Now()
 		s.strange.now = func() time.Time { return now }
-		for i := range 2000 {
+		for i := range 20000 {
 			q := mtwire.SecretQuery{FakeTLS: true, ServerName: "example.com", Length: length}
 			s.find(address(i), q, func(*mtwire.SecretSet) int { n++; return -1 })
 		}

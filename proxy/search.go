@@ -16,8 +16,9 @@ const (
 	// look anything up.
 	fewSecrets = 64
 
-	// rememberedHere is how many users are remembered for one address.
-	rememberedHere = 8
+	// rememberedHere is how many users are remembered for one address. Behind
+	// that of a mobile carrier there are many.
+	rememberedHere = 32
 
 	// rememberedAddresses is how many addresses one generation of the memory
 	// has; there are two.
@@ -95,6 +96,7 @@ func (s *search) find(from netip.Addr, q mtwire.SecretQuery, try func(*mtwire.Se
 	if known := s.memory.users(from); len(known) > 0 {
 		known = slices.DeleteFunc(known, func(place int) bool { return !s.fits(place, q) })
 		if place := s.set(known).try(try); place >= 0 {
+			s.memory.remember(from, place) // a while longer
 			return place, true
 		}
 	}
