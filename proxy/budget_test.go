@@ -15,8 +15,8 @@ import (
 // besieged is a search among 10,000 users on a clock that stands still.
 type besieged struct {
 	search
-	clock    time.Time
-	cut, ran int
+	clock time.Time
+	cut   int
 }
 
 func newBesieged() *besieged {
