@@ -2,6 +2,7 @@ package frame
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"math/rand/v2"
@@ -195,6 +196,41 @@ func TestPaddingIsRemovedExactlyAndKept(t *testing.T) {
 		again, err := e.Append(nil, p)
 		if err != nil || !bytes.Equal(again, wire) {
 			t.Errorf("%s: forwarded as %x, want %x", test.name, again, wire)
+		}
+	}
+}
+
+// "Padding 0..15 that leaves whole words", and TDLib's handshake, whose random
+// tail is inside the message's length (32 to 272 bytes behind the header) and
+// whose ping has 0 or 1 for a message id: what is padding is known exactly.
+func TestPaddingOfWholeWordsIsNotTakenForAMessage(t *testing.T) {
+	messages := [][]byte{reqPQMulti}
+	for id := range byte(2) {
+		for body := 32; body <= 272; body += 16 {
+			m := bytes.Repeat([]byte{0xa5}, unencryptedHeader+body)
+			clear(m[:unencryptedHeader])
+			m[8] = id
+			binary.LittleEndian.PutUint32(m[16:], uint32(body))
+			messages = append(messages, m)
+		}
+	}
+	for blocks := 3; blocks < 8; blocks++ {
+		messages = append(messages, bytes.Repeat([]byte{0xa5}, encryptedHeader+16*blocks))
+	}
+	for _, message := range messages {
+		for padding := range 16 {
+			for _, from := range []Side{Client, Server} {
+				e := Encoder{Protocol: PaddedIntermediate, From: from}
+				d := Decoder{Protocol: PaddedIntermediate, From: from}
+				wire, err := e.Append(nil, Packet{Payload: message, Padding: bytes.Repeat([]byte{0x5a}, padding)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, n, err := d.Parse(wire)
+				if err != nil || n != len(wire) || !bytes.Equal(p.Payload, message) || len(p.Padding) != padding {
+					t.Errorf("%d bytes and %d of padding from a %v: %d and %d, %v", len(message), padding, from, len(p.Payload), len(p.Padding), err)
+				}
+			}
 		}
 	}
 }
