@@ -1,0 +1,202 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// testDataCenter answers as data centres do, and tells what connects to it.
+func testDataCenter(t *testing.T) (net.Addr, <-chan testdc.Event) {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connected := make(chan testdc.Event, 100)
+	dc := &testdc.DC{Listener: ln, Log: func(e testdc.Event) {
+		if e.Event == "connected" {
+			connected <- e
+		}
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- dc.Serve(ctx) }()
+	t.Cleanup(func() { cancel(); <-served })
+	return ln.Addr(), connected
+}
+
+// plainSecretTags are what clients make of a secret without a prefix.
+var plainSecretTags = map[string]mtwire.Protocol{
+	"Telegram Desktop, Android, GramJS": mtwire.Abridged,
+	"TDLib, mtcute":                     mtwire.Intermediate,
+	"gotd":                              mtwire.PaddedIntermediate,
+}
+
+// classicClient connects to a proxy with an init payload alone, of any
+// framing: what a client does with its own secret does not matter.
+func classicClient(t *testing.T, address net.Addr, protocol mtwire.Protocol) *mtwire.Conn {
+	t.Helper()
+	conn, err := mtwire.DialEndpoint(short(t), mtwire.Endpoint{
+		Address: address.String(), Protocol: protocol, DC: 2, Secret: secretOf(t, testconn.PlainSecret),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// "Plain secrets mean tag eeeeeeee (TDLib), efefefef (Desktop), dddddddd
+// (gotd)": all are served, and the data centre sees the tag that the client
+// chose. Two pings in a row come back as two answers.
+func TestPlainSecretMeansAnotherTagToEachClient(t *testing.T) {
+	dc, connected := testDataCenter(t)
+	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
+	for name, protocol := range plainSecretTags {
+		conn := classicClient(t, address, protocol)
+		nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
+		for range 2 {
+			if err := conn.Send(short(t), testdc.AppendReqPQ(nil, nonce, make([]byte, 252))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			p, err := conn.Receive(short(t))
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if err := testdc.CheckResPQ(p.Payload, nonce); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if e := <-connected; e.Protocol != protocol.String() || e.DC == nil || *e.DC != 2 {
+			t.Errorf("%s: the data centre saw %v", name, e)
+		}
+	}
+}
+
+// GramJS sends tag efefefef with a dd secret as well. Where the proxy's own
+// secret has no prefix that is plain obfuscation like any other; where it has,
+// only dddddddd is good enough, and the rest are strangers.
+func TestTagDecidesAndNotTheClientsLink(t *testing.T) {
+	dc, _ := testDataCenter(t)
+	for name, protocol := range plainSecretTags {
+		host, visits := fronting(t)
+		address := start(t, Config{
+			Users:       []User{{Secret: secretOf(t, testconn.PaddedSecret)}},
+			DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+			Fronts:      map[string]string{"": host},
+		})
+		conn := classicClient(t, address, protocol)
+		sealed, _ := testdc.Seal([]byte("data"), frame.Client)
+		if err := conn.Send(short(t), sealed); err != nil {
+			t.Fatal(err)
+		}
+		p, err := conn.Receive(short(t))
+		_, _, openErr := testdc.Open(p.Payload, frame.Server)
+		if served := err == nil && openErr == nil; served != (protocol == mtwire.PaddedIntermediate) {
+			t.Errorf("%s with a dd secret in the proxy: %v, %v", name, err, openErr)
+		} else if !served {
+			<-visits
+		}
+	}
+}
+
+// Telethon waits two seconds behind its init payload for a proxy that does not
+// want it to close; TDLib and Telegram Desktop keep connections warm. Nothing
+// comes and nothing closes, until the client speaks.
+func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
+	dc, _ := testDataCenter(t)
+	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
+	pause := func(socket net.Conn) {
+		t.Helper()
+		// Longer than it takes until a connection is parked.
+		socket.SetReadDeadline(time.Now().Add(time.Second))
+		if n, err := socket.Read(make([]byte, 1)); n != 0 || !os.IsTimeout(err) {
+			t.Errorf("during a pause: %d bytes, %v", n, err)
+		}
+		socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+
+	secret := secretOf(t, testconn.PlainSecret)
+	init, streams, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.Abridged, Secret: &secret, DC: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
+	e := frame.Encoder{Protocol: frame.Abridged}
+	request, err := e.Append(nil, frame.Packet{Payload: testdc.AppendReqPQ(nil, nonce, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+
+	pause(socket) // a warm connection
+	if _, err := socket.Write(init[:]); err != nil {
+		t.Fatal(err)
+	}
+	pause(socket) // Telethon
+	for range 2 {
+		ask := bytes.Clone(request)
+		streams.Send.XORKeyStream(ask, ask)
+		if _, err := socket.Write(ask); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 1+84)
+		if _, err := io.ReadFull(socket, answer); err != nil {
+			t.Fatal(err)
+		}
+		streams.Receive.XORKeyStream(answer, answer)
+		if err := testdc.CheckResPQ(answer[1:], nonce); err != nil {
+			t.Error(err)
+		}
+		pause(socket) // between two pings
+	}
+}
+
+// Behind a hello as well: clients keep a connection warm with and without it.
+func TestWarmFakeTLSConnectionIsServedWhenItSpeaks(t *testing.T) {
+	dc, _ := testDataCenter(t)
+	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
+	socket, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	conn, err := mtwire.Client(short(t), socket, mtwire.Endpoint{DC: 2, Secret: secretOf(t, testconn.FakeTLSSecret)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	quiet, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := conn.Receive(quiet); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("before the client spoke: %v", err)
+	}
+	nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
+	if err := conn.Send(short(t), testdc.AppendReqPQ(nil, nonce, nil)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := conn.Receive(short(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := testdc.CheckResPQ(p.Payload, nonce); err != nil {
+		t.Error(err)
+	}
+}

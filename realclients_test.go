@@ -1,0 +1,152 @@
+package mtwire_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// helloOf makes a ClientHello of that many bytes, record header included, by
+// padding.
+func helloOf(t *testing.T, secret mtwire.Secret, size int) []byte {
+	hello := unhex("1603010000" + "01000000" + "0303")
+	hello = append(hello, make([]byte, 32)...) // random, signed below
+	hello = append(hello, 32)
+	hello = append(hello, bytes.Repeat([]byte{0x11}, 32)...) // session id
+	hello = append(hello, unhex("0002"+"1301"+"0100")...)    // cipher suites, no compression
+	hello = append(hello, unhex("0000"+"0015"+"0000")...)    // extensions: padding alone
+	extensions := len(hello) - 6
+	hello = append(hello, make([]byte, size-len(hello))...)
+	binary.BigEndian.PutUint16(hello[3:], uint16(size-5))
+	binary.BigEndian.PutUint16(hello[7:], uint16(size-9))
+	binary.BigEndian.PutUint16(hello[extensions:], uint16(size-extensions-2))
+	binary.BigEndian.PutUint16(hello[extensions+4:], uint16(size-extensions-6))
+	signed, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
+		Key: secret.Key, Domain: secret.Domain, Hello: func(string) ([]byte, error) { return hello, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// skipFlight reads the server's half of a FakeTLS handshake: no client speaks
+// before it has that.
+func skipFlight(t *testing.T, client net.Conn) {
+	t.Helper()
+	for range 3 {
+		header := make([]byte, 5)
+		if _, err := io.ReadFull(client, header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(io.Discard, client, int64(binary.BigEndian.Uint16(header[3:]))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// obfuscated returns an init payload, and payload twice as it follows.
+func obfuscated(t *testing.T, config *obfuscation.ClientConfig, payload, padding []byte) (init, first, second []byte) {
+	t.Helper()
+	drawn, streams, err := obfuscation.NewInit(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := frame.Encoder{Protocol: config.Protocol}
+	packet := func() []byte {
+		b, err := e.Append(nil, mtwire.Packet{Payload: payload, Padding: padding})
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams.Send.XORKeyStream(b, b)
+		return b
+	}
+	return drawn[:], packet(), packet()
+}
+
+// Hellos have 517 bytes (all clients until 2025), 1,753 (mtcute) or 1,817
+// (TDLib). "TDLib, tdesktop, Android put init and first packet into one
+// record"; mtcute does so too, but sends its ChangeCipherSpec ahead of it, and
+// gotd has a record for each write. Some send two pings in a row.
+func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
+	secret := secretOf(t, testconn.FakeTLSSecret)
+	ping := append(make([]byte, 16), unhex("14000000f18e7ebea0a1a2a3a4a5a6a7a8a9aaabacadaeaf")...)
+	ping[8] = 1 // TDLib's message id
+	ccs := unhex("140303000101")
+	record := func(parts ...[]byte) []byte {
+		b := bytes.Join(parts, nil)
+		return append(binary.BigEndian.AppendUint16([]byte{0x17, 3, 3}, uint16(len(b))), b...)
+	}
+	writes := map[string]func(init, first, second []byte) [][]byte{
+		"TDLib": func(init, first, second []byte) [][]byte {
+			return [][]byte{append(bytes.Clone(ccs), record(init, first)...), record(second)}
+		},
+		"TDLib, two pings in a record": func(init, first, second []byte) [][]byte {
+			return [][]byte{append(bytes.Clone(ccs), record(init, first, second)...)}
+		},
+		"mtcute": func(init, first, second []byte) [][]byte {
+			return [][]byte{ccs, record(init, first), record(second)}
+		},
+		"gotd": func(init, first, second []byte) [][]byte {
+			return [][]byte{append(bytes.Clone(ccs), record(init)...), record(first), record(second)}
+		},
+	}
+	one := func(name string, size, padding int) {
+		server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
+		client.SetDeadline(time.Now().Add(10 * time.Second))
+		shaken := make(chan error, 1)
+		go func() { shaken <- server.Handshake(short(t)) }()
+		if _, err := client.Write(helloOf(t, secret, size)); err != nil {
+			t.Fatal(err)
+		}
+		skipFlight(t, client)
+		config := &obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &secret, DC: 2}
+		for _, b := range writes[name](obfuscated(t, config, ping, bytes.Repeat([]byte{0x5a}, padding))) {
+			if _, err := client.Write(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := <-shaken; err != nil {
+			t.Fatalf("%s, hello of %d bytes: %v", name, size, err)
+		}
+		for range 2 {
+			p, err := server.Receive(short(t))
+			if err != nil || !bytes.Equal(p.Payload, ping) || len(p.Padding) != padding {
+				t.Fatalf("%s, hello of %d bytes, padding %d: %x and %d, %v", name, size, padding, p.Payload, len(p.Padding), err)
+			}
+		}
+	}
+	for name := range writes {
+		for _, size := range []int{517, 1753, 1817} {
+			for padding := range 16 {
+				one(name, size, padding)
+			}
+		}
+	}
+}
+
+// "Official text, mtcute, Telethon, Android: bytes stay random" in place of
+// the DC where there is no secret: no number there keeps a client out.
+func TestAnyDCMayStandWhereThereIsNoSecret(t *testing.T) {
+	for _, dc := range []obfuscation.DC{0, 1, 252, 25839, -20118, 32767, -32768} {
+		for _, protocol := range []mtwire.Protocol{mtwire.Abridged, mtwire.Intermediate, mtwire.PaddedIntermediate} {
+			init, first, _ := obfuscated(t, &obfuscation.ClientConfig{Protocol: protocol, DC: dc}, encrypted(3), nil)
+			server, client := serve(t, nil)
+			if _, err := client.Write(append(init, first...)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := server.Receive(short(t)); err != nil || server.Transport().DC != dc || server.Transport().Protocol != protocol {
+				t.Errorf("%v, DC %d: %v, %v", protocol, dc, server.Transport(), err)
+			}
+		}
+	}
+}
