@@ -91,7 +91,7 @@ func dialBack(r *reader, d depth, config mtwire.ListenConfig, wire []byte) error
 	replyWire, _ := r.optional("reply-wire")
 	for pieces := range d.arrivals(r.hex("reply-wire", replyWire)) {
 		near, far := duplexPipe()
-		dial := mtwire.DialConfig{ObfuscatedFull: true, Rand: bytes.NewReader(append(bytes.Clone(wire[:56]), make([]byte, 8)...))}
+		dial := mtwire.DialConfig{ObfuscatedFull: true, Rand: bytes.NewReader(append(bytes.Clone(wire[:min(56, len(wire))]), make([]byte, 8)...))}
 		conn, err := mtwire.Client(ctx, near, ep, &dial)
 		if ep.Obfuscated && obfuscation.Forbidden([8]byte(wire)) {
 			if !errors.Is(err, io.EOF) {

@@ -265,7 +265,7 @@ func TestCasesSayWhatTheyAre(t *testing.T) {
 			}
 		}
 		switch source, _ := c.Get("source"); source {
-		case "example", "rule", "computed":
+		case "example", "rule", "computed", "recorded":
 		default:
 			t.Errorf("source %q", source)
 		}

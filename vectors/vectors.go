@@ -3,8 +3,8 @@
 // beside it says what the files look like and what each test does.
 //
 // The package itself knows nothing of MTProto: it lists the files and cuts
-// them into fields. The bytes in them were made without this library; see
-// generate.py and the field "source".
+// them into fields. What they expect was made without this library, or taken by a
+// a client of others: see generate.py, and the field "source".
 package vectors
 
 import (

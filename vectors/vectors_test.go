@@ -67,7 +67,7 @@ func TestEveryRowIsThere(t *testing.T) {
 	got, err := Rows()
 	want := []string{
 		"connection", "datacenter", "detection", "faketls", "framing", "http", "link", "obfuscation",
-		"quick-ack", "secret", "transport-error", "unencrypted", "websocket",
+		"quick-ack", "recorded", "secret", "transport-error", "unencrypted", "websocket",
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)

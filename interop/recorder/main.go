@@ -1,0 +1,139 @@
+// Recorder runs a client's cases against a listener, and writes what went over
+// the wire as test vectors: see interop/record, which calls it.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) != 6 {
+		fmt.Fprintln(os.Stderr, "usage: recorder CLIENT VERSION SOURCE INSTALLED DATA")
+		os.Exit(2)
+	}
+	c := client{name: os.Args[1], version: os.Args[2], source: os.Args[3], installed: os.Args[4]}
+	if err := c.record(ctx, os.Args[5]); err != nil {
+		fmt.Fprintf(os.Stderr, "recorder: %s: %v\n", c.name, err)
+		os.Exit(1)
+	}
+}
+
+// client is one of those in clients/, installed.
+type client struct{ name, version, source, installed string }
+
+// testCase is what matters here of a line of its cases.
+type testCase struct {
+	Name   string `json:"name"`
+	Secret string `json:"secret"`
+	Scheme string `json:"scheme"`
+	Record string `json:"record"` // the vector's name, behind the client's
+}
+
+// secrets are those of the cases. They open nothing but servers on loopback.
+var secrets = map[string]string{
+	"":      "",
+	"none":  "",
+	"plain": "000102030405060708090a0b0c0d0e0f",
+	"dd":    "dd000102030405060708090a0b0c0d0e0f",
+	"ee":    "ee000102030405060708090a0b0c0d0e0f6578616d706c652e636f6d", // example.com
+}
+
+// record records all cases that say so, and writes them to the directory.
+func (c client) record(ctx context.Context, data string) error {
+	text, err := os.ReadFile(filepath.Join(c.source, "cases"))
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		var t testCase
+		if err := json.Unmarshal(lines.Bytes(), &t); err != nil {
+			return err
+		}
+		if t.Record == "" {
+			continue
+		}
+		s, err := c.one(ctx, t, lines.Text())
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.Name, err)
+		}
+		name := filepath.Join(data, c.name+"-"+t.Record+".txt")
+		if err := os.MkdirAll(data, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, []byte(s.vector(c, t)), 0o644); err != nil {
+			return err
+		}
+		fmt.Printf("%s-%s: %d bytes, %d back\n", c.name, t.Record, len(s.received), len(s.sent))
+	}
+	return lines.Err()
+}
+
+// attempts is how often a case is run until the client's clock is one that
+// can be recorded: one second in four.
+const attempts = 60
+
+// one runs one case, and returns its session.
+func (c client) one(ctx context.Context, t testCase, line string) (*session, error) {
+	for range attempts {
+		s, err := c.try(ctx, t, line)
+		if err != nil || !s.transport.FakeTLS || recordable(s.clock) {
+			return s, err
+		}
+	}
+	return nil, errors.New("the client's clock is never one that can be recorded")
+}
+
+// recordable says whether the lowest byte of a hello's clock can only grow
+// where a bit that the vectors' own tests turn over is turned over. Such a
+// hello is at the border of what a server takes whose clock is 120 seconds
+// behind, so that a change of any byte is seen.
+func recordable(clock time.Time) bool { return clock.Unix()&0x41 == 0 }
+
+const driveLimit = 60 * time.Second
+
+// try runs one case once.
+func (c client) try(ctx context.Context, t testCase, line string) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, driveLimit)
+	defer cancel()
+	home, err := os.MkdirTemp("", "record-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(home)
+	server, err := startServer(secrets[t.Secret])
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(c.source, "drive"), c.installed, server.url(t), line)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=" + os.Getenv("LANG"), "HOME=" + home, "TMPDIR=" + home}
+	cmd.Dir = home
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	said, err := cmd.CombinedOutput()
+	if cmd.Process != nil {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind
+	}
+	s := server.stop()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(said)))
+	case s == nil:
+		return nil, errors.New("no connection had an answer")
+	}
+	return s, nil
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/faketls"
+)
+
+// vector writes a session in the format of vectors/README.md.
+func (s *session) vector(c client, t testCase) string {
+	var b strings.Builder
+	field := func(key, format string, args ...any) { b.WriteString(wrap(key + ": " + fmt.Sprintf(format, args...))) }
+	field("about", "%s %s: %s.", c.name, c.version, t.Name)
+	field("spec", "https://core.telegram.org/mtproto/mtproto-transports")
+	field("source", "recorded")
+	field("test", "connection")
+	if s.secret != "" {
+		field("secret", "%s", s.secret)
+	}
+	if s.transport.FakeTLS {
+		field("clock", "%d", s.clock.Add(-faketls.DefaultWindow).Unix())
+	}
+	wire, replyWire := s.received, s.sent
+	if s.transport.Carrier == mtwire.WebSocket {
+		head, rest, _ := bytes.Cut(wire, []byte("\r\n\r\n"))
+		for line := range strings.SplitSeq(string(head), "\r\n") {
+			field("head", "%s", line)
+		}
+		wire = rest
+		_, replyWire, _ = bytes.Cut(replyWire, []byte("\r\n\r\n"))
+	}
+	if s.transport.FakeTLS {
+		for range 3 { // the server's flight, which differs each time
+			replyWire = replyWire[recordLength(replyWire):]
+		}
+	}
+	field("wire", "%x", wire)
+	field("layers", "%v", s.transport)
+	field("dc", "%d", s.transport.DC)
+	field("secret-index", "%d", s.transport.Secret)
+	if s.transport.ServerName != "" {
+		field("server-name", "%s", s.transport.ServerName)
+	}
+	for _, p := range s.packets {
+		field("packet", "%s", packetText(p))
+	}
+	for _, p := range s.replies {
+		field("reply", "%s", packetText(p))
+	}
+	field("reply-wire", "%x", replyWire)
+	if places := s.free(wire); places != "" {
+		field("free", "%s", places)
+	}
+	return b.String()
+}
+
+// packetText is a packet in the format's words.
+func packetText(p mtwire.Packet) string {
+	text := "payload " + hex.EncodeToString(p.Payload)
+	if p.Kind == mtwire.KindTransportError {
+		text = fmt.Sprintf("error %d", p.Code)
+	}
+	if len(p.Padding) > 0 {
+		text += " padding " + hex.EncodeToString(p.Padding)
+	}
+	if p.AckWanted {
+		text += " ack"
+	}
+	return text
+}
+
+// free lists the bytes of wire that may be anything: of an init payload the
+// first eight and the last two, and what is in a ChangeCipherSpec.
+func (s *session) free(wire []byte) string {
+	if !s.transport.Obfuscated {
+		return ""
+	}
+	const initLength = 64
+	var places []int
+	stream := 0 // bytes of the obfuscated stream so far
+	take := func(from, to int) {
+		for at := from; at < to; at, stream = at+1, stream+1 {
+			if stream < 8 || stream >= initLength-2 && stream < initLength {
+				places = append(places, at)
+			}
+		}
+	}
+	switch {
+	case s.transport.FakeTLS:
+		at := recordLength(wire) // the hello
+		for ; at < len(wire) && stream < initLength; at += recordLength(wire[at:]) {
+			if wire[at] == 0x14 {
+				places = append(places, at+5)
+				continue
+			}
+			take(at+5, at+recordLength(wire[at:]))
+		}
+	case s.transport.Carrier == mtwire.WebSocket:
+		for at := 0; at < len(wire) && stream < initLength; {
+			header, length := messageLength(wire[at:])
+			take(at+header, at+header+length)
+			at += header + length
+		}
+	default:
+		take(0, initLength)
+	}
+	return ranges(places)
+}
+
+// recordLength is that of the TLS record at the start of b, with its header.
+func recordLength(b []byte) int { return 5 + int(binary.BigEndian.Uint16(b[3:])) }
+
+// messageLength is that of the header and of the rest of the WebSocket frame
+// at the start of b, which a client has masked.
+func messageLength(b []byte) (header, length int) {
+	switch length = int(b[1] & 0x7f); length {
+	case 126:
+		return 8, int(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return 14, int(binary.BigEndian.Uint64(b[2:]))
+	}
+	return 6, length
+}
+
+// ranges writes places, which ascend, as "0-8 62-64".
+func ranges(places []int) string {
+	var parts []string
+	for i := 0; i < len(places); {
+		from := places[i]
+		to := from + 1
+		for i++; i < len(places) && places[i] == to; i++ {
+			to++
+		}
+		parts = append(parts, fmt.Sprintf("%d-%d", from, to))
+	}
+	return strings.Join(parts, " ")
+}
+
+var digits = regexp.MustCompile("(?:[0-9a-f]{2}){8,}")
+
+// wrap ends a line, and breaks it first where it is long: only between the
+// bytes of long runs of hexadecimal digits, as vectors/generate.py does.
+func wrap(line string) string {
+	const width = 96
+	var b strings.Builder
+	for len(line) > width {
+		cut := 0
+		for _, run := range digits.FindAllStringIndex(line, -1) {
+			for at := run[0] + 2; at < run[1] && at <= width; at += 2 {
+				cut = max(cut, at)
+			}
+		}
+		if cut == 0 {
+			break
+		}
+		b.WriteString(line[:cut] + "\n")
+		line = "  " + line[cut:]
+	}
+	return b.String() + line + "\n"
+}
