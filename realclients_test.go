@@ -73,11 +73,11 @@ func obfuscated(t *testing.T, config *obfuscation.ClientConfig, payload, padding
 	return drawn[:], packet(), packet()
 }
 
-// Hellos have 517 bytes (all clients until 2025), or some 1,700 to 1,850 in
-// steps of 32 (TDLib, mtcute). "TDLib, tdesktop, Android put init and first
-// packet into one record"; mtcute does so too, but sends its ChangeCipherSpec
-// ahead of it, and gotd has a record for each write. Some send two pings in a
-// row.
+// Hellos have 517 bytes (all clients until 2025), or some 1,700 to 1,850, each
+// time another number (TDLib, mtcute). "TDLib, tdesktop, Android put init and
+// first packet into one record"; mtcute does so too, but sends its
+// ChangeCipherSpec ahead of it, and gotd has a record for each write. Some send
+// two pings in a row.
 func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
 	secret := secretOf(t, testconn.FakeTLSSecret)
 	ping := append(make([]byte, 16), unhex("14000000f18e7ebea0a1a2a3a4a5a6a7a8a9aaabacadaeaf")...)
