@@ -149,10 +149,13 @@ func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 			env.headLen = 4
 		}
 	case PaddedIntermediate:
-		if p.Padding != nil {
+		switch {
+		case p.Padding != nil:
 			env.ownTail = true
 			length += len(p.Padding)
-		} else {
+		case p.Kind == KindTransportError:
+			// mtcute and gotd know an error by a length of four.
+		default:
 			pad, err := drawPadding(e.Rand, e.From, &env.tail)
 			if err != nil {
 				return nil, fmt.Errorf("frame: padding: %w", err)

@@ -266,6 +266,19 @@ func TestPaddingCoversItsRange(t *testing.T) {
 	}
 }
 
+// mtcute and gotd take a packet for a transport error if it has just four
+// bytes: with padding behind it mtcute fails on what it then takes for a
+// message.
+func TestTransportErrorsAreSentWithoutPadding(t *testing.T) {
+	e := Encoder{Protocol: PaddedIntermediate, From: Server}
+	for range 100 {
+		wire, err := e.Append(nil, Packet{Kind: KindTransportError, Code: 404})
+		if want := "040000006cfeffff"; err != nil || hex.EncodeToString(wire) != want {
+			t.Fatalf("%x, %v, want %s", wire, err, want)
+		}
+	}
+}
+
 // "Each direction has its own counter from 0, +1 per frame, including error
 // packets"; a refused packet is not counted.
 func TestFullCountsEveryFrameThatWasSent(t *testing.T) {

@@ -73,7 +73,8 @@ type Packet struct {
 
 	// Padding is what followed the payload inside a PaddedIntermediate frame,
 	// and lies directly behind it in memory. An Encoder writes fresh random
-	// padding when it is nil, and exactly these bytes when it is not.
+	// padding when it is nil (none behind a transport error), and exactly these
+	// bytes when it is not.
 	Padding []byte
 }
 

@@ -8,8 +8,8 @@ import (
 
 const (
 	// Most bytes of padding that each side adds. The official text lets a
-	// client draw 0..15. A server stays below 4: several clients recognise a
-	// transport error by a length below 8 or 12.
+	// client draw 0..15. A server stays below 4: gotd removes what is over a
+	// multiple of four bytes, and no more. To transport errors it adds none.
 	maxClientPadding = 15
 	maxServerPadding = 3
 
