@@ -88,7 +88,7 @@ func TestShutdownWaitsForBytesUnderWay(t *testing.T) {
 				moved <- c.Download(limited(t), 1500)
 			}()
 			// In the middle of it, with more to come than sockets hold.
-			time.Sleep(20 * time.Millisecond)
+			eventually(t, "bytes flow", func() bool { return box.passed.Load() > 1<<20 })
 			box.freeze()
 			time.AfterFunc(2500*time.Millisecond, box.thaw)
 			if err := p.Shutdown(limited(t)); err != nil {

@@ -19,6 +19,7 @@ type middlebox struct {
 
 	delay  atomic.Int64 // of every piece, in nanoseconds
 	stalls atomic.Int64 // one piece in so many is kept back; 0 is none
+	passed atomic.Int64 // bytes
 
 	mu     sync.Mutex
 	ln     net.Listener
@@ -162,6 +163,7 @@ func (m *middlebox) pass(dst, src net.Conn) {
 				if _, failed = dst.Write(p.bytes); failed != nil {
 					resetConn(src) // and the reader below notices
 				}
+				m.passed.Add(int64(len(p.bytes)))
 			}
 		}
 	})
