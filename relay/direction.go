@@ -32,8 +32,10 @@ type direction struct {
 	place  place     // in the lot
 	until  time.Time // when the linger is over
 	parked bool
-	ended  bool
-	err    error
+	// guarded: its stream has ended, and its source is watched for a reset.
+	guarded bool
+	ended   bool
+	err     error
 }
 
 func (d *direction) prepare(p *Pair, f Flow) {

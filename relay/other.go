@@ -4,11 +4,15 @@ package relay
 
 import "context"
 
-// On other systems than Linux bytes are copied, and nothing is parked.
+// On other systems than Linux bytes are copied, and nothing is parked or
+// watched.
 
 func (d *direction) splice() error { return d.copy() }
 
 func (d *direction) gather() error { return d.copy() }
+
+// broken would wait for a reset of the source: it is noticed by the next write.
+func (d *direction) broken() error { return nil }
 
 // Lot is a place for directions that wait, on Linux. Elsewhere it has no room.
 type Lot struct{}

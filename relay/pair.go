@@ -59,7 +59,7 @@ func (p *Pair) Abort(cause error) {
 		return
 	}
 	d := &p.up
-	if d.ended {
+	if d.ended || d.guarded {
 		d = &p.down
 	}
 	d.err = cause
@@ -108,18 +108,41 @@ func (p *Pair) end(d *direction, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err != nil && !p.over.Load() {
+	other := p.other(d)
+	switch {
+	case p.over.Load():
+	case err != nil:
 		d.err = err
 		p.endBoth()
+	case other.guarded:
+		other.flow.Src.SetReadDeadline(longAgo) // so that it ends too
+	case !other.ended:
+		other.lingering.Store(true)
+		other.limit(p.linger)
+		other.unpark()
+		p.guard(d)
 	}
 	p.ended(d)
-	other := p.other(d)
-	if other.ended || p.over.Load() {
+}
+
+// guard waits, when d's stream has ended, for as long as the other direction
+// goes on. A peer that ended its stream may be gone altogether, which it says
+// by a reset in answer to the next bytes it gets. Nobody would notice before
+// the bytes after those, so this ends both. Under mu, which is free meanwhile.
+func (p *Pair) guard(d *direction) {
+	if d.src == nil {
 		return
 	}
-	other.lingering.Store(true)
-	other.limit(p.linger)
-	other.unpark()
+	d.guarded = true
+	d.flow.Src.SetReadDeadline(time.Time{})
+	p.mu.Unlock()
+	err := d.broken()
+	p.mu.Lock()
+	d.guarded = false
+	if other := p.other(d); err != nil && !other.ended && !p.over.Load() {
+		other.err = err
+		p.endBoth()
+	}
 }
 
 // longAgo is a deadline that has passed.

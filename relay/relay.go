@@ -85,7 +85,8 @@ type Config struct {
 // destination is told so by a half-close, and the other direction goes on; it
 // is cut off when nothing has moved in it for linger (0 means DefaultLinger).
 //
-// An error in one direction ends both, and so does the end of ctx. The first
+// An error in one direction ends both, and so does the end of ctx, or a reset
+// from who has ended its stream (on Linux, if that is a bare socket). The first
 // error is what is reported: the other direction's is its consequence. Run
 // closes none of the connections, but after an error they are of no use.
 func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, downward Result) {
