@@ -22,6 +22,7 @@ type Early struct {
 	front *Front // nil once it is closed or piped
 	host  *host
 	conn  net.Conn
+	u     *unheard
 
 	words readbuf.Reader // what the host has said
 	ended error          // io.EOF, or why nothing more will come
@@ -39,12 +40,12 @@ func (f *Front) Open(ctx context.Context, local net.Addr) (*Early, error) {
 	if !f.silent.take() {
 		return nil, ErrBusy
 	}
-	conn, err := f.reach(ctx, h, local)
+	conn, u, err := f.connect(ctx, h, nil, local)
 	if err != nil {
 		f.silent.free()
 		return nil, err
 	}
-	e := &Early{front: f, host: h, conn: conn}
+	e := &Early{front: f, host: h, conn: conn, u: u}
 	e.words.Reset(conn)
 	return e, nil
 }
@@ -71,6 +72,7 @@ func (e *Early) Wait(ctx context.Context) error {
 		}
 	}
 	e.ended = err
+	e.u.end()
 	return nil
 }
 
@@ -89,15 +91,22 @@ func (e *Early) Pipe(ctx context.Context, conn net.Conn, serverName string) (Res
 		return Result{}, ErrBusy
 	}
 	defer f.piped.free()
+	first, client := apart(conn)
+	if err := f.hold(ctx, first); err != nil {
+		e.Close()
+		silence(ctx, conn)
+		return Result{}, err
+	}
 	words := e.words.Take()
 	f.silent.free()
 	e.front = nil
+	defer e.u.end()
 	defer e.conn.Close()
 	if e.ended != nil && e.ended != io.EOF {
 		reset(conn) // the second read of a socket would not say it again
 		return Result{Domain: e.host.Domain}, named("from the fronting host", e.ended)
 	}
-	return f.carry(ctx, e.host, conn, e.conn, words)
+	return f.carry(ctx, e.host, client, e.conn, first, words, e.u)
 }
 
 // Close ends the connection. After Pipe it does nothing.
@@ -106,6 +115,7 @@ func (e *Early) Close() {
 		return
 	}
 	e.conn.Close()
+	e.u.end()
 	e.words.Release()
 	e.front.silent.free()
 	e.front = nil

@@ -34,10 +34,7 @@ const (
 // ErrBusy means that as many connections are open as there may be.
 var ErrBusy = errors.New("as many strangers are connected to fronting hosts as are allowed")
 
-var (
-	errNoHost = errors.New("there is no fronting host")
-	errLoop   = errors.New("the fronting host's address is this proxy's own: say with --front where the site really is")
-)
+var errNoHost = errors.New("there is no fronting host")
 
 // Host is a fronting host: the site that a FakeTLS secret's domain names.
 type Host struct {
@@ -179,6 +176,13 @@ type host struct {
 	mu     sync.Mutex
 	sizes  []int     // of the last round of measuring that succeeded
 	warned time.Time // when its failure was last complained about
+
+	// Whether it is somebody else than this proxy: see loop.go.
+	probes  []*probing // those that are not settled
+	doubted time.Time  // when a probe last heard nothing, unless one has since
+	looping bool       // it is this proxy
+	unheard int        // connections on which it has said nothing
+	trusted int        // how many these may be, if more than minUnheard
 }
 
 // warnEvery is how often a failing host is complained about at most: strangers

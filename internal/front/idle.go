@@ -16,15 +16,16 @@ const checks = 4
 
 // move moves bytes both ways until both directions have ended. It ends them
 // with ctx, or when nothing has moved for the idle time or a little longer;
-// then err says so.
-func (f *Front) move(ctx context.Context, client, upstream net.Conn) (up, down relay.Result, err error) {
+// then err says so. u ends with the first bytes from the host.
+func (f *Front) move(ctx context.Context, client, upstream net.Conn, u *unheard) (up, down relay.Result, err error) {
 	tick := time.NewTicker(f.config.Idle / checks)
 	defer tick.Stop()
 	ended := make(chan struct{})
 	// A direction that stays silent after the other's end is cut off after
 	// relay's minute. The host's own system would not wait longer.
 	pair := relay.Start(
-		relay.Flow{Dst: upstream, Src: client}, relay.Flow{Dst: client, Src: upstream},
+		relay.Flow{Dst: upstream, Src: client},
+		relay.Flow{Dst: client, Src: upstream, Moved: func(int) { u.end() }},
 		&relay.Config{}, func(u, d relay.Result) {
 			up, down = u, d
 			close(ended)

@@ -44,14 +44,33 @@ var errLongFlight = errors.New("the host sends without end")
 // The certificate need not be good: the host may be anything that the operator
 // put there, and strangers see the same.
 func (f *Front) probe(ctx context.Context, h *host) (size int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	h.mu.Lock()
+	p := h.beginAnother()
+	h.mu.Unlock()
+	size, err = f.handshake(ctx, h, p, probeTimeout)
+	if err != nil && p.echoed && p.finding == nothing {
+		err = fmt.Errorf("fronting host %s: %w", h.Domain, errLoop)
+	}
+	return size, err
+}
+
+// handshake is what p does, within the limit.
+func (f *Front) handshake(outer context.Context, h *host, p *probing, limit time.Duration) (size int, err error) {
+	defer func() {
+		if outer.Err() != nil {
+			h.settle(p, givenUp)
+		} else {
+			h.settle(p, nothing)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(outer, limit)
 	defer cancel()
 	conn, err := f.dial(ctx, h, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	flight := &flightConn{Conn: conn}
+	flight := &flightConn{Conn: &probeConn{Conn: conn, host: h, probe: p}}
 	client := utls.UClient(flight, &utls.Config{ServerName: h.Domain, InsecureSkipVerify: true}, utls.HelloChrome_Auto)
 	if err := client.HandshakeContext(ctx); err != nil {
 		return 0, fmt.Errorf("handshake with fronting host %s: %w", h.Domain, err)

@@ -33,8 +33,8 @@ var longAgo = time.Unix(1, 0)
 // Replayer costs the least. An end of stream on one side is passed on to the
 // other, and so is a reset. Pipe closes conn when it returns.
 //
-// If the host cannot be reached, or there are too many strangers (ErrBusy),
-// Pipe reads on for 10 to 15 seconds, drawn at random, and says nothing: a
+// If the host cannot be reached, or is this proxy itself, or there are too many
+// strangers (ErrBusy), Pipe reads on for 10 to 15 seconds, drawn at random, and says nothing: a
 // close in answer to a stranger's bytes would give the proxy away.
 //
 // The error is for logs, and has no client's address in it. It is nil if both
@@ -51,29 +51,53 @@ func (f *Front) Pipe(ctx context.Context, conn net.Conn, serverName string) (Res
 		return Result{}, ErrBusy
 	}
 	defer f.piped.free()
-	upstream, err := f.reach(ctx, h, conn.LocalAddr())
+	first, client := apart(conn)
+	upstream, u, err := f.connect(ctx, h, first, conn.LocalAddr())
 	if err != nil {
 		silence(ctx, conn)
 		return Result{}, err
 	}
+	defer u.end()
 	defer upstream.Close()
-	return f.carry(ctx, h, conn, upstream, nil)
+	return f.carry(ctx, h, client, upstream, first, nil, u)
 }
 
-// carry moves bytes between a stranger and a host, which has said words
-// already.
-func (f *Front) carry(ctx context.Context, h *host, client, upstream net.Conn, words []byte) (Result, error) {
-	var first []byte
-	if r, ok := client.(Replayer); ok {
-		first, client = r.Replayed()
+// apart takes a stranger apart, if it can be.
+func apart(conn net.Conn) (first []byte, rest net.Conn) {
+	if r, ok := conn.(Replayer); ok {
+		return r.Replayed()
 	}
+	return nil, conn
+}
+
+// connect connects to h for a stranger who has said first, at the address
+// local.
+func (f *Front) connect(ctx context.Context, h *host, first []byte, local net.Addr) (net.Conn, *unheard, error) {
+	if err := f.hold(ctx, first); err != nil {
+		return nil, nil, err
+	}
+	u, err := f.admit(ctx, h)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := f.reach(ctx, h, local)
+	if err != nil {
+		u.end()
+		return nil, nil, err
+	}
+	return conn, u, nil
+}
+
+// carry moves bytes between a stranger, who has said first already, and a host,
+// which has said words.
+func (f *Front) carry(ctx context.Context, h *host, client, upstream net.Conn, first, words []byte, u *unheard) (Result, error) {
 	r := Result{Domain: h.Domain}
 	err := f.say(ctx, client, words, &r.Down)
 	if err == nil {
 		err = f.say(ctx, upstream, first, &r.Up)
 	}
 	if err == nil {
-		up, down, cut := f.move(ctx, client, upstream)
+		up, down, cut := f.move(ctx, client, upstream, u)
 		r.Up, r.Down = r.Up+up.Bytes, r.Down+down.Bytes
 		if cut != nil {
 			return r, cut

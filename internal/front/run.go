@@ -11,7 +11,7 @@ import (
 const (
 	// firstDelay spreads the first probes: a proxy that starts is not to be
 	// seen by them.
-	firstDelay = 5 * time.Second
+	firstDelay = time.Second
 	// probes is how many make a round. Signatures, and so flights, vary by a
 	// few bytes, and a host may have several certificates.
 	probes = 3
