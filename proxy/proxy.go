@@ -107,6 +107,7 @@ type Proxy struct {
 	config      Config
 	listen      mtwire.ListenConfig
 	trust       proxyheader.Trust
+	lobby       lobby
 	search      search
 	replay      replayMemory
 	router      *route.Router

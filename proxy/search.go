@@ -208,5 +208,8 @@ func (p *Proxy) findSecret(ctx context.Context, q mtwire.SecretQuery, try func(*
 		s.unsearched = true
 		p.counters.unsearched.Add(1)
 	}
+	if place >= 0 {
+		p.lobby.leave(s)
+	}
 	return place
 }

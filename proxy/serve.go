@@ -160,6 +160,7 @@ func (p *Proxy) add(s *session) {
 }
 
 func (p *Proxy) forget(s *session) {
+	p.lobby.leave(s)
 	p.mu.Lock()
 	delete(p.sessions, s)
 	p.mu.Unlock()

@@ -28,6 +28,8 @@ type session struct {
 	stage  atomic.Uint32 // a Stage
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start
 
+	guest guest // until it has shown a secret
+
 	// Of a stranger, or of who may be one: see stranger.go.
 	early      *front.Early
 	fronted    front.Result
@@ -75,10 +77,14 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 	if err := s.readHeader(); err != nil {
 		return err
 	}
+	if !s.proxy.lobby.enter(s, true) {
+		return errFull
+	}
 	client := listener.Server(s.socket)
 	if err := s.await(ctx, client); err != nil {
 		return err
 	}
+	s.proxy.lobby.spoke(s)
 	s.reach(Hello)
 	stream, err := client.Detach(context.WithValue(ctx, sessionKey{}, s))
 	if err != nil {

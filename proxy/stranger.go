@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -19,6 +20,16 @@ import (
 // asked what it would say to that. Telegram's clients open connections ahead of
 // their need, but most speak sooner.
 const patience = 3 * time.Second
+
+// Where there is no fronting host to be as patient as, a client may say nothing
+// for so long. Telegram's keep connections ready for minutes. The limit is drawn
+// for each, so that it is no fingerprint.
+const (
+	minSilence    = 5 * time.Minute
+	silenceSpread = 5 * time.Minute
+)
+
+func silenceLimit() time.Duration { return minSilence + rand.N(silenceSpread) }
 
 // fronts are the fronting hosts: every domain of a FakeTLS secret, and where
 // the configuration says it is; then those that only the configuration names.
@@ -59,6 +70,10 @@ func fronts(config *Config) (hosts []front.Host, err error) {
 // stranger pipes a connection to its fronting host.
 func (p *Proxy) stranger(ctx context.Context, conn net.Conn, why error) {
 	s := sessionOf(ctx)
+	if !p.lobby.enter(s, false) { // it has shown a secret that it may not use
+		s.frontErr = errFull
+		return
+	}
 	name := ""
 	var unknown *mtwire.UnknownError
 	if errors.As(why, &unknown) {
@@ -78,7 +93,9 @@ func (p *Proxy) stranger(ctx context.Context, conn net.Conn, why error) {
 // the client is a stranger, and sees just that.
 func (s *session) await(ctx context.Context, client *mtwire.Conn) error {
 	if s.proxy.front == nil {
-		return client.Await(ctx)
+		limited, cancel := context.WithTimeout(ctx, silenceLimit())
+		defer cancel()
+		return client.Await(limited)
 	}
 	patient, cancel := context.WithTimeout(ctx, patience)
 	err := client.Await(patient)
@@ -96,7 +113,8 @@ func (s *session) await(ctx context.Context, client *mtwire.Conn) error {
 
 // race waits for the client or the host to speak. host says that it was the
 // host, and nothing has come from the client; otherwise err is the client's. A
-// host that cannot be reached says nothing.
+// host that cannot be reached says nothing, and the client may do so for a limited
+// time.
 func (s *session) race(ctx context.Context, client *mtwire.Conn) (err error, host bool) {
 	hostCtx, clientSpoke := context.WithCancel(ctx)
 	defer clientSpoke()
@@ -107,6 +125,12 @@ func (s *session) race(ctx context.Context, client *mtwire.Conn) (err error, hos
 		var err error
 		if s.early, err = s.proxy.front.Open(hostCtx, s.socket.LocalAddr()); err == nil {
 			err = s.early.Wait(hostCtx)
+		} else {
+			select {
+			case <-time.After(silenceLimit()):
+				hostSpoke()
+			case <-hostCtx.Done():
+			}
 		}
 		if err == nil {
 			hostSpoke()
