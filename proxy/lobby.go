@@ -9,9 +9,9 @@ import (
 
 const (
 	// lobbyHere is how many connections one network may have that have not
-	// shown a secret. Hundreds of telephones may share an address of IPv4,
-	// and each opens a few connections ahead of its need.
-	lobbyHere = 1024
+	// shown a secret: half of all. Thousands of telephones may share an
+	// address of IPv4, and each opens a few connections ahead of its need.
+	lobbyHere = 8192
 
 	// lobbyAll is how many there may be in all.
 	lobbyAll = 16384
