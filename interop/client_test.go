@@ -1,103 +1,18 @@
 package interop
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/gotd/td/bin"
-	"github.com/gotd/td/exchange"
 	"github.com/gotd/td/proto/codec"
-	"github.com/gotd/td/session"
-	"github.com/gotd/td/telegram"
 	"github.com/gotd/td/telegram/dcs"
-	"github.com/gotd/td/tg"
 	"github.com/gotd/td/transport"
 
 	"github.com/mtwire/mtwire"
 )
-
-// fileSizes are what is uploaded and downloaded: below, at and above the
-// lengths at which envelopes and FakeTLS records change their form, up to
-// what the API allows for one part of a file.
-var fileSizes = []int{1, 400, 460, 2800, 15_000, 70_000, 512 << 10}
-
-// useTelegram runs gotd's client: it makes an auth key, opens a session with
-// help.getConfig, calls that once more, and sends and fetches files of at most
-// maxFile bytes. The connection that resolver gives must last for all of it:
-// a second one is not tried.
-func useTelegram(ctx context.Context, resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, maxFile int) error {
-	client := telegram.NewClient(1, "hash", telegram.Options{
-		PublicKeys:          []exchange.PublicKey{key},
-		DC:                  dcID,
-		DCList:              list,
-		Resolver:            resolver,
-		SessionStorage:      &session.StorageMemory{},
-		Random:              &luckyRand{},
-		NoUpdates:           true,
-		CompressThreshold:   -1,
-		ReconnectionBackoff: func() backoff.BackOff { return &backoff.StopBackOff{} },
-	})
-	return client.Run(ctx, func(ctx context.Context) error {
-		config, err := client.API().HelpGetConfig(ctx)
-		if err != nil {
-			return fmt.Errorf("help.getConfig: %w", err)
-		}
-		if config.ThisDC != dcID || config.MeURLPrefix != configTMe {
-			return fmt.Errorf("help.getConfig: another server's answer: %+v", config)
-		}
-		for _, size := range fileSizes {
-			if size > maxFile {
-				break
-			}
-			file := make([]byte, size)
-			rand.Read(file)
-			saved, err := client.API().UploadSaveFilePart(ctx, &tg.UploadSaveFilePartRequest{FileID: 1, Bytes: file})
-			if err != nil || !saved {
-				return fmt.Errorf("upload.saveFilePart with %d bytes: %v, %w", size, saved, err)
-			}
-			answer, err := client.API().UploadGetFile(ctx, &tg.UploadGetFileRequest{Location: &tg.InputTakeoutFileLocation{}, Limit: size})
-			if err != nil {
-				return fmt.Errorf("upload.getFile of %d bytes: %w", size, err)
-			}
-			if got, ok := answer.(*tg.UploadFile); !ok || !bytes.Equal(got.Bytes, file) {
-				return fmt.Errorf("upload.getFile of %d bytes: not what was saved", size)
-			}
-		}
-		return nil
-	})
-}
-
-// luckyRand is random, but for two guesses with which gotd's client begins to
-// factor pq. The server's pq is always the same, and from these the factors are
-// found in 9 steps and not in some 30,000, each of them slow under the race
-// detector.
-type luckyRand struct {
-	mu      sync.Mutex
-	guesses int
-}
-
-func (r *luckyRand) Read(p []byte) (int, error) {
-	if len(p) != 8 {
-		return rand.Read(p)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch r.guesses++; r.guesses {
-	case 1:
-		binary.BigEndian.PutUint64(p, 0)
-	case 2:
-		binary.BigEndian.PutUint64(p, 63208)
-	default:
-		return rand.Read(p)
-	}
-	return len(p), nil
-}
 
 // useUnknownKey sends a message under an auth key that the server cannot know,
 // as often as it says, and wants to be told 404 each time.

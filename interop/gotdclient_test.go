@@ -17,6 +17,7 @@ import (
 	"github.com/gotd/td/transport"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/interop/gotd"
 )
 
 const (
@@ -125,7 +126,7 @@ func gotdClients() []gotdClient {
 		return mtwire.Transport{Protocol: protocol, Secret: -1}
 	}
 	obfuscated := func(protocol mtwire.Protocol, secret int) mtwire.Transport {
-		return mtwire.Transport{Obfuscated: true, Protocol: protocol, DC: dcID, Secret: secret}
+		return mtwire.Transport{Obfuscated: true, Protocol: protocol, DC: gotd.DC, Secret: secret}
 	}
 	return []gotdClient{
 		{name: "abridged", resolver: plain(transport.Abridged, false), want: tcp(mtwire.Abridged)},
@@ -145,19 +146,16 @@ func gotdClients() []gotdClient {
 			name:     "ee secret",
 			resolver: proxy("ee" + eeKey + hex.EncodeToString([]byte(domain))),
 			want: mtwire.Transport{
-				FakeTLS: true, ServerName: domain, Obfuscated: true, Protocol: mtwire.PaddedIntermediate, DC: dcID, Secret: 1,
+				FakeTLS: true, ServerName: domain, Obfuscated: true, Protocol: mtwire.PaddedIntermediate, DC: gotd.DC, Secret: 1,
 			},
-			// gotd makes one record of each Write, however long: above 16640
-			// bytes it is longer than TLS allows, which the listener refuses,
-			// and above 65535 its length is cut to 16 bits.
-			maxFile: 15_000,
+			maxFile: gotd.MaxFileFakeTLS,
 		},
 
 		{name: "websocket", resolver: webSocket, want: mtwire.Transport{
-			Carrier: mtwire.WebSocket, Obfuscated: true, Protocol: mtwire.Intermediate, DC: dcID, Secret: -1,
+			Carrier: mtwire.WebSocket, Obfuscated: true, Protocol: mtwire.Intermediate, DC: gotd.DC, Secret: -1,
 		}},
 		{name: "websocket over TLS", resolver: webSocket, want: mtwire.Transport{
-			Carrier: mtwire.WebSocket, TLS: true, Obfuscated: true, Protocol: mtwire.Intermediate, DC: dcID, Secret: -1,
+			Carrier: mtwire.WebSocket, TLS: true, Obfuscated: true, Protocol: mtwire.Intermediate, DC: gotd.DC, Secret: -1,
 		}},
 
 		// The specification says 404 by the HTTP status. gotd drops every
@@ -190,6 +188,7 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	serverKey := rsaKey(t)
+	datacenter := &gotd.DataCenter{Key: serverKey}
 	var accepted sync.Map // of transports, by the client's address
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
@@ -200,7 +199,7 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 				return
 			}
 			accepted.Store(conn.RemoteAddr().String(), conn.Transport())
-			bridge(ctx, conn, newDatacenter(serverKey))
+			datacenter.Handle(ctx, conn)
 		})
 	}()
 	r := &report{client: "gotd", server: "mtwire.Listener"}
@@ -216,7 +215,7 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			maxFile, proved := c.maxFile, "auth key, calls"
 			if maxFile == 0 {
-				maxFile = fileSizes[len(fileSizes)-1]
+				maxFile = gotd.MaxFile
 			}
 			if !c.no404 {
 				proved += ", 404"
@@ -230,18 +229,18 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 				scheme = "wss"
 			}
 			list := dcs.List{
-				Options: []tg.DCOption{{ID: dcID, IPAddress: s.address.IP.String(), Port: s.address.Port, Static: true}},
-				Domains: map[int]string{dcID: fmt.Sprintf("%s://%s/apiws", scheme, s.address)},
+				Options: []tg.DCOption{{ID: gotd.DC, IPAddress: s.address.IP.String(), Port: s.address.Port, Static: true}},
+				Domains: map[int]string{gotd.DC: fmt.Sprintf("%s://%s/apiws", scheme, s.address)},
 			}
 			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
 			connections := 1
-			if err := useTelegram(ctx, c.resolver(t, s), list, serverKey.Public(), maxFile); err != nil {
+			if err := gotd.Use(ctx, c.resolver(t, s), list, serverKey.Public(), maxFile); err != nil {
 				t.Error(err)
 			}
 			if !c.no404 {
 				connections++
-				conn, err := c.resolver(t, s).Primary(ctx, dcID, list)
+				conn, err := c.resolver(t, s).Primary(ctx, gotd.DC, list)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -19,6 +19,7 @@ import (
 	"github.com/gotd/td/transport"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/interop/gotd"
 )
 
 // layers puts what gotd has for a transport on a TCP listener.
@@ -112,12 +113,12 @@ func TestOurDialReachesGotdServer(t *testing.T) {
 			defer cancel()
 
 			d := dialer{fmt.Sprintf(s.endpoint, serve(t, s)), config}
-			if err := useTelegram(ctx, d, dcs.List{}, serverKey.Public(), fileSizes[len(fileSizes)-1]); err != nil {
+			if err := gotd.Use(ctx, d, dcs.List{}, serverKey.Public(), gotd.MaxFile); err != nil {
 				t.Error(err)
 			}
 
 			d.endpoint = fmt.Sprintf(s.endpoint, serve(t, s))
-			conn, err := d.Primary(ctx, dcID, dcs.List{})
+			conn, err := d.Primary(ctx, gotd.DC, dcs.List{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +137,7 @@ func serve(t *testing.T, s gotdServer) (address string) {
 		t.Fatal(err)
 	}
 	layered := s.listen(t, ln)
-	server := newDatacenter(rsaKey(t))
+	server := gotd.NewServer(rsaKey(t))
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, layered) }()

@@ -108,7 +108,7 @@ func (dc *DC) handle(ctx context.Context, conn *mtwire.Conn) {
 		}
 		return
 	}
-	dc.log(conn, connected(conn.Transport()))
+	dc.log(conn, Connected(conn.Transport()))
 	closed := Event{Event: "closed"}
 	if err := dc.exchange(ctx, conn); err != io.EOF {
 		closed.Error = err.Error()
@@ -116,7 +116,9 @@ func (dc *DC) handle(ctx context.Context, conn *mtwire.Conn) {
 	dc.log(conn, closed)
 }
 
-func connected(t mtwire.Transport) Event {
+// Connected is the event that a connection with transport t has come, without
+// its time and address.
+func Connected(t mtwire.Transport) Event {
 	e := Event{Event: "connected", Transport: t.String(), Carrier: t.Carrier.String(), ServerName: t.ServerName}
 	if t.Protocol != 0 {
 		e.Protocol = t.Protocol.String()

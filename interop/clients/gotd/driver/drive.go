@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+
+	"github.com/coder/websocket"
+	"github.com/gotd/td/telegram/dcs"
+	"github.com/gotd/td/tg"
+	"github.com/gotd/td/transport"
+
+	"github.com/mtwire/mtwire/interop/gotd"
+)
+
+// clientCase is what gotd's cases have for gotd.
+type clientCase struct {
+	// Lead is put in front of the bare key: gotd chooses the framing by it.
+	Lead string `json:"lead"`
+	// Framing is what is spoken without a secret, in clear or obfuscated.
+	Framing    string `json:"framing"`
+	Obfuscated bool   `json:"obfuscated"`
+	// Clients is how many there are, for a load; 0 is one that goes through a
+	// whole session.
+	Clients int `json:"clients"`
+}
+
+var framings = map[string]dcs.Protocol{
+	"abridged":     transport.Abridged,
+	"intermediate": transport.Intermediate,
+	"padded":       transport.PaddedIntermediate,
+	"full":         transport.Full,
+}
+
+func drive(ctx context.Context, endpoint, text string) error {
+	var c clientCase
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return err
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return err
+	}
+	resolver, list, maxFile, err := c.connect(u)
+	if err != nil {
+		return err
+	}
+	if c.Clients > 0 {
+		return load(ctx, resolver, c.Clients)
+	}
+	key, err := readKey(os.Getenv("INTEROP_SERVER_KEY"))
+	if err != nil {
+		return err
+	}
+	return gotd.Use(ctx, resolver, list, key, maxFile)
+}
+
+// connect is gotd's way to the endpoint, and the largest file that goes there.
+func (c clientCase) connect(u *url.URL) (resolver dcs.Resolver, list dcs.List, maxFile int, err error) {
+	if u.Scheme == "tg" {
+		return c.connectProxy(u.Query())
+	}
+	address, err := netip.ParseAddrPort(u.Host)
+	if err != nil {
+		return nil, list, 0, err
+	}
+	list.Options = []tg.DCOption{{ID: gotd.DC, IPAddress: address.Addr().String(), Port: int(address.Port()), Static: true}}
+	switch u.Scheme {
+	case "ws":
+		list.Domains = map[int]string{gotd.DC: u.String()}
+		resolver = dcs.Websocket(dcs.WebsocketOptions{DialOptions: &websocket.DialOptions{Subprotocols: []string{"binary"}}})
+	case "http":
+		// A server ties a session to all connections of a client; gotd's test
+		// server, behind the bridge, ties it to the first.
+		one := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+		resolver = dcs.HTTP(dcs.HTTPOptions{Client: one, Scheme: u.Scheme, Port: int(address.Port())})
+	case "tcp":
+		framing, ok := framings[c.Framing]
+		if !ok {
+			return nil, list, 0, fmt.Errorf("no framing is called %q", c.Framing)
+		}
+		resolver = dcs.Plain(dcs.PlainOptions{Protocol: framing, Obfuscated: c.Obfuscated})
+	default:
+		return nil, list, 0, fmt.Errorf("cannot connect to %s", u)
+	}
+	return resolver, list, gotd.MaxFile, nil
+}
+
+func (c clientCase) connectProxy(link url.Values) (resolver dcs.Resolver, list dcs.List, maxFile int, err error) {
+	secret, err := hex.DecodeString(c.Lead + link.Get("secret"))
+	if err != nil {
+		return nil, list, 0, err
+	}
+	maxFile = gotd.MaxFile
+	if len(secret) > 17 {
+		maxFile = gotd.MaxFileFakeTLS
+	}
+	resolver, err = dcs.MTProxy(net.JoinHostPort(link.Get("server"), link.Get("port")), secret, dcs.MTProxyOptions{})
+	return resolver, list, maxFile, err
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/gotd/td/crypto"
+	"github.com/gotd/td/exchange"
+	"github.com/gotd/td/telegram"
+	"github.com/gotd/td/telegram/dcs"
+	"github.com/gotd/td/tgtest"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/interop/gotd"
+)
+
+const (
+	// Of every cutOneIn connections that the data centre takes it cuts one, at
+	// some moment up to cutWithin.
+	cutOneIn  = 10
+	cutWithin = 5 * time.Second
+
+	// The data centre is restarted when half of the time is over, and away
+	// for a moment.
+	outage = time.Second
+
+	shortLoad = 10 * time.Second
+	fullLoad  = time.Minute
+
+	// recovery is how long a call may take, with all its tries.
+	recovery = 20 * time.Second
+	// pause is between two calls of a client, at most.
+	pause = 200 * time.Millisecond
+)
+
+// loadRun is a load: a data centre of our own, and clients of it.
+type loadRun struct {
+	resolver dcs.Resolver
+	key      exchange.PrivateKey
+	until    time.Time
+	back     atomic.Int64 // when the data centre was back, in Unix nanoseconds
+
+	replies, retries, cut, connections atomic.Int64
+}
+
+// load runs a data centre at INTEROP_DATA_CENTER, and so many clients that
+// have whole sessions with it: an auth key, a session, and then calls with
+// answers that are told apart. Connections are cut from the data centre's
+// side, and once all of them, when it is restarted. Every session has to go on.
+func load(ctx context.Context, resolver dcs.Resolver, clients int) error {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
+	if err != nil {
+		return err
+	}
+	duration := shortLoad
+	if os.Getenv("INTEROP_LOAD") != "" {
+		duration = fullLoad
+	}
+	l := &loadRun{resolver: resolver, key: tgtest.NewPrivateKey(rsaKey), until: time.Now().Add(duration)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	var datacenter, all sync.WaitGroup
+	datacenter.Go(func() {
+		if err := l.serveTwice(ctx, duration/2); err != nil {
+			cancel(fmt.Errorf("the data centre: %w", err))
+		}
+	})
+	for i := range clients {
+		all.Go(func() {
+			if err := l.client(ctx); err != nil {
+				cancel(fmt.Errorf("client %d: %w", i, err))
+			}
+		})
+	}
+	all.Wait()
+	err = context.Cause(ctx)
+	cancel(nil)
+	datacenter.Wait()
+	if err == nil && l.cut.Load() == 0 {
+		err = errors.New("no connection was cut")
+	}
+	fmt.Printf("note: %d sessions, %d replies, %d calls tried again, %d of %d connections cut, 1 restart\n",
+		clients, l.replies.Load(), l.retries.Load(), l.cut.Load(), l.connections.Load())
+	return err
+}
+
+// serveTwice is a data centre that is restarted after a while. It keeps the
+// auth keys, as a data centre does.
+func (l *loadRun) serveTwice(ctx context.Context, after time.Duration) error {
+	datacenter := &gotd.DataCenter{Key: l.key}
+	first, end := context.WithTimeout(ctx, after)
+	defer end()
+	if err := l.serve(first, datacenter); err != nil || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case <-time.After(outage):
+	case <-ctx.Done():
+		return nil
+	}
+	l.back.Store(time.Now().UnixNano())
+	return l.serve(ctx, datacenter)
+}
+
+func (l *loadRun) serve(ctx context.Context, datacenter *gotd.DataCenter) error {
+	ln, err := listen(os.Getenv("INTEROP_DATA_CENTER"))
+	if err != nil {
+		return err
+	}
+	err = ln.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
+		if l.connections.Add(1)%cutOneIn == 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, mathrand.N(cutWithin))
+			defer cancel()
+			defer func() {
+				if ctx.Err() != nil {
+					l.cut.Add(1)
+				}
+			}()
+		}
+		datacenter.Handle(ctx, conn)
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// client is one client until the load is over. It must have had an answer
+// since the data centre came back.
+func (l *loadRun) client(ctx context.Context) error {
+	reconnect := func() backoff.BackOff {
+		return backoff.NewExponentialBackOff(
+			backoff.WithInitialInterval(100*time.Millisecond),
+			backoff.WithMaxInterval(2*time.Second),
+			backoff.WithMaxElapsedTime(0))
+	}
+	client := telegram.NewClient(1, "hash", gotd.Options(l.resolver, dcs.List{}, l.key.Public(), reconnect))
+	return client.Run(ctx, func(ctx context.Context) error {
+		var last time.Time
+		for time.Now().Before(l.until) {
+			if err := l.call(ctx, client); err != nil {
+				return err
+			}
+			last = time.Now()
+			time.Sleep(mathrand.N(pause))
+		}
+		if back := l.back.Load(); back == 0 || last.UnixNano() < back {
+			return errors.New("no answer since the data centre was restarted")
+		}
+		return nil
+	})
+}
+
+// call asks for a document until there is an answer, which must be that one.
+func (l *loadRun) call(ctx context.Context, client *telegram.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	for {
+		err := gotd.FetchDocument(ctx, client.API())
+		switch {
+		case err == nil:
+			l.replies.Add(1)
+			return nil
+		case errors.Is(err, gotd.ErrOtherAnswer):
+			return err
+		case ctx.Err() != nil:
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+		l.retries.Add(1)
+		time.Sleep(mathrand.N(pause))
+	}
+}

@@ -1,0 +1,33 @@
+// Driver is gotd in interop/run: "driver dc" is the data centre for whole
+// sessions, and "driver drive" and "driver load" are clients.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "dc":
+		return serve(ctx, args[1])
+	case len(args) == 3 && args[0] == "drive":
+		return drive(ctx, args[1], args[2])
+	case len(args) == 1 && args[0] == "version":
+		return version()
+	}
+	return errors.New("usage: driver dc KEYFILE | driver drive URL CASE | driver version")
+}

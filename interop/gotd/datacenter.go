@@ -1,0 +1,222 @@
+package gotd
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gotd/td/bin"
+	"github.com/gotd/td/exchange"
+	"github.com/gotd/td/proto/codec"
+	"github.com/gotd/td/tgtest"
+	"github.com/gotd/td/transport"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testdc"
+)
+
+// DataCenter is a data centre of gotd's test servers. Each client has one of
+// its own, which its later connections find by their auth key.
+type DataCenter struct {
+	// Key is the RSA key that clients know.
+	Key exchange.PrivateKey
+	// Log is called, by one goroutine at a time, for every connection and for
+	// every key exchange that began. Nil means that nobody wants to know.
+	Log func(testdc.Event)
+
+	mu      sync.Mutex
+	servers map[[8]byte]*tgtest.Server
+}
+
+// Handle serves a connection that an mtwire.Listener accepted, until either
+// side ends it. All that it starts has ended when it returns.
+func (d *DataCenter) Handle(ctx context.Context, conn *mtwire.Conn) error {
+	defer conn.Close()
+	if err := conn.Handshake(ctx); err != nil {
+		return err
+	}
+	d.log(conn, testdc.Connected(conn.Transport()))
+	first, err := receive(ctx, conn)
+	if err != nil {
+		return err
+	}
+	return d.bridge(ctx, conn, first, d.serverFor(first))
+}
+
+func (d *DataCenter) log(conn *mtwire.Conn, e testdc.Event) {
+	if d.Log == nil {
+		return
+	}
+	e.Time, e.Remote = time.Now(), conn.RemoteAddr().String()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Log(e)
+}
+
+// serverFor is the server that knows the message's auth key, or a new one.
+func (d *DataCenter) serverFor(message []byte) *tgtest.Server {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if server := d.servers[keyID(message)]; server != nil {
+		return server
+	}
+	return NewServer(d.Key)
+}
+
+// remember notes whose auth key a message is under.
+func (d *DataCenter) remember(message []byte, server *tgtest.Server) {
+	id := keyID(message)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if id == noKey || d.servers[id] != nil {
+		return
+	}
+	if d.servers == nil {
+		d.servers = map[[8]byte]*tgtest.Server{}
+	}
+	d.servers[id] = server
+}
+
+// noKey is what unencrypted messages have in place of an auth key's id.
+var noKey [8]byte
+
+func keyID(message []byte) (id [8]byte) {
+	copy(id[:], message)
+	return id
+}
+
+// bare is Intermediate without its header: the framing on the pipes inside
+// this process, between an mtwire.Conn and gotd's server.
+var bare = transport.NewProtocol(func() transport.Codec { return codec.NoHeader{Codec: codec.Intermediate{}} })
+
+// bridge gives a connection to a server: it passes on payloads, and transport
+// errors as such.
+func (d *DataCenter) bridge(ctx context.Context, conn *mtwire.Conn, message []byte, server *tgtest.Server) error {
+	used := &sessions{all: map[int64]tgtest.Session{}}
+	defer used.forget(server)
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, sessionsKey{}, used))
+	inner, outer := net.Pipe()
+	listener := newOneConnListener(inner)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer cancel()
+	defer outer.Close()
+	defer conn.Close()
+	defer listener.Close()
+
+	tasks.Go(func() { server.Serve(ctx, transport.ListenCodec(bare.Codec, listener)) })
+	inside, err := bare.Handshake(outer)
+	if err != nil {
+		return err
+	}
+	request := requestName(message)
+	tasks.Go(func() {
+		defer conn.Close()
+		d.passAnswers(ctx, conn, inside, request)
+	})
+	for {
+		d.remember(message, server)
+		// A copy: gotd's codecs write behind the message that they are given.
+		if err := inside.Send(ctx, &bin.Buffer{Buf: bytes.Clone(message)}); err != nil {
+			return err
+		}
+		if message, err = receive(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+// passAnswers passes on what the server says, until that fails. request is
+// what the connection began with.
+func (d *DataCenter) passAnswers(ctx context.Context, conn *mtwire.Conn, inside transport.Conn, request string) {
+	var b bin.Buffer
+	for {
+		err := inside.Recv(ctx, &b)
+		var refused *codec.ProtocolErr
+		switch {
+		case errors.As(err, &refused):
+			err = conn.SendError(ctx, uint32(refused.Code))
+		case err == nil:
+			if request != "" && object(b.Buf) == resPQ {
+				d.log(conn, testdc.Event{Event: "request", Request: request, Answer: "resPQ"})
+				request = ""
+			}
+			err = conn.Send(ctx, b.Buf)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// receive returns the next payload, which is valid until the next call.
+func receive(ctx context.Context, conn *mtwire.Conn) ([]byte, error) {
+	p, err := conn.Receive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.Kind != mtwire.KindPayload {
+		return nil, fmt.Errorf("a client sent %v", p.Kind)
+	}
+	return p.Payload, nil
+}
+
+// The objects of a key exchange's first step.
+const (
+	reqPQ      = 0x60469778
+	reqPQMulti = 0xbe7e8ef1
+	resPQ      = 0x05162463
+)
+
+// object is the constructor of an unencrypted message's object, or 0.
+func object(message []byte) uint32 {
+	if len(message) < 24 || keyID(message) != noKey {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(message[20:])
+}
+
+// requestName is the name of the request that begins a key exchange, or "".
+func requestName(message []byte) string {
+	switch object(message) {
+	case reqPQ:
+		return "req_pq"
+	case reqPQMulti:
+		return "req_pq_multi"
+	}
+	return ""
+}
+
+// oneConnListener is a listener that has one connection.
+type oneConnListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newOneConnListener(conn net.Conn) *oneConnListener {
+	l := &oneConnListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.conns <- conn
+	return l
+}
+
+func (l *oneConnListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConnListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *oneConnListener) Addr() net.Addr { return &net.TCPAddr{} }

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// testCase is a line of a client's cases; clients/README.md says what is in
+// it.
+type testCase struct {
+	Name      string `json:"name"`
+	Transport string `json:"transport"`
+	Endpoint  string `json:"endpoint"`
+	Secret    string `json:"secret"`
+	Scheme    string `json:"scheme"`
+	DC        int    `json:"dc"`
+	Timeout   int    `json:"timeout"`
+	Leaks     bool   `json:"leaks"`
+	Expect    expect `json:"expect"`
+
+	line []byte // as it stands
+}
+
+// expect is what the data centre has to say of a case's connection.
+type expect struct {
+	Tag       *string `json:"tag"`
+	DC        *int    `json:"dc"`
+	Transport string  `json:"transport"`
+	Request   string  `json:"request"`
+	Hello     int     `json:"hello"`
+}
+
+// The endpoints.
+const (
+	endpointProxy   = "proxy"
+	endpointDC      = "dc"
+	endpointSession = "session"
+	endpointOwn     = "own"
+)
+
+const key = "000102030405060708090a0b0c0d0e0f"
+
+// secrets are what clients are given, by their names in cases.
+var secrets = map[string]string{
+	"none":  "",
+	"plain": key,
+	"dd":    "dd" + key,
+	"ee":    "ee" + key + "6578616d706c652e636f6d", // example.com
+}
+
+// casesLimit is how long a program may take to list its cases.
+const casesLimit = 30 * time.Second
+
+// cases reads the client's cases.
+func (c *client) cases(ctx context.Context) (all []testCase, err error) {
+	path := filepath.Join(c.Source, "cases")
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	var text []byte
+	if info.Mode()&0o111 == 0 {
+		text, err = os.ReadFile(path)
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, casesLimit)
+		defer cancel()
+		var stdout bytes.Buffer
+		cmd := command(ctx, path)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = c.Source, &stdout, os.Stderr
+		err = runGroup(cmd)
+		text = stdout.Bytes()
+	}
+	if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		t, err := parseCase(lines.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", lines.Text(), err)
+		}
+		all = append(all, t)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s has no cases", c.Name)
+	}
+	return all, lines.Err()
+}
+
+func parseCase(line []byte) (testCase, error) {
+	t := testCase{Endpoint: endpointProxy, Secret: "none", Scheme: "tcp", DC: 2, Timeout: 30, line: bytes.Clone(line)}
+	if err := json.Unmarshal(line, &t); err != nil {
+		return t, err
+	}
+	_, known := secrets[t.Secret]
+	switch {
+	case t.Name == "" || t.Transport == "":
+		return t, fmt.Errorf("no name, or no transport")
+	case !known:
+		return t, fmt.Errorf("no secret is called %q", t.Secret)
+	}
+	switch t.Endpoint {
+	case endpointProxy, endpointOwn:
+		if t.Secret == "none" {
+			return t, fmt.Errorf("a proxy wants a secret")
+		}
+	case endpointDC, endpointSession:
+	default:
+		return t, fmt.Errorf("there is no endpoint %q", t.Endpoint)
+	}
+	return t, nil
+}

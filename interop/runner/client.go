@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// installLimit is how long a client may take to install.
+const installLimit = 10 * time.Minute
+
+// client is one of the directories in clients/.
+type client struct {
+	Name    string
+	Source  string // with install, cases and drive
+	Dir     string // what install filled
+	Version string
+}
+
+// findClients lists the clients, or those of them that only names.
+func findClients(interop string, only []string) (clients []*client, err error) {
+	installers, err := filepath.Glob(filepath.Join(interop, "clients", "*", "install"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range installers {
+		source := filepath.Dir(path)
+		clients = append(clients, &client{Name: filepath.Base(source), Source: source})
+	}
+	for _, name := range only {
+		if !slices.ContainsFunc(clients, func(c *client) bool { return c.Name == name }) {
+			return nil, fmt.Errorf("--only: there is no client %q", name)
+		}
+	}
+	if len(only) > 0 {
+		clients = slices.DeleteFunc(clients, func(c *client) bool { return !slices.Contains(only, c.Name) })
+	}
+	return clients, nil
+}
+
+// install installs the client and learns its version.
+func (c *client) install(ctx context.Context, cache string) error {
+	start := time.Now()
+	c.Dir = filepath.Join(cache, c.Name)
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, installLimit)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := command(ctx, filepath.Join(c.Source, "install"), c.Dir)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Source, &stdout, &stderr
+	err := runGroup(cmd)
+	took := time.Since(start).Round(time.Millisecond)
+	if err == nil {
+		if c.Version = lastLine(&stdout); c.Version == "" {
+			err = errors.New("install printed no version")
+		}
+	} else if reason := lastLine(&stderr); reason != "" {
+		err = fmt.Errorf("%s (%w)", reason, err)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s\n%s: cannot be installed: %v\n", strings.TrimSpace(stderr.String()), c.Name, err)
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "%s %s is installed, %v\n", c.Name, c.Version, took)
+	return nil
+}
+
+func lastLine(b *bytes.Buffer) string {
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// build builds what the clients are run against.
+func build(ctx context.Context, o options) (mtwire, gotd string, err error) {
+	mtwire, gotd = filepath.Join(o.cache, "bin", "mtwire"), filepath.Join(o.cache, "bin", "gotd")
+	for _, b := range []struct{ dir, binary, pkg string }{
+		{filepath.Dir(o.interop), mtwire, "./cmd/mtwire"},
+		{o.interop, gotd, "./clients/gotd/driver"},
+	} {
+		start := time.Now()
+		cmd := exec.CommandContext(ctx, "go", "build", "-C", b.dir, "-o", b.binary, b.pkg)
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return "", "", fmt.Errorf("building %s: %w", b.pkg, err)
+		}
+		fmt.Fprintf(os.Stderr, "%s is built, %v\n", b.pkg, time.Since(start).Round(time.Millisecond))
+	}
+	return mtwire, gotd, nil
+}

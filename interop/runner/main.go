@@ -1,0 +1,106 @@
+// Runner installs MTProto clients that share no code with mtwire, drives them
+// against it in a network namespace where only lo is up, and prints what came
+// of it. It knows none of the clients: clients/README.md says what each brings.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// insideCommand is the runner's only argument when it starts itself again in
+// the namespace.
+const insideCommand = "inside"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if len(os.Args) == 2 && os.Args[1] == insideCommand {
+		err = inside(ctx, os.Stdin, os.Stdout)
+	} else {
+		err = outside(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command's flags.
+type options struct {
+	interop, cache string
+	only           []string
+	strict, json   bool
+	load           bool
+	write          string
+}
+
+func parseFlags() (o options) {
+	var only string
+	flag.StringVar(&o.interop, "interop", "", "set by interop/run: its directory")
+	flag.StringVar(&o.cache, "cache", "", "set by interop/run: where clients are installed")
+	flag.StringVar(&only, "only", "", "run these clients only: NAME,…")
+	flag.BoolVar(&o.strict, "strict", false, "fail if a client could not be installed or run")
+	flag.BoolVar(&o.json, "json", false, "print JSON lines in place of the table")
+	flag.BoolVar(&o.load, "load", false, "give cases under load a minute; the default is a few seconds")
+	flag.StringVar(&o.write, "write", "", "also write the table to this file, as Markdown")
+	flag.Parse()
+	if only != "" {
+		o.only = strings.Split(only, ",")
+	}
+	return o
+}
+
+// errFailed means that the table has the reasons.
+var errFailed = errors.New("not all of it passed")
+
+// outside does all that needs the network: it builds and installs. Then it
+// runs the cases inside, and tells what came of them.
+func outside(ctx context.Context) error {
+	o := parseFlags()
+	start := time.Now()
+	clients, err := findClients(o.interop, o.only)
+	if err != nil {
+		return err
+	}
+	p := plan{Load: o.load}
+	if p.Mtwire, p.Gotd, err = build(ctx, o); err != nil {
+		return err
+	}
+	var rows []row
+	for _, c := range clients {
+		if err := c.install(ctx, o.cache); err != nil {
+			rows = append(rows, row{Client: c.Name, Result: notInstalled, Reason: err.Error()})
+			continue
+		}
+		p.Clients = append(p.Clients, c)
+	}
+	installed := time.Since(start)
+	ran, err := runInside(ctx, p)
+	rows = append(rows, ran...)
+	if err != nil {
+		return err
+	}
+	t := table{Date: start, Rows: rows, Installing: installed, Total: time.Since(start)}
+	if err := t.print(os.Stdout, o.json); err != nil {
+		return err
+	}
+	if o.write != "" {
+		if err := t.write(o.write); err != nil {
+			return err
+		}
+	}
+	n := t.count()
+	if n.failed > 0 || o.strict && n.notInstalled+n.notRun > 0 || n.passed+n.failed+n.notInstalled+n.notRun == 0 {
+		return errFailed
+	}
+	return nil
+}

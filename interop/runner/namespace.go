@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// plan is what is to be done inside.
+type plan struct {
+	Mtwire, Gotd string // binaries
+	Load         bool
+	Clients      []*client
+}
+
+// runInside runs the plan in a network namespace of its own, as
+// "unshare --net" would: who starts there reaches nothing but loopback.
+func runInside(ctx context.Context, p plan) (rows []row, err error) {
+	if len(p.Clients) == 0 {
+		return nil, nil
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, insideCommand)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(text), os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); errors.Is(err, os.ErrPermission) {
+		for _, c := range p.Clients {
+			rows = append(rows, row{
+				Client: c.Name, Version: c.Version, Result: notRun,
+				Reason: "a network namespace needs root",
+			})
+		}
+		return rows, nil
+	} else if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(stdout)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r row
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return rows, fmt.Errorf("inside the namespace: %w", err)
+		}
+		rows = append(rows, r)
+	}
+	return rows, errors.Join(lines.Err(), cmd.Wait())
+}
+
+// inside runs the plan that it reads, and writes a row of JSON for each case.
+func inside(ctx context.Context, r io.Reader, w io.Writer) error {
+	var p plan
+	if err := json.NewDecoder(r).Decode(&p); err != nil {
+		return err
+	}
+	if err := loopbackUp(); err != nil {
+		return err
+	}
+	encoder := json.NewEncoder(w)
+	for _, c := range p.Clients {
+		for _, r := range p.run(ctx, c) {
+			if err := encoder.Encode(r); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loopbackUp brings lo up, and makes sure that there is nothing else.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("bringing lo up: %w", err)
+	}
+	all, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		if i.Name != "lo" && i.Flags&net.FlagUp != 0 {
+			return fmt.Errorf("interface %s is up: this is no network namespace of our own", i.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// run runs a client's cases.
+func (p *plan) run(ctx context.Context, c *client) (rows []row) {
+	cases, err := c.cases(ctx)
+	if err != nil {
+		return []row{{Client: c.Name, Version: c.Version, Result: failed, Reason: err.Error()}}
+	}
+	for _, t := range cases {
+		if ctx.Err() != nil {
+			break
+		}
+		start := time.Now()
+		r := p.runCase(ctx, c, t)
+		r.Seconds = time.Since(start).Seconds()
+		fmt.Fprintf(os.Stderr, "%-14s %-40s %s, %.1f s\n", c.Name, t.Name, r.Result, r.Seconds)
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// runCase runs one case on a stage of its own.
+func (p *plan) runCase(ctx context.Context, c *client, t testCase) row {
+	r := row{Client: c.Name, Version: c.Version, Case: t.Name, Transport: t.Transport, Result: passed}
+	fail := func(format string, args ...any) row {
+		r.Result, r.Reason = failed, fmt.Sprintf(format, args...)
+		return r
+	}
+	home, err := os.MkdirTemp("", "interop-")
+	if err != nil {
+		return fail("%v", err)
+	}
+	defer os.RemoveAll(home)
+	s, err := p.set(ctx, t, filepath.Join(home, "server-key.pem"))
+	if err != nil {
+		return fail("%v", err)
+	}
+	defer s.strike()
+	before, err := p.measure(ctx, s, t)
+	if err != nil {
+		return fail("%v", err)
+	}
+	said, err := p.drive(ctx, c, t, s, home)
+	if err == nil && t.Leaks {
+		err = s.settles(ctx, before)
+	}
+	s.strike()
+	r.Said = lastNote(said)
+	r.Hello = s.tap.helloLength()
+	if err == nil {
+		err = s.check(t, &r)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "--- %s, %s: %v\n%s\n%s---\n", c.Name, t.Name, err, said, s.logs())
+		return fail("%v", err)
+	}
+	return r
+}
+
+// drive runs the client. It returns what that said.
+func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home string) (string, error) {
+	work := filepath.Join(home, "work")
+	if err := os.Mkdir(work, 0o755); err != nil {
+		return "", err
+	}
+	limit := time.Duration(t.Timeout) * time.Second
+	if p.Load && t.Leaks {
+		limit += time.Minute
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	cmd := command(ctx, filepath.Join(c.Source, "drive"), c.Dir, s.url, string(t.line))
+	var said output
+	cmd.Stdout, cmd.Stderr, cmd.Dir = &said, &said, work
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "LANG=" + os.Getenv("LANG"),
+		"HOME=" + work, "TMPDIR=" + work,
+		"INTEROP_SERVER_KEY=" + filepath.Join(home, "server-key.pem"),
+		"INTEROP_DATA_CENTER=" + s.dataCenter,
+	}
+	if p.Load {
+		cmd.Env = append(cmd.Env, "INTEROP_LOAD=1")
+	}
+	err := runGroup(cmd)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("not done after %v", limit)
+	}
+	return said.text(), err
+}
+
+// check compares what the data centre saw with what was expected, and fills
+// in the row.
+func (s *stage) check(t testCase, r *row) error {
+	if s.dc == nil {
+		return nil
+	}
+	found, err := s.evidence()
+	if err != nil {
+		return err
+	}
+	if found == nil {
+		return errors.New("the data centre answered no req_pq")
+	}
+	e := found.connected
+	r.Seen, r.Tag, r.DC, r.Request = e.Transport, e.Tag, e.DC, found.request
+	want := t.Expect
+	switch {
+	case want.Tag != nil && *want.Tag != e.Tag:
+		return fmt.Errorf("the tag is %q, expected %q", e.Tag, *want.Tag)
+	case want.DC != nil && (e.DC == nil || *want.DC != *e.DC):
+		return fmt.Errorf("the init payload is for %s, expected DC %d", dcText(e.DC), *want.DC)
+	case want.Transport != "" && want.Transport != e.Transport:
+		return fmt.Errorf("the transport is %q, expected %q", e.Transport, want.Transport)
+	case want.Request != "" && want.Request != found.request:
+		return fmt.Errorf("the request is %s, expected %s", found.request, want.Request)
+	case r.Hello < want.Hello:
+		return fmt.Errorf("the hello has %d bytes, expected at least %d", r.Hello, want.Hello)
+	}
+	return nil
+}
+
+// lastNote is what a client wants to have in the table: a line that begins
+// with "note: ", the last of them.
+func lastNote(said string) (note string) {
+	for line := range strings.Lines(said) {
+		if rest, ok := strings.CutPrefix(line, "note: "); ok {
+			note = strings.TrimSpace(rest)
+		}
+	}
+	return note
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// The results.
+const (
+	passed       = "ok"
+	failed       = "FAILED"
+	notInstalled = "NOT INSTALLED"
+	notRun       = "NOT RUN"
+)
+
+// row is what came of a case, or of a client.
+type row struct {
+	Client    string  `json:"client"`
+	Version   string  `json:"version,omitempty"`
+	Case      string  `json:"case,omitempty"`
+	Transport string  `json:"transport,omitempty"`
+	Seen      string  `json:"seen,omitempty"` // the transport, as the data centre has it
+	Tag       string  `json:"tag,omitempty"`
+	DC        *int    `json:"dc,omitempty"`
+	Request   string  `json:"request,omitempty"`
+	Hello     int     `json:"hello,omitempty"`
+	Said      string  `json:"note,omitempty"`
+	Result    string  `json:"result"`
+	Reason    string  `json:"reason,omitempty"`
+	Seconds   float64 `json:"seconds,omitempty"`
+}
+
+// sent is what the client sent, as far as it names it.
+func (r row) sent() string {
+	var parts []string
+	if r.Tag != "" {
+		parts = append(parts, "tag "+r.Tag)
+	}
+	if r.DC != nil {
+		parts = append(parts, dcText(r.DC))
+	}
+	if r.Hello != 0 {
+		parts = append(parts, fmt.Sprintf("hello %d", r.Hello))
+	}
+	if r.Request != "" {
+		parts = append(parts, r.Request)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// result is the result, with what there is to say about it.
+func (r row) result() string {
+	switch {
+	case r.Reason != "":
+		return r.Result + ": " + r.Reason
+	case r.Said != "":
+		return r.Result + ": " + r.Said
+	}
+	return r.Result
+}
+
+func (r row) cells() []string {
+	name := r.Transport
+	if r.Case != r.Transport && r.Case != "" {
+		name += " (" + r.Case + ")"
+	}
+	return []string{r.Client, r.Version, name, r.sent(), r.result(), fmt.Sprintf("%.1f s", r.Seconds)}
+}
+
+func dcText(dc *int) string {
+	if dc == nil {
+		return "no DC"
+	}
+	return fmt.Sprintf("DC %d", *dc)
+}
+
+// table is all that came of a run.
+type table struct {
+	Date       time.Time
+	Rows       []row
+	Installing time.Duration
+	Total      time.Duration
+}
+
+var heading = []string{"client", "version", "transport", "sent", "result", "time"}
+
+type counts struct{ passed, failed, notInstalled, notRun int }
+
+func (t table) count() (n counts) {
+	for _, r := range t.Rows {
+		switch r.Result {
+		case passed:
+			n.passed++
+		case failed:
+			n.failed++
+		case notInstalled:
+			n.notInstalled++
+		case notRun:
+			n.notRun++
+		}
+	}
+	return n
+}
+
+func (t table) summary() string {
+	n := t.count()
+	return fmt.Sprintf("%d passed, %d failed, %d clients not installed, %d clients not run; %v with %v of building and installing",
+		n.passed, n.failed, n.notInstalled, n.notRun, t.Total.Round(time.Second), t.Installing.Round(time.Second))
+}
+
+// print prints the table, or its rows as JSON lines.
+func (t table) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		encoder := json.NewEncoder(w)
+		for _, r := range t.Rows {
+			if err := encoder.Encode(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	tabs := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tabs, strings.Join(heading, "\t"))
+	for _, r := range t.Rows {
+		fmt.Fprintln(tabs, strings.Join(r.cells(), "\t"))
+	}
+	if err := tabs.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\ninterop: %s\n", t.summary())
+	return err
+}
+
+// write writes the table as a page.
+func (t table) write(path string) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Compatibility
+
+Other people's clients against `+"`mtwire proxy`, `mtwire dc`"+` and the library's listener, as last run: on %s, with
+%s, %s/%s, %d processors. `+"`interop/run --write docs/compatibility.md`"+` writes this page;
+[interop/clients](../interop/clients/README.md) says how a case passes.
+
+"sent" is what arrived at the data centre: the framing's tag, the DC id, how long the FakeTLS hello was, and the request.
+
+`, t.Date.Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	line := func(cells []string) {
+		for i, c := range cells {
+			cells[i] = strings.ReplaceAll(strings.ReplaceAll(c, "|", `\|`), "\n", " ")
+		}
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
+	}
+	line(append([]string(nil), heading...))
+	fmt.Fprintln(&b, strings.Repeat("|---", len(heading))+"|")
+	for _, r := range t.Rows {
+		line(r.cells())
+	}
+	n := t.count()
+	fmt.Fprintf(&b, "\n%d passed, %d failed, %d clients not installed, %d clients not run.\n", n.passed, n.failed, n.notInstalled, n.notRun)
+	return os.WriteFile(path, []byte(b.String()), 0o644)
+}
