@@ -137,7 +137,7 @@ func serve(t *testing.T, s gotdServer) (address string) {
 		t.Fatal(err)
 	}
 	layered := s.listen(t, ln)
-	server := gotd.NewServer(rsaKey(t))
+	server := gotd.NewServer(rsaKey(t), gotd.DC)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, layered) }()

@@ -45,7 +45,7 @@ func (d *DataCenter) Handle(ctx context.Context, conn *mtwire.Conn) error {
 	if err != nil {
 		return err
 	}
-	return d.bridge(ctx, conn, first, d.serverFor(first))
+	return d.bridge(ctx, conn, first, d.serverFor(first, conn.Transport()))
 }
 
 func (d *DataCenter) log(conn *mtwire.Conn, e testdc.Event) {
@@ -58,14 +58,19 @@ func (d *DataCenter) log(conn *mtwire.Conn, e testdc.Event) {
 	d.Log(e)
 }
 
-// serverFor is the server that knows the message's auth key, or a new one.
-func (d *DataCenter) serverFor(message []byte) *tgtest.Server {
+// serverFor is the server that knows the message's auth key, or a new one. That
+// is the data centre which the client means, whichever it is.
+func (d *DataCenter) serverFor(message []byte, t mtwire.Transport) *tgtest.Server {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if server := d.servers[keyID(message)]; server != nil {
 		return server
 	}
-	return NewServer(d.Key)
+	dc := DC
+	if t.Obfuscated && t.DC != 0 {
+		dc = int(t.DC)
+	}
+	return NewServer(d.Key, dc)
 }
 
 // remember notes whose auth key a message is under.

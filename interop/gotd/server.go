@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// DC is the number of every test server.
+	// DC is the number of a test server for clients that do not say which
+	// they mean.
 	DC = 2
 
 	// What help.getConfig answers, so that the answer is known to be this
@@ -23,15 +24,15 @@ const (
 	configTMe = "https://interop.invalid/"
 )
 
-// NewServer makes gotd's MTProto server with a few methods: help.getConfig,
+// NewServer makes gotd's MTProto server for data centre dc with a few methods: help.getConfig,
 // auth.bindTempAuthKey, and a file store: upload.saveFilePart keeps one file,
 // which upload.getFile returns for a takeout location. For the location of a
 // document it returns bytes that follow from the document's number.
 //
 // One tgtest.Server must not serve two clients at a time: it guards its map of
 // auth keys with one mutex when it writes, and with another when it reads.
-func NewServer(key exchange.PrivateKey) *tgtest.Server {
-	return tgtest.NewServer(key, noteSessions(tgtest.UnpackInvoke(methods())), tgtest.ServerOptions{DC: DC})
+func NewServer(key exchange.PrivateKey, dc int) *tgtest.Server {
+	return tgtest.NewServer(key, noteSessions(tgtest.UnpackInvoke(methods())), tgtest.ServerOptions{DC: dc})
 }
 
 func methods() *tgtest.Dispatcher {

@@ -21,8 +21,10 @@ type testCase struct {
 	Scheme    string `json:"scheme"`
 	DC        int    `json:"dc"`
 	Timeout   int    `json:"timeout"`
-	Leaks     bool   `json:"leaks"`
-	Expect    expect `json:"expect"`
+	// LoadTimeout is in place of Timeout with --load.
+	LoadTimeout int    `json:"load_timeout"`
+	Leaks       bool   `json:"leaks"`
+	Expect      expect `json:"expect"`
 
 	line []byte // as it stands
 }

@@ -91,7 +91,7 @@ func (s *server) holdings() (h holdings, err error) {
 }
 
 // goroutines ends the process with the signal at which Go's runtime prints
-// all of them, and counts them.
+// all of them, and counts those that are not the runtime's own.
 func (s *server) goroutines() int {
 	s.cmd.Process.Signal(syscall.SIGQUIT)
 	select {
@@ -99,5 +99,11 @@ func (s *server) goroutines() int {
 	case <-time.After(startLimit):
 	}
 	s.stop()
-	return strings.Count(s.stderr.text(), "\ngoroutine ")
+	n := 0
+	for _, stack := range strings.Split(s.stderr.text(), "\ngoroutine ")[1:] {
+		if !strings.Contains(stack, "\ncreated by runtime.") {
+			n++
+		}
+	}
+	return n
 }

@@ -74,8 +74,8 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home 
 		return "", err
 	}
 	limit := time.Duration(t.Timeout) * time.Second
-	if p.Load && t.Leaks {
-		limit += time.Minute
+	if p.Load && t.LoadTimeout > 0 {
+		limit = time.Duration(t.LoadTimeout) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -92,10 +92,14 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home 
 		cmd.Env = append(cmd.Env, "INTEROP_LOAD=1")
 	}
 	err := runGroup(cmd)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	text := said.text()
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("not done after %v", limit)
+	case err != nil && text != "":
+		err = fmt.Errorf("%s (%w)", text[strings.LastIndexByte(text, '\n')+1:], err)
 	}
-	return said.text(), err
+	return text, err
 }
 
 // check compares what the data centre saw with what was expected, and fills

@@ -27,8 +27,9 @@ type clientCase struct {
 	Framing    string `json:"framing"`
 	Obfuscated bool   `json:"obfuscated"`
 	// Clients is how many there are, for a load; 0 is one that goes through a
-	// whole session.
-	Clients int `json:"clients"`
+	// whole session. LoadClients is how many with interop/run --load.
+	Clients     int `json:"clients"`
+	LoadClients int `json:"load_clients"`
 }
 
 var framings = map[string]dcs.Protocol{
@@ -51,8 +52,11 @@ func drive(ctx context.Context, endpoint, text string) error {
 	if err != nil {
 		return err
 	}
-	if c.Clients > 0 {
-		return load(ctx, resolver, c.Clients)
+	switch {
+	case c.Clients > 0 && os.Getenv("INTEROP_LOAD") != "":
+		return load(ctx, resolver, c.LoadClients, fullLoad)
+	case c.Clients > 0:
+		return load(ctx, resolver, c.Clients, shortLoad)
 	}
 	key, err := readKey(os.Getenv("INTEROP_SERVER_KEY"))
 	if err != nil {

@@ -36,6 +36,11 @@ const (
 	shortLoad = 10 * time.Second
 	fullLoad  = time.Minute
 
+	// A key exchange costs gotd's client a second of processor time, for it
+	// checks anew that the prime is one. So many are made at a time that none
+	// takes too long.
+	exchanges = 4
+
 	// recovery is how long a call may take, with all its tries.
 	recovery = 20 * time.Second
 	// pause is between two calls of a client, at most.
@@ -46,8 +51,12 @@ const (
 type loadRun struct {
 	resolver dcs.Resolver
 	key      exchange.PrivateKey
-	until    time.Time
-	back     atomic.Int64 // when the data centre was back, in Unix nanoseconds
+	duration time.Duration
+
+	exchanging chan struct{}  // has room for those who make an auth key
+	coming     sync.WaitGroup // those who have no session yet
+	started    chan struct{}  // closed when all have one
+	back       chan struct{}  // closed when the data centre is back
 
 	replies, retries, cut, connections atomic.Int64
 }
@@ -56,25 +65,25 @@ type loadRun struct {
 // have whole sessions with it: an auth key, a session, and then calls with
 // answers that are told apart. Connections are cut from the data centre's
 // side, and once all of them, when it is restarted. Every session has to go on.
-func load(ctx context.Context, resolver dcs.Resolver, clients int) error {
+func load(ctx context.Context, resolver dcs.Resolver, clients int, duration time.Duration) error {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
 	if err != nil {
 		return err
 	}
-	duration := shortLoad
-	if os.Getenv("INTEROP_LOAD") != "" {
-		duration = fullLoad
+	l := &loadRun{
+		resolver: resolver, key: tgtest.NewPrivateKey(rsaKey), duration: duration,
+		exchanging: make(chan struct{}, exchanges), started: make(chan struct{}), back: make(chan struct{}),
 	}
-	l := &loadRun{resolver: resolver, key: tgtest.NewPrivateKey(rsaKey), until: time.Now().Add(duration)}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
 	var datacenter, all sync.WaitGroup
 	datacenter.Go(func() {
-		if err := l.serveTwice(ctx, duration/2); err != nil {
+		if err := l.serveTwice(ctx); err != nil {
 			cancel(fmt.Errorf("the data centre: %w", err))
 		}
 	})
+	l.coming.Add(clients)
 	for i := range clients {
 		all.Go(func() {
 			if err := l.client(ctx); err != nil {
@@ -82,6 +91,10 @@ func load(ctx context.Context, resolver dcs.Resolver, clients int) error {
 			}
 		})
 	}
+	all.Go(func() {
+		l.coming.Wait()
+		close(l.started)
+	})
 	all.Wait()
 	err = context.Cause(ctx)
 	cancel(nil)
@@ -94,12 +107,26 @@ func load(ctx context.Context, resolver dcs.Resolver, clients int) error {
 	return err
 }
 
-// serveTwice is a data centre that is restarted after a while. It keeps the
-// auth keys, as a data centre does.
-func (l *loadRun) serveTwice(ctx context.Context, after time.Duration) error {
+// serveTwice is a data centre that is restarted when half of the time is over.
+// It keeps the auth keys, as a data centre does.
+func (l *loadRun) serveTwice(ctx context.Context) error {
 	datacenter := &gotd.DataCenter{Key: l.key}
-	first, end := context.WithTimeout(ctx, after)
+	first, end := context.WithCancel(ctx)
 	defer end()
+	var timer sync.WaitGroup
+	defer timer.Wait()
+	timer.Go(func() {
+		select {
+		case <-l.started:
+		case <-first.Done():
+			return
+		}
+		select {
+		case <-time.After(l.duration / 2):
+			end()
+		case <-first.Done():
+		}
+	})
 	if err := l.serve(first, datacenter); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -108,7 +135,7 @@ func (l *loadRun) serveTwice(ctx context.Context, after time.Duration) error {
 	case <-ctx.Done():
 		return nil
 	}
-	l.back.Store(time.Now().UnixNano())
+	close(l.back)
 	return l.serve(ctx, datacenter)
 }
 
@@ -136,8 +163,8 @@ func (l *loadRun) serve(ctx context.Context, datacenter *gotd.DataCenter) error 
 	return err
 }
 
-// client is one client until the load is over. It must have had an answer
-// since the data centre came back.
+// client is one client. It ends when the load is over, and must have had an
+// answer since the data centre came back.
 func (l *loadRun) client(ctx context.Context) error {
 	reconnect := func() backoff.BackOff {
 		return backoff.NewExponentialBackOff(
@@ -146,20 +173,41 @@ func (l *loadRun) client(ctx context.Context) error {
 			backoff.WithMaxElapsedTime(0))
 	}
 	client := telegram.NewClient(1, "hash", gotd.Options(l.resolver, dcs.List{}, l.key.Public(), reconnect))
-	return client.Run(ctx, func(ctx context.Context) error {
-		var last time.Time
-		for time.Now().Before(l.until) {
-			if err := l.call(ctx, client); err != nil {
-				return err
-			}
-			last = time.Now()
-			time.Sleep(mathrand.N(pause))
-		}
-		if back := l.back.Load(); back == 0 || last.UnixNano() < back {
-			return errors.New("no answer since the data centre was restarted")
-		}
-		return nil
+	l.exchanging <- struct{}{}
+	leave := sync.OnceFunc(func() {
+		<-l.exchanging
+		l.coming.Done()
 	})
+	defer leave()
+	return client.Run(ctx, func(ctx context.Context) error {
+		leave()
+		select {
+		case <-l.started:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return l.calls(ctx, client)
+	})
+}
+
+// calls makes calls until the load is over.
+func (l *loadRun) calls(ctx context.Context, client *telegram.Client) error {
+	until, sinceBack := time.Now().Add(l.duration), false
+	for time.Now().Before(until) {
+		select {
+		case <-l.back:
+			sinceBack = true
+		default:
+		}
+		if err := l.call(ctx, client); err != nil {
+			return err
+		}
+		time.Sleep(mathrand.N(pause))
+	}
+	if !sinceBack {
+		return errors.New("no answer since the data centre was restarted")
+	}
+	return nil
 }
 
 // call asks for a document until there is an answer, which must be that one.

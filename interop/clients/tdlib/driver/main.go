@@ -1,0 +1,82 @@
+// Driver is TDLib in interop/run, as the shared library that its packagers
+// distribute: "driver test" lets it test a proxy, "driver session" has it go
+// through a whole session, and "driver version" says which it is.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 3:
+		var c tdlibCase
+		if err := json.Unmarshal([]byte(args[2]), &c); err != nil {
+			return err
+		}
+		link, err := url.Parse(args[1])
+		if err != nil {
+			return err
+		}
+		proxy, err := proxyObject(link.Query())
+		if err != nil {
+			return err
+		}
+		if c.Endpoint == "session" {
+			return session(ctx, args[0], proxy)
+		}
+		return testProxy(ctx, args[0], proxy, c.DC)
+	case len(args) == 2 && args[0] == "version":
+		return version(args[1])
+	}
+	return errors.New("usage: driver LIBRARY LINK CASE | driver version LIBRARY")
+}
+
+// tdlibCase is what matters of a case.
+type tdlibCase struct {
+	Endpoint string `json:"endpoint"`
+	DC       int    `json:"dc"`
+}
+
+// proxyObject is the proxy that a link names.
+func proxyObject(link url.Values) (object, error) {
+	port, err := strconv.Atoi(link.Get("port"))
+	if err != nil {
+		return nil, err
+	}
+	return object{
+		"@type": "proxy", "server": link.Get("server"), "port": port,
+		"type": object{"@type": "proxyTypeMtproto", "secret": link.Get("secret")},
+	}, nil
+}
+
+// version prints the library's version.
+func version(library string) error {
+	t, err := loadTDLib(library)
+	if err != nil {
+		return err
+	}
+	answer, err := t.execute(object{"@type": "getOption", "name": "version"})
+	if err != nil {
+		return err
+	}
+	fmt.Println(answer["value"])
+	return nil
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// session has TDLib make an auth key, open a session and get as far as a
+// client without an account can: to connectionStateReady, which it is in once
+// a data centre has answered its calls.
+//
+// TDLib trusts the data centres whose keys are compiled in. So it is a copy of
+// the library that runs here, in this case's own directory, with the test
+// server's key in their place.
+func session(ctx context.Context, library string, proxy object) error {
+	home, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	copied := filepath.Join(home, "libtdjson.so")
+	if err := copyWithKey(copied, library, os.Getenv("INTEROP_SERVER_KEY")); err != nil {
+		return err
+	}
+	t, err := loadTDLib(copied)
+	if err != nil {
+		return err
+	}
+	for _, request := range []object{
+		{
+			"@type": "setTdlibParameters", "database_directory": filepath.Join(home, "td"),
+			"api_id": 1, "api_hash": "00000000000000000000000000000000",
+			"system_language_code": "en", "device_model": "interop", "application_version": "1",
+		},
+		{"@type": "addProxy", "proxy": proxy, "enable": true},
+	} {
+		if err := t.send(request); err != nil {
+			return err
+		}
+	}
+	return awaitReady(ctx, t)
+}
+
+// awaitReady waits until TDLib is connected and says so.
+func awaitReady(ctx context.Context, t *tdjson) error {
+	for {
+		update, err := t.receive(ctx)
+		if err != nil {
+			return err
+		}
+		switch update["@type"] {
+		case "error":
+			return fmt.Errorf("TDLib: %v", update["message"])
+		case "updateConnectionState":
+			state, _ := update["state"].(object)
+			fmt.Println(state["@type"])
+			if state["@type"] == "connectionStateReady" {
+				return nil
+			}
+		}
+	}
+}
+
+// keyPattern finds the keys of data centres in the library: the one for
+// production and the one for tests. They end with a zero byte, as strings do
+// in C. What begins with their first lines and ends otherwise is for something
+// else.
+var keyPattern = regexp.MustCompile(`-----BEGIN RSA PUBLIC KEY-----\n[^-]{300,400}\n-----END RSA PUBLIC KEY-----\x00`)
+
+// copyWithKey copies the library with the key of keyFile in place of those of
+// the data centres, which are as long.
+func copyWithKey(dst, library, keyFile string) error {
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return err
+	}
+	key = append(bytes.TrimSpace(key), 0)
+	text, err := os.ReadFile(library)
+	if err != nil {
+		return err
+	}
+	replaced := 0
+	for _, at := range keyPattern.FindAllIndex(text, -1) {
+		if at[1]-at[0] == len(key) {
+			copy(text[at[0]:], key)
+			replaced++
+		}
+	}
+	if replaced != 2 {
+		return fmt.Errorf("the library has %d public keys of data centres, not two: the driver has to follow it", replaced)
+	}
+	return os.WriteFile(dst, text, 0o755)
+}
