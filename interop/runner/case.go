@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,14 +107,16 @@ func parseCase(line []byte) (testCase, error) {
 	_, known := secrets[t.Secret]
 	switch {
 	case t.Name == "" || t.Transport == "":
-		return t, fmt.Errorf("no name, or no transport")
+		return t, errors.New("no name, or no transport")
 	case !known:
 		return t, fmt.Errorf("no secret is called %q", t.Secret)
+	case t.Leaks && (t.Secret == "none" || t.Endpoint == endpointDC):
+		return t, errors.New("there is no proxy that could leak")
 	}
 	switch t.Endpoint {
 	case endpointProxy, endpointOwn:
 		if t.Secret == "none" {
-			return t, fmt.Errorf("a proxy wants a secret")
+			return t, errors.New("a proxy wants a secret")
 		}
 	case endpointDC, endpointSession:
 	default:

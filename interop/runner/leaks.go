@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,7 +17,6 @@ import (
 type holdings struct {
 	descriptors int
 	resident    int // KiB
-	goroutines  int
 }
 
 const (
@@ -24,37 +25,41 @@ const (
 	// residentSlack is how much more memory than before it may keep: the
 	// runtime gives memory back to the system slowly.
 	residentSlack = 48 << 10
-	// goroutineSlack is how many goroutines may come and go by themselves.
-	goroutineSlack = 3
+	// goroutinesAtRest is more than a proxy has without connections, however
+	// many there were: about ten.
+	goroutinesAtRest = 16
 )
 
-// measure says what the proxy of the stage holds before the case. Its
-// goroutines are counted in another one that does nothing either, because
-// that ends it.
-func (p *plan) measure(ctx context.Context, s *stage, t testCase) (h holdings, err error) {
-	if !t.Leaks {
-		return h, nil
-	}
-	idle, err := startServer(ctx, p.Mtwire, "proxy", "--listen", "127.0.0.1:0", "--secret", secrets[t.Secret], "--front", "127.0.0.1:1")
+// warmUp makes sure that the proxy has all that it needs to serve: it has
+// taken a connection, and said that it is closed.
+func (s *server) warmUp(ctx context.Context) error {
+	conn, err := net.Dial("tcp", s.address)
 	if err != nil {
-		return h, err
+		return err
 	}
-	goroutines := idle.goroutines()
-	h, err = s.proxy.holdings()
-	h.goroutines = goroutines
-	return h, err
+	conn.Close()
+	for limit := time.Now().Add(startLimit); ; time.Sleep(10 * time.Millisecond) {
+		switch {
+		case strings.Contains(s.stderr.text(), "msg=closed"):
+			return nil
+		case time.Now().After(limit):
+			return errors.New("the proxy does not say that a connection was closed")
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
 }
 
-// settles waits until the proxy holds no more than before. It ends the proxy.
-func (s *stage) settles(ctx context.Context, before holdings) error {
+// settles waits until the proxy holds no more than before, and looks at its
+// goroutines, which ends it.
+func (s *server) settles(ctx context.Context, before holdings) error {
 	limit := time.Now().Add(settleLimit)
 	for {
-		now, err := s.proxy.holdings()
+		now, err := s.holdings()
 		if err != nil {
 			return err
 		}
-		kept := now.descriptors > before.descriptors || now.resident > before.resident+residentSlack
-		if !kept {
+		if now.descriptors <= before.descriptors && now.resident <= before.resident+residentSlack {
 			break
 		}
 		if time.Now().After(limit) || ctx.Err() != nil {
@@ -63,13 +68,13 @@ func (s *stage) settles(ctx context.Context, before holdings) error {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if n := s.proxy.goroutines(); n == 0 || n > before.goroutines+goroutineSlack {
-		return fmt.Errorf("the proxy leaks: %d goroutines, without load %d", n, before.goroutines)
+	if n := s.goroutines(); n == 0 || n > goroutinesAtRest {
+		return fmt.Errorf("the proxy leaks: %d goroutines without a connection", n)
 	}
 	return nil
 }
 
-// holdings reads what the process holds, but for its goroutines.
+// holdings reads what the process holds.
 func (s *server) holdings() (h holdings, err error) {
 	proc := filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid))
 	descriptors, err := os.ReadDir(filepath.Join(proc, "fd"))

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -59,9 +58,6 @@ func parseFlags() (o options) {
 	return o
 }
 
-// errFailed means that the table has the reasons.
-var errFailed = errors.New("not all of it passed")
-
 // outside does all that needs the network: it builds and installs. Then it
 // runs the cases inside, and tells what came of them.
 func outside(ctx context.Context) error {
@@ -98,9 +94,5 @@ func outside(ctx context.Context) error {
 			return err
 		}
 	}
-	n := t.count()
-	if n.failed > 0 || o.strict && n.notInstalled+n.notRun > 0 || n.passed+n.failed+n.notInstalled+n.notRun == 0 {
-		return errFailed
-	}
-	return nil
+	return t.count().verdict(o.strict)
 }

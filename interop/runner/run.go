@@ -46,14 +46,7 @@ func (p *plan) runCase(ctx context.Context, c *client, t testCase) row {
 		return fail("%v", err)
 	}
 	defer s.strike()
-	before, err := p.measure(ctx, s, t)
-	if err != nil {
-		return fail("%v", err)
-	}
-	said, err := p.drive(ctx, c, t, s, home)
-	if err == nil && t.Leaks {
-		err = s.settles(ctx, before)
-	}
+	said, err := p.driveAndSettle(ctx, c, t, s, home)
 	s.strike()
 	r.Said = lastNote(said)
 	r.Hello = s.tap.helloLength()
@@ -65,6 +58,25 @@ func (p *plan) runCase(ctx context.Context, c *client, t testCase) row {
 		return fail("%v", err)
 	}
 	return r
+}
+
+// driveAndSettle runs the client, and if the case asks for it makes sure that
+// the proxy holds nothing afterwards.
+func (p *plan) driveAndSettle(ctx context.Context, c *client, t testCase, s *stage, home string) (said string, err error) {
+	if !t.Leaks {
+		return p.drive(ctx, c, t, s, home)
+	}
+	if err := s.proxy.warmUp(ctx); err != nil {
+		return "", err
+	}
+	before, err := s.proxy.holdings()
+	if err != nil {
+		return "", err
+	}
+	if said, err = p.drive(ctx, c, t, s, home); err != nil {
+		return said, err
+	}
+	return said, s.proxy.settles(ctx, before)
 }
 
 // drive runs the client. It returns what that said.

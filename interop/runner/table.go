@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -106,6 +107,20 @@ func (t table) count() (n counts) {
 		}
 	}
 	return n
+}
+
+// verdict is the error that a run ends with, nil if it passed. The table has
+// the reasons.
+func (n counts) verdict(strict bool) error {
+	switch {
+	case n.failed > 0:
+		return errors.New("not all of it passed")
+	case strict && n.notInstalled+n.notRun > 0:
+		return errors.New("not all of it was run")
+	case n == counts{}:
+		return errors.New("there was nothing to run")
+	}
+	return nil
 }
 
 func (t table) summary() string {

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// "A client that cannot be installed is a visible, counted line."
+func TestWhatIsMissingIsCountedAndShown(t *testing.T) {
+	dc := 2
+	results := table{Rows: []row{
+		{Client: "a", Version: "1", Case: "dd", Transport: "MTProxy dd", Tag: "dddddddd", DC: &dc, Hello: 1753, Request: "req_pq", Result: passed},
+		{Client: "a", Version: "1", Case: "ee", Transport: "MTProxy ee", Result: failed, Reason: "no | answer"},
+		{Client: "b", Result: notInstalled, Reason: "npm is down"},
+		{Client: "c", Version: "2", Result: notRun, Reason: "a network namespace needs root"},
+	}}
+	if n := results.count(); n != (counts{1, 1, 1, 1}) {
+		t.Errorf("counted %+v", n)
+	}
+	var text bytes.Buffer
+	if err := results.print(&text, false); err != nil {
+		t.Fatal(err)
+	}
+	page := filepath.Join(t.TempDir(), "page.md")
+	if err := results.write(page); err != nil {
+		t.Fatal(err)
+	}
+	markdown, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"tag dddddddd, DC 2, hello 1753, req_pq", "NOT INSTALLED: npm is down", "NOT RUN: a network namespace needs root",
+		"1 passed, 1 failed, 1 clients not installed, 1 clients not run",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the table lacks %q:\n%s", want, &text)
+		}
+		if !bytes.Contains(markdown, []byte(want)) {
+			t.Errorf("the page lacks %q:\n%s", want, markdown)
+		}
+	}
+	if !bytes.Contains(markdown, []byte(`no \| answer`)) {
+		t.Errorf("a bar in a cell ends it:\n%s", markdown)
+	}
+}
+
+// --strict fails if a client could not be installed or run, and no run passes
+// in which nothing ran.
+func TestVerdict(t *testing.T) {
+	for _, c := range []struct {
+		n      counts
+		strict bool
+		fails  bool
+	}{
+		{counts{passed: 1}, false, false},
+		{counts{passed: 1}, true, false},
+		{counts{passed: 1, failed: 1}, false, true},
+		{counts{passed: 1, notInstalled: 1}, false, false},
+		{counts{passed: 1, notInstalled: 1}, true, true},
+		{counts{notRun: 1}, false, false},
+		{counts{notRun: 1}, true, true},
+		{counts{}, false, true},
+	} {
+		if err := c.n.verdict(c.strict); (err != nil) != c.fails {
+			t.Errorf("%+v, strict: %v: %v", c.n, c.strict, err)
+		}
+	}
+}
+
+func TestClientThatCannotBeInstalledSaysWhy(t *testing.T) {
+	c := &client{Name: "a", Source: t.TempDir()}
+	script := "#!/bin/sh\necho working >&2\necho the registry is down >&2\nexit 3\n"
+	if err := os.WriteFile(filepath.Join(c.Source, "install"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := c.install(t.Context(), t.TempDir())
+	if err == nil || !strings.HasPrefix(err.Error(), "the registry is down (") {
+		t.Errorf("the reason is %v", err)
+	}
+}
+
+func TestCasesThatMakeNoSenseAreRefused(t *testing.T) {
+	for _, line := range []string{
+		``, `{}`, `{"name": "a"}`,
+		`{"name": "a", "transport": "b"}`,
+		`{"name": "a", "transport": "b", "secret": "what"}`,
+		`{"name": "a", "transport": "b", "secret": "dd", "endpoint": "where"}`,
+		`{"name": "a", "transport": "b", "secret": "dd", "endpoint": "dc", "leaks": true}`,
+	} {
+		if _, err := parseCase([]byte(line)); err == nil {
+			t.Errorf("%s is taken", line)
+		}
+	}
+	c, err := parseCase([]byte(`{"name": "a", "transport": "b", "secret": "dd", "expect": {"tag": "", "dc": -2}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Endpoint != endpointProxy || c.Timeout != 30 || c.DC != 2 || *c.Expect.Tag != "" || *c.Expect.DC != -2 {
+		t.Errorf("read %+v", c)
+	}
+}
+
+// Each thing that a case expects is compared, with the connection on which
+// there was an answer.
+func TestWhatTheDataCentreSawIsCompared(t *testing.T) {
+	said := `{"event":"connected","remote":"1:1","transport":"tcp, full"}
+{"event":"connected","remote":"1:2","transport":"tcp, obfuscated, abridged","tag":"efefefef","dc":2}
+{"event":"request","remote":"1:1","request":"encrypted message","answer":"-404"}
+{"event":"request","remote":"1:2","request":"req_pq","answer":"resPQ"}
+`
+	other, tag, dc, media := "eeeeeeee", "efefefef", 2, -2
+	for _, c := range []struct {
+		want  expect
+		wrong string
+	}{
+		{expect{}, ""},
+		{expect{Tag: &tag, DC: &dc, Transport: "tcp, obfuscated, abridged", Request: "req_pq"}, ""},
+		{expect{Tag: &other}, "tag"},
+		{expect{DC: &media}, "DC -2"},
+		{expect{Transport: "tcp, full"}, "transport"},
+		{expect{Request: "req_pq_multi"}, "request"},
+		{expect{Hello: 517}, "hello"},
+	} {
+		s := &stage{dc: &server{}}
+		s.dc.stdout.Write([]byte(said))
+		var r row
+		err := s.check(testCase{Expect: c.want}, &r)
+		if c.wrong == "" && err != nil || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
+			t.Errorf("%+v: %v", c.want, err)
+		}
+		if r.Tag != tag || *r.DC != dc || r.Request != "req_pq" {
+			t.Errorf("the row is %+v", r)
+		}
+	}
+	s := &stage{dc: &server{}}
+	if err := s.check(testCase{}, &row{}); err == nil {
+		t.Error("a case passed without an answer")
+	}
+}
+
+func TestTapSaysHowLongTheHelloWas(t *testing.T) {
+	for _, c := range []struct {
+		first string
+		want  int
+	}{
+		{"\x16\x03\x01\x06\xd4 and so on", 5 + 0x6d4},
+		{"\x16\x04\x01\x06\xd4 and so on", 0}, // an init payload that begins so
+		{"\x16\x03", 0},
+		{"\xef", 0},
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tap, err := startTap(ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := net.Dial("tcp", tap.ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A byte at a time, as a network may bring them.
+		for _, b := range []byte(c.first) {
+			client.Write([]byte{b})
+		}
+		client.(*net.TCPConn).CloseWrite()
+		server, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(server); string(got) != c.first || err != nil {
+			t.Errorf("the server got %q, %v", got, err)
+		}
+		io.WriteString(server, "answer")
+		server.Close()
+		if got, err := io.ReadAll(client); string(got) != "answer" || err != nil {
+			t.Errorf("the client got %q, %v", got, err)
+		}
+		client.Close()
+		tap.stop()
+		ln.Close()
+		if got := tap.helloLength(); got != c.want {
+			t.Errorf("%q: a hello of %d bytes, want %d", c.first, got, c.want)
+		}
+	}
+}
+
+// "children ended by pid": with all that they started.
+func TestNobodyIsLeftBehind(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	// The second process holds the pipe open until it is killed.
+	cmd := command(ctx, "sh", "-c", "sleep 1000 & echo started; wait")
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	cmd.Stdout = write
+	done := make(chan error, 1)
+	go func() {
+		done <- runGroup(cmd)
+		write.Close()
+	}()
+	if _, err := read.Read(make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("a killed process succeeded")
+	}
+	read.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.ReadAll(read); err != nil {
+		t.Errorf("somebody is left: %v", err)
+	}
+}
