@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +15,8 @@ import (
 	"os"
 
 	"github.com/coder/websocket"
+	"github.com/gotd/td/crypto"
+	"github.com/gotd/td/exchange"
 	"github.com/gotd/td/telegram/dcs"
 	"github.com/gotd/td/tg"
 	"github.com/gotd/td/transport"
@@ -58,11 +63,29 @@ func drive(ctx context.Context, endpoint, text string) error {
 	case c.Clients > 0:
 		return load(ctx, resolver, c.Clients, shortLoad)
 	}
-	key, err := readKey(os.Getenv("INTEROP_SERVER_KEY"))
+	keyFile := os.Getenv("INTEROP_SERVER_KEY")
+	if keyFile == "" {
+		return greet(ctx, resolver, list)
+	}
+	key, err := readKey(keyFile)
 	if err != nil {
 		return err
 	}
 	return gotd.Use(ctx, resolver, list, key, maxFile)
+}
+
+// greet goes as far as one can without the server's key: to a resPQ with a
+// nonce of gotd's and the fingerprint of another key.
+func greet(ctx context.Context, resolver dcs.Resolver, list dcs.List) error {
+	other, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
+	if err != nil {
+		return err
+	}
+	err = gotd.Use(ctx, resolver, list, exchange.PublicKey{RSA: &other.PublicKey}, 0)
+	if errors.Is(err, exchange.ErrKeyFingerprintNotFound) {
+		return nil
+	}
+	return fmt.Errorf("no resPQ with another key's fingerprint: %w", err)
 }
 
 // connect is gotd's way to the endpoint, and the largest file that goes there.
