@@ -86,9 +86,14 @@ func outside(ctx context.Context) error {
 		return err
 	}
 	t := table{Date: start, Rows: rows, Installing: installed, Total: time.Since(start)}
-	if err := t.print(os.Stdout, o.json); err != nil {
+	show := t.print
+	if o.json {
+		show = t.printJSON
+	}
+	if err := show(os.Stdout); err != nil {
 		return err
 	}
+	fmt.Fprintf(os.Stderr, "\ninterop: %s\n", t.summary())
 	if o.write != "" {
 		if err := t.write(o.write); err != nil {
 			return err

@@ -70,10 +70,15 @@ func startServer(ctx context.Context, name string, args ...string) (*server, err
 	return nil, fmt.Errorf("%s %s does not listen: %s", name, args[0], s.stderr.text())
 }
 
-// stop ends the process. What it printed can be read afterwards.
+// stop ends the process, if it has not ended. What it printed can be read
+// afterwards.
 func (s *server) stop() {
-	killGroup(s.cmd)
-	<-s.ended
+	select {
+	case <-s.ended:
+	default:
+		killGroup(s.cmd)
+		<-s.ended
+	}
 }
 
 // output keeps what a process prints, and tells of the first line that begins

@@ -25,9 +25,10 @@ func TestWhatIsMissingIsCountedAndShown(t *testing.T) {
 		t.Errorf("counted %+v", n)
 	}
 	var text bytes.Buffer
-	if err := results.print(&text, false); err != nil {
+	if err := results.print(&text); err != nil {
 		t.Fatal(err)
 	}
+	text.WriteString(results.summary())
 	page := filepath.Join(t.TempDir(), "page.md")
 	if err := results.write(page); err != nil {
 		t.Fatal(err)

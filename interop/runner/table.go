@@ -129,27 +129,25 @@ func (t table) summary() string {
 		n.passed, n.failed, n.notInstalled, n.notRun, t.Total.Round(time.Second), t.Installing.Round(time.Second))
 }
 
-// print prints the table, or its rows as JSON lines.
-func (t table) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		encoder := json.NewEncoder(w)
-		for _, r := range t.Rows {
-			if err := encoder.Encode(r); err != nil {
-				return err
-			}
+// printJSON prints the rows as JSON lines.
+func (t table) printJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	for _, r := range t.Rows {
+		if err := encoder.Encode(r); err != nil {
+			return err
 		}
-		return nil
 	}
+	return nil
+}
+
+// print prints the table.
+func (t table) print(w io.Writer) error {
 	tabs := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tabs, strings.Join(heading, "\t"))
 	for _, r := range t.Rows {
 		fmt.Fprintln(tabs, strings.Join(r.cells(), "\t"))
 	}
-	if err := tabs.Flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\ninterop: %s\n", t.summary())
-	return err
+	return tabs.Flush()
 }
 
 // write writes the table as a page.
