@@ -65,6 +65,9 @@ func listenAt(ctx context.Context, text string) (net.Listener, error) {
 	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 5 * time.Minute, Interval: 30 * time.Second, Count: 4,
 	}}
+	// No client of Telegram's asks for Multipath TCP, which Go would listen for,
+	// and a socket of that kind costs more, whatever the client.
+	config.SetMultipathTCP(false)
 	ln, err := config.Listen(ctx, tcpNetwork(host), text)
 	if err != nil {
 		return nil, explainTCP(err)
