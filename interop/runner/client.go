@@ -24,11 +24,13 @@ type client struct {
 	Version string
 }
 
-// findClients lists the clients, or those of them that only names.
-func findClients(interop string, only []string) (clients []*client, err error) {
+// findClients lists the clients that are asked for: those that are named, or
+// all that need no window, and with gui the others too. It also names those
+// that nobody asked for.
+func findClients(interop string, only []string, gui bool) (clients []*client, others []string, err error) {
 	installers, err := filepath.Glob(filepath.Join(interop, "clients", "*", "install"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, path := range installers {
 		source := filepath.Dir(path)
@@ -36,13 +38,28 @@ func findClients(interop string, only []string) (clients []*client, err error) {
 	}
 	for _, name := range only {
 		if !slices.ContainsFunc(clients, func(c *client) bool { return c.Name == name }) {
-			return nil, fmt.Errorf("--only: there is no client %q", name)
+			return nil, nil, fmt.Errorf("--only: there is no client %q", name)
 		}
 	}
 	if len(only) > 0 {
-		clients = slices.DeleteFunc(clients, func(c *client) bool { return !slices.Contains(only, c.Name) })
+		return slices.DeleteFunc(clients, func(c *client) bool { return !slices.Contains(only, c.Name) }), nil, nil
 	}
-	return clients, nil
+	if !gui {
+		clients = slices.DeleteFunc(clients, func(c *client) bool {
+			window := c.needsWindow()
+			if window {
+				others = append(others, c.Name)
+			}
+			return window
+		})
+	}
+	return clients, others, nil
+}
+
+// needsWindow says whether the client has a file "gui".
+func (c *client) needsWindow() bool {
+	_, err := os.Stat(filepath.Join(c.Source, "gui"))
+	return err == nil
 }
 
 // install installs the client and learns its version.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -38,8 +39,8 @@ type options struct {
 	interop, cache string
 	only           []string
 	strict, json   bool
-	load           bool
-	write          string
+	load, gui      bool
+	write, keep    string
 }
 
 func parseFlags() (o options) {
@@ -50,10 +51,15 @@ func parseFlags() (o options) {
 	flag.BoolVar(&o.strict, "strict", false, "fail if a client could not be installed or run")
 	flag.BoolVar(&o.json, "json", false, "print JSON lines in place of the table")
 	flag.BoolVar(&o.load, "load", false, "give cases under load a minute; the default is a few seconds")
+	flag.BoolVar(&o.gui, "gui", false, "also run the clients that need a window; they install much")
+	flag.StringVar(&o.keep, "keep", "", "where to keep screenshots; the default is a directory in the cache")
 	flag.StringVar(&o.write, "write", "", "also write the table to this file, as Markdown")
 	flag.Parse()
 	if only != "" {
 		o.only = strings.Split(only, ",")
+	}
+	if o.keep == "" {
+		o.keep = filepath.Join(o.cache, "kept")
 	}
 	return o
 }
@@ -63,11 +69,14 @@ func parseFlags() (o options) {
 func outside(ctx context.Context) error {
 	o := parseFlags()
 	start := time.Now()
-	clients, err := findClients(o.interop, o.only)
+	clients, others, err := findClients(o.interop, o.only, o.gui)
 	if err != nil {
 		return err
 	}
 	p := plan{Load: o.load}
+	if p.Keep, err = filepath.Abs(o.keep); err != nil {
+		return err
+	}
 	if p.Mtwire, p.Gotd, err = build(ctx, o); err != nil {
 		return err
 	}
@@ -84,6 +93,9 @@ func outside(ctx context.Context) error {
 	rows = append(rows, ran...)
 	if err != nil {
 		return err
+	}
+	for _, name := range others {
+		rows = append(rows, row{Client: name, Result: notAsked, Reason: "--gui runs it"})
 	}
 	t := table{Date: start, Rows: rows, Installing: installed, Total: time.Since(start)}
 	show := t.print

@@ -20,6 +20,7 @@ import (
 type plan struct {
 	Mtwire, Gotd string // binaries
 	Load         bool
+	Keep         string // a directory for screenshots
 	Clients      []*client
 }
 

@@ -85,6 +85,10 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home 
 	if err := os.Mkdir(work, 0o755); err != nil {
 		return "", err
 	}
+	keep := filepath.Join(p.Keep, c.Name)
+	if err := os.MkdirAll(keep, 0o755); err != nil {
+		return "", err
+	}
 	limit := time.Duration(t.Timeout) * time.Second
 	if p.Load && t.LoadTimeout > 0 {
 		limit = time.Duration(t.LoadTimeout) * time.Second
@@ -99,6 +103,7 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home 
 		"HOME=" + work, "TMPDIR=" + work,
 		"INTEROP_SERVER_KEY=" + filepath.Join(home, "server-key.pem"),
 		"INTEROP_DATA_CENTER=" + s.dataCenter,
+		"INTEROP_KEEP=" + keep,
 	}
 	if p.Load {
 		cmd.Env = append(cmd.Env, "INTEROP_LOAD=1")

@@ -20,8 +20,9 @@ func TestWhatIsMissingIsCountedAndShown(t *testing.T) {
 		{Client: "a", Version: "1", Case: "ee", Transport: "MTProxy ee", Result: failed, Reason: "no | answer"},
 		{Client: "b", Result: notInstalled, Reason: "npm is down"},
 		{Client: "c", Version: "2", Result: notRun, Reason: "a network namespace needs root"},
+		{Client: "d", Result: notAsked, Reason: "--gui runs it"},
 	}}
-	if n := results.count(); n != (counts{1, 1, 1, 1}) {
+	if n := results.count(); n != (counts{1, 1, 1, 1, 1}) {
 		t.Errorf("counted %+v", n)
 	}
 	var text bytes.Buffer
@@ -39,7 +40,7 @@ func TestWhatIsMissingIsCountedAndShown(t *testing.T) {
 	}
 	for _, want := range []string{
 		"tag dddddddd, DC 2, hello 1753, req_pq", "NOT INSTALLED: npm is down", "NOT RUN: a network namespace needs root",
-		"1 passed, 1 failed, 1 clients not installed, 1 clients not run",
+		"1 passed, 1 failed, 1 clients not installed, 1 clients not run, 1 clients not asked for",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, &text)
@@ -69,9 +70,48 @@ func TestVerdict(t *testing.T) {
 		{counts{notRun: 1}, false, false},
 		{counts{notRun: 1}, true, true},
 		{counts{}, false, true},
+		{counts{notAsked: 1}, false, true},
+		{counts{passed: 1, notAsked: 1}, true, false},
 	} {
 		if err := c.n.verdict(c.strict); (err != nil) != c.fails {
 			t.Errorf("%+v, strict: %v: %v", c.n, c.strict, err)
+		}
+	}
+}
+
+// Clients that need a window are run when they are asked for, and named when
+// they are not.
+func TestClientsWithWindowsAreAskedFor(t *testing.T) {
+	interop := t.TempDir()
+	for _, file := range []string{"plain/install", "window/install", "window/gui"} {
+		path := filepath.Join(interop, "clients", file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		only         []string
+		gui          bool
+		runs, others string
+	}{
+		{nil, false, "plain", "window"},
+		{nil, true, "plain window", ""},
+		{[]string{"window"}, false, "window", ""},
+		{[]string{"plain"}, true, "plain", ""},
+	} {
+		clients, others, err := findClients(interop, c.only, c.gui)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, found := range clients {
+			names = append(names, found.Name)
+		}
+		if runs, others := strings.Join(names, " "), strings.Join(others, " "); runs != c.runs || others != c.others {
+			t.Errorf("with %v and gui %v runs %q, and not %q", c.only, c.gui, runs, others)
 		}
 	}
 }

@@ -18,6 +18,7 @@ const (
 	failed       = "FAILED"
 	notInstalled = "NOT INSTALLED"
 	notRun       = "NOT RUN"
+	notAsked     = "not asked for"
 )
 
 // row is what came of a case, or of a client.
@@ -91,7 +92,7 @@ type table struct {
 
 var heading = []string{"client", "version", "transport", "sent", "result", "time"}
 
-type counts struct{ passed, failed, notInstalled, notRun int }
+type counts struct{ passed, failed, notInstalled, notRun, notAsked int }
 
 func (t table) count() (n counts) {
 	for _, r := range t.Rows {
@@ -104,6 +105,8 @@ func (t table) count() (n counts) {
 			n.notInstalled++
 		case notRun:
 			n.notRun++
+		case notAsked:
+			n.notAsked++
 		}
 	}
 	return n
@@ -117,16 +120,19 @@ func (n counts) verdict(strict bool) error {
 		return errors.New("not all of it passed")
 	case strict && n.notInstalled+n.notRun > 0:
 		return errors.New("not all of it was run")
-	case n == counts{}:
+	case n == counts{notAsked: n.notAsked}:
 		return errors.New("there was nothing to run")
 	}
 	return nil
 }
 
+func (n counts) String() string {
+	return fmt.Sprintf("%d passed, %d failed, %d clients not installed, %d clients not run, %d clients not asked for",
+		n.passed, n.failed, n.notInstalled, n.notRun, n.notAsked)
+}
+
 func (t table) summary() string {
-	n := t.count()
-	return fmt.Sprintf("%d passed, %d failed, %d clients not installed, %d clients not run; %v with %v of building and installing",
-		n.passed, n.failed, n.notInstalled, n.notRun, t.Total.Round(time.Second), t.Installing.Round(time.Second))
+	return fmt.Sprintf("%v; %v with %v of building and installing", t.count(), t.Total.Round(time.Second), t.Installing.Round(time.Second))
 }
 
 // printJSON prints the rows as JSON lines.
@@ -173,7 +179,6 @@ Other people's clients against `+"`mtwire proxy`, `mtwire dc`"+` and the library
 	for _, r := range t.Rows {
 		line(r.cells())
 	}
-	n := t.count()
-	fmt.Fprintf(&b, "\n%d passed, %d failed, %d clients not installed, %d clients not run.\n", n.passed, n.failed, n.notInstalled, n.notRun)
+	fmt.Fprintf(&b, "\n%v.\n", t.count())
 	return os.WriteFile(path, []byte(b.String()), 0o644)
 }
