@@ -50,8 +50,19 @@ func (s *session) log(up, down relay.Result) {
 	if code := s.errorCode.Load(); code != 0 {
 		attrs = append(attrs, slog.Int("transport_error", int(code)))
 	}
-	attrs = append(attrs, slog.String("cause", s.describe(errors.Join(up.Err, down.Err, s.frontErr))))
+	attrs = append(attrs, slog.String("cause", s.describe(s.why(errors.Join(up.Err, down.Err, s.frontErr)))))
 	s.proxy.config.Log.LogAttrs(context.Background(), slog.LevelInfo, "closed", attrs...)
+}
+
+// why is what ended the session: what was done from here, or else what it says
+// itself.
+func (s *session) why(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		return s.cause // and err is only what came of it
+	}
+	return err
 }
 
 // describe is an error in one line, without the client's address.

@@ -70,6 +70,42 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 	})
 }
 
+// Who is let go hears nothing of it; the log says why it was, however far it
+// had come.
+func TestLogLineSaysWhyTheProxyEndedAConnection(t *testing.T) {
+	hosts := map[string]func(net.Conn){"echo.test:443": echoing(1), "slow.test:443": nil, "example.com:443": nil}
+	config := Config{
+		Users:       []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}, {Secret: secretOf(t, testconn.FakeTLSSecret)}},
+		DataCenters: map[obfuscation.DC][]string{2: {"echo.test:443"}, 3: {"slow.test:443"}},
+	}
+	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+		join := func(dc mtwire.DC) *mtwire.Conn {
+			conn, err := mtwire.Client(b.ctx, b.connect(), mtwire.Endpoint{Secret: secretOf(t, testconn.PaddedSecret), DC: dc}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go conn.Handshake(b.ctx)
+			return conn
+		}
+		for stage, visit := range map[string]func(){
+			"accepted":          func() { b.connect() },
+			"hello":             func() { b.connect().Write(make([]byte, 500)) },
+			"authenticated":     func() { join(3) },
+			"dialled":           func() { join(2) },
+			`"first byte down"`: func() { echo(t, join(2), 3) },
+		} {
+			visit()
+			synctest.Wait()
+			b.each(func(s *session) { s.abort(errStopping) })
+			synctest.Wait()
+			line := b.log.last()
+			if !strings.Contains(line, " stage="+stage+" ") || !strings.HasSuffix(strings.TrimSpace(line), `cause="the proxy stops"`) {
+				t.Errorf("%s, at stage %s", line, stage)
+			}
+		}
+	})
+}
+
 // "No client address unless LogClients": then it is in an attribute of its own,
 // and in no other.
 func TestClientsAddressIsLoggedOnlyWhenAskedFor(t *testing.T) {

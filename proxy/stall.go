@@ -29,7 +29,7 @@ func (s *session) expect() {
 	if w.since.Load() == 0 {
 		w.since.Store(max(int64(time.Since(s.start)), 1))
 	}
-	if s.proxy.config.StallTimeout > 0 && !w.timed.Load() {
+	if s.proxy.config.StallTimeout > 0 && !w.timed.Load() && w.timed.CompareAndSwap(false, true) {
 		w.start(s.proxy.config.StallTimeout, s.look)
 	}
 }
@@ -46,7 +46,6 @@ func (w *stall) start(after time.Duration, look func()) {
 	defer w.mu.Unlock()
 	if !w.over {
 		w.timer = time.AfterFunc(after, look)
-		w.timed.Store(true)
 	}
 }
 
@@ -79,6 +78,9 @@ func (s *session) look() {
 	since := s.stall.since.Load()
 	if since == 0 {
 		s.stall.pause()
+		if s.stall.since.Load() != 0 { // since it was looked at, and no timer was started for it
+			s.expect()
+		}
 		return
 	}
 	waited := time.Since(s.start) - time.Duration(since)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,5 +94,26 @@ func TestAnsweredConnectionsDoNotStall(t *testing.T) {
 				t.Errorf("%s: %d stalls", name, n)
 			}
 		})
+	}
+}
+
+// A byte that goes up while the timer finds that nothing was owed has a timer
+// all the same.
+func TestByteBesideTheTimerIsTimed(t *testing.T) {
+	for range 20 {
+		s := &session{start: time.Now(), proxy: &Proxy{config: Config{StallTimeout: time.Hour}}}
+		s.stall.timed.Store(true) // by the timer that calls look now
+		s.stall.mu.Lock()
+		var timer sync.WaitGroup
+		timer.Go(s.look)
+		time.Sleep(time.Millisecond) // mostly enough for look to come as far as the lock
+		s.expect()
+		s.stall.mu.Unlock()
+		timer.Wait()
+		timed := s.stall.timed.Load()
+		s.stall.stop()
+		if !timed {
+			t.Fatal("something is owed, and there is no timer")
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/obfuscation"
 )
@@ -33,8 +35,11 @@ func (w *watch) see(b []byte) (more bool) {
 	w.offset += uint64(len(b))
 	for len(clear) > 0 {
 		p, n, err := w.decoder.Parse(clear)
-		if err != nil {
+		if errors.Is(err, frame.ErrIncomplete) {
 			break
+		}
+		if err != nil { // no packets will be found here any more
+			return false
 		}
 		clear = clear[n:]
 		switch p.Kind {

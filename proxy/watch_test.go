@@ -68,3 +68,21 @@ func TestWatchFindsTransportErrorsAmongTheFirstPackets(t *testing.T) {
 		}
 	}
 }
+
+// What is no packet ends the watch: nothing that comes after it can be read.
+func TestWatchEndsAtWhatIsNoPacket(t *testing.T) {
+	var download obfuscation.KeyStream
+	w := &watch{
+		decoder:  frame.Decoder{Protocol: frame.Intermediate, From: frame.Server},
+		download: &download,
+		failed:   func(code uint32) { t.Errorf("error %d", code) },
+	}
+	wire := []byte{0xff, 0xff, 0xff, 0x7f} // a length beyond any limit
+	download.StreamAt(0).XORKeyStream(wire, wire)
+	if w.see(wire[:3]) != true {
+		t.Error("it does not wait for the rest of a length")
+	}
+	if w.see(wire[3:]) {
+		t.Error("it goes on")
+	}
+}
