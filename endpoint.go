@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -78,7 +77,7 @@ func ParseEndpoint(text string) (Endpoint, error) {
 }
 
 func parseEndpoint(text string) (ep Endpoint, err error) {
-	if isLink(text) {
+	if obfuscation.IsLink(text) {
 		return parseLink(text)
 	}
 	u, err := url.Parse(text)
@@ -176,21 +175,6 @@ func (ep *Endpoint) setParams(u *url.URL) error {
 func ParseProtocol(name string) (Protocol, error) {
 	var p Protocol
 	return p, p.UnmarshalText([]byte(name))
-}
-
-// isLink tells a proxy's link from the address of an HTTPS server.
-func isLink(text string) bool {
-	scheme, rest, _ := strings.Cut(strings.ToLower(text), ":")
-	switch scheme {
-	case "tg":
-		return true
-	case "http", "https":
-		rest = strings.TrimPrefix(rest, "//")
-		return slices.ContainsFunc([]string{"t.me/", "telegram.me/", "telegram.dog/"}, func(host string) bool {
-			return strings.HasPrefix(rest, host)
-		})
-	}
-	return false
 }
 
 func parseLink(text string) (ep Endpoint, err error) {

@@ -69,6 +69,25 @@ func ParseLink(text string) (Link, error) {
 	return l, nil
 }
 
+// IsLink says whether text is meant to be a link, of an MTProxy or of something
+// else at Telegram, where it may be the address of a server as well. What
+// ParseLink takes is one.
+func IsLink(text string) bool {
+	scheme, rest, _ := strings.Cut(strings.ToLower(text), ":")
+	switch scheme {
+	case "tg":
+		return true
+	case "http", "https":
+		host, _, path := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+		return path && linkHost(host)
+	}
+	return false
+}
+
+func linkHost(host string) bool {
+	return host == "t.me" || host == "telegram.me" || host == "telegram.dog"
+}
+
 // checkPlace looks at what is before the question mark. Its errors do not
 // quote that: in a link with a slip, the secret may be in there.
 func checkPlace(place string) error {
@@ -86,9 +105,7 @@ func checkPlace(place string) error {
 		}
 		var host string
 		host, path, _ = strings.Cut(path, "/")
-		switch host {
-		case "t.me", "telegram.me", "telegram.dog":
-		default:
+		if !linkHost(host) {
 			return errors.New("bad proxy link: host is not t.me, telegram.me or telegram.dog")
 		}
 	default:

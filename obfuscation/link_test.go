@@ -198,3 +198,27 @@ func FuzzLink(f *testing.F) {
 		}
 	})
 }
+
+// Whatever can be read as a link is taken for one, and the address of no other
+// server is.
+func TestLinksAreToldFromAddresses(t *testing.T) {
+	for text, want := range map[string]bool{
+		"tg://proxy?server=a&port=1&secret=00": true,
+		"tg:proxy?server=a":                    true,
+		"TG://proxy":                           true,
+		"https://t.me/proxy?server=a":          true,
+		"http://Telegram.me/socks?server=a":    true,
+		"https://telegram.dog/proxy":           true,
+		"https:t.me/proxy":                     true, // and ParseLink says what is wrong
+		"https://t.me":                         false,
+		"https://t.me.example/proxy":           false,
+		"https://example.org/t.me/proxy":       false,
+		"tcp://t.me/proxy":                     false,
+		"t.me/proxy":                           false,
+		"":                                     false,
+	} {
+		if IsLink(text) != want {
+			t.Errorf("%q: %v", text, !want)
+		}
+	}
+}

@@ -14,10 +14,10 @@ import (
 // log writes the session's line. Secrets are in none, and the client's address
 // only if that was asked for.
 func (s *session) log(up, down relay.Result) {
-	stage := Stage(s.stage.Load())
+	reached := stage(s.stage.Load())
 	attrs := make([]slog.Attr, 0, 16)
-	attrs = append(attrs, slog.String("stage", stage.String()))
-	if stage < Authenticated {
+	attrs = append(attrs, slog.String("stage", reached.String()))
+	if reached < authenticated {
 		unlogged, ok := s.proxy.strangerLog.allow(time.Now())
 		if !ok {
 			return
@@ -32,7 +32,7 @@ func (s *session) log(up, down relay.Result) {
 			slog.String("protocol", s.protocol.String()),
 			slog.Int("dc", int(s.dc)))
 	}
-	if stage >= Dialled {
+	if reached >= dialled {
 		attrs = append(attrs, slog.String("address", s.leg.Address), slog.String("via", s.leg.Via))
 	}
 	if s.fronted.Domain != "" {

@@ -25,7 +25,7 @@ type session struct {
 	socket net.Conn       // as it was accepted
 	source netip.AddrPort // the client's address, as a PROXY protocol header says
 	start  time.Time
-	stage  atomic.Uint32 // a Stage
+	stage  atomic.Uint32 // a stage
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start
 
 	guest guest // until it has shown a secret
@@ -55,7 +55,7 @@ type session struct {
 	cause  error              // why it was ended from here
 }
 
-func (s *session) reach(stage Stage) { s.stage.Store(uint32(stage)) }
+func (s *session) reach(next stage) { s.stage.Store(uint32(next)) }
 
 // run is the session until it is connected, or refused.
 func (s *session) run(ctx context.Context, listener *mtwire.Listener) {
@@ -85,7 +85,7 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 		return err
 	}
 	s.proxy.lobby.spoke(s)
-	s.reach(Hello)
+	s.reach(hello)
 	stream, err := client.Detach(context.WithValue(ctx, sessionKey{}, s))
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 	if s.early != nil {
 		s.early.Close()
 	}
-	s.reach(Authenticated)
+	s.reach(authenticated)
 	s.proxy.counters.authenticated.Add(1)
 	t := client.Transport()
 	s.user, s.mode, s.protocol, s.dc = t.Secret, modeOf(t), t.Protocol, t.DC
@@ -101,7 +101,7 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 		s.proxy.counters.unreachable.Add(1)
 		return err
 	}
-	s.reach(Dialled)
+	s.reach(dialled)
 	if err := s.greet(ctx, &stream); err != nil {
 		return err
 	}
@@ -182,13 +182,13 @@ func (s *session) editUp(b []byte) (n int, err error) {
 
 func (s *session) movedUp(int) {
 	s.moved()
-	s.stage.CompareAndSwap(uint32(Dialled), uint32(FirstUp))
+	s.stage.CompareAndSwap(uint32(dialled), uint32(firstUp))
 }
 
 func (s *session) movedDown(int) {
 	s.moved()
-	if Stage(s.stage.Load()) != FirstDown {
-		s.reach(FirstDown)
+	if stage(s.stage.Load()) != firstDown {
+		s.reach(firstDown)
 	}
 	s.stall.answered()
 }
@@ -221,10 +221,10 @@ func (s *session) abort(cause error) {
 // quiet says whether nothing is lost when the session ends now.
 func (s *session) quiet() bool {
 	age := time.Since(s.start)
-	switch Stage(s.stage.Load()) {
-	case Accepted:
+	switch stage(s.stage.Load()) {
+	case accepted:
 		return true
-	case Hello, Authenticated: // a handshake, or a stranger at the fronting host
+	case hello, authenticated: // a handshake, or a stranger at the fronting host
 		return age >= handshakeGrace
 	}
 	silent := age - time.Duration(s.last.Load())
@@ -248,7 +248,7 @@ func (s *session) end(up, down relay.Result) {
 	if s.leg != nil {
 		s.leg.Conn.Close()
 	}
-	if Stage(s.stage.Load()) == Hello {
+	if stage(s.stage.Load()) == hello {
 		s.proxy.counters.strangers.Add(1)
 	}
 	s.proxy.counters.up.Add(up.Bytes)

@@ -93,10 +93,10 @@ func (s *session) look() {
 	}
 	s.proxy.counters.stalls.Add(1)
 	level := slog.LevelInfo
-	if Stage(s.stage.Load()) < FirstDown {
+	if stage(s.stage.Load()) < firstDown {
 		level = slog.LevelWarn // not a pause in the conversation
 	}
 	s.proxy.config.Log.LogAttrs(context.Background(), level, "stalled: bytes went up and none came down",
 		slog.Int("dc", int(s.dc)), slog.String("address", s.leg.Address), slog.String("via", s.leg.Via),
-		slog.String("stage", Stage(s.stage.Load()).String()), slog.Duration("waited", waited.Round(time.Millisecond)))
+		slog.String("stage", stage(s.stage.Load()).String()), slog.Duration("waited", waited.Round(time.Millisecond)))
 }

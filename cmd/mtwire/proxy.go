@@ -91,7 +91,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.BoolVar(&f.qr, "qr", false, "print QR codes, even if this is no terminal")
 	flags.BoolVar(&f.json, "log-json", false, "log lines of JSON")
 	flags.BoolVar(&f.clients, "log-clients", false, "log the clients' addresses")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "also log each time what else is logged once a minute")
 }
 
 func (f *proxyFlags) run(cmd *cobra.Command) error {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -68,7 +67,7 @@ func ParseUpstream(text string) (Upstream, error) {
 var errForm = errors.New("want direct, socks5://HOST:PORT, http://HOST:PORT, https://HOST:PORT or a tg://proxy?... link")
 
 func parseUpstream(text string) (Upstream, error) {
-	if isLink(text) {
+	if obfuscation.IsLink(text) {
 		return parseLink(text)
 	}
 	place, query, _ := strings.Cut(text, "?")
@@ -132,20 +131,6 @@ func parseLink(text string) (Upstream, error) {
 		return Upstream{}, err
 	}
 	return Upstream{kind: mtproxy, server: link.Addr(), secret: link.Secret, share: share}, nil
-}
-
-// isLink tells an MTProxy's link from the address of an HTTP proxy.
-func isLink(text string) bool {
-	scheme, rest, _ := strings.Cut(strings.ToLower(text), ":")
-	switch scheme {
-	case "tg":
-		return true
-	case "http", "https":
-		return slices.ContainsFunc([]string{"//t.me/", "//telegram.me/", "//telegram.dog/"}, func(host string) bool {
-			return strings.HasPrefix(rest, host)
-		})
-	}
-	return false
 }
 
 // parseWeight reads the weight from a query, 0 if it has none. If the query is
