@@ -10,6 +10,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/internal/testdc"
 )
 
 var ee = modes[2]
@@ -62,7 +63,7 @@ func TestServerWhoseClockStepsTakesClientsAgain(t *testing.T) {
 		},
 		Unknown: func(ctx context.Context, conn net.Conn, why error) { refused <- why },
 	})
-	untilTheEnd(t, func(ctx context.Context) error { return ln.Serve(ctx, echoes) })
+	untilTheEnd(t, func(ctx context.Context) error { return ln.Serve(ctx, testdc.Echo) })
 
 	url := "tcp://" + ln.Addr().String() + "?secret=" + testconn.FakeTLSSecret
 	var recorded []byte
@@ -120,14 +121,4 @@ func (r *recorder) Write(b []byte) (int, error) {
 		*r.first = append([]byte(nil), b...)
 	}
 	return r.TCPConn.Write(b)
-}
-
-// echoes answers every packet with itself.
-func echoes(ctx context.Context, conn *mtwire.Conn) {
-	for {
-		p, err := conn.Receive(ctx)
-		if err != nil || conn.Send(ctx, p.Payload) != nil {
-			return
-		}
-	}
 }

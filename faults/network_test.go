@@ -33,6 +33,27 @@ func stream(t *testing.T, clients []*load.Client, packets int) (wait func()) {
 	return running.Wait
 }
 
+// breakOff has four clients move data, two each way, until their connections
+// break. What arrives until then must be what was sent.
+func breakOff(t *testing.T, dial func() *load.Client) (wait func()) {
+	var running sync.WaitGroup
+	for i := range 4 {
+		c := dial()
+		running.Go(func() {
+			var err error
+			if i%2 == 0 {
+				err = c.Download(limited(t), 1<<20)
+			} else {
+				err = c.Upload(limited(t), 1<<20)
+			}
+			if err == nil || errors.Is(err, load.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("client %d: %v", i, err)
+			}
+		})
+	}
+	return running.Wait
+}
+
 // "Loss, delay": nothing is lost or reordered, whatever arrives late and in
 // whatever pieces.
 func TestStreamsOutliveDelaysAndStalls(t *testing.T) {
@@ -77,24 +98,10 @@ func TestCutsBetweenClientsAndProxyEndBothSides(t *testing.T) {
 		w := newWorld(t, m, nil)
 		front, dial := w.behind(t)
 		for range 2 {
-			var running sync.WaitGroup
-			for i := range 4 {
-				c := dial()
-				running.Go(func() {
-					var err error
-					if i%2 == 0 {
-						err = c.Download(limited(t), 1<<20)
-					} else {
-						err = c.Upload(limited(t), 1<<20)
-					}
-					if err == nil || errors.Is(err, load.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
-						t.Errorf("client %d: %v", i, err)
-					}
-				})
-			}
+			wait := breakOff(t, dial)
 			w.client(2).Close() // while it all moves
 			front.reset()
-			running.Wait()
+			wait()
 		}
 	})
 }

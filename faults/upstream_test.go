@@ -41,24 +41,10 @@ func TestResetOfADataCenterReachesItsClient(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, m mode) {
 		w := newWorld(t, m, nil)
 		other := w.client(4)
-		var running sync.WaitGroup
-		for i := range 4 {
-			c := w.client(2)
-			running.Go(func() {
-				var err error
-				if i%2 == 0 {
-					err = c.Download(limited(t), 1<<20)
-				} else {
-					err = c.Upload(limited(t), 1<<20)
-				}
-				if err == nil || errors.Is(err, load.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("client %d: %v", i, err)
-				}
-			})
-		}
+		wait := breakOff(t, func() *load.Client { return w.client(2) })
 		exchange(t, other, 1) // while it all moves
 		w.upstream.reset()
-		running.Wait()
+		wait()
 		exchange(t, other, 20)
 		exchange(t, w.client(2), 20)
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/internal/testdc"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -128,12 +129,7 @@ func dataCenter(t *testing.T) (net.Addr, <-chan mtwire.Transport) {
 				return
 			}
 			transports <- conn.Transport()
-			for {
-				packet, err := conn.Receive(ctx)
-				if err != nil || conn.Send(ctx, packet.Payload) != nil {
-					return
-				}
-			}
+			testdc.Echo(ctx, conn)
 		})
 	}()
 	t.Cleanup(func() { cancel(); <-served })

@@ -15,6 +15,7 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/internal/testdc"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -115,14 +116,7 @@ func TestUnrelatedKeysMakeTheBytesDiffer(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- mtwire.NewListener(ln, nil).Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
-			for {
-				p, err := conn.Receive(ctx)
-				if err != nil || conn.Send(ctx, p.Payload) != nil {
-					return
-				}
-			}
-		})
+		served <- mtwire.NewListener(ln, nil).Serve(ctx, testdc.Echo)
 	}()
 	t.Cleanup(func() { cancel(); <-served })
 	for _, unrelated := range []bool{false, true} {

@@ -21,6 +21,7 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/testdc"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -73,12 +74,7 @@ func dataCenter(t *testing.T, secrets ...obfuscation.Secret) (address string, tr
 				return
 			}
 			seen <- conn.Transport()
-			for {
-				packet, err := conn.Receive(ctx)
-				if err != nil || conn.Send(ctx, packet.Payload) != nil {
-					return
-				}
-			}
+			testdc.Echo(ctx, conn)
 		})
 	}()
 	t.Cleanup(func() { cancel(); <-served })
