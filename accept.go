@@ -349,11 +349,11 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 
 // fakeTLS answers a hello that was found good, and goes on inside.
 func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHello, n int, info faketls.Info) error {
-	key, size := a.settings.Secrets[info.KeyIndex].Key, 0
-	if a.settings.FlightSize != nil {
-		size = a.settings.FlightSize(info.SNI)
+	var look faketls.Flight
+	if a.settings.Flight != nil {
+		look = a.settings.Flight(info.SNI)
 	}
-	flight, err := faketls.AppendServerHello(nil, hello, key, size, a.settings.Rand)
+	flight, err := faketls.AppendServerHello(nil, hello, a.settings.Secrets[info.KeyIndex].Key, look, a.settings.Rand)
 	if err != nil {
 		return err
 	}

@@ -57,8 +57,8 @@ var architecture = map[string]struct {
 	// What strangers of a proxy see. uTLS asks hosts as a browser would, so
 	// that they answer as they answer one.
 	"internal/front": {
-		own:     []string{"relay", "internal/bufpool", "internal/readbuf"},
-		foreign: []string{"github.com/refraction-networking/utls"},
+		own:     []string{"faketls", "relay", "internal/bufpool", "internal/readbuf"},
+		foreign: []string{"github.com/refraction-networking/utls", "golang.org/x/crypto/cryptobyte"},
 	},
 
 	// The library's face puts the layers together.

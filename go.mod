@@ -13,6 +13,8 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0
 	// cmd/mtwire: commands, flags, help.
 	github.com/spf13/cobra v1.10.2
+	// internal/front: reads the one message of TLS that uTLS hands out as it came.
+	golang.org/x/crypto v0.58.0
 	// internal/route: the client's side of SOCKS5, by those who also write net.
 	golang.org/x/net v0.62.0
 	// internal/manykeys: what the processor can do; readbuf, relay: poll, splice, epoll.
@@ -26,6 +28,5 @@ require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.17.4 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/tools v0.26.0 // indirect
 )

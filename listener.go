@@ -86,11 +86,9 @@ type ListenConfig struct {
 	// 120 seconds, a negative value any time.
 	ClockWindow time.Duration
 
-	// FlightSize returns the length of the data record in the answer to a
-	// FakeTLS hello for a host, 1 to 16640, or 0 for a random one of 2048 to
-	// 4096. It is where a real server has its certificates; see
-	// faketls.AppendServerHello. Nil means 0.
-	FlightSize func(serverName string) int
+	// Flight returns what the answer to a FakeTLS hello for a host is to look
+	// like. Nil means the zero Flight.
+	Flight func(serverName string) faketls.Flight
 
 	// TLS serves wss and https, and needs a certificate. Nil means no TLS.
 	TLS *tls.Config

@@ -190,15 +190,18 @@ func TestPermitTurnsClientsDown(t *testing.T) {
 	}
 }
 
-// "FlightSize returns the length of the data record in the answer, or 0 for a
-// random one of 2048 to 4096."
-func TestFlightSizeIsTheLengthOnTheWire(t *testing.T) {
+// "DataSize is the length of the data record's body. 0 means a random one of
+// 2048 to 4096."
+func TestFlightIsAsLongOnTheWire(t *testing.T) {
 	secret := secretOf(t, testconn.FakeTLSSecret)
 	for _, size := range []int{1, 100, 5000, 16640, 0} {
 		var names []string
 		server, socket := serve(t, &mtwire.ListenConfig{
-			Secrets:    []mtwire.Secret{secret},
-			FlightSize: func(name string) int { names = append(names, name); return size },
+			Secrets: []mtwire.Secret{secret},
+			Flight: func(name string) faketls.Flight {
+				names = append(names, name)
+				return faketls.Flight{DataSize: size}
+			},
 		})
 		hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
 		if err != nil {

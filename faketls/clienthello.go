@@ -70,6 +70,7 @@ type ClientHello struct {
 	// MLKEM says that the client sent a key share for X25519MLKEM768.
 	MLKEM bool
 
+	suites uint8  // bit n says that suite 1300+n was offered
 	record []byte // header and message, as the HMAC covers it
 }
 
@@ -201,8 +202,10 @@ func (h *ClientHello) parseOffer(b []byte) {
 	for ; len(suites) >= 2; suites = suites[2:] {
 		// The TLS 1.3 suites are 1301 to 1305 (RFC 8446, appendix B.4).
 		if s := binary.BigEndian.Uint16(suites); s >= 0x1301 && s <= 0x1305 {
-			h.CipherSuite = s
-			break
+			if h.CipherSuite == 0 {
+				h.CipherSuite = s
+			}
+			h.suites |= 1 << (s & 7)
 		}
 	}
 	_, b = vector8(b) // compression methods
@@ -218,6 +221,11 @@ func (h *ClientHello) parseOffer(b []byte) {
 			h.MLKEM = offersMLKEM(body)
 		}
 	}
+}
+
+// offers says whether the client offered a TLS 1.3 cipher suite.
+func (h *ClientHello) offers(suite uint16) bool {
+	return suite&^7 == 0x1300 && h.suites>>(suite&7)&1 != 0
 }
 
 // serverName returns the first host name of a server_name extension.

@@ -48,7 +48,7 @@ func FuzzClientHello(f *testing.F) {
 		if got, ok := again.Match(vectorKey); !ok || !got.Equal(vectorTime) {
 			t.Fatalf("signed hello: Match is %v, %v", got, ok)
 		}
-		flight, err := AppendServerHello(nil, &again, vectorKey, 1, fixed(1))
+		flight, err := AppendServerHello(nil, &again, vectorKey, Flight{DataSize: 1}, fixed(1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func FuzzClientHello(f *testing.F) {
 func FuzzServerHello(f *testing.F) {
 	hello := mustParse(f, signedHello(f))
 	f.Add(vectorFlight(f), uint16(100))
-	flight, err := AppendServerHello(nil, &ClientHello{MLKEM: true}, vectorKey, 0, nil)
+	flight, err := AppendServerHello(nil, &ClientHello{MLKEM: true}, vectorKey, Flight{}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -39,11 +39,9 @@ type ServerConfig struct {
 	// Default: nothing is remembered.
 	Replay func(digest [16]byte) bool
 
-	// DataSize returns the length of the data record in the server's flight,
-	// 1 to 16640, for each connection anew. A server in front of a real site
-	// looks more like it with the length of that site's own first flight.
-	// Default: random, 2048 to 4096.
-	DataSize func() int
+	// Flight returns what the server's flight is to look like, for each
+	// connection anew. Default: the zero Flight.
+	Flight func() Flight
 
 	// Time is the server's clock. Default: time.Now.
 	Time func() time.Time
@@ -127,13 +125,11 @@ func serverHandshake(ctx context.Context, conn net.Conn, cfg *ServerConfig) (inf
 		if err != nil {
 			return &RejectError{Err: err, Received: received, Info: info}
 		}
-		dataSize := 0
-		if cfg.DataSize != nil {
-			if dataSize = cfg.DataSize(); dataSize == 0 {
-				return fmt.Errorf("faketls: ServerConfig.DataSize returned 0")
-			}
+		var look Flight
+		if cfg.Flight != nil {
+			look = cfg.Flight()
 		}
-		flight, err := AppendServerHello(nil, &hello, cfg.Keys[info.KeyIndex], dataSize, cfg.Rand)
+		flight, err := AppendServerHello(nil, &hello, cfg.Keys[info.KeyIndex], look, cfg.Rand)
 		if err != nil {
 			return err
 		}

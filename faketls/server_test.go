@@ -40,7 +40,7 @@ func TestClientAndServerShakeHands(t *testing.T) {
 		Time:     func() time.Time { return now },
 		CheckSNI: func(key int, sni string) bool { return key == 1 && sni == "example.com" },
 		Replay:   func(d [16]byte) bool { digest = d; return false },
-		DataSize: func() int { return 3000 },
+		Flight:   func() Flight { return Flight{DataSize: 3000} },
 	}
 	client, server, clientErr, serverErr := handshake(t, clientCfg, serverCfg)
 	if clientErr != nil || serverErr != nil {
@@ -280,8 +280,8 @@ func TestHandshakeWithAnEndedContextChangesNothing(t *testing.T) {
 }
 
 func TestServerReportsAConfigItCannotFollow(t *testing.T) {
-	for _, size := range []int{0, -5, 20_000} {
-		err := offer(t, &ServerConfig{Keys: [][16]byte{vectorKey}, Time: vectorClock, DataSize: func() int { return size }}, signedHello(t))
+	for _, size := range []int{-5, 20_000} {
+		err := offer(t, &ServerConfig{Keys: [][16]byte{vectorKey}, Time: vectorClock, Flight: func() Flight { return Flight{DataSize: size} }}, signedHello(t))
 		var reject *RejectError
 		if err == nil || errors.As(err, &reject) {
 			t.Errorf("DataSize %d: %v, want an error that does not blame the client", size, err)

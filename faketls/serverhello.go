@@ -22,14 +22,15 @@ import (
 //	43 33  20, the client's session id
 //	76  2  cipher suite
 //	78  1  00, no compression
-//	79  2  length of the extensions: key_share, supported_versions
+//	79  2  length of the extensions: key_share and supported_versions
 //	 .  6  14 03 03 00 01 01
 //	 .  5  17 03 03, length
 //	 .  .  random bytes where TLS 1.3 has certificates, encrypted
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.3
 const (
-	extensionSupportedVersions = 43
+	// supportedVersions is the extension that says TLS 1.3.
+	supportedVersions = "\x00\x2b\x00\x02\x03\x04"
 
 	x25519Share      = 32
 	serverShareMLKEM = 1088 + x25519Share // ML-KEM ciphertext, X25519 key
@@ -49,22 +50,41 @@ const (
 	maxHandshakeRecords = 16
 )
 
+// Flight is what a server's flight looks like to who watches the wire, as far
+// as that is not the client's choice. A server in front of a real site looks
+// more like it with that site's own. The zero Flight is a good one.
+type Flight struct {
+	// DataSize is the length of the data record's body, at most 16640. 0 means
+	// a random one of 2048 to 4096.
+	DataSize int
+
+	// CipherSuite is used with clients that offered it. Else, and if it is 0,
+	// it is the first TLS 1.3 suite that they offered, 1301 if they offered
+	// none.
+	CipherSuite uint16
+
+	// NoMLKEM makes the key share one for X25519, as servers do that know
+	// nothing newer. Without it that is so only if the client did not send a
+	// share for X25519MLKEM768.
+	NoMLKEM bool
+
+	// VersionsFirst puts the supported_versions extension ahead of key_share,
+	// as OpenSSL and Go do, and BoringSSL does not.
+	VersionsFirst bool
+}
+
 // AppendServerHello appends the answer to hello, signed with key: ServerHello,
 // ChangeCipherSpec and exactly one ApplicationData record, the form that every
 // client accepts. More records under the digest would break all of them.
-//
-// The cipher suite is the first TLS 1.3 suite that the client offered, 1301 if
-// it offered none; the key share is X25519MLKEM768 if it offered that and
-// X25519 otherwise. dataSize is the length of the data record's body, at most
-// 16640; 0 means a random one of 2048 to 4096. Random bytes come from random,
-// or crypto/rand if that is nil.
+// Random bytes come from random, or crypto/rand if that is nil.
 //
 // Nothing may be sent after it until the client has spoken: Android's clients
 // compute the digest over all that they have read so far.
-func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, dataSize int, random io.Reader) ([]byte, error) {
+func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, look Flight, random io.Reader) ([]byte, error) {
 	if random == nil {
 		random = rand.Reader
 	}
+	dataSize := look.DataSize
 	if dataSize == 0 {
 		var b [2]byte
 		if _, err := io.ReadFull(random, b[:]); err != nil {
@@ -77,7 +97,7 @@ func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, dataSize in
 	}
 
 	start := len(dst)
-	flight, err := appendServerHelloRecord(dst, hello, random)
+	flight, err := appendServerHelloRecord(dst, hello, look, random)
 	if err != nil {
 		return dst, fmt.Errorf("faketls: random bytes for a ServerHello: %w", err)
 	}
@@ -91,17 +111,20 @@ func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, dataSize in
 	return flight, nil
 }
 
-func appendServerHelloRecord(dst []byte, hello *ClientHello, random io.Reader) (_ []byte, err error) {
+func appendServerHelloRecord(dst []byte, hello *ClientHello, look Flight, random io.Reader) (_ []byte, err error) {
 	group, share := uint16(groupX25519), x25519Share
-	if hello.MLKEM {
+	if hello.MLKEM && !look.NoMLKEM {
 		group, share = groupX25519MLKEM768, serverShareMLKEM
 	}
 	suite := hello.CipherSuite
-	if suite == 0 {
+	switch {
+	case hello.offers(look.CipherSuite):
+		suite = look.CipherSuite
+	case suite == 0:
 		suite = defaultCipherSuite
 	}
-	keyShare := 4 + share              // group, length, key
-	extensions := 4 + keyShare + 4 + 2 // headers, key_share, supported_versions
+	keyShare := 4 + share // group, length, key
+	extensions := 4 + keyShare + len(supportedVersions)
 	body := sessionEnd - randomStart + 2 + 2 + 1 + 2 + extensions
 
 	be := binary.BigEndian
@@ -116,6 +139,9 @@ func appendServerHelloRecord(dst []byte, hello *ClientHello, random io.Reader) (
 	dst = be.AppendUint16(dst, suite)
 	dst = append(dst, 0)
 	dst = be.AppendUint16(dst, uint16(extensions))
+	if look.VersionsFirst {
+		dst = append(dst, supportedVersions...)
+	}
 	dst = be.AppendUint16(dst, extensionKeyShare)
 	dst = be.AppendUint16(dst, uint16(keyShare))
 	dst = be.AppendUint16(dst, group)
@@ -128,8 +154,10 @@ func appendServerHelloRecord(dst []byte, hello *ClientHello, random io.Reader) (
 	if dst, err = appendX25519(dst, random); err != nil {
 		return nil, err
 	}
-	dst = be.AppendUint16(dst, extensionSupportedVersions)
-	return append(dst, 0, 2, 3, 4), nil
+	if !look.VersionsFirst {
+		dst = append(dst, supportedVersions...)
+	}
+	return dst, nil
 }
 
 func appendRandom(dst []byte, n int, random io.Reader) ([]byte, error) {

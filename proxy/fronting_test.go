@@ -215,7 +215,7 @@ func encryptedSize(b []byte) (size int) {
 	return size - 5
 }
 
-// "FlightSize from a real TLS fronting host reaches the client's ServerHello":
+// "Flight from a real TLS fronting host reaches the client's ServerHello":
 // the record's length on the wire is one that the host had.
 func TestAnswersAreAsLongAsTheHosts(t *testing.T) {
 	config, _, err := testconn.Certificate()

@@ -163,7 +163,7 @@ func New(config Config) (*Proxy, error) {
 		ClockWindow: config.ClockWindow,
 	}
 	if p.front != nil {
-		p.listen.Unknown, p.listen.FlightSize = p.stranger, p.front.FlightSize
+		p.listen.Unknown, p.listen.Flight = p.stranger, p.front.Flight
 	}
 	for _, user := range config.Users {
 		p.listen.Secrets = append(p.listen.Secrets, user.Secret)

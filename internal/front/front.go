@@ -4,7 +4,7 @@
 // says a word of its own.
 //
 // It measures the hosts as well: the proxy's answer to those who are
-// authenticated ought to have the size that the host's would have had.
+// authenticated ought to look like the host's, and to have its size.
 package front
 
 import (
@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/faketls"
 )
 
 const (
@@ -151,22 +153,22 @@ func (f *Front) choose(serverName string) *host {
 	return f.hosts[0]
 }
 
-// FlightSize returns a length for the data record of a ServerHello flight for
-// domain, such that the flight has as many bytes as the host's own: one of the
-// sizes that were measured last, drawn at random. 0 means that nothing is
-// known, because nothing was measured yet or because the host does not speak
-// TLS 1.3. For a domain that is nobody's it is the first host's.
-func (f *Front) FlightSize(domain string) int {
+// Flight returns what the answer to a hello for domain has to look like to be
+// taken for the host's own, which is as long and has the same suite, key share
+// and order: one of those that were measured last, drawn at random. It is zero
+// if nothing is known, because nothing was measured yet or because the host does
+// not speak TLS 1.3. For a domain that is nobody's it is the first host's.
+func (f *Front) Flight(domain string) faketls.Flight {
 	h := f.choose(domain)
 	if h == nil {
-		return 0
+		return faketls.Flight{}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.sizes) == 0 {
-		return 0
+	if len(h.looks) == 0 {
+		return faketls.Flight{}
 	}
-	return h.sizes[rand.IntN(len(h.sizes))]
+	return h.looks[rand.IntN(len(h.looks))]
 }
 
 // host is a Host and what is known about it.
@@ -174,8 +176,8 @@ type host struct {
 	Host
 
 	mu     sync.Mutex
-	sizes  []int     // of the last round of measuring that succeeded
-	warned time.Time // when its failure was last complained about
+	looks  []faketls.Flight // of the last round of measuring that succeeded
+	warned time.Time        // when its failure was last complained about
 
 	// Whether it is somebody else than this proxy: see loop.go.
 	probes  []*probing // those that are not settled

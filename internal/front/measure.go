@@ -8,7 +8,9 @@ import (
 	"net"
 	"time"
 
+	"github.com/mtwire/mtwire/faketls"
 	utls "github.com/refraction-networking/utls"
+	"golang.org/x/crypto/cryptobyte"
 )
 
 const (
@@ -26,6 +28,9 @@ const (
 	recordHeader    = 5
 	applicationData = 0x17
 
+	extensionSupportedVersions = 43
+	extensionKeyShare          = 51
+
 	// maxFlight is the longest record that TLS 1.3 allows, and our flight has
 	// only one.
 	//
@@ -36,26 +41,27 @@ const (
 var errLongFlight = errors.New("the host sends without end")
 
 // probe makes a handshake with h as a browser does, and as Telegram's clients
-// seem to do, and returns the length of one record that is as long on the wire
-// as all those together in which the host sends, encrypted, what its client
-// must have before it can answer: extensions, certificates, Finished, and
-// tickets if they go along. It returns 0 if the host does not speak TLS 1.3.
+// seem to do, and returns what a flight of ours has to look like to be taken for
+// the host's. Its record is as long on the wire as all those together in which
+// the host sends, encrypted, what its client must have before it can answer:
+// extensions, certificates, Finished, and tickets if they go along. Its length
+// is 0 if the host does not speak TLS 1.3.
 //
 // The certificate need not be good: the host may be anything that the operator
 // put there, and strangers see the same.
-func (f *Front) probe(ctx context.Context, h *host) (size int, err error) {
+func (f *Front) probe(ctx context.Context, h *host) (look faketls.Flight, err error) {
 	h.mu.Lock()
 	p := h.beginAnother()
 	h.mu.Unlock()
-	size, err = f.handshake(ctx, h, p, probeTimeout)
+	look, err = f.handshake(ctx, h, p, probeTimeout)
 	if err != nil && p.echoed && p.finding == nothing {
 		err = fmt.Errorf("fronting host %s: %w", h.Domain, errLoop)
 	}
-	return size, err
+	return look, err
 }
 
 // handshake is what p does, within the limit.
-func (f *Front) handshake(outer context.Context, h *host, p *probing, limit time.Duration) (size int, err error) {
+func (f *Front) handshake(outer context.Context, h *host, p *probing, limit time.Duration) (look faketls.Flight, err error) {
 	defer func() {
 		if outer.Err() != nil {
 			h.settle(p, givenUp)
@@ -67,19 +73,50 @@ func (f *Front) handshake(outer context.Context, h *host, p *probing, limit time
 	defer cancel()
 	conn, err := f.dial(ctx, h, nil)
 	if err != nil {
-		return 0, err
+		return look, err
 	}
 	defer conn.Close()
 	flight := &flightConn{Conn: &probeConn{Conn: conn, host: h, probe: p}}
 	client := utls.UClient(flight, &utls.Config{ServerName: h.Domain, InsecureSkipVerify: true}, utls.HelloChrome_Auto)
 	if err := client.HandshakeContext(ctx); err != nil {
-		return 0, fmt.Errorf("handshake with fronting host %s: %w", h.Domain, err)
+		return look, fmt.Errorf("handshake with fronting host %s: %w", h.Domain, err)
 	}
 	client.Close() // with a goodbye
 	if client.ConnectionState().Version != utls.VersionTLS13 {
-		return 0, nil
+		return look, nil
 	}
-	return min(flight.data-recordHeader, maxFlight), nil
+	hello := client.HandshakeState.ServerHello
+	return faketls.Flight{
+		DataSize:      min(flight.data-recordHeader, maxFlight),
+		CipherSuite:   hello.CipherSuite,
+		NoMLKEM:       hello.ServerShare.Group != utls.X25519MLKEM768,
+		VersionsFirst: versionsFirst(hello.Raw),
+	}, nil
+}
+
+// versionsFirst says whether a ServerHello of TLS 1.3 has supported_versions
+// ahead of key_share.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.3
+func versionsFirst(message []byte) bool {
+	s := cryptobyte.String(message)
+	var (
+		sessionID, extensions, body cryptobyte.String
+		id                          uint16
+	)
+	s.Skip(4 + 2 + 32) // header, version, random
+	s.ReadUint8LengthPrefixed(&sessionID)
+	s.Skip(2 + 1) // suite, compression
+	s.ReadUint16LengthPrefixed(&extensions)
+	for extensions.ReadUint16(&id) && extensions.ReadUint16LengthPrefixed(&body) {
+		switch id {
+		case extensionSupportedVersions:
+			return true
+		case extensionKeyShare:
+			return false
+		}
+	}
+	return false
 }
 
 // flightConn is a client's connection that counts what is in a server's first

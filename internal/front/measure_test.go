@@ -19,6 +19,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mtwire/mtwire/faketls"
 )
 
 // recording is a server's connection. Whenever the client speaks, it hands out
@@ -101,8 +103,8 @@ func rsaCertificate(t *testing.T, padding int) tls.Certificate {
 func probe(t *testing.T, address string) (*Front, int, error) {
 	t.Helper()
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	size, err := f.probe(context.Background(), f.hosts[0])
-	return f, size, err
+	look, err := f.probe(context.Background(), f.hosts[0])
+	return f, look.DataSize, err
 }
 
 // "Our flight has the same number of bytes on the wire as all ApplicationData
@@ -137,9 +139,85 @@ func TestMeasuredSizeIsWhatTheHostSent(t *testing.T) {
 	}
 }
 
-// "FlightSize draws one of the sizes seen": the signatures of a curve have
+// Who compares the host's answer to a hello with ours finds the same records,
+// of the same length, with the same suite, group and order: all but random bytes.
+func TestFlightLooksLikeTheHosts(t *testing.T) {
+	key := [16]byte{1}
+	sent, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: key, Domain: "a.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello, _, err := faketls.ParseClientHello(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, curves := range map[string][]tls.CurveID{
+		"today's":     {tls.X25519MLKEM768, tls.X25519},
+		"yesterday's": {tls.X25519},
+	} {
+		address, flights := tlsHost(t, &tls.Config{
+			Certificates: []tls.Certificate{rsaCertificate(t, 20)}, CurvePreferences: curves, SessionTicketsDisabled: true,
+		})
+		f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
+		look, err := f.probe(t.Context(), f.hosts[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := faketls.AppendServerHello(nil, &hello, key, look, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := <-flights
+		if len(ours) != len(theirs) {
+			t.Errorf("%s: %d bytes, the host's flight has %d", name, len(ours), len(theirs))
+		}
+		// Random, session id and, behind byte 95, the key are each time others.
+		n := 5 + int(binary.BigEndian.Uint16(theirs[3:]))
+		for at := range min(n, len(ours)) {
+			free := at >= 11 && at < 43 || at >= 44 && at < 76 || at >= 95 && at < n
+			if !free && ours[at] != theirs[at] {
+				t.Errorf("%s:\n%x, the host has\n%x", name, ours[:min(n, 130)], theirs[:min(n, 130)])
+				break
+			}
+		}
+		if ours[n] != theirs[n] {
+			t.Errorf("%s: the next record is %#x, the host's %#x", name, ours[n], theirs[n])
+		}
+	}
+}
+
+// The order that OpenSSL and Go have, that of BoringSSL, and what is no
+// ServerHello of TLS 1.3.
+func TestOrderOfExtensionsIsFound(t *testing.T) {
+	versions, share := "\x00\x2b\x00\x02\x03\x04", "\x00\x33\x00\x06\x00\x1d\x00\x02ab"
+	message := func(extensions string) []byte {
+		b := make([]byte, 4+2+32, 200)
+		b = append(b, "\x03sid\x13\x02\x00\x00"...)
+		b = append(b, byte(len(extensions)))
+		return append(b, extensions...)
+	}
+	for _, c := range []struct {
+		message []byte
+		want    bool
+	}{
+		{message(versions + share), true},
+		{message(share + versions), false},
+		{message("\x00\x29\x00\x02\x00\x00" + versions + share), true},
+		{message("\x00\x29\x00\x02\x00\x00"), false},
+		{message(""), false},
+		{nil, false},
+	} {
+		for cut := range len(c.message) + 1 {
+			if got := versionsFirst(c.message[:cut]); got != c.want && (cut == len(c.message) || got) {
+				t.Errorf("%x: %v", c.message[:cut], got)
+			}
+		}
+	}
+}
+
+// "Flight draws one of those that were measured": the signatures of a curve have
 // more than one length.
-func TestFlightSizeIsOneOfThoseSeen(t *testing.T) {
+func TestFlightIsOneOfThoseSeen(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -159,8 +237,8 @@ func TestFlightSizeIsOneOfThoseSeen(t *testing.T) {
 		}
 		drawn := map[int]bool{}
 		for range 1000 {
-			drawn[f.FlightSize("a.example")] = true
-			drawn[f.FlightSize("nobodys.example")] = true
+			drawn[f.Flight("a.example").DataSize] = true
+			drawn[f.Flight("nobodys.example").DataSize] = true
 		}
 		if !maps.Equal(drawn, sent) {
 			t.Errorf("drawn %v of %v", drawn, sent)
@@ -182,11 +260,11 @@ func TestHostOfTLS12HasNoSize(t *testing.T) {
 		Certificates: []tls.Certificate{rsaCertificate(t, 20)}, MaxVersion: tls.VersionTLS12,
 	})
 	f, log := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	f.hosts[0].remember([]int{1234}) // of better days
+	f.hosts[0].remember([]faketls.Flight{{DataSize: 1234}}) // of better days
 	if err := f.round(context.Background(), f.hosts[0]); err != nil {
 		t.Fatal(err)
 	}
-	if size := f.FlightSize("a.example"); size != 0 {
+	if size := f.Flight("a.example").DataSize; size != 0 {
 		t.Errorf("%d", size)
 	}
 	if !bytes.Contains([]byte(log.String()), []byte("TLS 1.3")) {
@@ -208,7 +286,7 @@ func TestHostThatSpeaksNoTLSIsAnError(t *testing.T) {
 				conn.Read(make([]byte, 4096))
 				io.WriteString(conn, answer)
 			})
-			if f, size, err := probe(t, address); size != 0 || err == nil || f.FlightSize("") != 0 {
+			if f, size, err := probe(t, address); size != 0 || err == nil || f.Flight("").DataSize != 0 {
 				t.Errorf("%d, %v", size, err)
 			}
 		})

@@ -1,11 +1,14 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/faketls"
 )
 
 const (
@@ -27,7 +30,7 @@ const (
 
 // Run measures the hosts until ctx ends: soon, and every few hours from then
 // on, sooner if it failed. What was measured stays good until there is
-// something newer. Run may be left out; then FlightSize knows nothing.
+// something newer. Run may be left out; then Flight knows nothing.
 func (f *Front) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	for _, h := range f.hosts {
@@ -55,32 +58,33 @@ func (f *Front) follow(ctx context.Context, h *host) {
 // round measures h a few times and remembers what came out, in place of what
 // was before. One failure makes the round worth nothing.
 func (f *Front) round(ctx context.Context, h *host) error {
-	var sizes []int
+	var looks []faketls.Flight
 	for range probes {
-		if len(sizes) > 0 && !pause(ctx, about(probeGap)) {
+		if len(looks) > 0 && !pause(ctx, about(probeGap)) {
 			return ctx.Err()
 		}
-		size, err := f.probe(ctx, h)
+		look, err := f.probe(ctx, h)
 		if err != nil {
 			return err
 		}
-		if size == 0 {
+		if look.DataSize == 0 {
 			h.remember(nil)
 			f.config.Log.Warn("fronting host does not speak TLS 1.3, as FakeTLS seems to", "domain", h.Domain)
 			return nil
 		}
-		sizes = append(sizes, size)
+		looks = append(looks, look)
 	}
-	h.remember(sizes)
+	h.remember(looks)
+	bySize := func(a, b faketls.Flight) int { return cmp.Compare(a.DataSize, b.DataSize) }
 	f.config.Log.Info("fronting host measured", "domain", h.Domain,
-		"smallest", slices.Min(sizes), "largest", slices.Max(sizes))
+		"smallest", slices.MinFunc(looks, bySize).DataSize, "largest", slices.MaxFunc(looks, bySize).DataSize)
 	return nil
 }
 
-func (h *host) remember(sizes []int) {
+func (h *host) remember(looks []faketls.Flight) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.sizes = sizes
+	h.looks = looks
 }
 
 // about returns d, or up to a quarter more or less.

@@ -29,11 +29,11 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- f.Run(ctx) }()
 
-		if f.FlightSize("a.example") != 0 {
+		if f.Flight("a.example").DataSize != 0 {
 			t.Error("something is known before it was measured")
 		}
 		time.Sleep(time.Minute)
-		first := f.FlightSize("a.example")
+		first := f.Flight("a.example").DataSize
 		if first == 0 || visits.Load() != probes {
 			t.Errorf("%d after %d probes", first, visits.Load())
 		}
@@ -45,7 +45,7 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 		broken.Store(true)
 		visits.Store(0)
 		time.Sleep(24 * time.Hour)
-		if f.FlightSize("a.example") != first {
+		if f.Flight("a.example").DataSize != first {
 			t.Error("the size was forgotten")
 		}
 		// At 30 s, doubled each time, 4 h are reached after ten; then there
