@@ -135,6 +135,44 @@ func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
 	}
 }
 
+// Telegram Desktop tries each connection with req_pq, and asks req_pq_multi on
+// it after the answer. Both have up to 63 random words after the nonce, inside
+// the message's length; with dd and ee up to 15 bytes more follow behind it.
+func TestWordsAfterTheNonceBelongToTheRequest(t *testing.T) {
+	one := func(secret mtwire.Secret, protocol mtwire.Protocol, paddings int) {
+		init, streams, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: protocol, Secret: &secret, DC: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
+		if _, err := client.Write(init[:]); err != nil {
+			t.Fatal(err)
+		}
+		e, ctx := frame.Encoder{Protocol: protocol}, short(t)
+		for words := range 64 {
+			for padding := range paddings {
+				request := append(make([]byte, 16), unhex("1400000078974660a0a1a2a3a4a5a6a7a8a9aaabacadaeaf")...)
+				request = append(request, bytes.Repeat([]byte{0x5a}, 4*words)...)
+				binary.LittleEndian.PutUint32(request[16:], uint32(len(request)-20))
+				b, err := e.Append(nil, mtwire.Packet{Payload: request, Padding: bytes.Repeat([]byte{0xa5}, padding)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				streams.Send.XORKeyStream(b, b)
+				if _, err := client.Write(b); err != nil {
+					t.Fatal(err)
+				}
+				p, err := server.Receive(ctx)
+				if err != nil || !bytes.Equal(p.Payload, request) || len(p.Padding) != padding {
+					t.Fatalf("%v, %d words, padding %d: %x and %d, %v", protocol, words, padding, p.Payload, len(p.Padding), err)
+				}
+			}
+		}
+	}
+	one(secretOf(t, testconn.PlainSecret), mtwire.Abridged, 1)
+	one(secretOf(t, testconn.PaddedSecret), mtwire.PaddedIntermediate, 16)
+}
+
 // "Official text, mtcute, Telethon, Android: bytes stay random" in place of
 // the DC where there is no secret: no number there keeps a client out.
 func TestAnyDCMayStandWhereThereIsNoSecret(t *testing.T) {
