@@ -66,6 +66,8 @@ func (s *server) url(t testCase) string {
 		return fmt.Sprintf("tg://proxy?server=127.0.0.1&port=%d&secret=%s", port, secrets[t.Secret])
 	case t.Scheme == "ws":
 		return fmt.Sprintf("ws://127.0.0.1:%d/apiws", port)
+	case t.Scheme == "http":
+		return fmt.Sprintf("http://127.0.0.1:%d/api", port)
 	}
 	return fmt.Sprintf("tcp://127.0.0.1:%d", port)
 }
@@ -101,11 +103,13 @@ func (s *server) serve(t *tap, secret string) {
 			break
 		}
 		kept.packets, kept.replies = append(kept.packets, p), append(kept.replies, reply)
+		// What comes behind the last answer is how the client takes its leave.
+		kept.received, kept.sent = t.received, t.sent
 	}
 	if len(kept.replies) == 0 {
 		return
 	}
-	kept.transport, kept.received, kept.sent = conn.Transport(), t.received, t.sent
+	kept.transport = conn.Transport()
 	if kept.transport.FakeTLS {
 		hello, _, err := faketls.ParseClientHello(kept.received)
 		if err != nil {

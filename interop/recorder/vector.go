@@ -26,13 +26,12 @@ func (s *session) vector(c client, t testCase) string {
 	if s.transport.FakeTLS {
 		field("clock", "%d", s.clock.Add(-faketls.DefaultWindow).Unix())
 	}
-	wire, replyWire := s.received, s.sent
+	head, wire := s.head()
+	for _, line := range head {
+		b.WriteString(strings.TrimSuffix("head: "+line, " ") + "\n") // never wrapped
+	}
+	replyWire := s.sent
 	if s.transport.Carrier == mtwire.WebSocket {
-		head, rest, _ := bytes.Cut(wire, []byte("\r\n\r\n"))
-		for line := range strings.SplitSeq(string(head), "\r\n") {
-			field("head", "%s", line)
-		}
-		wire = rest
 		_, replyWire, _ = bytes.Cut(replyWire, []byte("\r\n\r\n"))
 	}
 	if s.transport.FakeTLS {
@@ -50,6 +49,9 @@ func (s *session) vector(c client, t testCase) string {
 	for _, p := range s.packets {
 		field("packet", "%s", packetText(p))
 	}
+	if s.transport.Carrier == mtwire.HTTP {
+		return b.String() // an answer's head is a matter for tests of its own
+	}
 	for _, p := range s.replies {
 		field("reply", "%s", packetText(p))
 	}
@@ -58,6 +60,24 @@ func (s *session) vector(c client, t testCase) string {
 		field("free", "%s", places)
 	}
 	return b.String()
+}
+
+// head splits what was received into the lines of an HTTP request's head, if
+// there is one, and what follows. A preflight, which has no body, is part of
+// the head: an empty line ends it.
+func (s *session) head() (lines []string, rest []byte) {
+	end := []byte("\r\n\r\n")
+	var head []byte
+	switch s.transport.Carrier {
+	case mtwire.WebSocket:
+		head, rest, _ = bytes.Cut(s.received, end)
+	case mtwire.HTTP:
+		body := len(s.received) - len(s.packets[0].Payload)
+		head, rest = bytes.TrimSuffix(s.received[:body], end), s.received[body:]
+	default:
+		return nil, s.received
+	}
+	return strings.Split(string(head), "\r\n"), rest
 }
 
 // packetText is a packet in the format's words.
