@@ -1,10 +1,12 @@
 package mtwire_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -187,5 +189,83 @@ func TestAnyDCMayStandWhereThereIsNoSecret(t *testing.T) {
 				t.Errorf("%v, DC %d: %v, %v", protocol, dc, server.Transport(), err)
 			}
 		}
+	}
+}
+
+// What Chromium 156 sends of its own accord: it offers compression, which is
+// declined.
+const browserUpgrade = "GET /apiws HTTP/1.1\r\nHost: 127.0.0.1:7443\r\nConnection: Upgrade\r\nPragma: no-cache\r\n" +
+	"Cache-Control: no-cache\r\nUser-Agent: Mozilla/5.0\r\nUpgrade: websocket\r\nOrigin: https://web.telegram.org\r\n" +
+	"Sec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-US,en;q=0.9\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
+	"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nSec-WebSocket-Protocol: binary\r\n\r\n"
+
+// maskedFrame is a WebSocket frame as a client sends it. Chromium writes a
+// length in eight bytes where two are too short.
+func maskedFrame(first byte, payload []byte) []byte {
+	key := [4]byte{0x5a, 0xc3, 0x01, 0xfe}
+	b := []byte{first}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, 0x80|byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, 0x80|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 0x80|127), uint64(n))
+	}
+	b = append(b, key[:]...)
+	for i, x := range payload {
+		b = append(b, x^key[i%4])
+	}
+	return b
+}
+
+// "Messages: binary; borders meaningless": Chromium sends what is over 128 KiB
+// in several frames, a Blob with short ones in between. It closes without a
+// status when the page does, and with 1001 when the page is left.
+func TestBrowsersCutLongMessages(t *testing.T) {
+	const binaryMessage, continued, last, closing = 0x02, 0x00, 0x80, 0x88
+	for name, c := range map[string]struct {
+		cuts  []int
+		leave []byte
+	}{
+		"ArrayBuffer": {[]int{130936, 131000}, nil},
+		"Blob":        {[]int{130936, 64, 130936, 64}, []byte{0x03, 0xe9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, client := serve(t, nil)
+			client.SetDeadline(time.Now().Add(10 * time.Second))
+			payload := encrypted(19200)
+			init, packet, _ := obfuscated(t, &obfuscation.ClientConfig{Protocol: frame.Intermediate, DC: 2}, payload, nil)
+			wire := append([]byte(browserUpgrade), maskedFrame(last|binaryMessage, init)...)
+			first := byte(binaryMessage)
+			for _, n := range c.cuts {
+				wire = append(wire, maskedFrame(first, packet[:n])...)
+				first, packet = continued, packet[n:]
+			}
+			wire = append(wire, maskedFrame(last|continued, packet)...)
+			wire = append(wire, maskedFrame(closing, c.leave)...)
+			go client.Write(wire)
+
+			p, err := server.Receive(short(t))
+			if err != nil || !bytes.Equal(p.Payload, payload) {
+				t.Fatalf("%d bytes of %d, %v", len(p.Payload), len(payload), err)
+			}
+			if _, err := server.Receive(short(t)); err != io.EOF {
+				t.Errorf("in the end: %v", err)
+			}
+			server.Close()
+			answer := bufio.NewReader(client)
+			response, err := http.ReadResponse(answer, nil)
+			if err != nil || response.StatusCode != http.StatusSwitchingProtocols ||
+				response.Header.Get("Sec-WebSocket-Protocol") != "binary" || response.Header.Get("Sec-WebSocket-Extensions") != "" {
+				t.Fatalf("%+v, %v", response, err)
+			}
+			// A browser calls it clean if its own close frame comes back.
+			want := append([]byte{closing, byte(len(c.leave))}, c.leave...)
+			if rest, err := io.ReadAll(answer); err != nil || !bytes.Equal(rest, want) {
+				t.Errorf("behind the upgrade: % x, %v, want % x", rest, err, want)
+			}
+		})
 	}
 }
