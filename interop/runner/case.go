@@ -57,6 +57,16 @@ var secrets = map[string]string{
 	"ee":    "ee" + key + "6578616d706c652e636f6d", // example.com
 }
 
+// paths are those of the URLs that clients are given without a secret, by the
+// URLs' schemes.
+var paths = map[string]string{
+	"tcp":   "",
+	"ws":    "/apiws",
+	"wss":   "/apiws",
+	"http":  "/api",
+	"https": "/api",
+}
+
 // casesLimit is how long a program may take to list its cases.
 const casesLimit = 30 * time.Second
 
@@ -105,11 +115,14 @@ func parseCase(line []byte) (testCase, error) {
 		return t, err
 	}
 	_, known := secrets[t.Secret]
+	_, connectable := paths[t.Scheme]
 	switch {
 	case t.Name == "" || t.Transport == "":
 		return t, errors.New("no name, or no transport")
 	case !known:
 		return t, fmt.Errorf("no secret is called %q", t.Secret)
+	case !connectable:
+		return t, fmt.Errorf("no scheme is called %q", t.Scheme)
 	case t.Leaks && (t.Secret == "none" || t.Endpoint == endpointDC):
 		return t, errors.New("there is no proxy that could leak")
 	}

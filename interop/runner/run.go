@@ -41,7 +41,7 @@ func (p *plan) runCase(ctx context.Context, c *client, t testCase) row {
 		return fail("%v", err)
 	}
 	defer os.RemoveAll(home)
-	s, err := p.set(ctx, t, filepath.Join(home, "server-key.pem"))
+	s, err := p.set(ctx, t, filesIn(home))
 	if err != nil {
 		return fail("%v", err)
 	}
@@ -97,11 +97,13 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home 
 	defer cancel()
 	cmd := command(ctx, filepath.Join(c.Source, "drive"), c.Dir, s.url, string(t.line))
 	var said output
+	trusted := filesIn(home)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &said, &said, work
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "LANG=" + os.Getenv("LANG"),
 		"HOME=" + work, "TMPDIR=" + work,
-		"INTEROP_SERVER_KEY=" + filepath.Join(home, "server-key.pem"),
+		"INTEROP_SERVER_KEY=" + trusted.serverKey,
+		"INTEROP_CERTIFICATE=" + trusted.certificate,
 		"INTEROP_DATA_CENTER=" + s.dataCenter,
 		"INTEROP_KEEP=" + keep,
 	}

@@ -134,6 +134,7 @@ func TestCasesThatMakeNoSenseAreRefused(t *testing.T) {
 		`{"name": "a", "transport": "b"}`,
 		`{"name": "a", "transport": "b", "secret": "what"}`,
 		`{"name": "a", "transport": "b", "secret": "dd", "endpoint": "where"}`,
+		`{"name": "a", "transport": "b", "endpoint": "dc", "scheme": "gopher"}`,
 		`{"name": "a", "transport": "b", "secret": "dd", "endpoint": "dc", "leaks": true}`,
 	} {
 		if _, err := parseCase([]byte(line)); err == nil {
@@ -146,6 +147,21 @@ func TestCasesThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 	if c.Endpoint != endpointProxy || c.Timeout != 30 || c.DC != 2 || *c.Expect.Tag != "" || *c.Expect.DC != -2 {
 		t.Errorf("read %+v", c)
+	}
+}
+
+func TestClientsAreToldWhereToGo(t *testing.T) {
+	for _, c := range []struct{ scheme, secret, want string }{
+		{"tcp", "none", "tcp://127.0.0.1:1000"},
+		{"ws", "none", "ws://127.0.0.1:1000/apiws"},
+		{"wss", "none", "wss://127.0.0.1:1000/apiws"},
+		{"http", "none", "http://127.0.0.1:1000/api"},
+		{"https", "none", "https://127.0.0.1:1000/api"},
+		{"tcp", "plain", "tg://proxy?server=127.0.0.1&port=1000&secret=" + key},
+	} {
+		if got := endpointURL(testCase{Scheme: c.scheme, Secret: c.secret}, 1000); got != c.want {
+			t.Errorf("with %s and %s: %s, and not %s", c.scheme, c.secret, got, c.want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/testdc"
@@ -21,8 +22,16 @@ type stage struct {
 	url        string
 }
 
-// set starts all that a case needs.
-func (p *plan) set(ctx context.Context, t testCase, serverKey string) (s *stage, err error) {
+// files are where a data centre tells clients what to trust.
+type files struct{ serverKey, certificate string }
+
+func filesIn(dir string) files {
+	return files{filepath.Join(dir, "server-key.pem"), filepath.Join(dir, "certificate.pem")}
+}
+
+// set starts all that a case needs. What clients are to trust is written to
+// the files.
+func (p *plan) set(ctx context.Context, t testCase, f files) (s *stage, err error) {
 	s = &stage{}
 	defer func() {
 		if err != nil {
@@ -38,9 +47,9 @@ func (p *plan) set(ctx context.Context, t testCase, serverKey string) (s *stage,
 	case endpointOwn:
 		s.dataCenter, err = freeAddress()
 	case endpointSession:
-		s.dc, err = startServer(ctx, p.Gotd, "dc", serverKey)
+		s.dc, err = startServer(ctx, p.Gotd, "dc", f.serverKey, f.certificate)
 	default:
-		args := []string{"dc", "--json", "--listen", "127.0.0.1:0"}
+		args := []string{"dc", "--json", "--listen", "127.0.0.1:0", "--certificate", f.certificate}
 		if !proxied {
 			args = append(args, secret...)
 		}
@@ -69,15 +78,10 @@ func (p *plan) set(ctx context.Context, t testCase, serverKey string) (s *stage,
 
 // endpointURL is what the client is told.
 func endpointURL(t testCase, port int) string {
-	switch {
-	case t.Secret != "none":
+	if t.Secret != "none" {
 		return fmt.Sprintf("tg://proxy?server=127.0.0.1&port=%d&secret=%s", port, secrets[t.Secret])
-	case t.Scheme == "ws":
-		return fmt.Sprintf("ws://127.0.0.1:%d/apiws", port)
-	case t.Scheme == "http":
-		return fmt.Sprintf("http://127.0.0.1:%d/api", port)
 	}
-	return fmt.Sprintf("tcp://127.0.0.1:%d", port)
+	return fmt.Sprintf("%s://127.0.0.1:%d%s", t.Scheme, port, paths[t.Scheme])
 }
 
 // strike ends all that was started. What it said can be read afterwards.

@@ -165,7 +165,8 @@ Other people's clients against `+"`mtwire proxy`, `mtwire dc`"+` and the library
 %s, %s/%s, %d processors. `+"`interop/run --write docs/compatibility.md`"+` writes this page;
 [interop/clients](../interop/clients/README.md) says how a case passes.
 
-"sent" is what arrived at the data centre: the framing's tag, the DC id, how long the FakeTLS hello was, and the request.
+"sent" is what arrived at the data centre: the framing's tag, the DC id, how long the hello of TLS or FakeTLS was, and
+the request.
 
 `, t.Date.Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	line := func(cells []string) {

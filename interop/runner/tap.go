@@ -8,7 +8,7 @@ import (
 )
 
 // tap is a relay in front of a server. It looks at how long the clients'
-// FakeTLS hellos are.
+// hellos are, of TLS or FakeTLS.
 type tap struct {
 	ln     net.Listener
 	target string

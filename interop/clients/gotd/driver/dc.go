@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -17,13 +18,14 @@ import (
 	"github.com/gotd/td/tgtest"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/testconn"
 	"github.com/mtwire/mtwire/internal/testdc"
 	"github.com/mtwire/mtwire/interop/gotd"
 )
 
 // serve is a data centre on a port of loopback, which says what connects as
-// "mtwire dc --json" does. It writes its public key to a file.
-func serve(ctx context.Context, keyFile string) error {
+// "mtwire dc --json" does. It writes its public key and its certificate to files.
+func serve(ctx context.Context, keyFile, certificateFile string) error {
 	key, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
 	if err != nil {
 		return err
@@ -32,7 +34,15 @@ func serve(ctx context.Context, keyFile string) error {
 	if err := os.WriteFile(keyFile, pem.EncodeToMemory(public), 0o644); err != nil {
 		return err
 	}
-	ln, err := listen("127.0.0.1:0")
+	serverTLS, _, err := testconn.Certificate()
+	if err != nil {
+		return err
+	}
+	certificate := &pem.Block{Type: "CERTIFICATE", Bytes: serverTLS.Certificates[0].Certificate[0]}
+	if err := os.WriteFile(certificateFile, pem.EncodeToMemory(certificate), 0o644); err != nil {
+		return err
+	}
+	ln, err := listen("127.0.0.1:0", serverTLS)
 	if err != nil {
 		return err
 	}
@@ -49,9 +59,24 @@ func serve(ctx context.Context, keyFile string) error {
 	return err
 }
 
-// listen takes what data centres take.
-func listen(address string) (*mtwire.Listener, error) {
-	return mtwire.Listen("tcp", address, &mtwire.ListenConfig{AllowNoSecret: true})
+// listen takes what data centres take, and what has TLS around it if there is
+// a configuration for that.
+func listen(address string, serverTLS *tls.Config) (*mtwire.Listener, error) {
+	return mtwire.Listen("tcp", address, &mtwire.ListenConfig{AllowNoSecret: true, TLS: serverTLS})
+}
+
+// trust is a configuration that trusts the data centre whose certificate is in
+// the file.
+func trust(certificateFile string) (*tls.Config, error) {
+	text, err := os.ReadFile(certificateFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s has no certificate", certificateFile)
+	}
+	return &tls.Config{RootCAs: pool}, nil
 }
 
 // readKey reads the file that serve wrote.

@@ -98,15 +98,23 @@ func (c clientCase) connect(u *url.URL) (resolver dcs.Resolver, list dcs.List, m
 		return nil, list, 0, err
 	}
 	list.Options = []tg.DCOption{{ID: gotd.DC, IPAddress: address.Addr().String(), Port: int(address.Port()), Static: true}}
+	// A server ties a session to all connections of a client; gotd's test
+	// server, behind the bridge, ties it to the first.
+	carrier := &http.Transport{MaxConnsPerHost: 1}
+	if u.Scheme == "wss" || u.Scheme == "https" {
+		if carrier.TLSClientConfig, err = trust(os.Getenv("INTEROP_CERTIFICATE")); err != nil {
+			return nil, list, 0, err
+		}
+	}
 	switch u.Scheme {
-	case "ws":
+	case "ws", "wss":
 		list.Domains = map[int]string{gotd.DC: u.String()}
-		resolver = dcs.Websocket(dcs.WebsocketOptions{DialOptions: &websocket.DialOptions{Subprotocols: []string{"binary"}}})
-	case "http":
-		// A server ties a session to all connections of a client; gotd's test
-		// server, behind the bridge, ties it to the first.
-		one := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
-		resolver = dcs.HTTP(dcs.HTTPOptions{Client: one, Scheme: u.Scheme, Port: int(address.Port())})
+		resolver = dcs.Websocket(dcs.WebsocketOptions{DialOptions: &websocket.DialOptions{
+			Subprotocols: []string{"binary"},
+			HTTPClient:   &http.Client{Transport: carrier},
+		}})
+	case "http", "https":
+		resolver = dcs.HTTP(dcs.HTTPOptions{Client: &http.Client{Transport: carrier}, Scheme: u.Scheme, Port: int(address.Port())})
 	case "tcp":
 		framing, ok := framings[c.Framing]
 		if !ok {

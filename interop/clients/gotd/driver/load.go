@@ -138,7 +138,7 @@ func (l *loadRun) serveTwice(ctx context.Context) error {
 }
 
 func (l *loadRun) serve(ctx context.Context, datacenter *gotd.DataCenter) error {
-	ln, err := listen(os.Getenv("INTEROP_DATA_CENTER"))
+	ln, err := listen(os.Getenv("INTEROP_DATA_CENTER"), nil)
 	if err != nil {
 		return err
 	}

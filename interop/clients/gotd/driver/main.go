@@ -22,12 +22,12 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	switch {
-	case len(args) == 2 && args[0] == "dc":
-		return serve(ctx, args[1])
+	case len(args) == 3 && args[0] == "dc":
+		return serve(ctx, args[1], args[2])
 	case len(args) == 3 && args[0] == "drive":
 		return drive(ctx, args[1], args[2])
 	case len(args) == 1 && args[0] == "version":
 		return version()
 	}
-	return errors.New("usage: driver dc KEYFILE | driver drive URL CASE | driver version")
+	return errors.New("usage: driver dc KEYFILE CERTIFICATEFILE | driver drive URL CASE | driver version")
 }
