@@ -196,27 +196,33 @@ func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byt
 		return err
 	}
 	var got stream
-	packets := r.packets("packet")
+	packets, replies := r.packets("packet"), r.packets("reply")
 	for range packets {
 		p, err := conn.Receive(ctx)
 		if err != nil {
 			return err
 		}
 		got.packets = append(got.packets, clonePacket(p))
-		if transport.Carrier == mtwire.HTTP {
-			if err := conn.Send(ctx, make([]byte, 84)); err != nil {
-				return err
-			}
+		if transport.Carrier != mtwire.HTTP {
+			continue
+		}
+		// Each request wants an answer before the next.
+		answer := mtwire.Packet{Payload: make([]byte, 84)}
+		if len(replies) > 0 {
+			answer, replies = replies[0], replies[1:]
+		}
+		if err := conn.SendPacket(ctx, answer); err != nil {
+			return err
 		}
 	}
 	if err := got.diff(stream{packets: packets}); err != nil {
 		return err
 	}
-	replies := r.packets("reply")
+	closed := false
 	for i, p := range replies {
 		var err error
 		if p.Kind == frame.KindTransportError && transport.Carrier == mtwire.WebSocket && i == len(replies)-1 {
-			err = conn.SendError(ctx, p.Code)
+			err, closed = conn.SendError(ctx, p.Code), true
 		} else {
 			err = conn.SendPacket(ctx, p)
 		}
@@ -224,8 +230,8 @@ func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byt
 			return err
 		}
 	}
-	if transport.Carrier == mtwire.WebSocket && len(replies) > 0 {
-		return nil // closed
+	if closed {
+		return nil
 	}
 	if p, err := conn.Receive(ctx); err != io.EOF {
 		return fmt.Errorf("in the end: %+v, %v", p, err)

@@ -27,12 +27,12 @@ func (s *session) vector(c client, t testCase) string {
 		field("clock", "%d", s.clock.Add(-faketls.DefaultWindow).Unix())
 	}
 	head, wire := s.head()
-	for _, line := range head {
-		b.WriteString(strings.TrimSuffix("head: "+line, " ") + "\n") // never wrapped
-	}
 	replyWire := s.sent
-	if s.transport.Carrier == mtwire.WebSocket {
-		_, replyWire, _ = bytes.Cut(replyWire, []byte("\r\n\r\n"))
+	for i, line := range head {
+		b.WriteString(strings.TrimSuffix("head: "+line, " ") + "\n") // never wrapped
+		if line == "" || i == len(head)-1 {
+			_, replyWire, _ = bytes.Cut(replyWire, []byte(emptyLine))
+		}
 	}
 	if s.transport.FakeTLS {
 		for range 3 { // the server's flight, which differs each time
@@ -49,9 +49,6 @@ func (s *session) vector(c client, t testCase) string {
 	for _, p := range s.packets {
 		field("packet", "%s", packetText(p))
 	}
-	if s.transport.Carrier == mtwire.HTTP {
-		return b.String() // an answer's head is a matter for tests of its own
-	}
 	for _, p := range s.replies {
 		field("reply", "%s", packetText(p))
 	}
@@ -62,18 +59,20 @@ func (s *session) vector(c client, t testCase) string {
 	return b.String()
 }
 
+// emptyLine ends the head of an HTTP request, and of an answer.
+const emptyLine = "\r\n\r\n"
+
 // head splits what was received into the lines of an HTTP request's head, if
 // there is one, and what follows. A preflight, which has no body, is part of
-// the head: an empty line ends it.
+// the head: an empty line ends it, and it has an answer of its own.
 func (s *session) head() (lines []string, rest []byte) {
-	end := []byte("\r\n\r\n")
 	var head []byte
 	switch s.transport.Carrier {
 	case mtwire.WebSocket:
-		head, rest, _ = bytes.Cut(s.received, end)
+		head, rest, _ = bytes.Cut(s.received, []byte(emptyLine))
 	case mtwire.HTTP:
 		body := len(s.received) - len(s.packets[0].Payload)
-		head, rest = bytes.TrimSuffix(s.received[:body], end), s.received[body:]
+		head, rest = bytes.TrimSuffix(s.received[:body], []byte(emptyLine)), s.received[body:]
 	default:
 		return nil, s.received
 	}
@@ -96,7 +95,8 @@ func packetText(p mtwire.Packet) string {
 }
 
 // free lists the bytes of wire that may be anything: of an init payload the
-// first eight and the last two, and what is in a ChangeCipherSpec.
+// first eight and the last two, what is in a ChangeCipherSpec, and of a mask
+// what is longer than the frame, as it is with the end of a WebSocket.
 func (s *session) free(wire []byte) string {
 	if !s.transport.Obfuscated {
 		return ""
@@ -122,8 +122,11 @@ func (s *session) free(wire []byte) string {
 			take(at+5, at+recordLength(wire[at:]))
 		}
 	case s.transport.Carrier == mtwire.WebSocket:
-		for at := 0; at < len(wire) && stream < initLength; {
+		for at := 0; at < len(wire); {
 			header, length := messageLength(wire[at:])
+			for unused := length; unused < maskLength; unused++ {
+				places = append(places, at+header-maskLength+unused)
+			}
 			take(at+header, at+header+length)
 			at += header + length
 		}
@@ -135,6 +138,9 @@ func (s *session) free(wire []byte) string {
 
 // recordLength is that of the TLS record at the start of b, with its header.
 func recordLength(b []byte) int { return 5 + int(binary.BigEndian.Uint16(b[3:])) }
+
+// maskLength is that of the mask at the end of a frame's header.
+const maskLength = 4
 
 // messageLength is that of the header and of the rest of the WebSocket frame
 // at the start of b, which a client has masked.
