@@ -240,12 +240,17 @@ func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byt
 }
 
 // behindHandshake cuts off what a server sends before the stream, and differs
-// from one connection to the next: the head of an HTTP answer, or a FakeTLS
-// flight of three records.
+// from one connection to the next: the head of an HTTP answer, the one to a
+// preflight too, or a FakeTLS flight of three records.
 func behindHandshake(b []byte, r *reader) []byte {
-	if len(r.c.All("head")) > 0 {
-		_, rest, _ := bytes.Cut(b, []byte("\r\n\r\n"))
-		return rest
+	head := r.c.All("head")
+	for i, line := range head {
+		if line == "" || i == len(head)-1 {
+			_, b, _ = bytes.Cut(b, []byte("\r\n\r\n"))
+		}
+	}
+	if len(head) > 0 {
+		return b
 	}
 	if len(b) > 0 && b[0] == 0x16 {
 		for range 3 {
