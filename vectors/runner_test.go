@@ -210,12 +210,19 @@ func run(c vectors.Case, d depth) error {
 	return nil
 }
 
-// equal compares bytes and shows both if they differ.
+// equal compares bytes. If they differ it shows both, from a little ahead of
+// the place.
 func equal(what string, got, want []byte) error {
-	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%s:\n got %x\nwant %x", what, got, want)
+	if bytes.Equal(got, want) {
+		return nil
 	}
-	return nil
+	at := 0
+	for at < min(len(got), len(want)) && got[at] == want[at] {
+		at++
+	}
+	from := max(at-16, 0)
+	part := func(b []byte) []byte { return b[from:min(from+64, len(b))] }
+	return fmt.Errorf("%s: %d bytes, want %d; from %d:\n got %x\nwant %x", what, len(got), len(want), from, part(got), part(want))
 }
 
 // same compares two values of any sort.
