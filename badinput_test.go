@@ -1099,6 +1099,46 @@ func TestErrorBehindAPacketIsToldAtOnce(t *testing.T) {
 	}
 }
 
+// "A transport error does not end the connection": who goes on after each one
+// comes to the end all the same, also where a close frame tells it again.
+func TestErrorInACloseFrameIsNotToldForEver(t *testing.T) {
+	ctx := short(t)
+	server, socket := serve(t, nil)
+	refused := make(chan error, 1)
+	go func() {
+		if _, err := server.Receive(ctx); err != nil {
+			refused <- err
+			return
+		}
+		refused <- server.SendError(ctx, 404)
+	}()
+	dial := func(context.Context, string, string) (net.Conn, error) { return socket, nil }
+	client, err := mtwire.Dial(ctx, "ws://a.example/apiws", &mtwire.DialConfig{DialContext: dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Send(ctx, encrypted(3)); err != nil {
+		t.Fatal(err)
+	}
+	var told *mtwire.TransportError
+	for times := range 3 {
+		_, err = client.Receive(ctx)
+		if times == 0 && !errors.As(err, &told) {
+			t.Fatalf("in place of the error: %v", err)
+		}
+		if !errors.As(err, &told) {
+			break
+		}
+	}
+	if err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+	if err := <-refused; err != nil {
+		t.Error(err)
+	}
+}
+
 type joining struct {
 	net.Conn
 	behind []byte

@@ -189,8 +189,9 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 // good until the next call of Receive.
 //
 // A transport error from the server is returned as *TransportError, and does
-// not end the connection. io.EOF means that the peer ended the stream after a
-// whole packet. Every other error is final, but for that of a context, and for
+// not end the connection; over WebSocket it may come once more, from the close
+// frame, and io.EOF behind it. io.EOF means that the peer ended the stream after
+// a whole packet. Every other error is final, but for that of a context, and for
 // *httpconn.PostError on an HTTP client, which is the end of one request.
 func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
 	if err = c.prepare(ctx); err != nil {

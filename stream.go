@@ -2,6 +2,7 @@ package mtwire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -103,6 +104,11 @@ func (s *stream) endReceiving(err error) error {
 		err = inReceive(err)
 	}
 	s.in.err = err
+	if told := (*TransportError)(nil); errors.As(err, &told) {
+		// A WebSocket's close frame had it. A caller who goes on after it must
+		// come to an end.
+		s.in.err = io.EOF
+	}
 	s.in.source.Release()
 	return err
 }
