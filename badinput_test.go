@@ -1099,6 +1099,54 @@ func TestErrorBehindAPacketIsToldAtOnce(t *testing.T) {
 	}
 }
 
+// "When ctx ends, a blocked call returns at once with ctx.Err()", on every
+// carrier, also if the context was cancelled with a cause of its own.
+func TestContextWithACauseEndsCallsWithItsError(t *testing.T) {
+	const limit = 50 * time.Millisecond
+	check := func(name string, call func(context.Context) error) {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		timer := time.AfterFunc(limit, func() { cancel(errors.New("shutting down")) })
+		defer timer.Stop()
+		if err := call(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	receive := func(conn *mtwire.Conn) func(context.Context) error {
+		return func(ctx context.Context) error { _, err := conn.Receive(ctx); return err }
+	}
+	for _, scheme := range []string{"tcp", "ws", "http"} {
+		ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- ln.Serve(ctx, echo) }()
+		client, err := mtwire.Dial(short(t), scheme+"://"+ln.Addr().String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(scheme+" client", receive(client))
+		client.Close()
+		cancel()
+		<-served
+	}
+	server, socket := serve(t, nil)
+	socket.Write([]byte("POST /api HTTP/1.1\r\nContent-Length: 8\r\n\r\n12345678"))
+	if _, err := server.Receive(short(t)); err != nil {
+		t.Fatal(err)
+	}
+	check("HTTP server, request open", receive(server))
+	if err := server.Send(short(t), make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	check("HTTP server, no request", receive(server))
+	check("HTTP server, sending", func(ctx context.Context) error { return server.Send(ctx, make([]byte, 8)) })
+	server, socket = serve(t, nil)
+	socket.Write([]byte("GET /apiws HTTP/1.1\r\n"))
+	check("WebSocket handshake", receive(server))
+}
+
 // "A transport error does not end the connection": who goes on after each one
 // comes to the end all the same, also where a close frame tells it again.
 func TestErrorInACloseFrameIsNotToldForEver(t *testing.T) {

@@ -148,7 +148,7 @@ func (c *Client) Send(ctx context.Context, packet []byte) error {
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("httpconn: send: %w", context.Cause(ctx))
+		return fmt.Errorf("httpconn: send: %w", ctx.Err())
 	case <-c.ctx.Done():
 		return net.ErrClosed
 	}
@@ -173,7 +173,7 @@ func (c *Client) Receive(ctx context.Context) ([]byte, error) {
 	case <-c.ctx.Done():
 		return nil, net.ErrClosed
 	case <-ctx.Done():
-		return nil, fmt.Errorf("httpconn: receive: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("httpconn: receive: %w", ctx.Err())
 	case r := <-c.results:
 		<-c.slots
 		if c.ctx.Err() != nil {

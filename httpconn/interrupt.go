@@ -50,7 +50,7 @@ func (i *interruption) finish() error {
 	var cause error
 	if i.stop != nil && !i.stop() {
 		<-i.done
-		cause = context.Cause(i.ctx)
+		cause = i.ctx.Err()
 	}
 	_ = i.conn.SetDeadline(time.Time{})
 	return cause

@@ -142,7 +142,7 @@ func (s *Server) Receive(ctx context.Context) ([]byte, error) {
 }
 
 func interrupted(what string, ctx context.Context) error {
-	return fmt.Errorf("httpconn: %s: %w", what, context.Cause(ctx))
+	return fmt.Errorf("httpconn: %s: %w", what, ctx.Err())
 }
 
 // awaitIdle takes the idle token, when the open request has been answered.

@@ -18,7 +18,7 @@ func interrupt(ctx context.Context, conn net.Conn) (finish func() error) {
 	return func() error {
 		if !stop() {
 			<-done
-			return context.Cause(ctx)
+			return ctx.Err()
 		}
 		return conn.SetDeadline(time.Time{})
 	}
