@@ -299,6 +299,66 @@ func TestTLS12IsServedBesideSecrets(t *testing.T) {
 	}
 }
 
+// HTTP/2 is not spoken here, and so not agreed on: neither by a server whose
+// certificates come from a configuration made for net/http, as autocert's is,
+// nor by a client with such a configuration.
+func TestHTTP2IsNotAgreedOn(t *testing.T) {
+	serverTLS, clientTLS, err := testconn.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := []string{"h2", "http/1.1"}
+	serverTLS.NextProtos, clientTLS.NextProtos = both, both
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{TLS: serverTLS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- ln.Serve(ctx, echo) }()
+	defer func() { cancel(); <-served }()
+	raw, err := tls.Dial("tcp", ln.Addr().String(), clientTLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := raw.ConnectionState().NegotiatedProtocol; got != "http/1.1" {
+		t.Errorf("a browser and the server agree on %q", got)
+	}
+	raw.Close()
+
+	// Another server, which would take HTTP/2 from a client that offers it.
+	agreed := make(chan string, 2)
+	other, err := tls.Listen("tcp", "127.0.0.1:0", serverTLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	go func() {
+		for range cap(agreed) {
+			conn, err := other.Accept()
+			if err != nil {
+				return
+			}
+			conn.(*tls.Conn).Handshake()
+			agreed <- conn.(*tls.Conn).ConnectionState().NegotiatedProtocol
+			conn.Close()
+		}
+	}()
+	for _, scheme := range []string{"wss", "https"} {
+		conn, err := mtwire.Dial(short(t), scheme+"://"+other.Addr().String(), &mtwire.DialConfig{TLS: clientTLS})
+		if err == nil {
+			conn.Send(short(t), encrypted(3))
+			defer conn.Close()
+		}
+		if got := <-agreed; got == "h2" {
+			t.Errorf("%s: a client agrees on %q", scheme, got)
+		}
+	}
+	if len(both) != 2 || both[0] != "h2" {
+		t.Errorf("the caller's list was changed: %q", both)
+	}
+}
+
 // lookalike makes an init payload with given first bytes, which NewInit
 // refuses to draw.
 func lookalike(t *testing.T, first []byte, secrets []mtwire.Secret) ([]byte, obfuscation.Streams) {

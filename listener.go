@@ -90,7 +90,8 @@ type ListenConfig struct {
 	// like. Nil means the zero Flight.
 	Flight func(serverName string) faketls.Flight
 
-	// TLS serves wss and https, and needs a certificate. Nil means no TLS.
+	// TLS serves wss and https, and needs a certificate. HTTP/2 is not agreed
+	// on, be it in NextProtos. Nil means no TLS.
 	TLS *tls.Config
 
 	// HTTP and WebSocket configure these carriers; nil is fine. MaxLength
@@ -114,6 +115,11 @@ func newServerSettings(config *ListenConfig) *serverSettings {
 	s := &serverSettings{}
 	if config != nil {
 		s.ListenConfig = *config
+	}
+	if s.TLS != nil && slices.Contains(s.TLS.NextProtos, "h2") {
+		// Who offers it would be answered in HTTP/1.1.
+		s.TLS = s.TLS.Clone()
+		s.TLS.NextProtos = slices.DeleteFunc(slices.Clone(s.TLS.NextProtos), func(p string) bool { return p == "h2" })
 	}
 	s.fakeTLS = faketls.ServerConfig{
 		Window:   s.ClockWindow,

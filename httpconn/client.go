@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,7 +39,8 @@ type ClientConfig struct {
 	// by default.
 	Header http.Header
 
-	// TLSClientConfig is for https. Default: the system's roots.
+	// TLSClientConfig is for https. HTTP/2 is not offered, be it in NextProtos.
+	// Default: the system's roots.
 	TLSClientConfig *tls.Config
 
 	// DialContext opens TCP connections. Default: a zero net.Dialer.
@@ -131,6 +133,10 @@ func newTransport(cfg *ClientConfig) *http.Transport {
 		Protocols:              new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
+	if config := t.TLSClientConfig; config != nil {
+		// Else the server may agree on what the transport does not speak.
+		config.NextProtos = slices.DeleteFunc(slices.Clone(config.NextProtos), func(p string) bool { return p == "h2" })
+	}
 	return t
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,9 @@ type DialConfig struct {
 	// "Origin: https://web.telegram.org". Default: nothing.
 	Header http.Header
 
-	// TLSClientConfig is for wss. ServerName defaults to the host of the URL.
-	// Default: the system's roots.
+	// TLSClientConfig is for wss. ServerName defaults to the host of the URL,
+	// and HTTP/2 is not offered, be it in NextProtos. Default: the system's
+	// roots.
 	TLSClientConfig *tls.Config
 
 	// DialContext opens the TCP connection. Default: a zero net.Dialer.
@@ -171,5 +173,7 @@ func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
 	if config.ServerName == "" {
 		config.ServerName = req.URL.Hostname()
 	}
+	// The upgrade is HTTP/1.1's, whatever else the configuration is made for.
+	config.NextProtos = slices.DeleteFunc(slices.Clone(config.NextProtos), func(p string) bool { return p == "h2" })
 	return tls.Client(conn, config), nil
 }
