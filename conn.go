@@ -22,8 +22,8 @@ import (
 // Contexts: when ctx ends, a blocked call returns at once with ctx.Err(). A
 // Receive that ended like this lost nothing and can be called again, unless it
 // was in the middle of a WebSocket's frame, an HTTP request, or the handshake
-// of TLS or WebSocket. A Send that ended like this may have sent a part, and is
-// the last.
+// of TLS, FakeTLS or WebSocket. A Send that ended like this may have sent a
+// part, and is the last.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
