@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -80,7 +81,7 @@ func (e *Early) Wait(ctx context.Context) error {
 // does not ask for another host. conn gets what the host has said meanwhile.
 func (e *Early) Pipe(ctx context.Context, conn net.Conn, serverName string) (Result, error) {
 	f := e.front
-	if f.choose(serverName) != e.host {
+	if f.choose(cmp.Or(serverName, asked(conn))) != e.host {
 		e.Close()
 		return f.Pipe(ctx, conn, serverName)
 	}

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,7 @@ type Result struct {
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// Pipe connects a stranger to the host that serverName names, the first host
-// if it is empty or nobody's, and moves bytes until both directions have ended
+// Pipe connects a stranger to the host that serverName names, and moves bytes until both directions have ended
 // or ctx has. What was read from conn must still be to be read from it; a
 // Replayer costs the least. An end of stream on one side is passed on to the
 // other, and so is a reset. Pipe closes conn when it returns.
@@ -41,7 +41,7 @@ var longAgo = time.Unix(1, 0)
 // directions came to their end.
 func (f *Front) Pipe(ctx context.Context, conn net.Conn, serverName string) (Result, error) {
 	defer conn.Close()
-	h := f.choose(serverName)
+	h := f.choose(cmp.Or(serverName, asked(conn)))
 	if h == nil {
 		silence(ctx, conn)
 		return Result{}, errNoHost
