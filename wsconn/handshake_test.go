@@ -65,6 +65,7 @@ func TestServerRefusals(t *testing.T) {
 func TestServerPaths(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/apiws": true, "/apiws_test": true, "/apiws_premium": true, "/apiws_test_premium": true,
+		"/apis": true, "/apis_test": true, // "/api[w][s][_test]"
 		"/": false, "/apiw": false, "/apiws/": false, "/apiwsx": false,
 	} {
 		if OfficialPath(path) != want {

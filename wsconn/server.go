@@ -22,8 +22,7 @@ const maxRequestHeader = 8 << 10
 // zeros.
 type ServerConfig struct {
 	// CheckPath says whether to serve a path; others are answered with 404.
-	// Default: the official paths /apiws, /apiws_test, /apiws_premium and
-	// /apiws_test_premium.
+	// Default: OfficialPath.
 	CheckPath func(path string) bool
 
 	// CheckOrigin says whether to serve a page of that origin, which is empty
@@ -37,13 +36,15 @@ type ServerConfig struct {
 	CloseTimeout time.Duration
 }
 
-// OfficialPath says whether path is one that Telegram's web clients ask for:
-// /apiws, /apiws_test, /apiws_premium or /apiws_test_premium.
+// OfficialPath says whether path is one of the specification, where w asks for
+// CORS headers, of which WebSocket has no need, or one that Telegram's web
+// clients ask for: /apis, /apis_test, /apiws, /apiws_test, /apiws_premium or
+// /apiws_test_premium.
 //
 // Specification: https://core.telegram.org/mtproto/transports#uri-format
 func OfficialPath(path string) bool {
 	switch path {
-	case "/apiws", "/apiws_test", "/apiws_premium", "/apiws_test_premium":
+	case "/apis", "/apis_test", "/apiws", "/apiws_test", "/apiws_premium", "/apiws_test_premium":
 		return true
 	}
 	return false
