@@ -69,9 +69,11 @@ type splicer struct {
 	fill, drain func(fd uintptr) bool
 }
 
-// errNoPipe means that there is no pipe to be had now: nothing was taken from
-// the source.
-var errNoPipe = errors.New("no pipe")
+// What ends the splicing of a direction: nothing was taken from the source.
+var (
+	errNoPipe = errors.New("no pipe") // to be had now
+	errUrgent = errors.New("an urgent byte comes next")
+)
 
 // splice moves bytes from socket to socket in the kernel.
 func (d *direction) splice() error {
@@ -86,7 +88,7 @@ func (d *direction) splice() error {
 			err = s.err
 		}
 		switch {
-		case err == errNoPipe, first && (err == unix.EINVAL || err == unix.ENOSYS):
+		case err == errNoPipe, err == errUrgent, first && (err == unix.EINVAL || err == unix.ENOSYS):
 			d.noSplice = true
 			return errOtherWay
 		case err != nil:
@@ -130,6 +132,9 @@ func (s *splicer) tryFill(fd uintptr) bool {
 		switch {
 		case err == unix.EINTR:
 			continue
+		case (err == unix.EAGAIN || n == 0) && atUrgent(fd):
+			s.err = errUrgent
+			return true
 		case err == unix.EAGAIN:
 			s.pipe.giveBack()
 			s.pipe = nil
@@ -141,6 +146,14 @@ func (s *splicer) tryFill(fd uintptr) bool {
 		}
 		return true
 	}
+}
+
+// atUrgent says whether a byte of TCP's urgent data comes next. splice(2) stays
+// in front of it for ever, and calls that an empty socket, or an ended stream. To
+// read from the socket leaves the byte out.
+func atUrgent(fd uintptr) bool {
+	mark, err := unix.IoctlGetInt(int(fd), unix.SIOCATMARK)
+	return err == nil && mark != 0
 }
 
 // tryDrain moves what is in the pipe to the destination.
