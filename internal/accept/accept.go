@@ -19,8 +19,9 @@ const (
 // until ctx ends or ln fails for good, and returns why. Whoever ends ctx closes
 // ln too, for an Accept that waits.
 //
-// When there are no descriptors or no memory for another connection, or one
-// was gone before it was accepted, it tries again after a pause.
+// When there are no descriptors, no memory or no watches of epoll's for another
+// connection, or one was gone before it was accepted, it tries again after a
+// pause.
 func Each(ctx context.Context, ln net.Listener, handle func(net.Conn)) error {
 	pause := time.Duration(0)
 	for {
@@ -45,10 +46,11 @@ func Each(ctx context.Context, ln net.Listener, handle func(net.Conn)) error {
 }
 
 // isPassing tells an Accept that failed for one connection, or for want of
-// descriptors, from a listener that is gone. The net package calls the former
-// temporary, and has no other word for it.
+// something, from a listener that is gone. The net package calls the former
+// temporary, and has no other word for it; nor has it one for what epoll says,
+// ENOSPC, when this user may watch no more sockets.
 func isPassing(err error) bool {
 	var temporary interface{ Temporary() bool }
 	return errors.As(err, &temporary) && temporary.Temporary() ||
-		errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS)
+		errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOSPC)
 }
