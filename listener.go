@@ -238,7 +238,7 @@ func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, c
 			defer open.remove(conn)
 			handle(ctx, conn)
 		})
-	})
+	}, nil)
 }
 
 // connSet is the connections that are being served.

@@ -113,7 +113,22 @@ func (p *Proxy) accept(ctx, accepting context.Context, ln net.Listener) error {
 		s := &session{proxy: p, socket: socket, start: time.Now()}
 		p.add(s)
 		go s.run(ctx, terms)
-	})
+	}, p.delayed())
+}
+
+// delayEvery is how often it is logged at most that no connection can be
+// accepted.
+const delayEvery = time.Minute
+
+// delayed tells the operator of one listener that nobody gets in, and why.
+func (p *Proxy) delayed() func(error) {
+	var next time.Time
+	return func(err error) {
+		if now := time.Now(); !now.Before(next) {
+			next = now.Add(delayEvery)
+			p.config.Log.Warn("clients have to wait: no connection can be accepted", "cause", err)
+		}
+	}
 }
 
 // Shutdown stops taking connections, closes each that there is as soon as it

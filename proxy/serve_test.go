@@ -6,7 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -356,5 +358,39 @@ func TestConnectionsAreQuietInTime(t *testing.T) {
 				t.Errorf("%s does not end", name)
 			}
 		})
+	}
+}
+
+// exhausted is a listener whose first calls of Accept find no descriptor.
+type exhausted struct {
+	net.Listener
+	calls int
+}
+
+func (e *exhausted) Accept() (net.Conn, error) {
+	if e.calls--; e.calls >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return e.Listener.Accept()
+}
+
+// "Descriptors run out": the operator is told, once a minute, that nobody gets
+// in, and it passes.
+func TestWantOfDescriptorsIsLoggedOnce(t *testing.T) {
+	dc, _ := dataCenter(t)
+	log := &logBuffer{}
+	p, err := New(Config{
+		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
+		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Log:         log.logger(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, p, &exhausted{ln, 3})
+	join(t, ln.Addr(), "secret="+testconn.PlainSecret)
+	if lines := log.lines("too many open files"); len(lines) != 1 {
+		t.Errorf("%q", lines)
 	}
 }

@@ -21,8 +21,8 @@ const (
 //
 // When there are no descriptors, no memory or no watches of epoll's for another
 // connection, or one was gone before it was accepted, it tries again after a
-// pause.
-func Each(ctx context.Context, ln net.Listener, handle func(net.Conn)) error {
+// pause. delayed is told of each such error, if it is not nil.
+func Each(ctx context.Context, ln net.Listener, handle func(net.Conn), delayed func(error)) error {
 	pause := time.Duration(0)
 	for {
 		conn, err := ln.Accept()
@@ -35,6 +35,9 @@ func Each(ctx context.Context, ln net.Listener, handle func(net.Conn)) error {
 			return ctx.Err()
 		case !isPassing(err):
 			return err
+		}
+		if delayed != nil {
+			delayed(err)
 		}
 		pause = min(max(2*pause, minPause), maxPause)
 		select {

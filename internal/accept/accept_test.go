@@ -35,10 +35,11 @@ func TestWantOfSomethingPasses(t *testing.T) {
 			os.NewSyscallError("accept4", syscall.ENOMEM), os.NewSyscallError("accept4", syscall.ENOBUFS),
 			syscall.ENOMEM, syscall.ENOSPC,
 		}
-		accepted := 0
-		err := Each(t.Context(), &wanting{errs: append(wants, nil, net.ErrClosed)}, func(conn net.Conn) { accepted++ })
-		if !errors.Is(err, net.ErrClosed) || accepted != 1 {
-			t.Errorf("%d connections, and then %v", accepted, err)
+		accepted, delays := 0, 0
+		err := Each(t.Context(), &wanting{errs: append(wants, nil, net.ErrClosed)},
+			func(net.Conn) { accepted++ }, func(error) { delays++ })
+		if !errors.Is(err, net.ErrClosed) || accepted != 1 || delays != len(wants) {
+			t.Errorf("%d connections and %d delays, and then %v", accepted, delays, err)
 		}
 	})
 }
