@@ -83,3 +83,27 @@ func TestSecretThatNobodyCanUseIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// "A secret is theirs alone": of two users with one key the first would be
+// found, and a client be refused that only the second allows. One key for two
+// domains is fine, as is one that is known with a domain and without.
+func TestOneSecretForTwoUsersIsRefused(t *testing.T) {
+	const otherDomain = "ee" + testconn.PlainSecret + "6578616d706c652e6e6574"
+	for _, second := range []string{testconn.PlainSecret, testconn.PaddedSecret} {
+		_, err := New(Config{Users: []User{
+			{Name: "alice", Secret: secretOf(t, testconn.PaddedSecret)},
+			{Name: "bob", Secret: secretOf(t, testconn.FakeTLSSecret)},
+			{Name: "carol", Secret: secretOf(t, otherDomain)},
+			{Name: "dan", Secret: secretOf(t, second)},
+		}})
+		if want := `proxy: users 1, "alice", and 4, "dan", have one secret: keep the one that allows more`; err == nil || err.Error() != want {
+			t.Errorf("%v", err)
+		}
+	}
+	_, err := New(Config{Users: []User{
+		{Secret: secretOf(t, testconn.PaddedSecret)}, {Secret: secretOf(t, testconn.FakeTLSSecret)}, {Secret: secretOf(t, otherDomain)},
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -137,11 +137,8 @@ func New(config Config) (*Proxy, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	for i, user := range config.Users {
-		if modesOf(user.Secret)&config.Modes == 0 {
-			return nil, fmt.Errorf("proxy: nobody can use the secret of user %d, %q: it allows %v, and the proxy %v",
-				i+1, user.Name, modesOf(user.Secret), config.Modes)
-		}
+	if err := checkUsers(&config); err != nil {
+		return nil, err
 	}
 	p := &Proxy{config: config, sessions: make(map[*session]struct{})}
 	var err error
@@ -169,6 +166,24 @@ func New(config Config) (*Proxy, error) {
 		p.listen.Secrets = append(p.listen.Secrets, user.Secret)
 	}
 	return p, nil
+}
+
+// checkUsers fails if a user can not connect, or is not to be told from another.
+func checkUsers(config *Config) error {
+	places := make(map[obfuscation.Secret]int, len(config.Users))
+	for i, user := range config.Users {
+		if modesOf(user.Secret)&config.Modes == 0 {
+			return fmt.Errorf("proxy: nobody can use the secret of user %d, %q: it allows %v, and the proxy %v",
+				i+1, user.Name, modesOf(user.Secret), config.Modes)
+		}
+		anyMode := obfuscation.Secret{Key: user.Secret.Key, Domain: user.Secret.Domain}
+		if before, ok := places[anyMode]; ok {
+			return fmt.Errorf("proxy: users %d, %q, and %d, %q, have one secret: keep the one that allows more",
+				before+1, config.Users[before].Name, i+1, user.Name)
+		}
+		places[anyMode] = i
+	}
+	return nil
 }
 
 func newRouter(config *Config) (*route.Router, error) {
