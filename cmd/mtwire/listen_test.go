@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -203,5 +204,24 @@ func TestSocketIsForItsUserAndGroupOnly(t *testing.T) {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Perm() != socketMode {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// A link that is printed leads to the proxy, whatever it listens on.
+func TestLinksLeadToWhereTheProxyListens(t *testing.T) {
+	texts := []string{":0", "0.0.0.0:0", "127.0.0.1:0"}
+	if hasIPv6() {
+		texts = append(texts, "[::]:0", "[::1]:0")
+	}
+	for _, text := range texts {
+		listeners, err := listening(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &proxyFlags{listen: []string{text}}
+		server, port, err := f.reachable(listeners)
+		if address := net.JoinHostPort(server, strconv.Itoa(int(port))); err != nil || !reached(t, listeners[0], "tcp", address) {
+			t.Errorf("%s: the link leads to %s, %v", text, address, err)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -297,10 +298,11 @@ func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []p
 	return nil
 }
 
-// reachable is the name and the port for the links.
+// reachable is the name and the port for the links. The listeners are those of
+// f.listen.
 func (f *proxyFlags) reachable(listeners []net.Listener) (server string, port uint16, err error) {
 	server, port = f.server, f.port
-	for _, ln := range listeners {
+	for i, ln := range listeners {
 		address, err := netip.ParseAddrPort(ln.Addr().String())
 		if err != nil {
 			continue // a Unix socket
@@ -311,7 +313,8 @@ func (f *proxyFlags) reachable(listeners []net.Listener) (server string, port ui
 		if server == "" {
 			server = address.Addr().String()
 			if address.Addr().IsUnspecified() {
-				server = ownAddress()
+				host, _, _ := net.SplitHostPort(f.listen[i])
+				server = ownAddress(tcpNetwork(host))
 			}
 		}
 	}
@@ -322,16 +325,23 @@ func (f *proxyFlags) reachable(listeners []net.Listener) (server string, port ui
 }
 
 // ownAddress is an address of this machine that others may reach, or else
-// loopback: for a link, when listening on all addresses and not told a name.
-func ownAddress() string {
-	addresses, err := net.InterfaceAddrs()
-	if err == nil {
-		for _, a := range addresses {
-			prefix, err := netip.ParsePrefix(a.String())
-			if ip := prefix.Addr(); err == nil && ip.IsGlobalUnicast() && ip.Is4() {
-				return ip.String()
-			}
+// loopback: for a link, when listening on all addresses that network, tcp, tcp4
+// or tcp6, stands for, and not told a name.
+func ownAddress(network string) string {
+	addresses, _ := net.InterfaceAddrs()
+	own := map[bool]string{} // by whether it is IPv4, the first
+	for _, a := range addresses {
+		prefix, err := netip.ParsePrefix(a.String())
+		ip := prefix.Addr()
+		if _, found := own[ip.Is4()]; err == nil && ip.IsGlobalUnicast() && !found {
+			own[ip.Is4()] = ip.String()
 		}
 	}
-	return "127.0.0.1"
+	switch network {
+	case "tcp4":
+		return cmp.Or(own[true], "127.0.0.1")
+	case "tcp6":
+		return cmp.Or(own[false], "::1")
+	}
+	return cmp.Or(own[true], own[false], "127.0.0.1")
 }
