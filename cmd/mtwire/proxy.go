@@ -288,6 +288,9 @@ func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []p
 	}
 	for _, user := range users {
 		link := obfuscation.Link{Server: server, Port: port, Secret: user.Secret}
+		if _, err := obfuscation.ParseLink(link.String()); err != nil {
+			return fmt.Errorf("--server: it makes no link: %w", err)
+		}
 		fmt.Fprintln(w, link)
 		if f.qr || isTerminal(w) && len(users) <= fewCodes {
 			if err := printQR(w, link.String()); err != nil {
