@@ -21,7 +21,8 @@ var errFull = errors.New("there are too many connections that have not shown a s
 
 // lobby has the connections that have not shown a secret. When there are too
 // many, the one that has been silent for the longest time makes room for the
-// next.
+// next, or if none is silent, the one that spoke first: who knows a secret has
+// shown it a moment after the first byte, so that is a stranger.
 type lobby struct {
 	here, all int // how many there may be; 0 means lobbyHere and lobbyAll
 
@@ -30,30 +31,29 @@ type lobby struct {
 	everyone group
 }
 
-// group are those of one network, or of all.
+// group are those of one network, or of all: *session, the oldest first.
 type group struct {
-	count  int
-	silent list.List // *session, the oldest first
+	silent, spoken list.List
 }
+
+func (g *group) count() int { return g.silent.Len() + g.spoken.Len() }
 
 // guest is a session's place in the lobby.
 type guest struct {
-	in               bool
-	network          netip.Addr    // not valid if it is not known
-	inGroup, overall *list.Element // nil once it has spoken
+	in, spoke        bool
+	network          netip.Addr // not valid if it is not known
+	inGroup, overall *list.Element
 }
 
-// enter takes s in. It says false if there is no room, and none to be made.
-func (c *lobby) enter(s *session, silent bool) bool {
-	left, ok := c.admit(s, silent)
-	for _, silent := range left {
-		silent.abort(errFull)
+// enter takes s in.
+func (c *lobby) enter(s *session, silent bool) {
+	for _, left := range c.admit(s, silent) {
+		left.abort(errFull)
 	}
-	return ok
 }
 
 // admit is enter, with those that have left for s.
-func (c *lobby) admit(s *session, silent bool) (left []*session, ok bool) {
+func (c *lobby) admit(s *session, silent bool) (left []*session) {
 	here, all := c.here, c.all
 	if here == 0 {
 		here, all = lobbyHere, lobbyAll
@@ -61,62 +61,66 @@ func (c *lobby) admit(s *session, silent bool) (left []*session, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.guest.in {
-		return nil, true
+		return nil
 	}
 	network := network(s.from())
-	if g := c.groups[network]; g != nil && network.IsValid() && g.count >= here {
-		if left = c.oust(left, &g.silent); left == nil {
-			return nil, false
-		}
+	if g := c.groups[network]; g != nil && network.IsValid() && g.count() >= here {
+		left = append(left, c.oust(g))
 	}
-	if c.everyone.count >= all {
-		before := len(left)
-		if left = c.oust(left, &c.everyone.silent); len(left) == before {
-			return left, false
-		}
+	if c.everyone.count() >= all {
+		left = append(left, c.oust(&c.everyone))
 	}
-	g := c.groups[network]
-	if g == nil {
-		g = new(group)
+	if c.groups[network] == nil {
 		if c.groups == nil {
 			c.groups = make(map[netip.Addr]*group)
 		}
-		c.groups[network] = g
+		c.groups[network] = new(group)
 	}
-	g.count++
-	c.everyone.count++
-	s.guest = guest{in: true, network: network}
-	if silent {
-		s.guest.inGroup, s.guest.overall = g.silent.PushBack(s), c.everyone.silent.PushBack(s)
-	}
-	return left, true
+	s.guest = guest{in: true, spoke: !silent, network: network}
+	c.push(s)
+	return left
 }
 
-// oust takes the oldest out. Under mu.
-func (c *lobby) oust(left []*session, silent *list.List) []*session {
-	oldest := silent.Front()
+// oust takes one out of those in g, of whom there is one.
+func (c *lobby) oust(g *group) *session {
+	oldest := g.silent.Front()
 	if oldest == nil {
-		return left
+		oldest = g.spoken.Front()
 	}
 	s := oldest.Value.(*session)
 	c.remove(s)
-	return append(left, s)
+	return s
 }
 
-// spoke notes that s is silent no more, and cannot be asked to make room.
+// push lists s as the youngest, and pull takes it off the lists. Under mu.
+func (c *lobby) push(s *session) {
+	own, all := c.lists(s)
+	s.guest.inGroup, s.guest.overall = own.PushBack(s), all.PushBack(s)
+}
+
+func (c *lobby) pull(s *session) {
+	own, all := c.lists(s)
+	own.Remove(s.guest.inGroup)
+	all.Remove(s.guest.overall)
+}
+
+func (c *lobby) lists(s *session) (own, all *list.List) {
+	g := c.groups[s.guest.network]
+	if s.guest.spoke {
+		return &g.spoken, &c.everyone.spoken
+	}
+	return &g.silent, &c.everyone.silent
+}
+
+// spoke notes that s is silent no more.
 func (c *lobby) spoke(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hush(s)
-}
-
-func (c *lobby) hush(s *session) {
-	if s.guest.inGroup == nil {
-		return
+	if s.guest.in && !s.guest.spoke {
+		c.pull(s)
+		s.guest.spoke = true
+		c.push(s)
 	}
-	c.groups[s.guest.network].silent.Remove(s.guest.inGroup)
-	c.everyone.silent.Remove(s.guest.overall)
-	s.guest.inGroup, s.guest.overall = nil, nil
 }
 
 // leave is for whoever has shown a secret, or is gone.
@@ -131,12 +135,9 @@ func (c *lobby) remove(s *session) {
 	if !s.guest.in {
 		return
 	}
-	c.hush(s)
-	s.guest.in = false
-	c.everyone.count--
-	if g := c.groups[s.guest.network]; g.count > 1 {
-		g.count--
-	} else {
+	c.pull(s)
+	if g := c.groups[s.guest.network]; g.count() == 0 {
 		delete(c.groups, s.guest.network)
 	}
+	s.guest = guest{}
 }

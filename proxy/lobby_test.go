@@ -96,10 +96,48 @@ func TestSilentCrowdMakesRoom(t *testing.T) {
 	}
 }
 
+// Whoever has spoken and is not known makes room as well, when nobody silent is
+// left to: strangers of two addresses would keep all clients out otherwise.
+func TestSpeakingCrowdMakesRoom(t *testing.T) {
+	dc, _ := dataCenter(t)
+	p, err := New(Config{
+		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
+		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Log:         slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.lobby.here, p.lobby.all = 10, 10
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, p, ln)
+	for i := range 10 {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.Write([]byte("hello"))
+		eventually(t, "it is heard", func() bool { return p.lobby.spoken() == i+1 })
+	}
+	join(t, ln.Addr(), "secret="+testconn.PaddedSecret)
+	join(t, ln.Addr(), "secret="+testconn.FakeTLSSecret)
+}
+
+// spoken is how many have said something.
+func (c *lobby) spoken() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.everyone.spoken.Len()
+}
+
 func (c *lobby) size() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.everyone.count
+	return c.everyone.count()
 }
 
 // visitor is a session from there.
@@ -112,39 +150,39 @@ func visitor(t *testing.T, from string) *session {
 func gone(s *session) bool { return s.cause == errFull }
 
 // "A cap for each network and in all", a network being an address of IPv4 or a
-// /64; who has spoken is not asked to leave, and nothing is kept of the gone.
+// /64; who is silent makes room before who has spoken, and nothing is kept of
+// the gone.
 func TestLobbyIsLimitedHereAndInAll(t *testing.T) {
 	c := lobby{here: 2, all: 4}
 	a, b, d := visitor(t, "2001:db8::1"), visitor(t, "2001:db8::2"), visitor(t, "2001:db8::3")
 	for _, s := range []*session{a, b, d} {
-		if !c.enter(s, true) {
-			t.Error("no room was made")
-		}
+		c.enter(s, true)
 	}
 	if !gone(a) || gone(b) || gone(d) {
 		t.Error("it was not the oldest who left")
 	}
-	c.spoke(b)
 	c.spoke(d)
-	if e := visitor(t, "2001:db8::4"); c.enter(e, true) {
-		t.Error("one is too many")
+	c.spoke(b)
+	e := visitor(t, "2001:db8::4")
+	if c.enter(e, true); !gone(d) || gone(b) || c.size() != 2 {
+		t.Error("it was not who spoke first who left")
 	}
 	f, g := visitor(t, "192.0.2.1"), visitor(t, "192.0.2.2")
 	c.enter(f, true)
 	c.enter(g, true)
 	h := visitor(t, "192.0.2.3")
-	if !c.enter(h, true) || !gone(f) || gone(g) {
-		t.Error("the oldest of all did not make room")
+	if c.enter(h, true); !gone(e) || gone(b) || gone(f) || gone(g) {
+		t.Error("the oldest silent one of all did not make room")
 	}
-	if !c.enter(h, false) || c.size() != 4 {
+	if c.enter(h, false); c.size() != 4 {
 		t.Error("it is counted twice")
 	}
 	for range 2 {
-		for _, s := range []*session{a, b, d, f, g, h} {
+		for _, s := range []*session{a, b, d, e, f, g, h} {
 			c.leave(s)
 		}
 	}
-	if c.size() != 0 || len(c.groups) != 0 || c.everyone.silent.Len() != 0 {
+	if c.size() != 0 || len(c.groups) != 0 {
 		t.Errorf("%d connections and %d networks are remembered", c.size(), len(c.groups))
 	}
 }

@@ -77,9 +77,7 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 	if err := s.readHeader(); err != nil {
 		return err
 	}
-	if !s.proxy.lobby.enter(s, true) {
-		return errFull
-	}
+	s.proxy.lobby.enter(s, true)
 	client := listener.Server(s.socket)
 	if err := s.await(ctx, client); err != nil {
 		return err

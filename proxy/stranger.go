@@ -70,10 +70,7 @@ func fronts(config *Config) (hosts []front.Host, err error) {
 // stranger pipes a connection to its fronting host.
 func (p *Proxy) stranger(ctx context.Context, conn net.Conn, why error) {
 	s := sessionOf(ctx)
-	if !p.lobby.enter(s, false) { // it has shown a secret that it may not use
-		s.frontErr = errFull
-		return
-	}
+	p.lobby.enter(s, false) // again, if it has shown a secret that it may not use
 	name := ""
 	var unknown *mtwire.UnknownError
 	if errors.As(why, &unknown) {
