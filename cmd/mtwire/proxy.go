@@ -256,6 +256,7 @@ func parseFronts(texts []string) (map[string]string, error) {
 		if err := checkAddress(address); err != nil {
 			return nil, fmt.Errorf("--front %q: %w", text, err)
 		}
+		domain = strings.ToLower(domain)
 		if _, ok := fronts[domain]; ok {
 			return nil, fmt.Errorf("--front %q: there is one already for the same", text)
 		}
