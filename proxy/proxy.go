@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -176,7 +177,7 @@ func checkUsers(config *Config) error {
 			return fmt.Errorf("proxy: nobody can use the secret of user %d, %q: it allows %v, and the proxy %v",
 				i+1, user.Name, modesOf(user.Secret), config.Modes)
 		}
-		anyMode := obfuscation.Secret{Key: user.Secret.Key, Domain: user.Secret.Domain}
+		anyMode := obfuscation.Secret{Key: user.Secret.Key, Domain: strings.ToLower(user.Secret.Domain)}
 		if before, ok := places[anyMode]; ok {
 			return fmt.Errorf("proxy: users %d, %q, and %d, %q, have one secret: keep the one that allows more",
 				before+1, config.Users[before].Name, i+1, user.Name)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/mtwire/mtwire"
@@ -31,7 +32,7 @@ const (
 type search struct {
 	bare    set            // those that are good without FakeTLS
 	anyName set            // those that are good with FakeTLS and any name
-	byName  map[string]set // and those with that name, anyName included
+	byName  map[string]set // and those with that name in lower case, anyName included
 	fakeTLS set            // those that are good with FakeTLS at all
 	secrets []obfuscation.Secret
 	modes   []Modes
@@ -68,7 +69,8 @@ func (s *search) prepare(users []User, modes Modes) {
 		if user.Secret.Domain == "" {
 			anyName = append(anyName, i)
 		} else {
-			byName[user.Secret.Domain] = append(byName[user.Secret.Domain], i)
+			name := strings.ToLower(user.Secret.Domain)
+			byName[name] = append(byName[name], i)
 		}
 	}
 	s.bare, s.anyName, s.fakeTLS = s.set(bare), s.set(anyName), s.set(fakeTLS)
@@ -122,7 +124,7 @@ func (s *search) candidates(q mtwire.SecretQuery) set {
 	if q.ServerName == "" {
 		return s.fakeTLS
 	}
-	if named, ok := s.byName[q.ServerName]; ok {
+	if named, ok := s.byName[strings.ToLower(q.ServerName)]; ok {
 		return named
 	}
 	return s.anyName
@@ -134,7 +136,7 @@ func (s *search) fits(place int, q mtwire.SecretQuery) bool {
 		return s.modes[place]&(Classic|DD) != 0
 	}
 	domain := s.secrets[place].Domain
-	return s.modes[place]&EE != 0 && (domain == "" || q.ServerName == "" || domain == q.ServerName)
+	return s.modes[place]&EE != 0 && (domain == "" || q.ServerName == "" || strings.EqualFold(domain, q.ServerName))
 }
 
 func (s set) try(try func(*mtwire.SecretSet) int) int {

@@ -181,6 +181,22 @@ func TestNameWithFewSecretsIsSearchedAlone(t *testing.T) {
 	}
 }
 
+// Upper and lower case are the same in a host name, whoever wrote it: the
+// operator, or the client's TLS library. It is so among few secrets, among many,
+// and for who returns.
+func TestNameMatchesInAnyCase(t *testing.T) {
+	for _, n := range []int{1, 100} {
+		s := newSearched(crowd(0, n, obfuscation.FakeTLS, "Site.Example"))
+		for range 2 {
+			for _, name := range []string{"site.example", "Site.Example", "SITE.example"} {
+				if place, _ := s.client(address(1), helloOf(t, keyOf(n-1), name)); place != n-1 {
+					t.Errorf("of %d, the user who asks for %s is %d", n, name, place)
+				}
+			}
+		}
+	}
+}
+
 // "Constant results for mixed sets (plain, dd, ee, several domains, users
 // without domain)": who a client is found to be depends on nothing but its
 // secret and what it sent, not on who else came from there.
