@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/gotd/td/exchange"
 	"github.com/gotd/td/mt"
@@ -22,6 +23,11 @@ const (
 	// What help.getConfig answers, so that the answer is known to be this
 	// server's.
 	configTMe = "https://interop.invalid/"
+
+	// silence is how long a client may say nothing. gotd's client pings once a
+	// minute, but gotd's server by itself ends a connection after half a
+	// minute.
+	silence = 3 * time.Minute
 )
 
 // NewServer makes gotd's MTProto server for data centre dc with a few methods: help.getConfig,
@@ -32,7 +38,7 @@ const (
 // One tgtest.Server must not serve two clients at a time: it guards its map of
 // auth keys with one mutex when it writes, and with another when it reads.
 func NewServer(key exchange.PrivateKey, dc int) *tgtest.Server {
-	return tgtest.NewServer(key, noteSessions(tgtest.UnpackInvoke(methods())), tgtest.ServerOptions{DC: dc})
+	return tgtest.NewServer(key, noteSessions(tgtest.UnpackInvoke(methods())), tgtest.ServerOptions{DC: dc, ReadTimeout: silence})
 }
 
 func methods() *tgtest.Dispatcher {

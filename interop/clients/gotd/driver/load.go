@@ -102,7 +102,21 @@ func load(ctx context.Context, resolver dcs.Resolver, clients int, duration time
 	datacenter.Wait()
 	fmt.Printf("note: %d sessions, %d replies, %d calls tried again, %d of %d connections cut, 1 restart\n",
 		clients, l.replies.Load(), l.retries.Load(), l.cut.Load(), l.connections.Load())
-	return err
+	if err != nil {
+		return err
+	}
+	return l.unexplained(clients)
+}
+
+// unexplained says whether connections ended that nobody cut. There is one for
+// each client, another for each after the restart, and one for each cut; two
+// if the restart came while the client was on its way back.
+func (l *loadRun) unexplained(clients int) error {
+	opened, explained := l.connections.Load(), 2*int64(clients)+2*l.cut.Load()
+	if opened > explained {
+		return fmt.Errorf("%d connections were opened, and only %d are explained", opened, explained)
+	}
+	return nil
 }
 
 // serveTwice is a data centre that is restarted when half of the time is over.
