@@ -25,6 +25,7 @@ type testCase struct {
 	// LoadTimeout is in place of Timeout with --load.
 	LoadTimeout int    `json:"load_timeout"`
 	Leaks       bool   `json:"leaks"`
+	Alone       bool   `json:"alone"`
 	Expect      expect `json:"expect"`
 
 	line []byte // as it stands

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -91,25 +90,32 @@ func (c *client) install(ctx context.Context, cache string) error {
 	return nil
 }
 
+// installAll installs the clients, one at a time since apt and dpkg want that,
+// and has a row for each that cannot be installed. gotd comes last: its
+// installer compiles what is being built, and would do so a second time.
+func installAll(ctx context.Context, clients []*client, cache string, built *binaries) (installed []*client, rows []row) {
+	install := func(c *client) {
+		if err := c.install(ctx, cache); err != nil {
+			rows = append(rows, row{Client: c.Name, Result: notInstalled, Reason: err.Error()})
+			return
+		}
+		installed = append(installed, c)
+	}
+	for _, c := range clients {
+		if c.Name != testServer {
+			install(c)
+		}
+	}
+	for _, c := range clients {
+		if c.Name == testServer && built.wait() == nil {
+			install(c)
+		}
+	}
+	slices.SortFunc(installed, func(a, b *client) int { return strings.Compare(a.Name, b.Name) })
+	return installed, rows
+}
+
 func lastLine(b *bytes.Buffer) string {
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])
-}
-
-// build builds what the clients are run against.
-func build(ctx context.Context, o options) (mtwire, gotd string, err error) {
-	mtwire, gotd = filepath.Join(o.cache, "bin", "mtwire"), filepath.Join(o.cache, "bin", "gotd")
-	for _, b := range []struct{ dir, binary, pkg string }{
-		{filepath.Dir(o.interop), mtwire, "./cmd/mtwire"},
-		{o.interop, gotd, "./clients/gotd/driver"},
-	} {
-		start := time.Now()
-		cmd := exec.CommandContext(ctx, "go", "build", "-C", b.dir, "-o", b.binary, b.pkg)
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-		if err := cmd.Run(); err != nil {
-			return "", "", fmt.Errorf("building %s: %w", b.pkg, err)
-		}
-		fmt.Fprintf(os.Stderr, "%s is built, %v\n", b.pkg, time.Since(start).Round(time.Millisecond))
-	}
-	return mtwire, gotd, nil
 }

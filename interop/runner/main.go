@@ -77,17 +77,13 @@ func outside(ctx context.Context) error {
 	if p.Keep, err = filepath.Abs(o.keep); err != nil {
 		return err
 	}
-	if p.Mtwire, p.Gotd, err = build(ctx, o); err != nil {
+	built := startBuild(ctx, o)
+	var rows []row
+	p.Clients, rows = installAll(ctx, clients, o.cache, built)
+	if err := built.wait(); err != nil {
 		return err
 	}
-	var rows []row
-	for _, c := range clients {
-		if err := c.install(ctx, o.cache); err != nil {
-			rows = append(rows, row{Client: c.Name, Result: notInstalled, Reason: err.Error()})
-			continue
-		}
-		p.Clients = append(p.Clients, c)
-	}
+	p.Mtwire, p.Gotd = built.mtwire, built.gotd
 	installed := time.Since(start)
 	ran, err := runInside(ctx, p)
 	rows = append(rows, ran...)

@@ -79,17 +79,12 @@ func inside(ctx context.Context, r io.Reader, w io.Writer) error {
 		return err
 	}
 	encoder := json.NewEncoder(w)
-	for _, c := range p.Clients {
-		for _, r := range p.run(ctx, c) {
-			if err := encoder.Encode(r); err != nil {
-				return err
-			}
-		}
-		if err := ctx.Err(); err != nil {
+	for _, r := range p.runAll(ctx) {
+		if err := encoder.Encode(r); err != nil {
 			return err
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // loopbackUp brings lo up, and makes sure that there is nothing else.

@@ -7,15 +7,51 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
-// run runs a client's cases.
-func (p *plan) run(ctx context.Context, c *client) (rows []row) {
-	cases, err := c.cases(ctx)
-	if err != nil {
-		return []row{{Client: c.Name, Version: c.Version, Result: failed, Reason: err.Error()}}
+// runAll runs the cases of all clients: those of different clients side by
+// side, and then, one at a time, what is to be alone.
+func (p *plan) runAll(ctx context.Context) (rows []row) {
+	results := make([][]row, len(p.Clients))
+	alone := make([][]testCase, len(p.Clients))
+	var clients sync.WaitGroup
+	for i, c := range p.Clients {
+		clients.Go(func() {
+			cases, err := c.cases(ctx)
+			if err != nil {
+				results[i] = []row{{Client: c.Name, Version: c.Version, Result: failed, Reason: err.Error()}}
+				return
+			}
+			var beside []testCase
+			beside, alone[i] = c.split(cases)
+			results[i] = p.run(ctx, c, beside)
+		})
 	}
+	clients.Wait()
+	for i, c := range p.Clients {
+		rows = append(rows, results[i]...)
+		rows = append(rows, p.run(ctx, c, alone[i])...)
+	}
+	return rows
+}
+
+// split parts a client's cases into those that others may run beside, and
+// those that are to be alone, as all are of a client that needs a window.
+func (c *client) split(cases []testCase) (beside, alone []testCase) {
+	for _, t := range cases {
+		if t.Alone || c.needsWindow() {
+			alone = append(alone, t)
+		} else {
+			beside = append(beside, t)
+		}
+	}
+	return beside, alone
+}
+
+// run runs cases of a client, one after another.
+func (p *plan) run(ctx context.Context, c *client, cases []testCase) (rows []row) {
 	for _, t := range cases {
 		if ctx.Err() != nil {
 			break

@@ -128,6 +128,59 @@ func TestClientThatCannotBeInstalledSaysWhy(t *testing.T) {
 	}
 }
 
+// gotd's installer compiles what the runner builds: it waits for that, and the
+// table's order is still that of the names.
+func TestClientsAreInstalledWhileTheRestIsBuilt(t *testing.T) {
+	order := filepath.Join(t.TempDir(), "order")
+	var clients []*client
+	for _, name := range []string{"a", testServer, "z"} {
+		c := &client{Name: name, Source: t.TempDir()}
+		script := "#!/bin/sh\necho " + name + " >>" + order + "\n" + "echo 1\n"
+		if name == "a" {
+			script = "#!/bin/sh\nexit 1\n"
+		}
+		if err := os.WriteFile(filepath.Join(c.Source, "install"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	built := &binaries{}
+	built.building.Go(func() {
+		for { // as long as the others take
+			text, _ := os.ReadFile(order)
+			if string(text) == "z\n" {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		os.WriteFile(order, []byte("z\nbuilt\n"), 0o644)
+	})
+	installed, rows := installAll(t.Context(), clients, t.TempDir(), built)
+	if len(installed) != 2 || installed[0].Name != testServer || installed[1].Name != "z" {
+		t.Errorf("installed %v", installed)
+	}
+	if len(rows) != 1 || rows[0].Client != "a" || rows[0].Result != notInstalled {
+		t.Errorf("the rows are %v", rows)
+	}
+	if text, _ := os.ReadFile(order); string(text) != "z\nbuilt\n"+testServer+"\n" {
+		t.Errorf("the order was %q", text)
+	}
+}
+
+func TestWhoIsToBeAloneIs(t *testing.T) {
+	cases := []testCase{{Name: "one"}, {Name: "load", Alone: true}, {Name: "two"}}
+	c := &client{Source: t.TempDir()}
+	if beside, alone := c.split(cases); len(beside) != 2 || len(alone) != 1 || alone[0].Name != "load" {
+		t.Errorf("beside others: %v; alone: %v", beside, alone)
+	}
+	if err := os.WriteFile(filepath.Join(c.Source, "gui"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if beside, alone := c.split(cases); len(beside) != 0 || len(alone) != 3 {
+		t.Errorf("with a window, beside others: %v; alone: %v", beside, alone)
+	}
+}
+
 func TestCasesThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, line := range []string{
 		``, `{}`, `{"name": "a"}`,

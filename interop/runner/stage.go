@@ -133,9 +133,10 @@ func (s *stage) evidence() (*seen, error) {
 	return nil, nil
 }
 
-// freeAddress is where nobody listens yet.
+// freeAddress is where nobody listens yet. It is an address that nothing else
+// has, so that no connection of another case takes the port meanwhile.
 func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// testServer is the client whose driver is a data centre for whole sessions
+// too.
+const testServer = "gotd"
+
+// binaries are what the clients are run against.
+type binaries struct {
+	mtwire, gotd string
+
+	building sync.WaitGroup
+	errs     [2]error
+}
+
+// startBuild begins to build them. Both at once: the most of it is one package
+// of gotd's, which the compiler has a single thread for.
+func startBuild(ctx context.Context, o options) *binaries {
+	b := &binaries{mtwire: filepath.Join(o.cache, "bin", "mtwire"), gotd: filepath.Join(o.cache, "bin", "gotd")}
+	b.building.Go(func() { b.errs[0] = build(ctx, filepath.Dir(o.interop), b.mtwire, "./cmd/mtwire") })
+	b.building.Go(func() { b.errs[1] = build(ctx, o.interop, b.gotd, "./clients/"+testServer+"/driver") })
+	return b
+}
+
+// wait waits until they are built.
+func (b *binaries) wait() error {
+	b.building.Wait()
+	return errors.Join(b.errs[:]...)
+}
+
+func build(ctx context.Context, dir, binary, pkg string) error {
+	start := time.Now()
+	cmd := exec.CommandContext(ctx, "go", "build", "-C", dir, "-o", binary, pkg)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("building %s: %w", pkg, err)
+	}
+	fmt.Fprintf(os.Stderr, "%s is built, %v\n", pkg, time.Since(start).Round(time.Millisecond))
+	return nil
+}
