@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/internal/front"
 )
 
@@ -68,21 +67,14 @@ func fronts(config *Config) (hosts []front.Host, err error) {
 }
 
 // stranger pipes a connection to its fronting host.
-func (p *Proxy) stranger(ctx context.Context, conn net.Conn, why error) {
+func (p *Proxy) stranger(ctx context.Context, conn net.Conn, _ error) {
 	s := sessionOf(ctx)
 	p.lobby.enter(s, false) // again, if it has shown a secret that it may not use
-	name := ""
-	var unknown *mtwire.UnknownError
-	if errors.As(why, &unknown) {
-		if hello, _, err := faketls.ParseClientHello(unknown.First); err == nil {
-			name = hello.SNI
-		}
-	}
 	if s.early != nil {
-		s.fronted, s.frontErr = s.early.Pipe(ctx, conn, name)
+		s.fronted, s.frontErr = s.early.Pipe(ctx, conn)
 		return
 	}
-	s.fronted, s.frontErr = p.front.Pipe(ctx, conn, name)
+	s.fronted, s.frontErr = p.front.Pipe(ctx, conn)
 }
 
 // await waits for the client's first byte. When it says nothing for a while,
@@ -104,7 +96,7 @@ func (s *session) await(ctx context.Context, client *mtwire.Conn) error {
 	if !host {
 		return err
 	}
-	s.fronted, s.frontErr = s.early.Pipe(ctx, s.socket, "")
+	s.fronted, s.frontErr = s.early.Pipe(ctx, s.socket)
 	return errSilent
 }
 

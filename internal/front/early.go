@@ -1,7 +1,6 @@
 package front
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -77,13 +76,14 @@ func (e *Early) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Pipe is Front.Pipe with the connection that is open already, if serverName
-// does not ask for another host. conn gets what the host has said meanwhile.
-func (e *Early) Pipe(ctx context.Context, conn net.Conn, serverName string) (Result, error) {
+// Pipe is Front.Pipe with the connection that is open already, unless conn asks
+// for another host. It gets what the host has said meanwhile.
+func (e *Early) Pipe(ctx context.Context, conn net.Conn) (Result, error) {
 	f := e.front
-	if f.choose(cmp.Or(serverName, asked(conn))) != e.host {
+	first, client := apart(conn)
+	if f.choose(asked(first)) != e.host {
 		e.Close()
-		return f.Pipe(ctx, conn, serverName)
+		return f.Pipe(ctx, conn)
 	}
 	defer conn.Close()
 	if !f.piped.take() {
@@ -92,7 +92,6 @@ func (e *Early) Pipe(ctx context.Context, conn net.Conn, serverName string) (Res
 		return Result{}, ErrBusy
 	}
 	defer f.piped.free()
-	first, client := apart(conn)
 	if err := f.hold(ctx, first); err != nil {
 		e.Close()
 		silence(ctx, conn)

@@ -36,7 +36,7 @@ func TestSilentClientSeesTheGreeting(t *testing.T) {
 	wait(t, e)
 	wait(t, e) // it is still so
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server, "") })
+	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server) })
 	expect(t, client, "220 mail.example ESMTP\r\n")
 	send(t, client, "EHLO")
 	client.CloseWrite()
@@ -60,7 +60,7 @@ func TestSilentClientSeesTheClose(t *testing.T) {
 	close(release)
 	wait(t, e)
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server, "") })
+	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server) })
 	expectEnd(t, client)
 	client.Close()
 	if got := <-done; got.err != nil {
@@ -79,7 +79,7 @@ func TestSilentClientSeesTheReset(t *testing.T) {
 	close(opened)
 	wait(t, e)
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), &replayed{Conn: server}, "") })
+	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), &replayed{Conn: server}) })
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client got %v", err)
 	}
@@ -106,7 +106,7 @@ func TestClientThatSpeaksAfterAllKeepsItsConnection(t *testing.T) {
 	}
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return e.Pipe(context.Background(), &replayed{server, []byte("here I am")}, "")
+		return e.Pipe(context.Background(), &replayed{server, []byte("here I am")})
 	})
 	expect(t, client, "here I am")
 	client.Close()
@@ -124,7 +124,9 @@ func TestClientMayAskForAnotherHost(t *testing.T) {
 	}})
 	e := open(t, f)
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server, "b.example") })
+	done := start(t, func() (Result, error) {
+		return e.Pipe(context.Background(), &replayed{server, helloFor(t, "b.example")})
+	})
 	expect(t, client, "b")
 	client.Close()
 	if got := <-done; got.Domain != "b.example" {
@@ -141,12 +143,12 @@ func TestOpenConnectionsAreLimited(t *testing.T) {
 		t.Errorf("a second one: %v", err)
 	}
 	first, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server, "") })
+	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server) })
 	expect(t, first, "hello")
 	second := open(t, f)
 	client, server := pair(t)
 	client.CloseWrite()
-	if _, err := second.Pipe(context.Background(), server, ""); err != ErrBusy {
+	if _, err := second.Pipe(context.Background(), server); err != ErrBusy {
 		t.Errorf("with all places to be piped taken: %v", err)
 	}
 	expectEnd(t, client)

@@ -140,11 +140,11 @@ func start(t *testing.T, pipe func() (Result, error)) <-chan outcome {
 }
 
 // stranger is a client that f pipes.
-func stranger(t *testing.T, f *Front, name string) (*net.TCPConn, <-chan outcome) {
+func stranger(t *testing.T, f *Front) (*net.TCPConn, <-chan outcome) {
 	t.Helper()
 	client, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := start(t, func() (Result, error) { return f.Pipe(ctx, server, name) })
+	done := start(t, func() (Result, error) { return f.Pipe(ctx, server) })
 	t.Cleanup(cancel)
 	return client, done
 }

@@ -18,7 +18,7 @@ func TestIdlePairIsEnded(t *testing.T) {
 			DialContext: func(context.Context, string, string) (net.Conn, error) { return upstream, nil },
 		})
 		client, server := net.Pipe()
-		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server, "") })
+		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server) })
 		last := time.Now()
 		for range 10 {
 			time.Sleep(DefaultIdle * 9 / 10)
@@ -49,7 +49,7 @@ func TestIdleSocketsAreEnded(t *testing.T) {
 		close(ended)
 	})
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}, Idle: idle})
-	client, done := stranger(t, f, "")
+	client, done := stranger(t, f)
 	expect(t, client, "hello")
 	begin := time.Now()
 	for time.Since(begin) < 2*idle {

@@ -61,7 +61,7 @@ func (n *translated) serve(conn net.Conn) {
 	read, err := conn.Read(first)
 	conn.SetReadDeadline(time.Time{})
 	if err == nil {
-		n.front.Pipe(n.ctx, &replayed{conn, first[:read]}, "")
+		n.front.Pipe(n.ctx, &replayed{conn, first[:read]})
 		return
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -72,7 +72,7 @@ func (n *translated) serve(conn net.Conn) {
 		return
 	}
 	if e.Wait(n.ctx) == nil {
-		e.Pipe(n.ctx, conn, "")
+		e.Pipe(n.ctx, conn)
 	}
 	e.Close()
 }
@@ -187,7 +187,7 @@ func TestRepeatedProbeGetsTheHost(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
 		done := start(t, func() (Result, error) {
-			return n.front.Pipe(t.Context(), &replayed{server, hello}, "")
+			return n.front.Pipe(t.Context(), &replayed{server, hello})
 		})
 		answer := make([]byte, 1)
 		if _, err := io.ReadFull(client, answer); err != nil || answer[0] != 22 {
@@ -306,7 +306,7 @@ func TestMuteHostHasFewConnections(t *testing.T) {
 func TestAnsweredStrangersAreMany(t *testing.T) {
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
 	for range 2 * minUnheard {
-		client, _ := stranger(t, f, "")
+		client, _ := stranger(t, f)
 		expect(t, client, "hello")
 		for begin := time.Now(); unheardOf(f) > 0; time.Sleep(time.Millisecond) {
 			if time.Since(begin) > patience {

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,20 +27,24 @@ type Result struct {
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// Pipe connects a stranger to the host that serverName names, and moves bytes until both directions have ended
-// or ctx has. What was read from conn must still be to be read from it; a
-// Replayer costs the least. An end of stream on one side is passed on to the
-// other, and so is a reset. Pipe closes conn when it returns.
+// Pipe connects a stranger to a host, and moves bytes until both directions
+// have ended or ctx has. What was read from conn must still be to be read from
+// it; with a Replayer, a ClientHello at its beginning names the host. If that is
+// nobody, or there is none, it is the first host. An end of stream on one side
+// is passed on to the other, and so is a reset. Pipe closes conn when it
+// returns.
 //
 // If the host cannot be reached, or is this proxy itself, or there are too many
-// strangers (ErrBusy), Pipe reads on for 10 to 15 seconds, drawn at random, and says nothing: a
-// close in answer to a stranger's bytes would give the proxy away.
+// strangers (ErrBusy), Pipe reads on for 10 to 15 seconds, drawn at random, and
+// says nothing: a close in answer to a stranger's bytes would give the proxy
+// away.
 //
 // The error is for logs, and has no client's address in it. It is nil if both
 // directions came to their end.
-func (f *Front) Pipe(ctx context.Context, conn net.Conn, serverName string) (Result, error) {
+func (f *Front) Pipe(ctx context.Context, conn net.Conn) (Result, error) {
 	defer conn.Close()
-	h := f.choose(cmp.Or(serverName, asked(conn)))
+	first, client := apart(conn)
+	h := f.choose(asked(first))
 	if h == nil {
 		silence(ctx, conn)
 		return Result{}, errNoHost
@@ -51,7 +54,6 @@ func (f *Front) Pipe(ctx context.Context, conn net.Conn, serverName string) (Res
 		return Result{}, ErrBusy
 	}
 	defer f.piped.free()
-	first, client := apart(conn)
 	upstream, u, err := f.connect(ctx, h, first, conn.LocalAddr())
 	if err != nil {
 		silence(ctx, conn)

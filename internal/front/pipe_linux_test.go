@@ -14,7 +14,7 @@ func TestResetAfterTheHostsEndIsPassedOn(t *testing.T) {
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
 		io.WriteString(conn, "goodbye")
 	})}}})
-	client, done := stranger(t, f, "")
+	client, done := stranger(t, f)
 	expect(t, client, "goodbye")
 	expectEnd(t, client)
 	send(t, client, "one thing more")

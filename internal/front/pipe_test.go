@@ -39,7 +39,7 @@ func TestBrowserSeesTheHostsCertificate(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{
 		TLSClientConfig: clientTLS,
 		DialContext: func(context.Context, string, string) (conn net.Conn, err error) {
-			conn, done = stranger(t, f, "localhost")
+			conn, done = stranger(t, f)
 			return conn, nil
 		},
 	}}
@@ -65,7 +65,7 @@ func TestPlainRequestIsAnsweredByTheHost(t *testing.T) {
 	host := httptest.NewServer(http.NotFoundHandler())
 	defer host.Close()
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", host.Listener.Addr().String()}}})
-	client, done := stranger(t, f, "")
+	client, done := stranger(t, f)
 	send(t, client, "GET /nothing HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
 	answer, err := http.ReadResponse(bufio.NewReader(client), nil)
 	if err != nil || answer.StatusCode != http.StatusNotFound {
@@ -85,8 +85,15 @@ func TestNameChoosesTheHost(t *testing.T) {
 		{"b.example", serve(t, echo("b"))},
 	}})
 	for name, want := range map[string]string{"a.example": "a", "B.EXAMPLE": "b", "c.example": "a", "": "a"} {
-		client, _ := stranger(t, f, name)
+		client, server := pair(t)
+		var first []byte
+		if name != "" {
+			first = helloFor(t, name)
+		}
+		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), &replayed{server, first}) })
 		expect(t, client, want)
+		client.Close()
+		<-done
 	}
 }
 
@@ -103,7 +110,7 @@ func TestWhatWasReadBeforeGoesFirst(t *testing.T) {
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo(""))}}})
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return f.Pipe(context.Background(), &replayed{server, []byte("first, ")}, "")
+		return f.Pipe(context.Background(), &replayed{server, []byte("first, ")})
 	})
 	send(t, client, "second")
 	client.CloseWrite()
@@ -141,7 +148,7 @@ func TestHalfClosesArePassedOn(t *testing.T) {
 			})
 			f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
 			client, server := pair(t)
-			done := start(t, func() (Result, error) { return f.Pipe(context.Background(), wrap(server), "") })
+			done := start(t, func() (Result, error) { return f.Pipe(context.Background(), wrap(server)) })
 			client.Write(question)
 			client.CloseWrite()
 			if got, err := io.ReadAll(client); err != nil || !bytes.Equal(got, answer) {
@@ -164,7 +171,7 @@ func TestHostMayEndFirst(t *testing.T) {
 		heard <- string(got)
 	})
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	client, done := stranger(t, f, "")
+	client, done := stranger(t, f)
 	expect(t, client, "go on")
 	expectEnd(t, client)
 	send(t, client, "I do")
@@ -187,7 +194,7 @@ func TestHostsResetIsPassedOn(t *testing.T) {
 			})
 			f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
 			client, server := pair(t)
-			done := start(t, func() (Result, error) { return f.Pipe(context.Background(), wrap(server), "") })
+			done := start(t, func() (Result, error) { return f.Pipe(context.Background(), wrap(server)) })
 			send(t, client, "x")
 			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the stranger got %v", err)
@@ -212,7 +219,7 @@ func TestStrangersResetIsPassedOn(t *testing.T) {
 		heard <- err
 	})
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	client, done := stranger(t, f, "")
+	client, done := stranger(t, f)
 	expect(t, client, "hello")
 	client.SetLinger(0)
 	client.Close()
@@ -236,7 +243,7 @@ func TestDeadHostIsMetWithSilence(t *testing.T) {
 				f, log := newFront(t, Config{Hosts: hosts, DialContext: unreachable})
 				client, server := net.Pipe()
 				begin := time.Now()
-				done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server, "") })
+				done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server) })
 				send(t, client, "GET / HTTP/1.1\r\n\r\n")
 				time.Sleep(9 * time.Second)
 				send(t, client, "is anybody there?")
@@ -262,7 +269,7 @@ func TestDeadHostIsComplainedAboutOnceAMinute(t *testing.T) {
 		for range 100 {
 			client, server := net.Pipe()
 			client.Close()
-			f.Pipe(t.Context(), server, "")
+			f.Pipe(t.Context(), server)
 			time.Sleep(time.Second)
 		}
 		if n := strings.Count(log.String(), "level=WARN"); n != 2 {
@@ -277,13 +284,13 @@ func TestSilenceEndsWithTheStrangerOrTheContext(t *testing.T) {
 		f, _ := newFront(t, Config{})
 		client, server := net.Pipe()
 		begin := time.Now()
-		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server, "") })
+		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server) })
 		client.Close()
 		<-done
 		client, server = net.Pipe()
 		defer client.Close()
 		ctx, cancel := context.WithCancel(t.Context())
-		done = start(t, func() (Result, error) { return f.Pipe(ctx, server, "") })
+		done = start(t, func() (Result, error) { return f.Pipe(ctx, server) })
 		synctest.Wait()
 		cancel()
 		<-done
@@ -296,9 +303,9 @@ func TestSilenceEndsWithTheStrangerOrTheContext(t *testing.T) {
 // "MaxConns: piped at one time; beyond it a stranger waits in silence."
 func TestTooManyStrangersGetSilence(t *testing.T) {
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxConns: 1})
-	first, done := stranger(t, f, "")
+	first, done := stranger(t, f)
 	expect(t, first, "hello")
-	second, refused := stranger(t, f, "")
+	second, refused := stranger(t, f)
 	send(t, second, "x")
 	second.CloseWrite() // the silence need not be waited for
 	expectEnd(t, second)
@@ -307,7 +314,7 @@ func TestTooManyStrangersGetSilence(t *testing.T) {
 	}
 	first.Close()
 	<-done
-	third, _ := stranger(t, f, "")
+	third, _ := stranger(t, f)
 	expect(t, third, "hello")
 }
 
@@ -317,7 +324,7 @@ func TestContextEndsAPair(t *testing.T) {
 	client, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	done := start(t, func() (Result, error) { return f.Pipe(ctx, server, "") })
+	done := start(t, func() (Result, error) { return f.Pipe(ctx, server) })
 	expect(t, client, "hello")
 	cancel()
 	if got := <-done; got.err != context.Canceled {
@@ -343,7 +350,7 @@ func TestProxyInFrontOfItselfIsNoticed(t *testing.T) {
 	}
 	client.Close() // the silence need not be waited for
 	f, log := newFront(t, Config{Hosts: []Host{{"a.example", ln.Addr().String()}}})
-	if _, err := f.Pipe(context.Background(), server, ""); !errors.Is(err, errLoop) {
+	if _, err := f.Pipe(context.Background(), server); !errors.Is(err, errLoop) {
 		t.Error(err)
 	}
 	if _, err := f.Open(context.Background(), ln.Addr()); !errors.Is(err, errLoop) {
@@ -365,7 +372,7 @@ func TestWrongNameGetsTheHostsOwnRefusal(t *testing.T) {
 	serverTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, refusal }
 	address := serve(t, func(conn *net.TCPConn) { tls.Server(conn, serverTLS).Handshake() })
 	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	conn, _ := stranger(t, f, "b.example")
+	conn, _ := stranger(t, f)
 	clientTLS.ServerName = "b.example"
 	var remote *net.OpError
 	if err := tls.Client(conn, clientTLS).Handshake(); !errors.As(err, &remote) || remote.Op != "remote error" {
