@@ -179,7 +179,7 @@ func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 		config.ClockWindow = -1
 	}
 	if f.dialTimeout <= 0 || f.drain < 0 {
-		return config, errors.New("--dial-timeout and --drain are limits: want more than nothing")
+		return config, errors.New("want a --dial-timeout of more than nothing, and a --drain of nothing or more")
 	}
 	if config.DataCenters, err = parseDCs(f.dcs); err != nil {
 		return config, err
