@@ -1205,6 +1205,18 @@ func TestContextWithACauseEndsCallsWithItsError(t *testing.T) {
 	server, socket = serve(t, nil)
 	socket.Write([]byte("GET /apiws HTTP/1.1\r\n"))
 	check("WebSocket handshake", receive(server))
+
+	for name, url := range map[string]string{
+		"FakeTLS client handshake":   "tcp://a.example:443?secret=" + testconn.FakeTLSSecret,
+		"WebSocket client handshake": "ws://a.example/apiws",
+	} {
+		check(name, func(ctx context.Context) error {
+			silent, _ := tcpPair(t)
+			dial := func(context.Context, string, string) (net.Conn, error) { return silent, nil }
+			_, err := mtwire.Dial(ctx, url, &mtwire.DialConfig{DialContext: dial})
+			return err
+		})
+	}
 }
 
 // "A transport error does not end the connection": who goes on after each one

@@ -60,8 +60,8 @@ func newConn(conn net.Conn, role Role) *Conn {
 // Handshake exchanges the hellos unless that has been done. The first Read or
 // Write calls it with context.Background.
 //
-// When ctx ends first, Handshake returns an error that wraps its cause, and
-// the deadlines of the connection below are cleared. A connection below stays
+// When ctx ends first, Handshake returns an error that wraps ctx.Err(), and the
+// deadlines of the connection below are cleared. A connection below stays
 // open in any case. The outcome is final, be it a timeout: later calls return
 // the same. Only a ctx that has ended beforehand changes nothing.
 //

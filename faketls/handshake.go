@@ -58,7 +58,7 @@ func interruptible(ctx context.Context, conn net.Conn, f func() error) error {
 	<-interrupted
 	conn.SetDeadline(time.Time{})
 	if err != nil && isTimeout(err) {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
 }

@@ -80,8 +80,8 @@ func (c *Conn) Handshake(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_, err := c.Write(nil)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if ended := ctx.Err(); ended != nil {
+		return ended
 	}
 	return err
 }

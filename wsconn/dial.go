@@ -80,8 +80,8 @@ func Dial(ctx context.Context, rawURL string, cfg *DialConfig) (*Conn, error) {
 }
 
 func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("wsconn: dial %s: %w", u, cause)
+	if ended := ctx.Err(); ended != nil {
+		return fmt.Errorf("wsconn: dial %s: %w", u, ended)
 	}
 	if resp == nil {
 		return fmt.Errorf("wsconn: dial %s: %w", u, err)
