@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -40,9 +39,9 @@ func (b *binaries) wait() error {
 
 func build(ctx context.Context, dir, binary, pkg string) error {
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", dir, "-o", binary, pkg)
+	cmd := command(ctx, "go", "build", "-C", dir, "-o", binary, pkg)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
+	if err := runGroup(cmd); err != nil {
 		return fmt.Errorf("building %s: %w", pkg, err)
 	}
 	fmt.Fprintf(os.Stderr, "%s is built, %v\n", pkg, time.Since(start).Round(time.Millisecond))

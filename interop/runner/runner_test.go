@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -164,6 +165,39 @@ func TestClientsAreInstalledWhileTheRestIsBuilt(t *testing.T) {
 	}
 	if text, _ := os.ReadFile(order); string(text) != "z\nbuilt\n"+testServer+"\n" {
 		t.Errorf("the order was %q", text)
+	}
+}
+
+// Who interrupts a run does not want its compilers to go on without it.
+func TestInterruptedBuildLeavesNoCompiler(t *testing.T) {
+	bin := t.TempDir()
+	fifo := filepath.Join(bin, "open-in-all-of-them")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/sh\nexec 3>" + fifo + "\nsleep 600 &\necho compiling >&3\nwait\n"
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	ctx, interrupt := context.WithCancel(t.Context())
+	built := make(chan error, 1)
+	go func() { built <- build(ctx, bin, "binary", "./package") }()
+	running, err := os.Open(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Close()
+	running.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.ReadFull(running, make([]byte, len("compiling\n"))); err != nil {
+		t.Fatal(err)
+	}
+	interrupt()
+	if err := <-built; err == nil {
+		t.Error("it is built")
+	}
+	if _, err := running.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("some of it goes on: %v", err)
 	}
 }
 
