@@ -13,7 +13,7 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0
 	// cmd/mtwire: commands, flags, help.
 	github.com/spf13/cobra v1.10.2
-	// internal/front: reads the one message of TLS that uTLS hands out as it came.
+	// internal/front: reads the hellos of TLS: of strangers, and of the hosts measured.
 	golang.org/x/crypto v0.58.0
 	// internal/route: the client's side of SOCKS5, by those who also write net.
 	golang.org/x/net v0.62.0

@@ -169,7 +169,7 @@ func New(config Config) (*Proxy, error) {
 	return p, nil
 }
 
-// checkUsers fails if a user can not connect, or is not to be told from another.
+// checkUsers fails if a user cannot connect, or cannot be told from another.
 func checkUsers(config *Config) error {
 	places := make(map[obfuscation.Secret]int, len(config.Users))
 	for i, user := range config.Users {

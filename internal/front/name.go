@@ -3,9 +3,9 @@ package front
 import "golang.org/x/crypto/cryptobyte"
 
 // asked returns the name in the ClientHello that a stranger's first bytes are,
-// "" if none is there. A hello that a FakeTLS client would never send counts as well,
-// that of TLS 1.2 without a session id for one, and so does one of which only
-// a part has come.
+// "" if none is there. A hello that a FakeTLS client would never send counts as
+// well, that of TLS 1.2 without a session id for one, and so does one of which
+// only a part has come.
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc6066#section-3
 func asked(first []byte) string {

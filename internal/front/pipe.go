@@ -29,9 +29,9 @@ var longAgo = time.Unix(1, 0)
 
 // Pipe connects a stranger to a host, and moves bytes until both directions
 // have ended or ctx has. What was read from conn must still be to be read from
-// it; with a Replayer, a ClientHello at its beginning names the host. If that is
-// nobody, or there is none, it is the first host. An end of stream on one side
-// is passed on to the other, and so is a reset. Pipe closes conn when it
+// it; with a Replayer, a ClientHello at its beginning names the host. If the name
+// is nobody's, or there is none, it is the first host. An end of stream on one
+// side is passed on to the other, and so is a reset. Pipe closes conn when it
 // returns.
 //
 // If the host cannot be reached, or is this proxy itself, or there are too many
