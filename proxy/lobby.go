@@ -40,7 +40,7 @@ func (g *group) count() int { return g.silent.Len() + g.spoken.Len() }
 
 // guest is a session's place in the lobby.
 type guest struct {
-	in, spoke        bool
+	in, out, spoke   bool       // out: it made room, and is about to end
 	network          netip.Addr // not valid if it is not known
 	inGroup, overall *list.Element
 }
@@ -60,7 +60,7 @@ func (c *lobby) admit(s *session, silent bool) (left []*session) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.guest.in {
+	if s.guest.in || s.guest.out {
 		return nil
 	}
 	network := network(s.from())
@@ -89,6 +89,7 @@ func (c *lobby) oust(g *group) *session {
 	}
 	s := oldest.Value.(*session)
 	c.remove(s)
+	s.guest.out = true
 	return s
 }
 

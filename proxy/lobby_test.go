@@ -177,6 +177,9 @@ func TestLobbyIsLimitedHereAndInAll(t *testing.T) {
 	if c.enter(h, false); c.size() != 4 {
 		t.Error("it is counted twice")
 	}
+	if c.enter(a, false); c.size() != 4 || gone(b) || gone(f) {
+		t.Error("who made room comes in again")
+	}
 	for range 2 {
 		for _, s := range []*session{a, b, d, e, f, g, h} {
 			c.leave(s)
