@@ -188,6 +188,12 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 // Receive returns the next payload or quick acknowledgement. Its bytes are
 // good until the next call of Receive.
 //
+// Padded intermediate does not say where padding begins. Of a message, which is
+// an encrypted one or says how long it is, Receive finds the end; what is
+// neither comes with up to three words more. Over HTTP a client waits until it
+// has sent something, for answers are all that there is, and a payload has eight
+// bytes or more.
+//
 // A transport error from the server is returned as *TransportError, and does
 // not end the connection; over WebSocket it may come once more, from the close
 // frame, and io.EOF behind it. io.EOF means that the peer ended the stream after

@@ -18,7 +18,8 @@ const (
 )
 
 // Packet is what a connection sends and receives: a payload, a quick
-// acknowledgement or a transport error.
+// acknowledgement or a transport error. Its fields are Kind, Payload, Padding,
+// AckWanted, Token and Code: see frame.Packet.
 type Packet = frame.Packet
 
 // What a Packet holds.

@@ -144,7 +144,7 @@ func New(config Config) (*Proxy, error) {
 	p := &Proxy{config: config, sessions: make(map[*session]struct{})}
 	var err error
 	if p.trust, err = proxyheader.ParseTrust(config.TrustedProxies); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("proxy: trusted proxies: %w", err)
 	}
 	if p.router, err = newRouter(&config); err != nil {
 		return nil, err

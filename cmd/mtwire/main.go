@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ func run() int {
 	defer stop()
 	root := &cobra.Command{
 		Use:           "mtwire",
+		Version:       version(),
 		Short:         "MTProto transports: proxy, test data centre, demo, load generator",
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -40,6 +42,21 @@ func run() int {
 		return 2
 	}
 	return 0
+}
+
+// version is the module's, and the revision if it was built from a checkout.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	text := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			text += " " + s.Value
+		}
+	}
+	return text + " " + info.GoVersion
 }
 
 // exitError ends the program with a code, everything having been said.

@@ -82,7 +82,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.dcs, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all not named; several for one ID are tried in turn (repeatable)")
 	flags.Int16Var(&f.defaultDC, "default-dc", 0, "data centre for clients that ask for an unknown one (default: they are refused)")
 	flags.TextVar(&f.family, "ip", proxy.PreferIPv4, "addresses of data centres: prefer-ipv4, prefer-ipv6, only-ipv4 or only-ipv6")
-	flags.StringArrayVar(&f.upstreams, "upstream", nil, "way to the data centres: direct, socks5:// or http:// URL, link of another MTProxy; with ?weight=N (repeatable)")
+	flags.StringArrayVar(&f.upstreams, "upstream", nil, "way to the data centres: direct, socks5://, http:// or https:// URL, link of another MTProxy; with ?weight=N (repeatable)")
 	flags.BoolVar(&f.unrelatedKeys, "unrelated-keys", false, "recode what comes down, so that both sides of the proxy see unrelated bytes; costs CPU")
 	flags.DurationVar(&f.dialTimeout, "dial-timeout", 5*time.Second, "limit for one attempt to reach a data centre")
 	flags.DurationVar(&f.stall, "stall", proxy.DefaultStallTimeout, "how long a data centre may owe an answer until that is logged; 0: never")
@@ -96,6 +96,9 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 }
 
 func (f *proxyFlags) run(cmd *cobra.Command) error {
+	if flag := cmd.Flag("domain"); flag.Changed && f.domain == "" {
+		return errors.New("--domain is empty")
+	}
 	log := f.logger(cmd.ErrOrStderr())
 	config, err := f.config(log)
 	if err != nil {
@@ -135,8 +138,9 @@ func serve(ctx context.Context, p *proxy.Proxy, listeners []net.Listener, drain 
 	defer cancel()
 	again, stop := signal.NotifyContext(limit, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log.Info("stopping", "open", p.Stats().Open)
-	if err := p.Shutdown(again); err != nil {
+	open := p.Stats().Open
+	log.Info("stopping", "open", open)
+	if err := p.Shutdown(again); err != nil && open > 0 {
 		log.Info("stopped before all connections had ended")
 	}
 	if err := <-served; !errors.Is(err, proxy.ErrStopped) {
@@ -195,6 +199,9 @@ func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 // directory.
 func (f *proxyFlags) users(log *slog.Logger) (users []proxy.User, err error) {
 	if len(f.secrets) > 0 {
+		if f.state != "" {
+			return nil, errors.New("--state is for the secret that the first run makes; with --secret nothing is kept")
+		}
 		if f.domain != "" {
 			return nil, errors.New("--domain is for the secret that the first run makes; in --secret the domain is a part of the secret")
 		}
@@ -281,7 +288,7 @@ func checkAddress(address string) error {
 const fewCodes = 3
 
 // printLinks prints each user's link, for the first listener that clients can
-// reach, and its QR code.
+// reach, and its QR code; if there are several, with the user's name in front.
 func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []proxy.User) error {
 	server, port, err := f.reachable(listeners)
 	if err != nil {
@@ -291,6 +298,9 @@ func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []p
 		link := obfuscation.Link{Server: server, Port: port, Secret: user.Secret}
 		if _, err := obfuscation.ParseLink(link.String()); err != nil {
 			return fmt.Errorf("--server: it makes no link: %w", err)
+		}
+		if len(users) > 1 {
+			fmt.Fprint(w, user.Name, " ")
 		}
 		fmt.Fprintln(w, link)
 		if f.qr || isTerminal(w) && len(users) <= fewCodes {

@@ -56,9 +56,12 @@ func (f *Front) follow(ctx context.Context, h *host) {
 }
 
 // round measures h a few times and remembers what came out, in place of what
-// was before. One failure makes the round worth nothing.
+// was before. One failure makes the round worth nothing; only if nothing was
+// known before, each of its probes counts at once, since clients are answered
+// meanwhile.
 func (f *Front) round(ctx context.Context, h *host) error {
 	var looks []faketls.Flight
+	known := f.Flight(h.Domain) != faketls.Flight{}
 	for range probes {
 		if len(looks) > 0 && !pause(ctx, about(probeGap)) {
 			return ctx.Err()
@@ -69,10 +72,13 @@ func (f *Front) round(ctx context.Context, h *host) error {
 		}
 		if look.DataSize == 0 {
 			h.remember(nil)
-			f.config.Log.Warn("fronting host does not speak TLS 1.3, as FakeTLS seems to", "domain", h.Domain)
+			f.config.Log.Warn("fronting host does not speak TLS 1.3, as FakeTLS seems to: who compares can tell clients from strangers; turn it on there, or choose another site",
+				"domain", h.Domain)
 			return nil
 		}
-		looks = append(looks, look)
+		if looks = append(looks, look); !known {
+			h.remember(looks)
+		}
 	}
 	h.remember(looks)
 	bySize := func(a, b faketls.Flight) int { return cmp.Compare(a.DataSize, b.DataSize) }

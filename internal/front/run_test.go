@@ -32,6 +32,10 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 		if f.Flight("a.example").DataSize != 0 {
 			t.Error("something is known before it was measured")
 		}
+		time.Sleep(firstDelay + 2*quiet)
+		if f.Flight("a.example").DataSize == 0 || visits.Load() != 1 {
+			t.Errorf("nothing is known after %d probes", visits.Load())
+		}
 		time.Sleep(time.Minute)
 		first := f.Flight("a.example").DataSize
 		if first == 0 || visits.Load() != probes {
