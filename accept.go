@@ -360,6 +360,7 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 	c.stream.in.source.Consume(n)
 	c.transport.FakeTLS, c.transport.ServerName = true, info.SNI
 	a.secret = a.settings.secretFor(info.KeyIndex, info.SNI)
+	c.transport.Secret = a.secret
 	conn := a.below(c)
 	conn.SetWriteDeadline(a.until)
 	stop := context.AfterFunc(ctx, func() { conn.SetWriteDeadline(longAgo) })

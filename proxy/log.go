@@ -17,7 +17,7 @@ func (s *session) log(up, down relay.Result) {
 	reached := stage(s.stage.Load())
 	attrs := make([]slog.Attr, 0, 16)
 	attrs = append(attrs, slog.String("stage", reached.String()))
-	if reached < authenticated {
+	if reached < helloAnswered {
 		unlogged, ok := s.proxy.strangerLog.allow(time.Now())
 		if !ok {
 			return
@@ -26,11 +26,13 @@ func (s *session) log(up, down relay.Result) {
 			attrs = append(attrs, slog.Int("unlogged_before", unlogged))
 		}
 	} else {
-		attrs = append(attrs,
-			slog.String("user", s.proxy.config.Users[s.user].Name),
-			slog.String("mode", s.mode.String()),
-			slog.String("protocol", s.protocol.String()),
-			slog.Int("dc", int(s.dc)))
+		if s.user >= 0 {
+			attrs = append(attrs, slog.String("user", s.proxy.config.Users[s.user].Name))
+		}
+		attrs = append(attrs, slog.String("mode", s.mode.String()))
+	}
+	if reached >= authenticated {
+		attrs = append(attrs, slog.String("protocol", s.protocol.String()), slog.Int("dc", int(s.dc)))
 	}
 	if reached >= dialled {
 		attrs = append(attrs, slog.String("address", s.leg.Address), slog.String("via", s.leg.Via))

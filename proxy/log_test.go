@@ -47,6 +47,14 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 				`stage=accepted up=0 down=0`},
 			{func() { conn := b.connect(); conn.Write(make([]byte, 500)); conn.Close() },
 				`stage=hello up=0 down=0`},
+			{func() {
+				conn := b.connect()
+				hello := helloOf(t, secretOf(t, testconn.FakeTLSSecret).Key, "example.com")
+				conn.Write(hello)
+				synctest.Wait()
+				read(t, conn, 127)
+				conn.Close()
+			}, `stage=answered user=everybody mode=ee up=0 down=0`},
 			{func() { conn := as(77); conn.Handshake(b.ctx); synctest.Wait(); conn.Close() },
 				`stage=authenticated user=everybody mode=dd protocol=padded-intermediate dc=77 up=0 down=0`},
 			{func() { conn := as(3); conn.Handshake(b.ctx); synctest.Wait(); conn.Close() },
@@ -64,7 +72,7 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 				t.Errorf("%s\nwant %s", got, c.want)
 			}
 		}
-		if s := b.Stats(); s.Unreachable != 2 || s.Authenticated != 5 || s.Accepted != 7 {
+		if s := b.Stats(); s.Unreachable != 2 || s.Authenticated != 5 || s.Accepted != 8 || s.Strangers != 1 {
 			t.Errorf("%+v", s)
 		}
 	})

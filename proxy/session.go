@@ -36,8 +36,8 @@ type session struct {
 	frontErr   error
 	unsearched bool // not looked for among all secrets
 
-	// Known once it is authenticated.
-	user     int // place in Config.Users
+	// Known once it is authenticated, user and mode once it is answered.
+	user     int // place in Config.Users; -1 if several have the hello's key
 	mode     Modes
 	protocol mtwire.Protocol
 	dc       mtwire.DC
@@ -86,6 +86,10 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 	s.reach(hello)
 	stream, err := client.Detach(context.WithValue(ctx, sessionKey{}, s))
 	if err != nil {
+		if t := client.Transport(); t.FakeTLS {
+			s.reach(helloAnswered)
+			s.user, s.mode = t.Secret, EE
+		}
 		return err
 	}
 	if s.early != nil {
@@ -222,7 +226,7 @@ func (s *session) quiet() bool {
 	switch stage(s.stage.Load()) {
 	case accepted:
 		return true
-	case hello, authenticated: // a handshake, or a stranger at the fronting host
+	case hello, helloAnswered, authenticated: // a handshake, or a stranger at the fronting host
 		return age >= handshakeGrace
 	}
 	silent := age - time.Duration(s.last.Load())

@@ -8,6 +8,8 @@ const (
 	accepted stage = iota
 	// hello: its first bytes have come, and are not known to be good.
 	hello
+	// helloAnswered: it ended behind a good FakeTLS hello, which was answered.
+	helloAnswered
 	// authenticated: it knows a secret.
 	authenticated
 	// dialled: its data centre has been reached.
@@ -21,7 +23,7 @@ const (
 )
 
 // String returns the stage in the words of the log: "accepted", "hello",
-// "authenticated", "dialled", "first byte up", "first byte down".
+// "answered", "authenticated", "dialled", "first byte up", "first byte down".
 func (s stage) String() string {
-	return [stages]string{"accepted", "hello", "authenticated", "dialled", "first byte up", "first byte down"}[s]
+	return [stages]string{"accepted", "hello", "answered", "authenticated", "dialled", "first byte up", "first byte down"}[s]
 }
