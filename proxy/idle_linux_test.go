@@ -2,32 +2,18 @@ package proxy
 
 import (
 	"context"
-	"log/slog"
-	"net"
 	"testing"
 	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // "Idle connections have no goroutines and go on working afterwards."
 func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
-	dc, _ := dataCenter(t)
-	p, err := New(Config{
-		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
-		Log:         slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := unserved(t)
 	p.relaying.Idle = 10 * time.Millisecond
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, ln)
 	var conns []*mtwire.Conn
 	for range 8 {

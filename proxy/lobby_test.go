@@ -13,7 +13,6 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // "A limit drawn at random for each": whoever says nothing is let go, with no
@@ -58,20 +57,9 @@ func TestSilenceWithoutAHostHasAnEnd(t *testing.T) {
 // "The oldest silent one of that network is closed in favour of the new one":
 // silent connections do not keep clients out.
 func TestSilentCrowdMakesRoom(t *testing.T) {
-	dc, _ := dataCenter(t)
-	p, err := New(Config{
-		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
-		Log:         slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := unserved(t)
 	p.lobby.here, p.lobby.all = 10, 1000
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, ln)
 	var silent []net.Conn
 	for i := range 20 {
@@ -99,20 +87,9 @@ func TestSilentCrowdMakesRoom(t *testing.T) {
 // Whoever has spoken and is not known makes room as well, when nobody silent is
 // left to: strangers of two addresses would keep all clients out otherwise.
 func TestSpeakingCrowdMakesRoom(t *testing.T) {
-	dc, _ := dataCenter(t)
-	p, err := New(Config{
-		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
-		Log:         slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := unserved(t)
 	p.lobby.here, p.lobby.all = 10, 10
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, ln)
 	for i := range 10 {
 		conn, err := net.Dial("tcp", ln.Addr().String())

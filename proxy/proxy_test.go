@@ -41,6 +41,22 @@ func start(t *testing.T, config Config) net.Addr {
 	return address
 }
 
+// unserved is a proxy in front of a data centre that echoes. Nobody serves it
+// yet, so that its limits can be set.
+func unserved(t *testing.T) *Proxy {
+	t.Helper()
+	dc, _ := dataCenter(t)
+	p, err := New(Config{
+		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
+		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Log:         slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func startProxy(t *testing.T, config Config) (*Proxy, net.Addr) {
 	if config.Users == nil {
 		config.Users = []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}}

@@ -107,15 +107,7 @@ func TestShutdownDoesNotWaitForStrangers(t *testing.T) {
 // stoppable is a proxy that is to be stopped in the test.
 func stoppable(t *testing.T) (p *Proxy, address net.Addr, served <-chan error) {
 	t.Helper()
-	dc, _ := dataCenter(t)
-	p, err := New(Config{
-		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
-		Log:         slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p = unserved(t)
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(context.Background(), ln) }()
