@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/testconn"
 )
 
 func main() {
@@ -47,9 +49,9 @@ type testCase struct {
 var secrets = map[string]string{
 	"":      "",
 	"none":  "",
-	"plain": "000102030405060708090a0b0c0d0e0f",
-	"dd":    "dd000102030405060708090a0b0c0d0e0f",
-	"ee":    "ee000102030405060708090a0b0c0d0e0f6578616d706c652e636f6d", // example.com
+	"plain": testconn.PlainSecret,
+	"dd":    testconn.PaddedSecret,
+	"ee":    testconn.FakeTLSSecret,
 }
 
 // record records all cases that say so, and writes them to the directory.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/testconn"
 )
 
 // testCase is a line of a client's cases; clients/README.md says what is in
@@ -48,14 +50,12 @@ const (
 	endpointOwn     = "own"
 )
 
-const key = "000102030405060708090a0b0c0d0e0f"
-
 // secrets are what clients are given, by their names in cases.
 var secrets = map[string]string{
 	"none":  "",
-	"plain": key,
-	"dd":    "dd" + key,
-	"ee":    "ee" + key + "6578616d706c652e636f6d", // example.com
+	"plain": testconn.PlainSecret,
+	"dd":    testconn.PaddedSecret,
+	"ee":    testconn.FakeTLSSecret,
 }
 
 // paths are those of the URLs that clients are given without a secret, by the

@@ -244,7 +244,7 @@ func TestClientsAreToldWhereToGo(t *testing.T) {
 		{"wss", "none", "wss://127.0.0.1:1000/apiws"},
 		{"http", "none", "http://127.0.0.1:1000/api"},
 		{"https", "none", "https://127.0.0.1:1000/api"},
-		{"tcp", "plain", "tg://proxy?server=127.0.0.1&port=1000&secret=" + key},
+		{"tcp", "plain", "tg://proxy?server=127.0.0.1&port=1000&secret=" + secrets["plain"]},
 	} {
 		if got := endpointURL(testCase{Scheme: c.scheme, Secret: c.secret}, 1000); got != c.want {
 			t.Errorf("with %s and %s: %s, and not %s", c.scheme, c.secret, got, c.want)
