@@ -44,7 +44,8 @@ func proxyCommand() *cobra.Command {
 		Short: "Run an MTProxy server",
 		Long: `Run an MTProxy server. Without --secret, its first run makes an ee secret and
 keeps it in the state directory. The links to give to clients are printed on
-standard output, to a terminal also as QR codes.
+standard output, to a terminal also as QR codes; if there are several, each has
+its secret's name in front.
 
 A secret with ee in front allows FakeTLS, one with dd also padded obfuscation,
 and a bare one also plain obfuscation; --modes switches modes off for all.
