@@ -14,6 +14,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
 	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
 )
@@ -51,11 +52,11 @@ type acceptor struct {
 func (a *acceptor) await(ctx context.Context, c *Conn) error {
 	if a.conn == nil {
 		a.conn, a.secret, a.step = c.net, -1, a.first
-		c.stream.in.deadline.retarget(c.net.SetReadDeadline)
+		c.stream.in.deadline.Rebind(c.net.SetReadDeadline)
 		c.stream.in.source.Reset(c.net)
 	}
 	a.resumable = true
-	err := c.stream.in.deadline.follow(ctx)
+	err := c.stream.in.deadline.Watch(ctx)
 	if err == nil {
 		err = a.firstByte(ctx, c)
 	}
@@ -86,7 +87,7 @@ func (a *acceptor) firstByte(ctx context.Context, c *Conn) error {
 }
 
 func (a *acceptor) noFirstByte(ctx context.Context, err error) error {
-	err = cause(ctx, err)
+	err = netx.Cause(ctx, err)
 	a.resumable = ctx.Err() != nil && errors.Is(err, ctx.Err())
 	return err
 }
@@ -97,7 +98,7 @@ func (a *acceptor) decide(ctx context.Context, c *Conn) error {
 	a.startTimer(c)
 	err := a.step(ctx, c)
 	if err == nil {
-		c.stream.in.deadline.limit(time.Time{})
+		c.stream.in.deadline.SetLimit(time.Time{})
 		return nil
 	}
 	var unknown *UnknownError
@@ -112,7 +113,7 @@ func (a *acceptor) startTimer(c *Conn) {
 	if a.until.IsZero() {
 		a.until = time.Now().Add(a.settings.handshakeTimeout())
 	}
-	c.stream.in.deadline.limit(a.until)
+	c.stream.in.deadline.SetLimit(a.until)
 }
 
 // more reads until n bytes of the current layer are there.
@@ -121,7 +122,7 @@ func (a *acceptor) more(ctx context.Context, c *Conn, n int) error {
 	if a.layered && len(src.Bytes()) == 0 {
 		// The client has shown that it speaks the layer below, and may warm
 		// the connection up with nothing else.
-		c.stream.in.deadline.limit(time.Time{})
+		c.stream.in.deadline.SetLimit(time.Time{})
 		a.until = time.Time{}
 		if err := a.firstByte(ctx, c); err != nil {
 			return err
@@ -132,7 +133,7 @@ func (a *acceptor) more(ctx context.Context, c *Conn, n int) error {
 		err := src.Fill()
 		switch {
 		case err == nil:
-		case isTimeout(err):
+		case netx.IsTimeout(err):
 			if ctx.Err() != nil {
 				a.resumable = true
 				return ctx.Err()
@@ -208,28 +209,29 @@ func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
 	if err := a.more(ctx, c, obfuscation.InitLength); err != nil {
 		return err
 	}
-	hello, streams, err := a.match(ctx, c)
+	hello, err := a.match(ctx, c)
 	if err != nil {
 		return err
 	}
 	src := &c.stream.in.source
 	if a.settings.Permit != nil {
 		t := c.transport
-		t.Obfuscated, t.Protocol, t.DC, t.Secret = true, hello.Protocol, hello.DC, hello.Secret
+		t.Obfuscated, t.Protocol, t.DC, t.Secret = true, hello.Protocol, hello.DC, hello.Key
 		if err := a.settings.Permit(t); err != nil {
 			return a.unknown(c, err)
 		}
 	}
-	if replay := a.settings.Replay; replay != nil && hello.Secret >= 0 && !c.transport.FakeTLS {
+	if replay := a.settings.Replay; replay != nil && hello.Key >= 0 && !c.transport.FakeTLS {
 		if replay([16]byte(src.Bytes()[8:])) {
 			return a.unknown(c, errReplay)
 		}
 	}
 	src.Consume(obfuscation.InitLength)
+	streams := hello.Streams(frame.Server)
 	rest := src.Bytes()
 	streams.Receive.XORKeyStream(rest, rest)
 	c.transport.Obfuscated, c.hello = true, &hello
-	c.transport.Protocol, c.transport.DC, c.transport.Secret = hello.Protocol, hello.DC, hello.Secret
+	c.transport.Protocol, c.transport.DC, c.transport.Secret = hello.Protocol, hello.DC, hello.Key
 	a.start(c, obfuscation.NewConn(a.conn, streams), hello.Protocol)
 	return nil
 }
@@ -238,57 +240,57 @@ var errReplay = errors.New("the init payload was seen before")
 
 // match tries the secrets in question on the bytes read, and after them no
 // secret, if that is allowed. Full, which has no tag, is tried last.
-func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Hello, obfuscation.Streams, error) {
+func (a *acceptor) match(ctx context.Context, c *Conn) (obfuscation.Init, error) {
 	src := &c.stream.in.source
-	hello, streams, err := a.tryAll(ctx, func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
+	hello, err := a.tryAll(ctx, func(keys [][16]byte) (obfuscation.Init, error) {
 		init := [obfuscation.InitLength]byte(src.Bytes())
-		return obfuscation.Match(&init, secrets)
+		return obfuscation.Match(&init, keys)
 	})
 	if err != nil && a.settings.ObfuscatedFull {
 		if err := a.more(ctx, c, obfuscation.FullLength); err != nil {
-			return hello, streams, err
+			return hello, err
 		}
-		hello, streams, err = a.tryAll(ctx, func(secrets []Secret) (obfuscation.Hello, obfuscation.Streams, error) {
+		hello, err = a.tryAll(ctx, func(keys [][16]byte) (obfuscation.Init, error) {
 			first := [obfuscation.FullLength]byte(src.Bytes())
-			return obfuscation.MatchFull(&first, secrets, a.settings.MaxLength)
+			return obfuscation.MatchFull(&first, keys, a.settings.MaxLength)
 		})
 	}
 	if err != nil {
-		return hello, streams, a.unknown(c, nil)
+		return hello, a.unknown(c, nil)
 	}
-	return hello, streams, nil
+	return hello, nil
 }
 
 // tryAll calls try with the secret that FakeTLS has found, or with those that
 // may fit, and then with none if clients without one are served as well.
-func (a *acceptor) tryAll(ctx context.Context, try func([]Secret) (obfuscation.Hello, obfuscation.Streams, error)) (hello obfuscation.Hello, streams obfuscation.Streams, err error) {
+func (a *acceptor) tryAll(ctx context.Context, try func([][16]byte) (obfuscation.Init, error)) (hello obfuscation.Init, err error) {
 	find := a.settings.FindSecret
 	switch {
 	case a.secret >= 0:
-		hello, streams, err = try(a.settings.Secrets[a.secret : a.secret+1])
-		hello.Secret = a.secret
-		return hello, streams, err
+		hello, err = try(a.settings.fakeTLS.Keys[a.secret : a.secret+1])
+		hello.Key = a.secret
+		return hello, err
 	case find == nil:
-		hello, streams, err = try(a.settings.Secrets)
+		hello, err = try(a.settings.fakeTLS.Keys)
 	default:
 		err = obfuscation.ErrNoMatch
 		place := find(ctx, SecretQuery{Length: obfuscation.InitLength}, func(set *SecretSet) int {
 			if len(set.secrets) == 0 {
 				return -1
 			}
-			if hello, streams, err = try(set.secrets); err != nil {
+			if hello, err = try(set.keys); err != nil {
 				return -1
 			}
-			return hello.Secret
+			return hello.Key
 		})
-		if hello.Secret = place; place < 0 {
+		if hello.Key = place; place < 0 {
 			err = obfuscation.ErrNoMatch
 		}
 	}
 	if err != nil && len(a.settings.Secrets) > 0 && a.settings.AllowNoSecret {
 		return try(nil)
 	}
-	return hello, streams, err
+	return hello, err
 }
 
 // checkHello decides whether a FakeTLS hello is to be answered.
@@ -363,7 +365,7 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 	c.transport.Secret = a.secret
 	conn := a.below(c)
 	conn.SetWriteDeadline(a.until)
-	stop := context.AfterFunc(ctx, func() { conn.SetWriteDeadline(longAgo) })
+	stop := context.AfterFunc(ctx, func() { conn.SetWriteDeadline(time.Unix(1, 0)) })
 	if _, err := conn.Write(flight); err != nil {
 		stop()
 		return handshakeError(ctx, err)
@@ -391,7 +393,7 @@ func (a *acceptor) realTLS(ctx context.Context, c *Conn) error {
 
 // handshakeError tells the caller's context from the handshake's own time.
 func handshakeError(ctx context.Context, err error) error {
-	if !isTimeout(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+	if !netx.IsTimeout(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	if ended := ctx.Err(); ended != nil {
@@ -423,7 +425,7 @@ func (a *acceptor) http(c *Conn) {
 		config.MaxPacket = a.settings.MaxLength
 	}
 	conn := a.below(c)
-	c.stream.in.deadline.close() // httpconn follows contexts by itself
+	c.stream.in.deadline.Close() // httpconn follows contexts by itself
 	c.transport.Carrier, c.transport.Secret = HTTP, -1
 	c.http = httpconn.NewServer(conn, &config)
 }
@@ -432,7 +434,7 @@ func (a *acceptor) http(c *Conn) {
 // put back in front. The source is empty afterwards, and follows no context.
 func (a *acceptor) below(c *Conn) net.Conn {
 	a.layered = true
-	c.stream.in.deadline.limit(time.Time{})
+	c.stream.in.deadline.SetLimit(time.Time{})
 	if rest := c.stream.in.source.Take(); len(rest) > 0 {
 		return &replayConn{Conn: a.conn, rest: rest}
 	}
@@ -443,7 +445,7 @@ func (a *acceptor) below(c *Conn) net.Conn {
 func (a *acceptor) on(c *Conn, conn net.Conn, step func(context.Context, *Conn) error) {
 	a.conn, a.step = conn, step
 	c.stream.in.source.Reset(conn)
-	c.stream.in.deadline.retarget(conn.SetReadDeadline)
+	c.stream.in.deadline.Rebind(conn.SetReadDeadline)
 }
 
 // refuse deals with a stranger: by handing the connection over, or by reading
@@ -451,7 +453,7 @@ func (a *acceptor) on(c *Conn, conn net.Conn, step func(context.Context, *Conn) 
 func (a *acceptor) refuse(ctx context.Context, c *Conn, unknown *UnknownError, why error) {
 	src := &c.stream.in.source
 	if a.settings.Unknown != nil {
-		c.stream.in.deadline.close()
+		c.stream.in.deadline.Close()
 		c.net.SetReadDeadline(time.Time{})
 		src.Release()
 		a.settings.Unknown(ctx, &replayConn{Conn: c.net, rest: unknown.First}, why)

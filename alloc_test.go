@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // The race detector makes sync.Pool forget at random, so this runs without it.
@@ -16,7 +16,7 @@ import (
 // "Steady state, send and receive, every framing, plain and obfuscated: 0
 // allocations per packet", over a real socket.
 func TestPacketsDoNotAllocate(t *testing.T) {
-	for _, m := range testconn.Plain() {
+	for _, m := range mtwiretest.PlainModes() {
 		ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
 		if err != nil {
 			t.Fatal(err)

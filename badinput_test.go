@@ -24,7 +24,8 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
 )
@@ -114,9 +115,9 @@ func TestMalformedStreamsEndWithTheirOwnError(t *testing.T) {
 
 // "unknown is 'unknown' with its bytes", and a server gives nothing away.
 func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	other := secretOf(t, "dd"+strings.Repeat("ab", 16))
-	wrongInit, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &other, DC: 2})
+	wrongInit, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Key: &other.Key, DC: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,10 +175,10 @@ func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
 // "unknown with the first byte that no FakeTLS hello has in its place", and no
 // init payload is taken, while FakeTLS is.
 func TestFakeTLSOnlyWaitsForNothingElse(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	config := &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}, FakeTLSOnly: true, HandshakeTimeout: time.Hour,
 		Unknown: func(context.Context, net.Conn, error) {}}
-	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &secret, DC: 2})
+	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Key: &secret.Key, DC: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +210,7 @@ func TestFakeTLSOnlyWaitsForNothingElse(t *testing.T) {
 
 // "any connection of which nothing could be made, with all its bytes."
 func TestStrangersCanBeHandedOver(t *testing.T) {
-	secret := secretOf(t, testconn.PaddedSecret)
+	secret := secretOf(t, mtwiretest.PaddedSecret)
 	type handed struct {
 		first []byte
 		why   error
@@ -243,7 +244,7 @@ func TestStrangersCanBeHandedOver(t *testing.T) {
 // "a TLS-looking init that fails is retried as obfuscated": legal init
 // payloads that begin with 16 03 01, once in 2^24.
 func TestInitPayloadThatLooksLikeTLSIsAccepted(t *testing.T) {
-	secret := secretOf(t, testconn.PaddedSecret)
+	secret := secretOf(t, mtwiretest.PaddedSecret)
 	for _, first := range []string{"1603010600", "1603010004", "16030106ff", "1603014000"} {
 		for _, secrets := range [][]mtwire.Secret{nil, {secret}} {
 			server, client := serve(t, &mtwire.ListenConfig{Secrets: secrets})
@@ -267,14 +268,14 @@ func TestInitPayloadThatLooksLikeTLSIsAccepted(t *testing.T) {
 // TLS 1.2's hello has no session id and so cannot be FakeTLS's; with a
 // certificate it is served all the same, secrets or none.
 func TestTLS12IsServedBesideSecrets(t *testing.T) {
-	serverTLS, clientTLS, err := testconn.Certificate()
+	serverTLS, clientTLS, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
 	clientTLS.MaxVersion = tls.VersionTLS12
 	for _, config := range []*mtwire.ListenConfig{
 		{TLS: serverTLS},
-		{TLS: serverTLS, Secrets: []mtwire.Secret{secretOf(t, testconn.FakeTLSSecret)}, AllowNoSecret: true},
+		{TLS: serverTLS, Secrets: []mtwire.Secret{secretOf(t, mtwiretest.FakeTLSSecret)}, AllowNoSecret: true},
 	} {
 		ln, err := mtwire.Listen("tcp", "127.0.0.1:0", config)
 		if err != nil {
@@ -303,7 +304,7 @@ func TestTLS12IsServedBesideSecrets(t *testing.T) {
 // certificates come from a configuration made for net/http, as autocert's is,
 // nor by a client with such a configuration.
 func TestHTTP2IsNotAgreedOn(t *testing.T) {
-	serverTLS, clientTLS, err := testconn.Certificate()
+	serverTLS, clientTLS, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,12 +365,13 @@ func TestHTTP2IsNotAgreedOn(t *testing.T) {
 func lookalike(t *testing.T, first []byte, secrets []mtwire.Secret) ([]byte, obfuscation.Streams) {
 	config := &obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, DC: 2}
 	if secrets != nil {
-		config.Secret = &secrets[0]
+		config.Key = &secrets[0].Key
 	}
-	init, streams, err := obfuscation.NewInit(config)
+	init, announced, err := obfuscation.NewInit(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	streams := announced.Streams(frame.Client)
 	copy(init[:], first) // bytes 0..8 are in no key
 	return init[:], streams
 }
@@ -453,11 +455,11 @@ func TestTimerStartsWithTheFirstByte(t *testing.T) {
 func TestContextsUnblockBothDirections(t *testing.T) {
 	for _, url := range []string{
 		"tcp://%s?protocol=abridged", "tcp://%s?obfuscated=true", "ws://%s/apiws", "http://%s/api",
-		"tcp://%s?secret=" + testconn.FakeTLSSecret,
+		"tcp://%s?secret=" + mtwiretest.FakeTLSSecret,
 	} {
 		t.Run(strings.SplitN(url, ":", 2)[0], func(t *testing.T) {
 			ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
-				Secrets: []mtwire.Secret{secretOf(t, testconn.FakeTLSSecret)}, AllowNoSecret: true,
+				Secrets: []mtwire.Secret{secretOf(t, mtwiretest.FakeTLSSecret)}, AllowNoSecret: true,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -553,12 +555,12 @@ func TestLongHeaderCostsNoMemory(t *testing.T) {
 
 // "one packet, one Write", header or init payload included.
 func TestEachPacketIsOneWrite(t *testing.T) {
-	for _, m := range append(testconn.Plain(), testconn.Proxied()...) {
+	for _, m := range append(mtwiretest.PlainModes(), mtwiretest.ProxiedModes()...) {
 		ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ep.Carrier != mtwire.TCP || ep.Secret.Mode == obfuscation.FakeTLS {
+		if ep.Carrier != mtwire.TCP || ep.Secret.Mode == mtproxy.FakeTLS {
 			continue // tested in the packages of these layers
 		}
 		w := &writeCounter{}
@@ -628,13 +630,13 @@ func TestServeLeavesNothingBehind(t *testing.T) {
 
 // A replayed init payload is as unknown as any other bytes.
 func TestReplayedInitPayloadIsRefused(t *testing.T) {
-	secret := secretOf(t, testconn.PaddedSecret)
+	secret := secretOf(t, mtwiretest.PaddedSecret)
 	seen := map[[16]byte]bool{}
 	config := &mtwire.ListenConfig{
 		Secrets: []mtwire.Secret{secret}, HandshakeTimeout: 50 * time.Millisecond,
 		Replay: func(id [16]byte) bool { was := seen[id]; seen[id] = true; return was },
 	}
-	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &secret})
+	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Key: &secret.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -703,7 +705,7 @@ func (c *capture) Write(p []byte) (int, error) { c.b = append(c.b, p...); return
 // panics nor takes more memory than it was sent, and ends when the client
 // does.
 func FuzzServer(f *testing.F) {
-	secret, err := mtwire.ParseSecret(testconn.FakeTLSSecret)
+	secret, err := mtwire.ParseSecret(mtwiretest.FakeTLSSecret)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -780,7 +782,7 @@ func TestEndedConnectionsAreForgotten(t *testing.T) {
 		for range connections {
 			near, far := net.Pipe()
 			server := mtwire.Server(near, &mtwire.ListenConfig{
-				Secrets: []mtwire.Secret{secretOf(t, testconn.PaddedSecret)},
+				Secrets: []mtwire.Secret{secretOf(t, mtwiretest.PaddedSecret)},
 				Unknown: func(context.Context, net.Conn, error) {},
 			})
 			go func() {
@@ -900,10 +902,10 @@ func TestContextUnblocksACallThatWaitsForItsTurn(t *testing.T) {
 // carrier, and not the square of it.
 func TestLargestPacketCostsItsOwnSize(t *testing.T) {
 	for _, url := range []string{
-		"tcp://%s", "tcp://%s?obfuscated=true", "ws://%s/apiws", "tcp://%s?secret=" + testconn.FakeTLSSecret,
+		"tcp://%s", "tcp://%s?obfuscated=true", "ws://%s/apiws", "tcp://%s?secret=" + mtwiretest.FakeTLSSecret,
 	} {
 		ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
-			Secrets: []mtwire.Secret{secretOf(t, testconn.FakeTLSSecret)}, AllowNoSecret: true,
+			Secrets: []mtwire.Secret{secretOf(t, mtwiretest.FakeTLSSecret)}, AllowNoSecret: true,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -972,7 +974,7 @@ func (d *deadPeer) Read([]byte) (int, error) {
 // "Official clients open warm idle connections": also behind a FakeTLS hello,
 // and a Receive that its context ended there goes on.
 func TestWarmFakeTLSConnectionIsKept(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		server := mtwire.Server(near, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
@@ -1056,13 +1058,13 @@ func TestSecretsMayShareAKey(t *testing.T) {
 // A slip in an endpoint does not put a secret into an error.
 func TestEndpointErrorsDoNotQuoteSecrets(t *testing.T) {
 	for _, url := range []string{
-		"tcp://h:443?" + testconn.PaddedSecret,
-		"tcp://h:443?secret=" + testconn.PlainSecret + "0",
-		"tcp://h:443?secret=zz" + testconn.PlainSecret,
-		"tg://proxy?server=h&port=443&secret=" + testconn.PlainSecret + "00",
-		"tcp://h:%zz?secret=" + testconn.PlainSecret,
+		"tcp://h:443?" + mtwiretest.PaddedSecret,
+		"tcp://h:443?secret=" + mtwiretest.PlainSecret + "0",
+		"tcp://h:443?secret=zz" + mtwiretest.PlainSecret,
+		"tg://proxy?server=h&port=443&secret=" + mtwiretest.PlainSecret + "00",
+		"tcp://h:%zz?secret=" + mtwiretest.PlainSecret,
 	} {
-		if _, err := mtwire.ParseEndpoint(url); err == nil || strings.Contains(err.Error(), testconn.PlainSecret[8:]) {
+		if _, err := mtwire.ParseEndpoint(url); err == nil || strings.Contains(err.Error(), mtwiretest.PlainSecret[8:]) {
 			t.Errorf("%v", err)
 		}
 	}
@@ -1071,7 +1073,7 @@ func TestEndpointErrorsDoNotQuoteSecrets(t *testing.T) {
 // A handshake that stops in the middle of TLS's or WebSocket's own ends with
 // its time, and what is kept of it is not mistaken for a later context's end.
 func TestHandshakeCutInALayersOwnIsOver(t *testing.T) {
-	serverTLS, _, err := testconn.Certificate()
+	serverTLS, _, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1139,7 +1141,7 @@ func TestWarmWebSocketThatIsSlowTimesOut(t *testing.T) {
 
 // What is wrong behind a whole packet is told without waiting for more bytes.
 func TestErrorBehindAPacketIsToldAtOnce(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	server, socket := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
 	joined := &joining{Conn: socket}
 	go func() {
@@ -1207,7 +1209,7 @@ func TestContextWithACauseEndsCallsWithItsError(t *testing.T) {
 	check("WebSocket handshake", receive(server))
 
 	for name, url := range map[string]string{
-		"FakeTLS client handshake":   "tcp://a.example:443?secret=" + testconn.FakeTLSSecret,
+		"FakeTLS client handshake":   "tcp://a.example:443?secret=" + mtwiretest.FakeTLSSecret,
 		"WebSocket client handshake": "ws://a.example/apiws",
 	} {
 		check(name, func(ctx context.Context) error {

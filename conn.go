@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
 )
@@ -28,14 +29,14 @@ type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
 
-	handshake turn
+	handshake netx.Mutex
 	ready     atomic.Bool // the fields below are final
 	err       error
 	transport Transport
 	stream    stream
-	http      httpPackets        // in place of stream
-	websocket *wsconn.Conn       // below stream, for its close reason
-	hello     *obfuscation.Hello // servers: of an obfuscated stream
+	http      httpPackets       // in place of stream
+	websocket *wsconn.Conn      // below stream, for its close reason
+	hello     *obfuscation.Init // servers: of an obfuscated stream
 
 	accept *acceptor // servers: what is needed until ready
 }
@@ -71,19 +72,19 @@ func (c *Conn) Await(ctx context.Context) error {
 	if c.ready.Load() {
 		return c.err
 	}
-	if err := c.handshake.take(ctx); err != nil {
+	if err := c.handshake.Lock(ctx); err != nil {
 		return inHandshake(err)
 	}
 	if c.ready.Load() {
-		c.handshake.give()
+		c.handshake.Unlock()
 		return c.err
 	}
 	err := c.accept.await(ctx, c)
 	if err != nil {
 		return c.settle(ctx, err)
 	}
-	c.stream.in.deadline.unfollow()
-	c.handshake.give()
+	c.stream.in.deadline.Unwatch()
+	c.handshake.Unlock()
 	return nil
 }
 
@@ -93,24 +94,24 @@ func (c *Conn) prepare(ctx context.Context) error {
 	if c.ready.Load() {
 		return c.err
 	}
-	if err := c.handshake.take(ctx); err != nil {
+	if err := c.handshake.Lock(ctx); err != nil {
 		return inHandshake(err)
 	}
 	if !c.ready.Load() {
 		return c.settle(ctx, c.accept.await(ctx, c))
 	}
-	c.handshake.give()
+	c.handshake.Unlock()
 	return c.err
 }
 
 // settle goes on from the client's first byte. It is apart from prepare so that
 // this needs little stack while it waits.
 func (c *Conn) settle(ctx context.Context, err error) error {
-	defer c.handshake.give()
+	defer c.handshake.Unlock()
 	if err == nil {
 		err = c.accept.run(ctx, c)
 	}
-	c.stream.in.deadline.unfollow()
+	c.stream.in.deadline.Unwatch()
 	if err != nil {
 		err = inHandshake(err)
 		if c.accept.resumable {

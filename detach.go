@@ -46,14 +46,14 @@ func (c *Conn) Detach(ctx context.Context) (Stream, error) {
 	if c.hello == nil {
 		return Stream{}, errNotObfuscated
 	}
-	if err := c.stream.in.turn.take(ctx); err != nil {
+	if err := c.stream.in.mu.Lock(ctx); err != nil {
 		return Stream{}, err
 	}
-	defer c.stream.in.turn.give()
-	if err := c.stream.out.turn.take(ctx); err != nil {
+	defer c.stream.in.mu.Unlock()
+	if err := c.stream.out.mu.Lock(ctx); err != nil {
 		return Stream{}, err
 	}
-	defer c.stream.out.turn.give()
+	defer c.stream.out.mu.Unlock()
 	c.stream.forget()
 	c.stream.in.err, c.stream.out.err = errDetached, errDetached
 	s := Stream{

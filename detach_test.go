@@ -13,7 +13,8 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
 )
@@ -28,10 +29,11 @@ type upload struct {
 
 func newUpload(t *testing.T, secret mtwire.Secret, clear []byte) *upload {
 	t.Helper()
-	init, streams, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: mtwire.PaddedIntermediate, DC: 4, Secret: &secret})
+	init, announced, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: mtwire.PaddedIntermediate, DC: 4, Key: &secret.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
+	streams := announced.Streams(frame.Client)
 	wire := append(init[:], clear...)
 	streams.Send.XORKeyStream(wire[len(init):], clear)
 	return &upload{wire, clear, streams}
@@ -59,7 +61,7 @@ func rest(t *testing.T, s *mtwire.Stream) []byte {
 // "Detach takes the obfuscated stream out": every byte of it, whatever came
 // together with the init payload, and the very socket.
 func TestDetachedStreamHasEveryByte(t *testing.T) {
-	secret := secretOf(t, testconn.PaddedSecret)
+	secret := secretOf(t, mtwiretest.PaddedSecret)
 	for _, early := range []int{0, 1, 15, 16, 100} {
 		accepted, socket := tcpPair(t)
 		server := mtwire.Server(accepted, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
@@ -102,7 +104,7 @@ func TestDetachedStreamHasEveryByte(t *testing.T) {
 
 func tcpPair(t *testing.T) (server, client *net.TCPConn) {
 	t.Helper()
-	client, server, err := testconn.Pair()
+	client, server, err := mtwiretest.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +116,7 @@ func tcpPair(t *testing.T) (server, client *net.TCPConn) {
 // the stream is whole wherever it is cut between what came with the hello and
 // what came later.
 func TestBytesBehindAHelloStayInTheStream(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +163,7 @@ func TestBytesBehindAHelloStayInTheStream(t *testing.T) {
 
 // What is no record behind the init payload ends the stream, early or late.
 func TestBadRecordsBehindAHelloAreAnError(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +191,7 @@ func TestBadRecordsBehindAHelloAreAnError(t *testing.T) {
 // "If ctx ends before the client's first byte came, Detach can be called again",
 // also for that of the stream inside FakeTLS.
 func TestDetachCanBeCalledAgain(t *testing.T) {
-	for _, text := range []string{testconn.PaddedSecret, testconn.FakeTLSSecret} {
+	for _, text := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 		secret := secretOf(t, text)
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()

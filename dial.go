@@ -14,6 +14,7 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
 )
@@ -167,7 +168,7 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 	}}
 	c.websocket, _ = conn.(*wsconn.Conn)
 
-	if ep.Secret.Mode == obfuscation.FakeTLS {
+	if ep.Secret.Mode == mtproxy.FakeTLS {
 		records := faketls.Client(conn, &faketls.ClientConfig{
 			Key: ep.Secret.Key, Domain: ep.Secret.Domain, Time: config.Time, Rand: config.Rand,
 		})
@@ -182,7 +183,7 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 			Protocol: ep.Protocol, DC: ep.DC, AllowFull: config.ObfuscatedFull, Rand: config.Rand,
 		}
 		if ep.Secret != (Secret{}) {
-			hidden.Secret = &ep.Secret
+			hidden.Key = &ep.Secret.Key
 		}
 		obfuscated, err := obfuscation.Client(conn, hidden)
 		if err != nil {

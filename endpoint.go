@@ -8,14 +8,18 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // Secret is an MTProxy secret. Read one with ParseSecret.
-type Secret = obfuscation.Secret
+type Secret = mtproxy.Secret
 
 // ParseSecret reads an MTProxy secret in hex, base64url or base64.
-func ParseSecret(text string) (Secret, error) { return obfuscation.ParseSecret(text) }
+func ParseSecret(text string) (Secret, error) { return mtproxy.ParseSecret(text) }
+
+// DC is a data centre's signed number: see package datacenter.
+type DC = datacenter.DC
 
 // DefaultDC is the data centre that a proxy is asked for when none is named.
 const DefaultDC DC = 2
@@ -77,7 +81,7 @@ func ParseEndpoint(text string) (Endpoint, error) {
 }
 
 func parseEndpoint(text string) (ep Endpoint, err error) {
-	if obfuscation.IsLink(text) {
+	if mtproxy.IsLink(text) {
 		return parseLink(text)
 	}
 	u, err := url.Parse(text)
@@ -153,7 +157,7 @@ func (ep *Endpoint) setParams(u *url.URL) error {
 				return errors.New("obfuscated=false: WebSocket and secrets need obfuscation")
 			}
 		case paramDC:
-			if ep.DC, err = obfuscation.ParseDC(value); err != nil {
+			if ep.DC, err = datacenter.ParseDC(value); err != nil {
 				return err
 			}
 		case paramSecret:
@@ -178,7 +182,7 @@ func ParseProtocol(name string) (Protocol, error) {
 }
 
 func parseLink(text string) (ep Endpoint, err error) {
-	link, err := obfuscation.ParseLink(text)
+	link, err := mtproxy.ParseLink(text)
 	if err != nil {
 		return ep, err
 	}
@@ -187,7 +191,7 @@ func parseLink(text string) (ep Endpoint, err error) {
 	query, _, _ = strings.Cut(query, "#")
 	for param := range strings.SplitSeq(query, "&") {
 		if value, ok := strings.CutPrefix(param, paramDC+"="); ok {
-			if ep.DC, err = obfuscation.ParseDC(value); err != nil {
+			if ep.DC, err = datacenter.ParseDC(value); err != nil {
 				return ep, err
 			}
 		}
@@ -211,7 +215,7 @@ func (ep *Endpoint) complete() error {
 		return errors.New("TLS goes with WebSocket and HTTP only")
 	case ep.Carrier == HTTP && (ep.Protocol != 0 || ep.Obfuscated || secret):
 		return errors.New("HTTP has no framing, no obfuscation and no secret")
-	case ep.Carrier == WebSocket && ep.Secret.Mode == obfuscation.FakeTLS:
+	case ep.Carrier == WebSocket && ep.Secret.Mode == mtproxy.FakeTLS:
 		return errors.New("an ee secret goes with TCP only")
 	}
 	if ep.Carrier == TCP {
@@ -220,7 +224,7 @@ func (ep *Endpoint) complete() error {
 	if ep.Carrier == HTTP {
 		return nil
 	}
-	padded := ep.Secret.Mode == obfuscation.Padded || ep.Secret.Mode == obfuscation.FakeTLS
+	padded := ep.Secret.Mode == mtproxy.Padded || ep.Secret.Mode == mtproxy.FakeTLS
 	switch {
 	case ep.Protocol == 0 && secret:
 		ep.Protocol = PaddedIntermediate

@@ -180,10 +180,3 @@ func ExampleConn_SendPacket() {
 	// received there: 9e42fb8a
 	// answer: 88 bytes
 }
-
-// Where a data centre is, and by which names WebSocket finds it.
-func ExampleLookupDC() {
-	dc, _ := mtwire.LookupDC(-4)
-	fmt.Println(dc.DC.Describe(), "at", dc.IPv4[0], "and", dc.WebSocketURL())
-	// Output: DC 4, media at 149.154.166.120:443 and wss://vesta-1.web.telegram.org/apiws
-}

@@ -13,7 +13,7 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
-	"github.com/mtwire/mtwire/internal/accept"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/wsconn"
 )
 
@@ -231,7 +231,7 @@ func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, c
 		open.close(&running) // handlers that do not use ctx are to end as well
 	})
 
-	return accept.Each(ctx, l.net, func(socket net.Conn) {
+	return netx.AcceptLoop(ctx, l.net, func(socket net.Conn) {
 		conn := newServerConn(socket, l.settings)
 		open.add(conn)
 		running.Go(func() {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // echo answers every payload with itself, its first word turned over.
@@ -50,11 +50,11 @@ func encrypted(blocks int) []byte {
 // "One port takes" every transport: each mode of the client against one
 // listener.
 func TestOnePortTakesEveryTransport(t *testing.T) {
-	serverTLS, clientTLS, err := testconn.Certificate()
+	serverTLS, clientTLS, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := mtwire.ParseSecret(testconn.FakeTLSSecret)
+	secret, err := mtwire.ParseSecret(mtwiretest.FakeTLSSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestOnePortTakesEveryTransport(t *testing.T) {
 		})
 	}()
 
-	for _, m := range append(testconn.Plain(), testconn.Proxied()...) {
+	for _, m := range append(mtwiretest.PlainModes(), mtwiretest.ProxiedModes()...) {
 		t.Run(m.Transport, func(t *testing.T) {
 			for len(transports) > 0 {
 				<-transports

@@ -11,9 +11,10 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -59,10 +60,11 @@ func skipFlight(t *testing.T, client net.Conn) {
 // obfuscated returns an init payload, and payload twice as it follows.
 func obfuscated(t *testing.T, config *obfuscation.ClientConfig, payload, padding []byte) (init, first, second []byte) {
 	t.Helper()
-	drawn, streams, err := obfuscation.NewInit(config)
+	drawn, announced, err := obfuscation.NewInit(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	streams := announced.Streams(frame.Client)
 	e := frame.Encoder{Protocol: config.Protocol}
 	packet := func() []byte {
 		b, err := e.Append(nil, mtwire.Packet{Payload: payload, Padding: padding})
@@ -81,7 +83,7 @@ func obfuscated(t *testing.T, config *obfuscation.ClientConfig, payload, padding
 // ChangeCipherSpec ahead of it, and gotd has a record for each write. Some send
 // two pings in a row.
 func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	ping := append(make([]byte, 16), unhex("14000000f18e7ebea0a1a2a3a4a5a6a7a8a9aaabacadaeaf")...)
 	ping[8] = 1 // TDLib's message id
 	ccs := unhex("140303000101")
@@ -112,7 +114,7 @@ func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		skipFlight(t, client)
-		config := &obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Secret: &secret, DC: 2}
+		config := &obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Key: &secret.Key, DC: 2}
 		for _, b := range writes[name](obfuscated(t, config, ping, bytes.Repeat([]byte{0x5a}, padding))) {
 			if _, err := client.Write(b); err != nil {
 				t.Fatal(err)
@@ -142,10 +144,11 @@ func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
 // the message's length; with dd and ee up to 15 bytes more follow behind it.
 func TestWordsAfterTheNonceBelongToTheRequest(t *testing.T) {
 	one := func(secret mtwire.Secret, protocol mtwire.Protocol, paddings int) {
-		init, streams, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: protocol, Secret: &secret, DC: 2})
+		init, announced, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: protocol, Key: &secret.Key, DC: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
+		streams := announced.Streams(frame.Client)
 		server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
 		if _, err := client.Write(init[:]); err != nil {
 			t.Fatal(err)
@@ -171,14 +174,14 @@ func TestWordsAfterTheNonceBelongToTheRequest(t *testing.T) {
 			}
 		}
 	}
-	one(secretOf(t, testconn.PlainSecret), mtwire.Abridged, 1)
-	one(secretOf(t, testconn.PaddedSecret), mtwire.PaddedIntermediate, 16)
+	one(secretOf(t, mtwiretest.PlainSecret), mtwire.Abridged, 1)
+	one(secretOf(t, mtwiretest.PaddedSecret), mtwire.PaddedIntermediate, 16)
 }
 
 // "Official text, mtcute, Telethon, Android: bytes stay random" in place of
 // the DC where there is no secret: no number there keeps a client out.
 func TestAnyDCMayStandWhereThereIsNoSecret(t *testing.T) {
-	for _, dc := range []obfuscation.DC{0, 1, 252, 25839, -20118, 32767, -32768} {
+	for _, dc := range []datacenter.DC{0, 1, 252, 25839, -20118, 32767, -32768} {
 		for _, protocol := range []mtwire.Protocol{mtwire.Abridged, mtwire.Intermediate, mtwire.PaddedIntermediate} {
 			init, first, _ := obfuscated(t, &obfuscation.ClientConfig{Protocol: protocol, DC: dc}, encrypted(3), nil)
 			server, client := serve(t, nil)

@@ -14,7 +14,8 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -28,11 +29,11 @@ func someSecrets(n int) (secrets []mtwire.Secret) {
 
 // handshake lets a client of that secret and mode join, and returns the
 // server's end.
-func handshake(t *testing.T, config *mtwire.ListenConfig, key [16]byte, mode obfuscation.Mode) (*mtwire.Conn, error) {
+func handshake(t *testing.T, config *mtwire.ListenConfig, key [16]byte, mode mtproxy.Mode) (*mtwire.Conn, error) {
 	t.Helper()
 	server, socket := serve(t, config)
 	secret := mtwire.Secret{Key: key, Mode: mode}
-	if mode == obfuscation.FakeTLS {
+	if mode == mtproxy.FakeTLS {
 		secret.Domain = "a.example"
 	}
 	joined := make(chan error, 1)
@@ -53,7 +54,7 @@ func handshake(t *testing.T, config *mtwire.ListenConfig, key [16]byte, mode obf
 	return server, err
 }
 
-var everyMode = []obfuscation.Mode{obfuscation.Plain, obfuscation.Padded, obfuscation.FakeTLS}
+var everyMode = []mtproxy.Mode{mtproxy.Plain, mtproxy.Padded, mtproxy.FakeTLS}
 
 // "FindSecret calls try as often as it likes, which returns the place in that
 // set, and returns the place in Secrets": in every mode, with the context of
@@ -92,8 +93,8 @@ func TestFindSecretDecidesWhoAClientIs(t *testing.T) {
 					t.Errorf("mode %v, secret %d: %v, want %d: %v", mode, c.has, server.Transport().Secret, c.want, err)
 				}
 				first := queries[0]
-				named := mode != obfuscation.FakeTLS && first == (mtwire.SecretQuery{Length: obfuscation.InitLength}) ||
-					mode == obfuscation.FakeTLS && first.FakeTLS && first.ServerName == "a.example" && first.Length > 500
+				named := mode != mtproxy.FakeTLS && first == (mtwire.SecretQuery{Length: obfuscation.InitLength}) ||
+					mode == mtproxy.FakeTLS && first.FakeTLS && first.ServerName == "a.example" && first.Length > 500
 				// A hello that is none may still be an init payload.
 				if times := len(queries); !named || times != 1 && (times != 2 || c.want >= 0 || queries[1].FakeTLS) {
 					t.Errorf("mode %v, secret %d: asked for %+v", mode, c.has, queries)
@@ -126,7 +127,7 @@ func TestFindSecretComesBeforeNoSecret(t *testing.T) {
 		Secrets: secrets, AllowNoSecret: true,
 		FindSecret: func(_ context.Context, _ mtwire.SecretQuery, try func(*mtwire.SecretSet) int) int { return try(all) },
 	}
-	if server, err := handshake(t, config, secrets[2].Key, obfuscation.Padded); err != nil || server.Transport().Secret != 2 {
+	if server, err := handshake(t, config, secrets[2].Key, mtproxy.Padded); err != nil || server.Transport().Secret != 2 {
 		t.Errorf("%d, %v", server.Transport().Secret, err)
 	}
 	server, socket := serve(t, config)
@@ -169,17 +170,17 @@ func TestPermitTurnsClientsDown(t *testing.T) {
 				t.Errorf("mode %v: %v", mode, err)
 			}
 			want := mtwire.Transport{Obfuscated: true, Protocol: mtwire.PaddedIntermediate, DC: 2, Secret: 1}
-			if mode == obfuscation.FakeTLS {
+			if mode == mtproxy.FakeTLS {
 				want.FakeTLS, want.ServerName = true, "a.example"
 			}
 			if len(asked) != 1 || asked[0] != want || answer == nil && server.Transport() != want {
 				t.Errorf("mode %v: asked about %+v, want %+v", mode, asked, want)
 			}
 			// One who is turned down for an init payload may come again with it.
-			if wantReplays := map[bool]int{true: 1, false: 0}[answer == nil || mode == obfuscation.FakeTLS]; replays != wantReplays {
+			if wantReplays := map[bool]int{true: 1, false: 0}[answer == nil || mode == mtproxy.FakeTLS]; replays != wantReplays {
 				t.Errorf("mode %v, %v: remembered %d times", mode, answer, replays)
 			}
-			if answer != nil && mode != obfuscation.FakeTLS {
+			if answer != nil && mode != mtproxy.FakeTLS {
 				if b := <-handed; !bytes.Equal(b, unknown.First[:len(b)]) {
 					t.Errorf("mode %v: other bytes are handed over", mode)
 				}
@@ -193,7 +194,7 @@ func TestPermitTurnsClientsDown(t *testing.T) {
 // "DataSize is the length of the data record's body. 0 means a random one of
 // 2048 to 4096."
 func TestFlightIsAsLongOnTheWire(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	for _, size := range []int{1, 100, 5000, 16640, 0} {
 		var names []string
 		server, socket := serve(t, &mtwire.ListenConfig{
@@ -232,10 +233,10 @@ func TestFlightIsAsLongOnTheWire(t *testing.T) {
 // "Listener.Server serves one connection that was accepted elsewhere, on the
 // listener's terms."
 func TestListenerServesConnectionsOfOthers(t *testing.T) {
-	secret := secretOf(t, testconn.PaddedSecret)
+	secret := secretOf(t, mtwiretest.PaddedSecret)
 	terms := mtwire.NewListener(nil, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}, HandshakeTimeout: 50 * time.Millisecond})
 	for _, key := range [][16]byte{secret.Key, {}} {
-		socket, accepted, err := testconn.Pair()
+		socket, accepted, err := mtwiretest.Pair()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -259,7 +260,7 @@ func TestListenerServesConnectionsOfOthers(t *testing.T) {
 // "Await waits for a client's first byte and goes no further. When ctx ends
 // first, nothing is lost."
 func TestAwaitTakesNothingAway(t *testing.T) {
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	server, socket := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
 	for range 3 {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)

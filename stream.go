@@ -9,6 +9,7 @@ import (
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/readbuf"
 	"github.com/mtwire/mtwire/obfuscation"
 )
@@ -27,16 +28,16 @@ type stream struct {
 }
 
 type receiver struct {
-	turn     turn
-	deadline deadline
+	mu       netx.Mutex
+	deadline netx.Deadline
 	source   readbuf.Reader
 	decoder  frame.Decoder
 	err      error
 }
 
 type sender struct {
-	turn     turn
-	deadline deadline
+	mu       netx.Mutex
+	deadline netx.Deadline
 	encoder  frame.Encoder
 	header   string // of the protocol, in front of the first packet
 	err      error
@@ -47,8 +48,8 @@ type sender struct {
 func (s *stream) start(conn net.Conn, protocol frame.Protocol, side frame.Side, maxLength int, rand io.Reader) {
 	s.conn = conn
 	s.obf, _ = conn.(*obfuscation.Conn)
-	s.in.deadline.retarget(conn.SetReadDeadline)
-	s.out.deadline.retarget(conn.SetWriteDeadline)
+	s.in.deadline.Rebind(conn.SetReadDeadline)
+	s.out.deadline.Rebind(conn.SetWriteDeadline)
 	s.in.source.Reset(conn)
 	peer := frame.Server
 	if side == frame.Server {
@@ -61,17 +62,17 @@ func (s *stream) start(conn net.Conn, protocol frame.Protocol, side frame.Side, 
 // receive reads the next packet into p, which is where its caller returns it
 // from: a connection waits in here, and its stack should be small.
 func (s *stream) receive(ctx context.Context, p *Packet) error {
-	if err := s.in.turn.take(ctx); err != nil {
+	if err := s.in.mu.Lock(ctx); err != nil {
 		return inReceive(err)
 	}
-	defer s.in.turn.give()
+	defer s.in.mu.Unlock()
 	if s.in.err != nil {
 		return s.in.err
 	}
-	if err := s.in.deadline.follow(ctx); err != nil {
+	if err := s.in.deadline.Watch(ctx); err != nil {
 		return inReceive(err)
 	}
-	defer s.in.deadline.unfollow()
+	defer s.in.deadline.Unwatch()
 	for {
 		n, err := s.parse(p)
 		if err == nil {
@@ -85,8 +86,8 @@ func (s *stream) receive(ctx context.Context, p *Packet) error {
 			if err = s.in.source.Fill(); err == nil {
 				continue
 			}
-			if isTimeout(err) {
-				return inReceive(cause(ctx, err))
+			if netx.IsTimeout(err) {
+				return inReceive(netx.Cause(ctx, err))
 			}
 		}
 		return s.endReceiving(err)
@@ -137,23 +138,23 @@ func (s *stream) sendHeader(ctx context.Context) error {
 }
 
 func (s *stream) beginSending(ctx context.Context) error {
-	if err := s.out.turn.take(ctx); err != nil {
+	if err := s.out.mu.Lock(ctx); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	err := s.out.err
 	if err == nil {
-		if err = s.out.deadline.follow(ctx); err == nil {
+		if err = s.out.deadline.Watch(ctx); err == nil {
 			return nil
 		}
 		err = fmt.Errorf("send: %w", err)
 	}
-	s.out.turn.give()
+	s.out.mu.Unlock()
 	return err
 }
 
 func (s *stream) endSending() {
-	s.out.deadline.unfollow()
-	s.out.turn.give()
+	s.out.deadline.Unwatch()
+	s.out.mu.Unlock()
 }
 
 // write makes one Write of the pieces, and of the protocol's header before the
@@ -171,13 +172,13 @@ func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 		s.out.header = ""
 	}
 	if err != nil {
-		s.out.err = fmt.Errorf("send: %w", cause(ctx, err))
+		s.out.err = fmt.Errorf("send: %w", netx.Cause(ctx, err))
 	}
 	return s.out.err
 }
 
 // forget drops what ties the stream to contexts that may outlive it.
 func (s *stream) forget() {
-	s.in.deadline.close()
-	s.out.deadline.close()
+	s.in.deadline.Close()
+	s.out.deadline.Close()
 }

@@ -92,7 +92,7 @@ func TestFeedDecryptsToItsFrames(t *testing.T) {
 	conn, client := memoryClient(t, t.Context())
 	conn.feed = newFrameFeed(t, conn.first)
 	same := newFrameFeed(t, conn.first)
-	hello, _, err := obfuscation.Match((*[obfuscation.InitLength]byte)(conn.first), nil)
+	hello, err := obfuscation.Match((*[obfuscation.InitLength]byte)(conn.first), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ type frameFeed struct {
 
 // newFrameFeed reads the keys from the client's init payload.
 func newFrameFeed(b testing.TB, init []byte) *frameFeed {
-	hello, _, err := obfuscation.Match((*[obfuscation.InitLength]byte)(init), nil)
+	hello, err := obfuscation.Match((*[obfuscation.InitLength]byte)(init), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

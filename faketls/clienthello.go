@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/manykeys"
+	"github.com/mtwire/mtwire/internal/multibuffer"
 )
 
 // The layout of a ClientHello in one record. Only the first 76 bytes are at
@@ -307,14 +307,14 @@ func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time
 	if len(h.record) == 0 {
 		return -1, time.Time{}
 	}
-	message := manykeys.NewMessage(h.record[:randomStart], noRandom[:], h.record[randomEnd:])
+	message := multibuffer.NewMessage(h.record[:randomStart], noRandom[:], h.record[randomEnd:])
 	var (
-		group manykeys.Group
-		sums  manykeys.Sums
+		group multibuffer.Group
+		sums  multibuffer.Sums
 	)
-	for start := 0; start < len(keys); start += manykeys.Width {
+	for start := 0; start < len(keys); start += multibuffer.Width {
 		group.Reset()
-		for i := start; i < min(start+manykeys.Width, len(keys)); i++ {
+		for i := start; i < min(start+multibuffer.Width, len(keys)); i++ {
 			group.Add(&keys[i])
 		}
 		group.HMAC(&message, &sums)

@@ -1,6 +1,6 @@
 package faketls
 
-import "github.com/mtwire/mtwire/internal/manykeys"
+import "github.com/mtwire/mtwire/internal/multibuffer"
 
 // Both hellos have their random at the same place, and it is both times the
 // digest:
@@ -23,5 +23,5 @@ var noRandom [randomEnd - randomStart]byte
 // digest returns the HMAC-SHA256 of prefix and then record, as if record had
 // zeros in place of its random.
 func digest(key *[16]byte, prefix, record []byte) [32]byte {
-	return manykeys.HMAC(key, prefix, record[:randomStart], noRandom[:], record[randomEnd:])
+	return multibuffer.HMAC(key, prefix, record[:randomStart], noRandom[:], record[randomEnd:])
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/load"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
 )
 
 // "client half-closes (the answer still arrives)".
@@ -83,7 +83,7 @@ func TestResettingClientsLeaveNothingBehind(t *testing.T) {
 				} else {
 					err = c.Upload(limited(t), 1<<20)
 				}
-				if errors.Is(err, load.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
+				if errors.Is(err, loadgen.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("client %d: %v", i, err)
 				}
 			})

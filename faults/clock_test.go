@@ -9,8 +9,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 var ee = modes[2]
@@ -46,7 +45,7 @@ func TestClientsWhoseClockStepsAreFronted(t *testing.T) {
 // stays known.
 func TestServerWhoseClockStepsTakesClientsAgain(t *testing.T) {
 	leavesNothing(t)
-	secret, err := mtwire.ParseSecret(testconn.FakeTLSSecret)
+	secret, err := mtwire.ParseSecret(mtwiretest.FakeTLSSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +62,9 @@ func TestServerWhoseClockStepsTakesClientsAgain(t *testing.T) {
 		},
 		Unknown: func(ctx context.Context, conn net.Conn, why error) { refused <- why },
 	})
-	untilTheEnd(t, func(ctx context.Context) error { return ln.Serve(ctx, testdc.Echo) })
+	untilTheEnd(t, func(ctx context.Context) error { return ln.Serve(ctx, mtwiretest.Echo) })
 
-	url := "tcp://" + ln.Addr().String() + "?secret=" + testconn.FakeTLSSecret
+	url := "tcp://" + ln.Addr().String() + "?secret=" + mtwiretest.FakeTLSSecret
 	var recorded []byte
 	standing, err := mtwire.Dial(limited(t), url, over(func(conn *net.TCPConn) net.Conn { return &recorder{conn, &recorded} }))
 	if err != nil {

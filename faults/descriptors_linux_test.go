@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/load"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
 )
 
 // "descriptors run out (serving goes on for who is there, accepts back off and
@@ -19,7 +19,7 @@ func TestProxyOutOfDescriptorsServesWhoIsThere(t *testing.T) {
 			host := newFrontingHost(t)
 			dc := startDataCenter(t, listen(t))
 			p := startProgram(t, "", files, flagsFor(m, dc, host)...)
-			var there []*load.Client
+			var there []*loadgen.Client
 			for range 5 {
 				there = append(there, mustDial(t, m, p.address, 2, nil))
 			}

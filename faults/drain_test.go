@@ -11,6 +11,7 @@ import (
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestShutdownLetsGoOfWhoNeverSpoke(t *testing.T) {
 	t.Parallel()
 	ee := modes[2]
-	secret, err := obfuscation.ParseSecret(ee.secret)
+	secret, err := mtproxy.ParseSecret(ee.secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestShutdownLetsGoOfWhoNeverSpoke(t *testing.T) {
 		},
 		"an init payload": func(t *testing.T, conn net.Conn) {
 			client := faketls.Client(conn, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
-			init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, DC: 2, Secret: &secret})
+			init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, DC: 2, Key: &secret.Key})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/load"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
 	"github.com/mtwire/mtwire/proxy"
 )
 
 // inANamespace runs a scenario in every mode, with what it needs to dial
 // clients behind the hops. Where there are no namespaces it does not; the
 // middlebox's scenarios run everywhere.
-func inANamespace(t *testing.T, scenario func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *load.DataCenter, client func() *load.Client)) {
+func inANamespace(t *testing.T, scenario func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *loadgen.DataCenter, client func() *loadgen.Client)) {
 	inAllModesAtOnce(t, func(t *testing.T, m mode) {
 		w := newLossyWorld(t)
 		if w == nil {
@@ -25,10 +25,10 @@ func inANamespace(t *testing.T, scenario func(t *testing.T, w *lossyWorld, p *pr
 		host := newFrontingHost(t)
 		dc := startDataCenter(t, w.far.b.listen(t, "10.2.0.2:0"))
 		p, address := startProxy(t, m, host, proxy.Config{
-			DataCenters: map[obfuscation.DC][]string{0: {dc.Addr().String()}},
+			DataCenters: map[datacenter.DC][]string{0: {dc.Addr().String()}},
 			DialContext: w.far.a.dial,
 		}, w.near.b.listen(t, "10.1.0.2:0"))
-		scenario(t, w, p, dc, func() *load.Client {
+		scenario(t, w, p, dc, func() *loadgen.Client {
 			return mustDial(t, m, address, 2, &mtwire.DialConfig{DialContext: w.clients.dial})
 		})
 	})
@@ -37,8 +37,8 @@ func inANamespace(t *testing.T, scenario func(t *testing.T, w *lossyWorld, p *pr
 // "Loss, delay": with packets lost on both sides of the proxy, nothing that
 // moves is lost or reordered.
 func TestStreamsOutliveLostPackets(t *testing.T) {
-	inANamespace(t, func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *load.DataCenter, client func() *load.Client) {
-		var clients []*load.Client
+	inANamespace(t, func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *loadgen.DataCenter, client func() *loadgen.Client) {
+		var clients []*loadgen.Client
 		for range 4 {
 			clients = append(clients, client())
 		}
@@ -61,8 +61,8 @@ func TestStreamsOutliveLostPackets(t *testing.T) {
 
 // "Cuts": a link that is down for a while costs nobody a byte, on either side.
 func TestStreamsOutliveALinkThatIsDown(t *testing.T) {
-	inANamespace(t, func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *load.DataCenter, client func() *load.Client) {
-		var clients []*load.Client
+	inANamespace(t, func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *loadgen.DataCenter, client func() *loadgen.Client) {
+		var clients []*loadgen.Client
 		for range 4 {
 			clients = append(clients, client())
 		}
@@ -82,13 +82,13 @@ func TestStreamsOutliveALinkThatIsDown(t *testing.T) {
 // "Cuts": a data centre's network that is gone for good holds up its clients
 // only as long as they wait, and the proxy not at all when it is to stop.
 func TestNetworkThatIsGoneForGoodHoldsNothingUp(t *testing.T) {
-	inANamespace(t, func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *load.DataCenter, client func() *load.Client) {
+	inANamespace(t, func(t *testing.T, w *lossyWorld, p *proxy.Proxy, dc *loadgen.DataCenter, client func() *loadgen.Client) {
 		leaving, staying := client(), client()
 		w.far.loss.Store(1000)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		var running sync.WaitGroup
-		for _, c := range []*load.Client{leaving, staying} {
+		for _, c := range []*loadgen.Client{leaving, staying} {
 			running.Go(func() {
 				if err := c.Upload(ctx, 200); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("through a network that is gone: %v", err)

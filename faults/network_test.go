@@ -7,17 +7,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/load"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
 )
 
 // behind puts a second middlebox in front of the proxy.
-func (w *world) behind(t *testing.T) (front *middlebox, dial func() *load.Client) {
+func (w *world) behind(t *testing.T) (front *middlebox, dial func() *loadgen.Client) {
 	front = newMiddlebox(t, w.address)
-	return front, func() *load.Client { return mustDial(t, w.mode, front.address(), 2, nil) }
+	return front, func() *loadgen.Client { return mustDial(t, w.mode, front.address(), 2, nil) }
 }
 
 // stream has clients move data both ways at once, and checks all of it.
-func stream(t *testing.T, clients []*load.Client, packets int) (wait func()) {
+func stream(t *testing.T, clients []*loadgen.Client, packets int) (wait func()) {
 	var running sync.WaitGroup
 	for i, c := range clients {
 		running.Go(func() {
@@ -35,7 +35,7 @@ func stream(t *testing.T, clients []*load.Client, packets int) (wait func()) {
 
 // breakOff has four clients move data, two each way, until their connections
 // break. What arrives until then must be what was sent.
-func breakOff(t *testing.T, dial func() *load.Client) (wait func()) {
+func breakOff(t *testing.T, dial func() *loadgen.Client) (wait func()) {
 	var running sync.WaitGroup
 	for i := range 4 {
 		c := dial()
@@ -46,7 +46,7 @@ func breakOff(t *testing.T, dial func() *load.Client) (wait func()) {
 			} else {
 				err = c.Upload(limited(t), 1<<20)
 			}
-			if err == nil || errors.Is(err, load.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
+			if err == nil || errors.Is(err, loadgen.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("client %d: %v", i, err)
 			}
 		})
@@ -64,7 +64,7 @@ func TestStreamsOutliveDelaysAndStalls(t *testing.T) {
 		front.stalls.Store(40)
 		w.upstream.delay.Store(int64(10 * time.Millisecond))
 		w.upstream.stalls.Store(40)
-		var clients []*load.Client
+		var clients []*loadgen.Client
 		for range 4 {
 			clients = append(clients, dial())
 		}
@@ -78,7 +78,7 @@ func TestStreamsOutliveABlackout(t *testing.T) {
 	inAllModesAtOnce(t, func(t *testing.T, m mode) {
 		w := newWorld(t, m, nil)
 		front, dial := w.behind(t)
-		var clients []*load.Client
+		var clients []*loadgen.Client
 		for range 4 {
 			clients = append(clients, dial())
 		}

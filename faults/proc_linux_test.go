@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/load"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
 )
 
 // program is the binary as a proxy, running.
@@ -174,7 +174,7 @@ func (p *program) read(t *testing.T, name string) string {
 }
 
 // flagsFor are the flags for one data centre, and m's secret.
-func flagsFor(m mode, dc *load.DataCenter, host *frontingHost) []string {
+func flagsFor(m mode, dc *loadgen.DataCenter, host *frontingHost) []string {
 	flags := []string{"--secret", m.secret, "--dc", "*=" + dc.Addr().String()}
 	if m.name == "ee" {
 		flags = append(flags, "--front", host.address())

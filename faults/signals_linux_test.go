@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/load"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // "SIGTERM under load": what moves goes on to its end, who is silent is let go,
@@ -32,7 +32,7 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 			}
 			p := startProgram(t, "", 0, flags...)
 			silent := openSilent(t, p.address, 50)
-			var idle, busy []*load.Client
+			var idle, busy []*loadgen.Client
 			for range 10 {
 				idle = append(idle, mustDial(t, m, p.address, 4, nil))
 				busy = append(busy, mustDial(t, m, p.address, 2, nil))
@@ -111,7 +111,7 @@ func TestSecondSignalAndDrainLimitEndTheProgram(t *testing.T) {
 		if code := p.awaitEnd(t, 10*time.Second); code != 0 {
 			t.Errorf("%s: exit code %d", name, code)
 		}
-		if err := <-moved; err == nil || errors.Is(err, load.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
+		if err := <-moved; err == nil || errors.Is(err, loadgen.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -126,7 +126,7 @@ func TestClientsComeBackAfterSIGKILLAndRestart(t *testing.T) {
 	state := t.TempDir() + "/state"
 	flags := []string{"--state", state, "--domain", "example.com", "--dc", "*=" + dc.Addr().String(), "--front", host.address()}
 	p := startProgram(t, "", 0, flags...)
-	first, err := obfuscation.ParseLink(p.link)
+	first, err := mtproxy.ParseLink(p.link)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestClientsComeBackAfterSIGKILLAndRestart(t *testing.T) {
 						rounds.Add(1)
 					}
 				}
-				if errors.Is(err, load.ErrCorrupt) {
+				if errors.Is(err, loadgen.ErrCorrupt) {
 					t.Errorf("client %d: %v", i, err)
 				}
 				if c != nil {
@@ -171,7 +171,7 @@ func TestClientsComeBackAfterSIGKILLAndRestart(t *testing.T) {
 			t.Errorf("exit code %d after SIGKILL", code)
 		}
 		p = startProgram(t, place, 0, flags...)
-		if link, err := obfuscation.ParseLink(p.link); err != nil || link != first {
+		if link, err := mtproxy.ParseLink(p.link); err != nil || link != first {
 			t.Fatalf("another link after a restart, %v", err)
 		}
 		goesOn()

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/load"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -41,7 +41,7 @@ func TestResetOfADataCenterReachesItsClient(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, m mode) {
 		w := newWorld(t, m, nil)
 		other := w.client(4)
-		wait := breakOff(t, func() *load.Client { return w.client(2) })
+		wait := breakOff(t, func() *loadgen.Client { return w.client(2) })
 		exchange(t, other, 1) // while it all moves
 		w.upstream.reset()
 		wait()
@@ -56,7 +56,7 @@ func TestSilentDataCenterHoldsUpNobodyElse(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, m mode) {
 		w := newWorld(t, m, func(c *proxy.Config) { c.StallTimeout = 100 * time.Millisecond })
 		other := w.client(4)
-		var waiting []*load.Client
+		var waiting []*loadgen.Client
 		for range 20 {
 			waiting = append(waiting, w.client(2))
 		}

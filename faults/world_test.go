@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/load"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -25,9 +25,9 @@ type mode struct {
 }
 
 var modes = []mode{
-	{name: "classic", secret: testconn.PlainSecret, query: "protocol=intermediate&secret=" + testconn.PlainSecret},
-	{name: "dd", secret: testconn.PaddedSecret, query: "secret=" + testconn.PaddedSecret},
-	{name: "ee", secret: testconn.FakeTLSSecret, query: "secret=" + testconn.FakeTLSSecret},
+	{name: "classic", secret: mtwiretest.PlainSecret, query: "protocol=intermediate&secret=" + mtwiretest.PlainSecret},
+	{name: "dd", secret: mtwiretest.PaddedSecret, query: "secret=" + mtwiretest.PaddedSecret},
+	{name: "ee", secret: mtwiretest.FakeTLSSecret, query: "secret=" + mtwiretest.FakeTLSSecret},
 }
 
 // inEveryMode runs a scenario in classic, dd and ee, one after the other: each
@@ -53,14 +53,14 @@ func inAllModesAtOnce(t *testing.T, scenario func(t *testing.T, m mode)) {
 }
 
 // packetSize is a size of packets that does not fit any buffer well.
-var packetSize = load.RoundPacketSize(40_000)
+var packetSize = loadgen.RoundPacketSize(40_000)
 
 // world is a data centre, a middlebox, a proxy in this process, and the host
 // that it fronts.
 type world struct {
 	t          *testing.T
 	mode       mode
-	dataCenter *load.DataCenter
+	dataCenter *loadgen.DataCenter
 	upstream   *middlebox // between the proxy and the data centre number 2
 	beside     string     // the data centre's own address, which is number 4
 	host       *frontingHost
@@ -81,7 +81,7 @@ func newWorld(t *testing.T, m mode, change func(*proxy.Config)) *world {
 	w.beside = w.dataCenter.Addr().String()
 	w.upstream = newMiddlebox(t, w.beside)
 	config := proxy.Config{
-		DataCenters: map[obfuscation.DC][]string{2: {w.upstream.address()}, 4: {w.beside}},
+		DataCenters: map[datacenter.DC][]string{2: {w.upstream.address()}, 4: {w.beside}},
 	}
 	if change != nil {
 		change(&config)
@@ -110,7 +110,7 @@ var warmUp = sync.OnceFunc(func() {
 	if err != nil {
 		return // whoever comes next will say why
 	}
-	dc := load.NewDataCenter(ln)
+	dc := loadgen.NewDataCenter(ln)
 	serving, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -121,7 +121,7 @@ var warmUp = sync.OnceFunc(func() {
 		return
 	}
 	defer conn.Close()
-	if c, err := load.NewClient(conn, packetSize); err == nil {
+	if c, err := loadgen.NewClient(conn, packetSize); err == nil {
 		c.Download(ctx, 1)
 	}
 })
@@ -134,8 +134,8 @@ func (w *world) awaitEmpty() {
 }
 
 // leadingTo is a configuration with one data centre for all numbers.
-func leadingTo(dc *load.DataCenter) proxy.Config {
-	return proxy.Config{DataCenters: map[obfuscation.DC][]string{0: {dc.Addr().String()}}}
+func leadingTo(dc *loadgen.DataCenter) proxy.Config {
+	return proxy.Config{DataCenters: map[datacenter.DC][]string{0: {dc.Addr().String()}}}
 }
 
 // startProxy serves m's clients on a listener until the test ends.
@@ -158,9 +158,9 @@ func startProxy(t *testing.T, m mode, host *frontingHost, config proxy.Config, l
 	return p, ln.Addr().String()
 }
 
-func startDataCenter(t *testing.T, ln net.Listener) *load.DataCenter {
+func startDataCenter(t *testing.T, ln net.Listener) *loadgen.DataCenter {
 	t.Helper()
-	dc := load.NewDataCenter(ln)
+	dc := loadgen.NewDataCenter(ln)
 	untilTheEnd(t, dc.Serve)
 	return dc
 }
@@ -203,12 +203,12 @@ func limited(t *testing.T) context.Context {
 }
 
 // client connects to a data centre, and has one message come back.
-func (w *world) client(dc mtwire.DC) *load.Client {
+func (w *world) client(dc mtwire.DC) *loadgen.Client {
 	w.t.Helper()
 	return mustDial(w.t, w.mode, w.address, dc, nil)
 }
 
-func mustDial(t *testing.T, m mode, address string, dc mtwire.DC, config *mtwire.DialConfig) *load.Client {
+func mustDial(t *testing.T, m mode, address string, dc mtwire.DC, config *mtwire.DialConfig) *loadgen.Client {
 	t.Helper()
 	c, err := dial(limited(t), m, address, dc, config)
 	if err != nil {
@@ -218,7 +218,7 @@ func mustDial(t *testing.T, m mode, address string, dc mtwire.DC, config *mtwire
 	return c
 }
 
-func dial(ctx context.Context, m mode, address string, dc mtwire.DC, config *mtwire.DialConfig) (*load.Client, error) {
+func dial(ctx context.Context, m mode, address string, dc mtwire.DC, config *mtwire.DialConfig) (*loadgen.Client, error) {
 	ep, err := mtwire.ParseEndpoint("tcp://" + address + "?" + m.query)
 	if err != nil {
 		return nil, err
@@ -228,7 +228,7 @@ func dial(ctx context.Context, m mode, address string, dc mtwire.DC, config *mtw
 	if err != nil {
 		return nil, err
 	}
-	c, err := load.NewClient(conn, packetSize)
+	c, err := loadgen.NewClient(conn, packetSize)
 	if err == nil {
 		err = c.Echo(ctx)
 	}
@@ -251,7 +251,7 @@ func over(wrap func(*net.TCPConn) net.Conn) *mtwire.DialConfig {
 }
 
 // exchange moves packets both ways, and checks them.
-func exchange(t *testing.T, c *load.Client, packets int) {
+func exchange(t *testing.T, c *loadgen.Client, packets int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel() // and not at the test's end: some come here thousands of times

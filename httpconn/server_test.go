@@ -17,13 +17,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // tcpPair is two ends of a loopback connection.
 func tcpPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
-	a, b, err := testconn.Pair()
+	a, b, err := loopback.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package obfuscation
 
 import (
-	"context"
 	"crypto/cipher"
 	"errors"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/bufpool"
 )
 
@@ -37,53 +37,40 @@ type half struct {
 	err    error
 }
 
-// NewConn is the server's end: the init payload has been read from conn, and
-// s is what Match made of it.
+// NewConn returns the obfuscated stream over conn whose init payload has been
+// sent or read; s are the ciphers behind it.
 func NewConn(conn net.Conn, s Streams) *Conn {
 	c := &Conn{conn: conn}
 	c.in.stream, c.out.stream = s.Receive, s.Send
 	return c
 }
 
-// Client is the client's end of a new connection. It sends nothing yet: the
-// init payload goes out in front of the first Write, in one piece with it, or
-// by Handshake.
+// Client returns the client's end of a new connection. It sends nothing yet: the
+// init payload goes out in front of the first Write, in one piece with it.
 func Client(conn net.Conn, config *ClientConfig) (*Conn, error) {
-	init, s, err := NewInit(config)
+	payload, init, err := NewInit(config)
 	if err != nil {
 		return nil, err
 	}
-	c := NewConn(conn, s)
-	c.init = init[:]
+	c := NewConn(conn, init.Streams(frame.Client))
+	c.init = payload[:]
 	return c, nil
 }
 
 // Accept is the server's end of a new connection: it reads the init payload
 // from conn and matches it. It blocks until 64 bytes have come; give conn a
-// deadline before. Of a connection whose first bytes are known already, use
-// Match and NewConn.
-func Accept(conn net.Conn, secrets []Secret) (*Conn, Hello, error) {
-	var init [InitLength]byte
-	if _, err := io.ReadFull(conn, init[:]); err != nil {
-		return nil, Hello{}, err
+// deadline before. For a connection whose first bytes have been read, use Match
+// and NewConn.
+func Accept(conn net.Conn, keys [][16]byte) (*Conn, Init, error) {
+	var payload [InitLength]byte
+	if _, err := io.ReadFull(conn, payload[:]); err != nil {
+		return nil, Init{}, err
 	}
-	hello, s, err := Match(&init, secrets)
+	init, err := Match(&payload, keys)
 	if err != nil {
-		return nil, Hello{}, err
+		return nil, Init{}, err
 	}
-	return NewConn(conn, s), hello, nil
-}
-
-// Handshake sends the init payload now, if it was not sent before. Only a
-// client that wants to listen before it speaks needs it.
-func (c *Conn) Handshake(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.conn.SetWriteDeadline(time.Unix(1, 0)) })
-	defer stop()
-	_, err := c.Write(nil)
-	if ended := ctx.Err(); ended != nil {
-		return ended
-	}
-	return err
+	return NewConn(conn, init.Streams(frame.Server)), init, nil
 }
 
 // Read reads and decrypts. All of p may be used as scratch space, but none of

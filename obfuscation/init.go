@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 )
 
@@ -69,8 +70,36 @@ func Forbidden(first [8]byte) bool {
 	return binary.LittleEndian.Uint32(first[4:]) == 0
 }
 
-// Streams are the ciphers of one end of a connection, in mid-flight. They are
-// kept for the connection's life: the counters never start again.
+// Init is the content of an init payload.
+type Init struct {
+	// Protocol is the framing of the stream that follows.
+	Protocol frame.Protocol
+
+	// DC is the data centre requested. Clients without a proxy secret may
+	// leave random bytes in its place.
+	DC datacenter.DC
+
+	// Key is the index of the key that matched, or -1 if none is in use. On a
+	// client it is -1.
+	Key int
+
+	// Upload and Download are the key streams from the client and to it, with
+	// the key mixed in. The init payload has used the first 64 bytes of Upload.
+	Upload, Download KeyStream
+}
+
+// Streams starts the ciphers of one end of the connection, behind the init
+// payload.
+func (i *Init) Streams(side frame.Side) Streams {
+	upload, download := i.Upload.StreamAt(InitLength), i.Download.StreamAt(0)
+	if side == frame.Client {
+		return Streams{Send: upload, Receive: download}
+	}
+	return Streams{Send: download, Receive: upload}
+}
+
+// Streams are the running ciphers of one end of a connection. They are kept for
+// the connection's life: the counters never start again.
 type Streams struct {
 	Send, Receive cipher.Stream
 }
@@ -81,61 +110,51 @@ type ClientConfig struct {
 	Protocol frame.Protocol
 
 	// DC is written at 60..62. Zero is written as zero: a data centre that is
-	// dialled directly does not look, a proxy needs to know.
-	DC DC
+	// dialled directly ignores it, a proxy needs it.
+	DC datacenter.DC
 
-	// Secret is a proxy's. Nil means none, as for a data centre itself. Only
-	// its key matters here; a FakeTLS secret needs its own layer below this.
-	Secret *Secret
+	// Key is the key of a proxy's secret. Nil means none, as for a data centre
+	// itself. A FakeTLS secret needs its own layer below this one.
+	Key *[16]byte
 
 	// AllowFull lets Protocol be frame.Full. No tag exists for it: random
 	// bytes stand in its place, and only a server that was told to expect
 	// this understands. Without it Full gives ErrFull.
 	AllowFull bool
 
-	// Download, if not nil, is the key stream that the server shall use to
-	// answer. A proxy passes its own client's here, and can then hand the
-	// answer on untouched. It cannot be had together with Secret, which would
-	// change it.
+	// Download, if not nil, is the key stream that the server answers with. A
+	// proxy passes its own client's here and can then relay the answer without
+	// a cipher. It excludes Key, which would change it.
 	Download *KeyStream
 
 	// Rand is the source of the init payload; nil means crypto/rand.
 	Rand io.Reader
 }
 
-// NewInit draws an init payload, as it goes on the wire, and starts the
-// client's ciphers: Send has consumed the 64 bytes, Receive is at its start.
-func NewInit(config *ClientConfig) (init [InitLength]byte, s Streams, err error) {
-	init, upload, download, err := NewInitKeys(config)
-	if err != nil {
-		return init, s, err
-	}
-	return init, Streams{Send: upload.StreamAt(InitLength), Receive: download.StreamAt(0)}, nil
-}
-
-// NewInitKeys is NewInit for who starts the ciphers later. The init payload has
-// used up the first 64 bytes of upload.
-func NewInitKeys(config *ClientConfig) (init [InitLength]byte, upload, download KeyStream, err error) {
+// NewInit draws an init payload, as it goes on the wire, and returns what it
+// announces. The payload has used the first 64 bytes of the upload key stream.
+func NewInit(config *ClientConfig) (payload [InitLength]byte, init Init, err error) {
 	tag, ok := config.Protocol.Tag()
 	switch {
 	case !config.Protocol.Valid():
-		return init, upload, download, errors.New("obfuscation: no framing named")
+		return payload, init, errors.New("obfuscation: no framing named")
 	case !ok && !config.AllowFull:
-		return init, upload, download, ErrFull
-	case config.Download != nil && config.Secret != nil:
-		return init, upload, download, errors.New("obfuscation: a given download key stream and a secret exclude each other")
+		return payload, init, ErrFull
+	case config.Download != nil && config.Key != nil:
+		return payload, init, errors.New("obfuscation: a given download key stream and a key exclude each other")
 	}
-	if err := draw(config, &init, ok); err != nil {
-		return init, upload, download, fmt.Errorf("obfuscation: init payload: %w", err)
+	if err := draw(config, &payload, ok); err != nil {
+		return payload, init, fmt.Errorf("obfuscation: init payload: %w", err)
 	}
 	if ok {
-		copy(init[tagStart:], tag[:])
+		copy(payload[tagStart:], tag[:])
 	}
-	binary.LittleEndian.PutUint16(init[dcStart:], uint16(config.DC))
+	binary.LittleEndian.PutUint16(payload[dcStart:], uint16(config.DC))
 
-	upload, download = keyStreams(&init, config.Secret)
-	upload.StreamAt(tagStart).XORKeyStream(init[tagStart:], init[tagStart:])
-	return init, upload, download, nil
+	init = Init{Protocol: config.Protocol, DC: config.DC, Key: -1}
+	init.Upload, init.Download = keyStreams(&payload, config.Key)
+	init.Upload.StreamAt(tagStart).XORKeyStream(payload[tagStart:], payload[tagStart:])
+	return payload, init, nil
 }
 
 // draw fills init with random bytes that may stand at the front of a

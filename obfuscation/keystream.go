@@ -29,25 +29,25 @@ func (k *KeyStream) StreamAt(n uint64) cipher.Stream {
 // Cursor returns a cipher behind the first n bytes.
 func (k *KeyStream) Cursor(n uint64) Cursor { return Cursor{key: *k, offset: n} }
 
-// mix puts a proxy secret into the key.
-func (k *KeyStream) mix(secret *Secret) {
-	var b [keyLength + len(secret.Key)]byte
+// mix puts the key of a proxy secret into the key of the stream.
+func (k *KeyStream) mix(key *[16]byte) {
+	var b [keyLength + len(key)]byte
 	copy(b[:], k[:keyLength])
-	copy(b[keyLength:], secret.Key[:])
+	copy(b[keyLength:], key[:])
 	sum := sha256.Sum256(b[:])
 	copy(k[:], sum[:])
 }
 
-// keyStreams reads both directions from an init payload, in clear or as it
-// was on the wire: bytes 8..56 are the same. secret may be nil.
-func keyStreams(init *[InitLength]byte, secret *Secret) (upload, download KeyStream) {
-	copy(upload[:], init[keyStart:tagStart])
+// keyStreams derives both directions from an init payload, in clear or as it
+// was on the wire: bytes 8..56 are the same. key may be nil.
+func keyStreams(payload *[InitLength]byte, key *[16]byte) (upload, download KeyStream) {
+	copy(upload[:], payload[keyStart:tagStart])
 	for i := range download {
-		download[i] = init[tagStart-1-i]
+		download[i] = payload[tagStart-1-i]
 	}
-	if secret != nil {
-		upload.mix(secret)
-		download.mix(secret)
+	if key != nil {
+		upload.mix(key)
+		download.mix(key)
 	}
 	return upload, download
 }

@@ -2,17 +2,20 @@ package obfuscation
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/cpu"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 )
 
@@ -29,7 +32,7 @@ func unhex(s string) []byte {
 type example struct {
 	name     string
 	protocol frame.Protocol
-	dc       DC
+	dc       datacenter.DC
 	secret   string
 	wire     string // bytes 56..64
 	packet   string // after the envelope, encrypted
@@ -57,21 +60,17 @@ func random() []byte {
 	return b
 }
 
-func (e example) secrets(t *testing.T) []Secret {
+func (e example) keys() [][16]byte {
 	if e.secret == "" {
 		return nil
 	}
-	s, err := ParseSecret(e.secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []Secret{s}
+	return [][16]byte{[16]byte(unhex(strings.TrimPrefix(e.secret, "dd")))}
 }
 
-func (e example) client(t *testing.T) *ClientConfig {
+func (e example) client() *ClientConfig {
 	c := &ClientConfig{Protocol: e.protocol, DC: e.dc, Rand: bytes.NewReader(random())}
-	if s := e.secrets(t); s != nil {
-		c.Secret = &s[0]
+	if keys := e.keys(); keys != nil {
+		c.Key = &keys[0]
 	}
 	return c
 }
@@ -83,21 +82,22 @@ var reqPQMulti = unhex("0000000000000000785634120000706714000000f18e7ebea0a1a2a3
 func TestStreamsMatchTheWorkedExamples(t *testing.T) {
 	for _, e := range examples {
 		t.Run(e.name, func(t *testing.T) {
-			init, client, err := NewInit(e.client(t))
+			payload, sent, err := NewInit(e.client())
 			if err != nil {
 				t.Fatal(err)
 			}
 			want := append(random()[:56], unhex(e.wire)...)
-			if !bytes.Equal(init[:], want) {
-				t.Fatalf("init %x, want %x", init, want)
+			if !bytes.Equal(payload[:], want) {
+				t.Fatalf("init payload %x, want %x", payload, want)
 			}
-			hello, server, err := Match(&init, e.secrets(t))
+			init, err := Match(&payload, e.keys())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if hello.Protocol != e.protocol || hello.DC != e.dc || hello.Secret != len(e.secrets(t))-1 {
-				t.Errorf("hello %+v", hello)
+			if init.Protocol != e.protocol || init.DC != e.dc || init.Key != len(e.keys())-1 {
+				t.Errorf("init %+v", init)
 			}
+			client, server := sent.Streams(frame.Client), init.Streams(frame.Server)
 
 			up := frame.Encoder{Protocol: e.protocol}
 			plain, err := up.Append(nil, frame.Packet{Payload: reqPQMulti, Padding: bytes.Repeat([]byte{0x5a}, 7)})
@@ -159,61 +159,68 @@ func TestForbiddenBeginningsAreDrawnAgain(t *testing.T) {
 	}
 }
 
-// "try each secret": the index of the one that fits, and silence otherwise.
-func TestServerFindsTheSecret(t *testing.T) {
-	secrets := manySecrets(40)
-	for n := 1; n <= len(secrets); n++ {
+// Match returns the index of the key that fits, and ErrNoMatch otherwise.
+func TestServerFindsTheKey(t *testing.T) {
+	keys := manyKeys(40)
+	for n := 1; n <= len(keys); n++ {
 		for i := range n {
-			init, _, err := NewInit(&ClientConfig{Protocol: frame.Intermediate, DC: 1, Secret: &secrets[i]})
+			payload, _, err := NewInit(&ClientConfig{Protocol: frame.Intermediate, DC: 1, Key: &keys[i]})
 			if err != nil {
 				t.Fatal(err)
 			}
-			hello, _, err := Match(&init, secrets[:n])
-			if err != nil || hello.Secret != i {
-				t.Errorf("secret %d of %d: found %d, %v", i, n, hello.Secret, err)
+			found, err := Match(&payload, keys[:n])
+			if err != nil || found.Key != i {
+				t.Errorf("key %d of %d: found %d, %v", i, n, found.Key, err)
 			}
-			if _, _, err := Match(&init, secrets[i+1:n]); !errors.Is(err, ErrNoMatch) && i+1 < n {
-				t.Errorf("without the secret: %v", err)
+			if _, err := Match(&payload, keys[i+1:n]); !errors.Is(err, ErrNoMatch) && i+1 < n {
+				t.Errorf("without the key: %v", err)
 			}
-			if _, _, err := Match(&init, nil); !errors.Is(err, ErrNoMatch) {
-				t.Errorf("without any secret: %v", err)
+			if _, err := Match(&payload, nil); !errors.Is(err, ErrNoMatch) {
+				t.Errorf("without any key: %v", err)
 			}
 		}
 	}
 }
 
-// manySecrets returns secrets with keys that differ.
-func manySecrets(n int) []Secret {
-	secrets := make([]Secret, n)
-	for i := range secrets {
-		secrets[i] = Secret{Mode: Plain, Key: [16]byte{byte(i), byte(i >> 8), 1}}
+// manyKeys returns keys that differ.
+func manyKeys(n int) [][16]byte {
+	keys := make([][16]byte, n)
+	for i := range keys {
+		keys[i] = [16]byte{byte(i), byte(i >> 8), 1}
 	}
-	return secrets
+	return keys
 }
 
 // Users may share a key and differ in their domains; the first is meant.
-func TestFirstOfEqualSecretsIsFound(t *testing.T) {
-	secrets := manySecrets(20)
-	secrets[18].Key, secrets[19].Key = secrets[17].Key, secrets[17].Key
-	init, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Secret: &secrets[19]})
+func TestFirstOfEqualKeysIsFound(t *testing.T) {
+	keys := manyKeys(20)
+	keys[18], keys[19] = keys[17], keys[17]
+	payload, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Key: &keys[19]})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hello, _, err := Match(&init, secrets); err != nil || hello.Secret != 17 {
-		t.Errorf("found %d, %v; want 17", hello.Secret, err)
+	if found, err := Match(&payload, keys); err != nil || found.Key != 17 {
+		t.Errorf("found %d, %v; want 17", found.Key, err)
 	}
 }
 
-// "No memory is allocated until one passes; elsewhere crypto/aes allocates for
-// each."
-func TestStrangersAllocateNothing(t *testing.T) {
-	secrets, init := manySecrets(100), [InitLength]byte(random())
-	most := float64(len(secrets) + 20)
+// Trying keys allocates nothing with vector instructions, and one cipher a key
+// without. A match allocates no more.
+func TestTrialsAllocateNothing(t *testing.T) {
+	keys, payload := manyKeys(100), [InitLength]byte(random())
+	most := float64(len(keys) + 20)
 	if runtime.GOARCH == "amd64" && cpu.X86.HasAVX2 && cpu.X86.HasAES {
 		most = 0
 	}
-	if n := testing.AllocsPerRun(20, func() { Match(&init, secrets) }); n > most {
-		t.Errorf("%v allocations for %d secrets, want at most %v", n, len(secrets), most)
+	if n := testing.AllocsPerRun(20, func() { Match(&payload, keys) }); n > most {
+		t.Errorf("%v allocations for %d keys, want at most %v", n, len(keys), most)
+	}
+	matching, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Key: &keys[99]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(20, func() { Match(&matching, keys) }); n > most+1 {
+		t.Errorf("%v allocations for a match, want at most %v", n, most+1)
 	}
 }
 
@@ -222,17 +229,17 @@ func TestFullNeedsAnExplicitChoice(t *testing.T) {
 	if _, _, err := NewInit(&ClientConfig{Protocol: frame.Full}); !errors.Is(err, ErrFull) {
 		t.Errorf("by default: %v", err)
 	}
-	secret := Secret{Mode: Plain, Key: [16]byte{5}}
-	for _, secrets := range [][]Secret{nil, {{Mode: Plain}, secret}} {
+	key := [16]byte{5}
+	for _, keys := range [][][16]byte{nil, {{}, key}} {
 		config := &ClientConfig{Protocol: frame.Full, AllowFull: true, DC: -2}
-		if secrets != nil {
-			config.Secret = &secret
+		if keys != nil {
+			config.Key = &key
 		}
-		init, streams, err := NewInit(config)
+		payload, init, err := NewInit(config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := Match(&init, secrets); !errors.Is(err, ErrNoMatch) {
+		if _, err := Match(&payload, keys); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("Match took it for a tagged protocol: %v", err)
 		}
 		e := frame.Encoder{Protocol: frame.Full}
@@ -240,19 +247,19 @@ func TestFullNeedsAnExplicitChoice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		streams.Send.XORKeyStream(packet, packet)
-		first := [FullLength]byte(append(init[:], packet...))
-		hello, server, err := MatchFull(&first, secrets, 0)
-		if err != nil || hello.Protocol != frame.Full || hello.DC != -2 || hello.Secret != len(secrets)-1 {
-			t.Fatalf("%+v, %v", hello, err)
+		init.Streams(frame.Client).Send.XORKeyStream(packet, packet)
+		first := [FullLength]byte(append(payload[:], packet...))
+		found, err := MatchFull(&first, keys, 0)
+		if err != nil || found.Protocol != frame.Full || found.DC != -2 || found.Key != len(keys)-1 {
+			t.Fatalf("%+v, %v", found, err)
 		}
-		server.Receive.XORKeyStream(packet, packet)
+		found.Streams(frame.Server).Receive.XORKeyStream(packet, packet)
 		d := frame.Decoder{Protocol: frame.Full}
 		if p, _, err := d.Parse(packet); err != nil || !bytes.Equal(p.Payload, reqPQMulti) {
 			t.Errorf("%+v, %v", p, err)
 		}
 		first[70] ^= 1
-		if _, _, err := MatchFull(&first, secrets, 0); !errors.Is(err, ErrNoMatch) {
+		if _, err := MatchFull(&first, keys, 0); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("a wrong sequence number: %v", err)
 		}
 	}
@@ -260,32 +267,32 @@ func TestFullNeedsAnExplicitChoice(t *testing.T) {
 
 // A proxy asks the data centre for the key stream that its client expects.
 func TestDownloadKeyStreamCanBeGiven(t *testing.T) {
-	secret := Secret{Mode: Padded, Key: [16]byte{1, 2, 3}}
-	init, client, err := NewInit(&ClientConfig{Protocol: frame.PaddedIntermediate, DC: 2, Secret: &secret})
+	key := [16]byte{1, 2, 3}
+	payload, client, err := NewInit(&ClientConfig{Protocol: frame.PaddedIntermediate, DC: 2, Key: &key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	hello, _, err := Match(&init, []Secret{secret})
+	init, err := Match(&payload, [][16]byte{key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	upstream, _, err := NewInit(&ClientConfig{Protocol: hello.Protocol, DC: hello.DC, Download: &hello.Download})
+	upstream, _, err := NewInit(&ClientConfig{Protocol: init.Protocol, DC: init.DC, Download: &init.Download})
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen, dc, err := Match(&upstream, nil)
-	if err != nil || seen.DC != 2 {
-		t.Fatal(seen, err)
+	dc, err := Match(&upstream, nil)
+	if err != nil || dc.DC != 2 {
+		t.Fatal(dc, err)
 	}
 	answer := []byte("what the data centre says")
 	wire := make([]byte, len(answer))
-	dc.Send.XORKeyStream(wire, answer)
-	client.Receive.XORKeyStream(wire, wire)
+	dc.Streams(frame.Server).Send.XORKeyStream(wire, answer)
+	client.Streams(frame.Client).Receive.XORKeyStream(wire, wire)
 	if !bytes.Equal(wire, answer) {
 		t.Errorf("the client reads %q", wire)
 	}
-	if _, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Download: &hello.Download, Secret: &secret}); err == nil {
-		t.Error("a given key stream and a secret were accepted together")
+	if _, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Download: &init.Download, Key: &key}); err == nil {
+		t.Error("a given key stream and a key were accepted together")
 	}
 }
 
@@ -327,13 +334,13 @@ func TestWriteSendsOnceAndLeavesItsInputAlone(t *testing.T) {
 		if !bytes.Equal(body, bytes.Repeat([]byte("abcd"), size/4)) {
 			t.Error("the caller's bytes were changed")
 		}
-		init := [InitLength]byte(r.bytes)
-		_, s, err := Match(&init, nil)
+		payload := [InitLength]byte(r.bytes)
+		init, err := Match(&payload, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := r.bytes[InitLength:]
-		s.Receive.XORKeyStream(got, got)
+		init.Streams(frame.Server).Receive.XORKeyStream(got, got)
 		if !bytes.Equal(got, append(want, body...)) {
 			t.Errorf("%d bytes: the server reads something else", size)
 		}
@@ -426,33 +433,32 @@ func (*loop) Read(p []byte) (int, error)  { return len(p), nil }
 // FuzzMatch: any 72 bytes are matched or not, without a panic; what matches
 // has a tag, or fits Full.
 func FuzzMatch(f *testing.F) {
-	secret := Secret{Mode: Plain, Key: [16]byte{1}}
+	key := [16]byte{1}
 	for _, protocol := range frame.Protocols {
-		init, _, err := NewInit(&ClientConfig{Protocol: protocol, AllowFull: true, Secret: &secret, DC: 2})
+		payload, _, err := NewInit(&ClientConfig{Protocol: protocol, AllowFull: true, Key: &key, DC: 2})
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(append(init[:], 0, 0, 0, 0, 0, 0, 0, 0))
+		f.Add(append(payload[:], 0, 0, 0, 0, 0, 0, 0, 0))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var first [FullLength]byte
 		copy(first[:], b)
-		init := [InitLength]byte(first[:])
-		if h, s, err := Match(&init, []Secret{secret}); err == nil {
-			tag, ok := h.Protocol.Tag()
-			if !ok || s.Send == nil || s.Receive == nil {
-				t.Fatalf("%+v", h)
+		payload := [InitLength]byte(first[:])
+		if init, err := Match(&payload, [][16]byte{key}); err == nil {
+			tag, ok := init.Protocol.Tag()
+			if !ok {
+				t.Fatalf("%+v", init)
 			}
-			// The same payload, made by a client, is the same on the wire.
-			clear := init
-			up, _ := keyStreams(&init, &secret)
-			up.StreamAt(0).XORKeyStream(clear[:], init[:])
-			if [4]byte(clear[tagStart:]) != tag {
-				t.Fatalf("tag %x, matched %v", clear[tagStart:dcStart], h.Protocol)
+			// The stream decrypts the payload to the tag and the DC returned.
+			clear := payload
+			init.Upload.StreamAt(0).XORKeyStream(clear[:], payload[:])
+			if [4]byte(clear[tagStart:]) != tag || datacenter.DC(binary.LittleEndian.Uint16(clear[dcStart:])) != init.DC {
+				t.Fatalf("%x, matched %v, DC %v", clear[tagStart:], init.Protocol, init.DC)
 			}
 		}
-		if h, _, err := MatchFull(&first, []Secret{secret}, 0); err == nil && h.Protocol != frame.Full {
-			t.Fatalf("%+v", h)
+		if init, err := MatchFull(&first, [][16]byte{key}, 0); err == nil && init.Protocol != frame.Full {
+			t.Fatalf("%+v", init)
 		}
 	})
 }
@@ -501,15 +507,15 @@ func BenchmarkCTR64KiB(b *testing.B) {
 	}
 }
 
-// "With 10,000 users a first contact costs at most 4 ms." A stranger's init
-// payload matches none of them.
-func BenchmarkMatchStranger10000Secrets(b *testing.B) {
-	secrets, init := manySecrets(10000), [InitLength]byte(random())
+// BenchmarkMatch10000Keys is the cost of an init payload that none of 10,000 keys
+// fits.
+func BenchmarkMatch10000Keys(b *testing.B) {
+	keys, payload := manyKeys(10000), [InitLength]byte(random())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := Match(&init, secrets); err == nil {
+		if _, err := Match(&payload, keys); err == nil {
 			b.Fatal("matched")
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(secrets)), "ns/secret")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(keys)), "ns/key")
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // bubble is a proxy on pipes, for what takes time: its clock moves on when
@@ -28,7 +28,7 @@ type bubble struct {
 	running sync.WaitGroup
 }
 
-// inBubble runs test with a proxy that knows testconn.PlainSecret, unless
+// inBubble runs test with a proxy that knows mtwiretest.PlainSecret, unless
 // config has others. hosts are what it can connect to, by address; nil is one
 // that does not answer.
 func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test func(t *testing.T, b *bubble)) {
@@ -38,7 +38,7 @@ func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test
 		ctx, cancel := context.WithCancel(context.Background())
 		b.ctx = ctx
 		if config.Users == nil {
-			config.Users = []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}}
+			config.Users = []User{{Name: "everybody", Secret: secretOf(t, mtwiretest.PlainSecret)}}
 		}
 		config.Log = b.log.logger()
 		config.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -21,7 +22,7 @@ type besieged struct {
 
 func newBesieged() *besieged {
 	b := &besieged{clock: time.Unix(1e9, 0)}
-	b.prepare(crowd(0, 10000, obfuscation.Plain, ""), AllModes)
+	b.prepare(crowd(0, 10000, mtproxy.Plain, ""), mtproxy.AllModes)
 	b.strange.now = func() time.Time { return b.clock }
 	return b
 }
@@ -161,7 +162,7 @@ func TestBudgetForgetsTheOldestNetworks(t *testing.T) {
 func TestLongHellosAreFewer(t *testing.T) {
 	searches := func(length int) (n int) {
 		var s search
-		s.prepare(crowd(0, 1000, obfuscation.FakeTLS, "example.com"), AllModes)
+		s.prepare(crowd(0, 1000, mtproxy.FakeTLS, "example.com"), mtproxy.AllModes)
 		now := time.Now()
 		s.strange.now = func() time.Time { return now }
 		for i := range 20000 {
@@ -179,7 +180,7 @@ func TestLongHellosAreFewer(t *testing.T) {
 // after the other.
 func TestStrangersAtTheSameTimeShareTheBudget(t *testing.T) {
 	var s search
-	s.prepare(crowd(0, 10000, obfuscation.FakeTLS, "example.com"), AllModes)
+	s.prepare(crowd(0, 10000, mtproxy.FakeTLS, "example.com"), mtproxy.AllModes)
 	now := time.Now()
 	s.strange.now = func() time.Time { return now }
 	var searches, together, most atomic.Int64

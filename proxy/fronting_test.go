@@ -15,16 +15,17 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // "Wrong secret, wrong SNI, stale clock, plain HTTP": each gets the fronting
 // host's answer to its own bytes, and nothing of ours in front of it.
 func TestStrangersSeeTheFrontingHost(t *testing.T) {
-	host, visits := fronting(t)
-	secret := secretOf(t, testconn.FakeTLSSecret)
+	host, visits := frontingHost(t)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	other := keyOf(1)
 	p, address := startProxy(t, Config{Users: []User{{Secret: secret}}, Fronts: map[string]string{secret.Domain: host}})
 	hello := func(key [16]byte, domain string, off time.Duration) []byte {
@@ -63,7 +64,7 @@ func TestStrangersSeeTheFrontingHost(t *testing.T) {
 // site is a fronting host with TLS, which says its name, and its certificate.
 func site(t *testing.T, name string) (address string, certificate []byte) {
 	t.Helper()
-	config, _, err := testconn.Certificate()
+	config, _, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,10 +111,10 @@ func TestBrowsersSeeTheSiteTheyAskFor(t *testing.T) {
 	hostA, certificateA := site(t, "this is A")
 	hostB, certificateB := site(t, "this is B")
 	dc, _ := dataCenter(t)
-	users := append(crowd(0, 2, obfuscation.FakeTLS, "a.example"), crowd(2, 2, obfuscation.FakeTLS, "b.example")...)
+	users := append(crowd(0, 2, mtproxy.FakeTLS, "a.example"), crowd(2, 2, mtproxy.FakeTLS, "b.example")...)
 	address := start(t, Config{
 		Users:       users,
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Fronts:      map[string]string{"b.example": hostB, "": hostA},
 	})
 	for name, want := range map[string]struct {
@@ -144,10 +145,10 @@ func TestFrontsAreOfAnyCaseAndOrder(t *testing.T) {
 			users []User
 			want  string
 		}{
-			{crowd(0, 1, obfuscation.Plain, ""), "site.test=site.test:443 a.example=a.test:443 b.example=b.test:443 z.example=z.test:443"},
-			{append(crowd(0, 1, obfuscation.FakeTLS, "B.example"), crowd(1, 1, obfuscation.FakeTLS, "c.example")...),
+			{crowd(0, 1, mtproxy.Plain, ""), "site.test=site.test:443 a.example=a.test:443 b.example=b.test:443 z.example=z.test:443"},
+			{append(crowd(0, 1, mtproxy.FakeTLS, "B.example"), crowd(1, 1, mtproxy.FakeTLS, "c.example")...),
 				"b.example=b.test:443 c.example=site.test:443 a.example=a.test:443 z.example=z.test:443"},
-			{append(crowd(0, 1, obfuscation.FakeTLS, "z.example"), crowd(1, 1, obfuscation.FakeTLS, "Z.EXAMPLE")...),
+			{append(crowd(0, 1, mtproxy.FakeTLS, "z.example"), crowd(1, 1, mtproxy.FakeTLS, "Z.EXAMPLE")...),
 				"z.example=z.test:443 a.example=a.test:443 b.example=b.test:443"},
 		} {
 			hosts, err := fronts(&Config{Users: c.users, Fronts: named})
@@ -160,7 +161,7 @@ func TestFrontsAreOfAnyCaseAndOrder(t *testing.T) {
 			}
 		}
 	}
-	if hosts, err := fronts(&Config{Users: crowd(0, 1, obfuscation.Plain, "")}); err != nil || len(hosts) != 0 {
+	if hosts, err := fronts(&Config{Users: crowd(0, 1, mtproxy.Plain, "")}); err != nil || len(hosts) != 0 {
 		t.Errorf("%v, %v: nobody was named", hosts, err)
 	}
 }
@@ -218,14 +219,14 @@ func encryptedSize(b []byte) (size int) {
 // "Flight from a real TLS fronting host reaches the client's ServerHello":
 // the record's length on the wire is one that the host had.
 func TestAnswersAreAsLongAsTheHosts(t *testing.T) {
-	config, _, err := testconn.Certificate()
+	config, _, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
 	config.Certificates[0].Certificate = slices.Repeat(config.Certificates[0].Certificate, 4) // a length of its own
 	seen := &flights{}
 	hosts := map[string]func(net.Conn){"front.test:443": seen.serve(config)}
-	user := crowd(0, 1, obfuscation.FakeTLS, "a.example")
+	user := crowd(0, 1, mtproxy.FakeTLS, "a.example")
 	inBubble(t, Config{Users: user, Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
 		ctx, cancel := context.WithCancel(b.ctx)
 		measured := make(chan error, 1)

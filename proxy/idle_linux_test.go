@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // "Idle connections have no goroutines and go on working afterwards."
@@ -17,7 +17,7 @@ func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
 	serve(t, p, ln)
 	var conns []*mtwire.Conn
 	for range 8 {
-		for _, secret := range []string{testconn.PlainSecret, testconn.PaddedSecret, testconn.FakeTLSSecret} {
+		for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 			conns = append(conns, join(t, ln.Addr(), "secret="+secret))
 		}
 	}

@@ -16,8 +16,9 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // header is a PROXY protocol header of that version for a client.
@@ -58,18 +59,18 @@ func behind(header []byte) *mtwire.DialConfig {
 func TestLoadBalancersSayWhoTheClientIs(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
-	users := crowd(0, 100, obfuscation.Plain, "")
+	users := crowd(0, 100, mtproxy.Plain, "")
 	p, address := startProxy(t, Config{
 		Users: users, Log: log.logger(), LogClients: true,
 		TrustedProxies: []string{"127.0.0.0/8"},
-		DataCenters:    map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters:    map[datacenter.DC][]string{0: {dc.String()}},
 	})
 	for i, client := range []string{"192.0.2.5:4321", "[2001:db8:5::1]:4321"} {
 		for version := 1; version <= 2; version++ {
 			for _, mode := range []string{"dd", "ee"} {
 				secret := users[10+i].Secret
-				if secret.Mode = obfuscation.Padded; mode == "ee" {
-					secret.Mode, secret.Domain = obfuscation.FakeTLS, "a.example"
+				if secret.Mode = mtproxy.Padded; mode == "ee" {
+					secret.Mode, secret.Domain = mtproxy.FakeTLS, "a.example"
 				}
 				conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+secret.String(), behind(header(version, client)))
 				if err != nil {
@@ -97,14 +98,14 @@ func TestLoadBalancersSayWhoTheClientIs(t *testing.T) {
 
 // "An untrusted peer's header is just a stranger's bytes."
 func TestNobodyElsesHeaderIsBelieved(t *testing.T) {
-	host, visits := fronting(t)
+	host, visits := frontingHost(t)
 	log := &logBuffer{}
 	address := start(t, Config{
 		Log: log.logger(), LogClients: true,
 		TrustedProxies: []string{"10.0.0.0/8", "::1", "unix"},
 		Fronts:         map[string]string{"": host},
 	})
-	init := initOf(t, secretOf(t, testconn.PlainSecret).Key, mtwire.PaddedIntermediate)
+	init := initOf(t, secretOf(t, mtwiretest.PlainSecret).Key, mtwire.PaddedIntermediate)
 	for version := 1; version <= 2; version++ {
 		fronted(t, address, visits, slices.Concat(header(version, "192.0.2.5:4321"), init))
 	}
@@ -117,10 +118,10 @@ func TestNobodyElsesHeaderIsBelieved(t *testing.T) {
 // "A trusted peer without a header is closed", even one that knows a secret,
 // and gets nothing to see.
 func TestLoadBalancerWithoutAHeaderIsClosed(t *testing.T) {
-	host, visits := fronting(t)
+	host, visits := frontingHost(t)
 	p, address := startProxy(t, Config{TrustedProxies: []string{"127.0.0.1"}, Fronts: map[string]string{"": host}})
 	sent := [][]byte{
-		initOf(t, secretOf(t, testconn.PlainSecret).Key, mtwire.PaddedIntermediate),
+		initOf(t, secretOf(t, mtwiretest.PlainSecret).Key, mtwire.PaddedIntermediate),
 		[]byte("PROXY TCP4 not an address\r\n"),
 		[]byte("GET / HTTP/1.1\r\n\r\n"),
 	}
@@ -162,9 +163,9 @@ func TestAllListenersTakeEveryMode(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
 	p, err := New(Config{
-		Users:          []User{{Secret: secretOf(t, testconn.PlainSecret)}},
+		Users:          []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
 		TrustedProxies: []string{"::1"},
-		DataCenters:    map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters:    map[datacenter.DC][]string{0: {dc.String()}},
 		Log:            log.logger(), LogClients: true,
 	})
 	if err != nil {
@@ -184,7 +185,7 @@ func TestAllListenersTakeEveryMode(t *testing.T) {
 		case name.(*net.TCPAddr).IP.To4() == nil:
 			config = behind(header(2, "[2001:db8::5]:4321"))
 		}
-		for _, m := range testconn.Proxied() {
+		for _, m := range mtwiretest.ProxiedModes() {
 			conn, err := mtwire.Dial(short(t), m.Endpoint(name), config)
 			if err != nil {
 				t.Fatal(ln.Addr(), err)
@@ -208,9 +209,9 @@ func TestUnixSocketsMayBeTrusted(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
 	p, err := New(Config{
-		Users:          []User{{Secret: secretOf(t, testconn.PlainSecret)}},
+		Users:          []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
 		TrustedProxies: []string{"unix"},
-		DataCenters:    map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters:    map[datacenter.DC][]string{0: {dc.String()}},
 		Log:            log.logger(), LogClients: true,
 	})
 	if err != nil {
@@ -225,7 +226,7 @@ func TestUnixSocketsMayBeTrusted(t *testing.T) {
 		}
 		return conn, err
 	}}
-	conn, err := mtwire.Dial(short(t), "tcp://unix:1?secret="+testconn.FakeTLSSecret, config)
+	conn, err := mtwire.Dial(short(t), "tcp://unix:1?secret="+mtwiretest.FakeTLSSecret, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,12 +237,12 @@ func TestUnixSocketsMayBeTrusted(t *testing.T) {
 
 // Configuration that cannot be meant is refused.
 func TestBadConfigurationIsRefused(t *testing.T) {
-	good := []User{{Secret: secretOf(t, testconn.PlainSecret)}}
+	good := []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}}
 	for name, config := range map[string]Config{
 		"a trusted name":         {Users: good, TrustedProxies: []string{"balancer"}},
 		"an upstream":            {Users: good, Upstreams: []string{"ftp://x:1"}},
 		"a front without a port": {Users: good, Fronts: map[string]string{"": "front.test"}},
-		"an empty data centre":   {Users: good, DataCenters: map[obfuscation.DC][]string{2: nil}},
+		"an empty data centre":   {Users: good, DataCenters: map[datacenter.DC][]string{2: nil}},
 		"an unknown default":     {Users: good, DefaultDC: 77},
 	} {
 		if _, err := New(config); err == nil {

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // "A limit drawn at random for each": whoever says nothing is let go, with no
 // fronting host or with one that cannot be reached.
 func TestSilenceWithoutAHostHasAnEnd(t *testing.T) {
-	for name, users := range map[string]string{"none": testconn.PaddedSecret, "unreachable": testconn.FakeTLSSecret} {
+	for name, users := range map[string]string{"none": mtwiretest.PaddedSecret, "unreachable": mtwiretest.FakeTLSSecret} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, err := New(Config{
@@ -77,8 +77,8 @@ func TestSilentCrowdMakesRoom(t *testing.T) {
 			t.Errorf("silent connection %d: %v", i, err)
 		}
 	}
-	join(t, ln.Addr(), "secret="+testconn.PaddedSecret)
-	join(t, ln.Addr(), "secret="+testconn.FakeTLSSecret)
+	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
+	join(t, ln.Addr(), "secret="+mtwiretest.FakeTLSSecret)
 	if n := p.lobby.size(); n != 9 {
 		t.Errorf("%d are left of ten, of whom one made room for clients", n)
 	}
@@ -100,8 +100,8 @@ func TestSpeakingCrowdMakesRoom(t *testing.T) {
 		conn.Write([]byte("hello"))
 		eventually(t, "it is heard", func() bool { return p.lobby.spoken() == i+1 })
 	}
-	join(t, ln.Addr(), "secret="+testconn.PaddedSecret)
-	join(t, ln.Addr(), "secret="+testconn.FakeTLSSecret)
+	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
+	join(t, ln.Addr(), "secret="+mtwiretest.FakeTLSSecret)
 }
 
 // spoken is how many have said something.

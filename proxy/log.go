@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mtwire/mtwire/relay"
+	"github.com/mtwire/mtwire/internal/splice"
 )
 
 // log writes the session's line. Secrets are in none, and the client's address
 // only if that was asked for.
-func (s *session) log(up, down relay.Result) {
+func (s *session) log(up, down splice.Result) {
 	reached := stage(s.stage.Load())
 	attrs := make([]slog.Attr, 0, 16)
 	attrs = append(attrs, slog.String("stage", reached.String()))

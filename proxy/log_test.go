@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // "Each stage in the log line."
@@ -22,12 +22,12 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 		"silent.test:443": echoing(0),
 		"echo.test:443":   echoing(1),
 	}
-	config := Config{DataCenters: map[obfuscation.DC][]string{
+	config := Config{DataCenters: map[datacenter.DC][]string{
 		1: {"silent.test:443"}, 2: {"echo.test:443"}, 3: {"nowhere.test:443"},
 	}}
 	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 		as := func(dc mtwire.DC) *mtwire.Conn {
-			secret := secretOf(t, testconn.PaddedSecret)
+			secret := secretOf(t, mtwiretest.PaddedSecret)
 			conn, err := mtwire.Client(b.ctx, b.connect(), mtwire.Endpoint{Secret: secret, DC: dc}, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -49,7 +49,7 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 				`stage=hello up=0 down=0`},
 			{func() {
 				conn := b.connect()
-				hello := helloOf(t, secretOf(t, testconn.FakeTLSSecret).Key, "example.com")
+				hello := helloOf(t, secretOf(t, mtwiretest.FakeTLSSecret).Key, "example.com")
 				conn.Write(hello)
 				synctest.Wait()
 				read(t, conn, 127)
@@ -83,12 +83,12 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 func TestLogLineSaysWhyTheProxyEndedAConnection(t *testing.T) {
 	hosts := map[string]func(net.Conn){"echo.test:443": echoing(1), "slow.test:443": nil, "example.com:443": nil}
 	config := Config{
-		Users:       []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}, {Secret: secretOf(t, testconn.FakeTLSSecret)}},
-		DataCenters: map[obfuscation.DC][]string{2: {"echo.test:443"}, 3: {"slow.test:443"}},
+		Users:       []User{{Name: "everybody", Secret: secretOf(t, mtwiretest.PlainSecret)}, {Secret: secretOf(t, mtwiretest.FakeTLSSecret)}},
+		DataCenters: map[datacenter.DC][]string{2: {"echo.test:443"}, 3: {"slow.test:443"}},
 	}
 	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 		join := func(dc mtwire.DC) *mtwire.Conn {
-			conn, err := mtwire.Client(b.ctx, b.connect(), mtwire.Endpoint{Secret: secretOf(t, testconn.PaddedSecret), DC: dc}, nil)
+			conn, err := mtwire.Client(b.ctx, b.connect(), mtwire.Endpoint{Secret: secretOf(t, mtwiretest.PaddedSecret), DC: dc}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,13 +119,13 @@ func TestLogLineSaysWhyTheProxyEndedAConnection(t *testing.T) {
 func TestClientsAddressIsLoggedOnlyWhenAskedFor(t *testing.T) {
 	hosts := map[string]func(net.Conn){"echo.test:443": echoing(1)}
 	for _, wanted := range []bool{false, true} {
-		config := Config{DataCenters: map[obfuscation.DC][]string{0: {"echo.test:443"}}, LogClients: wanted}
+		config := Config{DataCenters: map[datacenter.DC][]string{0: {"echo.test:443"}}, LogClients: wanted}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 			b.connect().Close()
 			stranger := b.connect()
 			stranger.Write(make([]byte, 500))
 			stranger.Close()
-			conn := b.join(testconn.FakeTLSSecret)
+			conn := b.join(mtwiretest.FakeTLSSecret)
 			echo(t, conn, 3)
 			conn.Close()
 			time.Sleep(2 * time.Minute)
@@ -145,8 +145,8 @@ func TestClientsAddressIsLoggedOnlyWhenAskedFor(t *testing.T) {
 func TestClientsAddressIsRedactedInErrors(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
-	address := start(t, Config{Log: log.logger(), DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
-	for _, secret := range []string{testconn.PlainSecret, testconn.PaddedSecret, testconn.FakeTLSSecret} {
+	address := start(t, Config{Log: log.logger(), DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
+	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 		var socket *net.TCPConn
 		conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+secret, &mtwire.DialConfig{
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -15,11 +15,12 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/front"
-	"github.com/mtwire/mtwire/internal/proxyheader"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/fronting"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/route"
-	"github.com/mtwire/mtwire/obfuscation"
-	"github.com/mtwire/mtwire/relay"
+	"github.com/mtwire/mtwire/internal/splice"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // DefaultStallTimeout is how long a data centre may owe an answer.
@@ -31,7 +32,7 @@ type User struct {
 	Name string
 	// Secret is what their clients know. Its mode is the least that they must
 	// use: a dd secret is good for dd and ee, a plain one for all three.
-	Secret obfuscation.Secret
+	Secret mtproxy.Secret
 }
 
 // Family is which addresses of data centres are used, and which come first.
@@ -50,8 +51,8 @@ const (
 type Config struct {
 	// Users are those who may use the proxy. A secret is theirs alone.
 	Users []User
-	// Modes are those that are taken at all. 0 means AllModes.
-	Modes Modes
+	// Modes are those that are taken at all. 0 means mtproxy.AllModes.
+	Modes mtproxy.Modes
 	// ClockWindow is how far a FakeTLS client's clock may be off. 0 means 120
 	// seconds, a negative value any time.
 	ClockWindow time.Duration
@@ -72,10 +73,10 @@ type Config struct {
 	// DataCenters says where data centres are, by signed number; number 0
 	// stands for all that are not named. Values are host:port, several to be
 	// tried in turn. What is not here is looked up in the public table.
-	DataCenters map[obfuscation.DC][]string
+	DataCenters map[datacenter.DC][]string
 	// DefaultDC is for clients that ask for a data centre that nobody knows.
 	// 0 means that they are refused.
-	DefaultDC obfuscation.DC
+	DefaultDC datacenter.DC
 	// Family is which addresses of the table are used.
 	Family Family
 	// Upstreams are the ways to data centres: "direct", socks5://, http:// and
@@ -107,13 +108,13 @@ type Config struct {
 type Proxy struct {
 	config      Config
 	listen      mtwire.ListenConfig
-	trust       proxyheader.Trust
+	trust       proxyprotocol.Trust
 	lobby       lobby
 	search      search
 	replay      replayMemory
 	router      *route.Router
-	front       *front.Front // nil if there are no fronting hosts
-	relaying    relay.Config
+	front       *fronting.Front // nil if there are no fronting hosts
+	relaying    splice.Config
 	counters    counters
 	strangerLog lineLimit
 	serving     atomic.Pointer[serving]
@@ -130,7 +131,7 @@ func New(config Config) (*Proxy, error) {
 		return nil, errors.New("proxy: no secret")
 	}
 	if config.Modes == 0 {
-		config.Modes = AllModes
+		config.Modes = mtproxy.AllModes
 	}
 	if config.StallTimeout == 0 {
 		config.StallTimeout = DefaultStallTimeout
@@ -143,7 +144,7 @@ func New(config Config) (*Proxy, error) {
 	}
 	p := &Proxy{config: config, sessions: make(map[*session]struct{})}
 	var err error
-	if p.trust, err = proxyheader.ParseTrust(config.TrustedProxies); err != nil {
+	if p.trust, err = proxyprotocol.ParseTrust(config.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("proxy: trusted proxies: %w", err)
 	}
 	if p.router, err = newRouter(&config); err != nil {
@@ -171,13 +172,13 @@ func New(config Config) (*Proxy, error) {
 
 // checkUsers fails if a user cannot connect, or cannot be told from another.
 func checkUsers(config *Config) error {
-	places := make(map[obfuscation.Secret]int, len(config.Users))
+	places := make(map[mtproxy.Secret]int, len(config.Users))
 	for i, user := range config.Users {
-		if modesOf(user.Secret)&config.Modes == 0 {
+		if user.Secret.Modes()&config.Modes == 0 {
 			return fmt.Errorf("proxy: nobody can use the secret of user %d, %q: it allows %v, and the proxy %v",
-				i+1, user.Name, modesOf(user.Secret), config.Modes)
+				i+1, user.Name, user.Secret.Modes(), config.Modes)
 		}
-		anyMode := obfuscation.Secret{Key: user.Secret.Key, Domain: strings.ToLower(user.Secret.Domain)}
+		anyMode := mtproxy.Secret{Key: user.Secret.Key, Domain: strings.ToLower(user.Secret.Domain)}
 		if before, ok := places[anyMode]; ok {
 			return fmt.Errorf("proxy: users %d, %q, and %d, %q, have one secret: keep the one that allows more",
 				before+1, config.Users[before].Name, i+1, user.Name)
@@ -207,12 +208,12 @@ func newRouter(config *Config) (*route.Router, error) {
 	})
 }
 
-func newFront(config *Config) (*front.Front, error) {
+func newFront(config *Config) (*fronting.Front, error) {
 	hosts, err := fronts(config)
 	if err != nil || len(hosts) == 0 {
 		return nil, err
 	}
-	return front.New(front.Config{
+	return fronting.New(fronting.Config{
 		Hosts:       hosts,
 		DialContext: config.DialContext,
 		DialTimeout: config.DialTimeout,
@@ -224,7 +225,7 @@ func newFront(config *Config) (*front.Front, error) {
 var errMode = errors.New("the secret, or the proxy, does not allow this mode")
 
 func (p *Proxy) permit(t mtwire.Transport) error {
-	if mode := modeOf(t); mode&p.config.Modes&modesOf(p.config.Users[t.Secret].Secret) == 0 {
+	if mode := modeOf(t); mode&p.config.Modes&p.config.Users[t.Secret].Secret.Modes() == 0 {
 		return fmt.Errorf("%v: %w", mode, errMode)
 	}
 	return nil

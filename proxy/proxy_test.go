@@ -15,9 +15,8 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/internal/testdc"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 func short(t *testing.T) context.Context {
@@ -47,8 +46,8 @@ func unserved(t *testing.T) *Proxy {
 	t.Helper()
 	dc, _ := dataCenter(t)
 	p, err := New(Config{
-		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Users:       []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Log:         slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -59,7 +58,7 @@ func unserved(t *testing.T) *Proxy {
 
 func startProxy(t *testing.T, config Config) (*Proxy, net.Addr) {
 	if config.Users == nil {
-		config.Users = []User{{Name: "everybody", Secret: secretOf(t, testconn.PlainSecret)}}
+		config.Users = []User{{Name: "everybody", Secret: secretOf(t, mtwiretest.PlainSecret)}}
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
@@ -145,7 +144,7 @@ func dataCenter(t *testing.T) (net.Addr, <-chan mtwire.Transport) {
 				return
 			}
 			transports <- conn.Transport()
-			testdc.Echo(ctx, conn)
+			mtwiretest.Echo(ctx, conn)
 		})
 	}()
 	t.Cleanup(func() { cancel(); <-served })
@@ -162,8 +161,8 @@ func payload(blocks int) []byte {
 // the data centre sees the client's framing and DC.
 func TestClientsOfEveryModeAreRelayed(t *testing.T) {
 	dc, transports := dataCenter(t)
-	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
-	for _, m := range testconn.Proxied() {
+	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
+	for _, m := range mtwiretest.ProxiedModes() {
 		conn, err := mtwire.Dial(short(t), m.Endpoint(address), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -189,13 +188,13 @@ func TestClientsOfEveryModeAreRelayed(t *testing.T) {
 // "Client half-closes (the answer still arrives)."
 func TestAnswerArrivesAfterAHalfClose(t *testing.T) {
 	dc, _ := dataCenter(t)
-	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
 	socket, err := net.Dial("tcp", address.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	secret := secretOf(t, testconn.PaddedSecret)
+	secret := secretOf(t, mtwiretest.PaddedSecret)
 	conn, err := mtwire.Client(short(t), socket, mtwire.Endpoint{Secret: secret}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +215,7 @@ func TestAnswerArrivesAfterAHalfClose(t *testing.T) {
 
 // fronting is a host that says nothing until its visitor has, and then answers
 // with its own name. It tells what visitors send first.
-func fronting(t *testing.T) (address string, visits <-chan []byte) {
+func frontingHost(t *testing.T) (address string, visits <-chan []byte) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -278,12 +277,12 @@ func fronted(t *testing.T, address net.Addr, visits <-chan []byte, sent []byte) 
 // and without.
 func TestReplayedHandshakesAreNotAnswered(t *testing.T) {
 	dc, _ := dataCenter(t)
-	host, visits := fronting(t)
+	host, visits := frontingHost(t)
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Fronts:      map[string]string{"": host},
 	})
-	for _, m := range testconn.Proxied() {
+	for _, m := range mtwiretest.ProxiedModes() {
 		recorder := &recording{}
 		conn, err := mtwire.Dial(short(t), m.Endpoint(address), &mtwire.DialConfig{
 			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -344,7 +343,7 @@ func TestProxyStopsBesideAStalledDataCenter(t *testing.T) {
 		close(dialled)
 		return near, nil
 	}})
-	conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+testconn.PaddedSecret, nil)
+	conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+mtwiretest.PaddedSecret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +360,7 @@ func TestUnreachableDataCenterClosesItsClientOnly(t *testing.T) {
 	dc, _ := dataCenter(t)
 	tries := make(chan string, 100)
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC][]string{4: {dc.String()}},
+		DataCenters: map[datacenter.DC][]string{4: {dc.String()}},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if address == dc.String() {
 				return (&net.Dialer{}).DialContext(ctx, network, address)
@@ -371,7 +370,7 @@ func TestUnreachableDataCenterClosesItsClientOnly(t *testing.T) {
 		},
 	})
 	dial := func(dc string) (*mtwire.Conn, error) {
-		conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?dc="+dc+"&secret="+testconn.PaddedSecret, nil)
+		conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?dc="+dc+"&secret="+mtwiretest.PaddedSecret, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -405,10 +404,10 @@ func TestLogHasOneLineForEachConnectionAndNoSecret(t *testing.T) {
 	var log bytes.Buffer
 	done := make(chan struct{}, 1)
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Log:         slog.New(slog.NewTextHandler(&notifying{&log, done}, nil)),
 	})
-	conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?dc=-2&secret="+testconn.FakeTLSSecret, nil)
+	conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?dc=-2&secret="+mtwiretest.FakeTLSSecret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +421,7 @@ func TestLogHasOneLineForEachConnectionAndNoSecret(t *testing.T) {
 		!strings.Contains(text, `cause="end of stream"`) {
 		t.Errorf("%s", text)
 	}
-	if strings.Contains(text, testconn.PlainSecret) || strings.Contains(text, client) {
+	if strings.Contains(text, mtwiretest.PlainSecret) || strings.Contains(text, client) {
 		t.Errorf("it says too much: %s", text)
 	}
 }

@@ -11,20 +11,20 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // testDataCenter answers as data centres do, and tells what connects to it.
-func testDataCenter(t *testing.T) (net.Addr, <-chan testdc.Event) {
+func testDataCenter(t *testing.T) (net.Addr, <-chan mtwiretest.Event) {
 	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	connected := make(chan testdc.Event, 100)
-	dc := &testdc.DC{Listener: ln, Log: func(e testdc.Event) {
+	connected := make(chan mtwiretest.Event, 100)
+	dc := &mtwiretest.DataCenter{Listener: ln, Log: func(e mtwiretest.Event) {
 		if e.Event == "connected" {
 			connected <- e
 		}
@@ -48,7 +48,7 @@ var plainSecretTags = map[string]mtwire.Protocol{
 func classicClient(t *testing.T, address net.Addr, protocol mtwire.Protocol) *mtwire.Conn {
 	t.Helper()
 	conn, err := mtwire.DialEndpoint(short(t), mtwire.Endpoint{
-		Address: address.String(), Protocol: protocol, DC: 2, Secret: secretOf(t, testconn.PlainSecret),
+		Address: address.String(), Protocol: protocol, DC: 2, Secret: secretOf(t, mtwiretest.PlainSecret),
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -62,12 +62,12 @@ func classicClient(t *testing.T, address net.Addr, protocol mtwire.Protocol) *mt
 // chose. Two pings in a row come back as two answers.
 func TestPlainSecretMeansAnotherTagToEachClient(t *testing.T) {
 	dc, connected := testDataCenter(t)
-	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
 	for name, protocol := range plainSecretTags {
 		conn := classicClient(t, address, protocol)
 		nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
 		for range 2 {
-			if err := conn.Send(short(t), testdc.AppendReqPQ(nil, nonce, make([]byte, 252))); err != nil {
+			if err := conn.Send(short(t), mtwiretest.AppendReqPQ(nil, nonce, make([]byte, 252))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -76,7 +76,7 @@ func TestPlainSecretMeansAnotherTagToEachClient(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if err := testdc.CheckResPQ(p.Payload, nonce); err != nil {
+			if err := mtwiretest.CheckResPQ(p.Payload, nonce); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -92,19 +92,19 @@ func TestPlainSecretMeansAnotherTagToEachClient(t *testing.T) {
 func TestTagDecidesAndNotTheClientsLink(t *testing.T) {
 	dc, _ := testDataCenter(t)
 	for name, protocol := range plainSecretTags {
-		host, visits := fronting(t)
+		host, visits := frontingHost(t)
 		address := start(t, Config{
-			Users:       []User{{Secret: secretOf(t, testconn.PaddedSecret)}},
-			DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+			Users:       []User{{Secret: secretOf(t, mtwiretest.PaddedSecret)}},
+			DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 			Fronts:      map[string]string{"": host},
 		})
 		conn := classicClient(t, address, protocol)
-		sealed, _ := testdc.Seal([]byte("data"), frame.Client)
+		sealed, _ := mtwiretest.Seal([]byte("data"), frame.Client)
 		if err := conn.Send(short(t), sealed); err != nil {
 			t.Fatal(err)
 		}
 		p, err := conn.Receive(short(t))
-		_, _, openErr := testdc.Open(p.Payload, frame.Server)
+		_, _, openErr := mtwiretest.Open(p.Payload, frame.Server)
 		if served := err == nil && openErr == nil; served != (protocol == mtwire.PaddedIntermediate) {
 			t.Errorf("%s with a dd secret in the proxy: %v, %v", name, err, openErr)
 		} else if !served {
@@ -118,7 +118,7 @@ func TestTagDecidesAndNotTheClientsLink(t *testing.T) {
 // comes and nothing closes, until the client speaks.
 func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
 	dc, _ := testDataCenter(t)
-	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
 	pause := func(socket net.Conn) {
 		t.Helper()
 		// Longer than it takes until a connection is parked.
@@ -129,14 +129,15 @@ func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
 		socket.SetReadDeadline(time.Now().Add(10 * time.Second))
 	}
 
-	secret := secretOf(t, testconn.PlainSecret)
-	init, streams, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.Abridged, Secret: &secret, DC: 2})
+	secret := secretOf(t, mtwiretest.PlainSecret)
+	init, announced, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.Abridged, Key: &secret.Key, DC: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
+	streams := announced.Streams(frame.Client)
 	nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
 	e := frame.Encoder{Protocol: frame.Abridged}
-	request, err := e.Append(nil, frame.Packet{Payload: testdc.AppendReqPQ(nil, nonce, nil)})
+	request, err := e.Append(nil, frame.Packet{Payload: mtwiretest.AppendReqPQ(nil, nonce, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +163,7 @@ func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
 			t.Fatal(err)
 		}
 		streams.Receive.XORKeyStream(answer, answer)
-		if err := testdc.CheckResPQ(answer[1:], nonce); err != nil {
+		if err := mtwiretest.CheckResPQ(answer[1:], nonce); err != nil {
 			t.Error(err)
 		}
 		pause(socket) // between two pings
@@ -172,13 +173,13 @@ func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
 // Behind a hello as well: clients keep a connection warm with and without it.
 func TestWarmFakeTLSConnectionIsServedWhenItSpeaks(t *testing.T) {
 	dc, _ := testDataCenter(t)
-	address := start(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
 	socket, err := net.Dial("tcp", address.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	conn, err := mtwire.Client(short(t), socket, mtwire.Endpoint{DC: 2, Secret: secretOf(t, testconn.FakeTLSSecret)}, nil)
+	conn, err := mtwire.Client(short(t), socket, mtwire.Endpoint{DC: 2, Secret: secretOf(t, mtwiretest.FakeTLSSecret)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,14 +190,14 @@ func TestWarmFakeTLSConnectionIsServedWhenItSpeaks(t *testing.T) {
 		t.Fatalf("before the client spoke: %v", err)
 	}
 	nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
-	if err := conn.Send(short(t), testdc.AppendReqPQ(nil, nonce, nil)); err != nil {
+	if err := conn.Send(short(t), mtwiretest.AppendReqPQ(nil, nonce, nil)); err != nil {
 		t.Fatal(err)
 	}
 	p, err := conn.Receive(short(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := testdc.CheckResPQ(p.Payload, nonce); err != nil {
+	if err := mtwiretest.CheckResPQ(p.Payload, nonce); err != nil {
 		t.Error(err)
 	}
 }

@@ -13,24 +13,23 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/internal/testdc"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // "DataCenters override including media, test, CDN 203 and all others":
 // everybody arrives where their number is, under the number they asked for.
 func TestEachDataCenterIsWhereTheConfigurationSays(t *testing.T) {
-	places := make(map[obfuscation.DC][]string)
-	arrived := make(map[obfuscation.DC]<-chan mtwire.Transport)
-	for _, dc := range []obfuscation.DC{2, -2, 10002, -10002, 203} {
+	places := make(map[datacenter.DC][]string)
+	arrived := make(map[datacenter.DC]<-chan mtwire.Transport)
+	for _, dc := range []datacenter.DC{2, -2, 10002, -10002, 203} {
 		at, transports := dataCenter(t)
 		places[dc], arrived[dc] = []string{at.String()}, transports
 	}
-	visit := func(address net.Addr, dc, place obfuscation.DC) {
+	visit := func(address net.Addr, dc, place datacenter.DC) {
 		t.Helper()
-		join(t, address, fmt.Sprintf("dc=%d&secret=%s", dc, testconn.PaddedSecret))
+		join(t, address, fmt.Sprintf("dc=%d&secret=%s", dc, mtwiretest.PaddedSecret))
 		select {
 		case seen := <-arrived[place]:
 			if seen.DC != dc {
@@ -65,14 +64,14 @@ func TestDefaultDataCenterTakesTheUnknown(t *testing.T) {
 	dc, transports := dataCenter(t)
 	other, _ := dataCenter(t)
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC][]string{2: {dc.String()}, 4: {other.String()}},
+		DataCenters: map[datacenter.DC][]string{2: {dc.String()}, 4: {other.String()}},
 		DefaultDC:   2,
 	})
-	join(t, address, "dc=77&secret="+testconn.PaddedSecret)
+	join(t, address, "dc=77&secret="+mtwiretest.PaddedSecret)
 	if seen := <-transports; seen.DC != 2 {
 		t.Errorf("it was asked for DC %d", seen.DC)
 	}
-	join(t, address, "dc=4&secret="+testconn.PaddedSecret)
+	join(t, address, "dc=4&secret="+mtwiretest.PaddedSecret)
 	if len(transports) != 0 {
 		t.Error("a known data centre's client went there as well")
 	}
@@ -116,15 +115,15 @@ func TestUnrelatedKeysMakeTheBytesDiffer(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- mtwire.NewListener(ln, nil).Serve(ctx, testdc.Echo)
+		served <- mtwire.NewListener(ln, nil).Serve(ctx, mtwiretest.Echo)
 	}()
 	t.Cleanup(func() { cancel(); <-served })
 	for _, unrelated := range []bool{false, true} {
 		address := start(t, Config{
-			DataCenters:   map[obfuscation.DC][]string{0: {ln.Addr().String()}},
+			DataCenters:   map[datacenter.DC][]string{0: {ln.Addr().String()}},
 			UnrelatedKeys: unrelated,
 		})
-		for _, m := range testconn.Proxied() {
+		for _, m := range mtwiretest.ProxiedModes() {
 			client := &hearing{}
 			conn, err := mtwire.Dial(short(t), m.Endpoint(address), &mtwire.DialConfig{
 				DialContext: func(ctx context.Context, network, address string) (_ net.Conn, err error) {
@@ -179,14 +178,14 @@ func TestProxiesFormAChain(t *testing.T) {
 	log := &logBuffer{}
 	b := start(t, Config{
 		Users:       []User{{Name: "A", Secret: secretOf(t, keyOfB)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Log:         log.logger(),
 	})
 	_, port, _ := net.SplitHostPort(b.String())
 	carried := 0
 	for _, secret := range []string{keyOfB, "dd" + keyOfB, "ee" + keyOfB + fmt.Sprintf("%x", "b.example")} {
 		p, a := startProxy(t, Config{Upstreams: []string{"tg://proxy?server=127.0.0.1&port=" + port + "&secret=" + secret}})
-		for _, own := range []string{testconn.PaddedSecret, testconn.FakeTLSSecret} {
+		for _, own := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 			conn := join(t, a, "dc=-4&secret="+own)
 			if seen := <-transports; seen.DC != -4 || seen.Protocol != mtwire.PaddedIntermediate {
 				t.Errorf("the data centre saw %v, DC %v", seen, seen.DC)
@@ -222,7 +221,7 @@ func TestChainThatIsRefusedClosesTheClient(t *testing.T) {
 		Upstreams:   []string{"tg://proxy?server=127.0.0.1&port=" + port + "&secret=ee" + strings.Repeat("c8", 16) + "6162"},
 		DialTimeout: cutOff, Log: log.logger(),
 	})
-	conn, err := mtwire.Dial(ctx, "tcp://"+a.String()+"?secret="+testconn.PaddedSecret, nil)
+	conn, err := mtwire.Dial(ctx, "tcp://"+a.String()+"?secret="+mtwiretest.PaddedSecret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,11 +267,11 @@ func TestSOCKS5UpstreamCarriesEveryMode(t *testing.T) {
 	t.Cleanup(func() { ln.Close() })
 	log := &logBuffer{}
 	address := start(t, Config{
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Upstreams:   []string{"socks5://me:word@" + ln.Addr().String()},
 		Log:         log.logger(),
 	})
-	for i, m := range testconn.Proxied() {
+	for i, m := range mtwiretest.ProxiedModes() {
 		conn, err := mtwire.Dial(short(t), m.Endpoint(address), nil)
 		if err != nil {
 			t.Fatal(err)

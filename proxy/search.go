@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 const (
@@ -34,8 +34,8 @@ type search struct {
 	anyName set            // those that are good with FakeTLS and any name
 	byName  map[string]set // and those with that name in lower case, anyName included
 	fakeTLS set            // those that are good with FakeTLS at all
-	secrets []obfuscation.Secret
-	modes   []Modes
+	secrets []mtproxy.Secret
+	modes   []mtproxy.Modes
 	memory  addressMemory
 	strange budget
 
@@ -51,18 +51,18 @@ type set struct {
 	places  []int
 }
 
-func (s *search) prepare(users []User, modes Modes) {
+func (s *search) prepare(users []User, modes mtproxy.Modes) {
 	s.turns = make(chan struct{}, runtime.GOMAXPROCS(0))
 	var bare, anyName, fakeTLS []int
 	byName := make(map[string][]int)
 	for i, user := range users {
 		s.secrets = append(s.secrets, user.Secret)
-		allowed := modesOf(user.Secret) & modes
+		allowed := user.Secret.Modes() & modes
 		s.modes = append(s.modes, allowed)
-		if allowed&(Classic|DD) != 0 {
+		if allowed&(mtproxy.Classic|mtproxy.DD) != 0 {
 			bare = append(bare, i)
 		}
-		if allowed&EE == 0 {
+		if allowed&mtproxy.EE == 0 {
 			continue
 		}
 		fakeTLS = append(fakeTLS, i)
@@ -81,7 +81,7 @@ func (s *search) prepare(users []User, modes Modes) {
 }
 
 func (s *search) set(places []int) set {
-	secrets := make([]obfuscation.Secret, len(places))
+	secrets := make([]mtproxy.Secret, len(places))
 	for i, place := range places {
 		secrets[i] = s.secrets[place]
 	}
@@ -133,10 +133,10 @@ func (s *search) candidates(q mtwire.SecretQuery) set {
 // fits says whether a user is among the candidates.
 func (s *search) fits(place int, q mtwire.SecretQuery) bool {
 	if !q.FakeTLS {
-		return s.modes[place]&(Classic|DD) != 0
+		return s.modes[place]&(mtproxy.Classic|mtproxy.DD) != 0
 	}
 	domain := s.secrets[place].Domain
-	return s.modes[place]&EE != 0 && (domain == "" || q.ServerName == "" || strings.EqualFold(domain, q.ServerName))
+	return s.modes[place]&mtproxy.EE != 0 && (domain == "" || q.ServerName == "" || strings.EqualFold(domain, q.ServerName))
 }
 
 func (s set) try(try func(*mtwire.SecretSet) int) int {

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -26,11 +28,11 @@ func keyOf(i int) (key [16]byte) {
 }
 
 // crowd are n users of one mode and domain, from the start-th on.
-func crowd(start, n int, mode obfuscation.Mode, domain string) (users []User) {
+func crowd(start, n int, mode mtproxy.Mode, domain string) (users []User) {
 	for i := start; i < start+n; i++ {
 		users = append(users, User{
 			Name:   fmt.Sprint("user ", i),
-			Secret: obfuscation.Secret{Key: keyOf(i), Mode: mode, Domain: domain},
+			Secret: mtproxy.Secret{Key: keyOf(i), Mode: mode, Domain: domain},
 		})
 	}
 	return users
@@ -45,7 +47,7 @@ type searched struct {
 
 func newSearched(users []User) *searched {
 	s := &searched{}
-	s.prepare(users, AllModes)
+	s.prepare(users, mtproxy.AllModes)
 	s.terms = mtwire.NewListener(nil, &mtwire.ListenConfig{
 		Secrets: s.secrets, FindSecret: s.look, ClockWindow: -1,
 	})
@@ -102,7 +104,7 @@ func (s *said) SetWriteDeadline(time.Time) error { return nil }
 
 // initOf is the init payload of a client with that key.
 func initOf(t testing.TB, key [16]byte, protocol mtwire.Protocol) []byte {
-	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: protocol, DC: 2, Secret: &obfuscation.Secret{Key: key}})
+	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: protocol, DC: 2, Key: &key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,9 +147,9 @@ func TestEveryUserIsFoundAmongTenThousand(t *testing.T) {
 		"dd": func(i int) []byte { return initOf(t, keyOf(i), mtwire.PaddedIntermediate) },
 		"ee": func(i int) []byte { return helloOf(t, keyOf(i), "a.example") },
 	} {
-		s := newSearched(crowd(0, n, obfuscation.FakeTLS, "a.example"))
+		s := newSearched(crowd(0, n, mtproxy.FakeTLS, "a.example"))
 		if mode == "dd" {
-			s = newSearched(crowd(0, n, obfuscation.Padded, ""))
+			s = newSearched(crowd(0, n, mtproxy.Padded, ""))
 		}
 		for k, i := range []int{0, 15, 16, 4999, n - 1} {
 			if place, tried := s.client(address(k), firstOf(i)); place != i || tried != n {
@@ -165,7 +167,7 @@ func TestEveryUserIsFoundAmongTenThousand(t *testing.T) {
 
 // A host name that few secrets have narrows the search down, whatever was spent.
 func TestNameWithFewSecretsIsSearchedAlone(t *testing.T) {
-	users := append(crowd(0, 1000, obfuscation.FakeTLS, "a.example"), crowd(1000, 3, obfuscation.FakeTLS, "b.example")...)
+	users := append(crowd(0, 1000, mtproxy.FakeTLS, "a.example"), crowd(1000, 3, mtproxy.FakeTLS, "b.example")...)
 	s := newSearched(users)
 	s.strange.charge(address(1), 1<<40)
 	for i := range 3 {
@@ -186,7 +188,7 @@ func TestNameWithFewSecretsIsSearchedAlone(t *testing.T) {
 // and for who returns.
 func TestNameMatchesInAnyCase(t *testing.T) {
 	for _, n := range []int{1, 100} {
-		s := newSearched(crowd(0, n, obfuscation.FakeTLS, "Site.Example"))
+		s := newSearched(crowd(0, n, mtproxy.FakeTLS, "Site.Example"))
 		for range 2 {
 			for _, name := range []string{"site.example", "Site.Example", "SITE.example"} {
 				if place, _ := s.client(address(1), helloOf(t, keyOf(n-1), name)); place != n-1 {
@@ -203,10 +205,10 @@ func TestNameMatchesInAnyCase(t *testing.T) {
 func TestResultsDoNotDependOnTheMemory(t *testing.T) {
 	const each = 70 // more than are searched without further ado
 	users := slices.Concat(
-		crowd(0, each, obfuscation.Plain, ""),
-		crowd(each, each, obfuscation.Padded, ""),
-		crowd(2*each, each, obfuscation.FakeTLS, "a.example"),
-		crowd(3*each, 3, obfuscation.FakeTLS, "b.example"),
+		crowd(0, each, mtproxy.Plain, ""),
+		crowd(each, each, mtproxy.Padded, ""),
+		crowd(2*each, each, mtproxy.FakeTLS, "a.example"),
+		crowd(3*each, 3, mtproxy.FakeTLS, "b.example"),
 	)
 	bare := func(p mtwire.Protocol) func(i int) []byte {
 		return func(i int) []byte { return initOf(t, keyOf(i), p) }
@@ -245,7 +247,7 @@ func TestResultsDoNotDependOnTheMemory(t *testing.T) {
 // A mode that is switched off is not searched in.
 func TestModesThatAreOffAreNotSearched(t *testing.T) {
 	var s search
-	s.prepare(append(crowd(0, 3, obfuscation.Plain, ""), crowd(3, 3, obfuscation.Padded, "")...), EE)
+	s.prepare(append(crowd(0, 3, mtproxy.Plain, ""), crowd(3, 3, mtproxy.Padded, "")...), mtproxy.EE)
 	if n := len(s.candidates(mtwire.SecretQuery{}).places); n != 0 {
 		t.Errorf("%d secrets without FakeTLS", n)
 	}
@@ -257,7 +259,7 @@ func TestModesThatAreOffAreNotSearched(t *testing.T) {
 // Families and offices share an address: several users are remembered for one,
 // and whoever is not is found as on the first day.
 func TestSeveralUsersReturnToOneAddress(t *testing.T) {
-	s := newSearched(crowd(0, 100, obfuscation.Padded, ""))
+	s := newSearched(crowd(0, 100, mtproxy.Padded, ""))
 	home := []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::ffff:2")}
 	for i := range rememberedHere + 2 {
 		s.client(home[i%2], initOf(t, keyOf(i), mtwire.PaddedIntermediate))
@@ -296,14 +298,14 @@ func TestAddressMemoryForgetsTheOldest(t *testing.T) {
 func TestManySecretsAtOnce(t *testing.T) {
 	dc, _ := dataCenter(t)
 	users := slices.Concat(
-		crowd(0, 80, obfuscation.Plain, ""), crowd(80, 80, obfuscation.Padded, ""),
-		crowd(160, 80, obfuscation.FakeTLS, "a.example"), crowd(240, 80, obfuscation.FakeTLS, "b.example"),
+		crowd(0, 80, mtproxy.Plain, ""), crowd(80, 80, mtproxy.Padded, ""),
+		crowd(160, 80, mtproxy.FakeTLS, "a.example"), crowd(240, 80, mtproxy.FakeTLS, "b.example"),
 	)
 	log := &logBuffer{}
-	host, _ := fronting(t)
+	host, _ := frontingHost(t)
 	address := start(t, Config{
 		Users: users, Log: log.logger(), Fronts: map[string]string{"": host},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 	})
 	for _, i := range []int{0, 79, 80, 159, 160, 239, 240, 319} {
 		join(t, address, "secret="+users[i].Secret.String()).Close()
@@ -325,8 +327,8 @@ func benchmarkFind(b *testing.B, from func(i int) netip.Addr) {
 		users []User
 		first []byte
 	}{
-		{"dd", crowd(0, n, obfuscation.Padded, ""), initOf(b, keyOf(n-1), mtwire.PaddedIntermediate)},
-		{"ee", crowd(0, n, obfuscation.FakeTLS, "a.example"), helloOf(b, keyOf(n-1), "a.example")},
+		{"dd", crowd(0, n, mtproxy.Padded, ""), initOf(b, keyOf(n-1), mtwire.PaddedIntermediate)},
+		{"ee", crowd(0, n, mtproxy.FakeTLS, "a.example"), helloOf(b, keyOf(n-1), "a.example")},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := newSearched(c.users)

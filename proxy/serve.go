@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/accept"
-	"github.com/mtwire/mtwire/relay"
+	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/splice"
 )
 
 // ErrStopped is what Serve returns after Shutdown.
@@ -60,7 +60,7 @@ func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
 		}
 		return errors.New("proxy: it serves already, or has served")
 	}
-	lot, err := relay.NewLot()
+	lot, err := splice.NewLot()
 	if err != nil {
 		closeAll(listeners)
 		return err
@@ -109,7 +109,7 @@ func closeAll(listeners []net.Listener) {
 // theirs.
 func (p *Proxy) accept(ctx, accepting context.Context, ln net.Listener) error {
 	terms := mtwire.NewListener(ln, &p.listen)
-	return accept.Each(accepting, ln, func(socket net.Conn) {
+	return netx.AcceptLoop(accepting, ln, func(socket net.Conn) {
 		s := &session{proxy: p, socket: socket, start: time.Now()}
 		p.add(s)
 		go s.run(ctx, terms)

@@ -14,14 +14,14 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // A signal may come before Serve has begun: "Serve returns ErrStopped, also if
 // it is called only afterwards", and closes its listeners.
 func TestShutdownAheadOfServeStopsIt(t *testing.T) {
-	p, err := New(Config{Users: []User{{Secret: secretOf(t, testconn.PlainSecret)}}, Log: slog.New(slog.DiscardHandler)})
+	p, err := New(Config{Users: []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +52,8 @@ func TestShutdownAheadOfServeStopsIt(t *testing.T) {
 // "A proxy serves once", and goes on with that when it is asked to serve again.
 func TestSecondServeDisturbsNothing(t *testing.T) {
 	dc, _ := dataCenter(t)
-	p, address := startProxy(t, Config{DataCenters: map[obfuscation.DC][]string{0: {dc.String()}}})
-	conn := join(t, address, "secret="+testconn.PaddedSecret)
+	p, address := startProxy(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
+	conn := join(t, address, "secret="+mtwiretest.PaddedSecret)
 	lot := p.relaying.Lot
 	if err := p.Serve(context.Background()); err == nil || errors.Is(err, ErrStopped) {
 		t.Errorf("the second one: %v", err)
@@ -67,9 +67,9 @@ func TestSecondServeDisturbsNothing(t *testing.T) {
 // A host that is asked about every stranger answers as soon as it would on its
 // own: where only FakeTLS is allowed, other bytes need not be waited for.
 func TestShortGarbageIsFrontedAtOnceWhereOnlyFakeTLSIsAllowed(t *testing.T) {
-	host, visits := fronting(t)
+	host, visits := frontingHost(t)
 	p, address := startProxy(t, Config{
-		Users:  []User{{Secret: secretOf(t, testconn.FakeTLSSecret)}},
+		Users:  []User{{Secret: secretOf(t, mtwiretest.FakeTLSSecret)}},
 		Fronts: map[string]string{"": host},
 	})
 	for _, sent := range []string{"h", "\x16\x04", "SSH-2.0-Go\r\n"} {
@@ -86,9 +86,9 @@ func TestShortGarbageIsFrontedAtOnceWhereOnlyFakeTLSIsAllowed(t *testing.T) {
 // whom their host would keep for a quarter of an hour.
 func TestShutdownDoesNotWaitForStrangers(t *testing.T) {
 	t.Parallel()
-	host, visits := fronting(t)
+	host, visits := frontingHost(t)
 	p, address := startProxy(t, Config{
-		Users:  []User{{Secret: secretOf(t, testconn.FakeTLSSecret)}},
+		Users:  []User{{Secret: secretOf(t, mtwiretest.FakeTLSSecret)}},
 		Fronts: map[string]string{"": host},
 	})
 	conn, err := net.Dial("tcp", address.String())
@@ -143,9 +143,9 @@ func TestShutdownLetsBusyConnectionsFinish(t *testing.T) {
 	}
 	defer silent.Close()
 	quiet := []*mtwire.Conn{
-		join(t, address, "secret="+testconn.PaddedSecret), join(t, address, "secret="+testconn.FakeTLSSecret),
+		join(t, address, "secret="+mtwiretest.PaddedSecret), join(t, address, "secret="+mtwiretest.FakeTLSSecret),
 	}
-	opened, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+testconn.PaddedSecret, nil)
+	opened, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+mtwiretest.PaddedSecret, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestShutdownLetsBusyConnectionsFinish(t *testing.T) {
 	if err := opened.Handshake(short(t)); err != nil { // with an init payload, and nothing else
 		t.Fatal(err)
 	}
-	busy := join(t, address, "secret="+testconn.FakeTLSSecret)
+	busy := join(t, address, "secret="+mtwiretest.FakeTLSSecret)
 	eventually(t, "five connections", func() bool { return p.Stats().Open == 5 && p.Stats().Carried == 4 })
 
 	shut := make(chan error, 1)
@@ -204,7 +204,7 @@ func TestShutdownLetsBusyConnectionsFinish(t *testing.T) {
 func TestShutdownEndsTheRestAtItsDeadline(t *testing.T) {
 	t.Parallel()
 	p, address, served := stoppable(t)
-	busy := join(t, address, "secret="+testconn.PaddedSecret)
+	busy := join(t, address, "secret="+mtwiretest.PaddedSecret)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -231,10 +231,10 @@ func TestShutdownEndsTheRestAtItsDeadline(t *testing.T) {
 // "ctx end closes all": connections at every stage, and all listeners.
 func TestEndOfContextClosesEverything(t *testing.T) {
 	dc, _ := dataCenter(t)
-	host, _ := fronting(t)
+	host, _ := frontingHost(t)
 	p, err := New(Config{
-		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Users:       []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Fronts:      map[string]string{"": host},
 		Log:         slog.New(slog.DiscardHandler),
 	})
@@ -247,7 +247,7 @@ func TestEndOfContextClosesEverything(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(ctx, listeners...) }()
 	var open []net.Conn
-	for i, first := range [][]byte{nil, []byte("GET / HTTP/1.1\r\n\r\n"), {1}, initOf(t, secretOf(t, testconn.PlainSecret).Key, mtwire.Abridged)} {
+	for i, first := range [][]byte{nil, []byte("GET / HTTP/1.1\r\n\r\n"), {1}, initOf(t, secretOf(t, mtwiretest.PlainSecret).Key, mtwire.Abridged)} {
 		conn, err := net.Dial("tcp", listeners[i%2].Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -256,7 +256,7 @@ func TestEndOfContextClosesEverything(t *testing.T) {
 		conn.Write(first)
 		open = append(open, conn)
 	}
-	for _, secret := range []string{testconn.PaddedSecret, testconn.FakeTLSSecret} {
+	for _, secret := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 		join(t, listeners[0].Addr(), "secret="+secret)
 	}
 	eventually(t, "six connections", func() bool { return p.Stats().Open == 6 && p.Stats().Carried == 3 })
@@ -288,7 +288,7 @@ func TestEndOfContextClosesEverything(t *testing.T) {
 
 // A listener that fails for good ends the others.
 func TestListenerThatFailsEndsServe(t *testing.T) {
-	p, err := New(Config{Users: []User{{Secret: secretOf(t, testconn.PlainSecret)}}})
+	p, err := New(Config{Users: []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,17 +314,17 @@ func TestConnectionsAreQuietInTime(t *testing.T) {
 		after time.Duration
 	}{
 		"a client that has said nothing": {func(t *testing.T, b *bubble) { b.connect() }, 0},
-		"a warm FakeTLS connection":      {func(t *testing.T, b *bubble) { b.join(testconn.FakeTLSSecret) }, handshakeGrace},
+		"a warm FakeTLS connection":      {func(t *testing.T, b *bubble) { b.join(mtwiretest.FakeTLSSecret) }, handshakeGrace},
 		"a stranger": {func(t *testing.T, b *bubble) {
 			conn := b.connect()
 			conn.Write(make([]byte, 100))
 			read(t, conn, 100)
 		}, handshakeGrace},
-		"a connection without a packet": {func(t *testing.T, b *bubble) { b.join(testconn.PaddedSecret).Handshake(b.ctx) }, quietTime},
-		"one with":                      {func(t *testing.T, b *bubble) { echo(t, b.join(testconn.FakeTLSSecret), 3) }, quietTime},
+		"a connection without a packet": {func(t *testing.T, b *bubble) { b.join(mtwiretest.PaddedSecret).Handshake(b.ctx) }, quietTime},
+		"one with":                      {func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, quietTime},
 	} {
 		config := Config{
-			DataCenters: map[obfuscation.DC][]string{0: {"dc.test:443"}},
+			DataCenters: map[datacenter.DC][]string{0: {"dc.test:443"}},
 			Fronts:      map[string]string{"": "front.test:443"},
 		}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
@@ -372,8 +372,8 @@ func TestWantOfDescriptorsIsLoggedOnce(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
 	p, err := New(Config{
-		Users:       []User{{Secret: secretOf(t, testconn.PlainSecret)}},
-		DataCenters: map[obfuscation.DC][]string{0: {dc.String()}},
+		Users:       []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
+		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
 		Log:         log.logger(),
 	})
 	if err != nil {
@@ -381,7 +381,7 @@ func TestWantOfDescriptorsIsLoggedOnce(t *testing.T) {
 	}
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, &exhausted{ln, 3})
-	join(t, ln.Addr(), "secret="+testconn.PlainSecret)
+	join(t, ln.Addr(), "secret="+mtwiretest.PlainSecret)
 	if lines := log.lines("too many open files"); len(lines) != 1 {
 		t.Errorf("%q", lines)
 	}

@@ -11,15 +11,16 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/front"
-	"github.com/mtwire/mtwire/internal/proxyheader"
+	"github.com/mtwire/mtwire/internal/fronting"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/route"
-	"github.com/mtwire/mtwire/relay"
+	"github.com/mtwire/mtwire/internal/splice"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // session is a client's connection, from its acceptance to its end. It has a
 // goroutine until it is connected to its data centre; from then on it has what
-// its relay.Pair needs, which is none while nothing moves.
+// its splice.Pair needs, which is none while nothing moves.
 type session struct {
 	proxy  *Proxy
 	socket net.Conn       // as it was accepted
@@ -31,14 +32,14 @@ type session struct {
 	guest guest // until it has shown a secret
 
 	// Of a stranger, or of who may be one: see stranger.go.
-	early      *front.Early
-	fronted    front.Result
+	early      *fronting.Early
+	fronted    fronting.Result
 	frontErr   error
 	unsearched bool // not looked for among all secrets
 
 	// Known once it is authenticated, user and mode once it is answered.
 	user     int // place in Config.Users; -1 if several have the hello's key
-	mode     Modes
+	mode     mtproxy.Modes
 	protocol mtwire.Protocol
 	dc       mtwire.DC
 
@@ -50,7 +51,7 @@ type session struct {
 	errorCode atomic.Uint32 // the transport error that the data centre sent
 
 	mu     sync.Mutex
-	pair   *relay.Pair
+	pair   *splice.Pair
 	cancel context.CancelFunc // until there is a pair
 	cause  error              // why it was ended from here
 }
@@ -67,7 +68,7 @@ func (s *session) run(ctx context.Context, listener *mtwire.Listener) {
 	}
 	s.mu.Unlock()
 	if err := s.connect(ctx, listener); err != nil {
-		s.end(relay.Result{Bytes: s.fronted.Up, Err: err}, relay.Result{Bytes: s.fronted.Down})
+		s.end(splice.Result{Bytes: s.fronted.Up, Err: err}, splice.Result{Bytes: s.fronted.Down})
 	}
 }
 
@@ -88,7 +89,7 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 	if err != nil {
 		if t := client.Transport(); t.FakeTLS {
 			s.reach(helloAnswered)
-			s.user, s.mode = t.Secret, EE
+			s.user, s.mode = t.Secret, mtproxy.EE
 		}
 		return err
 	}
@@ -136,8 +137,8 @@ func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 
 // relay lets go of the session's goroutine: from here on its pair has it.
 func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
-	up := relay.Flow{Dst: s.leg.Conn, Src: stream.Socket, Edit: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
-	down := relay.Flow{Dst: stream.Socket, Src: s.leg.Conn, Moved: s.movedDown}
+	up := splice.Flow{Dst: s.leg.Conn, Src: stream.Socket, Edit: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
+	down := splice.Flow{Dst: stream.Socket, Src: s.leg.Conn, Moved: s.movedDown}
 	if s.up.records != nil {
 		down.Framing = clientRecords
 	}
@@ -158,7 +159,7 @@ func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
 		return s.cause
 	}
 	s.proxy.counters.carried.Add(1)
-	s.pair = relay.Start(up, down, &s.proxy.relaying, func(up, down relay.Result) {
+	s.pair = splice.Start(up, down, &s.proxy.relaying, func(up, down splice.Result) {
 		s.proxy.counters.carried.Add(-1)
 		up.Bytes += already
 		s.end(up, down)
@@ -167,7 +168,7 @@ func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
 }
 
 // clientRecords is how bytes go to a client that speaks FakeTLS.
-var clientRecords = &relay.Framing{
+var clientRecords = &splice.Framing{
 	HeaderLen: faketls.RecordHeaderLen,
 	MaxBody:   16<<10 - faketls.RecordHeaderLen,
 	PutHeader: func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
@@ -241,7 +242,7 @@ func (s *session) stuck() bool {
 }
 
 // end closes what is open, and says what became of it.
-func (s *session) end(up, down relay.Result) {
+func (s *session) end(up, down splice.Result) {
 	s.stall.stop()
 	s.socket.Close()
 	if s.early != nil {
@@ -289,7 +290,7 @@ func (s *session) readHeader() (err error) {
 		return nil
 	}
 	s.socket.SetReadDeadline(time.Now().Add(headerTimeout))
-	s.source, err = proxyheader.Read(s.socket)
+	s.source, err = proxyprotocol.Read(s.socket)
 	s.socket.SetReadDeadline(time.Time{})
 	return err
 }
@@ -298,3 +299,14 @@ func (s *session) readHeader() (err error) {
 type sessionKey struct{}
 
 func sessionOf(ctx context.Context) *session { return ctx.Value(sessionKey{}).(*session) }
+
+// modeOf returns the mode that a client used.
+func modeOf(t mtwire.Transport) mtproxy.Modes {
+	switch {
+	case t.FakeTLS:
+		return mtproxy.EE
+	case t.Protocol == mtwire.PaddedIntermediate:
+		return mtproxy.DD
+	}
+	return mtproxy.Classic
+}

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // "A stall is counted and logged with DC and address, Warn when nothing ever
@@ -23,9 +23,9 @@ func TestStallIsToldOnce(t *testing.T) {
 		{1, "INFO", `"first byte down"`},
 	} {
 		hosts := map[string]func(net.Conn){"dc.test:443": echoing(c.answers)}
-		config := Config{DataCenters: map[obfuscation.DC][]string{4: {"dc.test:443"}}, StallTimeout: 10 * time.Second}
+		config := Config{DataCenters: map[datacenter.DC][]string{4: {"dc.test:443"}}, StallTimeout: 10 * time.Second}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
-			conn := b.join(testconn.PaddedSecret)
+			conn := b.join(mtwiretest.PaddedSecret)
 			defer conn.Close()
 			for range c.answers {
 				echo(t, conn, 3)
@@ -70,7 +70,7 @@ func TestAnsweredConnectionsDoNotStall(t *testing.T) {
 		use     func(t *testing.T, b *bubble)
 	}{
 		"answered": {"echo.test:443", time.Second, func(t *testing.T, b *bubble) {
-			conn := b.join(testconn.FakeTLSSecret)
+			conn := b.join(mtwiretest.FakeTLSSecret)
 			for range 20 {
 				echo(t, conn, 3)
 				time.Sleep(700 * time.Millisecond)
@@ -78,15 +78,15 @@ func TestAnsweredConnectionsDoNotStall(t *testing.T) {
 			conn.Close()
 		}},
 		"gone": {"silent.test:443", 90 * time.Second, func(t *testing.T, b *bubble) {
-			conn := b.join(testconn.PaddedSecret)
+			conn := b.join(mtwiretest.PaddedSecret)
 			conn.Send(b.ctx, payload(3))
 			conn.Close()
 		}},
 		"off": {"silent.test:443", -1, func(t *testing.T, b *bubble) {
-			b.join(testconn.PaddedSecret).Send(b.ctx, payload(3))
+			b.join(mtwiretest.PaddedSecret).Send(b.ctx, payload(3))
 		}},
 	} {
-		config := Config{DataCenters: map[obfuscation.DC][]string{0: {c.address}}, StallTimeout: c.timeout}
+		config := Config{DataCenters: map[datacenter.DC][]string{0: {c.address}}, StallTimeout: c.timeout}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 			c.use(t, b)
 			time.Sleep(time.Hour)

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // "Strangers is how many did not know a secret, Unsearched how many of these
@@ -15,7 +15,7 @@ func TestStrangersAreCountedOnce(t *testing.T) {
 	for i := range noise {
 		noise[i] = byte(i*i + 7)
 	}
-	inBubble(t, Config{Users: crowd(0, 100, obfuscation.Plain, "")}, nil, func(t *testing.T, b *bubble) {
+	inBubble(t, Config{Users: crowd(0, 100, mtproxy.Plain, "")}, nil, func(t *testing.T, b *bubble) {
 		visit := func(first []byte) {
 			conn := b.connect()
 			conn.Write(first)

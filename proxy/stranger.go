@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/front"
+	"github.com/mtwire/mtwire/internal/fronting"
 )
 
 // patience is how long a client may say nothing until the fronting host is
@@ -33,7 +33,7 @@ func silenceLimit() time.Duration { return minSilence + rand.N(silenceSpread) }
 // fronts are the fronting hosts: every domain of a FakeTLS secret, and where
 // the configuration says it is; then those that only the configuration names.
 // The first is for strangers that name none of them.
-func fronts(config *Config) (hosts []front.Host, err error) {
+func fronts(config *Config) (hosts []fronting.Host, err error) {
 	places := make(map[string]string)
 	for domain, address := range config.Fronts {
 		places[strings.ToLower(domain)] = address
@@ -42,7 +42,7 @@ func fronts(config *Config) (hosts []front.Host, err error) {
 	add := func(domain, address string) {
 		if !named[domain] {
 			named[domain] = true
-			hosts = append(hosts, front.Host{Domain: domain, Address: address})
+			hosts = append(hosts, fronting.Host{Domain: domain, Address: address})
 		}
 	}
 	for _, user := range config.Users {

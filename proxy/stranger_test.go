@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // greeter says a word to whoever connects, and echoes.
@@ -83,13 +83,13 @@ func TestClientThatSpeaksLateIsNoStranger(t *testing.T) {
 	}
 	config := Config{
 		Fronts:      map[string]string{"": "front.test:443"},
-		DataCenters: map[obfuscation.DC][]string{0: {"dc.test:443"}},
+		DataCenters: map[datacenter.DC][]string{0: {"dc.test:443"}},
 	}
 	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 		for range 2 {
 			client := b.connect()
 			time.Sleep(time.Hour)
-			echo(t, b.joinOn(client, testconn.FakeTLSSecret), 3)
+			echo(t, b.joinOn(client, mtwiretest.FakeTLSSecret), 3)
 		}
 		synctest.Wait()
 		if s := b.Stats(); visits.Load() != 2 || s.Authenticated != 2 || s.Strangers != 0 {
@@ -131,14 +131,14 @@ func TestClientDoesNotWaitForAHostThatIsDown(t *testing.T) {
 		hosts := map[string]func(net.Conn){"dc.test:443": echoing(10), "silent.test:443": nil}
 		config := Config{
 			Fronts:      map[string]string{"": front},
-			DataCenters: map[obfuscation.DC][]string{0: {"dc.test:443"}},
+			DataCenters: map[datacenter.DC][]string{0: {"dc.test:443"}},
 		}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 			for _, late := range []time.Duration{patience + time.Second, minSilence - time.Second} {
 				client := b.connect()
 				time.Sleep(late)
 				begin := time.Now()
-				echo(t, b.joinOn(client, testconn.FakeTLSSecret), 3)
+				echo(t, b.joinOn(client, mtwiretest.FakeTLSSecret), 3)
 				if passed := time.Since(begin); passed != 0 {
 					t.Errorf("%s: a client that spoke after %v had to wait for %v", name, late, passed)
 				}

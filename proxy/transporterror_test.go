@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // "Transport errors 404, 429 and 444 sent first by the data centre appear in the
@@ -40,9 +40,9 @@ func TestTransportErrorsPassAndAreCounted(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-served })
 
 	log := &logBuffer{}
-	p, address := startProxy(t, Config{Log: log.logger(), DataCenters: map[obfuscation.DC][]string{0: {dc.Addr().String()}}})
+	p, address := startProxy(t, Config{Log: log.logger(), DataCenters: map[datacenter.DC][]string{0: {dc.Addr().String()}}})
 	total := 0
-	for _, m := range testconn.Proxied() {
+	for _, m := range mtwiretest.ProxiedModes() {
 		for _, code := range codes {
 			conn, err := mtwire.Dial(short(t), m.Endpoint(address), nil)
 			if err != nil {

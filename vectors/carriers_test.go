@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
 	"github.com/mtwire/mtwire/wsconn"
@@ -342,7 +343,7 @@ func readClose(pieces [][]byte) error {
 
 func checkDataCenter(r *reader, _ depth) error {
 	number := r.number("dc")
-	got, known := mtwire.LookupDC(mtwire.DC(number))
+	got, known := datacenter.Lookup(mtwire.DC(number))
 	if r.flag("unknown") {
 		return same("known", known, false)
 	}

@@ -9,15 +9,17 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // secrets reads the server's secrets of a case, which may have none.
-func (r *reader) secrets() []obfuscation.Secret {
-	var all []obfuscation.Secret
+func (r *reader) secrets() []mtproxy.Secret {
+	var all []mtproxy.Secret
 	for _, text := range r.all("secret") {
-		s, err := obfuscation.ParseSecret(text)
+		s, err := mtproxy.ParseSecret(text)
 		if err != nil {
 			r.fail("secret", "%v", err)
 		}
@@ -26,19 +28,27 @@ func (r *reader) secrets() []obfuscation.Secret {
 	return all
 }
 
+// keys returns the keys of the case's secrets.
+func (r *reader) keys() (keys [][16]byte) {
+	for _, secret := range r.secrets() {
+		keys = append(keys, secret.Key)
+	}
+	return keys
+}
+
 func checkInit(r *reader, d depth) error {
-	secrets := r.secrets()
+	keys := r.keys()
 	wire := [obfuscation.InitLength]byte(r.fixed("wire", obfuscation.InitLength))
 	if word, ok := r.optional("error"); ok {
-		_, _, err := obfuscation.Match(&wire, secrets)
+		_, err := obfuscation.Match(&wire, keys)
 		if !errors.Is(err, obfuscation.ErrNoMatch) || word != "no-match" {
 			return fmt.Errorf("matched with %v, want %s", err, word)
 		}
 		return nil
 	}
-	want := obfuscation.ClientConfig{Protocol: r.protocol("protocol"), DC: obfuscation.DC(r.number("dc")), AllowFull: true}
-	if len(secrets) > 0 {
-		want.Secret = &secrets[0]
+	want := obfuscation.ClientConfig{Protocol: r.protocol("protocol"), DC: datacenter.DC(r.number("dc")), AllowFull: true}
+	if len(keys) > 0 {
+		want.Key = &keys[0]
 	}
 	init := r.fixed("init", obfuscation.InitLength)
 	ekey, eiv := r.fixed("ekey", 32), r.fixed("eiv", 16)
@@ -68,18 +78,19 @@ func checkInit(r *reader, d depth) error {
 	}
 
 	for pieces := range d.arrivals(uploadWire) {
-		hello, streams, err := match(wire, secrets, want.Protocol, uploadWire)
+		got, err := match(wire, keys, want.Protocol, uploadWire)
 		if err != nil {
 			return err
 		}
 		index := -1
-		if want.Secret != nil {
+		if want.Key != nil {
 			index = 0
 		}
-		if hello.Protocol != want.Protocol || hello.DC != want.DC || hello.Secret != index {
-			return fmt.Errorf("server read %v, DC %v, secret %d", hello.Protocol, hello.DC, hello.Secret)
+		if got.Protocol != want.Protocol || got.DC != want.DC || got.Key != index {
+			return fmt.Errorf("server read %v, DC %v, key %d", got.Protocol, got.DC, got.Key)
 		}
-		if err := equal("download key stream", hello.Download[:], append(bytes.Clone(dkey), div...)); err != nil {
+		streams := got.Streams(frame.Server)
+		if err := equal("download key stream", got.Download[:], append(bytes.Clone(dkey), div...)); err != nil {
 			return err
 		}
 		if err := equal("upload at server", crypt(streams.Receive, pieces...), upload); err != nil {
@@ -91,10 +102,11 @@ func checkInit(r *reader, d depth) error {
 	}
 
 	want.Rand = bytes.NewReader(init)
-	sent, streams, err := obfuscation.NewInit(&want)
+	sent, announced, err := obfuscation.NewInit(&want)
 	if err != nil {
 		return err
 	}
+	streams := announced.Streams(frame.Client)
 	if err := equal("client's init payload", sent[:], wire[:]); err != nil {
 		return err
 	}
@@ -102,13 +114,13 @@ func checkInit(r *reader, d depth) error {
 		return err
 	}
 	for pieces := range d.arrivals(downloadWire) {
-		_, streams, err := obfuscation.NewInit(&obfuscation.ClientConfig{
-			Protocol: want.Protocol, DC: want.DC, Secret: want.Secret, AllowFull: true, Rand: bytes.NewReader(init),
+		_, announced, err := obfuscation.NewInit(&obfuscation.ClientConfig{
+			Protocol: want.Protocol, DC: want.DC, Key: want.Key, AllowFull: true, Rand: bytes.NewReader(init),
 		})
 		if err != nil {
 			return err
 		}
-		if err := equal("download at client", crypt(streams.Receive, pieces...), download); err != nil {
+		if err := equal("download at client", crypt(announced.Streams(frame.Client).Receive, pieces...), download); err != nil {
 			return fmt.Errorf("%s: %w", describe(pieces), err)
 		}
 	}
@@ -116,17 +128,15 @@ func checkInit(r *reader, d depth) error {
 }
 
 // match is what a server does, one that was told of Full if that is what comes.
-func match(init [obfuscation.InitLength]byte, secrets []obfuscation.Secret, protocol frame.Protocol, upload []byte) (
-	obfuscation.Hello, obfuscation.Streams, error,
-) {
+func match(init [obfuscation.InitLength]byte, keys [][16]byte, protocol frame.Protocol, upload []byte) (obfuscation.Init, error) {
 	if protocol != frame.Full {
-		return obfuscation.Match(&init, secrets)
+		return obfuscation.Match(&init, keys)
 	}
-	if hello, _, err := obfuscation.Match(&init, secrets); err == nil {
-		return hello, obfuscation.Streams{}, errors.New("Full was taken for another framing")
+	if got, err := obfuscation.Match(&init, keys); err == nil {
+		return got, errors.New("Full was taken for another framing")
 	}
 	first := [obfuscation.FullLength]byte(append(init[:], upload...))
-	return obfuscation.MatchFull(&first, secrets, 0)
+	return obfuscation.MatchFull(&first, keys, 0)
 }
 
 func ctr(key, iv []byte) cipher.Stream {
@@ -153,7 +163,7 @@ func checkForbidden(r *reader, _ depth) error {
 
 func checkDC(r *reader, _ depth) error {
 	text, want := r.text("dc"), r.fixed("bytes", 2)
-	dc, err := obfuscation.ParseDC(text)
+	dc, err := datacenter.ParseDC(text)
 	if err != nil {
 		return err
 	}
@@ -167,9 +177,9 @@ func checkDC(r *reader, _ depth) error {
 	if err := equal("bytes", clear[60:62], want); err != nil {
 		return err
 	}
-	hello, _, err := obfuscation.Match(&init, nil)
+	got, err := obfuscation.Match(&init, nil)
 	return errors.Join(err,
-		same("DC at server", hello.DC, obfuscation.DC(binary.LittleEndian.Uint16(want))),
+		same("DC at server", got.DC, datacenter.DC(binary.LittleEndian.Uint16(want))),
 		same("text", dc.String(), text),
 		same("id", int64(dc.ID()), r.number("id")),
 		same("in-test", dc.Test(), r.yes("in-test")),
@@ -177,7 +187,7 @@ func checkDC(r *reader, _ depth) error {
 }
 
 func checkSecret(r *reader, _ depth) error {
-	got, err := obfuscation.ParseSecret(r.text("text"))
+	got, err := mtproxy.ParseSecret(r.text("text"))
 	if want, ok := r.optional("mtwire"); ok {
 		return refused(err, want)
 	}
@@ -192,10 +202,10 @@ func checkSecret(r *reader, _ depth) error {
 		same("hex", got.String(), digits),
 		same("base64url", got.Base64URL(), base))
 	for _, text := range []string{digits, base} {
-		again, parseErr := obfuscation.ParseSecret(text)
+		again, parseErr := mtproxy.ParseSecret(text)
 		err = errors.Join(err, parseErr, same("read back", again, got))
 	}
-	again, parseErr := obfuscation.ParseSecretBytes(r.bytes("hex"))
+	again, parseErr := mtproxy.ParseSecretBytes(r.bytes("hex"))
 	return errors.Join(err, parseErr, same("from bytes", again, got))
 }
 
@@ -208,7 +218,7 @@ func refused(err error, want string) error {
 }
 
 func checkLink(r *reader, _ depth) error {
-	got, err := obfuscation.ParseLink(r.text("text"))
+	got, err := mtproxy.ParseLink(r.text("text"))
 	if want, ok := r.optional("mtwire"); ok {
 		return refused(err, want)
 	}
@@ -223,7 +233,7 @@ func checkLink(r *reader, _ depth) error {
 		same("tg", got.String(), tg),
 		same("https", got.HTTPS(), https))
 	for _, text := range []string{tg, https} {
-		again, parseErr := obfuscation.ParseLink(text)
+		again, parseErr := mtproxy.ParseLink(text)
 		err = errors.Join(err, parseErr, same("read back", again, got))
 	}
 	return err

@@ -16,8 +16,9 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/load"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/tools/loadgen"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/spf13/cobra"
 )
 
@@ -80,27 +81,27 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
 }
 
 // plan checks the flags, and makes of them all but the listening.
-func (flags *benchFlags) plan(link string) (load.Plan, error) {
+func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 	ep, err := flags.endpoint(link)
 	if err != nil {
-		return load.Plan{}, err
+		return loadgen.Plan{}, err
 	}
 	switch {
 	case flags.connections < 1:
-		return load.Plan{}, fmt.Errorf("--connections %d: want at least 1", flags.connections)
+		return loadgen.Plan{}, fmt.Errorf("--connections %d: want at least 1", flags.connections)
 	case flags.seconds <= 0 || flags.seconds > 24*60*60:
-		return load.Plan{}, fmt.Errorf("--seconds %v: want more than 0, and no more than a day", flags.seconds)
+		return loadgen.Plan{}, fmt.Errorf("--seconds %v: want more than 0, and no more than a day", flags.seconds)
 	case flags.idle < 0:
-		return load.Plan{}, fmt.Errorf("--idle %d: want 0 or more", flags.idle)
-	case flags.size < load.MinPacket || flags.size > 1<<20:
-		return load.Plan{}, fmt.Errorf("--size %d: want %d to %d", flags.size, load.MinPacket, 1<<20)
+		return loadgen.Plan{}, fmt.Errorf("--idle %d: want 0 or more", flags.idle)
+	case flags.size < loadgen.MinPacket || flags.size > 1<<20:
+		return loadgen.Plan{}, fmt.Errorf("--size %d: want %d to %d", flags.size, loadgen.MinPacket, 1<<20)
 	}
 	phases, err := flags.phases()
-	return load.Plan{
-		Proxy:       load.Target{Endpoint: ep, Processes: flags.processes},
+	return loadgen.Plan{
+		Proxy:       loadgen.Target{Endpoint: ep, Processes: flags.processes},
 		Phases:      phases,
 		Connections: flags.connections,
-		PacketSize:  load.RoundPacketSize(flags.size),
+		PacketSize:  loadgen.RoundPacketSize(flags.size),
 		Time:        time.Duration(flags.seconds * float64(time.Second)),
 		Idle:        flags.idle,
 	}, err
@@ -127,7 +128,7 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 		return ep, errors.New("no secret: want a proxy's link, or HOST:PORT and --secret")
 	}
 	ep.Protocol = mtwire.PaddedIntermediate
-	if ep.Secret.Mode == obfuscation.Plain {
+	if ep.Secret.Mode == mtproxy.Plain {
 		ep.Protocol = mtwire.Intermediate
 	}
 	if flags.protocol != "" {
@@ -136,7 +137,7 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 		}
 	}
 	if flags.dc != "" {
-		if ep.DC, err = obfuscation.ParseDC(flags.dc); err != nil {
+		if ep.DC, err = datacenter.ParseDC(flags.dc); err != nil {
 			return ep, fmt.Errorf("--dc: %w", err)
 		}
 	}
@@ -145,10 +146,10 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 }
 
 // phases are those that were asked for.
-func (flags *benchFlags) phases() (phases []load.Phase, err error) {
-	known := load.Phases()
+func (flags *benchFlags) phases() (phases []loadgen.Phase, err error) {
+	known := loadgen.Phases()
 	for _, name := range flags.only {
-		phase := load.Phase(name)
+		phase := loadgen.Phase(name)
 		if !slices.Contains(known, phase) {
 			return nil, fmt.Errorf("--only %s: want some of %v", name, known)
 		}
@@ -158,14 +159,14 @@ func (flags *benchFlags) phases() (phases []load.Phase, err error) {
 		phases = known
 	}
 	if flags.idle == 0 {
-		phases = slices.DeleteFunc(phases, func(p load.Phase) bool { return p == load.PhaseIdle })
+		phases = slices.DeleteFunc(phases, func(p loadgen.Phase) bool { return p == loadgen.PhaseIdle })
 	}
 	return phases, nil
 }
 
 // runBench starts what the plan needs, carries it out, and prints the report,
 // if only of a part.
-func runBench(cmd *cobra.Command, plan load.Plan, flags *benchFlags) error {
+func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var serving sync.WaitGroup
 	defer serving.Wait()
@@ -175,7 +176,7 @@ func runBench(cmd *cobra.Command, plan load.Plan, flags *benchFlags) error {
 	if err != nil {
 		return fmt.Errorf("--dc-listen: %w", err)
 	}
-	plan.DataCenter = load.NewDataCenter(ln)
+	plan.DataCenter = loadgen.NewDataCenter(ln)
 	serving.Go(func() { plan.DataCenter.Serve(ctx) })
 	if flags.raw {
 		raw, err := startRawRelay(ctx, ln.Addr().String())
@@ -187,7 +188,7 @@ func runBench(cmd *cobra.Command, plan load.Plan, flags *benchFlags) error {
 	}
 	plan.Progress = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
 
-	report, err := load.Run(ctx, plan)
+	report, err := loadgen.Run(ctx, plan)
 	if err == nil || report.Measured() {
 		if printed := printReport(cmd.OutOrStdout(), &report, flags.asJSON); printed != nil {
 			return printed
@@ -203,7 +204,7 @@ func runBench(cmd *cobra.Command, plan load.Plan, flags *benchFlags) error {
 	return nil
 }
 
-func printReport(w io.Writer, report *load.Report, asJSON bool) error {
+func printReport(w io.Writer, report *loadgen.Report, asJSON bool) error {
 	if !asJSON {
 		return report.WriteText(w)
 	}
@@ -253,8 +254,8 @@ func (r *rawRelay) stop() {
 
 // target is the way through the relay: what a client of the proxy does, but
 // for what its secret adds.
-func (r *rawRelay) target(ep mtwire.Endpoint) *load.Target {
-	t := &load.Target{Endpoint: mtwire.Endpoint{
+func (r *rawRelay) target(ep mtwire.Endpoint) *loadgen.Target {
+	t := &loadgen.Target{Endpoint: mtwire.Endpoint{
 		Address: r.address, Obfuscated: true, Protocol: ep.Protocol, DC: ep.DC,
 	}}
 	if runtime.GOOS == "linux" {
@@ -281,7 +282,7 @@ func rawRelayCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), ln.Addr())
-			return unlessEnded(ctx, load.ServeRaw(ctx, ln, args[0]))
+			return unlessEnded(ctx, loadgen.ServeRaw(ctx, ln, args[0]))
 		},
 	}
 }

@@ -7,8 +7,7 @@ import (
 	"os"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/spf13/cobra"
 )
 
@@ -46,10 +45,10 @@ on standard output, one line for each event.`,
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(cmd.ErrOrStderr(), "listening on %v\n", ln.Addr())
-			dc := &testdc.DC{Listener: ln, Log: func(e testdc.Event) { fmt.Fprintln(out, e) }}
+			dc := &mtwiretest.DataCenter{Listener: ln, Log: func(e mtwiretest.Event) { fmt.Fprintln(out, e) }}
 			if asJSON {
 				encoder := json.NewEncoder(out)
-				dc.Log = func(e testdc.Event) { encoder.Encode(e) }
+				dc.Log = func(e mtwiretest.Event) { encoder.Encode(e) }
 			}
 			return unlessEnded(cmd.Context(), dc.Serve(cmd.Context()))
 		},
@@ -72,6 +71,6 @@ func dcConfig(secrets []string) (*mtwire.ListenConfig, error) {
 		config.Secrets = append(config.Secrets, secret)
 	}
 	var err error
-	config.TLS, _, err = testconn.Certificate()
+	config.TLS, _, err = mtwiretest.Certificate()
 	return config, err
 }

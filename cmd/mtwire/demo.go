@@ -16,8 +16,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/proxy"
 	"github.com/spf13/cobra"
 )
@@ -58,7 +57,7 @@ func startDemo(ctx context.Context) (*demo, error) {
 	d := &demo{}
 	ctx, d.cancel = context.WithCancel(ctx)
 
-	serverTLS, clientTLS, err := testconn.Certificate()
+	serverTLS, clientTLS, err := mtwiretest.Certificate()
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +69,7 @@ func startDemo(ctx context.Context) (*demo, error) {
 		d.dc.Close()
 		return nil, err
 	}
-	secret, err := mtwire.ParseSecret(testconn.PlainSecret) // good for all modes
+	secret, err := mtwire.ParseSecret(mtwiretest.PlainSecret) // good for all modes
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +81,7 @@ func startDemo(ctx context.Context) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	dc := &testdc.DC{Listener: mtwire.NewListener(d.dc, &mtwire.ListenConfig{ObfuscatedFull: true, TLS: serverTLS})}
+	dc := &mtwiretest.DataCenter{Listener: mtwire.NewListener(d.dc, &mtwire.ListenConfig{ObfuscatedFull: true, TLS: serverTLS})}
 	d.serving.Go(func() { dc.Serve(ctx) })
 	d.serving.Go(func() { p.Serve(ctx, d.proxy) })
 	return d, nil
@@ -99,7 +98,7 @@ func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "THROUGH\tTRANSPORT\tDC\tresPQ\tPACKETS\tQUICK ACK\tERROR 404\tRESULT")
 	total := 0
-	try := func(through string, m testconn.Mode, ln net.Listener) {
+	try := func(through string, m mtwiretest.Mode, ln net.Listener) {
 		total++
 		r := d.try(ctx, m, ln)
 		result := "ok"
@@ -113,10 +112,10 @@ func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", through, m.Transport, dc, r.resPQ, r.packets, r.quickAck, r.refusal, result)
 	}
-	for _, m := range testconn.Plain() {
+	for _, m := range mtwiretest.PlainModes() {
 		try("direct", m, d.dc)
 	}
-	for _, m := range testconn.Proxied() {
+	for _, m := range mtwiretest.ProxiedModes() {
 		through := "proxy, " + map[string]string{"plain": "classic", "padded": "dd", "faketls": "ee"}[secretMode(m)]
 		try(through, m, d.proxy)
 	}
@@ -125,7 +124,7 @@ func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
 	return failed
 }
 
-func secretMode(m testconn.Mode) string {
+func secretMode(m mtwiretest.Mode) string {
 	ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
 	if err != nil {
 		return ""
@@ -143,7 +142,7 @@ type row struct {
 // padded end in any place, and one that takes many reads.
 var demoSizes = []int{4, 300, 440, 476, 480, 4096, 65536, 1 << 20}
 
-func (d *demo) try(ctx context.Context, m testconn.Mode, ln net.Listener) (r row) {
+func (d *demo) try(ctx context.Context, m mtwiretest.Mode, ln net.Listener) (r row) {
 	r = row{"-", "-", "-", "-", nil}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -183,7 +182,7 @@ func demoResPQ(ctx context.Context, conn *mtwire.Conn) (string, error) {
 		rand.Read(nonce[:])
 		rand.Read(tail)
 		start := time.Now()
-		if err := conn.Send(ctx, testdc.AppendReqPQ(nil, nonce, tail)); err != nil {
+		if err := conn.Send(ctx, mtwiretest.AppendReqPQ(nil, nonce, tail)); err != nil {
 			return "-", err
 		}
 		p, err := conn.Receive(ctx)
@@ -191,7 +190,7 @@ func demoResPQ(ctx context.Context, conn *mtwire.Conn) (string, error) {
 			return "-", err
 		}
 		took = time.Since(start)
-		if err := testdc.CheckResPQ(p.Payload, nonce); err != nil {
+		if err := mtwiretest.CheckResPQ(p.Payload, nonce); err != nil {
 			return "-", err
 		}
 	}
@@ -203,7 +202,7 @@ func demoPackets(ctx context.Context, conn *mtwire.Conn) (string, error) {
 	for i, size := range demoSizes {
 		data := make([]byte, size)
 		rand.Read(data)
-		message, _ := testdc.Seal(data, frame.Client)
+		message, _ := mtwiretest.Seal(data, frame.Client)
 		if err := conn.Send(ctx, message); err != nil {
 			return fmt.Sprint(i), err
 		}
@@ -211,7 +210,7 @@ func demoPackets(ctx context.Context, conn *mtwire.Conn) (string, error) {
 		if err != nil {
 			return fmt.Sprint(i), err
 		}
-		back, _, err := testdc.Open(p.Payload, frame.Server)
+		back, _, err := mtwiretest.Open(p.Payload, frame.Server)
 		if err != nil {
 			return fmt.Sprint(i), err
 		}
@@ -225,7 +224,7 @@ func demoPackets(ctx context.Context, conn *mtwire.Conn) (string, error) {
 // demoQuickAck wants the token that follows from the auth key and the text,
 // and then the answer.
 func demoQuickAck(ctx context.Context, conn *mtwire.Conn) (string, error) {
-	message, token := testdc.Seal([]byte("ack this"), frame.Client)
+	message, token := mtwiretest.Seal([]byte("ack this"), frame.Client)
 	if err := conn.SendPacket(ctx, mtwire.Packet{Payload: message, AckWanted: true}); err != nil {
 		return "-", err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -94,12 +94,12 @@ func askOnce(ctx context.Context, url string) error {
 	defer conn.Close()
 	var nonce [16]byte
 	rand.Read(nonce[:])
-	if err := conn.Send(ctx, testdc.AppendReqPQ(nil, nonce, nil)); err != nil {
+	if err := conn.Send(ctx, mtwiretest.AppendReqPQ(nil, nonce, nil)); err != nil {
 		return err
 	}
 	p, err := conn.Receive(ctx)
 	if err != nil {
 		return err
 	}
-	return testdc.CheckResPQ(p.Payload, nonce)
+	return mtwiretest.CheckResPQ(p.Payload, nonce)
 }

@@ -16,7 +16,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 	"github.com/spf13/cobra"
 )
@@ -77,7 +78,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.secrets, "secret", nil, "SECRET or NAME=SECRET, in hex or base64 (repeatable)")
 	flags.StringVar(&f.state, "state", "", "directory for the secret made by the first run (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
 	flags.StringVar(&f.domain, "domain", "", "site that the secret made by the first run seems to be (default: "+defaultDomain+")")
-	flags.StringVar(&f.modes, "modes", proxy.AllModes.String(), "modes that are taken at all")
+	flags.StringVar(&f.modes, "modes", mtproxy.AllModes.String(), "modes that are taken at all")
 	flags.DurationVar(&f.clock, "clock-window", 2*time.Minute, "how far the clock of an ee client may be off; 0: any time")
 	flags.StringArrayVar(&f.fronts, "front", nil, "where strangers are piped: HOST:PORT, or DOMAIN=HOST:PORT for one domain (repeatable; default: the domain, port 443)")
 	flags.StringArrayVar(&f.dcs, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all not named; several for one ID are tried in turn (repeatable)")
@@ -166,7 +167,7 @@ func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 		TrustedProxies: f.trust,
 		Upstreams:      f.upstreams,
 		ClockWindow:    f.clock,
-		DefaultDC:      obfuscation.DC(f.defaultDC),
+		DefaultDC:      datacenter.DC(f.defaultDC),
 		Family:         f.family,
 		UnrelatedKeys:  f.unrelatedKeys,
 		DialTimeout:    f.dialTimeout,
@@ -174,7 +175,7 @@ func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 		Log:            log,
 		LogClients:     f.clients,
 	}
-	if config.Modes, err = proxy.ParseModes(f.modes); err != nil {
+	if config.Modes, err = mtproxy.ParseModes(f.modes); err != nil {
 		return config, fmt.Errorf("--modes: %w", err)
 	}
 	if f.stall <= 0 {
@@ -228,17 +229,17 @@ func (f *proxyFlags) users(log *slog.Logger) (users []proxy.User, err error) {
 
 // parseDCs reads ID=HOST:PORT. The ID is signed, or "*" for all others, which
 // the proxy knows as 0.
-func parseDCs(texts []string) (map[obfuscation.DC][]string, error) {
-	dcs := make(map[obfuscation.DC][]string)
+func parseDCs(texts []string) (map[datacenter.DC][]string, error) {
+	dcs := make(map[datacenter.DC][]string)
 	for _, text := range texts {
 		id, address, ok := strings.Cut(text, "=")
 		if !ok {
 			return nil, fmt.Errorf("--dc %q: want ID=HOST:PORT", text)
 		}
-		dc := obfuscation.DC(0)
+		dc := datacenter.DC(0)
 		if id != "*" {
 			var err error
-			if dc, err = obfuscation.ParseDC(id); err != nil {
+			if dc, err = datacenter.ParseDC(id); err != nil {
 				return nil, fmt.Errorf("--dc %q: %w", text, err)
 			}
 			if dc == 0 {
@@ -296,8 +297,8 @@ func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []p
 		return err
 	}
 	for _, user := range users {
-		link := obfuscation.Link{Server: server, Port: port, Secret: user.Secret}
-		if _, err := obfuscation.ParseLink(link.String()); err != nil {
+		link := mtproxy.Link{Server: server, Port: port, Secret: user.Secret}
+		if _, err := mtproxy.ParseLink(link.String()); err != nil {
 			return fmt.Errorf("--server: it makes no link: %w", err)
 		}
 		if len(users) > 1 {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"rsc.io/qr"
 )
 
@@ -36,8 +36,8 @@ func modulesOf(t *testing.T, printed string) (rows [][]bool) {
 // What is printed are the modules that the encoder made, inside a light margin
 // of four, which the standard wants.
 func TestPrintedBlocksAreTheCode(t *testing.T) {
-	for _, secret := range []string{testconn.PlainSecret, testconn.FakeTLSSecret, "ee" + testconn.PlainSecret + strings.Repeat("61", 182)} {
-		link := obfuscation.Link{Server: "proxy.example.com", Port: 443, Secret: secretOf(t, secret)}.String()
+	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.FakeTLSSecret, "ee" + mtwiretest.PlainSecret + strings.Repeat("61", 182)} {
+		link := mtproxy.Link{Server: "proxy.example.com", Port: 443, Secret: secretOf(t, secret)}.String()
 		var printed bytes.Buffer
 		if err := printQR(&printed, link); err != nil {
 			t.Fatal(err)

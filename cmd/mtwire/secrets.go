@@ -5,13 +5,13 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // namedSecret is a secret and what logs and figures call those who use it.
 type namedSecret struct {
 	name   string
-	secret obfuscation.Secret
+	secret mtproxy.Secret
 }
 
 // maxNameLen is the longest name of a secret, in bytes.
@@ -44,20 +44,20 @@ func parseNamedSecrets(texts []string) ([]namedSecret, error) {
 // none. A text that is a secret as a whole is one: base64 may end in "=". It
 // never has one before its end, so no NAME=SECRET is taken for a secret.
 // Errors quote neither.
-func parseNamedSecret(text string) (name string, secret obfuscation.Secret, err error) {
-	secret, err = obfuscation.ParseSecret(text)
+func parseNamedSecret(text string) (name string, secret mtproxy.Secret, err error) {
+	secret, err = mtproxy.ParseSecret(text)
 	if err == nil {
 		return "", secret, nil
 	}
 	name, rest, found := strings.Cut(text, "=")
 	if !found || strings.Trim(rest, "=") == "" {
-		return "", obfuscation.Secret{}, err
+		return "", mtproxy.Secret{}, err
 	}
 	if !goodName(name) {
-		return "", obfuscation.Secret{}, fmt.Errorf("bad name before the =: want 1 to %d letters of English, digits, dots, dashes or underscores", maxNameLen)
+		return "", mtproxy.Secret{}, fmt.Errorf("bad name before the =: want 1 to %d letters of English, digits, dots, dashes or underscores", maxNameLen)
 	}
-	if secret, err = obfuscation.ParseSecret(rest); err != nil {
-		return "", obfuscation.Secret{}, err
+	if secret, err = mtproxy.ParseSecret(rest); err != nil {
+		return "", mtproxy.Secret{}, err
 	}
 	return name, secret, nil
 }

@@ -4,12 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-func secretOf(t testing.TB, text string) obfuscation.Secret {
-	secret, err := obfuscation.ParseSecret(text)
+func secretOf(t testing.TB, text string) mtproxy.Secret {
+	secret, err := mtproxy.ParseSecret(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func secretOf(t testing.TB, text string) obfuscation.Secret {
 // with them."
 func TestNamesAreToldFromPaddedBase64(t *testing.T) {
 	spellings := []string{
-		testconn.PlainSecret, testconn.PaddedSecret, testconn.FakeTLSSecret,
+		mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret,
 		"AAECAwQFBgcICQoLDA0ODw==", // base64 of the plain one,
 		"AAECAwQFBgcICQoLDA0ODw=",  // cut somewhat,
 		"AAECAwQFBgcICQoLDA0ODw",   // and without padding
@@ -45,23 +45,23 @@ func TestNamesAreToldFromPaddedBase64(t *testing.T) {
 // "Errors never show the secret": nor the name, which may be a part of one.
 func TestBadSecretsAreErrorsThatShowNothing(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                               "bad secret: empty",
-		"alice=":                         "bad secret",
-		"alice==":                        "bad secret",
-		"=" + testconn.PlainSecret:       "bad name",
-		"al ice=" + testconn.PlainSecret: "bad name",
-		"älice=" + testconn.PlainSecret:  "bad name",
-		strings.Repeat("n", 65) + "=" + testconn.PlainSecret:    "bad name",
-		"alice=" + testconn.PlainSecret[:31]:                    "31 hexadecimal digits",
-		"alice==" + testconn.PlainSecret:                        "character '='",
-		"alice= " + testconn.PlainSecret:                        "character ' '",
-		testconn.PlainSecret + "=alice":                         "bad secret",
-		testconn.PlainSecret + "=bob=" + testconn.PlainSecret:   "character '='",
-		"AAECAwQF=BgcICQoLDA0ODw":                               "bad secret",
-		"alice=" + testconn.PaddedSecret + testconn.PlainSecret: "first byte dd",
+		"":                                 "bad secret: empty",
+		"alice=":                           "bad secret",
+		"alice==":                          "bad secret",
+		"=" + mtwiretest.PlainSecret:       "bad name",
+		"al ice=" + mtwiretest.PlainSecret: "bad name",
+		"älice=" + mtwiretest.PlainSecret:  "bad name",
+		strings.Repeat("n", 65) + "=" + mtwiretest.PlainSecret:      "bad name",
+		"alice=" + mtwiretest.PlainSecret[:31]:                      "31 hexadecimal digits",
+		"alice==" + mtwiretest.PlainSecret:                          "character '='",
+		"alice= " + mtwiretest.PlainSecret:                          "character ' '",
+		mtwiretest.PlainSecret + "=alice":                           "bad secret",
+		mtwiretest.PlainSecret + "=bob=" + mtwiretest.PlainSecret:   "character '='",
+		"AAECAwQF=BgcICQoLDA0ODw":                                   "bad secret",
+		"alice=" + mtwiretest.PaddedSecret + mtwiretest.PlainSecret: "first byte dd",
 	} {
 		name, secret, err := parseNamedSecret(text)
-		if err == nil || name != "" || secret != (obfuscation.Secret{}) || !strings.Contains(err.Error(), want) {
+		if err == nil || name != "" || secret != (mtproxy.Secret{}) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %q, %v, %v", text, name, secret, err)
 		}
 		for _, part := range []string{"0001", "0e0f", "AAEC", "BgcI", "lice"} {
@@ -73,12 +73,12 @@ func TestBadSecretsAreErrorsThatShowNothing(t *testing.T) {
 }
 
 func TestSecretsWithoutANameAreCalledByTheirPlace(t *testing.T) {
-	secrets, err := parseNamedSecrets([]string{testconn.PlainSecret, "alice=" + testconn.PaddedSecret, testconn.FakeTLSSecret})
+	secrets, err := parseNamedSecrets([]string{mtwiretest.PlainSecret, "alice=" + mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret})
 	if err != nil || len(secrets) != 3 {
 		t.Fatal(secrets, err)
 	}
 	for i, want := range []namedSecret{
-		{"1", secretOf(t, testconn.PlainSecret)}, {"alice", secretOf(t, testconn.PaddedSecret)}, {"3", secretOf(t, testconn.FakeTLSSecret)},
+		{"1", secretOf(t, mtwiretest.PlainSecret)}, {"alice", secretOf(t, mtwiretest.PaddedSecret)}, {"3", secretOf(t, mtwiretest.FakeTLSSecret)},
 	} {
 		if secrets[i] != want {
 			t.Errorf("%d: %q, %v", i, secrets[i].name, secrets[i].secret.Redacted())
@@ -90,7 +90,7 @@ func TestSecretsWithoutANameAreCalledByTheirPlace(t *testing.T) {
 }
 
 func TestEveryNameIsGivenOnce(t *testing.T) {
-	a, b := testconn.PlainSecret, testconn.PaddedSecret
+	a, b := mtwiretest.PlainSecret, mtwiretest.PaddedSecret
 	for want, texts := range map[string][]string{
 		`--secret: numbers 1 and 3 are both called "alice"`: {"alice=" + a, b, "alice=" + b},
 		`--secret: numbers 1 and 2 are both called "2"`:     {"2=" + a, b},
@@ -106,7 +106,7 @@ func TestEveryNameIsGivenOnce(t *testing.T) {
 // Whatever parses has a good name or none, and a secret that can be written.
 func FuzzParseNamedSecret(f *testing.F) {
 	for _, text := range []string{
-		testconn.PlainSecret, "alice=" + testconn.FakeTLSSecret, "3QABAgMEBQYHCAkKCwwNDg8=", "a=AAECAwQFBgcICQoLDA0ODw==",
+		mtwiretest.PlainSecret, "alice=" + mtwiretest.FakeTLSSecret, "3QABAgMEBQYHCAkKCwwNDg8=", "a=AAECAwQFBgcICQoLDA0ODw==",
 	} {
 		f.Add(text)
 	}

@@ -11,7 +11,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // defaultDomain is whose web site the connections of a secret made here look
@@ -61,7 +61,7 @@ func stateDirectory(flag string) (string, error) {
 //
 // A file that cannot be read, or has no secret in it, is an error: a new secret
 // in its place would break every link given out.
-func loadOrMakeSecret(dir, domain string, log *slog.Logger) (secret obfuscation.Secret, made bool, err error) {
+func loadOrMakeSecret(dir, domain string, log *slog.Logger) (secret mtproxy.Secret, made bool, err error) {
 	path := filepath.Join(dir, secretFile)
 	secret, err = loadSecret(path, log)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,22 +73,22 @@ func loadOrMakeSecret(dir, domain string, log *slog.Logger) (secret obfuscation.
 		}
 	}
 	if err != nil {
-		return obfuscation.Secret{}, false, err
+		return mtproxy.Secret{}, false, err
 	}
 	secret, err = withDomain(secret, domain, log)
 	return secret, false, err
 }
 
 // loadSecret reads a secret from a file.
-func loadSecret(path string, log *slog.Logger) (obfuscation.Secret, error) {
+func loadSecret(path string, log *slog.Logger) (mtproxy.Secret, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return obfuscation.Secret{}, err
+		return mtproxy.Secret{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return obfuscation.Secret{}, err
+		return mtproxy.Secret{}, err
 	}
 	// Windows has no such bits.
 	if info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
@@ -96,27 +96,27 @@ func loadSecret(path string, log *slog.Logger) (obfuscation.Secret, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile))
 	if err != nil {
-		return obfuscation.Secret{}, err
+		return mtproxy.Secret{}, err
 	}
-	secret, err := obfuscation.ParseSecret(strings.TrimSpace(string(text)))
+	secret, err := mtproxy.ParseSecret(strings.TrimSpace(string(text)))
 	if err != nil {
-		return obfuscation.Secret{}, fmt.Errorf("%s: %w; put the secret back, or remove the file to have a new one made, which breaks the links given out", path, err)
+		return mtproxy.Secret{}, fmt.Errorf("%s: %w; put the secret back, or remove the file to have a new one made, which breaks the links given out", path, err)
 	}
 	return secret, nil
 }
 
 // makeSecret makes a secret and keeps it in dir. It fails with fs.ErrExist if
 // there is one.
-func makeSecret(dir, domain string) (obfuscation.Secret, error) {
+func makeSecret(dir, domain string) (mtproxy.Secret, error) {
 	if domain == "" {
 		domain = defaultDomain
 	}
-	secret, err := obfuscation.NewSecret(nil, obfuscation.FakeTLS, domain)
+	secret, err := mtproxy.NewSecret(nil, mtproxy.FakeTLS, domain)
 	if err != nil {
-		return obfuscation.Secret{}, fmt.Errorf("--domain: %w", err)
+		return mtproxy.Secret{}, fmt.Errorf("--domain: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return obfuscation.Secret{}, unkept(err)
+		return mtproxy.Secret{}, unkept(err)
 	}
 	err = writeNew(filepath.Join(dir, secretFile), secret.String()+"\n")
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -165,13 +165,13 @@ func syncDirectory(dir string) error {
 }
 
 // withDomain is a secret of the same key for another domain, if one is named.
-func withDomain(secret obfuscation.Secret, domain string, log *slog.Logger) (obfuscation.Secret, error) {
-	if domain == "" || secret.Mode == obfuscation.FakeTLS && secret.Domain == domain {
+func withDomain(secret mtproxy.Secret, domain string, log *slog.Logger) (mtproxy.Secret, error) {
+	if domain == "" || secret.Mode == mtproxy.FakeTLS && secret.Domain == domain {
 		return secret, nil
 	}
-	changed := obfuscation.Secret{Mode: obfuscation.FakeTLS, Key: secret.Key, Domain: domain}
+	changed := mtproxy.Secret{Mode: mtproxy.FakeTLS, Key: secret.Key, Domain: domain}
 	if _, err := changed.MarshalText(); err != nil {
-		return obfuscation.Secret{}, fmt.Errorf("--domain: %w", err)
+		return mtproxy.Secret{}, fmt.Errorf("--domain: %w", err)
 	}
 	log.Warn("the kept secret is for another domain: links with that one no longer work", "kept", secret.Domain, "now", domain)
 	return changed, nil

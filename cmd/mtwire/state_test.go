@@ -12,12 +12,12 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // kept is what loadOrMakeSecret says and logs.
-func kept(t *testing.T, dir, domain string) (secret obfuscation.Secret, made bool, log string) {
+func kept(t *testing.T, dir, domain string) (secret mtproxy.Secret, made bool, log string) {
 	t.Helper()
 	var text bytes.Buffer
 	secret, made, err := loadOrMakeSecret(dir, domain, slog.New(slog.NewTextHandler(&text, nil)))
@@ -58,7 +58,7 @@ func TestStateDirectoryIsTheFirstThatIsNamed(t *testing.T) {
 func TestSecretIsMadeOnceAndKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	first, made, log := kept(t, dir, "")
-	if !made || first.Mode != obfuscation.FakeTLS || first.Domain != defaultDomain || log != "" {
+	if !made || first.Mode != mtproxy.FakeTLS || first.Domain != defaultDomain || log != "" {
 		t.Errorf("%v, new: %t, log %q", first.Redacted(), made, log)
 	}
 	second, made, log := kept(t, dir, "")
@@ -92,7 +92,7 @@ func TestSecretIsMadeForTheDomain(t *testing.T) {
 func TestRunsAtOnceEndWithOneSecret(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	var mu sync.Mutex
-	secrets, makers := map[obfuscation.Secret]int{}, 0
+	secrets, makers := map[mtproxy.Secret]int{}, 0
 	var runs sync.WaitGroup
 	for range 20 {
 		runs.Go(func() {
@@ -122,7 +122,7 @@ func TestAnotherDomainKeepsTheKey(t *testing.T) {
 	dir := t.TempDir()
 	first, _, _ := kept(t, dir, "old.example.com")
 	other, made, log := kept(t, dir, "new.example.com")
-	if made || other.Key != first.Key || other.Domain != "new.example.com" || other.Mode != obfuscation.FakeTLS {
+	if made || other.Key != first.Key || other.Domain != "new.example.com" || other.Mode != mtproxy.FakeTLS {
 		t.Errorf("%v, new: %t", other.Redacted(), made)
 	}
 	if !strings.Contains(log, "kept=old.example.com now=new.example.com") || strings.Contains(log, first.String()[2:34]) {
@@ -141,14 +141,14 @@ func TestAnotherDomainKeepsTheKey(t *testing.T) {
 // A file that an operator wrote is as good.
 func TestSecretOfAnyKindIsLoaded(t *testing.T) {
 	for _, text := range []string{
-		testconn.PlainSecret, testconn.PaddedSecret + "\n", " " + testconn.FakeTLSSecret + "\r\n", "3QABAgMEBQYHCAkKCwwNDg8=\n",
+		mtwiretest.PlainSecret, mtwiretest.PaddedSecret + "\n", " " + mtwiretest.FakeTLSSecret + "\r\n", "3QABAgMEBQYHCAkKCwwNDg8=\n",
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, secretFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		secret, made, log := kept(t, dir, "")
-		if want, _ := obfuscation.ParseSecret(strings.TrimSpace(text)); secret != want || made || log != "" {
+		if want, _ := mtproxy.ParseSecret(strings.TrimSpace(text)); secret != want || made || log != "" {
 			t.Errorf("%q: %v", text, secret)
 		}
 		if secret, _, _ = kept(t, dir, "example.net"); secret.Domain != "example.net" || secret.Key[15] != 15 {
@@ -158,7 +158,7 @@ func TestSecretOfAnyKindIsLoaded(t *testing.T) {
 }
 
 func TestGarbledSecretIsAnErrorAndStays(t *testing.T) {
-	for _, text := range []string{"", "\n", "dd00", testconn.PlainSecret + " " + testconn.PlainSecret, strings.Repeat("0", 1<<20)} {
+	for _, text := range []string{"", "\n", "dd00", mtwiretest.PlainSecret + " " + mtwiretest.PlainSecret, strings.Repeat("0", 1<<20)} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, secretFile)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -168,7 +168,7 @@ func TestGarbledSecretIsAnErrorAndStays(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), "remove the file") {
 			t.Errorf("%.100q: %v", text, err)
 		}
-		if err != nil && strings.Contains(err.Error(), testconn.PlainSecret) {
+		if err != nil && strings.Contains(err.Error(), mtwiretest.PlainSecret) {
 			t.Errorf("the error says too much: %v", err)
 		}
 		if now, err := os.ReadFile(path); err != nil || string(now) != text {
@@ -203,7 +203,7 @@ func TestSecretThatOthersMayReadIsWarnedOf(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, secretFile)
-	if err := os.WriteFile(path, []byte(testconn.FakeTLSSecret), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(mtwiretest.FakeTLSSecret), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for mode, warned := range map[fs.FileMode]bool{0o600: false, 0o400: false, 0o640: true, 0o644: true} {
@@ -211,10 +211,10 @@ func TestSecretThatOthersMayReadIsWarnedOf(t *testing.T) {
 			t.Fatal(err)
 		}
 		secret, _, log := kept(t, dir, "")
-		if strings.Contains(log, "chmod 600") != warned || strings.Contains(log, testconn.PlainSecret) {
+		if strings.Contains(log, "chmod 600") != warned || strings.Contains(log, mtwiretest.PlainSecret) {
 			t.Errorf("%v: %q", mode, log)
 		}
-		if secret.String() != testconn.FakeTLSSecret {
+		if secret.String() != mtwiretest.FakeTLSSecret {
 			t.Errorf("%v: another secret", mode)
 		}
 	}

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/bufpool"
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // pair returns two ends of a TCP connection.
 func pair(t *testing.T) (client, server net.Conn) {
 	t.Helper()
-	a, b, err := testconn.Pair()
+	a, b, err := loopback.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"net"
 
 	"github.com/mtwire/mtwire/faketls"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // connect makes an attempt: a connection to the address, or to the MTProxy
@@ -34,9 +34,9 @@ func (r *Router) connect(ctx context.Context, a *attempt) (net.Conn, error) {
 func (r *Router) through(ctx context.Context, conn net.Conn, a *attempt) (net.Conn, error) {
 	w := a.way
 	switch w.kind {
-	case mtproxy:
+	case kindMTProxy:
 		// An error is the way's and not the address's: they are the same.
-		if w.secret.Mode == obfuscation.FakeTLS {
+		if w.secret.Mode == mtproxy.FakeTLS {
 			return conn, faketls.Client(conn, &faketls.ClientConfig{
 				Key: w.secret.Key, Domain: w.secret.Domain, Time: r.config.Time, Rand: r.config.Rand,
 			}).Handshake(ctx)

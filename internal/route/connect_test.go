@@ -11,10 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // The data centre sees the framing and the number that the client sent, and
@@ -51,7 +52,7 @@ func TestDirectLegCarriesBytes(t *testing.T) {
 // nothing to a data centre.
 func TestDefaultDataCenterIsAskedByItsOwnNumber(t *testing.T) {
 	address, transports := dataCenter(t)
-	r := router(t, Config{Default: 4, DataCenters: map[obfuscation.DC][]string{4: {address}}})
+	r := router(t, Config{Default: 4, DataCenters: map[datacenter.DC][]string{4: {address}}})
 	leg, err := r.Dial(short(t), 77, frame.Intermediate, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +68,7 @@ func TestDefaultDataCenterIsAskedByItsOwnNumber(t *testing.T) {
 func TestLegsGoThroughProxies(t *testing.T) {
 	address, transports := dataCenter(t)
 	_, port, _ := net.SplitHostPort(address)
-	server, client, err := testconn.Certificate()
+	server, client, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestLegsGoThroughProxies(t *testing.T) {
 // "A dial error names DC, address and via, never credentials."
 func TestProxiesRefusalsAreTold(t *testing.T) {
 	dead := deadAddress(t)
-	server, _, err := testconn.Certificate()
+	server, _, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func TestSilentProxyIsGivenUpInTime(t *testing.T) {
 	_, port, _ := net.SplitHostPort(place)
 	for _, text := range []string{
 		"socks5://" + place, "http://" + place, "https://" + place,
-		"tg://proxy?server=127.0.0.1&port=" + port + "&secret=" + testconn.FakeTLSSecret,
+		"tg://proxy?server=127.0.0.1&port=" + port + "&secret=" + mtwiretest.FakeTLSSecret,
 	} {
 		r := router(t, Config{DataCenters: at("a:1"), Upstreams: upstreams(t, text), DialTimeout: 50 * time.Millisecond})
 		leg, err := r.Dial(short(t), 2, frame.Abridged, nil)
@@ -219,8 +220,8 @@ func TestSilentProxyIsGivenUpInTime(t *testing.T) {
 // "chaining to another MTProxy by its link": plain, dd and ee. The next proxy
 // is told the number and the framing as they came.
 func TestLegsGoByWayOfAnotherProxy(t *testing.T) {
-	for _, secret := range []string{testconn.PlainSecret, testconn.PaddedSecret, testconn.FakeTLSSecret} {
-		parsed, err := obfuscation.ParseSecret(secret)
+	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+		parsed, err := mtproxy.ParseSecret(secret)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,17 +229,17 @@ func TestLegsGoByWayOfAnotherProxy(t *testing.T) {
 		_, port, _ := net.SplitHostPort(address)
 		r := router(t, Config{Upstreams: upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret="+secret)})
 		for _, protocol := range []frame.Protocol{frame.Abridged, frame.PaddedIntermediate} {
-			for _, dc := range []obfuscation.DC{-4, 10002, 203} {
+			for _, dc := range []datacenter.DC{-4, 10002, 203} {
 				leg, err := r.Dial(short(t), dc, protocol, keyStream())
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, bare := leg.Conn.(*net.TCPConn); !bare || leg.Receive == nil || leg.Address != address || strings.Contains(leg.Via, testconn.PlainSecret) {
+				if _, bare := leg.Conn.(*net.TCPConn); !bare || leg.Receive == nil || leg.Address != address || strings.Contains(leg.Via, mtwiretest.PlainSecret) {
 					t.Errorf("%T to %s, %s", leg.Conn, leg.Address, leg.Via)
 				}
 				echo(t, leg, protocol, nil)
 				seen := <-transports
-				if seen.DC != dc || seen.Protocol != protocol || seen.Secret != 0 || seen.FakeTLS != (parsed.Mode == obfuscation.FakeTLS) {
+				if seen.DC != dc || seen.Protocol != protocol || seen.Secret != 0 || seen.FakeTLS != (parsed.Mode == mtproxy.FakeTLS) {
 					t.Errorf("the next proxy saw %v, DC %v", seen, seen.DC)
 				}
 			}
@@ -256,10 +257,10 @@ func TestNextProxyWithAnotherSecretIsLeft(t *testing.T) {
 	})
 	address, transports := dataCenter(t)
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	link := "tg://proxy?server=127.0.0.1&port=" + port + "&secret=" + testconn.FakeTLSSecret
+	link := "tg://proxy?server=127.0.0.1&port=" + port + "&secret=" + mtwiretest.FakeTLSSecret
 	r := router(t, Config{DataCenters: at(address), Upstreams: upstreams(t, link)})
 	_, err := r.Dial(short(t), 2, frame.Abridged, nil)
-	if err == nil || strings.Contains(err.Error(), testconn.PlainSecret) || !strings.Contains(err.Error(), "(mtproxy "+ln.Addr().String()+" faketls:[redacted]:example.com)") {
+	if err == nil || strings.Contains(err.Error(), mtwiretest.PlainSecret) || !strings.Contains(err.Error(), "(mtproxy "+ln.Addr().String()+" faketls:[redacted]:example.com)") {
 		t.Errorf("%v", err)
 	}
 	r = router(t, Config{DataCenters: at(address), Upstreams: upstreams(t, link, "direct")})

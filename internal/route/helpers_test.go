@@ -19,9 +19,11 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -41,8 +43,8 @@ func router(t *testing.T, config Config) *Router {
 }
 
 // at places every data centre.
-func at(addresses ...string) map[obfuscation.DC][]string {
-	return map[obfuscation.DC][]string{0: addresses}
+func at(addresses ...string) map[datacenter.DC][]string {
+	return map[datacenter.DC][]string{0: addresses}
 }
 
 func upstreams(t *testing.T, texts ...string) (all []Upstream) {
@@ -59,7 +61,7 @@ func upstreams(t *testing.T, texts ...string) (all []Upstream) {
 
 // dataCenter answers every packet with itself, and tells what connects. With
 // secrets it is the front of an MTProxy.
-func dataCenter(t *testing.T, secrets ...obfuscation.Secret) (address string, transports <-chan mtwire.Transport) {
+func dataCenter(t *testing.T, secrets ...mtproxy.Secret) (address string, transports <-chan mtwire.Transport) {
 	t.Helper()
 	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{Secrets: secrets})
 	if err != nil {
@@ -74,7 +76,7 @@ func dataCenter(t *testing.T, secrets ...obfuscation.Secret) (address string, tr
 				return
 			}
 			seen <- conn.Transport()
-			testdc.Echo(ctx, conn)
+			mtwiretest.Echo(ctx, conn)
 		})
 	}()
 	t.Cleanup(func() { cancel(); <-served })

@@ -3,7 +3,9 @@ package route
 import (
 	"net"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -49,15 +51,15 @@ type Leg struct {
 // client's in any case, since nobody re-frames what passes through: a next
 // proxy that only takes padded intermediate, as some do behind a dd or ee
 // secret, only serves clients that use it.
-func (r *Router) leg(winner *attempt, dc obfuscation.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
+func (r *Router) leg(winner *attempt, dc datacenter.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
 	config := &obfuscation.ClientConfig{Protocol: protocol, DC: dc, Rand: r.config.Rand}
 	secret := winner.way.secret
-	if winner.way.kind == mtproxy {
-		config.Secret = &secret
+	if winner.way.kind == kindMTProxy {
+		config.Key = &secret.Key
 	} else if !r.config.UnrelatedKeys {
 		config.Download = download
 	}
-	init, up, down, err := obfuscation.NewInitKeys(config)
+	payload, init, err := obfuscation.NewInit(config)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +67,12 @@ func (r *Router) leg(winner *attempt, dc obfuscation.DC, protocol frame.Protocol
 		Conn:    winner.conn,
 		Address: winner.address,
 		Via:     winner.way.String(),
-		Init:    init[:],
-		Send:    up.Cursor(obfuscation.InitLength),
-		FakeTLS: secret.Mode == obfuscation.FakeTLS,
+		Init:    payload[:],
+		Send:    init.Upload.Cursor(obfuscation.InitLength),
+		FakeTLS: secret.Mode == mtproxy.FakeTLS,
 	}
 	if config.Download == nil {
-		receive := down.Cursor(0)
+		receive := init.Download.Cursor(0)
 		leg.Receive = &receive
 	}
 	return leg, nil

@@ -1,21 +1,18 @@
 package route
 
-import (
-	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/obfuscation"
-)
+import "github.com/mtwire/mtwire/datacenter"
 
 // place is where a data centre is, and the number by which it, or the next
 // proxy, is asked for it.
 type place struct {
-	dc        obfuscation.DC
+	dc        datacenter.DC
 	addresses []string // the best first
 }
 
 // place finds the data centre that a client asked for. The number is passed
 // on as it came, with its sign, whatever it was that made it known; only the
 // default takes its own number's place.
-func (r *Router) place(dc obfuscation.DC) (place, error) {
+func (r *Router) place(dc datacenter.DC) (place, error) {
 	if addresses, ok := r.addresses(dc); ok {
 		return place{dc, addresses}, nil
 	}
@@ -29,8 +26,8 @@ func (r *Router) place(dc obfuscation.DC) (place, error) {
 // addresses lists where a data centre may be reached: the places that were
 // configured for its number, or for all numbers; for a media number the main
 // one's; what the table has.
-func (r *Router) addresses(dc obfuscation.DC) ([]string, bool) {
-	numbers := []obfuscation.DC{dc, 0}
+func (r *Router) addresses(dc datacenter.DC) ([]string, bool) {
+	numbers := []datacenter.DC{dc, 0}
 	if dc.Media() {
 		numbers = append(numbers, -dc)
 	}
@@ -39,7 +36,7 @@ func (r *Router) addresses(dc obfuscation.DC) ([]string, bool) {
 			return addresses, true
 		}
 	}
-	known, ok := mtwire.LookupDC(dc)
+	known, ok := datacenter.Lookup(dc)
 	if !ok {
 		return nil, false
 	}

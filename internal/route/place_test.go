@@ -5,14 +5,14 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/datacenter"
 )
 
 // "direct to the DC by signed id; media, test (10000+), CDN 203".
 func TestTableIsAskedBySignedNumber(t *testing.T) {
 	r := router(t, Config{})
 	for _, c := range []struct {
-		dc    obfuscation.DC
+		dc    datacenter.DC
 		first string
 	}{
 		{2, "149.154.167.51:443"},
@@ -33,7 +33,7 @@ func TestTableIsAskedBySignedNumber(t *testing.T) {
 // on in place of the one that came.
 func TestUnknownNumbersAreRefusedOrGoToTheDefault(t *testing.T) {
 	refusing, fallback := router(t, Config{}), router(t, Config{Default: -4})
-	for _, dc := range []obfuscation.DC{0, 77, -77, 10009, -32768} {
+	for _, dc := range []datacenter.DC{0, 77, -77, 10009, -32768} {
 		if p, err := refusing.place(dc); !errors.Is(err, ErrUnknownDC) {
 			t.Errorf("DC %v: %v, %v", dc, p, err)
 		}
@@ -52,11 +52,11 @@ func TestUnknownNumbersAreRefusedOrGoToTheDefault(t *testing.T) {
 // The exact number goes first, then what stands for all, then for media the
 // main data centre's place, then the table. The number stays what it was.
 func TestConfiguredPlacesGoByNumberThenAllThenMain(t *testing.T) {
-	some := router(t, Config{DataCenters: map[obfuscation.DC][]string{4: {"main:1", "spare:1"}, -5: {"media:1"}}})
-	all := router(t, Config{DataCenters: map[obfuscation.DC][]string{4: {"main:1"}, 0: {"all:1"}}})
+	some := router(t, Config{DataCenters: map[datacenter.DC][]string{4: {"main:1", "spare:1"}, -5: {"media:1"}}})
+	all := router(t, Config{DataCenters: map[datacenter.DC][]string{4: {"main:1"}, 0: {"all:1"}}})
 	for _, c := range []struct {
 		r     *Router
-		dc    obfuscation.DC
+		dc    datacenter.DC
 		first string
 	}{
 		{some, 4, "main:1"},
@@ -119,7 +119,7 @@ func TestFamilyIsReadAsItIsWritten(t *testing.T) {
 // A configuration that cannot work is refused before anybody connects.
 func TestBadConfigurationsAreRefused(t *testing.T) {
 	for name, config := range map[string]Config{
-		"no address":      {DataCenters: map[obfuscation.DC][]string{2: {}}},
+		"no address":      {DataCenters: map[datacenter.DC][]string{2: {}}},
 		"no port":         {DataCenters: at("127.0.0.1")},
 		"port 0":          {DataCenters: at("127.0.0.1:0")},
 		"a named port":    {DataCenters: at("127.0.0.1:https")},

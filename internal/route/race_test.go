@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/obfuscation"
 )
@@ -70,7 +71,7 @@ func (c *counted) Close() error {
 
 // dial makes one connection and closes it. It returns where to, what was
 // dialled on the way, and how long it took.
-func (n *network) dial(t *testing.T, r *Router, dc obfuscation.DC) (address string, dialed []string, took time.Duration) {
+func (n *network) dial(t *testing.T, r *Router, dc datacenter.DC) (address string, dialed []string, took time.Duration) {
 	t.Helper()
 	n.dialed = nil
 	start := time.Now()
@@ -390,7 +391,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		n := &network{}
 		r := router(t, Config{Default: 2, DialContext: n.DialContext})
 		for dc := -300; dc < 300; dc++ {
-			n.dial(t, r, obfuscation.DC(dc))
+			n.dial(t, r, datacenter.DC(dc))
 		}
 		if size := len(r.ways[0].behind); size > 200 {
 			t.Errorf("%d addresses are remembered", size)

@@ -28,6 +28,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/obfuscation"
 )
@@ -48,7 +49,7 @@ type Config struct {
 	// try first in front; a name is looked up by whoever connects to it, which
 	// may be a SOCKS5 or HTTP proxy. What is not here is looked up in the
 	// public table.
-	DataCenters map[obfuscation.DC][]string
+	DataCenters map[datacenter.DC][]string
 
 	// Upstreams are the ways out. Each takes its part of the connections by
 	// weight, as long as it works. None means the direct way.
@@ -63,7 +64,7 @@ type Config struct {
 
 	// Default is the data centre for clients that ask for one that is neither
 	// in DataCenters nor in the table. 0 means that they are refused.
-	Default obfuscation.DC
+	Default datacenter.DC
 
 	// UnrelatedKeys draws keys of their own for what comes from the data
 	// centre, instead of asking it for the key stream that the client expects.
@@ -164,7 +165,7 @@ func New(config Config) (*Router, error) {
 // centres' and upstreams' addresses in it and no credentials. When Dial returns,
 // all that it began has ended but for the leg's connection, which is the
 // caller's.
-func (r *Router) Dial(ctx context.Context, dc obfuscation.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
+func (r *Router) Dial(ctx context.Context, dc datacenter.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
 	leg, err := r.dial(ctx, dc, protocol, download)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dc.Describe(), err)
@@ -172,7 +173,7 @@ func (r *Router) Dial(ctx context.Context, dc obfuscation.DC, protocol frame.Pro
 	return leg, nil
 }
 
-func (r *Router) dial(ctx context.Context, dc obfuscation.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
+func (r *Router) dial(ctx context.Context, dc datacenter.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
 	if _, ok := protocol.Tag(); !ok {
 		return nil, obfuscation.ErrFull // before anybody is bothered
 	}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // kind is what an upstream speaks.
@@ -18,7 +18,7 @@ const (
 	socks5
 	httpProxy
 	httpsProxy
-	mtproxy
+	kindMTProxy
 )
 
 // Upstream is a way out: straight, through a SOCKS5 or HTTP proxy, or to
@@ -28,7 +28,7 @@ type Upstream struct {
 	kind           kind
 	server         string // host:port
 	user, password string // of SOCKS5 and HTTP; user is empty if there is none
-	secret         obfuscation.Secret
+	secret         mtproxy.Secret
 	share          int // the weight; 0 means 1
 }
 
@@ -67,7 +67,7 @@ func ParseUpstream(text string) (Upstream, error) {
 var errForm = errors.New("want direct, socks5://HOST:PORT, http://HOST:PORT, https://HOST:PORT or a tg://proxy?... link")
 
 func parseUpstream(text string) (Upstream, error) {
-	if obfuscation.IsLink(text) {
+	if mtproxy.IsLink(text) {
 		return parseLink(text)
 	}
 	place, query, _ := strings.Cut(text, "?")
@@ -120,7 +120,7 @@ func (u *Upstream) setCredentials(info *url.Userinfo) error {
 }
 
 func parseLink(text string) (Upstream, error) {
-	link, err := obfuscation.ParseLink(text)
+	link, err := mtproxy.ParseLink(text)
 	if err != nil {
 		return Upstream{}, err
 	}
@@ -130,7 +130,7 @@ func parseLink(text string) (Upstream, error) {
 	if err != nil {
 		return Upstream{}, err
 	}
-	return Upstream{kind: mtproxy, server: link.Addr(), secret: link.Secret, share: share}, nil
+	return Upstream{kind: kindMTProxy, server: link.Addr(), secret: link.Secret, share: share}, nil
 }
 
 // parseWeight reads the weight from a query, 0 if it has none. If the query is
@@ -164,7 +164,7 @@ func (u Upstream) String() string {
 		return "http://" + u.server
 	case httpsProxy:
 		return "https://" + u.server
-	case mtproxy:
+	case kindMTProxy:
 		return "mtproxy " + u.server + " " + u.secret.Redacted()
 	}
 	return "direct"
@@ -175,7 +175,7 @@ func (u Upstream) weight() int { return max(u.share, 1) }
 // addresses is what there is to connect to for a data centre with those
 // addresses: an MTProxy finds them by itself.
 func (u Upstream) addresses(ofDataCenter []string) []string {
-	if u.kind == mtproxy {
+	if u.kind == kindMTProxy {
 		return []string{u.server}
 	}
 	return ofDataCenter

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 const link = "tg://proxy?server=proxy.example&port=443&secret="
@@ -20,16 +20,16 @@ func TestUpstreamsAreRead(t *testing.T) {
 		"socks5://me@host:1080?weight=1000": {kind: socks5, server: "host:1080", user: "me", share: 1000},
 		"http://me:pw@proxy:3128?weight=2":  {kind: httpProxy, server: "proxy:3128", user: "me", password: "pw", share: 2},
 		"https://proxy:443":                 {kind: httpsProxy, server: "proxy:443"},
-		link + testconn.PlainSecret:         {kind: mtproxy, server: "proxy.example:443"},
-		link + testconn.FakeTLSSecret:       {kind: mtproxy, server: "proxy.example:443"},
-		"https://t.me" + link[4:] + testconn.PaddedSecret + "&weight=7#x": {kind: mtproxy, server: "proxy.example:443", share: 7},
+		link + mtwiretest.PlainSecret:       {kind: kindMTProxy, server: "proxy.example:443"},
+		link + mtwiretest.FakeTLSSecret:     {kind: kindMTProxy, server: "proxy.example:443"},
+		"https://t.me" + link[4:] + mtwiretest.PaddedSecret + "&weight=7#x": {kind: kindMTProxy, server: "proxy.example:443", share: 7},
 	} {
 		u, err := ParseUpstream(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		if want.kind == mtproxy {
+		if want.kind == kindMTProxy {
 			want.secret = u.secret
 			if u.secret.Mode == 0 {
 				t.Errorf("%s: no secret", text)
@@ -47,7 +47,7 @@ func TestUpstreamsAreShownWithoutCredentials(t *testing.T) {
 		"socks5h://me:pw@127.0.0.1:1080":   "socks5://127.0.0.1:1080",
 		"http://me:pw@proxy:3128?weight=2": "http://proxy:3128",
 		"https://me:pw@proxy:3128":         "https://proxy:3128",
-		link + testconn.FakeTLSSecret:      "mtproxy proxy.example:443 faketls:[redacted]:example.com",
+		link + mtwiretest.FakeTLSSecret:    "mtproxy proxy.example:443 faketls:[redacted]:example.com",
 	} {
 		u := upstreams(t, text)[0]
 		if shown := fmt.Sprintf("%v %+v", u, Config{Upstreams: []Upstream{u}}.Upstreams); shown != want+" ["+want+"]" {
@@ -86,15 +86,15 @@ func TestBadUpstreamsAreRefusedWithoutQuotingThem(t *testing.T) {
 		"direct?hunter2",
 		"direct:hunter2",
 		link + "hunter2",
-		link + testconn.PlainSecret + "&weight=-1",
-		"https://t.me/hunter2?server=proxy.example&port=443&secret=" + testconn.PlainSecret,
+		link + mtwiretest.PlainSecret + "&weight=-1",
+		"https://t.me/hunter2?server=proxy.example&port=443&secret=" + mtwiretest.PlainSecret,
 	} {
 		u, err := ParseUpstream(text)
 		if err == nil {
 			t.Errorf("%q is read as %v", text, u)
 			continue
 		}
-		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "ter2") || strings.Contains(err.Error(), testconn.PlainSecret) {
+		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "ter2") || strings.Contains(err.Error(), mtwiretest.PlainSecret) {
 			t.Errorf("%q: the error quotes it: %v", text, err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestBadUpstreamsAreRefusedWithoutQuotingThem(t *testing.T) {
 func FuzzParseUpstream(f *testing.F) {
 	for _, text := range []string{
 		"direct?weight=2", "socks5://me:pw@127.0.0.1:1080", "https://[::1]:443/?weight=9", "http://a%20b:c%3Ad@host:1",
-		link + testconn.FakeTLSSecret + "&weight=3", "https://t.me" + link[4:] + testconn.PaddedSecret,
+		link + mtwiretest.FakeTLSSecret + "&weight=3", "https://t.me" + link[4:] + mtwiretest.PaddedSecret,
 	} {
 		f.Add(text)
 	}
@@ -119,7 +119,7 @@ func FuzzParseUpstream(f *testing.F) {
 			t.Fatalf("weight %d", w)
 		}
 		// What is shown has no credentials: they do not come back from it.
-		if u.kind != mtproxy {
+		if u.kind != kindMTProxy {
 			back, err := ParseUpstream(u.String())
 			if err != nil || back != (Upstream{kind: u.kind, server: u.server}) {
 				t.Fatalf("%q is shown as %q, which is %#v, %v", text, u, back, err)
@@ -128,10 +128,10 @@ func FuzzParseUpstream(f *testing.F) {
 			u.String() != "mtproxy "+u.server+" "+u.secret.Redacted() {
 			t.Fatalf("%q is shown as %q", text, u)
 		}
-		if u.kind != direct && u.kind != mtproxy && checkAddress(u.server) != nil {
+		if u.kind != direct && u.kind != kindMTProxy && checkAddress(u.server) != nil {
 			t.Fatalf("address %q", u.server)
 		}
-		if u.kind == direct && (u.server != "" || u.secret != obfuscation.Secret{}) {
+		if u.kind == direct && (u.server != "" || u.secret != mtproxy.Secret{}) {
 			t.Fatalf("%#v", u)
 		}
 	})

@@ -17,7 +17,7 @@ import (
 	"github.com/gotd/td/transport"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // DataCenter is a data centre of gotd's test servers. Each client has one of
@@ -27,7 +27,7 @@ type DataCenter struct {
 	Key exchange.PrivateKey
 	// Log is called, by one goroutine at a time, for every connection and for
 	// every key exchange that began. Nil means that nobody wants to know.
-	Log func(testdc.Event)
+	Log func(mtwiretest.Event)
 
 	mu      sync.Mutex
 	servers map[[8]byte]*tgtest.Server
@@ -40,7 +40,7 @@ func (d *DataCenter) Handle(ctx context.Context, conn *mtwire.Conn) error {
 	if err := conn.Handshake(ctx); err != nil {
 		return err
 	}
-	d.log(conn, testdc.Connected(conn.Transport()))
+	d.log(conn, mtwiretest.Connected(conn.Transport()))
 	first, err := receive(ctx, conn)
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func (d *DataCenter) Handle(ctx context.Context, conn *mtwire.Conn) error {
 	return d.bridge(ctx, conn, first, d.serverFor(first, conn.Transport()))
 }
 
-func (d *DataCenter) log(conn *mtwire.Conn, e testdc.Event) {
+func (d *DataCenter) log(conn *mtwire.Conn, e mtwiretest.Event) {
 	if d.Log == nil {
 		return
 	}
@@ -148,7 +148,7 @@ func (d *DataCenter) passAnswers(ctx context.Context, conn *mtwire.Conn, inside 
 			err = conn.SendError(ctx, uint32(refused.Code))
 		case err == nil:
 			if request != "" && object(b.Buf) == resPQ {
-				d.log(conn, testdc.Event{Event: "request", Request: request, Answer: "resPQ"})
+				d.log(conn, mtwiretest.Event{Event: "request", Request: request, Answer: "resPQ"})
 				request = ""
 			}
 			err = conn.Send(ctx, b.Buf)

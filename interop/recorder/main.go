@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 func main() {
@@ -49,9 +49,9 @@ type testCase struct {
 var secrets = map[string]string{
 	"":      "",
 	"none":  "",
-	"plain": testconn.PlainSecret,
-	"dd":    testconn.PaddedSecret,
-	"ee":    testconn.FakeTLSSecret,
+	"plain": mtwiretest.PlainSecret,
+	"dd":    mtwiretest.PaddedSecret,
+	"ee":    mtwiretest.FakeTLSSecret,
 }
 
 // record records all cases that say so, and writes them to the directory.

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/testconn"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // testCase is a line of a client's cases; clients/README.md says what is in
@@ -53,9 +53,9 @@ const (
 // secrets are what clients are given, by their names in cases.
 var secrets = map[string]string{
 	"none":  "",
-	"plain": testconn.PlainSecret,
-	"dd":    testconn.PaddedSecret,
-	"ee":    testconn.FakeTLSSecret,
+	"plain": mtwiretest.PlainSecret,
+	"dd":    mtwiretest.PaddedSecret,
+	"ee":    mtwiretest.FakeTLSSecret,
 }
 
 // paths are those of the URLs that clients are given without a secret, by the

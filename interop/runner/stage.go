@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/mtwire/mtwire/internal/testdc"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // stage is what one case is run against: a data centre, a proxy in front of it
@@ -111,15 +111,15 @@ func (s *stage) logs() string {
 // seen is a connection on which the data centre answered the first step of a
 // key exchange.
 type seen struct {
-	connected testdc.Event
+	connected mtwiretest.Event
 	request   string
 }
 
 // evidence finds the first of them, nil if there is none.
 func (s *stage) evidence() (*seen, error) {
-	connected := map[string]testdc.Event{}
+	connected := map[string]mtwiretest.Event{}
 	for line := range strings.Lines(s.dc.stdout.text()) {
-		var e testdc.Event
+		var e mtwiretest.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			return nil, fmt.Errorf("the data centre says %q: %w", line, err)
 		}

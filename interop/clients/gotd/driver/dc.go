@@ -18,9 +18,8 @@ import (
 	"github.com/gotd/td/tgtest"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/internal/testconn"
-	"github.com/mtwire/mtwire/internal/testdc"
 	"github.com/mtwire/mtwire/interop/gotd"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // serve is a data centre on a port of loopback, which says what connects as
@@ -34,7 +33,7 @@ func serve(ctx context.Context, keyFile, certificateFile string) error {
 	if err := os.WriteFile(keyFile, pem.EncodeToMemory(public), 0o644); err != nil {
 		return err
 	}
-	serverTLS, _, err := testconn.Certificate()
+	serverTLS, _, err := mtwiretest.Certificate()
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func serve(ctx context.Context, keyFile, certificateFile string) error {
 	encoder := json.NewEncoder(os.Stdout)
 	datacenter := &gotd.DataCenter{
 		Key: tgtest.NewPrivateKey(key),
-		Log: func(e testdc.Event) { encoder.Encode(e) },
+		Log: func(e mtwiretest.Event) { encoder.Encode(e) },
 	}
 	fmt.Fprintf(os.Stderr, "listening on %v\n", ln.Addr())
 	err = ln.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) { datacenter.Handle(ctx, conn) })

@@ -1,0 +1,69 @@
+package fronting
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// "A piped pair in which nothing moves for so long is ended", and no earlier.
+func TestIdlePairIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream, host := net.Pipe()
+		f, _ := newFront(t, Config{
+			Hosts:       []Host{{"a.example", ""}},
+			DialContext: func(context.Context, string, string) (net.Conn, error) { return upstream, nil },
+		})
+		client, server := net.Pipe()
+		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server) })
+		last := time.Now()
+		for range 10 {
+			time.Sleep(DefaultIdle * 9 / 10)
+			go io.WriteString(client, "up")
+			expect(t, host, "up")
+			time.Sleep(DefaultIdle * 9 / 10)
+			last = time.Now()
+			go io.WriteString(host, "down")
+			expect(t, client, "down")
+		}
+		got := <-done
+		took := time.Since(last)
+		if got.err != errIdle || took < DefaultIdle || took > DefaultIdle+2*DefaultIdle/checks {
+			t.Errorf("%+v after %v", got, took)
+		}
+		expectEnd(t, client)
+		expectEnd(t, host)
+	})
+}
+
+// The same between sockets, where the kernel moves the bytes.
+func TestIdleSocketsAreEnded(t *testing.T) {
+	const idle = 2 * time.Second
+	ended := make(chan struct{})
+	address := serve(t, func(conn *net.TCPConn) {
+		io.WriteString(conn, "hello")
+		io.Copy(io.Discard, conn)
+		close(ended)
+	})
+	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}, Idle: idle})
+	client, done := stranger(t, f)
+	expect(t, client, "hello")
+	begin := time.Now()
+	for time.Since(begin) < 2*idle {
+		send(t, client, "still here")
+		time.Sleep(idle / 20)
+	}
+	select {
+	case got := <-done:
+		t.Fatalf("ended while bytes were moving: %+v", got)
+	default:
+	}
+	if got := <-done; got.err != errIdle {
+		t.Errorf("%+v", got)
+	}
+	expectEnd(t, client)
+	<-ended
+}

@@ -1,0 +1,404 @@
+package fronting
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"io"
+	"maps"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mtwire/mtwire/faketls"
+)
+
+// recording is a server's connection. Whenever the client speaks, it hands out
+// what the server has sent since the client last did: a flight.
+type recording struct {
+	net.Conn
+	sent    []byte
+	flights chan<- []byte
+}
+
+func (r *recording) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if len(r.sent) > 0 && n > 0 {
+		r.flights <- r.sent
+		r.sent = nil
+	}
+	return n, err
+}
+
+func (r *recording) Write(p []byte) (int, error) {
+	r.sent = append(r.sent, p...)
+	return r.Conn.Write(p)
+}
+
+// tlsHost serves TLS on loopback. What its flights are, as it sees it, goes to
+// the channel.
+func tlsHost(t *testing.T, config *tls.Config) (address string, flights chan []byte) {
+	flights = make(chan []byte, 100)
+	return serve(t, func(conn *net.TCPConn) {
+		serveTLS(&recording{Conn: conn, flights: flights}, config)
+	}), flights
+}
+
+func serveTLS(conn net.Conn, config *tls.Config) {
+	server := tls.Server(conn, config)
+	server.Handshake()
+	io.Copy(io.Discard, server)
+}
+
+// wireSize is what the encrypted records of a flight take up, less a header.
+func wireSize(t *testing.T, flight []byte) (size int) {
+	t.Helper()
+	for len(flight) >= 5 {
+		n := 5 + int(binary.BigEndian.Uint16(flight[3:]))
+		if flight[0] == 23 {
+			size += n
+		}
+		flight = flight[n:]
+	}
+	if len(flight) > 0 {
+		t.Errorf("a flight ends in the middle of a record")
+	}
+	return size - 5
+}
+
+// certificate makes one for a.example, with padding bytes in it.
+func certificate(t *testing.T, key any, public any, padding int) tls.Certificate {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		DNSNames:     []string{"a.example"},
+		SubjectKeyId: make([]byte, padding),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func rsaCertificate(t *testing.T, padding int) tls.Certificate {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate(t, key, &key.PublicKey, padding)
+}
+
+func probe(t *testing.T, address string) (*Front, int, error) {
+	t.Helper()
+	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
+	look, err := f.probe(context.Background(), f.hosts[0])
+	return f, look.DataSize, err
+}
+
+// "Our flight has the same number of bytes on the wire as all ApplicationData
+// records of the host's first flight": as the host itself counts them.
+func TestMeasuredSizeIsWhatTheHostSent(t *testing.T) {
+	small := rsaCertificate(t, 20)
+	for name, config := range map[string]*tls.Config{
+		"simple":             {},
+		"without tickets":    {SessionTicketsDisabled: true},
+		"h2":                 {NextProtos: []string{"h2"}},
+		"client certificate": {ClientAuth: tls.RequestClientCert},
+		"another key share":  {CurvePreferences: []tls.CurveID{tls.CurveP384}},
+		"only X25519":        {CurvePreferences: []tls.CurveID{tls.X25519}},
+		"a long chain":       {Certificates: []tls.Certificate{rsaCertificate(t, 9000)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if config.Certificates == nil {
+				config.Certificates = []tls.Certificate{small}
+			}
+			address, flights := tlsHost(t, config)
+			_, got, err := probe(t, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "another key share" {
+				<-flights // which asks for another hello
+			}
+			if want := wireSize(t, <-flights); got != want || want < 500 {
+				t.Errorf("measured %d, sent %d", got, want)
+			}
+		})
+	}
+}
+
+// Who compares the host's answer to a hello with ours finds the same records,
+// of the same length, with the same suite, group and order: all but random bytes.
+func TestFlightLooksLikeTheHosts(t *testing.T) {
+	key := [16]byte{1}
+	sent, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: key, Domain: "a.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello, _, err := faketls.ParseClientHello(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, curves := range map[string][]tls.CurveID{
+		"today's":     {tls.X25519MLKEM768, tls.X25519},
+		"yesterday's": {tls.X25519},
+	} {
+		address, flights := tlsHost(t, &tls.Config{
+			Certificates: []tls.Certificate{rsaCertificate(t, 20)}, CurvePreferences: curves, SessionTicketsDisabled: true,
+		})
+		f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
+		look, err := f.probe(t.Context(), f.hosts[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := faketls.AppendServerHello(nil, &hello, key, look, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := <-flights
+		if len(ours) != len(theirs) {
+			t.Errorf("%s: %d bytes, the host's flight has %d", name, len(ours), len(theirs))
+		}
+		// Random, session id and, behind byte 95, the key are each time others.
+		n := 5 + int(binary.BigEndian.Uint16(theirs[3:]))
+		for at := range min(n, len(ours)) {
+			free := at >= 11 && at < 43 || at >= 44 && at < 76 || at >= 95 && at < n
+			if !free && ours[at] != theirs[at] {
+				t.Errorf("%s:\n%x, the host has\n%x", name, ours[:min(n, 130)], theirs[:min(n, 130)])
+				break
+			}
+		}
+		if ours[n] != theirs[n] {
+			t.Errorf("%s: the next record is %#x, the host's %#x", name, ours[n], theirs[n])
+		}
+	}
+}
+
+// The order that OpenSSL and Go have, that of BoringSSL, and what is no
+// ServerHello of TLS 1.3.
+func TestOrderOfExtensionsIsFound(t *testing.T) {
+	versions, share := "\x00\x2b\x00\x02\x03\x04", "\x00\x33\x00\x06\x00\x1d\x00\x02ab"
+	message := func(extensions string) []byte {
+		b := make([]byte, 4+2+32, 200)
+		b = append(b, "\x03sid\x13\x02\x00\x00"...)
+		b = append(b, byte(len(extensions)))
+		return append(b, extensions...)
+	}
+	for _, c := range []struct {
+		message []byte
+		want    bool
+	}{
+		{message(versions + share), true},
+		{message(share + versions), false},
+		{message("\x00\x29\x00\x02\x00\x00" + versions + share), true},
+		{message("\x00\x29\x00\x02\x00\x00"), false},
+		{message(""), false},
+		{nil, false},
+	} {
+		for cut := range len(c.message) + 1 {
+			if got := versionsFirst(c.message[:cut]); got != c.want && (cut == len(c.message) || got) {
+				t.Errorf("%x: %v", c.message[:cut], got)
+			}
+		}
+	}
+}
+
+// "Flight draws one of those that were measured": the signatures of a curve have
+// more than one length.
+func TestFlightIsOneOfThoseSeen(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, key, &key.PublicKey, 20)}}
+	synctest.Test(t, func(t *testing.T) {
+		flights := make(chan []byte, 100)
+		f, _ := inMemory(t, func(conn net.Conn) {
+			serveTLS(&recording{Conn: conn, flights: flights}, config)
+		})
+		if err := f.round(t.Context(), f.hosts[0]); err != nil {
+			t.Fatal(err)
+		}
+		sent := map[int]bool{}
+		for range probes {
+			sent[wireSize(t, <-flights)] = true
+		}
+		drawn := map[int]bool{}
+		for range 1000 {
+			drawn[f.Flight("a.example").DataSize] = true
+			drawn[f.Flight("nobodys.example").DataSize] = true
+		}
+		if !maps.Equal(drawn, sent) {
+			t.Errorf("drawn %v of %v", drawn, sent)
+		}
+	})
+}
+
+// "Capped to 16640": one record has no more.
+func TestHugeFlightIsCapped(t *testing.T) {
+	address, _ := tlsHost(t, &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20000)}})
+	if _, size, err := probe(t, address); size != 16640 || err != nil {
+		t.Errorf("%d, %v", size, err)
+	}
+}
+
+// "0 (unknown) if the host does not speak TLS 1.3", and the operator hears it.
+func TestHostOfTLS12HasNoSize(t *testing.T) {
+	address, _ := tlsHost(t, &tls.Config{
+		Certificates: []tls.Certificate{rsaCertificate(t, 20)}, MaxVersion: tls.VersionTLS12,
+	})
+	f, log := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
+	f.hosts[0].remember([]faketls.Flight{{DataSize: 1234}}) // of better days
+	if err := f.round(context.Background(), f.hosts[0]); err != nil {
+		t.Fatal(err)
+	}
+	if size := f.Flight("a.example").DataSize; size != 0 {
+		t.Errorf("%d", size)
+	}
+	if !bytes.Contains([]byte(log.String()), []byte("TLS 1.3")) {
+		t.Errorf("the operator reads %q", log)
+	}
+}
+
+// A host that is no TLS server gives an error, whatever it sends.
+func TestHostThatSpeaksNoTLSIsAnError(t *testing.T) {
+	for name, answer := range map[string]string{
+		"nothing":         "",
+		"text":            "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"an alert":        "\x15\x03\x03\x00\x02\x02\x28",
+		"data":            "\x17\x03\x03\x00\x05hello",
+		"a hello of junk": "\x16\x03\x03\x00\x08\x02\x00\x00\x04junk",
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := serve(t, func(conn *net.TCPConn) {
+				conn.Read(make([]byte, 4096))
+				io.WriteString(conn, answer)
+			})
+			if f, size, err := probe(t, address); size != 0 || err == nil || f.Flight("").DataSize != 0 {
+				t.Errorf("%d, %v", size, err)
+			}
+		})
+	}
+}
+
+// inMemory is a front whose only host is handle, without sockets.
+func inMemory(t *testing.T, handle func(net.Conn)) (*Front, *lockedBuffer) {
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait)
+	return newFront(t, Config{
+		Hosts: []Host{{"a.example", ""}},
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			running.Go(func() {
+				defer server.Close()
+				handle(server)
+			})
+			return client, nil
+		},
+	})
+}
+
+// A host that says nothing costs no more than the time for a probe.
+func TestHostThatStallsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := inMemory(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
+		begin := time.Now()
+		if _, err := f.probe(t.Context(), f.hosts[0]); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took != probeTimeout {
+			t.Errorf("given up after %v", took)
+		}
+	})
+}
+
+// "Lengths checked before memory is taken": a host that never stops is left.
+func TestFlightWithoutEndIsLeft(t *testing.T) {
+	client, server := net.Pipe()
+	defer client.Close()
+	go func() {
+		defer server.Close()
+		for err := error(nil); err == nil; {
+			_, err = server.Write(append([]byte{23, 3, 3, 0x40, 0}, make([]byte, 0x4000)...))
+		}
+	}()
+	c := &flightConn{Conn: client}
+	c.Read(make([]byte, 100))
+	if _, err := c.Write([]byte("the answer")); err != errLongFlight {
+		t.Error(err)
+	}
+	if c.read > maxProbe+4096 {
+		t.Errorf("%d bytes were read", c.read)
+	}
+}
+
+// What was read ahead is delivered, and nothing after the answer is counted.
+func TestAnswerIsHeldBackUntilTheHostIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		defer client.Close()
+		defer server.Close()
+		records := append([]byte("\x16\x03\x03\x00\x03abc\x14\x03\x03\x00\x01\x01"), "\x17\x03\x03\x00\x02de"...)
+		ticket := "\x17\x03\x03\x00\x04fghi"
+		go func() {
+			server.Write(records)
+			time.Sleep(quiet / 2)
+			io.WriteString(server, ticket[:3])
+			time.Sleep(quiet / 2)
+			io.WriteString(server, ticket[3:])
+			server.Read(make([]byte, 10))
+			io.WriteString(server, ticket)
+		}()
+		c := &flightConn{Conn: client}
+		got := make([]byte, len(records))
+		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, records) {
+			t.Errorf("%q, %v", got, err)
+		}
+		if _, err := c.Write([]byte("answer")); err != nil {
+			t.Fatal(err)
+		}
+		got = make([]byte, 2*len(ticket))
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != ticket+ticket {
+			t.Errorf("%q, %v", got, err)
+		}
+		if c.data != 7+9 {
+			t.Errorf("%d bytes were counted", c.data)
+		}
+	})
+}
+
+// Records are counted alike however they arrive.
+func FuzzFlightIsCountedAlikeInPieces(f *testing.F) {
+	f.Add([]byte("\x16\x03\x03\x00\x03abc\x14\x03\x03\x00\x01\x01\x17\x03\x03\x00\x02de"), 3)
+	f.Add([]byte("\x17\x03\x03\xff\xffhello"), 1)
+	f.Fuzz(func(t *testing.T, sent []byte, piece int) {
+		if piece < 1 {
+			piece = 1
+		}
+		var whole, pieces flightConn
+		whole.count(sent)
+		for rest := sent; len(rest) > 0; {
+			n := min(piece, len(rest))
+			pieces.count(rest[:n])
+			rest = rest[n:]
+		}
+		if whole.data != pieces.data || whole.rest != pieces.rest || whole.read != len(sent) || pieces.read != len(sent) {
+			t.Errorf("%d and %d of %d bytes", whole.data, pieces.data, len(sent))
+		}
+		if whole.rest > 1<<16 || len(whole.header) >= recordHeader {
+			t.Errorf("%d bytes to come, %d of a header", whole.rest, len(whole.header))
+		}
+	})
+}

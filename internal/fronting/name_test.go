@@ -1,0 +1,78 @@
+package fronting
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"slices"
+	"testing"
+)
+
+// helloFor is a browser's hello for a name, in one record. Its session id is at
+// 44..76.
+func helloFor(t testing.TB, name string) []byte {
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		defer client.Close()
+		tls.Client(client, &tls.Config{ServerName: name}).Handshake()
+	}()
+	b := make([]byte, 1<<14)
+	n, err := server.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b[:n]
+}
+
+// withoutSession takes the session id off, as OpenSSL does for TLS 1.2.
+func withoutSession(hello []byte) []byte {
+	hello = slices.Delete(slices.Clone(hello), 44, 76)
+	hello[43] = 0
+	n := len(hello) - 5
+	hello[3], hello[4] = byte(n>>8), byte(n)
+	hello[7], hello[8] = byte((n-4)>>8), byte(n-4)
+	return hello
+}
+
+// "Sees that site, byte for byte": also who sends a hello that no Telegram
+// client would, by which a prober could tell several domains at one address from
+// the sites themselves.
+func TestStrangersNameTheirHostInAnyHello(t *testing.T) {
+	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("this is A"))}, {"b.example", serve(t, echo("this is B"))}}})
+	hello := helloFor(t, "b.example")
+	bare := withoutSession(hello)
+	inTwo := slices.Concat([]byte{22, 3, 1, 0, 50}, bare[5:55], []byte{22, 3, 1, byte((len(bare) - 55) >> 8), byte(len(bare) - 55)}, bare[55:])
+	for name, first := range map[string][]byte{
+		"TLS 1.3": hello, "no session id": bare, "in two records": inTwo, "not all there": bare[:len(bare)-20],
+	} {
+		for _, early := range []bool{false, true} {
+			client, server := pair(t)
+			pipe := f.Pipe
+			if early {
+				pipe = open(t, f).Pipe
+			}
+			done := start(t, func() (Result, error) { return pipe(context.Background(), &replayed{server, first}) })
+			client.CloseWrite()
+			if got, err := io.ReadAll(client); err != nil || string(got) != "this is B"+string(first) {
+				t.Errorf("%s: %.20q, %v", name, got, err)
+			}
+			if got := <-done; got.Domain != "b.example" {
+				t.Errorf("%s: piped to %q", name, got.Domain)
+			}
+		}
+	}
+}
+
+// What is no hello, or names nobody, leads to the first host.
+func FuzzNameIsFoundInAnyBytes(f *testing.F) {
+	f.Add(helloFor(f, "b.example"))
+	f.Add(withoutSession(helloFor(f, "b.example")))
+	f.Add([]byte("\x16\x03\x01\x00\x00\x16"))
+	f.Fuzz(func(t *testing.T, first []byte) {
+		if name := asked(first); len(name) > len(first) {
+			t.Errorf("%d bytes of name in %d", len(name), len(first))
+		}
+	})
+}

@@ -1,0 +1,81 @@
+package fronting
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// "At the start (after a short random delay) and then every few hours;
+// failures retried with back-off. Sizes are remembered while failing later."
+func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
+	config := &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20)}}
+	synctest.Test(t, func(t *testing.T) {
+		var visits atomic.Int32
+		var broken atomic.Bool
+		f, log := inMemory(t, func(conn net.Conn) {
+			visits.Add(1)
+			if broken.Load() {
+				return
+			}
+			serveTLS(conn, config)
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- f.Run(ctx) }()
+
+		if f.Flight("a.example").DataSize != 0 {
+			t.Error("something is known before it was measured")
+		}
+		time.Sleep(firstDelay + 2*quiet)
+		if f.Flight("a.example").DataSize == 0 || visits.Load() != 1 {
+			t.Errorf("nothing is known after %d probes", visits.Load())
+		}
+		time.Sleep(time.Minute)
+		first := f.Flight("a.example").DataSize
+		if first == 0 || visits.Load() != probes {
+			t.Errorf("%d after %d probes", first, visits.Load())
+		}
+		time.Sleep(interval * 3 / 2)
+		if visits.Load() != 2*probes {
+			t.Errorf("%d probes after the second round", visits.Load())
+		}
+
+		broken.Store(true)
+		visits.Store(0)
+		time.Sleep(24 * time.Hour)
+		if f.Flight("a.example").DataSize != first {
+			t.Error("the size was forgotten")
+		}
+		// At 30 s, doubled each time, 4 h are reached after ten; then there
+		// are six a day.
+		if n := visits.Load(); n < 10 || n > 20 {
+			t.Errorf("%d probes in a day of failures", n)
+		}
+		if n := strings.Count(log.String(), "could not be measured"); n != int(visits.Load()) {
+			t.Errorf("%d complaints", n)
+		}
+		cancel()
+		if err := <-done; err != context.Canceled {
+			t.Error(err)
+		}
+	})
+}
+
+// Run is there until it is told to end, with hosts or without.
+func TestRunEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := newFront(t, Config{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		begin := time.Now()
+		if err := f.Run(ctx); err != context.DeadlineExceeded || time.Since(begin) != time.Hour {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}

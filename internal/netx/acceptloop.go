@@ -1,0 +1,57 @@
+package netx
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+)
+
+const (
+	minPause = 5 * time.Millisecond
+	maxPause = time.Second
+)
+
+// AcceptLoop passes every connection that ln accepts to handle, one after the
+// other, until ctx ends or ln fails for good, and returns why. The caller closes
+// ln when ctx ends, to unblock Accept.
+//
+// When there are no descriptors, no memory or no epoll watches for another
+// connection, or a connection was gone before it was accepted, it tries again
+// after a pause. delayed is called with each such error, if it is not nil.
+func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), delayed func(error)) error {
+	pause := time.Duration(0)
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			handle(conn)
+			continue
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !isTemporary(err):
+			return err
+		}
+		if delayed != nil {
+			delayed(err)
+		}
+		pause = min(max(2*pause, minPause), maxPause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// isTemporary reports whether Accept failed for one connection, or for want of a
+// resource, and not because the listener is gone. Package net calls the former
+// temporary and has no other word for it; nor does it know ENOSPC, which epoll
+// returns when this user may watch no more sockets.
+func isTemporary(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary() ||
+		errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOSPC)
+}

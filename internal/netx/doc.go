@@ -1,0 +1,11 @@
+// Package netx has what package net lacks, each idea once.
+//
+//	acceptloop.go  accepting connections through a shortage of descriptors
+//	deadline.go    contexts for the repeated calls of one direction
+//	discard.go     reading from a client that gets no answer
+//	halfclose.go   closing the sending direction
+//	hostport.go    host:port, checked
+//	interrupt.go   a context for one operation on a connection
+//	mutex.go       a mutex whose Lock takes a context
+//	tlsconfig.go   TLS without HTTP/2
+package netx

@@ -1,0 +1,28 @@
+package netx
+
+import (
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// SplitHostPort splits host:port, as net.SplitHostPort does, and checks both: the
+// host is neither empty nor has characters that no host name has, and the port
+// is a number from 1 to 65535. Errors quote nothing of address, which may be a
+// mistyped URL with a password in it.
+func SplitHostPort(address string) (host string, port uint16, err error) {
+	host, digits, err := net.SplitHostPort(address)
+	if err != nil || host == "" || digits == "" {
+		return "", 0, errors.New("want host:port, with an IPv6 address in brackets")
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r == ' ' || r == '/' || r == '@' || !unicode.IsPrint(r) }) {
+		return "", 0, errors.New("the host has a character that no host name has")
+	}
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, errors.New("the port is not a number from 1 to 65535")
+	}
+	return host, uint16(n), nil
+}

@@ -1,0 +1,39 @@
+// Package recent is a bounded memory of recent keys, in two generations: when
+// the young one is full, it becomes the old one and what that held is forgotten.
+// So a key is remembered for at least as many other keys as one generation has,
+// without a list or a timer.
+package recent
+
+// Map remembers values by key. It is not safe for concurrent use. Capacity must
+// be set before the first Put.
+type Map[K comparable, V any] struct {
+	// Capacity is how many keys one generation has. There are two, so the map
+	// has up to twice as many.
+	Capacity int
+
+	young, old map[K]V
+}
+
+// Get returns the value of key, and whether it is remembered.
+func (m *Map[K, V]) Get(key K) (V, bool) {
+	if v, ok := m.young[key]; ok {
+		return v, true
+	}
+	v, ok := m.old[key]
+	return v, ok
+}
+
+// Put remembers value for key, as the most recent one.
+func (m *Map[K, V]) Put(key K, value V) {
+	if _, ok := m.young[key]; !ok && len(m.young) >= m.Capacity {
+		m.old, m.young = m.young, nil
+	}
+	if m.young == nil {
+		m.young = make(map[K]V)
+	}
+	m.young[key] = value
+}
+
+// Len returns how many keys are in the two generations; a key that is in both
+// counts twice.
+func (m *Map[K, V]) Len() int { return len(m.young) + len(m.old) }

@@ -1,0 +1,94 @@
+package splice
+
+import (
+	"context"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// "io.Copy between two TCPConns keeps a pipe per direction while it waits";
+// this must not.
+func TestIdleDirectionsHoldNoDescriptors(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	const pairs = 50
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(context.Background())
+	before := count()
+	for range pairs {
+		client, left := pair(t)
+		right, server := pair(t)
+		running.Go(func() { Run(ctx, Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, 0) })
+		// Both directions have moved something, and wait again.
+		client.Write([]byte("x"))
+		io.ReadFull(server, make([]byte, 1))
+		server.Write([]byte("y"))
+		io.ReadFull(client, make([]byte, 1))
+	}
+	// The last read may be ahead of the relay's going back to wait, and what
+	// the pool has forgotten is closed by a collection.
+	extra := 0
+	for range 100 {
+		runtime.GC()
+		if extra = count() - before - 4*pairs; extra <= 8 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if extra > 8 {
+		t.Errorf("%d descriptors beside the sockets of %d idle pairs", extra, pairs)
+	}
+	cancel()
+	running.Wait()
+}
+
+// "descriptors run out (serving goes on for who is there)": without a pipe the
+// bytes are copied.
+func TestRelayGoesOnWithoutDescriptors(t *testing.T) {
+	client, left := pair(t)
+	right, server := pair(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Run(ctx, Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, 0)
+	}()
+	pass := func(text string) {
+		if _, err := client.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(text))
+		server.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadFull(server, got); err != nil || string(got) != text {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+	pass("with a pipe")
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	few := old
+	few.Cur = 3
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	for range 3 {
+		runtime.GC() // the pool forgets its pipes
+		pass("without one")
+	}
+	cancel()
+	<-done
+}

@@ -1,0 +1,78 @@
+package splice
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sendUrgent sends one byte of TCP's urgent data.
+func sendUrgent(t *testing.T, conn *net.TCPConn) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), []byte("!"), unix.MSG_OOB, nil)
+		return err != unix.EAGAIN
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An urgent byte is no part of the stream, and what comes behind it goes on:
+// that is what everybody sees who reads from the socket.
+func TestUrgentByteHoldsNothingUp(t *testing.T) {
+	for name, config := range map[string]*Config{
+		"parked":     {Lot: startLot(t), Idle: 2 * time.Millisecond},
+		"not parked": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, left := pair(t)
+			right, server := pair(t)
+			ended := make(chan [2]Result, 1)
+			Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, config,
+				func(up, down Result) { ended <- [2]Result{up, down} })
+			pass := func(text string) {
+				got := make([]byte, len(text))
+				server.SetReadDeadline(time.Now().Add(5 * time.Second))
+				if n, err := io.ReadFull(server, got); err != nil || string(got) != text {
+					t.Fatalf("%q of %q: %v", got[:n], text, err)
+				}
+			}
+			client.Write([]byte("before, "))
+			pass("before, ")
+			sendUrgent(t, client)
+			client.Write([]byte("behind"))
+			pass("behind")
+			client.CloseWrite()
+			server.CloseWrite()
+			if r := <-ended; r != [2]Result{{14, nil}, {}} {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// An urgent byte is not the end of the stream.
+func TestUrgentByteAheadOfTheEndCutsNothingOff(t *testing.T) {
+	client, left := pair(t)
+	right, server := pair(t)
+	client.Write([]byte("before, "))
+	sendUrgent(t, client)
+	client.Write([]byte("behind"))
+	client.CloseWrite()
+	ended := make(chan struct{})
+	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{}, func(Result, Result) { close(ended) })
+	server.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if got, err := io.ReadAll(server); err != nil || string(got) != "before, behind" {
+		t.Errorf("%q, %v", got, err)
+	}
+	server.Close()
+	<-ended
+}

@@ -1,0 +1,54 @@
+package loadgen
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var errNoProcess = errors.New("there is no such process")
+
+// processTime is the processor time that a process has used so far, its ended
+// threads included and its children not. The process's own clock has
+// nanoseconds, where /proc counts ticks of ten milliseconds.
+func processTime(pid int) (time.Duration, error) {
+	const (
+		scheduled = 2       // clock_getcpuclockid(3): the number's complement, and this
+		maxPID    = 1 << 22 // the kernel's own limit; 0 would be this process
+	)
+	var ts unix.Timespec
+	err := error(unix.EINVAL)
+	if pid > 0 && pid <= maxPID {
+		err = unix.ClockGettime(int32(^pid<<3|scheduled), &ts)
+	}
+	if errors.Is(err, unix.EINVAL) {
+		err = errNoProcess
+	}
+	if err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// residentMemory is what a process has in memory now, in bytes.
+func residentMemory(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = errNoProcess
+		}
+		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
+	}
+	for line := range bytes.Lines(status) {
+		if fields := bytes.Fields(line); len(fields) == 3 && string(fields[0]) == "VmRSS:" {
+			kib, err := strconv.ParseInt(string(fields[1]), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("memory of process %d: %w", pid, errNoProcess) // it has ended, and nobody asked why
+}

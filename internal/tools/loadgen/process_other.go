@@ -1,0 +1,14 @@
+//go:build !linux
+
+package loadgen
+
+import (
+	"errors"
+	"time"
+)
+
+var errNotLinux = errors.New("processor time and memory of a process can be read on Linux only")
+
+func processTime(int) (time.Duration, error) { return 0, errNotLinux }
+
+func residentMemory(int) (int64, error) { return 0, errNotLinux }

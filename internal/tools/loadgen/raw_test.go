@@ -1,0 +1,28 @@
+package loadgen
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+)
+
+// Each direction ends by itself, and nothing in front of the end is lost.
+func TestRawRelayPassesHalfCloses(t *testing.T) {
+	dc := silent(t, func(conn net.Conn) {
+		question, _ := io.ReadAll(conn)
+		conn.Write(append(question, " to you"...))
+	})
+	ln := listen(t)
+	run(t, func(ctx context.Context) error { return ServeRaw(ctx, ln, dc.String()) })
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "the same")
+	conn.(*net.TCPConn).CloseWrite()
+	if answer, err := io.ReadAll(conn); string(answer) != "the same to you" || err != nil {
+		t.Errorf("%q, %v", answer, err)
+	}
+}

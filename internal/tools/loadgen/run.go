@@ -1,0 +1,199 @@
+package loadgen
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Run measures what the plan says. An error is one of the plan, or of the side
+// that is measured; what was measured before it is in the report.
+func Run(ctx context.Context, plan Plan) (Report, error) {
+	if err := plan.complete(); err != nil {
+		return Report{}, err
+	}
+	r := &runner{Plan: &plan, report: newReport(&plan)}
+	for _, t := range plan.targets() {
+		if err := r.check(ctx, t); err != nil {
+			return r.report, err
+		}
+	}
+	for _, phase := range Phases() {
+		if !slices.Contains(plan.Phases, phase) {
+			continue
+		}
+		plan.Progress(r.announce(phase))
+		if err := r.run(ctx, phase); err != nil {
+			return r.report, fmt.Errorf("%s: %w", phase, err)
+		}
+	}
+	return r.report, nil
+}
+
+// runner is a plan that is being carried out.
+type runner struct {
+	*Plan
+	report Report
+}
+
+func (r *runner) announce(phase Phase) string {
+	if phase == PhaseIdle {
+		return fmt.Sprintf("%s: %d connections", phase, r.Idle)
+	}
+	if r.Raw == nil {
+		return fmt.Sprintf("%s: %v", phase, r.Time)
+	}
+	return fmt.Sprintf("%s: %v, and the same through the raw relay", phase, r.Time)
+}
+
+func (r *runner) run(ctx context.Context, phase Phase) error {
+	if phase == PhaseIdle {
+		return r.idle(ctx)
+	}
+	turns := make([][]turn, len(r.targets()))
+	for range r.Turns {
+		for side, t := range r.targets() {
+			one, err := r.turn(ctx, phase, t)
+			if err != nil {
+				return fmt.Errorf("through %s: %w", r.name(t), r.explain(err))
+			}
+			turns[side] = append(turns[side], one)
+		}
+	}
+	for side, results := range r.report.sides() {
+		results.set(phase, turns[side], r.PacketSize)
+	}
+	return nil
+}
+
+// turn is what one part of a phase on one side came to.
+type turn struct {
+	count   int64 // packets, echoes or connections
+	elapsed time.Duration
+	latency []time.Duration // of each echo
+
+	measured bool          // whether these are known:
+	cpu      time.Duration // processor time used
+	memory   int64         // bytes in memory at the end
+}
+
+// turn opens the connections that a phase needs, and lets it run on them.
+func (r *runner) turn(ctx context.Context, phase Phase, t *Target) (turn, error) {
+	length := r.Time / time.Duration(r.Turns)
+	ctx, cancel := context.WithTimeout(ctx, length+r.Patience)
+	defer cancel()
+	connections := 0
+	switch phase {
+	case PhaseDownload, PhaseUpload:
+		connections = r.Connections
+	case PhaseLatency:
+		connections = 1
+	}
+	clients, err := r.open(ctx, t, connections, 0)
+	if err != nil {
+		return turn{}, err
+	}
+	defer closeAll(clients)
+
+	watched := processes(t.Processes)
+	before, err := watched.time()
+	if err != nil {
+		return turn{}, err
+	}
+	start := time.Now()
+	result, err := r.work(ctx, phase, t, clients, start.Add(length))
+	if err != nil {
+		return turn{}, err
+	}
+	result.elapsed = time.Since(start)
+	after, err := watched.time()
+	if err != nil {
+		return turn{}, err
+	}
+	result.cpu, result.measured = after-before, len(watched) > 0
+	result.memory, err = watched.memory()
+	return result, err
+}
+
+// work is what happens in a turn until end.
+func (r *runner) work(ctx context.Context, phase Phase, t *Target, clients []*Client, end time.Time) (result turn, err error) {
+	switch phase {
+	case PhaseDownload:
+		result.count, err = each(ctx, clients, func(ctx context.Context, c *Client) (int64, error) {
+			return c.drain(ctx, end)
+		})
+	case PhaseUpload:
+		result.count, err = each(ctx, clients, func(ctx context.Context, c *Client) (int64, error) {
+			return c.flood(ctx, end)
+		})
+	case PhaseLatency:
+		result.latency, err = clients[0].pingPong(ctx, end)
+		result.count = int64(len(result.latency))
+	case PhaseConnect:
+		result.count, err = each(ctx, make([]struct{}, r.Connections), func(ctx context.Context, _ struct{}) (int64, error) {
+			return r.reconnect(ctx, t, end)
+		})
+	}
+	return result, err
+}
+
+// open opens n connections, a few at a time, of which first are open already.
+// Each has made an echo when it is counted as open.
+func (r *runner) open(ctx context.Context, t *Target, n, first int) ([]*Client, error) {
+	clients := make([]*Client, n)
+	workers := make([]int, min(n, openAtOnce))
+	for i := range workers {
+		workers[i] = i
+	}
+	opened, err := each(ctx, workers, func(ctx context.Context, worker int) (opened int64, err error) {
+		for i := worker; i < n; i += len(workers) {
+			if clients[i], err = t.dial(ctx, first+i, r.PacketSize); err != nil {
+				return opened, err
+			}
+			opened++
+		}
+		return opened, nil
+	})
+	if err != nil {
+		closeAll(clients)
+		return nil, fmt.Errorf("with %d connections open: %w", int64(first)+opened, err)
+	}
+	return clients, nil
+}
+
+// openAtOnce is how many connections are being opened at the same time, at
+// most. A proxy's queue of new ones has room for more.
+const openAtOnce = 32
+
+func closeAll(clients []*Client) {
+	for _, c := range clients {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// each calls f for every item at the same time, and adds up what they return.
+// The first error ends the others, and is returned.
+func each[T any](ctx context.Context, items []T, f func(context.Context, T) (int64, error)) (total int64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	var running sync.WaitGroup
+	for _, item := range items {
+		running.Go(func() {
+			n, failed := f(ctx, item)
+			mu.Lock()
+			defer mu.Unlock()
+			total += n
+			if failed != nil && err == nil {
+				err = failed
+				cancel()
+			}
+		})
+	}
+	running.Wait()
+	return total, err
+}

@@ -1,0 +1,153 @@
+package loadgen
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// WriteText writes the report as a table for people.
+func (r *Report) WriteText(w io.Writer) error {
+	_, err := io.WriteString(w, r.head()+"\n"+r.table())
+	return err
+}
+
+func (r *Report) head() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	t, s, m := &r.Target, &r.Settings, &r.Machine
+	line("proxy", "%s, %s secret, %s, DC %d at %s", t.Address, t.Mode, t.Protocol, t.DC, t.DataCenter)
+	cpu := m.CPU
+	if cpu == "" {
+		cpu = "CPU"
+	}
+	line("machine", "%s/%s, %d × %s, %s", m.OS, m.Arch, m.CPUs, cpu, m.Go)
+	line("date", "%s", r.Date.Format(time.RFC3339))
+	line("settings", "%d connections, packets of %d bytes, echoes of %d, %v s a phase in %d turns (medians)",
+		s.Connections, s.PacketBytes, s.EchoBytes, s.Seconds, s.Turns)
+	return b.String()
+}
+
+// table has a column for the proxy and, if there is one, for the raw relay, and
+// the ratio of the two.
+func (r *Report) table() string {
+	proxy := r.Proxy.figures()
+	rows, raw := proxy, []figure(nil)
+	if r.Raw != nil {
+		// One of them may have rows that the other has not: no process was
+		// named, or measuring ended early.
+		if raw = r.Raw.figures(); len(raw) > len(rows) {
+			rows = raw
+		}
+	}
+	if len(rows) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	line := func(phase, name string, columns ...string) {
+		fmt.Fprintf(&b, "%-9s %-24s", phase, name)
+		for _, column := range columns {
+			fmt.Fprintf(&b, " %10s", column)
+		}
+		b.WriteByte('\n')
+	}
+	if r.Raw != nil {
+		line("", "", "PROXY", "RAW", "PROXY/RAW")
+	} else {
+		line("", "", "PROXY")
+	}
+	var last Phase
+	for _, row := range rows {
+		phase := ""
+		if row.phase != last {
+			phase, last = string(row.phase), row.phase
+		}
+		ours, known := find(proxy, row)
+		columns := []string{number(ours, known)}
+		if r.Raw != nil {
+			theirs, rawKnown := find(raw, row)
+			columns = append(columns, number(theirs, rawKnown),
+				number(ours/theirs, known && rawKnown && theirs > 0))
+		}
+		line(phase, row.name, columns...)
+	}
+	return b.String()
+}
+
+// figure is one side's part of a row.
+type figure struct {
+	phase Phase
+	name  string // with its unit
+	value float64
+}
+
+func find(figures []figure, row figure) (value float64, known bool) {
+	for _, f := range figures {
+		if f.phase == row.phase && f.name == row.name {
+			return f.value, true
+		}
+	}
+	return 0, false
+}
+
+// figures lists what is known, in the order of the phases.
+func (r *Results) figures() (rows []figure) {
+	var phase Phase
+	add := func(name string, value float64) { rows = append(rows, figure{phase, name, value}) }
+	cost := func(c *Cost, name string, value float64) {
+		if c != nil {
+			add(name, value)
+			add("CPU, cores", c.CPUCores)
+			add("memory, MiB", c.MemoryMiB)
+		}
+	}
+	throughput := func(t *Throughput) {
+		if t != nil {
+			add("throughput, MiB/s", t.MiBPerSecond)
+			cost(t.Cost, "CPU, s/GiB", t.CPUSecondsPerGiB)
+		}
+	}
+	phase = PhaseIdle
+	if r.Idle != nil {
+		add("connections", float64(r.Idle.Connections))
+		if m := r.Idle.Memory; m != nil {
+			add("memory before, MiB", m.BeforeMiB)
+			add("memory after, MiB", m.AfterMiB)
+			add("memory, KiB/connection", m.KiBPerConnection)
+		}
+	}
+	phase = PhaseDownload
+	throughput(r.Download)
+	phase = PhaseUpload
+	throughput(r.Upload)
+	phase = PhaseLatency
+	if l := r.Latency; l != nil {
+		add("p50, µs", l.P50)
+		add("p99, µs", l.P99)
+		add("p99.9, µs", l.P999)
+		cost(l.Cost, "CPU, µs/echo", l.CPUMicrosecondsPerEcho)
+	}
+	phase = PhaseConnect
+	if c := r.Connect; c != nil {
+		add("connections/s", c.PerSecond)
+		cost(c.Cost, "CPU, ms/connection", c.CPUMillisecondsPerConnection)
+	}
+	return rows
+}
+
+// number writes three digits, or more where they are before the point.
+func number(v float64, known bool) string {
+	if !known {
+		return "-"
+	}
+	digits := 0
+	for limit := 100.0; digits < 3 && math.Abs(v) < limit; limit /= 10 {
+		digits++
+	}
+	return strconv.FormatFloat(v, 'f', digits, 64)
+}

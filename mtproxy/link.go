@@ -1,0 +1,226 @@
+package mtproxy
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Link is what an MTProxy link says: where the proxy is, and its secret.
+//
+//	tg://proxy?server=HOST&port=PORT&secret=SECRET
+//	https://t.me/proxy?server=HOST&port=PORT&secret=SECRET
+//
+// A link is a bearer credential: whoever has it can use the proxy. String and
+// HTTPS write the secret out; Redacted, and LogValue with it, do not. Errors
+// quote nothing of the secret.
+//
+// Links can be compared with ==.
+//
+// Specification: https://core.telegram.org/api/links#mtproxy-links
+type Link struct {
+	Server string // host name or IP address, an IPv6 address without brackets
+	Port   uint16
+	Secret Secret
+}
+
+// maxServerLen is the longest server, in bytes, that TDLib accepts.
+const maxServerLen = 255
+
+// ParseLink reads both forms of a link. It also takes "tg:proxy?", "http",
+// and the hosts telegram.me and telegram.dog. Scheme and host may be in any
+// case; parameters may be in any order, the first of each name counts, and
+// unknown ones are ignored, as is a fragment. "host" stands in for a missing
+// "server".
+func ParseLink(text string) (Link, error) {
+	text, _, _ = strings.Cut(text, "#")
+	place, query, _ := strings.Cut(text, "?")
+	if err := checkPlace(place); err != nil {
+		return Link{}, err
+	}
+	fields, err := parseQuery(query)
+	if err != nil {
+		return Link{}, err
+	}
+	var l Link
+	if l.Server, err = parseServer(fields); err != nil {
+		return Link{}, err
+	}
+	if l.Port, err = parsePort(fields); err != nil {
+		return Link{}, err
+	}
+	secret, ok := fields["secret"]
+	if !ok {
+		return Link{}, errors.New("bad proxy link: no secret")
+	}
+	// A plus sign of base64 that nobody escaped means a space in a query. A
+	// secret has no spaces, so every one was a plus sign.
+	l.Secret, err = ParseSecret(strings.ReplaceAll(secret, " ", "+"))
+	if err != nil {
+		return Link{}, fmt.Errorf("bad proxy link: %w", err)
+	}
+	return l, nil
+}
+
+// IsLink says whether text is meant to be a link, of an MTProxy or of something
+// else at Telegram, where it may be the address of a server as well. What
+// ParseLink takes is one.
+func IsLink(text string) bool {
+	scheme, rest, _ := strings.Cut(strings.ToLower(text), ":")
+	switch scheme {
+	case "tg":
+		return true
+	case "http", "https":
+		host, _, path := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+		return path && linkHost(host)
+	}
+	return false
+}
+
+func linkHost(host string) bool {
+	return host == "t.me" || host == "telegram.me" || host == "telegram.dog"
+}
+
+// checkPlace looks at what is before the question mark. Its errors do not
+// quote that: in a link with a slip, the secret may be in there.
+func checkPlace(place string) error {
+	lower := strings.ToLower(place)
+	scheme, path, ok := strings.Cut(lower, ":")
+	if !ok {
+		return errors.New("bad proxy link: no scheme, want a tg://proxy?... or https://t.me/proxy?... link")
+	}
+	path, slashes := strings.CutPrefix(path, "//")
+	switch scheme {
+	case "tg":
+	case "http", "https":
+		if !slashes {
+			return errors.New("bad proxy link: no // behind the scheme")
+		}
+		var host string
+		host, path, _ = strings.Cut(path, "/")
+		if !linkHost(host) {
+			return errors.New("bad proxy link: host is not t.me, telegram.me or telegram.dog")
+		}
+	default:
+		return errors.New("bad proxy link: scheme is not tg, https or http")
+	}
+	switch strings.TrimSuffix(path, "/") {
+	case "proxy":
+		return nil
+	case "socks":
+		return errors.New("unsupported link: a SOCKS5 link, not an MTProxy link")
+	case "webproxy":
+		return errors.New("unsupported link: a WEB proxy link, not an MTProxy link")
+	}
+	return errors.New("bad proxy link: want a tg://proxy?... or https://t.me/proxy?... link")
+}
+
+// parseQuery is url.ParseQuery with three differences: the first value of a
+// name wins, a semicolon is like any other character, and errors do not quote
+// the value.
+func parseQuery(query string) (map[string]string, error) {
+	fields := make(map[string]string)
+	for part := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		switch name {
+		case "server", "host", "port", "secret":
+		default:
+			continue
+		}
+		if _, seen := fields[name]; seen {
+			continue
+		}
+		plain, err := url.QueryUnescape(value)
+		if err != nil {
+			return nil, fmt.Errorf("bad proxy link: %s has a %% without two hexadecimal digits behind it", name)
+		}
+		fields[name] = plain
+	}
+	return fields, nil
+}
+
+func parseServer(fields map[string]string) (string, error) {
+	server, ok := fields["server"]
+	if !ok {
+		server, ok = fields["host"]
+	}
+	switch {
+	case !ok:
+		return "", errors.New("bad proxy link: no server")
+	case server == "":
+		return "", errors.New("bad proxy link: server is empty")
+	case len(server) > maxServerLen:
+		return "", fmt.Errorf("bad proxy link: server of %d bytes, want at most %d", len(server), maxServerLen)
+	case !utf8.ValidString(server):
+		return "", errors.New("bad proxy link: server is not UTF-8")
+	case strings.ContainsFunc(server, notHostRune):
+		return "", errors.New("bad proxy link: server has a space, a slash or an unprintable character in it")
+	}
+	if inner, ok := strings.CutPrefix(server, "["); ok {
+		inner, closed := strings.CutSuffix(inner, "]")
+		if ip, err := netip.ParseAddr(inner); !closed || err != nil || !ip.Is6() {
+			return "", errors.New("bad proxy link: server has brackets, but no IPv6 address in them")
+		}
+		return inner, nil
+	}
+	if strings.Contains(server, ":") {
+		if _, err := netip.ParseAddr(server); err != nil {
+			return "", errors.New("bad proxy link: server has a colon, but is no IPv6 address (the port goes into port=)")
+		}
+	}
+	return server, nil
+}
+
+// notHostRune says whether r is in no host name of any script. A server that
+// gets this far may be shown on a terminal.
+func notHostRune(r rune) bool {
+	return r == ' ' || r == '/' || !unicode.IsPrint(r)
+}
+
+func parsePort(fields map[string]string) (uint16, error) {
+	text, ok := fields["port"]
+	if !ok {
+		return 0, errors.New("bad proxy link: no port")
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return 0, errors.New("bad proxy link: port is not a number from 1 to 65535")
+	}
+	return uint16(port), nil
+}
+
+// query writes the parameters in the order in which the official clients do.
+// The secret is in hexadecimal: base64 would need escapes that older clients
+// do not undo.
+func (l Link) query() string {
+	return "server=" + url.QueryEscape(l.Server) +
+		"&port=" + strconv.Itoa(int(l.Port)) +
+		"&secret=" + l.Secret.String()
+}
+
+// String returns the link as tg://proxy?..., which opens the app. It holds the
+// secret. ParseLink reads it back as it was.
+func (l Link) String() string { return "tg://proxy?" + l.query() }
+
+// HTTPS returns the link as https://t.me/proxy?..., which also opens in a
+// browser. It holds the secret. ParseLink reads it back as it was.
+func (l Link) HTTPS() string { return "https://t.me/proxy?" + l.query() }
+
+// Addr returns "server:port", as net.Dial wants it.
+func (l Link) Addr() string {
+	return net.JoinHostPort(l.Server, strconv.Itoa(int(l.Port)))
+}
+
+// Redacted returns what may be shown of the link: Addr, and the redacted
+// secret.
+func (l Link) Redacted() string { return l.Addr() + " " + l.Secret.Redacted() }
+
+// LogValue keeps the secret out of structured logs: it is Redacted.
+func (l Link) LogValue() slog.Value { return slog.StringValue(l.Redacted()) }
