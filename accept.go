@@ -223,7 +223,7 @@ func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
 	}
 	if replay := a.settings.Replay; replay != nil && hello.Key >= 0 && !c.transport.FakeTLS {
 		if replay([16]byte(src.Bytes()[8:])) {
-			return a.unknown(c, errReplay)
+			return a.unknown(c, errInitReplay)
 		}
 	}
 	src.Consume(obfuscation.InitLength)
@@ -236,7 +236,18 @@ func (a *acceptor) obfuscated(ctx context.Context, c *Conn) error {
 	return nil
 }
 
-var errReplay = errors.New("the init payload was seen before")
+var (
+	// ErrWrongSNI means that a FakeTLS hello was made with a secret's key and
+	// names a host other than the secret's domain.
+	ErrWrongSNI = errors.New("faketls: server name is not the secret's")
+
+	// ErrReplay means that ListenConfig.Replay knew the FakeTLS hello or the
+	// init payload.
+	ErrReplay = errors.New("seen before")
+
+	errHelloReplay = fmt.Errorf("faketls: ClientHello was %w", ErrReplay)
+	errInitReplay  = fmt.Errorf("the init payload was %w", ErrReplay)
+)
 
 // match tries the secrets in question on the bytes read, and after them no
 // secret, if that is allowed. Full, which has no tag, is tried last.
@@ -267,11 +278,11 @@ func (a *acceptor) tryAll(ctx context.Context, try func([][16]byte) (obfuscation
 	find := a.settings.FindSecret
 	switch {
 	case a.secret >= 0:
-		hello, err = try(a.settings.fakeTLS.Keys[a.secret : a.secret+1])
+		hello, err = try(a.settings.keys[a.secret : a.secret+1])
 		hello.Key = a.secret
 		return hello, err
 	case find == nil:
-		hello, err = try(a.settings.fakeTLS.Keys)
+		hello, err = try(a.settings.keys)
 	default:
 		err = obfuscation.ErrNoMatch
 		place := find(ctx, SecretQuery{Length: obfuscation.InitLength}, func(set *SecretSet) int {
@@ -293,18 +304,38 @@ func (a *acceptor) tryAll(ctx context.Context, try func([][16]byte) (obfuscation
 	return hello, err
 }
 
-// checkHello decides whether a FakeTLS hello is to be answered.
-func (a *acceptor) checkHello(ctx context.Context, hello *faketls.ClientHello, length int) (faketls.Info, error) {
-	if a.settings.FindSecret == nil {
-		return a.settings.fakeTLS.Check(hello)
-	}
+// checkHello returns the secret that a FakeTLS hello was made with, or the error
+// that rejects it: its key, then its clock and its server name. Replay comes last
+// and so remembers only good hellos.
+func (a *acceptor) checkHello(ctx context.Context, hello *faketls.ClientHello, length int) (secret int, err error) {
 	var clientTime time.Time
-	q := SecretQuery{FakeTLS: true, ServerName: hello.SNI, Length: length}
-	place := a.settings.FindSecret(ctx, q, func(set *SecretSet) (i int) {
-		i, clientTime = hello.MatchAny(set.keys)
-		return i
-	})
-	return a.settings.fakeTLS.CheckKey(hello, place, clientTime)
+	if a.settings.FindSecret == nil {
+		secret, clientTime = hello.MatchAny(a.settings.keys)
+	} else {
+		q := SecretQuery{FakeTLS: true, ServerName: hello.SNI, Length: length}
+		secret = a.settings.FindSecret(ctx, q, func(set *SecretSet) (i int) {
+			i, clientTime = hello.MatchAny(set.keys)
+			return i
+		})
+	}
+	if secret < 0 {
+		return -1, faketls.ErrNoMatch
+	}
+	now := time.Now
+	if a.settings.Time != nil {
+		now = a.settings.Time
+	}
+	if err := faketls.CheckClock(clientTime, now(), a.settings.ClockWindow); err != nil {
+		return secret, err
+	}
+	if a.settings.secretFor(secret, hello.SNI) < 0 {
+		return secret, fmt.Errorf("%w: %q", ErrWrongSNI, hello.SNI)
+	}
+	// The last four bytes of the random have the clock, which a copy can change.
+	if a.settings.Replay != nil && a.settings.Replay([16]byte(hello.Random[:16])) {
+		return secret, errHelloReplay
+	}
+	return secret, nil
 }
 
 // tls takes a TLS record for FakeTLS, for TLS, or for an init payload that
@@ -322,9 +353,9 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 		}
 		why := err
 		if err == nil && len(a.settings.Secrets) > 0 && !c.transport.TLS {
-			info, err := a.checkHello(ctx, &hello, n)
+			secret, err := a.checkHello(ctx, &hello, n)
 			if err == nil {
-				return false, a.fakeTLS(ctx, c, &hello, n, info)
+				return false, a.fakeTLS(ctx, c, &hello, n, secret)
 			}
 			why = err
 		}
@@ -350,18 +381,18 @@ func (a *acceptor) tls(ctx context.Context, c *Conn) (again bool, err error) {
 }
 
 // fakeTLS answers a hello that was found good, and goes on inside.
-func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHello, n int, info faketls.Info) error {
-	var look faketls.Flight
+func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHello, n, secret int) error {
+	var shape faketls.ServerHelloShape
 	if a.settings.Flight != nil {
-		look = a.settings.Flight(info.SNI)
+		shape = a.settings.Flight(hello.SNI)
 	}
-	flight, err := faketls.AppendServerHello(nil, hello, a.settings.Secrets[info.KeyIndex].Key, look, a.settings.Rand)
+	flight, err := faketls.AppendServerHello(nil, hello, a.settings.Secrets[secret].Key, shape, a.settings.Rand)
 	if err != nil {
 		return err
 	}
 	c.stream.in.source.Consume(n)
-	c.transport.FakeTLS, c.transport.ServerName = true, info.SNI
-	a.secret = a.settings.secretFor(info.KeyIndex, info.SNI)
+	c.transport.FakeTLS, c.transport.ServerName = true, hello.SNI
+	a.secret = a.settings.secretFor(secret, hello.SNI)
 	c.transport.Secret = a.secret
 	conn := a.below(c)
 	conn.SetWriteDeadline(a.until)
@@ -374,7 +405,7 @@ func (a *acceptor) fakeTLS(ctx context.Context, c *Conn, hello *faketls.ClientHe
 		return ctx.Err()
 	}
 	conn.SetWriteDeadline(time.Time{})
-	a.on(c, faketls.NewConn(conn, faketls.RoleServer), a.obfuscated)
+	a.on(c, faketls.NewConn(conn, frame.Server), a.obfuscated)
 	return a.obfuscated(ctx, c)
 }
 

@@ -141,7 +141,7 @@ func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
 		{"WebSocket", []byte("GET /apiws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"), nil},
 		{"wrong HMAC", hello(other.Key, secret.Domain, now), faketls.ErrNoMatch},
 		{"stale clock", hello(secret.Key, secret.Domain, now.Add(-time.Hour)), faketls.ErrStaleClock},
-		{"wrong server name", hello(secret.Key, "example.org", now), faketls.ErrWrongSNI},
+		{"wrong server name", hello(secret.Key, "example.org", now), mtwire.ErrWrongSNI},
 		{"TLS that is none", append(unhex("1603010200ff"), make([]byte, 100)...), faketls.ErrMalformed},
 		{"zeros", make([]byte, 64), nil},
 	} {

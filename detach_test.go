@@ -131,7 +131,7 @@ func TestBytesBehindAHelloStayInTheStream(t *testing.T) {
 	for cut := range len(stream) + 1 {
 		accepted, socket := tcpPair(t)
 		server := mtwire.Server(accepted, &mtwire.ListenConfig{
-			Secrets: []mtwire.Secret{secret}, Flight: func(string) faketls.Flight { return faketls.Flight{DataSize: 1} },
+			Secrets: []mtwire.Secret{secret}, Flight: func(string) faketls.ServerHelloShape { return faketls.ServerHelloShape{DataSize: 1} },
 		})
 		socket.Write(append(bytes.Clone(hello), stream[:cut]...))
 		detached := make(chan mtwire.Stream, 1)

@@ -87,8 +87,8 @@ type ListenConfig struct {
 	ClockWindow time.Duration
 
 	// Flight returns what the answer to a FakeTLS hello for a host is to look
-	// like. Nil means the zero Flight.
-	Flight func(serverName string) faketls.Flight
+	// like. Nil means the zero value.
+	Flight func(serverName string) faketls.ServerHelloShape
 
 	// TLS serves wss and https, and needs a certificate. HTTP/2 is not agreed
 	// on, be it in NextProtos. Nil means no TLS.
@@ -108,7 +108,7 @@ type ListenConfig struct {
 // serverSettings is a ListenConfig made ready.
 type serverSettings struct {
 	ListenConfig
-	fakeTLS faketls.ServerConfig
+	keys [][16]byte // of Secrets
 }
 
 func newServerSettings(config *ListenConfig) *serverSettings {
@@ -121,27 +121,15 @@ func newServerSettings(config *ListenConfig) *serverSettings {
 		s.TLS = s.TLS.Clone()
 		s.TLS.NextProtos = slices.DeleteFunc(slices.Clone(s.TLS.NextProtos), func(p string) bool { return p == "h2" })
 	}
-	s.fakeTLS = faketls.ServerConfig{
-		Window:   s.ClockWindow,
-		CheckSNI: s.checkServerName,
-		Replay:   s.Replay,
-		Time:     s.Time,
-		Rand:     s.Rand,
-	}
 	for _, secret := range s.Secrets {
-		s.fakeTLS.Keys = append(s.fakeTLS.Keys, secret.Key)
+		s.keys = append(s.keys, secret.Key)
 	}
 	return s
 }
 
-// checkServerName wants the name of a secret with that key, if it has one. A
-// hello without a name passes: several versions of Telegram for iOS send none.
-func (s *serverSettings) checkServerName(key int, name string) bool {
-	return s.secretFor(key, name) >= 0
-}
-
-// secretFor is the first secret with the same key as the given one whose
-// domain fits, or -1. One key may be handed out for several domains.
+// secretFor returns the first secret with the same key as the given one whose
+// domain matches name, or -1. One key may be handed out for several domains. An
+// empty name matches: several versions of Telegram for iOS send none.
 func (s *serverSettings) secretFor(key int, name string) int {
 	if own := s.Secrets[key].Domain; own == "" || own == name {
 		return key // there may be thousands of others

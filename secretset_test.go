@@ -199,9 +199,9 @@ func TestFlightIsAsLongOnTheWire(t *testing.T) {
 		var names []string
 		server, socket := serve(t, &mtwire.ListenConfig{
 			Secrets: []mtwire.Secret{secret},
-			Flight: func(name string) faketls.Flight {
+			Flight: func(name string) faketls.ServerHelloShape {
 				names = append(names, name)
-				return faketls.Flight{DataSize: size}
+				return faketls.ServerHelloShape{DataSize: size}
 			},
 		})
 		hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})

@@ -37,7 +37,7 @@ func chromeHello(domain string, random io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("faketls: build a ClientHello: %w", err)
 	}
 	message := conn.HandshakeState.Hello.Raw
-	record := append(make([]byte, 0, RecordHeaderLen+len(message)), byte(RecordHandshake), 3, 1)
+	record := append(make([]byte, 0, RecordHeaderLength+len(message)), byte(RecordHandshake), 3, 1)
 	record = binary.BigEndian.AppendUint16(record, uint16(len(message)))
 	return append(record, message...), nil
 }

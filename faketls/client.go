@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
+
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // ClientConfig says how a client introduces itself. A nil *ClientConfig has
@@ -36,22 +40,22 @@ type ClientConfig struct {
 
 // AppendClientHello appends a signed ClientHello in one record. Its bytes
 // 11..43 are what [VerifyServerHello] wants to see again.
-func AppendClientHello(dst []byte, cfg *ClientConfig) ([]byte, error) {
-	if cfg == nil {
-		cfg = &ClientConfig{}
+func AppendClientHello(dst []byte, config *ClientConfig) ([]byte, error) {
+	if config == nil {
+		config = &ClientConfig{}
 	}
 	switch {
-	case cfg.Domain == "":
+	case config.Domain == "":
 		return dst, errNoDomain
-	case len(cfg.Domain) > maxDomain:
-		return dst, fmt.Errorf("faketls: ClientConfig.Domain has %d bytes, limit %d", len(cfg.Domain), maxDomain)
+	case len(config.Domain) > maxDomain:
+		return dst, fmt.Errorf("faketls: ClientConfig.Domain has %d bytes, limit %d", len(config.Domain), maxDomain)
 	}
 	var record []byte
 	var err error
-	if cfg.Hello != nil {
-		record, err = cfg.Hello(cfg.Domain)
+	if config.Hello != nil {
+		record, err = config.Hello(config.Domain)
 	} else {
-		record, err = chromeHello(cfg.Domain, cfg.Rand)
+		record, err = chromeHello(config.Domain, config.Rand)
 	}
 	if err != nil {
 		return dst, err
@@ -63,7 +67,7 @@ func AppendClientHello(dst []byte, cfg *ClientConfig) ([]byte, error) {
 	if n != len(record) || n != len(hello.record) {
 		return dst, fmt.Errorf("faketls: ClientConfig.Hello returned %d bytes, want one record and nothing else", len(record))
 	}
-	signClientHello(record, cfg.Key, now(cfg.Time))
+	signClientHello(record, config.Key, now(config.Time))
 	return append(dst, record...), nil
 }
 
@@ -74,34 +78,63 @@ func now(clock func() time.Time) time.Time {
 	return clock()
 }
 
-// Client returns the client's end of a connection over conn. The handshake
-// happens in Conn.Handshake, or in the first Read or Write. cfg must not
-// change before that is over.
-func Client(conn net.Conn, cfg *ClientConfig) *Conn {
-	c := newConn(conn, RoleClient)
-	c.shake = func(ctx context.Context) error { return clientHandshake(ctx, conn, cfg) }
+// Client returns the client's end of a connection over conn. Conn.Handshake, or
+// the first Read or Write, performs the handshake. config must not change before
+// it is done.
+func Client(conn net.Conn, config *ClientConfig) *Conn {
+	c := NewConn(conn, frame.Client)
+	c.shake = func(ctx context.Context) error { return clientHandshake(ctx, conn, config) }
+	c.handshakeDone.Store(false)
 	return c
 }
 
-func clientHandshake(ctx context.Context, conn net.Conn, cfg *ClientConfig) error {
-	hello, err := AppendClientHello(nil, cfg)
+func clientHandshake(ctx context.Context, conn net.Conn, config *ClientConfig) error {
+	hello, err := AppendClientHello(nil, config)
 	if err != nil {
 		return err
 	}
-	return interruptible(ctx, conn, func() error {
+	exchange := func() error {
 		if _, err := conn.Write(hello); err != nil {
 			return fmt.Errorf("faketls: send ClientHello: %w", err)
 		}
-		random := [32]byte(hello[randomStart:])
-		_, err := readHello(conn, func(b []byte) (int, error) {
-			return VerifyServerHello(b, cfg.Key, random)
-		})
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
+		if err := readServerHello(conn, config.Key, [32]byte(hello[randomStart:])); err != nil {
 			return fmt.Errorf("faketls: receive ServerHello: %w", err)
 		}
 		return nil
-	})
+	}
+	if ctx.Done() == nil {
+		return exchange() // the caller's deadlines stay
+	}
+	return netx.Interruptible(ctx, conn.SetDeadline, exchange)
+}
+
+// flightBuffer is the initial size of the buffer for a flight that has begun. It
+// holds small flights whole.
+const flightBuffer = 2048
+
+// readServerHello reads a server's flight from r and verifies it. It reads not
+// one byte beyond the flight: those belong to the stream. The buffer grows with
+// what has arrived and not with what is announced, and has a few bytes before
+// the first byte arrives.
+//
+// An end of input before the flight's end is io.ErrUnexpectedEOF.
+func readServerHello(r io.Reader, key [16]byte, clientRandom [32]byte) error {
+	var b []byte
+	for {
+		want, err := VerifyServerHello(b, key, clientRandom)
+		if err != ErrIncomplete {
+			return err
+		}
+		if len(b) == cap(b) {
+			b = slices.Grow(b, min(want, max(flightBuffer, 2*len(b)))-len(b))
+		}
+		n, err := r.Read(b[len(b):min(want, cap(b))])
+		b = b[:len(b)+n]
+		if n == 0 && errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
+		if n == 0 && err != nil {
+			return err
+		}
+	}
 }

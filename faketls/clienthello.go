@@ -24,24 +24,24 @@ import (
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.2
 const (
-	handshakeHeaderLen = 4 // type, u24 length
-	clientHelloType    = 1
-	serverHelloType    = 2
+	handshakeHeaderLength = 4 // type, u24 length
+	clientHelloType       = 1
+	serverHelloType       = 2
 
-	// helloHeadLen is the part of the handshake message that is checked as
+	// helloHeadLength is the part of the handshake message that is checked as
 	// it arrives, from the type up to the length of the session id.
-	helloHeadLen = sessionEnd - sessionIDLen - RecordHeaderLen
+	helloHeadLength = sessionEnd - sessionIDLength - RecordHeaderLength
 
 	// minHello is the shortest ClientHello: the fixed part, one cipher suite
 	// and one compression method. Clients send 517 bytes and more.
-	minHello = sessionEnd - RecordHeaderLen + 2 + 2 + 1 + 1
+	minHello = sessionEnd - RecordHeaderLength + 2 + 2 + 1 + 1
 
 	// maxHelloRecords is how many records a ClientHello may be cut into.
 	// Tools against filters cut it into two or three.
 	maxHelloRecords = 10
 
-	// matchLen is the part of the random that is the HMAC alone.
-	matchLen = 28
+	// matchLength is the part of the random that is the HMAC alone.
+	matchLength = 28
 )
 
 // The numbers of what is looked at beyond the fixed part.
@@ -94,7 +94,7 @@ type ClientHello struct {
 // MatchAny is to be called.
 func ParseClientHello(b []byte) (hello ClientHello, n int, err error) {
 	var (
-		head    [helloHeadLen]byte
+		head    [helloHeadLength]byte
 		have    int // bytes of head that arrived
 		joined  int // bytes of the message in records before this one
 		message = -1
@@ -103,13 +103,13 @@ func ParseClientHello(b []byte) (hello ClientHello, n int, err error) {
 		if records > maxHelloRecords {
 			return ClientHello{}, 0, malformed("ClientHello: more than %d records", maxHelloRecords)
 		}
-		length, err := helloRecordLen(b[n:], n)
+		length, err := helloRecordLength(b[n:], n)
 		if err == ErrIncomplete {
-			return ClientHello{}, n + RecordHeaderLen, err
+			return ClientHello{}, n + RecordHeaderLength, err
 		} else if err != nil {
 			return ClientHello{}, 0, err
 		}
-		body := b[n+RecordHeaderLen:]
+		body := b[n+RecordHeaderLength:]
 		body = body[:min(length, len(body))]
 		have += copy(head[have:], body)
 		if message, err = checkHelloHead(head[:have]); err != nil {
@@ -118,7 +118,7 @@ func ParseClientHello(b []byte) (hello ClientHello, n int, err error) {
 		if message >= 0 && length > message-joined {
 			return ClientHello{}, 0, malformed("ClientHello: record of %d bytes at %d goes beyond the message", length, n)
 		}
-		n += RecordHeaderLen + length
+		n += RecordHeaderLength + length
 		joined += length
 		if len(body) < length {
 			return ClientHello{}, n, ErrIncomplete
@@ -126,19 +126,19 @@ func ParseClientHello(b []byte) (hello ClientHello, n int, err error) {
 	}
 
 	hello.record = b[:n:n]
-	if n != RecordHeaderLen+message {
+	if n != RecordHeaderLength+message {
 		hello.record = joinHello(b[:n], message)
 	}
 	hello.Random = [32]byte(hello.record[randomStart:])
-	hello.SessionID = [32]byte(hello.record[sessionEnd-sessionIDLen:])
+	hello.SessionID = [32]byte(hello.record[sessionEnd-sessionIDLength:])
 	hello.parseOffer(hello.record[sessionEnd:])
 	return hello, n, nil
 }
 
-// helloRecordLen checks as much of a record header as there is, off bytes into
+// helloRecordLength checks as much of a record header as there is, off bytes into
 // the hello, and returns the length of the body.
-func helloRecordLen(b []byte, off int) (int, error) {
-	b = b[:min(len(b), RecordHeaderLen)]
+func helloRecordLength(b []byte, off int) (int, error) {
+	b = b[:min(len(b), RecordHeaderLength)]
 	switch {
 	case len(b) > 0 && b[0] != byte(RecordHandshake):
 		return 0, malformed("ClientHello: record type %#02x at %d, want 16", b[0], off)
@@ -146,7 +146,7 @@ func helloRecordLen(b []byte, off int) (int, error) {
 		return 0, malformed("ClientHello: record version % x at %d, want 03 01 or 03 03", b[1:], off+1)
 	case len(b) > 3 && b[3] > maxPlaintext>>8:
 		return 0, malformed("ClientHello: record of %d bytes or more at %d, limit %d", int(b[3])<<8, off, maxPlaintext)
-	case len(b) < RecordHeaderLen:
+	case len(b) < RecordHeaderLength:
 		return 0, ErrIncomplete
 	}
 	length := int(binary.BigEndian.Uint16(b[3:]))
@@ -165,31 +165,31 @@ func checkHelloHead(head []byte) (message int, err error) {
 	if len(head) > 1 && head[1] != 0 || len(head) > 2 && head[2] > maxPlaintext>>8 {
 		return 0, malformed("ClientHello: message longer than %d bytes", maxPlaintext)
 	}
-	if len(head) < handshakeHeaderLen {
+	if len(head) < handshakeHeaderLength {
 		return -1, nil
 	}
-	message = handshakeHeaderLen + int(binary.BigEndian.Uint16(head[2:]))
+	message = handshakeHeaderLength + int(binary.BigEndian.Uint16(head[2:]))
 	if message < minHello || message > maxPlaintext {
 		return 0, malformed("ClientHello: message of %d bytes, want %d to %d", message, minHello, maxPlaintext)
 	}
-	const version = randomStart - RecordHeaderLen - 2
+	const version = randomStart - RecordHeaderLength - 2
 	if len(head) > version && head[version] != 3 || len(head) > version+1 && head[version+1] != 3 {
 		return 0, malformed("ClientHello: version is not 03 03")
 	}
-	if len(head) == helloHeadLen && head[helloHeadLen-1] != sessionIDLen {
-		return 0, malformed("ClientHello: session id of %d bytes, want %d", head[helloHeadLen-1], sessionIDLen)
+	if len(head) == helloHeadLength && head[helloHeadLength-1] != sessionIDLength {
+		return 0, malformed("ClientHello: session id of %d bytes, want %d", head[helloHeadLength-1], sessionIDLength)
 	}
 	return message, nil
 }
 
 // joinHello rebuilds one record of the message that b has in several.
 func joinHello(b []byte, message int) []byte {
-	record := make([]byte, 0, RecordHeaderLen+message)
+	record := make([]byte, 0, RecordHeaderLength+message)
 	record = append(record, b[:3]...)
 	record = binary.BigEndian.AppendUint16(record, uint16(message))
 	for len(b) > 0 {
-		end := RecordHeaderLen + int(binary.BigEndian.Uint16(b[3:]))
-		record = append(record, b[RecordHeaderLen:end]...)
+		end := RecordHeaderLength + int(binary.BigEndian.Uint16(b[3:]))
+		record = append(record, b[RecordHeaderLength:end]...)
 		b = b[end:]
 	}
 	return record
@@ -290,7 +290,7 @@ func (h *ClientHello) Match(key [16]byte) (clientTime time.Time, ok bool) {
 		return time.Time{}, false // not from ParseClientHello
 	}
 	sum := digest(&key, nil, h.record)
-	if subtle.ConstantTimeCompare(sum[:matchLen], h.Random[:matchLen]) != 1 {
+	if subtle.ConstantTimeCompare(sum[:matchLength], h.Random[:matchLength]) != 1 {
 		return time.Time{}, false
 	}
 	return h.clientTime(&sum), true
@@ -318,7 +318,7 @@ func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time
 			group.Add(&keys[i])
 		}
 		group.HMAC(&message, &sums)
-		if k := sums.Find((*[matchLen]byte)(h.Random[:])); k >= 0 {
+		if k := sums.Find((*[matchLength]byte)(h.Random[:])); k >= 0 {
 			sum := sums.Sum(k)
 			return start + k, h.clientTime(&sum)
 		}
@@ -328,14 +328,14 @@ func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time
 
 // clientTime is the client's clock, given the HMAC of a key that matched.
 func (h *ClientHello) clientTime(sum *[32]byte) time.Time {
-	seconds := binary.LittleEndian.Uint32(sum[matchLen:]) ^ binary.LittleEndian.Uint32(h.Random[matchLen:])
+	seconds := binary.LittleEndian.Uint32(sum[matchLength:]) ^ binary.LittleEndian.Uint32(h.Random[matchLength:])
 	return time.Unix(int64(seconds), 0)
 }
 
 // signClientHello writes the random of a hello in one record.
 func signClientHello(record []byte, key [16]byte, now time.Time) {
 	sum := digest(&key, nil, record)
-	last := sum[matchLen:]
+	last := sum[matchLength:]
 	binary.LittleEndian.PutUint32(last, binary.LittleEndian.Uint32(last)^uint32(now.Unix()))
 	copy(record[randomStart:randomEnd], sum[:])
 }

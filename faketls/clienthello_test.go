@@ -90,7 +90,7 @@ func TestHelloIsIncompleteUntilItsLastByte(t *testing.T) {
 func TestFragmentedHelloMatches(t *testing.T) {
 	whole := chrome(t, "example.com")
 	signClientHello(whole, vectorKey, vectorTime)
-	for at := 1; at < len(whole)-RecordHeaderLen; at++ {
+	for at := 1; at < len(whole)-RecordHeaderLength; at++ {
 		hello := mustParse(t, fragment(whole, at))
 		if _, ok := hello.Match(vectorKey); !ok || hello.SNI != "example.com" {
 			t.Fatalf("cut at %d: no match, or SNI %q", at, hello.SNI)
@@ -162,11 +162,11 @@ func TestInitPayloadThatBeginsLikeAHelloIsMalformed(t *testing.T) {
 func TestHelloOfAnySizeMatches(t *testing.T) {
 	for _, size := range []int{minHello, 100, 512, 1698, 1817, 4097, maxPlaintext} {
 		for _, minor := range []byte{1, 3} {
-			record := make([]byte, RecordHeaderLen+size)
+			record := make([]byte, RecordHeaderLength+size)
 			copy(record, unsignedHello(t)[:sessionEnd])
 			record[2] = minor
 			binary.BigEndian.PutUint16(record[3:], uint16(size))
-			binary.BigEndian.PutUint16(record[7:], uint16(size-handshakeHeaderLen))
+			binary.BigEndian.PutUint16(record[7:], uint16(size-handshakeHeaderLength))
 			signClientHello(record, vectorKey, vectorTime)
 			hello := mustParse(t, record)
 			if _, ok := hello.Match(vectorKey); !ok {
@@ -261,8 +261,8 @@ func TestFirstOfManyKeysIsFound(t *testing.T) {
 func BenchmarkMatchAny10000Keys(b *testing.B) {
 	message := unsignedHello(b)
 	message = append(message, make([]byte, 1817-len(message))...)
-	binary.BigEndian.PutUint16(message[3:], uint16(len(message)-RecordHeaderLen))
-	binary.BigEndian.PutUint16(message[7:], uint16(len(message)-RecordHeaderLen-handshakeHeaderLen))
+	binary.BigEndian.PutUint16(message[3:], uint16(len(message)-RecordHeaderLength))
+	binary.BigEndian.PutUint16(message[7:], uint16(len(message)-RecordHeaderLength-handshakeHeaderLength))
 	hello := mustParse(b, message)
 	keys := make([][16]byte, 10000)
 	for i := range keys {
@@ -306,7 +306,7 @@ func TestClientHelloNeedsADomainAndASoundHook(t *testing.T) {
 		return &ClientConfig{Domain: "example.com", Hello: func(string) ([]byte, error) { return b, err }}
 	}
 	refused := errors.New("refused")
-	for name, cfg := range map[string]*ClientConfig{
+	for name, config := range map[string]*ClientConfig{
 		"nil config":    nil,
 		"no domain":     {},
 		"long domain":   {Domain: fmt.Sprintf("%0254d", 1)},
@@ -317,7 +317,7 @@ func TestClientHelloNeedsADomainAndASoundHook(t *testing.T) {
 		"failing hook":  hook(nil, refused),
 		"cut off hello": hook(signedHello(t)[:500], nil),
 	} {
-		b, err := AppendClientHello([]byte("before"), cfg)
+		b, err := AppendClientHello([]byte("before"), config)
 		if err == nil || string(b) != "before" {
 			t.Errorf("%s: %q, %v; want what was there before, and an error", name, b, err)
 		}
@@ -325,9 +325,9 @@ func TestClientHelloNeedsADomainAndASoundHook(t *testing.T) {
 	if _, err := AppendClientHello(nil, hook(nil, refused)); !errors.Is(err, refused) {
 		t.Errorf("error of the hook became %v", err)
 	}
-	cfg := hook(unsignedHello(t), nil)
-	cfg.Key, cfg.Time = vectorKey, vectorClock
-	b, err := AppendClientHello(nil, cfg)
+	config := hook(unsignedHello(t), nil)
+	config.Key, config.Time = vectorKey, vectorClock
+	b, err := AppendClientHello(nil, config)
 	if err != nil || !bytes.Equal(b, signedHello(t)) {
 		t.Errorf("hello of the hook was not signed as the worked example: %v", err)
 	}

@@ -2,15 +2,16 @@ package faketls
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // Conn is a byte stream in records over another connection. It is a net.Conn:
@@ -27,47 +28,46 @@ type Conn struct {
 	handshakeDone atomic.Bool
 	handshakeErr  error
 	shake         func(context.Context) error // nil once it ran
-	info          Info                        // set before handshakeDone
 
 	in  recordReader
 	out recordWriter
 }
 
-// NewConn returns the role end of a connection over conn whose hellos have
-// been exchanged already, by a caller who used [ParseClientHello] and
-// [AppendServerHello], for one. conn must begin with what followed the peer's
-// hello or flight.
-func NewConn(conn net.Conn, role Role) *Conn {
+// NewConn returns the side end of a connection over conn on which the hellos
+// have been exchanged already, with [ParseClientHello] and [AppendServerHello]
+// for instance. conn begins with the bytes that follow the peer's hello or
+// flight.
+func NewConn(conn net.Conn, side frame.Side) *Conn {
+	return NewConnFrom(conn, side, Deframer{From: 1 - side})
+}
+
+// NewConnFrom is NewConn for a connection of which a part was read already: d
+// has deframed the bytes before conn's next one. d.From is the peer's side.
+func NewConnFrom(conn net.Conn, side frame.Side, d Deframer) *Conn {
 	c := &Conn{conn: conn}
-	if role == RoleClient {
-		c.in.deframer.From = RoleServer
+	c.in.deframer = d
+	if side == frame.Client {
 		c.out.limit, c.out.preface = writeFromClient, changeCipherSpec
 	} else {
-		c.in.deframer.From = RoleClient
 		c.out.limit = writeFromServer
 	}
 	c.handshakeDone.Store(true)
 	return c
 }
 
-// newConn is NewConn for a connection that has yet to shake hands.
-func newConn(conn net.Conn, role Role) *Conn {
-	c := NewConn(conn, role)
-	c.handshakeDone.Store(false)
-	return c
-}
-
-// Handshake exchanges the hellos unless that has been done. The first Read or
-// Write calls it with context.Background.
+// Handshake exchanges the hellos of a connection from [Client], unless that is
+// done. The first Read or Write calls it with context.Background. On a
+// connection from [NewConn] there is nothing to exchange and it returns nil.
 //
-// When ctx ends first, Handshake returns an error that wraps ctx.Err(), and the
-// deadlines of the connection below are cleared. A connection below stays
-// open in any case. The outcome is final, be it a timeout: later calls return
-// the same. Only a ctx that has ended beforehand changes nothing.
+// If ctx ends during the handshake, Handshake returns ctx.Err(). It leaves the
+// connection below open in any case, and clears its deadlines if ctx can end.
+// The outcome is final, even a timeout: later calls return the same. If ctx has
+// ended before the handshake begins, Handshake returns ctx.Err() and later calls
+// begin it.
 //
-// A server that refuses the client returns a *RejectError. A client returns
-// ErrNoMatch if the server does not know the key, a *RecordError if it sent an
-// alert or something else out of place, io.ErrUnexpectedEOF if it hung up.
+// The error is ErrNoMatch if the server does not have the key, a *RecordError
+// if it sent an alert or another record out of place, and io.ErrUnexpectedEOF
+// if it closed the connection.
 func (c *Conn) Handshake(ctx context.Context) error {
 	if c.handshakeDone.Load() {
 		return c.handshakeErr
@@ -77,24 +77,13 @@ func (c *Conn) Handshake(ctx context.Context) error {
 	if c.handshakeDone.Load() {
 		return c.handshakeErr
 	}
-	if c.shake != nil {
-		if err := ctx.Err(); err != nil {
-			return err // nothing has been sent, nothing is lost
-		}
-		c.handshakeErr = c.shake(ctx)
-		c.shake = nil
+	if err := ctx.Err(); err != nil {
+		return err // nothing has been sent, nothing is lost
 	}
+	c.handshakeErr = c.shake(ctx)
+	c.shake = nil
 	c.handshakeDone.Store(true)
 	return c.handshakeErr
-}
-
-// Info returns what a server's handshake found out about the client. It is
-// zero on a client, before the handshake, and on a Conn from NewConn.
-func (c *Conn) Info() Info {
-	if !c.handshakeDone.Load() {
-		return Info{}
-	}
-	return c.info
 }
 
 // Read reads bytes of the stream, across record borders, directly into p. It
@@ -151,15 +140,9 @@ func (c *Conn) NetConn() net.Conn { return c.conn }
 func (c *Conn) Close() error { return c.conn.Close() }
 
 // CloseWrite closes the sending half of the connection below, which is the
-// only sign of an end that the stream has. It is errors.ErrUnsupported if the
-// connection below has no such method.
-func (c *Conn) CloseWrite() error {
-	half, ok := c.conn.(interface{ CloseWrite() error })
-	if !ok {
-		return fmt.Errorf("faketls: half-close of a %T: %w", c.conn, errors.ErrUnsupported)
-	}
-	return half.CloseWrite()
-}
+// only end that the stream has. The error is errors.ErrUnsupported if the
+// connection below has no half-close.
+func (c *Conn) CloseWrite() error { return netx.CloseWrite(c.conn) }
 
 // LocalAddr returns the local address of the connection below.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
@@ -176,14 +159,12 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadlin
 // SetWriteDeadline sets the write deadline of the connection below.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }
 
-func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
-
 // recordReader is the receiving direction.
 type recordReader struct {
 	mu       sync.Mutex
 	deframer Deframer
-	header   [RecordHeaderLen]byte // where a header goes that p is too small for
-	err      error                 // the first that is not a timeout
+	header   [RecordHeaderLength]byte // where a header goes that p is too small for
+	err      error                    // the first that is not a timeout
 }
 
 // smallRead is the size of p below which a header is read on its own. Above
@@ -209,7 +190,7 @@ func (r *recordReader) read(src io.Reader, p []byte) (int, error) {
 			r.err = malformed
 		case err == io.EOF && !r.deframer.Complete():
 			r.err = io.ErrUnexpectedEOF
-		case err != nil && !isTimeout(err):
+		case err != nil && !netx.IsTimeout(err):
 			r.err = err
 		}
 		switch {
@@ -248,7 +229,7 @@ func (w *recordWriter) write(dst io.Writer, p []byte) (n int, err error) {
 	defer scratchPool.Put(scratch)
 	for n < len(p) {
 		batch := p[n:min(len(p), n+writeBatch)]
-		headers := (len(batch) + w.limit - 1) / w.limit * RecordHeaderLen
+		headers := (len(batch) + w.limit - 1) / w.limit * RecordHeaderLength
 		*scratch = slices.Grow((*scratch)[:0], len(w.preface)+headers+len(batch))
 		*scratch = appendRecords(append(*scratch, w.preface...), batch, w.limit)
 		k, err := dst.Write(*scratch)
@@ -268,7 +249,7 @@ func (w *recordWriter) write(dst io.Writer, p []byte) (n int, err error) {
 // fail decides whether err is final after k bytes went out.
 func (w *recordWriter) fail(k int, err error) {
 	switch {
-	case !isTimeout(err):
+	case !netx.IsTimeout(err):
 		w.err = err
 	case k > 0:
 		// Not a timeout any more: there is nothing left to wait for.
@@ -278,7 +259,7 @@ func (w *recordWriter) fail(k int, err error) {
 
 // bodyBytes is how many of the first k bytes of a batch are bodies.
 func (w *recordWriter) bodyBytes(k int) (n int) {
-	for k -= len(w.preface) + RecordHeaderLen; k > 0; k -= w.limit + RecordHeaderLen {
+	for k -= len(w.preface) + RecordHeaderLength; k > 0; k -= w.limit + RecordHeaderLength {
 		n += min(k, w.limit)
 	}
 	return n

@@ -11,12 +11,15 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // conns is a connected pair past the handshake.
 func conns(t testing.TB) (client, server *Conn) {
 	a, b := tcpPair(t)
-	return NewConn(a, RoleClient), NewConn(b, RoleServer)
+	return NewConn(a, frame.Client), NewConn(b, frame.Server)
 }
 
 // counted counts the writes that reach the connection, and keeps them.
@@ -34,7 +37,7 @@ func (c *counted) Write(p []byte) (int, error) {
 // in one write.
 func TestClientBeginsWithChangeCipherSpecInTheSameWrite(t *testing.T) {
 	below := &counted{}
-	client := NewConn(below, RoleClient)
+	client := NewConn(below, frame.Client)
 	for _, s := range []string{"first", "second"} {
 		if n, err := client.Write([]byte(s)); n != len(s) || err != nil {
 			t.Fatal(n, err)
@@ -52,34 +55,34 @@ func TestClientBeginsWithChangeCipherSpecInTheSameWrite(t *testing.T) {
 // "Sizes C→S: at most 2878"; several records go into one write.
 func TestWriteCutsRecordsInOneWriteBelow(t *testing.T) {
 	for _, c := range []struct {
-		role  Role
+		side  frame.Side
 		limit int
-	}{{RoleClient, 2878}, {RoleServer, 16384}} {
+	}{{frame.Client, 2878}, {frame.Server, 16384}} {
 		for _, size := range []int{1, c.limit, c.limit + 1, 1 << 16, 1<<16 + 1, 200_000} {
 			below := &counted{}
 			p := make([]byte, size)
 			rand.NewChaCha8([32]byte{}).Read(p)
 			before := bytes.Clone(p)
-			if n, err := NewConn(below, c.role).Write(p); n != size || err != nil {
+			if n, err := NewConn(below, c.side).Write(p); n != size || err != nil {
 				t.Fatal(n, err)
 			}
 			if !bytes.Equal(p, before) {
 				t.Error("Write changed the caller's buffer")
 			}
 			if want := (size + 1<<16 - 1) >> 16; len(below.writes) != want {
-				t.Errorf("%v, %d bytes: %d writes below, want %d", c.role, size, len(below.writes), want)
+				t.Errorf("%v, %d bytes: %d writes below, want %d", c.side, size, len(below.writes), want)
 			}
 			stream := join(below.writes...)
 			for rest := bytes.TrimPrefix(stream, []byte(changeCipherSpec)); len(rest) > 0; {
-				_, n, err := ParseRecordHeader(rest, c.role)
+				_, n, err := ParseRecordHeader(rest, c.side)
 				if err != nil || n == 0 || n > c.limit {
-					t.Fatalf("%v: record of %d bytes, %v", c.role, n, err)
+					t.Fatalf("%v: record of %d bytes, %v", c.side, n, err)
 				}
-				rest = rest[RecordHeaderLen+n:]
+				rest = rest[RecordHeaderLength+n:]
 			}
-			d := Deframer{From: c.role}
+			d := Deframer{From: c.side}
 			if n, err := d.Deframe(stream); err != nil || !bytes.Equal(stream[:n], p) {
-				t.Errorf("%v, %d bytes: stream differs, %v", c.role, size, err)
+				t.Errorf("%v, %d bytes: stream differs, %v", c.side, size, err)
 			}
 		}
 	}
@@ -105,7 +108,7 @@ func TestReadIgnoresRecordBordersAtEveryBufferSize(t *testing.T) {
 			"end with data": iotest.DataErrReader(bytes.NewReader(stream)),
 			"timeouts":      &timeoutReader{src: iotest.HalfReader(bytes.NewReader(stream))},
 		} {
-			server := NewConn(streamConn{Reader: src}, RoleServer)
+			server := NewConn(streamConn{Reader: src}, frame.Server)
 			var got []byte
 			p := make([]byte, size)
 			for {
@@ -142,7 +145,7 @@ func TestReadGoesOnAfterATimeoutInsideAHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
 		defer a.Close()
-		server := NewConn(b, RoleServer)
+		server := NewConn(b, frame.Server)
 		defer server.Close()
 		stream := appendRecords(nil, []byte("abcdef"), 3)
 		for _, size := range []int{16, 4096} {
@@ -172,7 +175,7 @@ func TestEndOfInputInsideARecordIsUnexpected(t *testing.T) {
 	stream := append(appendRecords(nil, []byte("abc"), 16640), changeCipherSpec...)
 	for end := range len(stream) + 1 {
 		for _, size := range []int{8, 100} {
-			server := NewConn(streamConn{Reader: bytes.NewReader(stream[:end])}, RoleServer)
+			server := NewConn(streamConn{Reader: bytes.NewReader(stream[:end])}, frame.Server)
 			want := io.ErrUnexpectedEOF
 			if end == 0 || end == 8 || end == len(stream) {
 				want = io.EOF
@@ -194,7 +197,7 @@ func TestEndOfInputInsideARecordIsUnexpected(t *testing.T) {
 
 func TestReadDeliversWhatCameBeforeAnAlertAndThenItsHeader(t *testing.T) {
 	stream := join(appendRecords(nil, []byte("abc"), 16640), unhex(t, "15030300020100"))
-	client := NewConn(streamConn{Reader: bytes.NewReader(stream)}, RoleClient)
+	client := NewConn(streamConn{Reader: bytes.NewReader(stream)}, frame.Client)
 	p := make([]byte, 100)
 	if n, err := client.Read(p); string(p[:n]) != "abc" || err != nil {
 		t.Errorf("%q, %v", p[:n], err)
@@ -244,7 +247,7 @@ func TestFailedWriteIsFinalOnceAPartWasSent(t *testing.T) {
 		{0, 0, os.ErrDeadlineExceeded, false},
 	} {
 		below := &failing{takes: c.takes, err: c.err}
-		client := NewConn(below, RoleClient)
+		client := NewConn(below, frame.Client)
 		n, err := client.Write(make([]byte, 5000))
 		want := c.err
 		if want == nil {
@@ -255,7 +258,7 @@ func TestFailedWriteIsFinalOnceAPartWasSent(t *testing.T) {
 		}
 		below.takes = 1 << 20
 		n, err = client.Write([]byte("x"))
-		if c.final && (n != 0 || err == nil || isTimeout(err)) {
+		if c.final && (n != 0 || err == nil || netx.IsTimeout(err)) {
 			t.Errorf("after %d bytes, next Write: n = %d, %v; want a final error", c.takes, n, err)
 		}
 		if sent := 1<<20 - below.takes; !c.final && (err != nil || sent != 6+5+1) {
@@ -280,14 +283,14 @@ func TestCloseWritePassesThrough(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	a, _ := net.Pipe()
-	if err := NewConn(a, RoleClient).CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
+	if err := NewConn(a, frame.Client).CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("over a net.Pipe: %v, want errors.ErrUnsupported", err)
 	}
 }
 
 func TestConnPassesTheRestThrough(t *testing.T) {
 	a, _ := tcpPair(t)
-	c := NewConn(a, RoleClient)
+	c := NewConn(a, frame.Client)
 	if c.NetConn() != a || c.LocalAddr() != a.LocalAddr() || c.RemoteAddr() != a.RemoteAddr() {
 		t.Error("the connection below shows through changed")
 	}
@@ -356,8 +359,31 @@ func TestReadAndWriteDoNotAllocate(t *testing.T) {
 // Records in bulk cost one read each time, not two for each record.
 func TestLargeBufferTakesManyRecordsInOneRead(t *testing.T) {
 	stream := appendRecords(nil, make([]byte, 28_780), 2878)
-	server := NewConn(streamConn{Reader: bytes.NewReader(stream)}, RoleServer)
+	server := NewConn(streamConn{Reader: bytes.NewReader(stream)}, frame.Server)
 	if n, err := server.Read(make([]byte, 1<<16)); n != 28_780 || err != nil {
 		t.Errorf("n = %d, %v; want 28780", n, err)
+	}
+}
+
+// A server that has read the hello together with records behind it passes on the
+// rest of the connection and where the records stand.
+func TestConnContinuesWhereADeframerStands(t *testing.T) {
+	stream := join([]byte(changeCipherSpec), appendRecords(nil, []byte("abcdef"), 4))
+	for at := range len(stream) + 1 {
+		d := Deframer{From: frame.Client}
+		ahead := bytes.Clone(stream[:at])
+		n, err := d.Deframe(ahead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		below := &counted{Conn: streamConn{Reader: bytes.NewReader(stream[at:])}}
+		server := NewConnFrom(below, frame.Server, d)
+		rest, err := io.ReadAll(server)
+		if got := string(ahead[:n]) + string(rest); got != "abcdef" || err != nil {
+			t.Errorf("%d bytes ahead: %q, %v", at, got, err)
+		}
+		if _, err := server.Write([]byte("x")); err != nil || string(below.writes[0]) != "\x17\x03\x03\x00\x01x" {
+			t.Errorf("written: %q, %v", below.writes, err)
+		}
 	}
 }

@@ -1,5 +1,7 @@
 package faketls
 
+import "github.com/mtwire/mtwire/frame"
+
 // Deframer removes record headers from one direction of a stream. It works in
 // place on whatever pieces the stream arrives in, and keeps no bytes beyond a
 // header that has not fully arrived. The zero value reads a client's records
@@ -10,9 +12,9 @@ package faketls
 // A Deframer is not safe for concurrent use.
 type Deframer struct {
 	// From is the end whose records are read.
-	From Role
+	From frame.Side
 
-	header  [RecordHeaderLen]byte
+	header  [RecordHeaderLength]byte
 	have    uint8 // bytes of header that arrived
 	discard bool  // the body belongs to a ChangeCipherSpec
 	left    int   // bytes of the body still to come
@@ -35,7 +37,7 @@ func (d *Deframer) Deframe(b []byte) (n int, err error) {
 			k := copy(d.header[d.have:], b[off:])
 			d.have += uint8(k)
 			off += k
-			if d.have < RecordHeaderLen {
+			if d.have < RecordHeaderLength {
 				break
 			}
 			t, length, err := ParseRecordHeader(d.header[:], d.From)
@@ -66,5 +68,5 @@ func (d *Deframer) headerLeft() int {
 	if d.left > 0 {
 		return 0
 	}
-	return RecordHeaderLen - int(d.have)
+	return RecordHeaderLength - int(d.have)
 }

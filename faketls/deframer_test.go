@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/mtwire/mtwire/frame"
 )
 
 func TestDeframerKeepsOnlyApplicationBytes(t *testing.T) {
@@ -60,22 +62,22 @@ func TestDeframerDeliversWhatCameBeforeAMalformedRecord(t *testing.T) {
 func TestRecordHeadersSayTypeAndLength(t *testing.T) {
 	for _, c := range []struct {
 		header string
-		from   Role
+		from   frame.Side
 		n      int
 		ok     bool
 	}{
-		{"1703030000", RoleClient, 0, true},
-		{"1703034101", RoleClient, 16641, true},
-		{"170303ffff", RoleClient, 65535, true},
-		{"170303ffff", RoleServer, 65535, true},
-		{"1403030001", RoleClient, 1, true},
-		{"1403030001", RoleServer, 1, true},
-		{"1403030002", RoleServer, 0, false},
-		{"1403030000", RoleServer, 0, false},
-		{"1503030002", RoleServer, 0, false},
-		{"1603030002", RoleClient, 0, false},
-		{"1703010002", RoleClient, 0, false},
-		{"1702030002", RoleClient, 0, false},
+		{"1703030000", frame.Client, 0, true},
+		{"1703034101", frame.Client, 16641, true},
+		{"170303ffff", frame.Client, 65535, true},
+		{"170303ffff", frame.Server, 65535, true},
+		{"1403030001", frame.Client, 1, true},
+		{"1403030001", frame.Server, 1, true},
+		{"1403030002", frame.Server, 0, false},
+		{"1403030000", frame.Server, 0, false},
+		{"1503030002", frame.Server, 0, false},
+		{"1603030002", frame.Client, 0, false},
+		{"1703010002", frame.Client, 0, false},
+		{"1702030002", frame.Client, 0, false},
 	} {
 		b := unhex(t, c.header)
 		kind, n, err := ParseRecordHeader(b, c.from)

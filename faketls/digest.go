@@ -11,10 +11,10 @@ import "github.com/mtwire/mtwire/internal/multibuffer"
 //	11 32  random
 //	43 33  20, session id
 const (
-	randomStart  = 11
-	randomEnd    = 43
-	sessionEnd   = 76
-	sessionIDLen = 32
+	randomStart     = 11
+	randomEnd       = 43
+	sessionEnd      = 76
+	sessionIDLength = 32
 )
 
 // noRandom stands in for the random where a digest is computed.

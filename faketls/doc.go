@@ -11,15 +11,17 @@
 // The byte stream is the concatenation of the ApplicationData bodies. Record
 // borders carry no meaning.
 //
-// [Client] and [Server] make a net.Conn of another one. The parts that do no
-// I/O serve programs with buffers of their own: [ParseClientHello],
-// [AppendClientHello], [AppendServerHello], [VerifyServerHello],
-// [ParseRecordHeader], [AppendRecordHeader], [Deframer] and
-// [ServerConfig.Check].
+// [Client] and [NewConn] return a net.Conn over another one. The functions that
+// do no I/O serve programs with their own buffers: [ParseClientHello],
+// [CheckClock], [AppendClientHello], [AppendServerHello], [VerifyServerHello],
+// [ParseRecordHeader], [AppendRecordHeader] and [Deframer].
 //
-// A server that refuses a hello has written nothing, and its *[RejectError]
-// holds every byte it read, so that the same bytes can be tried as another
-// transport or be passed to the web site that the domain names.
+// A server calls ParseClientHello on the bytes received so far, finds the key
+// with [ClientHello.MatchAny], compares the clocks with CheckClock, sends what
+// AppendServerHello returns, and continues with NewConn. Until it sends that, it
+// has all the client's bytes and has written nothing, so that it can treat them
+// as another transport or forward them to the site that the secret's domain
+// names.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
 // and, for the layout of both hellos,

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/mtwire/mtwire/frame"
 )
 
 // Whatever the bytes: an answer never changes with bytes behind it, a
@@ -19,9 +21,9 @@ func FuzzClientHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
 		hello, n, err := ParseClientHello(b)
 		switch {
-		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLen+maxPlaintext):
+		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLength+maxPlaintext):
 			t.Fatalf("incomplete, %d bytes of %d wanted", len(b), n)
-		case err == nil && (n < RecordHeaderLen+minHello || n > len(b)):
+		case err == nil && (n < RecordHeaderLength+minHello || n > len(b)):
 			t.Fatalf("n = %d of %d", n, len(b))
 		case err != nil && err != ErrIncomplete && !errors.Is(err, ErrMalformed):
 			t.Fatal(err)
@@ -48,7 +50,7 @@ func FuzzClientHello(f *testing.F) {
 		if got, ok := again.Match(vectorKey); !ok || !got.Equal(vectorTime) {
 			t.Fatalf("signed hello: Match is %v, %v", got, ok)
 		}
-		flight, err := AppendServerHello(nil, &again, vectorKey, Flight{DataSize: 1}, fixed(1))
+		flight, err := AppendServerHello(nil, &again, vectorKey, ServerHelloShape{DataSize: 1}, fixed(1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +65,7 @@ func FuzzClientHello(f *testing.F) {
 func FuzzServerHello(f *testing.F) {
 	hello := mustParse(f, signedHello(f))
 	f.Add(vectorFlight(f), uint16(100))
-	flight, err := AppendServerHello(nil, &ClientHello{MLKEM: true}, vectorKey, Flight{}, nil)
+	flight, err := AppendServerHello(nil, &ClientHello{MLKEM: true}, vectorKey, ServerHelloShape{}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func FuzzServerHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
 		n, err := VerifyServerHello(b, vectorKey, hello.Random)
 		switch {
-		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLen+maxBody):
+		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLength+maxBody):
 			t.Fatalf("incomplete, %d bytes of %d wanted", len(b), n)
 		case err == nil && n > len(b):
 			t.Fatalf("n = %d of %d", n, len(b))
@@ -131,10 +133,10 @@ func FuzzRecords(f *testing.F) {
 	f.Add(join(record(RecordApplicationData, 0), record(RecordChangeCipherSpec, 1), unhex(f, "1503030002022a")), []byte{3}, uint16(100), true)
 	f.Add(record(RecordApplicationData, 17_000), []byte{200, 0}, uint16(4096), true)
 	f.Fuzz(func(t *testing.T, stream, sizes []byte, buffer uint16, fromServer bool) {
-		reader := RoleServer
-		from := RoleClient
+		reader := frame.Server
+		from := frame.Client
 		if fromServer {
-			reader, from = RoleClient, RoleServer
+			reader, from = frame.Client, frame.Server
 		}
 		d := Deframer{From: from}
 		want := bytes.Clone(stream)

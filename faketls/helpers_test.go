@@ -54,11 +54,11 @@ func mustParse(t testing.TB, b []byte) ClientHello {
 func buildHello(t testing.TB, extensions ...[]byte) []byte {
 	t.Helper()
 	all := bytes.Join(extensions, nil)
-	message := unsignedHello(t)[RecordHeaderLen:sessionEnd]
+	message := unsignedHello(t)[RecordHeaderLength:sessionEnd]
 	message = append(message, 0, 4, 0x1a, 0x1a, 0x13, 0x02, 1, 0)
 	message = binary.BigEndian.AppendUint16(message, uint16(len(all)))
 	message = append(message, all...)
-	binary.BigEndian.PutUint16(message[2:], uint16(len(message)-handshakeHeaderLen))
+	binary.BigEndian.PutUint16(message[2:], uint16(len(message)-handshakeHeaderLength))
 	record := binary.BigEndian.AppendUint16([]byte{0x16, 3, 1}, uint16(len(message)))
 	record = append(record, message...)
 	signClientHello(record, vectorKey, vectorTime)
@@ -84,7 +84,7 @@ func keyShares(group uint16, size int) []byte {
 // sizes and a last one with the rest.
 func fragment(record []byte, sizes ...int) []byte {
 	var out []byte
-	body := record[RecordHeaderLen:]
+	body := record[RecordHeaderLength:]
 	for _, n := range append(sizes, len(body)-sum(sizes)) {
 		out = append(out, record[:3]...)
 		out = binary.BigEndian.AppendUint16(out, uint16(n))

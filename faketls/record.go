@@ -3,26 +3,9 @@ package faketls
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/mtwire/mtwire/frame"
 )
-
-// Role is one of the two ends of a connection. The rules for records differ
-// between the directions.
-type Role uint8
-
-const (
-	// RoleClient is the end that sends the ClientHello.
-	RoleClient Role = iota
-	// RoleServer is the end that answers with the ServerHello.
-	RoleServer
-)
-
-// String returns "client" or "server".
-func (r Role) String() string {
-	if r == RoleClient {
-		return "client"
-	}
-	return "server"
-}
 
 // RecordType is the first byte of a record.
 type RecordType uint8
@@ -37,9 +20,9 @@ const (
 )
 
 const (
-	// RecordHeaderLen is the size of a record's header: type, two bytes of
+	// RecordHeaderLength is the size of a record's header: type, two bytes of
 	// version, two bytes of big-endian length.
-	RecordHeaderLen = 5
+	RecordHeaderLength = 5
 
 	// maxPlaintext is the most that a TLS record holds before encryption
 	// (RFC 8446, section 5.1), and so the most that a hello may have.
@@ -65,7 +48,7 @@ const changeCipherSpec = "\x14\x03\x03\x00\x01\x01"
 // RecordError reports a record that has no place in the stream.
 type RecordError struct {
 	// Header is the record's header as received.
-	Header [RecordHeaderLen]byte
+	Header [RecordHeaderLength]byte
 	// Reason says what is wrong with it.
 	Reason string
 }
@@ -79,7 +62,7 @@ func (e *RecordError) Error() string {
 func (e *RecordError) Is(target error) bool { return target == ErrMalformed }
 
 func recordError(header []byte, format string, args ...any) error {
-	return &RecordError{Header: [RecordHeaderLen]byte(header), Reason: fmt.Sprintf(format, args...)}
+	return &RecordError{Header: [RecordHeaderLength]byte(header), Reason: fmt.Sprintf(format, args...)}
 }
 
 // ParseRecordHeader reads the header of a record that follows the handshake,
@@ -88,11 +71,11 @@ func recordError(header []byte, format string, args ...any) error {
 // the stream, or RecordChangeCipherSpec, whose body is to be skipped.
 //
 // Other headers are a *RecordError; fewer than five bytes are ErrIncomplete.
-func ParseRecordHeader(b []byte, from Role) (t RecordType, length int, err error) {
-	if len(b) < RecordHeaderLen {
+func ParseRecordHeader(b []byte, from frame.Side) (t RecordType, length int, err error) {
+	if len(b) < RecordHeaderLength {
 		return 0, 0, ErrIncomplete
 	}
-	b = b[:RecordHeaderLen]
+	b = b[:RecordHeaderLength]
 	t, length = RecordType(b[0]), int(binary.BigEndian.Uint16(b[3:]))
 	switch {
 	case b[1] != 3 || b[2] != 3:

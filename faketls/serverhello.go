@@ -50,22 +50,22 @@ const (
 	maxHandshakeRecords = 16
 )
 
-// Flight is what a server's flight looks like to who watches the wire, as far
-// as that is not the client's choice. A server in front of a real site looks
-// more like it with that site's own. The zero Flight is a good one.
-type Flight struct {
-	// DataSize is the length of the data record's body, at most 16640. 0 means
-	// a random one of 2048 to 4096.
+// ServerHelloShape is what an observer on the wire sees of a server's flight, as
+// far as the client does not determine it. A server in front of a real site
+// imitates that site's own flight. The zero value is a good choice.
+type ServerHelloShape struct {
+	// DataSize is the length of the data record's body in bytes, at most
+	// 16640. 0 means a random length from 2048 to 4096.
 	DataSize int
 
-	// CipherSuite is used with clients that offered it. Else, and if it is 0,
-	// it is the first TLS 1.3 suite that they offered, 1301 if they offered
-	// none.
+	// CipherSuite is used with clients that offer it. Otherwise, and if it is
+	// 0, the suite is the first TLS 1.3 suite that the client offers, or 1301
+	// if it offers none.
 	CipherSuite uint16
 
-	// NoMLKEM makes the key share one for X25519, as servers do that know
-	// nothing newer. Without it that is so only if the client did not send a
-	// share for X25519MLKEM768.
+	// NoMLKEM selects an X25519 key share, as servers without ML-KEM send. If
+	// it is false, the key share is X25519 only for clients that send no share
+	// for X25519MLKEM768.
 	NoMLKEM bool
 
 	// VersionsFirst puts the supported_versions extension ahead of key_share,
@@ -80,11 +80,11 @@ type Flight struct {
 //
 // Nothing may be sent after it until the client has spoken: Android's clients
 // compute the digest over all that they have read so far.
-func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, look Flight, random io.Reader) ([]byte, error) {
+func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, shape ServerHelloShape, random io.Reader) ([]byte, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	dataSize := look.DataSize
+	dataSize := shape.DataSize
 	if dataSize == 0 {
 		var b [2]byte
 		if _, err := io.ReadFull(random, b[:]); err != nil {
@@ -97,7 +97,7 @@ func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, look Flight
 	}
 
 	start := len(dst)
-	flight, err := appendServerHelloRecord(dst, hello, look, random)
+	flight, err := appendServerHelloRecord(dst, hello, shape, random)
 	if err != nil {
 		return dst, fmt.Errorf("faketls: random bytes for a ServerHello: %w", err)
 	}
@@ -111,15 +111,15 @@ func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, look Flight
 	return flight, nil
 }
 
-func appendServerHelloRecord(dst []byte, hello *ClientHello, look Flight, random io.Reader) (_ []byte, err error) {
+func appendServerHelloRecord(dst []byte, hello *ClientHello, shape ServerHelloShape, random io.Reader) (_ []byte, err error) {
 	group, share := uint16(groupX25519), x25519Share
-	if hello.MLKEM && !look.NoMLKEM {
+	if hello.MLKEM && !shape.NoMLKEM {
 		group, share = groupX25519MLKEM768, serverShareMLKEM
 	}
 	suite := hello.CipherSuite
 	switch {
-	case hello.offers(look.CipherSuite):
-		suite = look.CipherSuite
+	case hello.offers(shape.CipherSuite):
+		suite = shape.CipherSuite
 	case suite == 0:
 		suite = defaultCipherSuite
 	}
@@ -129,17 +129,17 @@ func appendServerHelloRecord(dst []byte, hello *ClientHello, look Flight, random
 
 	be := binary.BigEndian
 	dst = append(dst, byte(RecordHandshake), 3, 3)
-	dst = be.AppendUint16(dst, uint16(handshakeHeaderLen+body))
+	dst = be.AppendUint16(dst, uint16(handshakeHeaderLength+body))
 	dst = append(dst, serverHelloType, 0)
 	dst = be.AppendUint16(dst, uint16(body))
 	dst = append(dst, 3, 3)
 	dst = append(dst, make([]byte, randomEnd-randomStart)...)
-	dst = append(dst, sessionIDLen)
+	dst = append(dst, sessionIDLength)
 	dst = append(dst, hello.SessionID[:]...)
 	dst = be.AppendUint16(dst, suite)
 	dst = append(dst, 0)
 	dst = be.AppendUint16(dst, uint16(extensions))
-	if look.VersionsFirst {
+	if shape.VersionsFirst {
 		dst = append(dst, supportedVersions...)
 	}
 	dst = be.AppendUint16(dst, extensionKeyShare)
@@ -154,7 +154,7 @@ func appendServerHelloRecord(dst []byte, hello *ClientHello, look Flight, random
 	if dst, err = appendX25519(dst, random); err != nil {
 		return nil, err
 	}
-	if !look.VersionsFirst {
+	if !shape.VersionsFirst {
 		dst = append(dst, supportedVersions...)
 	}
 	return dst, nil
@@ -213,16 +213,16 @@ func signServerHello(flight []byte, clientRandom [32]byte, key [16]byte) {
 // The flight ends with the first ApplicationData record. Up to 16 handshake
 // records are tolerated before the ChangeCipherSpec.
 func VerifyServerHello(b []byte, key [16]byte, clientRandom [32]byte) (n int, err error) {
-	for place := (flightPlace{}); !place.end; {
+	for progress := (flightProgress{}); !progress.end; {
 		header := b[n:]
-		if len(header) < RecordHeaderLen {
-			return n + RecordHeaderLen, ErrIncomplete
+		if len(header) < RecordHeaderLength {
+			return n + RecordHeaderLength, ErrIncomplete
 		}
-		header = header[:RecordHeaderLen]
-		if err := place.next(header); err != nil {
+		header = header[:RecordHeaderLength]
+		if err := progress.next(header); err != nil {
 			return 0, err
 		}
-		n += RecordHeaderLen + int(binary.BigEndian.Uint16(header[3:]))
+		n += RecordHeaderLength + int(binary.BigEndian.Uint16(header[3:]))
 		if len(b) < n {
 			return n, ErrIncomplete
 		}
@@ -234,14 +234,14 @@ func VerifyServerHello(b []byte, key [16]byte, clientRandom [32]byte) (n int, er
 	return n, nil
 }
 
-// flightPlace is how far into a server's flight the records have come.
-type flightPlace struct {
+// flightProgress is how far into a server's flight the records have come.
+type flightProgress struct {
 	handshakes int
 	ccs, end   bool
 }
 
 // next takes the header of the next record, or says why it cannot be there.
-func (p *flightPlace) next(header []byte) error {
+func (p *flightProgress) next(header []byte) error {
 	length := int(binary.BigEndian.Uint16(header[3:]))
 	if header[1] != 3 || header[2] != 3 {
 		return recordError(header, "version is not 03 03")
@@ -253,7 +253,7 @@ func (p *flightPlace) next(header []byte) error {
 		if length > maxPlaintext {
 			return recordError(header, "handshake record of %d bytes, limit %d", length, maxPlaintext)
 		}
-		if p.handshakes == 0 && length < randomEnd-RecordHeaderLen {
+		if p.handshakes == 0 && length < randomEnd-RecordHeaderLength {
 			return recordError(header, "ServerHello of %d bytes has no room for its random", length)
 		}
 		p.handshakes++

@@ -41,7 +41,7 @@ func TestServerHelloIsSignedAsInTheWorkedExample(t *testing.T) {
 
 func TestServerHelloHasTheLayoutOfTheWorkedExample(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
-	flight, err := AppendServerHello([]byte("before"), &hello, vectorKey, Flight{DataSize: 64}, fixed(0x33))
+	flight, err := AppendServerHello([]byte("before"), &hello, vectorKey, ServerHelloShape{DataSize: 64}, fixed(0x33))
 	if err != nil || string(flight[:6]) != "before" {
 		t.Fatalf("AppendServerHello: %q, %v", flight[:6], err)
 	}
@@ -62,7 +62,7 @@ func TestServerHelloHasTheLayoutOfTheWorkedExample(t *testing.T) {
 func TestServerHelloFollowsTheOffer(t *testing.T) {
 	mlkem := extension(extensionKeyShare, keyShares(groupX25519MLKEM768, clientShareMLKEM))
 	hello := mustParse(t, buildHello(t, mlkem))
-	flight, err := AppendServerHello(nil, &hello, vectorKey, Flight{DataSize: 1}, nil)
+	flight, err := AppendServerHello(nil, &hello, vectorKey, ServerHelloShape{DataSize: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,41 +90,41 @@ func TestServerHelloIsAsTheFlightSays(t *testing.T) {
 	old := ClientHello{CipherSuite: 0x1303, suites: 1 << 3}
 	for _, c := range []struct {
 		hello *ClientHello
-		look  Flight
+		shape ServerHelloShape
 		want  string // from byte 76 up to the key
 		last  string // the end of the record, if the key is not that
 	}{
-		{&modern, Flight{}, "1301 00 046e" + hybrid, versions},
-		{&modern, Flight{CipherSuite: 0x1302}, "1302 00 046e" + hybrid, versions},
-		{&modern, Flight{CipherSuite: 0x1304}, "1301 00 046e" + hybrid, versions},
-		{&modern, Flight{CipherSuite: 0x1300}, "1301 00 046e" + hybrid, versions},
-		{&modern, Flight{CipherSuite: 0xc02f}, "1301 00 046e" + hybrid, versions},
-		{&modern, Flight{NoMLKEM: true}, "1301 00 002e" + classic, versions},
-		{&modern, Flight{VersionsFirst: true}, "1301 00 046e" + versions + hybrid, ""},
-		{&modern, Flight{CipherSuite: 0x1303, NoMLKEM: true, VersionsFirst: true}, "1303 00 002e" + versions + classic, ""},
-		{&old, Flight{CipherSuite: 0x1302}, "1303 00 002e" + classic, versions},
-		{&ClientHello{}, Flight{CipherSuite: 0x1302}, "1301 00 002e" + classic, versions},
+		{&modern, ServerHelloShape{}, "1301 00 046e" + hybrid, versions},
+		{&modern, ServerHelloShape{CipherSuite: 0x1302}, "1302 00 046e" + hybrid, versions},
+		{&modern, ServerHelloShape{CipherSuite: 0x1304}, "1301 00 046e" + hybrid, versions},
+		{&modern, ServerHelloShape{CipherSuite: 0x1300}, "1301 00 046e" + hybrid, versions},
+		{&modern, ServerHelloShape{CipherSuite: 0xc02f}, "1301 00 046e" + hybrid, versions},
+		{&modern, ServerHelloShape{NoMLKEM: true}, "1301 00 002e" + classic, versions},
+		{&modern, ServerHelloShape{VersionsFirst: true}, "1301 00 046e" + versions + hybrid, ""},
+		{&modern, ServerHelloShape{CipherSuite: 0x1303, NoMLKEM: true, VersionsFirst: true}, "1303 00 002e" + versions + classic, ""},
+		{&old, ServerHelloShape{CipherSuite: 0x1302}, "1303 00 002e" + classic, versions},
+		{&ClientHello{}, ServerHelloShape{CipherSuite: 0x1302}, "1301 00 002e" + classic, versions},
 	} {
-		flight, err := AppendServerHello(nil, c.hello, vectorKey, c.look, nil)
+		flight, err := AppendServerHello(nil, c.hello, vectorKey, c.shape, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		record := flight[:RecordHeaderLen+int(binary.BigEndian.Uint16(flight[3:]))]
+		record := flight[:RecordHeaderLength+int(binary.BigEndian.Uint16(flight[3:]))]
 		if !bytes.HasPrefix(record[76:], unhex(t, c.want)) || !bytes.HasSuffix(record, unhex(t, c.last)) {
-			t.Errorf("%+v: %x, want %s and %s at the end", c.look, record[76:], c.want, c.last)
+			t.Errorf("%+v: %x, want %s and %s at the end", c.shape, record[76:], c.want, c.last)
 		}
 		if n, err := VerifyServerHello(flight, vectorKey, c.hello.Random); n != len(flight) || err != nil {
-			t.Errorf("%+v: %d, %v", c.look, n, err)
+			t.Errorf("%+v: %d, %v", c.shape, n, err)
 		}
 	}
 }
 
 func TestServerHelloDataSizes(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
-	dataSize := func(flight []byte) int { return len(flight) - 127 - 6 - RecordHeaderLen }
+	dataSize := func(flight []byte) int { return len(flight) - 127 - 6 - RecordHeaderLength }
 	seen := map[int]bool{}
 	for range 50 {
-		flight, err := AppendServerHello(nil, &hello, vectorKey, Flight{}, nil)
+		flight, err := AppendServerHello(nil, &hello, vectorKey, ServerHelloShape{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,18 +137,18 @@ func TestServerHelloDataSizes(t *testing.T) {
 		t.Errorf("%d sizes in 50 flights", len(seen))
 	}
 	for _, n := range []int{1, 16640} {
-		if flight, err := AppendServerHello(nil, &hello, vectorKey, Flight{DataSize: n}, nil); err != nil || dataSize(flight) != n {
+		if flight, err := AppendServerHello(nil, &hello, vectorKey, ServerHelloShape{DataSize: n}, nil); err != nil || dataSize(flight) != n {
 			t.Errorf("size %d: got %d, %v", n, dataSize(flight), err)
 		}
 	}
 	for _, n := range []int{-1, 16641} {
-		if _, err := AppendServerHello(nil, &hello, vectorKey, Flight{DataSize: n}, nil); err == nil {
+		if _, err := AppendServerHello(nil, &hello, vectorKey, ServerHelloShape{DataSize: n}, nil); err == nil {
 			t.Errorf("size %d: no error", n)
 		}
 	}
 	for n := range 4 {
 		short := bytes.NewReader(make([]byte, n*20))
-		if b, err := AppendServerHello([]byte("x"), &hello, vectorKey, Flight{}, short); err == nil || string(b) != "x" {
+		if b, err := AppendServerHello([]byte("x"), &hello, vectorKey, ServerHelloShape{}, short); err == nil || string(b) != "x" {
 			t.Errorf("source of %d random bytes: %d bytes, %v; want what was there, and an error", n*20, len(b), err)
 		}
 	}

@@ -2,15 +2,14 @@ package obfuscation
 
 import (
 	"crypto/cipher"
-	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // Conn is the obfuscated byte stream over another connection. Reads and
@@ -104,7 +103,7 @@ func (c *Conn) ReadFunc(read func() ([]byte, error)) ([]byte, error) {
 
 // keep makes err the direction's last word, unless it is a deadline's.
 func (h *half) keep(err error) {
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err != nil && !netx.IsTimeout(err) {
 		h.err = err
 	}
 }
@@ -164,13 +163,9 @@ func (c *Conn) NetConn() net.Conn { return c.conn }
 // Close closes the connection below.
 func (c *Conn) Close() error { return c.conn.Close() }
 
-// CloseWrite ends the sending direction, where the connection below can.
-func (c *Conn) CloseWrite() error {
-	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+// CloseWrite closes the sending direction. The error is errors.ErrUnsupported if
+// the connection below has no half-close.
+func (c *Conn) CloseWrite() error { return netx.CloseWrite(c.conn) }
 
 // LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }

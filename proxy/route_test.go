@@ -15,6 +15,7 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -140,7 +141,7 @@ func TestUnrelatedKeysMakeTheBytesDiffer(t *testing.T) {
 			}
 			heard := client.heard[hello:]
 			if strings.Contains(m.Transport, "faketls") {
-				records := faketls.Deframer{From: faketls.RoleServer}
+				records := faketls.Deframer{From: frame.Server}
 				n, err := records.Deframe(heard)
 				if err != nil {
 					t.Fatal(err)

@@ -116,7 +116,7 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 	s.up = recoding{records: stream.Records, receive: stream.Receive, send: s.leg.Send}
 	if s.leg.FakeTLS {
-		s.leg.Conn = faketls.NewConn(s.leg.Conn, faketls.RoleClient)
+		s.leg.Conn = faketls.NewConn(s.leg.Conn, frame.Client)
 	}
 	stop := context.AfterFunc(ctx, func() { s.leg.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -169,8 +169,8 @@ func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
 
 // clientRecords is how bytes go to a client that speaks FakeTLS.
 var clientRecords = &splice.Framing{
-	HeaderLen: faketls.RecordHeaderLen,
-	MaxBody:   16<<10 - faketls.RecordHeaderLen,
+	HeaderLen: faketls.RecordHeaderLength,
+	MaxBody:   16<<10 - faketls.RecordHeaderLength,
 	PutHeader: func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
 }
 

@@ -15,8 +15,12 @@ var helloErrors = map[string]error{
 	"malformed":   faketls.ErrMalformed,
 	"no-match":    faketls.ErrNoMatch,
 	"stale-clock": faketls.ErrStaleClock,
-	"wrong-sni":   faketls.ErrWrongSNI,
+	"wrong-sni":   errWrongSNI,
 }
+
+// errWrongSNI is the error of a server that compares the server name with its
+// secret's domain, which package faketls leaves to it.
+var errWrongSNI = errors.New("server name is not the secret's")
 
 // parseInPieces gives parse what has come so far, piece by piece, until it is
 // content. It also holds parse to its promises: that fewer bytes than it asked
@@ -42,36 +46,42 @@ func parseInPieces(pieces [][]byte, parse func(b []byte) (n int, err error)) (n 
 }
 
 func checkClientHello(r *reader, d depth) error {
-	config := faketls.ServerConfig{Time: func() time.Time { return time.Unix(r.number("clock"), 0) }}
+	var keys [][16]byte
 	for _, key := range r.all("key") {
 		b := r.hex("key", key)
 		if len(b) != 16 {
 			r.fail("key", "%d bytes", len(b))
 			return nil
 		}
-		config.Keys = append(config.Keys, [16]byte(b))
+		keys = append(keys, [16]byte(b))
 	}
-	if domain, ok := r.optional("domain"); ok {
-		config.CheckSNI = func(_ int, sni string) bool { return sni == "" || sni == domain }
-	}
+	domain, named := r.optional("domain")
 	wire := r.bytes("wire")
 	word, negative := r.optional("error")
 	if negative && helloErrors[word] == nil {
 		r.fail("error", "no error named %q", word)
 	}
-	if r.number("clock"); r.err != nil {
+	clock := time.Unix(r.number("clock"), 0)
+	if r.err != nil {
 		return nil
 	}
 
 	var hello faketls.ClientHello
-	var info faketls.Info
+	var keyIndex int
+	var clientTime time.Time
 	for pieces := range d.arrivals(wire) {
 		n, err := parseInPieces(pieces, func(b []byte) (n int, err error) {
 			hello, n, err = faketls.ParseClientHello(b)
 			return n, err
 		})
 		if err == nil {
-			info, err = config.Check(&hello)
+			keyIndex, clientTime = hello.MatchAny(keys)
+			if err = faketls.CheckClock(clientTime, clock, 0); keyIndex < 0 {
+				err = faketls.ErrNoMatch
+			}
+		}
+		if err == nil && named && hello.SNI != "" && hello.SNI != domain {
+			err = errWrongSNI
 		}
 		if negative {
 			if !errors.Is(err, helloErrors[word]) {
@@ -82,9 +92,9 @@ func checkClientHello(r *reader, d depth) error {
 		if err == nil {
 			err = errors.Join(
 				same("length", int64(n), r.number("length")),
-				same("key-index", int64(info.KeyIndex), r.number("key-index")),
-				same("time", info.ClientTime.Unix(), r.number("time")),
-				same("sni", info.SNI, r.text("sni")),
+				same("key-index", int64(keyIndex), r.number("key-index")),
+				same("time", clientTime.Unix(), r.number("time")),
+				same("sni", hello.SNI, r.text("sni")),
 				same("suite", fmt.Sprintf("%04x", hello.CipherSuite), r.text("suite")),
 				same("mlkem", hello.MLKEM, r.yes("mlkem")),
 				equal("random", hello.Random[:], r.bytes("random")),
@@ -100,8 +110,8 @@ func checkClientHello(r *reader, d depth) error {
 	unsigned := bytes.Clone(wire)
 	clear(unsigned[11:43])
 	signed, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
-		Key: config.Keys[info.KeyIndex], Domain: "example.com",
-		Time:  func() time.Time { return info.ClientTime },
+		Key: keys[keyIndex], Domain: "example.com",
+		Time:  func() time.Time { return clientTime },
 		Hello: func(string) ([]byte, error) { return unsigned, nil },
 	})
 	return errors.Join(err, equal("signed", signed, wire))
@@ -135,7 +145,7 @@ func checkServerFlight(r *reader, d depth) error {
 }
 
 func checkRecords(r *reader, d depth) error {
-	from := faketls.Role(r.side("from"))
+	from := r.side("from")
 	wire, want := r.bytes("wire"), r.bytes("stream")
 	word, negative := r.optional("error")
 	for pieces := range d.arrivals(wire) {

@@ -158,15 +158,15 @@ func (f *Front) choose(serverName string) *host {
 // and order: one of those that were measured last, drawn at random. It is zero
 // if nothing is known, because nothing was measured yet or because the host does
 // not speak TLS 1.3. For a domain that is nobody's it is the first host's.
-func (f *Front) Flight(domain string) faketls.Flight {
+func (f *Front) Flight(domain string) faketls.ServerHelloShape {
 	h := f.choose(domain)
 	if h == nil {
-		return faketls.Flight{}
+		return faketls.ServerHelloShape{}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.looks) == 0 {
-		return faketls.Flight{}
+		return faketls.ServerHelloShape{}
 	}
 	return h.looks[rand.IntN(len(h.looks))]
 }
@@ -176,8 +176,8 @@ type host struct {
 	Host
 
 	mu     sync.Mutex
-	looks  []faketls.Flight // of the last round of measuring that succeeded
-	warned time.Time        // when its failure was last complained about
+	looks  []faketls.ServerHelloShape // of the last round of measuring that succeeded
+	warned time.Time                  // when its failure was last complained about
 
 	// Whether it is somebody else than this proxy: see loop.go.
 	probes  []*probing // those that are not settled

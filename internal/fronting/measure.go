@@ -49,7 +49,7 @@ var errLongFlight = errors.New("the host sends without end")
 //
 // The certificate need not be good: the host may be anything that the operator
 // put there, and strangers see the same.
-func (f *Front) probe(ctx context.Context, h *host) (look faketls.Flight, err error) {
+func (f *Front) probe(ctx context.Context, h *host) (look faketls.ServerHelloShape, err error) {
 	h.mu.Lock()
 	p := h.beginAnother()
 	h.mu.Unlock()
@@ -61,7 +61,7 @@ func (f *Front) probe(ctx context.Context, h *host) (look faketls.Flight, err er
 }
 
 // handshake is what p does, within the limit.
-func (f *Front) handshake(outer context.Context, h *host, p *probing, limit time.Duration) (look faketls.Flight, err error) {
+func (f *Front) handshake(outer context.Context, h *host, p *probing, limit time.Duration) (look faketls.ServerHelloShape, err error) {
 	defer func() {
 		if outer.Err() != nil {
 			h.settle(p, givenUp)
@@ -86,7 +86,7 @@ func (f *Front) handshake(outer context.Context, h *host, p *probing, limit time
 		return look, nil
 	}
 	hello := client.HandshakeState.ServerHello
-	return faketls.Flight{
+	return faketls.ServerHelloShape{
 		DataSize:      min(flight.data-recordHeader, maxFlight),
 		CipherSuite:   hello.CipherSuite,
 		NoMLKEM:       hello.ServerShare.Group != utls.X25519MLKEM768,

@@ -260,7 +260,7 @@ func TestHostOfTLS12HasNoSize(t *testing.T) {
 		Certificates: []tls.Certificate{rsaCertificate(t, 20)}, MaxVersion: tls.VersionTLS12,
 	})
 	f, log := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	f.hosts[0].remember([]faketls.Flight{{DataSize: 1234}}) // of better days
+	f.hosts[0].remember([]faketls.ServerHelloShape{{DataSize: 1234}}) // of better days
 	if err := f.round(context.Background(), f.hosts[0]); err != nil {
 		t.Fatal(err)
 	}

@@ -60,8 +60,8 @@ func (f *Front) follow(ctx context.Context, h *host) {
 // known before, each of its probes counts at once, since clients are answered
 // meanwhile.
 func (f *Front) round(ctx context.Context, h *host) error {
-	var looks []faketls.Flight
-	known := f.Flight(h.Domain) != faketls.Flight{}
+	var looks []faketls.ServerHelloShape
+	known := f.Flight(h.Domain) != faketls.ServerHelloShape{}
 	for range probes {
 		if len(looks) > 0 && !pause(ctx, about(probeGap)) {
 			return ctx.Err()
@@ -81,13 +81,13 @@ func (f *Front) round(ctx context.Context, h *host) error {
 		}
 	}
 	h.remember(looks)
-	bySize := func(a, b faketls.Flight) int { return cmp.Compare(a.DataSize, b.DataSize) }
+	bySize := func(a, b faketls.ServerHelloShape) int { return cmp.Compare(a.DataSize, b.DataSize) }
 	f.config.Log.Info("fronting host measured", "domain", h.Domain,
 		"smallest", slices.MinFunc(looks, bySize).DataSize, "largest", slices.MaxFunc(looks, bySize).DataSize)
 	return nil
 }
 
-func (h *host) remember(looks []faketls.Flight) {
+func (h *host) remember(looks []faketls.ServerHelloShape) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.looks = looks

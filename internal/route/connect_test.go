@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
-	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -252,8 +252,11 @@ func TestLegsGoByWayOfAnotherProxy(t *testing.T) {
 func TestNextProxyWithAnotherSecretIsLeft(t *testing.T) {
 	ln := listen(t)
 	serve(t, ln, func(conn net.Conn) error {
-		server := faketls.Server(conn, &faketls.ServerConfig{Keys: [][16]byte{{1}}})
-		return server.Handshake(context.Background())
+		config := &mtwire.ListenConfig{
+			Secrets: []mtwire.Secret{{Key: [16]byte{1}}},
+			Unknown: func(context.Context, net.Conn, error) {}, // hangs up
+		}
+		return mtwire.Server(conn, config).Handshake(context.Background())
 	})
 	address, transports := dataCenter(t)
 	_, port, _ := net.SplitHostPort(ln.Addr().String())

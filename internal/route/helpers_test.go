@@ -107,7 +107,7 @@ func echo(t *testing.T, leg *Leg, protocol frame.Protocol, download *obfuscation
 	conn := leg.Conn
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if leg.FakeTLS {
-		conn = faketls.NewConn(conn, faketls.RoleClient)
+		conn = faketls.NewConn(conn, frame.Client)
 	}
 	var receive cipher.Stream = leg.Receive
 	if leg.Receive == nil {

@@ -39,7 +39,7 @@ type Leg struct {
 	// Init included, are in records, and the hellos have been exchanged.
 	// What goes up begins with a ChangeCipherSpec record and has at most 2878
 	// bytes in a record, what comes down goes through a faketls.Deframer with
-	// From set to faketls.RoleServer. A faketls.NewConn on Conn, in the role
+	// From set to frame.Server. A faketls.NewConn on Conn, in the role
 	// of the client, does both.
 	FakeTLS bool
 }

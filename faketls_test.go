@@ -1,0 +1,223 @@
+package mtwire_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/mtwiretest"
+)
+
+var helloTime = time.Unix(1767225600, 0)
+
+// clientHello returns a FakeTLS hello of that secret, made at helloTime.
+func clientHello(t *testing.T, key [16]byte, domain string) []byte {
+	t.Helper()
+	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
+		Key: key, Domain: domain, Time: func() time.Time { return helloTime },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hello
+}
+
+// offerHello sends first to a server and closes the sending direction. It returns
+// nil if the server answers, and otherwise the handshake's error. A server that
+// rejects first must have handed over all its bytes.
+func offerHello(t *testing.T, config mtwire.ListenConfig, first []byte) error {
+	t.Helper()
+	var handed []byte
+	config.Unknown = func(_ context.Context, conn net.Conn, _ error) { handed, _ = io.ReadAll(conn) }
+	server, client := serve(t, &config)
+	client.Write(first)
+	client.CloseWrite()
+	err := server.Handshake(short(t))
+	if again := server.Handshake(short(t)); again != err {
+		t.Errorf("second Handshake: %v, want %v", again, err)
+	}
+	server.Close()
+	if answer, _ := io.ReadAll(client); len(answer) > 0 {
+		return nil
+	}
+	var unknown *mtwire.UnknownError
+	if errors.As(err, &unknown) && !bytes.Equal(handed, first) {
+		t.Errorf("%d bytes are handed over, want %d: %v", len(handed), len(first), err)
+	}
+	return err
+}
+
+// A rejected hello is not answered, its error has the reason, and its bytes can
+// be forwarded to another server.
+func TestFakeTLSHelloIsRejectedWithItsReason(t *testing.T) {
+	key, other := [16]byte{1}, [16]byte{2}
+	secrets := []mtwire.Secret{{Key: other}, {Key: key, Domain: "a.example"}}
+	hello := clientHello(t, key, "a.example")
+	at := func(d time.Duration) func() time.Time {
+		return func() time.Time { return helloTime.Add(d) }
+	}
+	known := func([16]byte) bool { return true }
+	find := func(_ context.Context, _ mtwire.SecretQuery, try func(*mtwire.SecretSet) int) int {
+		return try(mtwire.NewSecretSet(secrets[1])) + 1
+	}
+	for name, c := range map[string]struct {
+		config mtwire.ListenConfig
+		first  []byte
+		want   error
+	}{
+		"good":                  {mtwire.ListenConfig{Secrets: secrets, Time: at(7 * time.Second)}, hello, nil},
+		"good, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(0), FindSecret: find}, hello, nil},
+		"any clock":             {mtwire.ListenConfig{Secrets: secrets, ClockWindow: -1}, hello, nil},
+		"no server name":        {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, withoutSNI(t, key), nil},
+		"wrong key":             {mtwire.ListenConfig{Secrets: secrets[:1], Time: at(0)}, hello, faketls.ErrNoMatch},
+		"clock too late":        {mtwire.ListenConfig{Secrets: secrets, Time: at(121 * time.Second)}, hello, faketls.ErrStaleClock},
+		"clock too early":       {mtwire.ListenConfig{Secrets: secrets, Time: at(-121 * time.Second)}, hello, faketls.ErrStaleClock},
+		"small window":          {mtwire.ListenConfig{Secrets: secrets, Time: at(4 * time.Second), ClockWindow: 3 * time.Second}, hello, faketls.ErrStaleClock},
+		"clock, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(time.Hour), FindSecret: find}, hello,
+			faketls.ErrStaleClock},
+		"wrong name": {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, clientHello(t, key, "b.example"), mtwire.ErrWrongSNI},
+		"wrong name, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(0), FindSecret: find}, clientHello(t, key, "b.example"),
+			mtwire.ErrWrongSNI},
+		"replay":                  {mtwire.ListenConfig{Secrets: secrets, Time: at(0), Replay: known}, hello, mtwire.ErrReplay},
+		"replay, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(0), Replay: known, FindSecret: find}, hello, mtwire.ErrReplay},
+		"cut off":                 {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, hello[:500], io.ErrUnexpectedEOF},
+		"silence":                 {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, nil, io.EOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := offerHello(t, c.config, c.first)
+			if !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			var unknown *mtwire.UnknownError
+			if c.want != nil && len(c.first) > 0 && (!errors.As(err, &unknown) || !bytes.Equal(unknown.First, c.first)) {
+				t.Errorf("%v does not have the %d bytes received", err, len(c.first))
+			}
+		})
+	}
+}
+
+// sign makes a hello that was changed one of key again.
+func sign(t *testing.T, hello []byte, key [16]byte) []byte {
+	t.Helper()
+	signed, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
+		Key: key, Domain: "-", Time: func() time.Time { return helloTime },
+		Hello: func(string) ([]byte, error) { return hello, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// withoutSNI returns a hello that has no extensions.
+func withoutSNI(t *testing.T, key [16]byte) []byte {
+	t.Helper()
+	head := unhex("1603010200010001fc0303")
+	hello := append(head, make([]byte, 5+512-len(head))...)
+	hello[43] = 32 // the session ID's length
+	return sign(t, hello, key)
+}
+
+// Replay is called after all other checks: unauthenticated clients cannot fill the
+// memory. The hello's clock, which is not authenticated, is not part of the ID.
+func TestReplayIsCalledForGoodHellosAndIgnoresTheirClock(t *testing.T) {
+	key := [16]byte{1}
+	seen := map[[16]byte]bool{}
+	config := mtwire.ListenConfig{
+		Secrets: []mtwire.Secret{{Key: key, Domain: "a.example"}}, ClockWindow: -1,
+		Replay: func(id [16]byte) bool {
+			known := seen[id]
+			seen[id] = true
+			return known
+		},
+	}
+	hello := clientHello(t, key, "a.example")
+	forged := bytes.Clone(hello)
+	forged[11] ^= 1
+	if err := offerHello(t, config, forged); !errors.Is(err, faketls.ErrNoMatch) {
+		t.Errorf("a forged hello: %v", err)
+	}
+	if err := offerHello(t, config, clientHello(t, key, "b.example")); !errors.Is(err, mtwire.ErrWrongSNI) {
+		t.Errorf("a hello with another name: %v", err)
+	}
+	if len(seen) != 0 {
+		t.Errorf("%d rejected hellos are remembered", len(seen))
+	}
+	if err := offerHello(t, config, hello); err != nil {
+		t.Fatal(err)
+	}
+	hello[42] ^= 1
+	if err := offerHello(t, config, hello); !errors.Is(err, mtwire.ErrReplay) {
+		t.Errorf("the same hello with another clock: %v, want ErrReplay", err)
+	}
+}
+
+func TestServerAcceptsAFragmentedHello(t *testing.T) {
+	key := [16]byte{1}
+	hello := clientHello(t, key, "a.example")
+	var fragmented []byte
+	for piece := range slices.Chunk(hello[5:], 300) {
+		fragmented = append(fragmented, hello[:3]...)
+		fragmented = binary.BigEndian.AppendUint16(fragmented, uint16(len(piece)))
+		fragmented = append(fragmented, piece...)
+	}
+	config := mtwire.ListenConfig{Secrets: []mtwire.Secret{{Key: key}}, Time: func() time.Time { return helloTime }}
+	if err := offerHello(t, config, fragmented); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that sends a part of a hello is handed over when the time is up, with
+// that part and on a connection that still works.
+func TestHelloThatTimesOutLeavesTheConnectionUsable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		defer a.Close()
+		half := clientHello(t, [16]byte{1}, "a.example")[:300]
+		start := time.Now()
+		server := mtwire.Server(b, &mtwire.ListenConfig{
+			Secrets: []mtwire.Secret{{Key: [16]byte{1}}}, HandshakeTimeout: 10 * time.Second,
+			Unknown: func(_ context.Context, conn net.Conn, why error) {
+				if took := time.Since(start); !errors.Is(why, mtwire.ErrHandshakeTimeout) || took != 10*time.Second {
+					t.Errorf("%v after %v", why, took)
+				}
+				go a.Write([]byte("more"))
+				b := make([]byte, len(half)+4)
+				if _, err := io.ReadFull(conn, b); err != nil || string(b) != string(half)+"more" {
+					t.Errorf("%d bytes are not those sent: %v", len(b), err)
+				}
+			},
+		})
+		defer server.Close()
+		go a.Write(half)
+		var unknown *mtwire.UnknownError
+		if err := server.Handshake(t.Context()); !errors.As(err, &unknown) || !bytes.Equal(unknown.First, half) {
+			t.Errorf("%v, want the %d bytes received", err, len(half))
+		}
+	})
+}
+
+// A configuration that no flight can follow is the server's error: the client is
+// not taken for an unauthenticated one.
+func TestServerReportsAShapeItCannotFollow(t *testing.T) {
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	for _, size := range []int{-5, 20_000} {
+		err := offerHello(t, mtwire.ListenConfig{
+			Secrets: []mtwire.Secret{secret}, ClockWindow: -1,
+			Flight: func(string) faketls.ServerHelloShape { return faketls.ServerHelloShape{DataSize: size} },
+		}, clientHello(t, secret.Key, secret.Domain))
+		var unknown *mtwire.UnknownError
+		if err == nil || errors.As(err, &unknown) {
+			t.Errorf("DataSize %d: %v, want an error that does not blame the client", size, err)
+		}
+	}
+}
