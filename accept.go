@@ -453,7 +453,7 @@ func (a *acceptor) http(c *Conn) {
 		config = *a.settings.HTTP
 	}
 	if a.settings.MaxLength > 0 {
-		config.MaxPacket = a.settings.MaxLength
+		config.MaxLength = a.settings.MaxLength
 	}
 	conn := a.below(c)
 	c.stream.in.deadline.Close() // httpconn follows contexts by itself

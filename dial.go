@@ -128,7 +128,7 @@ func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
 		u.Scheme = "https"
 	}
 	client, err := httpconn.NewClient(u.String(), &httpconn.ClientConfig{
-		MaxPacket:       config.MaxLength,
+		MaxLength:       config.MaxLength,
 		Header:          config.Header,
 		TLSClientConfig: config.TLS,
 		DialContext:     config.dial(),

@@ -95,7 +95,7 @@ type ListenConfig struct {
 	TLS *tls.Config
 
 	// HTTP and WebSocket configure these carriers; nil is fine. MaxLength
-	// goes before HTTP.MaxPacket.
+	// goes before HTTP.MaxLength.
 	HTTP      *httpconn.ServerConfig
 	WebSocket *wsconn.ServerConfig
 

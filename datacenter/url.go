@@ -4,14 +4,14 @@ package datacenter
 // "venus.web.telegram.org". Media has the second name, "venus-1", which means
 // the same and keeps downloads out of the first one's limit on requests. Host
 // is "" if the data centre has no name.
-func (d Location) Host() string {
+func (l Location) Host() string {
 	switch {
-	case d.Name == "":
+	case l.Name == "":
 		return ""
-	case d.DC.Media():
-		return d.Name + "-1.web.telegram.org"
+	case l.DC.Media():
+		return l.Name + "-1.web.telegram.org"
 	default:
-		return d.Name + ".web.telegram.org"
+		return l.Name + ".web.telegram.org"
 	}
 }
 
@@ -20,7 +20,7 @@ func (d Location) Host() string {
 // "/apiws_test". It is "" if the data centre has no name.
 //
 // Specification: https://core.telegram.org/mtproto/transports#websocket
-func (d Location) WebSocketURL() string { return d.url("wss", "/apiws", "/apiws_test") }
+func (l Location) WebSocketURL() string { return l.url("wss", "/apiws", "/apiws_test") }
 
 // HTTPSURL returns where the HTTPS carrier posts, as
 // "https://venus.web.telegram.org/apiw1"; in the test environment the path is
@@ -29,14 +29,14 @@ func (d Location) WebSocketURL() string { return d.url("wss", "/apiws", "/apiws_
 // the data centre has no name.
 //
 // Specification: https://core.telegram.org/mtproto/transports#https
-func (d Location) HTTPSURL() string { return d.url("https", "/apiw1", "/apiw_test1") }
+func (l Location) HTTPSURL() string { return l.url("https", "/apiw1", "/apiw_test1") }
 
-func (d Location) url(scheme, path, testPath string) string {
-	host := d.Host()
+func (l Location) url(scheme, path, testPath string) string {
+	host := l.Host()
 	if host == "" {
 		return ""
 	}
-	if d.DC.Test() {
+	if l.DC.Test() {
 		path = testPath
 	}
 	return scheme + "://" + host + path

@@ -63,21 +63,21 @@ type Envelope struct {
 	body [8]byte  // a service packet's own payload
 	tail [16]byte // padding or checksum
 
-	headLen, bodyLen, tailLen uint8
-	ownTail                   bool // the packet brought its padding along
-	bare                      bool // a token that has no frame around it
+	headLength, bodyLength, tailLength uint8
+	ownTail                            bool // the packet brought its padding along
+	bare                               bool // a token that has no frame around it
 }
 
 // Head returns the bytes before the payload.
-func (env *Envelope) Head() []byte { return env.head[:env.headLen] }
+func (env *Envelope) Head() []byte { return env.head[:env.headLength] }
 
 // Body returns p's payload, or the bytes that say what p says.
 func (env *Envelope) Body(p *Packet) []byte {
 	switch {
 	case env.bare:
 		return nil
-	case env.bodyLen != 0:
-		return env.body[:env.bodyLen]
+	case env.bodyLength != 0:
+		return env.body[:env.bodyLength]
 	}
 	return p.Payload
 }
@@ -87,7 +87,7 @@ func (env *Envelope) Tail(p *Packet) []byte {
 	if env.ownTail {
 		return p.Padding
 	}
-	return env.tail[:env.tailLen]
+	return env.tail[:env.tailLength]
 }
 
 // Envelope returns what to send for p: Head, Body, Tail, in that order and
@@ -105,7 +105,7 @@ func (e *Encoder) Envelope(p *Packet) (*Envelope, error) {
 // surround is Envelope, but for the checksum of Full.
 func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 	env := &e.env
-	env.headLen, env.bodyLen, env.tailLen, env.ownTail, env.bare = 0, 0, 0, false, false
+	env.headLength, env.bodyLength, env.tailLength, env.ownTail, env.bare = 0, 0, 0, false, false
 	body := p.Payload
 	switch {
 	case p.Kind != KindPayload && e.From == Client:
@@ -143,10 +143,10 @@ func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 	switch e.Protocol {
 	case Abridged:
 		if words := uint32(length / 4); words < 0x7f {
-			env.head[0], env.headLen = byte(words)|byte(ack>>24), 1
+			env.head[0], env.headLength = byte(words)|byte(ack>>24), 1
 		} else {
 			binary.LittleEndian.PutUint32(env.head[:], words<<8|0x7f|ack>>24)
-			env.headLen = 4
+			env.headLength = 4
 		}
 	case PaddedIntermediate:
 		switch {
@@ -160,18 +160,18 @@ func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 			if err != nil {
 				return nil, fmt.Errorf("frame: padding: %w", err)
 			}
-			env.tailLen = uint8(pad)
+			env.tailLength = uint8(pad)
 			length += pad
 		}
 		fallthrough
 	case Intermediate:
 		binary.LittleEndian.PutUint32(env.head[:], uint32(length)|ack)
-		env.headLen = 4
+		env.headLength = 4
 	case Full:
 		binary.LittleEndian.PutUint32(env.head[:], uint32(length+fullOverhead))
 		binary.LittleEndian.PutUint32(env.head[4:], e.seq)
 		e.seq++
-		env.headLen, env.tailLen = fullHead, crcLength
+		env.headLength, env.tailLength = fullHead, crcLength
 	default:
 		return nil, e.fail(ErrProtocol, 0, 0)
 	}
@@ -186,13 +186,13 @@ func (e *Encoder) service(env *Envelope, p *Packet) ([]byte, error) {
 	switch p.Kind {
 	case KindNOP:
 		clear(env.body[:4]) // the packet before may have left something
-		env.bodyLen = 4
+		env.bodyLength = 4
 	case KindTransportError:
 		if p.Code == 0 || p.Code > 1<<31 {
 			return nil, e.fail(ErrCode, int64(p.Code), 0)
 		}
 		binary.LittleEndian.PutUint32(env.body[:], errorValue(p.Code))
-		env.bodyLen = 4
+		env.bodyLength = 4
 	case KindQuickAck:
 		if p.Token&quickAckBit == 0 {
 			return nil, e.fail(ErrQuickAck, int64(p.Token), 0)
@@ -200,21 +200,21 @@ func (e *Encoder) service(env *Envelope, p *Packet) ([]byte, error) {
 		switch e.Protocol {
 		case Abridged:
 			binary.BigEndian.PutUint32(env.head[:], p.Token)
-			env.headLen, env.bare = 4, true
+			env.headLength, env.bare = 4, true
 		case Intermediate:
 			binary.LittleEndian.PutUint32(env.head[:], p.Token)
-			env.headLen, env.bare = 4, true
+			env.headLength, env.bare = 4, true
 		case PaddedIntermediate:
 			binary.LittleEndian.PutUint32(env.body[:], 0xffffffff)
 			binary.LittleEndian.PutUint32(env.body[4:], p.Token)
-			env.bodyLen = 8
+			env.bodyLength = 8
 		default:
 			return nil, e.fail(ErrNoQuickAck, 0, 0)
 		}
 	default:
 		return nil, fmt.Errorf("frame: packet of unknown kind %d", p.Kind)
 	}
-	return env.body[:env.bodyLen], nil
+	return env.body[:env.bodyLength], nil
 }
 
 func (e *Encoder) fail(err error, got, want int64) error {

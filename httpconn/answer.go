@@ -21,12 +21,12 @@ const maxErrorBody = 4 << 10
 // as the body of a 200, or by both.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
-func readAnswer(resp *http.Response, maxPacket int) ([]byte, error) {
+func readAnswer(resp *http.Response, maxLength int) ([]byte, error) {
 	if resp.StatusCode >= 300 {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
 		return nil, &frame.TransportError{Code: uint32(resp.StatusCode)}
 	}
-	body, err := readBody(resp.Body, resp.ContentLength, maxPacket)
+	body, err := readBody(resp.Body, resp.ContentLength, maxLength)
 	switch {
 	case err != nil:
 		return nil, &PostError{Err: fmt.Errorf("answer: %w", err)}
@@ -41,7 +41,7 @@ func readAnswer(resp *http.Response, maxPacket int) ([]byte, error) {
 			return nil, &frame.TransportError{Code: uint32(-int64(value))}
 		}
 	}
-	if err := checkLength(len(body), maxPacket); err != nil {
+	if err := checkLength(len(body), maxLength); err != nil {
 		return nil, &PostError{Err: fmt.Errorf("answer: %w", err)}
 	}
 	return body, nil

@@ -8,9 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 const (
@@ -25,8 +26,8 @@ type ClientConfig struct {
 	// flight has a connection of its own. Default: 8.
 	MaxInFlight int
 
-	// MaxPacket bounds a packet in bytes, in both directions. Default: 16 MiB.
-	MaxPacket int
+	// MaxLength bounds a packet in bytes, in both directions. Default: 16 MiB.
+	MaxLength int
 
 	// AnswerTimeout bounds one POST, so that a connection that died does not
 	// count as in flight for ever. It must be longer than the max_wait of
@@ -54,7 +55,7 @@ type ClientConfig struct {
 // answer is awaited, so a long poll holds up nothing. A failure is the failure
 // of one POST: Receive returns it once, and the client goes on.
 type Client struct {
-	cfg       ClientConfig
+	config    ClientConfig
 	url       string
 	transport *http.Transport
 	header    http.Header
@@ -81,7 +82,7 @@ type result struct {
 // proxies are not used.
 //
 // Specification: https://core.telegram.org/mtproto/transports#uri-format
-func NewClient(rawURL string, cfg *ClientConfig) (*Client, error) {
+func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("httpconn: %w", err)
@@ -93,19 +94,19 @@ func NewClient(rawURL string, cfg *ClientConfig) (*Client, error) {
 		u.Path = "/api"
 	}
 	c := &Client{url: u.String()}
-	if cfg != nil {
-		c.cfg = *cfg
+	if config != nil {
+		c.config = *config
 	}
-	if c.cfg.MaxInFlight <= 0 {
-		c.cfg.MaxInFlight = defaultMaxInFlight
+	if c.config.MaxInFlight <= 0 {
+		c.config.MaxInFlight = defaultMaxInFlight
 	}
-	if c.cfg.MaxPacket <= 0 {
-		c.cfg.MaxPacket = defaultMaxPacket
+	if c.config.MaxLength <= 0 {
+		c.config.MaxLength = defaultMaxLength
 	}
-	if c.cfg.AnswerTimeout == 0 {
-		c.cfg.AnswerTimeout = defaultAnswerTimeout
+	if c.config.AnswerTimeout == 0 {
+		c.config.AnswerTimeout = defaultAnswerTimeout
 	}
-	c.header = c.cfg.Header.Clone()
+	c.header = c.config.Header.Clone()
 	if c.header == nil {
 		c.header = make(http.Header)
 	}
@@ -115,28 +116,24 @@ func NewClient(rawURL string, cfg *ClientConfig) (*Client, error) {
 	if c.header.Get("User-Agent") == "" {
 		c.header.Set("User-Agent", "") // keeps net/http from naming itself
 	}
-	c.transport = newTransport(&c.cfg)
+	c.transport = newTransport(&c.config)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.slots = make(chan struct{}, c.cfg.MaxInFlight)
-	c.results = make(chan result, c.cfg.MaxInFlight)
+	c.slots = make(chan struct{}, c.config.MaxInFlight)
+	c.results = make(chan result, c.config.MaxInFlight)
 	return c, nil
 }
 
-func newTransport(cfg *ClientConfig) *http.Transport {
+func newTransport(config *ClientConfig) *http.Transport {
 	t := &http.Transport{
-		DialContext:            cfg.DialContext,
-		TLSClientConfig:        cfg.TLSClientConfig.Clone(),
-		DisableCompression:     true, // bodies are ciphertext
-		MaxIdleConnsPerHost:    cfg.MaxInFlight,
+		DialContext:            config.DialContext,
+		TLSClientConfig:        netx.WithoutHTTP2(config.TLSClientConfig).Clone(), // else the server may choose it
+		DisableCompression:     true,                                              // bodies are ciphertext
+		MaxIdleConnsPerHost:    config.MaxInFlight,
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 16 << 10,
 		Protocols:              new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
-	if config := t.TLSClientConfig; config != nil {
-		// Else the server may agree on what the transport does not speak.
-		config.NextProtos = slices.DeleteFunc(slices.Clone(config.NextProtos), func(p string) bool { return p == "h2" })
-	}
 	return t
 }
 
@@ -148,7 +145,7 @@ func newTransport(cfg *ClientConfig) *http.Transport {
 // The error is ErrLength for what cannot be a packet, the context's, or
 // net.ErrClosed.
 func (c *Client) Send(ctx context.Context, packet []byte) error {
-	if err := checkLength(len(packet), c.cfg.MaxPacket); err != nil {
+	if err := checkLength(len(packet), c.config.MaxLength); err != nil {
 		return fmt.Errorf("httpconn: send: %w", err)
 	}
 	select {
@@ -216,9 +213,9 @@ func (c *Client) post(body []byte) {
 
 func (c *Client) exchange(body []byte) ([]byte, error) {
 	ctx := c.ctx
-	if c.cfg.AnswerTimeout > 0 {
+	if c.config.AnswerTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.cfg.AnswerTimeout)
+		ctx, cancel = context.WithTimeout(ctx, c.config.AnswerTimeout)
 		defer cancel()
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
@@ -231,5 +228,5 @@ func (c *Client) exchange(body []byte) ([]byte, error) {
 		return nil, &PostError{Err: err}
 	}
 	defer resp.Body.Close()
-	return readAnswer(resp, c.cfg.MaxPacket)
+	return readAnswer(resp, c.config.MaxLength)
 }

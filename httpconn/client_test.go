@@ -17,9 +17,9 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-func newClient(t *testing.T, url string, cfg *ClientConfig) *Client {
+func newClient(t *testing.T, url string, config *ClientConfig) *Client {
 	t.Helper()
-	c, err := NewClient(url, cfg)
+	c, err := NewClient(url, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestClientAnswers(t *testing.T) {
 		w.WriteHeader(a.status)
 		io.WriteString(w, a.body)
 	})
-	c := newClient(t, srv.URL, &ClientConfig{MaxPacket: 1000})
+	c := newClient(t, srv.URL, &ClientConfig{MaxLength: 1000})
 	for _, x := range []struct {
 		answer
 		code uint32 // of a transport error, or
@@ -303,7 +303,7 @@ func TestClientRefusesWhatCannotBeSent(t *testing.T) {
 			t.Errorf("%q accepted", u)
 		}
 	}
-	c := newClient(t, "http://host", &ClientConfig{MaxPacket: 100})
+	c := newClient(t, "http://host", &ClientConfig{MaxLength: 100})
 	for _, n := range []int{0, 4, 9, 104} {
 		if err := c.Send(t.Context(), make([]byte, n)); !errors.Is(err, ErrLength) {
 			t.Errorf("%d bytes: %v", n, err)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// minPacket is the shortest packet; a 4-byte body is a transport error.
-const minPacket = 8
+// minLength is the shortest packet; a 4-byte body is a transport error.
+const minLength = 8
 
-// defaultMaxPacket bounds a body on both sides unless the config says
+// defaultMaxLength bounds a body on both sides unless the config says
 // otherwise. MTProxy takes 1,044,480 bytes.
-const defaultMaxPacket = 16 << 20
+const defaultMaxLength = 16 << 20
 
 // ErrLength says that a body cannot be an MTProto packet: its length is under
 // 8, not a multiple of 4, or over the limit.
@@ -19,8 +19,8 @@ var ErrLength = errors.New("not the length of a packet")
 // checkLength is the one rule for bodies that are packets, on both sides and
 // in both directions.
 func checkLength(n, limit int) error {
-	if n < minPacket || n%4 != 0 || n > limit {
-		return fmt.Errorf("%w: %d bytes, want a multiple of 4 in %d..%d", ErrLength, n, minPacket, limit)
+	if n < minLength || n%4 != 0 || n > limit {
+		return fmt.Errorf("%w: %d bytes, want a multiple of 4 in %d..%d", ErrLength, n, minLength, limit)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func FuzzServerRequest(f *testing.F) {
 	f.Add("POST /api HTTP/1.1\r\nContent-Length: 16777216\r\n\r\nfar less")
 	f.Add("GET /api HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
 	f.Fuzz(func(t *testing.T, data string) {
-		s := NewServer(&stored{strings.NewReader(data)}, &ServerConfig{MaxPacket: 1 << 16})
+		s := NewServer(&stored{strings.NewReader(data)}, &ServerConfig{MaxLength: 1 << 16})
 		total := 0
 		for {
 			packet, err := s.Receive(t.Context())

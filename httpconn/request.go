@@ -89,14 +89,14 @@ func (s *Server) readRequest() (packet []byte, e exchange, err error) {
 			return nil, e, err
 		}
 	}
-	packet, err = readBody(r.Body, r.ContentLength, s.maxPacket)
+	packet, err = readBody(r.Body, r.ContentLength, s.maxLength)
 	switch {
 	case errors.Is(err, ErrLength):
 		err = refusal(r, http.StatusRequestEntityTooLarge, err)
 	case err != nil:
 		err = refusal(r, http.StatusBadRequest, err)
 	default:
-		if err = checkLength(len(packet), s.maxPacket); err != nil {
+		if err = checkLength(len(packet), s.maxLength); err != nil {
 			err = refusal(r, http.StatusNotFound, err)
 		}
 	}
@@ -120,12 +120,12 @@ func (s *Server) checkHead(r *http.Request, access Access) (status int, err erro
 		return http.StatusBadRequest, errors.New("OPTIONS with a body")
 	case options || r.ContentLength < 0:
 		return 0, nil
-	case r.ContentLength > int64(s.maxPacket):
+	case r.ContentLength > int64(s.maxLength):
 		return http.StatusRequestEntityTooLarge, fmt.Errorf("%w: %d bytes announced, limit %d",
-			ErrLength, r.ContentLength, s.maxPacket)
+			ErrLength, r.ContentLength, s.maxLength)
 	}
 	// MTProxy answers 404 to a body that cannot be a packet.
-	return http.StatusNotFound, checkLength(int(r.ContentLength), s.maxPacket)
+	return http.StatusNotFound, checkLength(int(r.ContentLength), s.maxLength)
 }
 
 // refusal turns an error while reading into a *RequestError, if there is still

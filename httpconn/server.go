@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 const (
@@ -18,8 +20,8 @@ const (
 
 // ServerConfig configures a Server. A nil config is a config of zeros.
 type ServerConfig struct {
-	// MaxPacket bounds a packet in bytes, in both directions. Default: 16 MiB.
-	MaxPacket int
+	// MaxLength bounds a packet in bytes, in both directions. Default: 16 MiB.
+	MaxLength int
 
 	// RequestTimeout bounds the time from the first byte of a request to its
 	// last. Waiting for a first byte is bounded by the context of Receive
@@ -53,7 +55,7 @@ type ServerConfig struct {
 // return.
 type Server struct {
 	conn           net.Conn
-	maxPacket      int
+	maxLength      int
 	requestTimeout time.Duration
 	waitLimit      time.Duration
 	checkPath      func(string) Access
@@ -75,23 +77,23 @@ type Server struct {
 
 // NewServer serves HTTP on conn, which it owns from then on. Bytes of the
 // request that were read before must be what conn gives first.
-func NewServer(conn net.Conn, cfg *ServerConfig) *Server {
-	if cfg == nil {
-		cfg = &ServerConfig{}
+func NewServer(conn net.Conn, config *ServerConfig) *Server {
+	if config == nil {
+		config = &ServerConfig{}
 	}
 	s := &Server{
 		conn:           conn,
-		maxPacket:      cfg.MaxPacket,
-		requestTimeout: cfg.RequestTimeout,
-		waitLimit:      cfg.WaitLimit,
-		checkPath:      cfg.CheckPath,
+		maxLength:      config.MaxLength,
+		requestTimeout: config.RequestTimeout,
+		waitLimit:      config.WaitLimit,
+		checkPath:      config.CheckPath,
 		receiving:      make(chan struct{}, 1),
 		idle:           make(chan struct{}, 1),
 		open:           make(chan exchange, 1),
 		done:           make(chan struct{}),
 	}
-	if s.maxPacket <= 0 {
-		s.maxPacket = defaultMaxPacket
+	if s.maxLength <= 0 {
+		s.maxLength = defaultMaxLength
 	}
 	if s.requestTimeout <= 0 {
 		s.requestTimeout = defaultRequestTimeout
@@ -124,9 +126,9 @@ func (s *Server) Receive(ctx context.Context) ([]byte, error) {
 	if err := s.awaitIdle(ctx); err != nil {
 		return nil, err
 	}
-	i := interrupt(ctx, s.conn)
+	i := netx.Interrupt(ctx, s.conn.SetDeadline)
 	packet, e, inside, err := s.nextPacket(i)
-	cause := i.finish()
+	cause := i.Finish()
 	switch {
 	case err == nil:
 		s.openSince = time.Now()
@@ -182,7 +184,7 @@ func (s *Server) awaitIdle(ctx context.Context) error {
 
 // nextPacket reads requests until one carries a packet. Inside says whether a
 // request had begun when an error came.
-func (s *Server) nextPacket(i *interruption) (packet []byte, e exchange, inside bool, err error) {
+func (s *Server) nextPacket(i *netx.Interruption) (packet []byte, e exchange, inside bool, err error) {
 	for {
 		if len(s.pending) == 0 {
 			n, err := s.conn.Read(s.first[:])
@@ -191,7 +193,7 @@ func (s *Server) nextPacket(i *interruption) (packet []byte, e exchange, inside 
 			}
 			s.pending = s.first[:n]
 		}
-		i.arm(time.Now().Add(s.requestTimeout))
+		i.SetDeadline(time.Now().Add(s.requestTimeout))
 		packet, e, err = s.readRequest()
 		if err == nil && packet == nil {
 			_, err = s.conn.Write(e.appendResponse(nil, http.StatusOK, "", nil))
@@ -203,7 +205,7 @@ func (s *Server) nextPacket(i *interruption) (packet []byte, e exchange, inside 
 			s.refuse(i, e, err)
 			return nil, e, true, err
 		}
-		i.arm(time.Time{})
+		i.SetDeadline(time.Time{})
 		if packet != nil {
 			return packet, e, false, nil
 		}
@@ -218,7 +220,7 @@ const (
 )
 
 // refuse answers a request that is refused; other errors it leaves alone.
-func (s *Server) refuse(i *interruption, e exchange, err error) {
+func (s *Server) refuse(i *netx.Interruption, e exchange, err error) {
 	var refused *RequestError
 	if !errors.As(err, &refused) {
 		return
@@ -228,12 +230,11 @@ func (s *Server) refuse(i *interruption, e exchange, err error) {
 		extra = "\r\nAllow: POST"
 	}
 	e.keepAlive = false
-	i.arm(time.Now().Add(lingerTime))
+	i.SetDeadline(time.Now().Add(lingerTime))
 	if _, err := s.conn.Write(e.appendResponse(nil, refused.Status, extra, nil)); err != nil {
 		return
 	}
-	half, ok := s.conn.(interface{ CloseWrite() error })
-	if ok && half.CloseWrite() == nil {
+	if netx.CloseWrite(s.conn) == nil {
 		_, _ = io.CopyN(io.Discard, s.conn, lingerBytes)
 	}
 }
@@ -245,7 +246,7 @@ func (s *Server) refuse(i *interruption, e exchange, err error) {
 // The error is ErrLength for what cannot be a packet, the context's, or the
 // connection's last.
 func (s *Server) Send(ctx context.Context, packet []byte) error {
-	if err := checkLength(len(packet), s.maxPacket); err != nil {
+	if err := checkLength(len(packet), s.maxLength); err != nil {
 		return fmt.Errorf("httpconn: send: %w", err)
 	}
 	return s.respond(ctx, http.StatusOK, packet)
@@ -286,9 +287,9 @@ func (s *Server) respond(ctx context.Context, status int, body []byte) error {
 func (s *Server) answer(ctx context.Context, e exchange, status int, body []byte) error {
 	buf := answerPool.Get().(*[]byte)
 	*buf = e.appendResponse((*buf)[:0], status, "", body)
-	i := interrupt(ctx, s.conn)
+	i := netx.Interrupt(ctx, s.conn.SetDeadline)
 	_, err := s.conn.Write(*buf)
-	cause := i.finish()
+	cause := i.Finish()
 	if cap(*buf) <= maxPooled {
 		answerPool.Put(buf)
 	}

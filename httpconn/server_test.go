@@ -32,9 +32,9 @@ func tcpPair(t testing.TB) (client, server net.Conn) {
 }
 
 // serverPair is a raw client and the Server at the other end.
-func serverPair(t *testing.T, cfg *ServerConfig) (net.Conn, *Server) {
+func serverPair(t *testing.T, config *ServerConfig) (net.Conn, *Server) {
 	a, b := tcpPair(t)
-	s := NewServer(b, cfg)
+	s := NewServer(b, config)
 	t.Cleanup(func() { s.Close() })
 	return a, s
 }
@@ -175,7 +175,7 @@ func TestServerRefusals(t *testing.T) {
 		"Expectation":    {"POST /api HTTP/1.1\r\nExpect: magic\r\nContent-Length: 12\r\n\r\n", 417},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, s := serverPair(t, &ServerConfig{MaxPacket: 1 << 20})
+			a, s := serverPair(t, &ServerConfig{MaxLength: 1 << 20})
 			go io.WriteString(a, c.request)
 			answer := make(chan int, 1)
 			go func() {

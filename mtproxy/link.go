@@ -31,8 +31,8 @@ type Link struct {
 	Secret Secret
 }
 
-// maxServerLen is the longest server, in bytes, that TDLib accepts.
-const maxServerLen = 255
+// maxServerLength is the longest server, in bytes, that TDLib accepts.
+const maxServerLength = 255
 
 // ParseLink reads both forms of a link. It also takes "tg:proxy?", "http",
 // and the hosts telegram.me and telegram.dog. Scheme and host may be in any
@@ -156,8 +156,8 @@ func parseServer(fields map[string]string) (string, error) {
 		return "", errors.New("bad proxy link: no server")
 	case server == "":
 		return "", errors.New("bad proxy link: server is empty")
-	case len(server) > maxServerLen:
-		return "", fmt.Errorf("bad proxy link: server of %d bytes, want at most %d", len(server), maxServerLen)
+	case len(server) > maxServerLength:
+		return "", fmt.Errorf("bad proxy link: server of %d bytes, want at most %d", len(server), maxServerLength)
 	case !utf8.ValidString(server):
 		return "", errors.New("bad proxy link: server is not UTF-8")
 	case strings.ContainsFunc(server, notHostRune):

@@ -27,15 +27,15 @@ const (
 )
 
 const (
-	secretKeyLen = 16
+	keyLength = 16
 
 	paddedByte  = 0xdd
 	fakeTLSByte = 0xee
 
-	// maxDomainLen is TDLib's limit. Its ClientHello has a fixed length, made
+	// maxDomainLength is TDLib's limit. Its ClientHello has a fixed length, made
 	// up with padding, so the name can only grow as long as padding is left.
 	// A longer name would give links that the official library refuses.
-	maxDomainLen = 182
+	maxDomainLength = 182
 )
 
 // String returns "plain", "padded" or "faketls".
@@ -107,22 +107,22 @@ func NewSecret(random io.Reader, mode Mode, domain string) (Secret, error) {
 func ParseSecretBytes(b []byte) (Secret, error) {
 	var s Secret
 	switch n := len(b); {
-	case n < secretKeyLen:
-		return Secret{}, fmt.Errorf("bad secret: %d bytes, want at least %d", n, secretKeyLen)
-	case n == secretKeyLen:
+	case n < keyLength:
+		return Secret{}, fmt.Errorf("bad secret: %d bytes, want at least %d", n, keyLength)
+	case n == keyLength:
 		s.Mode = Plain
 		copy(s.Key[:], b)
-	case b[0] == paddedByte && n == 1+secretKeyLen:
+	case b[0] == paddedByte && n == 1+keyLength:
 		s.Mode = Padded
 		copy(s.Key[:], b[1:])
 	case b[0] == paddedByte:
-		return Secret{}, fmt.Errorf("bad secret: %d bytes with first byte dd, want exactly %d", n, 1+secretKeyLen)
+		return Secret{}, fmt.Errorf("bad secret: %d bytes with first byte dd, want exactly %d", n, 1+keyLength)
 	case b[0] == fakeTLSByte:
 		s.Mode = FakeTLS
 		copy(s.Key[:], b[1:])
-		s.Domain = string(b[1+secretKeyLen:])
+		s.Domain = string(b[1+keyLength:])
 	default:
-		return Secret{}, fmt.Errorf("unsupported secret: %d bytes with first byte %02x, want %d bytes, or first byte dd or ee", n, b[0], secretKeyLen)
+		return Secret{}, fmt.Errorf("unsupported secret: %d bytes with first byte %02x, want %d bytes, or first byte dd or ee", n, b[0], keyLength)
 	}
 	if err := s.check(); err != nil {
 		return Secret{}, err
@@ -139,7 +139,7 @@ func ParseSecret(text string) (Secret, error) {
 	if text == "" {
 		return Secret{}, errors.New("bad secret: empty")
 	}
-	if b, err := hex.DecodeString(text); err == nil && len(b) >= secretKeyLen {
+	if b, err := hex.DecodeString(text); err == nil && len(b) >= keyLength {
 		return ParseSecretBytes(b)
 	}
 	b, err := decodeBase64(text)
@@ -150,7 +150,7 @@ func ParseSecret(text string) (Secret, error) {
 	if err != nil && !strings.ContainsFunc(text, notHexDigit) {
 		// Far more likely a hexadecimal secret cut short than base64 without
 		// a single letter behind f.
-		return Secret{}, fmt.Errorf("bad secret: %d hexadecimal digits, want an even number from %d up", len(text), 2*secretKeyLen)
+		return Secret{}, fmt.Errorf("bad secret: %d hexadecimal digits, want an even number from %d up", len(text), 2*keyLength)
 	}
 	return s, err
 }
@@ -206,8 +206,8 @@ func checkDomain(domain string) error {
 	switch n := len(domain); {
 	case n == 0:
 		return errors.New("bad secret: FakeTLS (ee) needs a domain behind the key")
-	case n > maxDomainLen:
-		return fmt.Errorf("bad secret: domain of %d bytes, TDLib clients accept at most %d", n, maxDomainLen)
+	case n > maxDomainLength:
+		return fmt.Errorf("bad secret: domain of %d bytes, TDLib clients accept at most %d", n, maxDomainLength)
 	}
 	for i := range len(domain) {
 		c := domain[i]

@@ -35,17 +35,6 @@ type User struct {
 	Secret mtproxy.Secret
 }
 
-// Family is which addresses of data centres are used, and which come first.
-type Family = route.Family
-
-// The families.
-const (
-	PreferIPv4 = route.PreferIPv4
-	PreferIPv6 = route.PreferIPv6
-	OnlyIPv4   = route.OnlyIPv4
-	OnlyIPv6   = route.OnlyIPv6
-)
-
 // Config is what an operator chooses. Users are required; the zero value of
 // every other field is good.
 type Config struct {
@@ -78,7 +67,7 @@ type Config struct {
 	// 0 means that they are refused.
 	DefaultDC datacenter.DC
 	// Family is which addresses of the table are used.
-	Family Family
+	Family datacenter.Family
 	// Upstreams are the ways to data centres: "direct", socks5://, http:// and
 	// https:// URLs, and links of other MTProxies. "weight=3" in the query has
 	// one taken three times as often. None means direct.

@@ -10,11 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // maxAnswerHeader bounds the head of the server's answer to the upgrade.
@@ -47,9 +48,9 @@ type DialConfig struct {
 // ErrSubprotocol.
 //
 // Specification: https://core.telegram.org/mtproto/transports#uri-format
-func Dial(ctx context.Context, rawURL string, cfg *DialConfig) (*Conn, error) {
-	if cfg == nil {
-		cfg = &DialConfig{}
+func Dial(ctx context.Context, rawURL string, config *DialConfig) (*Conn, error) {
+	if config == nil {
+		config = &DialConfig{}
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -58,13 +59,13 @@ func Dial(ctx context.Context, rawURL string, cfg *DialConfig) (*Conn, error) {
 	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
 		return nil, fmt.Errorf("wsconn: want a URL like wss://host/apiws, have %q", rawURL)
 	}
-	up := upgrade{cfg: cfg}
+	up := upgrade{config: config}
 	ws, resp, err := websocket.Dial(ctx, rawURL, &websocket.DialOptions{
 		HTTPClient: &http.Client{
 			Transport:     &up,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		HTTPHeader:      cfg.Header.Clone(),
+		HTTPHeader:      config.Header.Clone(),
 		Subprotocols:    []string{subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
 	})
@@ -76,7 +77,7 @@ func Dial(ctx context.Context, rawURL string, cfg *DialConfig) (*Conn, error) {
 		_ = ws.CloseNow()
 		return nil, fmt.Errorf("wsconn: dial %s: %w: the server did not echo it", rawURL, ErrSubprotocol)
 	}
-	return newConn(ws, up.stream, true, cfg.CloseTimeout), nil
+	return newConn(ws, up.stream, true, config.CloseTimeout), nil
 }
 
 func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) error {
@@ -98,7 +99,7 @@ func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) 
 // keeps the connection in hand, for its deadlines and addresses, and leaves no
 // goroutine behind.
 type upgrade struct {
-	cfg    *DialConfig
+	config *DialConfig
 	conn   net.Conn
 	stream *stream
 }
@@ -116,10 +117,10 @@ func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
 	if u.conn, err = u.dial(req); err != nil {
 		return nil, err
 	}
-	finish := interrupt(req.Context(), u.conn)
+	interruption := netx.Interrupt(req.Context(), u.conn.SetDeadline)
 	resp, err := u.exchange(req)
-	if cause := finish(); cause != nil {
-		err = cause
+	if ended := interruption.Finish(); ended != nil {
+		err = ended
 	}
 	if err != nil {
 		u.close()
@@ -153,7 +154,7 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 }
 
 func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
-	dial := u.cfg.DialContext
+	dial := u.config.DialContext
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
@@ -166,14 +167,13 @@ func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
 	if err != nil || req.URL.Scheme != "https" {
 		return conn, err
 	}
-	config := &tls.Config{}
-	if u.cfg.TLSClientConfig != nil {
-		config = u.cfg.TLSClientConfig.Clone()
+	tlsConfig := &tls.Config{}
+	if u.config.TLSClientConfig != nil {
+		// The upgrade is HTTP/1.1.
+		tlsConfig = netx.WithoutHTTP2(u.config.TLSClientConfig).Clone()
 	}
-	if config.ServerName == "" {
-		config.ServerName = req.URL.Hostname()
+	if tlsConfig.ServerName == "" {
+		tlsConfig.ServerName = req.URL.Hostname()
 	}
-	// The upgrade is HTTP/1.1's, whatever else the configuration is made for.
-	config.NextProtos = slices.DeleteFunc(slices.Clone(config.NextProtos), func(p string) bool { return p == "h2" })
-	return tls.Client(conn, config), nil
+	return tls.Client(conn, tlsConfig), nil
 }

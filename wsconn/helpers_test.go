@@ -40,10 +40,10 @@ type accepted struct {
 	err  error
 }
 
-func serveAsync(ctx context.Context, conn net.Conn, cfg *ServerConfig) <-chan accepted {
+func serveAsync(ctx context.Context, conn net.Conn, config *ServerConfig) <-chan accepted {
 	ch := make(chan accepted, 1)
 	go func() {
-		c, err := Server(ctx, conn, cfg)
+		c, err := Server(ctx, conn, config)
 		ch <- accepted{c, err}
 	}()
 	return ch

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // maxRequestHeader bounds the head of an upgrade request: browsers with
@@ -58,11 +60,11 @@ func OfficialPath(path string) bool {
 // A request that is refused is answered with 404 (path), 426 (not an upgrade),
 // 403 (origin), 431 (head over 8 KiB) or 400, and the error is
 // *HandshakeError. After any error conn is closed.
-func Server(ctx context.Context, conn net.Conn, cfg *ServerConfig) (*Conn, error) {
-	finish := interrupt(ctx, conn)
-	c, err := serve(conn, cfg)
-	if cause := finish(); cause != nil {
-		err = fmt.Errorf("wsconn: upgrade: %w", cause)
+func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, error) {
+	interruption := netx.Interrupt(ctx, conn.SetDeadline)
+	c, err := serve(conn, config)
+	if ended := interruption.Finish(); ended != nil {
+		err = fmt.Errorf("wsconn: upgrade: %w", ended)
 	}
 	if err != nil {
 		_ = conn.Close()
@@ -71,14 +73,14 @@ func Server(ctx context.Context, conn net.Conn, cfg *ServerConfig) (*Conn, error
 	return c, nil
 }
 
-func serve(conn net.Conn, cfg *ServerConfig) (*Conn, error) {
+func serve(conn net.Conn, config *ServerConfig) (*Conn, error) {
 	head := &headReader{conn: conn, left: maxRequestHeader}
 	br := bufio.NewReader(head)
 	w := &responseWriter{conn: conn, br: br, header: make(http.Header)}
 	r, err := http.ReadRequest(br)
 	switch {
 	case err == nil:
-		return Accept(w, r, cfg)
+		return Accept(w, r, config)
 	case head.err == errHeadTooLong:
 		return nil, refuseRequest(w, &http.Request{}, http.StatusRequestHeaderFieldsTooLarge, head.err)
 	case head.err == io.EOF:
@@ -94,11 +96,11 @@ func serve(conn net.Conn, cfg *ServerConfig) (*Conn, error) {
 // refuses what Server refuses, answers on w in any case, and the error is
 // *HandshakeError. The connection is the caller's from then on: the
 // http.Server no longer knows it.
-func Accept(w http.ResponseWriter, r *http.Request, cfg *ServerConfig) (*Conn, error) {
-	if cfg == nil {
-		cfg = &ServerConfig{}
+func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Conn, error) {
+	if config == nil {
+		config = &ServerConfig{}
 	}
-	if status, err := cfg.check(r); err != nil {
+	if status, err := config.check(r); err != nil {
 		return nil, refuseRequest(w, r, status, err)
 	}
 	t := &takeover{ResponseWriter: w}
@@ -116,12 +118,12 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg *ServerConfig) (*Conn, e
 		}
 		return nil, &HandshakeError{Method: r.Method, Path: r.URL.Path, Status: t.status, Err: err}
 	}
-	return newConn(ws, t.stream, false, cfg.CloseTimeout), nil
+	return newConn(ws, t.stream, false, config.CloseTimeout), nil
 }
 
 // check decides what the library does not.
-func (cfg *ServerConfig) check(r *http.Request) (status int, err error) {
-	checkPath := cfg.CheckPath
+func (config *ServerConfig) check(r *http.Request) (status int, err error) {
+	checkPath := config.CheckPath
 	if checkPath == nil {
 		checkPath = OfficialPath
 	}
@@ -133,7 +135,7 @@ func (cfg *ServerConfig) check(r *http.Request) (status int, err error) {
 		return http.StatusUpgradeRequired, errors.New("not an upgrade to WebSocket")
 	case !hasToken(r.Header, "Sec-Websocket-Protocol", subprotocol):
 		return http.StatusBadRequest, fmt.Errorf("%w: the client did not offer it", ErrSubprotocol)
-	case cfg.CheckOrigin != nil && !cfg.CheckOrigin(origin):
+	case config.CheckOrigin != nil && !config.CheckOrigin(origin):
 		return http.StatusForbidden, fmt.Errorf("origin %q not allowed", origin)
 	}
 	return 0, nil

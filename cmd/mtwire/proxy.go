@@ -29,7 +29,7 @@ type proxyFlags struct {
 	state, domain, modes       string
 	dcs, upstreams, fronts     []string
 	defaultDC                  int16
-	family                     proxy.Family
+	family                     datacenter.Family
 	unrelatedKeys              bool
 	dialTimeout, stall, drain  time.Duration
 	clock                      time.Duration
@@ -83,7 +83,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.fronts, "front", nil, "where strangers are piped: HOST:PORT, or DOMAIN=HOST:PORT for one domain (repeatable; default: the domain, port 443)")
 	flags.StringArrayVar(&f.dcs, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all not named; several for one ID are tried in turn (repeatable)")
 	flags.Int16Var(&f.defaultDC, "default-dc", 0, "data centre for clients that ask for an unknown one (default: they are refused)")
-	flags.TextVar(&f.family, "ip", proxy.PreferIPv4, "addresses of data centres: prefer-ipv4, prefer-ipv6, only-ipv4 or only-ipv6")
+	flags.TextVar(&f.family, "ip", datacenter.PreferIPv4, "addresses of data centres: prefer-ipv4, prefer-ipv6, only-ipv4 or only-ipv6")
 	flags.StringArrayVar(&f.upstreams, "upstream", nil, "way to the data centres: direct, socks5://, http:// or https:// URL, link of another MTProxy; with ?weight=N (repeatable)")
 	flags.BoolVar(&f.unrelatedKeys, "unrelated-keys", false, "recode what comes down, so that both sides of the proxy see unrelated bytes; costs CPU")
 	flags.DurationVar(&f.dialTimeout, "dial-timeout", 5*time.Second, "limit for one attempt to reach a data centre")

@@ -40,5 +40,9 @@ func (r *Router) addresses(dc datacenter.DC) ([]string, bool) {
 	if !ok {
 		return nil, false
 	}
-	return r.config.Family.order(known.IPv4, known.IPv6), true
+	var addresses []string
+	for _, address := range known.Addresses(r.config.Family) {
+		addresses = append(addresses, address.String())
+	}
+	return addresses, true
 }

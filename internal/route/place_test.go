@@ -2,7 +2,6 @@ package route
 
 import (
 	"errors"
-	"slices"
 	"testing"
 
 	"github.com/mtwire/mtwire/datacenter"
@@ -79,40 +78,6 @@ func TestConfiguredPlacesGoByNumberThenAllThenMain(t *testing.T) {
 		if err != nil || p.dc != c.dc || p.addresses[0] != c.first {
 			t.Errorf("DC %v: %v, %v, want %s", c.dc, p, err, c.first)
 		}
-	}
-}
-
-// "IPv6 preference with fallback", and all addresses on the best port before
-// any on the next.
-func TestFamiliesTakeTurnsPortByPort(t *testing.T) {
-	const a, b, six = "149.154.167.51", "95.161.76.100", "[2001:67c:4e8:f002::a]"
-	for family, want := range map[Family][]string{
-		PreferIPv4: {
-			a + ":443", six + ":443", b + ":443", a + ":80", six + ":80", b + ":80", a + ":5222", six + ":5222", b + ":5222",
-		},
-		PreferIPv6: {
-			six + ":443", a + ":443", b + ":443", six + ":80", a + ":80", b + ":80", six + ":5222", a + ":5222", b + ":5222",
-		},
-		OnlyIPv4: {a + ":443", b + ":443", a + ":80", b + ":80", a + ":5222", b + ":5222"},
-		OnlyIPv6: {six + ":443", six + ":80", six + ":5222"},
-	} {
-		p, err := router(t, Config{Family: family}).place(2)
-		if err != nil || !slices.Equal(p.addresses, want) {
-			t.Errorf("%v: %v, %v", family, p.addresses, err)
-		}
-	}
-}
-
-func TestFamilyIsReadAsItIsWritten(t *testing.T) {
-	for f := PreferIPv4; f <= OnlyIPv6; f++ {
-		text, _ := f.MarshalText()
-		var back Family
-		if err := back.UnmarshalText(text); err != nil || back != f {
-			t.Errorf("%s is %v, %v", text, back, err)
-		}
-	}
-	if err := new(Family).UnmarshalText([]byte("ipv5")); err == nil {
-		t.Error("ipv5 is a family")
 	}
 }
 

@@ -174,7 +174,7 @@ func TestPreferredFamilyFallsBackToTheOther(t *testing.T) {
 			{dead: map[string]bool{six: true}},
 			{hole: map[string]bool{six: true}},
 		} {
-			r := router(t, Config{Family: PreferIPv6, DialContext: n.DialContext})
+			r := router(t, Config{Family: datacenter.PreferIPv6, DialContext: n.DialContext})
 			_, dialed, took := n.dial(t, r, 1)
 			expect(t, "at first", dialed, []string{six, four})
 			if want := map[bool]time.Duration{true: headStart}[n.hole[six]]; took != want {
@@ -184,7 +184,7 @@ func TestPreferredFamilyFallsBackToTheOther(t *testing.T) {
 			expect(t, "then", dialed, []string{four})
 		}
 		n := &network{}
-		address, _, _ := n.dial(t, router(t, Config{Family: PreferIPv6, DialContext: n.DialContext}), 1)
+		address, _, _ := n.dial(t, router(t, Config{Family: datacenter.PreferIPv6, DialContext: n.DialContext}), 1)
 		if address != six {
 			t.Errorf("with IPv6: %s", address)
 		}

@@ -60,7 +60,7 @@ type Config struct {
 
 	// Family is which of the table's addresses are used. Addresses in
 	// DataCenters are used as they are.
-	Family Family
+	Family datacenter.Family
 
 	// Default is the data centre for clients that ask for one that is neither
 	// in DataCenters nor in the table. 0 means that they are refused.
@@ -116,7 +116,7 @@ func New(config Config) (*Router, error) {
 		}
 		config.DataCenters[dc] = slices.Clone(addresses)
 	}
-	if config.Family > OnlyIPv6 {
+	if config.Family > datacenter.OnlyIPv6 {
 		return nil, fmt.Errorf("route: no such address family: %d", config.Family)
 	}
 	if config.DialTimeout == 0 {

@@ -1,4 +1,4 @@
-package route
+package datacenter
 
 import (
 	"fmt"
@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Family is which addresses of a data centre are used, and which come first.
+// Family is an IP version preference: which addresses of a data centre are
+// used, and which are tried first.
 type Family uint8
 
 const (
@@ -30,10 +31,10 @@ func (f Family) String() string {
 	return familyNames[f]
 }
 
-// MarshalText writes what String returns.
+// MarshalText returns the same text as String.
 func (f Family) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
-// UnmarshalText reads what String returns, in any case.
+// UnmarshalText accepts the names that String returns, in any case.
 func (f *Family) UnmarshalText(text []byte) error {
 	for i, name := range familyNames {
 		if strings.EqualFold(name, string(text)) {
@@ -44,20 +45,22 @@ func (f *Family) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown address family %q: want %s", text, strings.Join(familyNames[:], ", "))
 }
 
-// order puts a data centre's addresses in the order in which they are tried:
-// the families by turns, all on one port before the next port. Networks let
-// through a port more often than an address, and what keeps one family out
-// should not cost more than one attempt.
-func (f Family) order(ipv4, ipv6 []netip.AddrPort) (list []string) {
-	first, second := ipv4, ipv6
+// Addresses returns the addresses that f allows, in the order in which to try
+// them: all addresses on one port before the next port, and on each port IPv4
+// and IPv6 alternate. Networks block a port less often than an address, and a
+// network without one family costs one failed attempt. A port that the
+// preferred family does not have is left out. The slice belongs to the caller.
+func (l Location) Addresses(f Family) []netip.AddrPort {
+	first, second := l.IPv4, l.IPv6
 	switch f {
 	case PreferIPv6:
-		first, second = ipv6, ipv4
+		first, second = l.IPv6, l.IPv4
 	case OnlyIPv4:
 		second = nil
 	case OnlyIPv6:
-		first, second = ipv6, nil
+		first, second = l.IPv6, nil
 	}
+	list := make([]netip.AddrPort, 0, len(first)+len(second))
 	seen := make(map[uint16]bool)
 	for _, a := range first {
 		if port := a.Port(); !seen[port] {
@@ -78,13 +81,13 @@ func onPort(all []netip.AddrPort, port uint16) (some []netip.AddrPort) {
 }
 
 // interleave appends one of a, one of b, and so on until both are used up.
-func interleave(list []string, a, b []netip.AddrPort) []string {
+func interleave(list, a, b []netip.AddrPort) []netip.AddrPort {
 	for i := range max(len(a), len(b)) {
 		if i < len(a) {
-			list = append(list, a[i].String())
+			list = append(list, a[i])
 		}
 		if i < len(b) {
-			list = append(list, b[i].String())
+			list = append(list, b[i])
 		}
 	}
 	return list
