@@ -18,7 +18,7 @@ import (
 )
 
 // bubble is a proxy on pipes, for what takes time: its clock moves on when
-// everybody waits. It has no Lot, which waits for the kernel.
+// everybody waits. It has no Poller, which waits for the kernel.
 type bubble struct {
 	*Proxy
 	t       *testing.T

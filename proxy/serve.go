@@ -60,20 +60,20 @@ func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
 		}
 		return errors.New("proxy: it serves already, or has served")
 	}
-	lot, err := splice.NewLot()
+	poller, err := splice.NewPoller()
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
-	p.relaying.Lot = lot
+	p.relaying.Poller = poller
 
-	// The lot outlives ctx: connections are ended by their sessions.
+	// The poller outlives ctx: connections are ended by their sessions.
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	helpers.Go(func() {
-		if err := lot.Serve(background); background.Err() == nil {
+		if err := poller.Serve(background); background.Err() == nil {
 			end(fmt.Errorf("proxy: those that wait cannot be woken: %w", err))
 		}
 	})

@@ -54,11 +54,11 @@ func TestSecondServeDisturbsNothing(t *testing.T) {
 	dc, _ := dataCenter(t)
 	p, address := startProxy(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
 	conn := join(t, address, "secret="+mtwiretest.PaddedSecret)
-	lot := p.relaying.Lot
+	poller := p.relaying.Poller
 	if err := p.Serve(context.Background()); err == nil || errors.Is(err, ErrStopped) {
 		t.Errorf("the second one: %v", err)
 	}
-	if p.relaying.Lot != lot {
+	if p.relaying.Poller != poller {
 		t.Error("idle connections would wait where nobody wakes them")
 	}
 	echo(t, conn, 3)

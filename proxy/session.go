@@ -137,7 +137,7 @@ func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 
 // relay lets go of the session's goroutine: from here on its pair has it.
 func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
-	up := splice.Flow{Dst: s.leg.Conn, Src: stream.Socket, Edit: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
+	up := splice.Flow{Dst: s.leg.Conn, Src: stream.Socket, Transform: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
 	down := splice.Flow{Dst: stream.Socket, Src: s.leg.Conn, Moved: s.movedDown}
 	if s.up.records != nil {
 		down.Framing = clientRecords
@@ -145,9 +145,9 @@ func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
 	download := stream.Download
 	if s.leg.Receive != nil {
 		recode := &recoding{receive: *s.leg.Receive, send: download.Cursor(0)}
-		down.Edit, down.Parked = recode.edit, recode.rest
+		down.Transform, down.Parked = recode.edit, recode.rest
 	}
-	down.Watch = (&watch{
+	down.Inspect = (&watch{
 		decoder:  frame.Decoder{Protocol: s.protocol, From: frame.Server},
 		download: &download,
 		failed:   s.failed,
@@ -169,9 +169,9 @@ func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
 
 // clientRecords is how bytes go to a client that speaks FakeTLS.
 var clientRecords = &splice.Framing{
-	HeaderLen: faketls.RecordHeaderLength,
-	MaxBody:   16<<10 - faketls.RecordHeaderLength,
-	PutHeader: func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
+	HeaderLength: faketls.RecordHeaderLength,
+	MaxBody:      16<<10 - faketls.RecordHeaderLength,
+	PutHeader:    func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
 }
 
 // editUp is about what is to be written in the next moment. An answer may come

@@ -29,13 +29,13 @@ type direction struct {
 	lingering atomic.Bool // the other direction is at its end
 
 	// Under the pair's mu.
-	place  place     // in the lot
+	waiter waiterID  // in the poller
 	until  time.Time // when the linger is over
 	parked bool
-	// guarded: its stream has ended, and its source is watched for a reset.
-	guarded bool
-	ended   bool
-	err     error
+	// watching: its stream has ended, and its source is watched for a reset.
+	watching bool
+	ended    bool
+	err      error
 }
 
 func (d *direction) prepare(p *Pair, f Flow) {
@@ -46,7 +46,7 @@ func (d *direction) prepare(p *Pair, f Flow) {
 // start has the direction wait for its first bytes, where it can without a
 // goroutine.
 func (d *direction) start() {
-	if d.pair.lot == nil || d.src == nil || !d.park() {
+	if d.pair.poller == nil || d.src == nil || !d.park() {
 		go d.run()
 	}
 }
@@ -57,7 +57,7 @@ func (d *direction) run() {
 		d.rearm = time.Time{}
 		err := d.transfer()
 		switch {
-		case err == errOtherWay:
+		case err == errFallback:
 		case !isTimeout(err) || d.late():
 			d.pair.end(d, err)
 			return
@@ -81,18 +81,18 @@ func (d *direction) late() bool {
 	return d.src == nil
 }
 
-// errOtherWay means that the rest of the bytes are to be moved in another way
+// errFallback means that the rest of the bytes are to be moved in another way
 // than those before.
-var errOtherWay = errors.New("another way is open")
+var errFallback = errors.New("another way is open")
 
 // transfer moves bytes in the cheapest way that there is. It returns nil at
 // the end of the stream, and a timeout when nothing has come for a while.
 func (d *direction) transfer() error {
-	if d.src != nil && d.dst != nil && d.flow.Edit == nil && d.flow.Watch == nil && !d.noSplice {
+	if d.src != nil && d.dst != nil && d.flow.Transform == nil && d.flow.Inspect == nil && !d.noSplice {
 		if d.flow.Framing == nil {
 			return d.splice()
 		}
-		return d.gather()
+		return d.readvCopy()
 	}
 	return d.copy()
 }
@@ -100,7 +100,7 @@ func (d *direction) transfer() error {
 // arm limits the wait for the next bytes, so that the goroutine does not wait
 // for ever. To set a deadline has its price, so it is done once in a while.
 func (d *direction) arm() {
-	if d.pair.lot == nil || d.src == nil || d.noPark {
+	if d.pair.poller == nil || d.src == nil || d.noPark {
 		return
 	}
 	now := time.Now()
@@ -126,7 +126,7 @@ func (d *direction) park() bool {
 	if d.flow.Parked != nil {
 		d.flow.Parked()
 	}
-	if d.parked = d.pair.lot != nil && d.pair.lot.park(d); !d.parked {
+	if d.parked = d.pair.poller != nil && d.pair.poller.park(d); !d.parked {
 		d.noPark = true
 		d.flow.Src.SetReadDeadline(time.Time{})
 	}
@@ -183,12 +183,12 @@ func (d *direction) copy() error {
 		b := r.Bytes()
 		r.Consume(len(b)) // good until the next Fill
 		var bad error
-		if d.flow.Edit != nil {
+		if d.flow.Transform != nil {
 			var n int
-			n, bad = d.flow.Edit(b)
+			n, bad = d.flow.Transform(b)
 			b = b[:n]
 		}
-		watched := d.flow.Watch != nil && len(b) > 0 && !d.flow.Watch(b)
+		watched := d.flow.Inspect != nil && len(b) > 0 && !d.flow.Inspect(b)
 		if err := d.write(b); err != nil {
 			d.cut = true
 			return err
@@ -197,8 +197,8 @@ func (d *direction) copy() error {
 			return bad
 		}
 		if watched {
-			d.flow.Watch = nil
-			return errOtherWay
+			d.flow.Inspect = nil
+			return errFallback
 		}
 	}
 }
@@ -219,14 +219,14 @@ func (d *direction) write(b []byte) error {
 func (d *direction) writeFramed(b []byte) error {
 	f := d.flow.Framing
 	pieces := (len(b) + f.MaxBody - 1) / f.MaxBody
-	scratch := bufpool.Get(len(b) + pieces*f.HeaderLen)
+	scratch := bufpool.Get(len(b) + pieces*f.HeaderLength)
 	defer bufpool.Put(scratch)
 	out := scratch.B[:0]
 	for rest := b; len(rest) > 0; {
 		n := min(len(rest), f.MaxBody)
-		header := out[len(out) : len(out)+f.HeaderLen]
+		header := out[len(out) : len(out)+f.HeaderLength]
 		f.PutHeader(header, n)
-		out = append(out[:len(out)+f.HeaderLen], rest[:n]...)
+		out = append(out[:len(out)+f.HeaderLength], rest[:n]...)
 		rest = rest[n:]
 	}
 	n, err := d.flow.Dst.Write(out)
@@ -236,7 +236,7 @@ func (d *direction) writeFramed(b []byte) error {
 
 // bodyBytes is how many of n framed bytes belong to bodies.
 func (f *Framing) bodyBytes(n int) int {
-	whole := n / (f.HeaderLen + f.MaxBody)
-	rest := n % (f.HeaderLen + f.MaxBody)
-	return whole*f.MaxBody + max(0, rest-f.HeaderLen)
+	whole := n / (f.HeaderLength + f.MaxBody)
+	rest := n % (f.HeaderLength + f.MaxBody)
+	return whole*f.MaxBody + max(0, rest-f.HeaderLength)
 }

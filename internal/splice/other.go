@@ -9,25 +9,25 @@ import "context"
 
 func (d *direction) splice() error { return d.copy() }
 
-func (d *direction) gather() error { return d.copy() }
+func (d *direction) readvCopy() error { return d.copy() }
 
 // broken would wait for a reset of the source: it is noticed by the next write.
-func (d *direction) broken() error { return nil }
+func (d *direction) waitReset() error { return nil }
 
-// Lot is a place for directions that wait, on Linux. Elsewhere it has no room.
-type Lot struct{}
+// Poller is a place for directions that wait, on Linux. Elsewhere it has no room.
+type Poller struct{}
 
-// NewLot returns a Lot.
-func NewLot() (*Lot, error) { return &Lot{}, nil }
+// NewPoller returns a Poller.
+func NewPoller() (*Poller, error) { return &Poller{}, nil }
 
 // Serve waits for ctx to end.
-func (l *Lot) Serve(ctx context.Context) error {
+func (l *Poller) Serve(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-type place struct{}
+type waiterID struct{}
 
-func (l *Lot) park(*direction) bool { return false }
+func (l *Poller) park(*direction) bool { return false }
 
-func (l *Lot) forget(*direction) {}
+func (l *Poller) remove(*direction) {}

@@ -9,9 +9,9 @@ import (
 )
 
 // Pair is two connections between which bytes are moved. It may hold no
-// goroutine at all: see Config.Lot.
+// goroutine at all: see Config.Poller.
 type Pair struct {
-	lot          *Lot
+	poller       *Poller
 	linger, idle time.Duration
 	done         func(up, down Result)
 
@@ -35,7 +35,7 @@ func Start(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 }
 
 func newPair(up, down Flow, config *Config, done func(up, down Result)) *Pair {
-	p := &Pair{lot: config.Lot, linger: config.Linger, idle: config.Idle, done: done, open: 2}
+	p := &Pair{poller: config.Poller, linger: config.Linger, idle: config.Idle, done: done, open: 2}
 	if p.linger == 0 {
 		p.linger = DefaultLinger
 	}
@@ -59,7 +59,7 @@ func (p *Pair) Abort(cause error) {
 		return
 	}
 	d := &p.up
-	if d.ended || d.guarded {
+	if d.ended || d.watching {
 		d = &p.down
 	}
 	d.err = cause
@@ -86,9 +86,9 @@ func (p *Pair) ended(d *direction) {
 	if p.open--; p.open > 0 {
 		return
 	}
-	if p.lot != nil {
-		p.lot.forget(&p.up)
-		p.lot.forget(&p.down)
+	if p.poller != nil {
+		p.poller.remove(&p.up)
+		p.poller.remove(&p.down)
 	}
 	go p.done(Result{p.up.bytes.Load(), p.up.err}, Result{p.down.bytes.Load(), p.down.err})
 }
@@ -114,13 +114,13 @@ func (p *Pair) end(d *direction, err error) {
 	case err != nil:
 		d.err = err
 		p.endBoth()
-	case other.guarded:
+	case other.watching:
 		other.flow.Src.SetReadDeadline(longAgo) // so that it ends too
 	case !other.ended:
 		other.lingering.Store(true)
 		other.limit(p.linger)
 		other.unpark()
-		p.guard(d)
+		p.watchForReset(d)
 	}
 	p.ended(d)
 }
@@ -129,16 +129,16 @@ func (p *Pair) end(d *direction, err error) {
 // goes on. A peer that ended its stream may be gone altogether, which it says
 // by a reset in answer to the next bytes it gets. Nobody would notice before
 // the bytes after those, so this ends both. Under mu, which is free meanwhile.
-func (p *Pair) guard(d *direction) {
+func (p *Pair) watchForReset(d *direction) {
 	if d.src == nil {
 		return
 	}
-	d.guarded = true
+	d.watching = true
 	d.flow.Src.SetReadDeadline(time.Time{})
 	p.mu.Unlock()
-	err := d.broken()
+	err := d.waitReset()
 	p.mu.Lock()
-	d.guarded = false
+	d.watching = false
 	if other := p.other(d); err != nil && !other.ended && !p.over.Load() {
 		other.err = err
 		p.endBoth()

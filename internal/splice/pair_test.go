@@ -14,26 +14,26 @@ import (
 	"time"
 )
 
-// startLot runs a lot for the test's time.
-func startLot(t *testing.T) *Lot {
+// startPoller runs a poller for the test's time.
+func startPoller(t *testing.T) *Poller {
 	t.Helper()
-	lot, err := NewLot()
+	poller, err := NewPoller()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- lot.Serve(ctx) }()
+	go func() { served <- poller.Serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; !errors.Is(err, context.Canceled) {
-			t.Errorf("the lot ended with %v", err)
+			t.Errorf("the poller ended with %v", err)
 		}
 	})
-	return lot
+	return poller
 }
 
-// invert is an Edit that loses nothing and can be undone.
+// invert is a Transform that loses nothing and can be undone.
 func invert(b []byte) (int, error) {
 	for i := range b {
 		b[i] = ^b[i]
@@ -42,7 +42,7 @@ func invert(b []byte) (int, error) {
 }
 
 // lengths is a Framing like that of TLS records.
-var lengths = &Framing{HeaderLen: 5, MaxBody: 16<<10 - 5, PutHeader: func(h []byte, n int) {
+var lengths = &Framing{HeaderLength: 5, MaxBody: 16<<10 - 5, PutHeader: func(h []byte, n int) {
 	copy(h, "\x17\x03\x03")
 	binary.BigEndian.PutUint16(h[3:], uint16(n))
 }}
@@ -71,14 +71,14 @@ func unframe(r io.Reader) (b []byte, err error) {
 // ways are the treatments that a direction can have.
 var ways = map[string]func(*Flow){
 	"as they are":       func(f *Flow) {},
-	"edited":            func(f *Flow) { f.Edit = invert },
+	"edited":            func(f *Flow) { f.Transform = invert },
 	"framed":            func(f *Flow) { f.Framing = lengths },
-	"edited and framed": func(f *Flow) { f.Edit, f.Framing = invert, lengths },
+	"edited and framed": func(f *Flow) { f.Transform, f.Framing = invert, lengths },
 	"watched": func(f *Flow) {
 		seen := 0
-		f.Watch = func(b []byte) bool { seen += len(b); return seen < 3000 }
+		f.Inspect = func(b []byte) bool { seen += len(b); return seen < 3000 }
 	},
-	"watched and framed": func(f *Flow) { f.Watch, f.Framing = func([]byte) bool { return false }, lengths },
+	"watched and framed": func(f *Flow) { f.Inspect, f.Framing = func([]byte) bool { return false }, lengths },
 }
 
 // "Nothing delivered is lost or reordered": in every way, through sockets and
@@ -88,15 +88,15 @@ func TestEveryWayMovesTheSameBytes(t *testing.T) {
 		for way, treat := range ways {
 			t.Run(name+", "+way, func(t *testing.T) {
 				t.Parallel()
-				lot := startLot(t)
+				poller := startPoller(t)
 				client, left := pair(t)
 				right, server := pair(t)
 				moved := 0
 				up := Flow{Dst: wrap(right), Src: wrap(left), Moved: func(n int) { moved += n }}
 				treat(&up)
-				edited, framed := up.Edit != nil, up.Framing != nil
+				edited, framed := up.Transform != nil, up.Framing != nil
 				ended := make(chan [2]Result, 1)
-				Start(up, Flow{Dst: wrap(left), Src: wrap(right)}, &Config{Lot: lot, Idle: 2 * time.Millisecond},
+				Start(up, Flow{Dst: wrap(left), Src: wrap(right)}, &Config{Poller: poller, Idle: 2 * time.Millisecond},
 					func(up, down Result) {
 						left.Close()
 						right.Close()
@@ -140,13 +140,13 @@ func TestEveryWayMovesTheSameBytes(t *testing.T) {
 	}
 }
 
-// An Edit that fails has what it returned delivered, and ends both directions.
+// A Transform that fails has what it returned delivered, and ends both directions.
 func TestFailedEditDeliversWhatIsGood(t *testing.T) {
 	client, left := pair(t)
 	right, server := pair(t)
 	bad := errors.New("bad record")
 	ended := make(chan [2]Result, 1)
-	Start(Flow{Dst: right, Src: left, Edit: func(b []byte) (int, error) { return bytes.IndexByte(b, '!'), bad }},
+	Start(Flow{Dst: right, Src: left, Transform: func(b []byte) (int, error) { return bytes.IndexByte(b, '!'), bad }},
 		Flow{Dst: left, Src: right}, &Config{}, func(up, down Result) {
 			right.Close()
 			ended <- [2]Result{up, down}
@@ -162,7 +162,7 @@ func TestFailedEditDeliversWhatIsGood(t *testing.T) {
 
 // Abort ends a pair with its cause, whatever it is doing.
 func TestAbortEndsPairsThatWaitMoveOrAreParked(t *testing.T) {
-	lot := startLot(t)
+	poller := startPoller(t)
 	cause := errors.New("enough")
 	states := map[string]func(client, server *net.TCPConn){
 		"at once": func(client, server *net.TCPConn) {},
@@ -187,7 +187,7 @@ func TestAbortEndsPairsThatWaitMoveOrAreParked(t *testing.T) {
 			client, left := pair(t)
 			right, server := pair(t)
 			ended := make(chan error, 2)
-			p := Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{Lot: lot, Idle: time.Millisecond},
+			p := Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{Poller: poller, Idle: time.Millisecond},
 				func(up, down Result) { ended <- errors.Join(up.Err, down.Err) })
 			reach(client, server)
 			p.Abort(cause)
@@ -202,8 +202,8 @@ func TestAbortEndsPairsThatWaitMoveOrAreParked(t *testing.T) {
 			}
 			left.Close()
 			right.Close()
-			if len(lot.directions()) != 0 {
-				t.Error("the lot remembers it")
+			if len(poller.directions()) != 0 {
+				t.Error("the poller remembers it")
 			}
 		})
 	}
@@ -211,11 +211,11 @@ func TestAbortEndsPairsThatWaitMoveOrAreParked(t *testing.T) {
 
 // A reset reaches a pair of which both directions are parked.
 func TestParkedPairNoticesAReset(t *testing.T) {
-	lot := startLot(t)
+	poller := startPoller(t)
 	client, left := pair(t)
 	right, _ := pair(t)
 	ended := make(chan error, 1)
-	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{Lot: lot, Idle: time.Millisecond},
+	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{Poller: poller, Idle: time.Millisecond},
 		func(up, down Result) { ended <- errors.Join(up.Err, down.Err) })
 	time.Sleep(50 * time.Millisecond)
 	client.SetLinger(0)
@@ -232,7 +232,7 @@ func TestParkedPairNoticesAReset(t *testing.T) {
 
 // "A goroutine for each would cost more than all else": idle pairs have none.
 func TestIdlePairsHaveNoGoroutines(t *testing.T) {
-	lot := startLot(t)
+	poller := startPoller(t)
 	before := runtime.NumGoroutine()
 	const pairs = 100
 	var clients, servers []*net.TCPConn
@@ -243,7 +243,7 @@ func TestIdlePairsHaveNoGoroutines(t *testing.T) {
 		right, server := pair(t)
 		clients, servers = append(clients, client), append(servers, server)
 		started = append(started, Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right},
-			&Config{Lot: lot, Idle: 10 * time.Millisecond}, func(up, down Result) { ended <- true }))
+			&Config{Poller: poller, Idle: 10 * time.Millisecond}, func(up, down Result) { ended <- true }))
 	}
 	for round := range 3 {
 		for i, client := range clients {
@@ -277,9 +277,9 @@ func TestCutOffStreamHasNoGap(t *testing.T) {
 			right, server := pair(t)
 			down := Flow{Dst: left, Src: right}
 			treat(&down)
-			edited, framed := down.Edit != nil, down.Framing != nil
+			edited, framed := down.Transform != nil, down.Framing != nil
 			ended := make(chan Result, 1)
-			Start(Flow{Dst: right, Src: left}, down, &Config{Lot: startLot(t), Linger: 200 * time.Millisecond},
+			Start(Flow{Dst: right, Src: left}, down, &Config{Poller: startPoller(t), Linger: 200 * time.Millisecond},
 				func(up, down Result) {
 					left.Close()
 					right.Close()
@@ -325,7 +325,7 @@ func TestForeignTimeoutEndsThePair(t *testing.T) {
 	_, left := pair(t)
 	right, _ := pair(t)
 	ended := make(chan error, 1)
-	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: pausing{plain{right}}}, &Config{Lot: startLot(t)},
+	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: pausing{plain{right}}}, &Config{Poller: startPoller(t)},
 		func(up, down Result) { ended <- errors.Join(up.Err, down.Err) })
 	select {
 	case err := <-ended:

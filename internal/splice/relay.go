@@ -15,31 +15,31 @@ const (
 	DefaultLinger = time.Minute
 
 	// DefaultIdle is how long a direction has a goroutine that waits for the
-	// next bytes, before it is parked in a Lot.
+	// next bytes, before it is parked in a Poller.
 	DefaultIdle = 200 * time.Millisecond
 )
 
 // Flow is one direction: what is read from Src is written to Dst.
 //
-// Without Edit, Framing and Watch the kernel moves the bytes, where both are
+// Without Transform, Framing and Inspect the kernel moves the bytes, where both are
 // sockets and it can. With Framing alone they are read once, to where they are
 // written from. In all other ways a buffer is borrowed while there are bytes.
 type Flow struct {
 	Dst, Src net.Conn
 
-	// Edit changes in place what was read, and returns how much of b, from its
+	// Transform changes in place what was read, and returns how much of b, from its
 	// front, is to be written. If it returns an error, the direction ends with
 	// it when that much is written.
-	Edit func(b []byte) (n int, err error)
+	Transform func(b []byte) (n int, err error)
 
 	// Framing puts headers between the bytes written.
 	Framing *Framing
 
-	// Watch sees what is about to be written, before it is framed, until it
+	// Inspect sees what is about to be written, before it is framed, until it
 	// returns false.
-	Watch func(b []byte) (more bool)
+	Inspect func(b []byte) (more bool)
 
-	// Parked is called before the direction waits in the Lot: what Edit needs
+	// Parked is called before the direction waits in the Poller: what Transform needs
 	// only while bytes move can be given up.
 	Parked func()
 
@@ -51,9 +51,9 @@ type Flow struct {
 // Framing is how a stream is cut into pieces with a header each. It may serve
 // many flows at once.
 type Framing struct {
-	// HeaderLen and MaxBody are the length of a header, and of the longest
+	// HeaderLength and MaxBody are the length of a header, and of the longest
 	// body, in bytes. Their sum is best a power of two, up to 16 KiB.
-	HeaderLen, MaxBody int
+	HeaderLength, MaxBody int
 
 	// PutHeader writes the header of a body of n bytes, 1 to MaxBody.
 	PutHeader func(header []byte, n int)
@@ -72,9 +72,9 @@ type Config struct {
 	// ended. 0 means DefaultLinger.
 	Linger time.Duration
 
-	// Lot is where directions wait that have been silent for Idle: sockets in
+	// Poller is where directions wait that have been silent for Idle: sockets in
 	// it need no goroutine. Nil means that each direction keeps its own.
-	Lot *Lot
+	Poller *Poller
 
 	// Idle is the time of that silence; 0 means DefaultIdle. Between half of
 	// it and the whole passes until a direction is parked.

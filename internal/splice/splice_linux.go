@@ -90,7 +90,7 @@ func (d *direction) splice() error {
 		switch {
 		case err == errNoPipe, err == errUrgent, first && (err == unix.EINVAL || err == unix.ENOSYS):
 			d.noSplice = true
-			return errOtherWay
+			return errFallback
 		case err != nil:
 			return spliceError(d.flow.Src, err)
 		case s.n == 0:

@@ -29,7 +29,7 @@ func sendUrgent(t *testing.T, conn *net.TCPConn) {
 // that is what everybody sees who reads from the socket.
 func TestUrgentByteHoldsNothingUp(t *testing.T) {
 	for name, config := range map[string]*Config{
-		"parked":     {Lot: startLot(t), Idle: 2 * time.Millisecond},
+		"parked":     {Poller: startPoller(t), Idle: 2 * time.Millisecond},
 		"not parked": {},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,7 @@ func TestResetAfterTheEndEndsThePair(t *testing.T) {
 			up := Flow{Dst: right, Src: left}
 			treat(&up)
 			ended := make(chan [2]Result, 1)
-			Start(up, Flow{Dst: left, Src: right}, &Config{Lot: startLot(t), Idle: time.Millisecond, Linger: time.Hour},
+			Start(up, Flow{Dst: left, Src: right}, &Config{Poller: startPoller(t), Idle: time.Millisecond, Linger: time.Hour},
 				func(up, down Result) { ended <- [2]Result{up, down} })
 			server.Close()
 			if _, err := io.ReadAll(client); err != nil {

@@ -4,4 +4,4 @@ package splice
 
 func parkedNeed(pairs int) int { return 2 * pairs }
 
-func (l *Lot) directions() []*direction { return nil }
+func (l *Poller) directions() []*direction { return nil }

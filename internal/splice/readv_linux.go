@@ -7,25 +7,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gathered is how many bodies are read at once.
-const gathered = 4
+// readvBodies is how many bodies are read at once.
+const readvBodies = 4
 
-// gatherer reads bytes to where they are written from: bodies, with a gap in
+// readvCopier reads bytes to where they are written from: bodies, with a gap in
 // front of each for its header.
 //
 //	| header | body, MaxBody bytes | header | body | …
-type gatherer struct {
+type readvCopier struct {
 	framing *Framing
 	buf     *bufpool.Buffer
-	bodies  [gathered][]byte
+	bodies  [readvBodies][]byte
 	n       int
 	err     error
 }
 
 // gather moves bytes with one readv and one write at a time, which is less
 // work for the kernel than to splice each body behind a header of ours.
-func (d *direction) gather() error {
-	g := &gatherer{framing: d.flow.Framing}
+func (d *direction) readvCopy() error {
+	g := &readvCopier{framing: d.flow.Framing}
 	defer g.release()
 	read := g.tryRead
 	for {
@@ -54,7 +54,7 @@ func (d *direction) gather() error {
 
 // tryRead reads what has come. If nothing has, it gives the buffer back before
 // it waits.
-func (g *gatherer) tryRead(fd uintptr) bool {
+func (g *readvCopier) tryRead(fd uintptr) bool {
 	g.borrow()
 	for {
 		n, err := unix.Readv(int(fd), g.bodies[:])
@@ -70,29 +70,29 @@ func (g *gatherer) tryRead(fd uintptr) bool {
 	}
 }
 
-func (g *gatherer) borrow() {
+func (g *readvCopier) borrow() {
 	if g.buf != nil {
 		return
 	}
-	piece := g.framing.HeaderLen + g.framing.MaxBody
-	g.buf = bufpool.Get(gathered * piece)
+	piece := g.framing.HeaderLength + g.framing.MaxBody
+	g.buf = bufpool.Get(readvBodies * piece)
 	for i := range g.bodies {
-		g.bodies[i] = g.buf.B[i*piece+g.framing.HeaderLen : (i+1)*piece]
+		g.bodies[i] = g.buf.B[i*piece+g.framing.HeaderLength : (i+1)*piece]
 	}
 }
 
-func (g *gatherer) release() {
+func (g *readvCopier) release() {
 	bufpool.Put(g.buf)
-	g.buf, g.bodies = nil, [gathered][]byte{}
+	g.buf, g.bodies = nil, [readvBodies][]byte{}
 }
 
 // framed fills in the headers, and returns what is to be written.
-func (g *gatherer) framed() []byte {
+func (g *readvCopier) framed() []byte {
 	total := 0
 	for rest := g.n; rest > 0; {
 		n := min(rest, g.framing.MaxBody)
-		g.framing.PutHeader(g.buf.B[total:total+g.framing.HeaderLen], n)
-		total += g.framing.HeaderLen + n
+		g.framing.PutHeader(g.buf.B[total:total+g.framing.HeaderLength], n)
+		total += g.framing.HeaderLength + n
 		rest -= n
 	}
 	return g.buf.B[:total]

@@ -10,27 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lot is a place for directions that wait: sockets which nothing has come from
+// Poller is a place for directions that wait: sockets which nothing has come from
 // for a while. All of them together have one goroutine, in Serve. A goroutine
 // for each would cost more than all else that an idle connection needs.
 //
 // It is an epoll set of its own, which the runtime's poller waits for as for
-// any other descriptor. A Lot is for any number of pairs.
-type Lot struct {
+// any other descriptor. A Poller is for any number of pairs.
+type Poller struct {
 	file *os.File
 	raw  syscall.RawConn
 
-	mu     sync.Mutex
-	last   uint64
-	places map[uint64]*direction
+	mu      sync.Mutex
+	last    uint64
+	waiters map[uint64]*direction
 }
 
-// place is a direction's number in a lot. Numbers are never used twice, so that
+// place is a direction's number in a poller. Numbers are never used twice, so that
 // an event which comes too late means nobody.
-type place uint64
+type waiterID uint64
 
-// NewLot returns an empty lot. Serve must run for anything in it to wake up.
-func NewLot() (*Lot, error) {
+// NewPoller returns an empty poller. Serve must run for anything in it to wake up.
+func NewPoller() (*Poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -39,7 +39,7 @@ func NewLot() (*Lot, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	l := &Lot{file: os.NewFile(uintptr(fd), "epoll"), places: make(map[uint64]*direction)}
+	l := &Poller{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[uint64]*direction)}
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		l.file.Close()
 		return nil, err
@@ -49,7 +49,7 @@ func NewLot() (*Lot, error) {
 
 // Serve wakes directions up when something comes for them, until ctx ends. What
 // is parked then stays so, until its pair is aborted.
-func (l *Lot) Serve(ctx context.Context) error {
+func (l *Poller) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { l.file.Close() })
 	defer stop()
 	var events [128]unix.EpollEvent
@@ -76,9 +76,9 @@ func (l *Lot) Serve(ctx context.Context) error {
 	}
 }
 
-func (l *Lot) wake(number uint64) {
+func (l *Poller) wake(number uint64) {
 	l.mu.Lock()
-	d := l.places[number]
+	d := l.waiters[number]
 	l.mu.Unlock()
 	if d == nil {
 		return
@@ -90,18 +90,18 @@ func (l *Lot) wake(number uint64) {
 
 // park lets d wait, for one event. It may come before park returns. Under the
 // pair's mu.
-func (l *Lot) park(d *direction) bool {
+func (l *Poller) park(d *direction) bool {
 	op := unix.EPOLL_CTL_MOD
-	if d.place == 0 {
+	if d.waiter == 0 {
 		op = unix.EPOLL_CTL_ADD
 		l.mu.Lock()
 		l.last++
-		d.place = place(l.last)
-		l.places[l.last] = d
+		d.waiter = waiterID(l.last)
+		l.waiters[l.last] = d
 		l.mu.Unlock()
 	}
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
-	setNumber(&event, uint64(d.place))
+	setNumber(&event, uint64(d.waiter))
 	added := false
 	l.raw.Control(func(set uintptr) {
 		d.src.Control(func(fd uintptr) {
@@ -113,14 +113,14 @@ func (l *Lot) park(d *direction) bool {
 
 // forget takes d out of the books. Its socket leaves the set when it is
 // closed. Under the pair's mu.
-func (l *Lot) forget(d *direction) {
-	if d.place == 0 {
+func (l *Poller) remove(d *direction) {
+	if d.waiter == 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.places, uint64(d.place))
-	d.place = 0
+	delete(l.waiters, uint64(d.waiter))
+	d.waiter = 0
 }
 
 // The number takes up the 64 bits that the kernel keeps for the caller.

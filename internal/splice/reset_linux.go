@@ -9,7 +9,7 @@ import (
 // broken waits until the source, which is at its end, has an error, and returns
 // it. It returns nil when its deadline has come, or when the socket is closed
 // both ways.
-func (d *direction) broken() (err error) {
+func (d *direction) waitReset() (err error) {
 	d.src.Read(func(fd uintptr) bool {
 		// The runtime's poller wakes us on an error. To ask for it with
 		// poll(2) takes it away from nobody.
