@@ -102,7 +102,7 @@ type Proxy struct {
 	search      search
 	replay      replayMemory
 	router      *route.Router
-	front       *fronting.Front // nil if there are no fronting hosts
+	front       *fronting.Pool // nil if there are no fronting hosts
 	relaying    splice.Config
 	counters    counters
 	strangerLog lineLimit
@@ -151,7 +151,7 @@ func New(config Config) (*Proxy, error) {
 		ClockWindow: config.ClockWindow,
 	}
 	if p.front != nil {
-		p.listen.Unknown, p.listen.Flight = p.stranger, p.front.Flight
+		p.listen.Unknown, p.listen.Flight = p.stranger, p.front.ServerHello
 	}
 	for _, user := range config.Users {
 		p.listen.Secrets = append(p.listen.Secrets, user.Secret)
@@ -197,7 +197,7 @@ func newRouter(config *Config) (*route.Router, error) {
 	})
 }
 
-func newFront(config *Config) (*fronting.Front, error) {
+func newFront(config *Config) (*fronting.Pool, error) {
 	hosts, err := fronts(config)
 	if err != nil || len(hosts) == 0 {
 		return nil, err

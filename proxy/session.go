@@ -32,7 +32,7 @@ type session struct {
 	guest guest // until it has shown a secret
 
 	// Of a stranger, or of who may be one: see stranger.go.
-	early      *fronting.Early
+	early      *fronting.Preconnected
 	fronted    fronting.Result
 	frontErr   error
 	unsearched bool // not looked for among all secrets

@@ -70,11 +70,21 @@ func fronts(config *Config) (hosts []fronting.Host, err error) {
 func (p *Proxy) stranger(ctx context.Context, conn net.Conn, _ error) {
 	s := sessionOf(ctx)
 	p.lobby.enter(s, false) // again, if it has shown a secret that it may not use
+	first, client := unwrap(conn)
+	tunnel := p.front.Tunnel
 	if s.early != nil {
-		s.fronted, s.frontErr = s.early.Pipe(ctx, conn)
-		return
+		tunnel = s.early.Tunnel
 	}
-	s.fronted, s.frontErr = p.front.Pipe(ctx, conn)
+	s.fronted, s.frontErr = tunnel(ctx, client, first)
+}
+
+// unwrap returns the bytes still to be replayed by conn and the connection
+// below it; or no bytes and conn, if nothing was read from it.
+func unwrap(conn net.Conn) (first []byte, client net.Conn) {
+	if c, ok := conn.(interface{ Replayed() ([]byte, net.Conn) }); ok {
+		return c.Replayed()
+	}
+	return nil, conn
 }
 
 // await waits for the client's first byte. When it says nothing for a while,
@@ -96,7 +106,7 @@ func (s *session) await(ctx context.Context, client *mtwire.Conn) error {
 	if !host {
 		return err
 	}
-	s.fronted, s.frontErr = s.early.Pipe(ctx, s.socket)
+	s.fronted, s.frontErr = s.early.Tunnel(ctx, s.socket, nil)
 	return errSilent
 }
 
@@ -112,7 +122,7 @@ func (s *session) race(ctx context.Context, client *mtwire.Conn) (err error, hos
 	waited := make(chan error, 1)
 	go func() {
 		var err error
-		if s.early, err = s.proxy.front.Open(hostCtx, s.socket.LocalAddr()); err == nil {
+		if s.early, err = s.proxy.front.Preconnect(hostCtx, s.socket.LocalAddr()); err == nil {
 			err = s.early.Wait(hostCtx)
 		} else {
 			select {

@@ -46,15 +46,15 @@ func ours() (stacks string) {
 const patience = 30 * time.Second
 
 // newFront returns a Front that logs to the returned buffer.
-func newFront(t *testing.T, config Config) (*Front, *lockedBuffer) {
+func newPool(t *testing.T, config Config) (*Pool, *lockedBuffer) {
 	t.Helper()
 	log := new(lockedBuffer)
 	config.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	f, err := New(config)
+	p, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f, log
+	return p, log
 }
 
 type lockedBuffer struct {
@@ -139,12 +139,12 @@ func start(t *testing.T, pipe func() (Result, error)) <-chan outcome {
 	return done
 }
 
-// stranger is a client that f pipes.
-func stranger(t *testing.T, f *Front) (*net.TCPConn, <-chan outcome) {
+// stranger is a client that p pipes.
+func tunneled(t *testing.T, p *Pool) (*net.TCPConn, <-chan outcome) {
 	t.Helper()
 	client, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := start(t, func() (Result, error) { return f.Pipe(ctx, server) })
+	done := start(t, func() (Result, error) { return p.Tunnel(ctx, server, nil) })
 	t.Cleanup(cancel)
 	return client, done
 }
@@ -172,3 +172,6 @@ func send(t *testing.T, conn net.Conn, text string) {
 		t.Fatal(err)
 	}
 }
+
+// only returns the first host of p.
+func only(p *Pool) *host { return p.hosts.Load().hosts[0] }

@@ -9,20 +9,23 @@ import (
 	"github.com/mtwire/mtwire/internal/splice"
 )
 
-var errIdle = errors.New("nothing has moved for the idle time")
+var errIdle = errors.New("no bytes in either direction for the idle timeout")
 
-// checks is how often within the idle time a pair is looked at.
-const checks = 4
+// idleChecks is how often within the idle timeout a tunnel's byte counts are
+// compared.
+const idleChecks = 4
 
-// move moves bytes both ways until both directions have ended. It ends them
-// with ctx, or when nothing has moved for the idle time or a little longer;
-// then err says so. u ends with the first bytes from the host.
-func (f *Front) move(ctx context.Context, client, upstream net.Conn, u *unheard) (up, down splice.Result, err error) {
-	tick := time.NewTicker(f.config.Idle / checks)
+// copyBothWays copies bytes between client and upstream until both directions
+// have ended. It aborts them, and returns why, when ctx ends or when nothing has
+// moved for the idle timeout or up to a quarter longer. It ends u at the first
+// bytes from the host.
+func (p *Pool) copyBothWays(ctx context.Context, client, upstream net.Conn, u *unanswered) (up, down splice.Result, aborted error) {
+	tick := time.NewTicker(p.config.IdleTimeout / idleChecks)
 	defer tick.Stop()
 	ended := make(chan struct{})
-	// A direction that stays silent after the other's end is cut off after
-	// relay's minute. The host's own system would not wait longer.
+	// With the zero splice.Config, a direction that is idle after the end of the
+	// other one is cut off after a minute. The host's own system would not wait
+	// longer.
 	pair := splice.Start(
 		splice.Flow{Dst: upstream, Src: client},
 		splice.Flow{Dst: client, Src: upstream, Moved: func(int) { u.end() }},
@@ -31,23 +34,23 @@ func (f *Front) move(ctx context.Context, client, upstream net.Conn, u *unheard)
 			close(ended)
 		})
 	last, unchanged := int64(0), 0
-	for err == nil {
+	for aborted == nil {
 		select {
 		case <-ended:
 			return up, down, nil
 		case <-ctx.Done():
-			err = ctx.Err()
+			aborted = ctx.Err()
 		case <-tick.C:
 			u, d := pair.Moved()
 			if unchanged++; u+d != last {
 				last, unchanged = u+d, 0
 			}
-			if unchanged == checks {
-				err = errIdle
+			if unchanged == idleChecks {
+				aborted = errIdle
 			}
 		}
 	}
-	pair.Abort(err)
+	pair.Abort(aborted)
 	<-ended
-	return up, down, err
+	return up, down, aborted
 }

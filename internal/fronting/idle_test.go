@@ -13,25 +13,25 @@ import (
 func TestIdlePairIsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		upstream, host := net.Pipe()
-		f, _ := newFront(t, Config{
+		p, _ := newPool(t, Config{
 			Hosts:       []Host{{"a.example", ""}},
 			DialContext: func(context.Context, string, string) (net.Conn, error) { return upstream, nil },
 		})
 		client, server := net.Pipe()
-		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server) })
+		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
 		last := time.Now()
 		for range 10 {
-			time.Sleep(DefaultIdle * 9 / 10)
+			time.Sleep(DefaultIdleTimeout * 9 / 10)
 			go io.WriteString(client, "up")
 			expect(t, host, "up")
-			time.Sleep(DefaultIdle * 9 / 10)
+			time.Sleep(DefaultIdleTimeout * 9 / 10)
 			last = time.Now()
 			go io.WriteString(host, "down")
 			expect(t, client, "down")
 		}
 		got := <-done
 		took := time.Since(last)
-		if got.err != errIdle || took < DefaultIdle || took > DefaultIdle+2*DefaultIdle/checks {
+		if got.err != errIdle || took < DefaultIdleTimeout || took > DefaultIdleTimeout+2*DefaultIdleTimeout/idleChecks {
 			t.Errorf("%+v after %v", got, took)
 		}
 		expectEnd(t, client)
@@ -48,8 +48,8 @@ func TestIdleSocketsAreEnded(t *testing.T) {
 		io.Copy(io.Discard, conn)
 		close(ended)
 	})
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}, Idle: idle})
-	client, done := stranger(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}, IdleTimeout: idle})
+	client, done := tunneled(t, p)
 	expect(t, client, "hello")
 	begin := time.Now()
 	for time.Since(begin) < 2*idle {

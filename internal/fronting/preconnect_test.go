@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-func open(t *testing.T, f *Front) *Early {
+func preconnect(t *testing.T, p *Pool) *Preconnected {
 	t.Helper()
-	e, err := f.Open(context.Background(), nil)
+	e, err := p.Preconnect(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func open(t *testing.T, f *Front) *Early {
 	return e
 }
 
-func wait(t *testing.T, e *Early) {
+func wait(t *testing.T, e *Preconnected) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -31,12 +31,12 @@ func wait(t *testing.T, e *Early) {
 
 // "What the silent client would see is what the host does: its bytes."
 func TestSilentClientSeesTheGreeting(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("220 mail.example ESMTP\r\n"))}}})
-	e := open(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("220 mail.example ESMTP\r\n"))}}})
+	e := preconnect(t, p)
 	wait(t, e)
 	wait(t, e) // it is still so
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server) })
+	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
 	expect(t, client, "220 mail.example ESMTP\r\n")
 	send(t, client, "EHLO")
 	client.CloseWrite()
@@ -50,8 +50,8 @@ func TestSilentClientSeesTheGreeting(t *testing.T) {
 // "Its close, at its time."
 func TestSilentClientSeesTheClose(t *testing.T) {
 	release := make(chan struct{})
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, func(*net.TCPConn) { <-release })}}})
-	e := open(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(*net.TCPConn) { <-release })}}})
+	e := preconnect(t, p)
 	short, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	if err := e.Wait(short); err != context.DeadlineExceeded {
@@ -60,7 +60,7 @@ func TestSilentClientSeesTheClose(t *testing.T) {
 	close(release)
 	wait(t, e)
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server) })
+	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
 	expectEnd(t, client)
 	client.Close()
 	if got := <-done; got.err != nil {
@@ -71,15 +71,15 @@ func TestSilentClientSeesTheClose(t *testing.T) {
 // A host that resets the silent is seen to do so.
 func TestSilentClientSeesTheReset(t *testing.T) {
 	opened := make(chan struct{})
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
 		<-opened
 		conn.SetLinger(0)
 	})}}})
-	e := open(t, f)
+	e := preconnect(t, p)
 	close(opened)
 	wait(t, e)
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), &replayed{Conn: server}) })
+	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client got %v", err)
 	}
@@ -92,11 +92,11 @@ func TestSilentClientSeesTheReset(t *testing.T) {
 // what the client said goes to the host on the same connection.
 func TestClientThatSpeaksAfterAllKeepsItsConnection(t *testing.T) {
 	visits := make(chan struct{}, 10)
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
 		visits <- struct{}{}
 		io.Copy(conn, conn)
 	})}}})
-	e := open(t, f)
+	e := preconnect(t, p)
 	ctx, cancel := context.WithCancel(context.Background())
 	waited := make(chan error, 1)
 	go func() { waited <- e.Wait(ctx) }()
@@ -106,7 +106,7 @@ func TestClientThatSpeaksAfterAllKeepsItsConnection(t *testing.T) {
 	}
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return e.Pipe(context.Background(), &replayed{server, []byte("here I am")})
+		return e.Tunnel(context.Background(), server, []byte("here I am"))
 	})
 	expect(t, client, "here I am")
 	client.Close()
@@ -118,37 +118,37 @@ func TestClientThatSpeaksAfterAllKeepsItsConnection(t *testing.T) {
 
 // A client may turn out to want another host than the first.
 func TestClientMayAskForAnotherHost(t *testing.T) {
-	f, _ := newFront(t, Config{MaxSilent: 1, Hosts: []Host{
+	p, _ := newPool(t, Config{MaxPreconnected: 1, Hosts: []Host{
 		{"a.example", serve(t, echo("a"))},
 		{"b.example", serve(t, echo("b"))},
 	}})
-	e := open(t, f)
+	e := preconnect(t, p)
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return e.Pipe(context.Background(), &replayed{server, helloFor(t, "b.example")})
+		return e.Tunnel(context.Background(), server, helloFor(t, "b.example"))
 	})
 	expect(t, client, "b")
 	client.Close()
 	if got := <-done; got.Domain != "b.example" {
 		t.Errorf("%+v", got)
 	}
-	open(t, f) // the place is free again
+	preconnect(t, p) // the place is free again
 }
 
 // "Bound the number of those connections."
 func TestOpenConnectionsAreLimited(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxSilent: 1, MaxConns: 1})
-	e := open(t, f)
-	if _, err := f.Open(context.Background(), nil); err != ErrBusy {
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxPreconnected: 1, MaxTunnels: 1})
+	e := preconnect(t, p)
+	if _, err := p.Preconnect(context.Background(), nil); err != ErrBusy {
 		t.Errorf("a second one: %v", err)
 	}
 	first, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Pipe(context.Background(), server) })
+	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
 	expect(t, first, "hello")
-	second := open(t, f)
+	second := preconnect(t, p)
 	client, server := pair(t)
 	client.CloseWrite()
-	if _, err := second.Pipe(context.Background(), server); err != ErrBusy {
+	if _, err := second.Tunnel(context.Background(), server, nil); err != ErrBusy {
 		t.Errorf("with all places to be piped taken: %v", err)
 	}
 	expectEnd(t, client)
@@ -157,19 +157,19 @@ func TestOpenConnectionsAreLimited(t *testing.T) {
 	first.Close()
 	<-done
 	e.Close() // does nothing: it is piped, and its place given back
-	open(t, f).Close()
-	open(t, f).Close()
+	preconnect(t, p).Close()
+	preconnect(t, p).Close()
 }
 
 // A host that is not there is no reason to close a silent client.
 func TestOpenSaysThatThereIsNoHost(t *testing.T) {
-	f, _ := newFront(t, Config{})
-	if _, err := f.Open(context.Background(), nil); err != errNoHost {
+	p, _ := newPool(t, Config{})
+	if _, err := p.Preconnect(context.Background(), nil); err != errNoHost {
 		t.Error(err)
 	}
-	f, _ = newFront(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable, MaxSilent: 1})
+	p, _ = newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable, MaxPreconnected: 1})
 	for range 2 {
-		if _, err := f.Open(context.Background(), nil); err == nil || err == ErrBusy {
+		if _, err := p.Preconnect(context.Background(), nil); err == nil || err == ErrBusy {
 			t.Error(err)
 		}
 	}

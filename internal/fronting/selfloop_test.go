@@ -18,7 +18,7 @@ import (
 // translated is a network in which addresses say nothing. Whatever is dialled
 // goes to the proxy in front of the host, until there is a real one.
 type translated struct {
-	front   *Front
+	front   *Pool
 	ctx     context.Context
 	running sync.WaitGroup
 	dialled atomic.Int32
@@ -28,9 +28,9 @@ type translated struct {
 // loop is a proxy that its own host leads back to.
 func loop(t *testing.T) (*translated, *lockedBuffer) {
 	n := &translated{}
-	f, log := newFront(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: n.dial})
+	p, log := newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: n.dial})
 	ctx, cancel := context.WithCancel(t.Context())
-	n.front, n.ctx = f, ctx
+	n.front, n.ctx = p, ctx
 	t.Cleanup(func() { cancel(); n.running.Wait() })
 	return n, log
 }
@@ -61,25 +61,25 @@ func (n *translated) serve(conn net.Conn) {
 	read, err := conn.Read(first)
 	conn.SetReadDeadline(time.Time{})
 	if err == nil {
-		n.front.Pipe(n.ctx, &replayed{conn, first[:read]})
+		n.front.Tunnel(n.ctx, conn, first[:read])
 		return
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return
 	}
-	e, err := n.front.Open(n.ctx, nil)
+	e, err := n.front.Preconnect(n.ctx, nil)
 	if err != nil {
 		return
 	}
 	if e.Wait(n.ctx) == nil {
-		e.Pipe(n.ctx, conn)
+		e.Tunnel(n.ctx, conn, nil)
 	}
 	e.Close()
 }
 
 // loops is what the operator has been told of it.
 func loops(log *lockedBuffer) int {
-	return strings.Count(log.String(), `level=WARN msg="fronting host cannot be reached, strangers get silence" address=a.example:443 error="fronting host a.example: `+errLoop.Error())
+	return strings.Count(log.String(), `level=WARN msg="fronting host unreachable, unauthenticated clients get no answer" address=a.example:443 error="fronting host a.example `+errLoop.Error())
 }
 
 // "The proxy must not be fronted by itself", also behind an address that is
@@ -93,10 +93,10 @@ func TestLoopBehindTranslationIsCutShort(t *testing.T) {
 				io.WriteString(stranger, word)
 				expectEnd(t, stranger)
 				synctest.Wait()
-				if got := n.dialled.Load(); got > minUnheard+1 {
+				if got := n.dialled.Load(); got > minUnanswered+1 {
 					t.Errorf("%d connections for one stranger", got)
 				}
-				if !n.front.hosts[0].looping || loops(log) == 0 {
+				if !only(n.front).isProxy || loops(log) == 0 {
 					t.Errorf("the operator reads %q", log)
 				}
 				n.running.Wait()
@@ -127,20 +127,20 @@ func TestLoopIsFoundByMeasuring(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20)}}
 	synctest.Test(t, func(t *testing.T) {
 		n, log := loop(t)
-		err := n.front.round(t.Context(), n.front.hosts[0])
+		err := n.front.round(t.Context(), only(n.front))
 		synctest.Wait()
 		if !errors.Is(err, errLoop) || n.dialled.Load() != 1 || loops(log) != 1 {
 			t.Fatalf("%v after %d connections; the operator reads %q", err, n.dialled.Load(), log)
 		}
-		if _, err := n.front.Open(t.Context(), nil); !errors.Is(err, errLoop) || n.dialled.Load() != 1 {
+		if _, err := n.front.Preconnect(t.Context(), nil); !errors.Is(err, errLoop) || n.dialled.Load() != 1 {
 			t.Errorf("a silent stranger: %v", err)
 		}
 		real := func(conn net.Conn) { serveTLS(conn, config) }
 		n.real.Store(&real)
-		if err := n.front.round(t.Context(), n.front.hosts[0]); err != nil {
+		if err := n.front.round(t.Context(), only(n.front)); err != nil {
 			t.Fatal(err)
 		}
-		e, err := n.front.Open(t.Context(), nil)
+		e, err := n.front.Preconnect(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,14 +180,14 @@ func TestRepeatedProbeGetsTheHost(t *testing.T) {
 		n.real.Store(&real)
 		measured := make(chan error, 1)
 		go func() {
-			_, err := n.front.probe(t.Context(), n.front.hosts[0])
+			_, err := n.front.probe(t.Context(), only(n.front))
 			measured <- err
 		}()
 		hello := <-hellos
 		client, server := net.Pipe()
 		defer client.Close()
 		done := start(t, func() (Result, error) {
-			return n.front.Pipe(t.Context(), &replayed{server, hello})
+			return n.front.Tunnel(t.Context(), server, hello)
 		})
 		answer := make([]byte, 1)
 		if _, err := io.ReadFull(client, answer); err != nil || answer[0] != 22 {
@@ -200,7 +200,7 @@ func TestRepeatedProbeGetsTheHost(t *testing.T) {
 		if got := <-done; got.Domain != "a.example" {
 			t.Errorf("%+v", got)
 		}
-		if n.front.hosts[0].looping || loops(log) > 0 {
+		if only(n.front).isProxy || loops(log) > 0 {
 			t.Errorf("the operator reads %q", log)
 		}
 	})
@@ -217,8 +217,8 @@ func TestProbeThatIsGivenUpSaysNothing(t *testing.T) {
 			serveTLS(conn, config)
 		}
 		n.real.Store(&real)
-		for range minUnheard {
-			e, err := n.front.Open(t.Context(), nil)
+		for range minUnanswered {
+			e, err := n.front.Preconnect(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -228,13 +228,13 @@ func TestProbeThatIsGivenUpSaysNothing(t *testing.T) {
 		defer cancel()
 		var opening sync.WaitGroup
 		opening.Go(func() {
-			if _, err := n.front.Open(impatient, nil); err != context.DeadlineExceeded {
+			if _, err := n.front.Preconnect(impatient, nil); err != context.DeadlineExceeded {
 				t.Error(err)
 			}
 		})
 		synctest.Wait()
 		for range 2 { // beside it, and after it
-			e, err := n.front.Open(t.Context(), nil)
+			e, err := n.front.Preconnect(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -253,10 +253,10 @@ func TestSilentStrangersOfAGoodHostAreMany(t *testing.T) {
 		real := func(conn net.Conn) { serveTLS(conn, config) }
 		n.real.Store(&real)
 		var opening sync.WaitGroup
-		all := make(chan *Early, DefaultMaxSilent)
-		for range DefaultMaxSilent {
+		all := make(chan *Preconnected, DefaultMaxPreconnected)
+		for range DefaultMaxPreconnected {
 			opening.Go(func() {
-				e, err := n.front.Open(t.Context(), nil)
+				e, err := n.front.Preconnect(t.Context(), nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -271,7 +271,7 @@ func TestSilentStrangersOfAGoodHostAreMany(t *testing.T) {
 		for range len(all) {
 			(<-all).Close()
 		}
-		if left := n.front.hosts[0].unheard; left != 0 {
+		if left := only(n.front).unanswered; left != 0 {
 			t.Errorf("%d are counted for ever", left)
 		}
 	})
@@ -284,19 +284,19 @@ func TestMuteHostHasFewConnections(t *testing.T) {
 		n, log := loop(t)
 		real := func(conn net.Conn) { io.Copy(io.Discard, conn) }
 		n.real.Store(&real)
-		for range minUnheard {
-			e, err := n.front.Open(t.Context(), nil)
+		for range minUnanswered {
+			e, err := n.front.Preconnect(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(e.Close)
 		}
 		for range 10 {
-			if _, err := n.front.Open(t.Context(), nil); !errors.Is(err, errMute) {
+			if _, err := n.front.Preconnect(t.Context(), nil); !errors.Is(err, errSilent) {
 				t.Error(err)
 			}
 		}
-		if got := n.dialled.Load(); got != minUnheard+1 || loops(log) > 0 {
+		if got := n.dialled.Load(); got != minUnanswered+1 || loops(log) > 0 {
 			t.Errorf("%d connections, %s", got, log)
 		}
 	})
@@ -304,11 +304,11 @@ func TestMuteHostHasFewConnections(t *testing.T) {
 
 // What has been answered does not count.
 func TestAnsweredStrangersAreMany(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
-	for range 2 * minUnheard {
-		client, _ := stranger(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
+	for range 2 * minUnanswered {
+		client, _ := tunneled(t, p)
 		expect(t, client, "hello")
-		for begin := time.Now(); unheardOf(f) > 0; time.Sleep(time.Millisecond) {
+		for begin := time.Now(); unheardOf(p) > 0; time.Sleep(time.Millisecond) {
 			if time.Since(begin) > patience {
 				t.Fatal("an answer is not noticed")
 			}
@@ -316,9 +316,9 @@ func TestAnsweredStrangersAreMany(t *testing.T) {
 	}
 }
 
-func unheardOf(f *Front) int {
-	h := f.hosts[0]
+func unheardOf(p *Pool) int {
+	h := only(p)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.unheard
+	return h.unanswered
 }

@@ -33,13 +33,13 @@ func TestBrowserSeesTheHostsCertificate(t *testing.T) {
 	host.TLS = serverTLS
 	host.StartTLS()
 	defer host.Close()
-	f, _ := newFront(t, Config{Hosts: []Host{{"localhost", host.Listener.Addr().String()}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{"localhost", host.Listener.Addr().String()}}})
 
 	var done <-chan outcome
 	client := &http.Client{Transport: &http.Transport{
 		TLSClientConfig: clientTLS,
 		DialContext: func(context.Context, string, string) (conn net.Conn, err error) {
-			conn, done = stranger(t, f)
+			conn, done = tunneled(t, p)
 			return conn, nil
 		},
 	}}
@@ -64,8 +64,8 @@ func TestBrowserSeesTheHostsCertificate(t *testing.T) {
 func TestPlainRequestIsAnsweredByTheHost(t *testing.T) {
 	host := httptest.NewServer(http.NotFoundHandler())
 	defer host.Close()
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", host.Listener.Addr().String()}}})
-	client, done := stranger(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", host.Listener.Addr().String()}}})
+	client, done := tunneled(t, p)
 	send(t, client, "GET /nothing HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
 	answer, err := http.ReadResponse(bufio.NewReader(client), nil)
 	if err != nil || answer.StatusCode != http.StatusNotFound {
@@ -78,39 +78,12 @@ func TestPlainRequestIsAnsweredByTheHost(t *testing.T) {
 	}
 }
 
-// "First is the default for strangers that name no known domain."
-func TestNameChoosesTheHost(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{
-		{"A.example", serve(t, echo("a"))},
-		{"b.example", serve(t, echo("b"))},
-	}})
-	for name, want := range map[string]string{"a.example": "a", "B.EXAMPLE": "b", "c.example": "a", "": "a"} {
-		client, server := pair(t)
-		var first []byte
-		if name != "" {
-			first = helloFor(t, name)
-		}
-		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), &replayed{server, first}) })
-		expect(t, client, want)
-		client.Close()
-		<-done
-	}
-}
-
-// replayed is a connection of which a part was read.
-type replayed struct {
-	net.Conn
-	first []byte
-}
-
-func (r *replayed) Replayed() ([]byte, net.Conn) { return r.first, r.Conn }
-
 // "All of whose bytes are still to be read": those read before go first.
 func TestWhatWasReadBeforeGoesFirst(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo(""))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo(""))}}})
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return f.Pipe(context.Background(), &replayed{server, []byte("first, ")})
+		return p.Tunnel(context.Background(), server, []byte("first, "))
 	})
 	send(t, client, "second")
 	client.CloseWrite()
@@ -146,9 +119,9 @@ func TestHalfClosesArePassedOn(t *testing.T) {
 				}
 				conn.Write(answer)
 			})
-			f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
+			p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
 			client, server := pair(t)
-			done := start(t, func() (Result, error) { return f.Pipe(context.Background(), wrap(server)) })
+			done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), wrap(server), nil) })
 			client.Write(question)
 			client.CloseWrite()
 			if got, err := io.ReadAll(client); err != nil || !bytes.Equal(got, answer) {
@@ -170,8 +143,8 @@ func TestHostMayEndFirst(t *testing.T) {
 		got, _ := io.ReadAll(conn)
 		heard <- string(got)
 	})
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	client, done := stranger(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	client, done := tunneled(t, p)
 	expect(t, client, "go on")
 	expectEnd(t, client)
 	send(t, client, "I do")
@@ -192,9 +165,9 @@ func TestHostsResetIsPassedOn(t *testing.T) {
 				conn.Read(make([]byte, 1))
 				conn.SetLinger(0)
 			})
-			f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
+			p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
 			client, server := pair(t)
-			done := start(t, func() (Result, error) { return f.Pipe(context.Background(), wrap(server)) })
+			done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), wrap(server), nil) })
 			send(t, client, "x")
 			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the stranger got %v", err)
@@ -218,8 +191,8 @@ func TestStrangersResetIsPassedOn(t *testing.T) {
 		_, err := conn.Read(make([]byte, 1))
 		heard <- err
 	})
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	client, done := stranger(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	client, done := tunneled(t, p)
 	expect(t, client, "hello")
 	client.SetLinger(0)
 	client.Close()
@@ -240,15 +213,15 @@ func TestDeadHostIsMetWithSilence(t *testing.T) {
 	for name, hosts := range map[string][]Host{"dead": {{"a.example", ""}}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f, log := newFront(t, Config{Hosts: hosts, DialContext: unreachable})
+				p, log := newPool(t, Config{Hosts: hosts, DialContext: unreachable})
 				client, server := net.Pipe()
 				begin := time.Now()
-				done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server) })
+				done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
 				send(t, client, "GET / HTTP/1.1\r\n\r\n")
 				time.Sleep(9 * time.Second)
 				send(t, client, "is anybody there?")
 				expectEnd(t, client)
-				if took := time.Since(begin); took < minSilence || took > minSilence+silenceSpread {
+				if took := time.Since(begin); took < 10*time.Second || took > 15*time.Second {
 					t.Errorf("closed after %v", took)
 				}
 				if got := <-done; got.err == nil || got.Result != (Result{}) {
@@ -265,11 +238,11 @@ func TestDeadHostIsMetWithSilence(t *testing.T) {
 // The operator hears of it once a minute, not once a stranger.
 func TestDeadHostIsComplainedAboutOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, log := newFront(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable})
+		p, log := newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable})
 		for range 100 {
 			client, server := net.Pipe()
 			client.Close()
-			f.Pipe(t.Context(), server)
+			p.Tunnel(t.Context(), server, nil)
 			time.Sleep(time.Second)
 		}
 		if n := strings.Count(log.String(), "level=WARN"); n != 2 {
@@ -281,16 +254,16 @@ func TestDeadHostIsComplainedAboutOnceAMinute(t *testing.T) {
 // Silence lasts no longer than the stranger, or the proxy.
 func TestSilenceEndsWithTheStrangerOrTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _ := newFront(t, Config{})
+		p, _ := newPool(t, Config{})
 		client, server := net.Pipe()
 		begin := time.Now()
-		done := start(t, func() (Result, error) { return f.Pipe(t.Context(), server) })
+		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
 		client.Close()
 		<-done
 		client, server = net.Pipe()
 		defer client.Close()
 		ctx, cancel := context.WithCancel(t.Context())
-		done = start(t, func() (Result, error) { return f.Pipe(ctx, server) })
+		done = start(t, func() (Result, error) { return p.Tunnel(ctx, server, nil) })
 		synctest.Wait()
 		cancel()
 		<-done
@@ -302,10 +275,10 @@ func TestSilenceEndsWithTheStrangerOrTheContext(t *testing.T) {
 
 // "MaxConns: piped at one time; beyond it a stranger waits in silence."
 func TestTooManyStrangersGetSilence(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxConns: 1})
-	first, done := stranger(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxTunnels: 1})
+	first, done := tunneled(t, p)
 	expect(t, first, "hello")
-	second, refused := stranger(t, f)
+	second, refused := tunneled(t, p)
 	send(t, second, "x")
 	second.CloseWrite() // the silence need not be waited for
 	expectEnd(t, second)
@@ -314,17 +287,17 @@ func TestTooManyStrangersGetSilence(t *testing.T) {
 	}
 	first.Close()
 	<-done
-	third, _ := stranger(t, f)
+	third, _ := tunneled(t, p)
 	expect(t, third, "hello")
 }
 
 // "Until ctx ended."
 func TestContextEndsAPair(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
 	client, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	done := start(t, func() (Result, error) { return f.Pipe(ctx, server) })
+	done := start(t, func() (Result, error) { return p.Tunnel(ctx, server, nil) })
 	expect(t, client, "hello")
 	cancel()
 	if got := <-done; got.err != context.Canceled {
@@ -349,11 +322,11 @@ func TestProxyInFrontOfItselfIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Close() // the silence need not be waited for
-	f, log := newFront(t, Config{Hosts: []Host{{"a.example", ln.Addr().String()}}})
-	if _, err := f.Pipe(context.Background(), server); !errors.Is(err, errLoop) {
+	p, log := newPool(t, Config{Hosts: []Host{{"a.example", ln.Addr().String()}}})
+	if _, err := p.Tunnel(context.Background(), server, nil); !errors.Is(err, errLoop) {
 		t.Error(err)
 	}
-	if _, err := f.Open(context.Background(), ln.Addr()); !errors.Is(err, errLoop) {
+	if _, err := p.Preconnect(context.Background(), ln.Addr()); !errors.Is(err, errLoop) {
 		t.Error(err)
 	}
 	if !strings.Contains(log.String(), "--front") {
@@ -371,28 +344,11 @@ func TestWrongNameGetsTheHostsOwnRefusal(t *testing.T) {
 	refusal := errors.New("unknown name")
 	serverTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, refusal }
 	address := serve(t, func(conn *net.TCPConn) { tls.Server(conn, serverTLS).Handshake() })
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	conn, _ := stranger(t, f)
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	conn, _ := tunneled(t, p)
 	clientTLS.ServerName = "b.example"
 	var remote *net.OpError
 	if err := tls.Client(conn, clientTLS).Handshake(); !errors.As(err, &remote) || remote.Op != "remote error" {
 		t.Errorf("%v, want an alert", err)
-	}
-}
-
-// "Two hosts have one domain, or an address has no port."
-func TestHostsAreChecked(t *testing.T) {
-	for _, hosts := range [][]Host{
-		{{"", "127.0.0.1:443"}},
-		{{"a.example", "127.0.0.1"}},
-		{{"a.example", ""}, {"A.EXAMPLE", ""}},
-	} {
-		if _, err := New(Config{Hosts: hosts}); err == nil {
-			t.Errorf("%v is taken", hosts)
-		}
-	}
-	f, err := New(Config{Hosts: []Host{{"a.example", ""}}})
-	if err != nil || f.hosts[0].Address != "a.example:443" {
-		t.Errorf("%v, %v", f, err)
 	}
 }

@@ -11,10 +11,10 @@ import (
 // "A reset from the host becomes a reset to the client": also that with which
 // the host's system answers what comes after the host has closed, at once.
 func TestResetAfterTheHostsEndIsPassedOn(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
 		io.WriteString(conn, "goodbye")
 	})}}})
-	client, done := stranger(t, f)
+	client, done := tunneled(t, p)
 	expect(t, client, "goodbye")
 	expectEnd(t, client)
 	send(t, client, "one thing more")

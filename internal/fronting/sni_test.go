@@ -40,7 +40,7 @@ func withoutSession(hello []byte) []byte {
 // client would, by which a prober could tell several domains at one address from
 // the sites themselves.
 func TestStrangersNameTheirHostInAnyHello(t *testing.T) {
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", serve(t, echo("this is A"))}, {"b.example", serve(t, echo("this is B"))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("this is A"))}, {"b.example", serve(t, echo("this is B"))}}})
 	hello := helloFor(t, "b.example")
 	bare := withoutSession(hello)
 	inTwo := slices.Concat([]byte{22, 3, 1, 0, 50}, bare[5:55], []byte{22, 3, 1, byte((len(bare) - 55) >> 8), byte(len(bare) - 55)}, bare[55:])
@@ -49,11 +49,11 @@ func TestStrangersNameTheirHostInAnyHello(t *testing.T) {
 	} {
 		for _, early := range []bool{false, true} {
 			client, server := pair(t)
-			pipe := f.Pipe
+			tunnel := p.Tunnel
 			if early {
-				pipe = open(t, f).Pipe
+				tunnel = preconnect(t, p).Tunnel
 			}
-			done := start(t, func() (Result, error) { return pipe(context.Background(), &replayed{server, first}) })
+			done := start(t, func() (Result, error) { return tunnel(context.Background(), server, first) })
 			client.CloseWrite()
 			if got, err := io.ReadAll(client); err != nil || string(got) != "this is B"+string(first) {
 				t.Errorf("%s: %.20q, %v", name, got, err)
@@ -71,7 +71,7 @@ func FuzzNameIsFoundInAnyBytes(f *testing.F) {
 	f.Add(withoutSession(helloFor(f, "b.example")))
 	f.Add([]byte("\x16\x03\x01\x00\x00\x16"))
 	f.Fuzz(func(t *testing.T, first []byte) {
-		if name := asked(first); len(name) > len(first) {
+		if name := serverName(first); len(name) > len(first) {
 			t.Errorf("%d bytes of name in %d", len(name), len(first))
 		}
 	})

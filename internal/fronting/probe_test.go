@@ -100,11 +100,11 @@ func rsaCertificate(t *testing.T, padding int) tls.Certificate {
 	return certificate(t, key, &key.PublicKey, padding)
 }
 
-func probe(t *testing.T, address string) (*Front, int, error) {
+func probeHost(t *testing.T, address string) (*Pool, int, error) {
 	t.Helper()
-	f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	look, err := f.probe(context.Background(), f.hosts[0])
-	return f, look.DataSize, err
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	look, err := p.probe(context.Background(), only(p))
+	return p, look.DataSize, err
 }
 
 // "Our flight has the same number of bytes on the wire as all ApplicationData
@@ -125,7 +125,7 @@ func TestMeasuredSizeIsWhatTheHostSent(t *testing.T) {
 				config.Certificates = []tls.Certificate{small}
 			}
 			address, flights := tlsHost(t, config)
-			_, got, err := probe(t, address)
+			_, got, err := probeHost(t, address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,8 +158,8 @@ func TestFlightLooksLikeTheHosts(t *testing.T) {
 		address, flights := tlsHost(t, &tls.Config{
 			Certificates: []tls.Certificate{rsaCertificate(t, 20)}, CurvePreferences: curves, SessionTicketsDisabled: true,
 		})
-		f, _ := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-		look, err := f.probe(t.Context(), f.hosts[0])
+		p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+		look, err := p.probe(t.Context(), only(p))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,20 +225,20 @@ func TestFlightIsOneOfThoseSeen(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, key, &key.PublicKey, 20)}}
 	synctest.Test(t, func(t *testing.T) {
 		flights := make(chan []byte, 100)
-		f, _ := inMemory(t, func(conn net.Conn) {
+		p, _ := inMemory(t, func(conn net.Conn) {
 			serveTLS(&recording{Conn: conn, flights: flights}, config)
 		})
-		if err := f.round(t.Context(), f.hosts[0]); err != nil {
+		if err := p.round(t.Context(), only(p)); err != nil {
 			t.Fatal(err)
 		}
 		sent := map[int]bool{}
-		for range probes {
+		for range probesPerRound {
 			sent[wireSize(t, <-flights)] = true
 		}
 		drawn := map[int]bool{}
 		for range 1000 {
-			drawn[f.Flight("a.example").DataSize] = true
-			drawn[f.Flight("nobodys.example").DataSize] = true
+			drawn[p.ServerHello("a.example").DataSize] = true
+			drawn[p.ServerHello("nobodys.example").DataSize] = true
 		}
 		if !maps.Equal(drawn, sent) {
 			t.Errorf("drawn %v of %v", drawn, sent)
@@ -249,7 +249,7 @@ func TestFlightIsOneOfThoseSeen(t *testing.T) {
 // "Capped to 16640": one record has no more.
 func TestHugeFlightIsCapped(t *testing.T) {
 	address, _ := tlsHost(t, &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20000)}})
-	if _, size, err := probe(t, address); size != 16640 || err != nil {
+	if _, size, err := probeHost(t, address); size != 16640 || err != nil {
 		t.Errorf("%d, %v", size, err)
 	}
 }
@@ -259,12 +259,12 @@ func TestHostOfTLS12HasNoSize(t *testing.T) {
 	address, _ := tlsHost(t, &tls.Config{
 		Certificates: []tls.Certificate{rsaCertificate(t, 20)}, MaxVersion: tls.VersionTLS12,
 	})
-	f, log := newFront(t, Config{Hosts: []Host{{"a.example", address}}})
-	f.hosts[0].remember([]faketls.ServerHelloShape{{DataSize: 1234}}) // of better days
-	if err := f.round(context.Background(), f.hosts[0]); err != nil {
+	p, log := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	only(p).setShapes([]faketls.ServerHelloShape{{DataSize: 1234}}) // of better days
+	if err := p.round(context.Background(), only(p)); err != nil {
 		t.Fatal(err)
 	}
-	if size := f.Flight("a.example").DataSize; size != 0 {
+	if size := p.ServerHello("a.example").DataSize; size != 0 {
 		t.Errorf("%d", size)
 	}
 	if !bytes.Contains([]byte(log.String()), []byte("TLS 1.3")) {
@@ -286,7 +286,7 @@ func TestHostThatSpeaksNoTLSIsAnError(t *testing.T) {
 				conn.Read(make([]byte, 4096))
 				io.WriteString(conn, answer)
 			})
-			if f, size, err := probe(t, address); size != 0 || err == nil || f.Flight("").DataSize != 0 {
+			if p, size, err := probeHost(t, address); size != 0 || err == nil || p.ServerHello("").DataSize != 0 {
 				t.Errorf("%d, %v", size, err)
 			}
 		})
@@ -294,10 +294,10 @@ func TestHostThatSpeaksNoTLSIsAnError(t *testing.T) {
 }
 
 // inMemory is a front whose only host is handle, without sockets.
-func inMemory(t *testing.T, handle func(net.Conn)) (*Front, *lockedBuffer) {
+func inMemory(t *testing.T, handle func(net.Conn)) (*Pool, *lockedBuffer) {
 	var running sync.WaitGroup
 	t.Cleanup(running.Wait)
-	return newFront(t, Config{
+	return newPool(t, Config{
 		Hosts: []Host{{"a.example", ""}},
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			client, server := net.Pipe()
@@ -313,9 +313,9 @@ func inMemory(t *testing.T, handle func(net.Conn)) (*Front, *lockedBuffer) {
 // A host that says nothing costs no more than the time for a probe.
 func TestHostThatStallsIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _ := inMemory(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
+		p, _ := inMemory(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
 		begin := time.Now()
-		if _, err := f.probe(t.Context(), f.hosts[0]); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.probe(t.Context(), only(p)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		if took := time.Since(begin); took != probeTimeout {
@@ -339,8 +339,8 @@ func TestFlightWithoutEndIsLeft(t *testing.T) {
 	if _, err := c.Write([]byte("the answer")); err != errLongFlight {
 		t.Error(err)
 	}
-	if c.read > maxProbe+4096 {
-		t.Errorf("%d bytes were read", c.read)
+	if c.total > maxFlight+4096 {
+		t.Errorf("%d bytes were read", c.total)
 	}
 }
 
@@ -354,9 +354,9 @@ func TestAnswerIsHeldBackUntilTheHostIsQuiet(t *testing.T) {
 		ticket := "\x17\x03\x03\x00\x04fghi"
 		go func() {
 			server.Write(records)
-			time.Sleep(quiet / 2)
+			time.Sleep(flightGap / 2)
 			io.WriteString(server, ticket[:3])
-			time.Sleep(quiet / 2)
+			time.Sleep(flightGap / 2)
 			io.WriteString(server, ticket[3:])
 			server.Read(make([]byte, 10))
 			io.WriteString(server, ticket)
@@ -373,8 +373,8 @@ func TestAnswerIsHeldBackUntilTheHostIsQuiet(t *testing.T) {
 		if _, err := io.ReadFull(c, got); err != nil || string(got) != ticket+ticket {
 			t.Errorf("%q, %v", got, err)
 		}
-		if c.data != 7+9 {
-			t.Errorf("%d bytes were counted", c.data)
+		if c.dataLength != 7+9 {
+			t.Errorf("%d bytes were counted", c.dataLength)
 		}
 	})
 }
@@ -394,11 +394,11 @@ func FuzzFlightIsCountedAlikeInPieces(f *testing.F) {
 			pieces.count(rest[:n])
 			rest = rest[n:]
 		}
-		if whole.data != pieces.data || whole.rest != pieces.rest || whole.read != len(sent) || pieces.read != len(sent) {
-			t.Errorf("%d and %d of %d bytes", whole.data, pieces.data, len(sent))
+		if whole.dataLength != pieces.dataLength || whole.bodyLeft != pieces.bodyLeft || whole.total != len(sent) || pieces.total != len(sent) {
+			t.Errorf("%d and %d of %d bytes", whole.dataLength, pieces.dataLength, len(sent))
 		}
-		if whole.rest > 1<<16 || len(whole.header) >= recordHeader {
-			t.Errorf("%d bytes to come, %d of a header", whole.rest, len(whole.header))
+		if whole.bodyLeft > 1<<16 || len(whole.header) >= recordHeaderLength {
+			t.Errorf("%d bytes to come, %d of a header", whole.bodyLeft, len(whole.header))
 		}
 	})
 }

@@ -18,7 +18,7 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var visits atomic.Int32
 		var broken atomic.Bool
-		f, log := inMemory(t, func(conn net.Conn) {
+		p, log := inMemory(t, func(conn net.Conn) {
 			visits.Add(1)
 			if broken.Load() {
 				return
@@ -27,29 +27,29 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- f.Run(ctx) }()
+		go func() { done <- p.Run(ctx) }()
 
-		if f.Flight("a.example").DataSize != 0 {
+		if p.ServerHello("a.example").DataSize != 0 {
 			t.Error("something is known before it was measured")
 		}
-		time.Sleep(firstDelay + 2*quiet)
-		if f.Flight("a.example").DataSize == 0 || visits.Load() != 1 {
+		time.Sleep(maxFirstDelay + 2*flightGap)
+		if p.ServerHello("a.example").DataSize == 0 || visits.Load() != 1 {
 			t.Errorf("nothing is known after %d probes", visits.Load())
 		}
 		time.Sleep(time.Minute)
-		first := f.Flight("a.example").DataSize
-		if first == 0 || visits.Load() != probes {
+		first := p.ServerHello("a.example").DataSize
+		if first == 0 || visits.Load() != probesPerRound {
 			t.Errorf("%d after %d probes", first, visits.Load())
 		}
-		time.Sleep(interval * 3 / 2)
-		if visits.Load() != 2*probes {
+		time.Sleep(roundInterval * 3 / 2)
+		if visits.Load() != 2*probesPerRound {
 			t.Errorf("%d probes after the second round", visits.Load())
 		}
 
 		broken.Store(true)
 		visits.Store(0)
 		time.Sleep(24 * time.Hour)
-		if f.Flight("a.example").DataSize != first {
+		if p.ServerHello("a.example").DataSize != first {
 			t.Error("the size was forgotten")
 		}
 		// At 30 s, doubled each time, 4 h are reached after ten; then there
@@ -70,11 +70,11 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 // Run is there until it is told to end, with hosts or without.
 func TestRunEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, _ := newFront(t, Config{})
+		p, _ := newPool(t, Config{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		begin := time.Now()
-		if err := f.Run(ctx); err != context.DeadlineExceeded || time.Since(begin) != time.Hour {
+		if err := p.Run(ctx); err != context.DeadlineExceeded || time.Since(begin) != time.Hour {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 	})

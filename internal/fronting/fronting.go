@@ -1,0 +1,183 @@
+// Package fronting tunnels unauthenticated clients of an MTProxy to a fronting
+// host, the site that the secret's domain names. The client gets the host's own
+// bytes with the host's own timing: the package sends none of its own to a client.
+//
+// It also probes the hosts, because the ServerHello that an authenticated client
+// gets should have the size and the look of the host's.
+//
+//	fronting.go    Config, Pool, connections to hosts
+//	hosts.go       the hosts and their replacement
+//	tunnel.go      client to host, from the client's first bytes on
+//	preconnect.go  the host's connection for a client that has sent nothing yet
+//	idle.go        copying both ways, and the idle timeout
+//	sni.go         the server name in a client's first bytes
+//	probe.go       one measurement of a host
+//	schedule.go    when hosts are probed
+//	selfloop.go    detection of a host that is this proxy itself
+//	unanswered.go  the limit for connections that a host has not answered
+package fronting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// DefaultDialTimeout bounds one attempt to dial a host.
+	DefaultDialTimeout = 5 * time.Second
+	// DefaultMaxTunnels is the default for Config.MaxTunnels.
+	DefaultMaxTunnels = 4096
+	// DefaultMaxPreconnected is the default for Config.MaxPreconnected.
+	DefaultMaxPreconnected = 1024
+	// DefaultIdleTimeout is longer than most servers keep an idle connection:
+	// nginx waits 75 seconds, Caddy 5 minutes, Google's load balancers 610
+	// seconds.
+	DefaultIdleTimeout = 15 * time.Minute
+)
+
+// ErrBusy means that a limit, Config.MaxTunnels or Config.MaxPreconnected, is
+// reached.
+var ErrBusy = errors.New("too many connections to fronting hosts")
+
+// Config configures a Pool. The zero value is good.
+type Config struct {
+	// Hosts are the first hosts, as for SetHosts.
+	Hosts []Host
+
+	// DialContext opens connections to hosts. Nil means a net.Dialer.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// DialTimeout bounds each attempt. 0 means DefaultDialTimeout.
+	DialTimeout time.Duration
+
+	// MaxTunnels limits the clients that are tunneled at one time; further
+	// clients get no answer. 0 means DefaultMaxTunnels.
+	MaxTunnels int
+
+	// MaxPreconnected limits the connections that Preconnect made and that are
+	// not tunneled yet. 0 means DefaultMaxPreconnected.
+	MaxPreconnected int
+
+	// IdleTimeout ends a tunnel in which no byte has moved for that time. It
+	// should be longer than the timeout of any host. 0 means
+	// DefaultIdleTimeout.
+	IdleTimeout time.Duration
+
+	// Log gets warnings about hosts that are unreachable or unsuitable, and the
+	// results of measurements. Nil means slog.Default.
+	Log *slog.Logger
+}
+
+// Pool connects unauthenticated clients to hosts. Its methods may be called
+// concurrently.
+type Pool struct {
+	config      Config
+	tunnels     semaphore
+	preconnects semaphore
+
+	setting sync.Mutex // held by SetHosts
+	hosts   atomic.Pointer[hostSet]
+}
+
+// New returns a Pool. It fails as SetHosts does.
+func New(config Config) (*Pool, error) {
+	if config.DialContext == nil {
+		config.DialContext = (&net.Dialer{}).DialContext
+	}
+	if config.DialTimeout <= 0 {
+		config.DialTimeout = DefaultDialTimeout
+	}
+	if config.MaxTunnels <= 0 {
+		config.MaxTunnels = DefaultMaxTunnels
+	}
+	if config.MaxPreconnected <= 0 {
+		config.MaxPreconnected = DefaultMaxPreconnected
+	}
+	if config.IdleTimeout <= 0 {
+		config.IdleTimeout = DefaultIdleTimeout
+	}
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	p := &Pool{
+		config:      config,
+		tunnels:     make(semaphore, config.MaxTunnels),
+		preconnects: make(semaphore, config.MaxPreconnected),
+	}
+	p.hosts.Store(&hostSet{replaced: make(chan struct{})})
+	if err := p.SetHosts(config.Hosts); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// dialForClient is dial with a warning to the operator if it fails.
+func (p *Pool) dialForClient(ctx context.Context, h *host, local net.Addr) (net.Conn, error) {
+	conn, err := p.dial(ctx, h, local)
+	if err != nil && ctx.Err() == nil {
+		p.warn(h, err)
+	}
+	return conn, err
+}
+
+// dial connects to h. local is the address that the client connected to, nil if
+// there is none.
+func (p *Pool) dial(ctx context.Context, h *host, local net.Addr) (net.Conn, error) {
+	limited, cancel := context.WithTimeout(ctx, p.config.DialTimeout)
+	defer cancel()
+	conn, err := p.config.DialContext(limited, "tcp", h.Address)
+	if err == nil && sameEndpoint(conn.RemoteAddr(), local) {
+		conn.Close()
+		return nil, h.unusable(errLoop)
+	}
+	if err != nil {
+		if ended := ctx.Err(); ended != nil {
+			return nil, ended
+		}
+		return nil, fmt.Errorf("fronting host %s: %w", h.Domain, err)
+	}
+	return conn, nil
+}
+
+// warnInterval is the minimum time between two warnings about one host: a host
+// that is down fails every unauthenticated client.
+const warnInterval = time.Minute
+
+// warn logs that clients cannot be tunneled to h.
+func (p *Pool) warn(h *host, err error) {
+	h.mu.Lock()
+	level := slog.LevelDebug
+	if time.Since(h.warned) >= warnInterval {
+		level, h.warned = slog.LevelWarn, time.Now()
+	}
+	h.mu.Unlock()
+	p.config.Log.Log(context.Background(), level, "fronting host unreachable, unauthenticated clients get no answer",
+		"address", h.Address, "error", err)
+}
+
+// sameEndpoint reports whether two addresses are the same TCP endpoint.
+func sameEndpoint(a, b net.Addr) bool {
+	x, ok := a.(*net.TCPAddr)
+	y, same := b.(*net.TCPAddr)
+	return ok && same && x.Port == y.Port && x.IP.Equal(y.IP)
+}
+
+// semaphore limits how many of a thing there are at one time.
+type semaphore chan struct{}
+
+func (s semaphore) tryAcquire() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s semaphore) release() { <-s }

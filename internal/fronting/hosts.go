@@ -1,0 +1,121 @@
+package fronting
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/netx"
+)
+
+var errNoHost = errors.New("no fronting host")
+
+// Host is a fronting host: the site that a FakeTLS secret's domain names.
+type Host struct {
+	// Domain is the domain of the secret. Case is ignored.
+	Domain string
+
+	// Address is the address of the site, host:port. Empty means Domain, port
+	// 443.
+	Address string
+}
+
+// host is a Host and what is known about it.
+type host struct {
+	Host // Domain in lower case, Address never empty
+
+	mu     sync.Mutex
+	shapes []faketls.ServerHelloShape // from the last successful round of probes
+	warned time.Time                  // time of the last warning
+
+	// Self-connection detection: see selfloop.go and unanswered.go.
+	probes     []*probe  // those that are not settled
+	failed     time.Time // when a probe last got no answer; zero once one got one since
+	isProxy    bool      // the host is this proxy
+	unanswered int       // connections that the host has not answered
+	allowance  int       // limit for unanswered, if more than minUnanswered
+}
+
+// hostSet is an immutable list of hosts that differ in their domain.
+type hostSet struct {
+	hosts    []*host // the first is the default
+	byDomain map[string]*host
+	replaced chan struct{} // closed when SetHosts stores another set
+}
+
+// SetHosts replaces the hosts. The first host is for clients that name no
+// known domain. Without hosts, unauthenticated clients get no answer.
+//
+// A host that stays, with the same domain and address, keeps its measurements
+// and what was learnt about it. Run probes the new hosts and stops probing the
+// removed ones; connections to these go on. If two hosts have the same domain,
+// or an address is not host:port, SetHosts returns an error and changes nothing.
+func (p *Pool) SetHosts(hosts []Host) error {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	current := p.hosts.Load()
+	next := &hostSet{byDomain: make(map[string]*host, len(hosts)), replaced: make(chan struct{})}
+	for _, h := range hosts {
+		h.Domain = strings.ToLower(h.Domain)
+		if h.Domain == "" {
+			return errors.New("fronting: host without a domain")
+		}
+		if next.find(h.Domain) != nil {
+			return fmt.Errorf("fronting: two hosts for %s", h.Domain)
+		}
+		if h.Address == "" {
+			h.Address = net.JoinHostPort(h.Domain, "443")
+		}
+		if _, _, err := netx.SplitHostPort(h.Address); err != nil {
+			return fmt.Errorf("fronting: address of %s: %w", h.Domain, err)
+		}
+		entry := current.find(h.Domain)
+		if entry == nil || entry.Address != h.Address {
+			entry = &host{Host: h}
+		}
+		next.hosts = append(next.hosts, entry)
+		next.byDomain[h.Domain] = entry
+	}
+	p.hosts.Store(next)
+	close(current.replaced)
+	return nil
+}
+
+// Empty reports whether there are no hosts.
+func (p *Pool) Empty() bool { return len(p.hosts.Load().hosts) == 0 }
+
+// find returns the host of that domain, nil if there is none.
+func (s *hostSet) find(domain string) *host { return s.byDomain[strings.ToLower(domain)] }
+
+// choose returns the host for the server name of a client: the first host if the
+// name is empty or unknown, nil if there are no hosts.
+func (p *Pool) choose(serverName string) *host {
+	s := p.hosts.Load()
+	if h := s.find(serverName); h != nil || len(s.hosts) == 0 {
+		return h
+	}
+	return s.hosts[0]
+}
+
+// ServerHello returns what the answer to a ClientHello for domain has to look
+// like to match the host's own answer: size, cipher suite, key share and order
+// of extensions. It is drawn at random from the last measurements. It is zero if
+// there are none: the host was not measured yet, or does not support TLS 1.3. An
+// unknown domain gets the answer of the first host.
+func (p *Pool) ServerHello(domain string) faketls.ServerHelloShape {
+	h := p.choose(domain)
+	if h == nil {
+		return faketls.ServerHelloShape{}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.shapes) == 0 {
+		return faketls.ServerHelloShape{}
+	}
+	return h.shapes[rand.IntN(len(h.shapes))]
+}

@@ -1,0 +1,141 @@
+package fronting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
+)
+
+// Result describes a tunnel that has ended.
+type Result struct {
+	// Domain is the domain of the host, empty if none was connected.
+	Domain string
+	// Up and Down count the bytes to the host and from it.
+	Up, Down int64
+}
+
+// Tunnel connects an unauthenticated client to a host and copies bytes until
+// both directions have ended or ctx has. first is what was read from client
+// already; it may be empty, and Tunnel may keep it. The server name of a
+// ClientHello at its beginning chooses the host; without a known name it is the
+// first host. An end of stream is passed on from each side to the other, and so
+// is a reset. Tunnel closes client when it returns.
+//
+// If the host is unreachable or is this proxy itself, or if too many clients are
+// tunneled (ErrBusy), Tunnel reads on without an answer, as
+// netx.DiscardUnanswered does: an immediate close would give the proxy away.
+//
+// The error is for logs and never has the client's address in it. It is nil if
+// both directions ended with an end of stream.
+func (p *Pool) Tunnel(ctx context.Context, client net.Conn, first []byte) (Result, error) {
+	defer client.Close()
+	h := p.choose(serverName(first))
+	if h == nil {
+		netx.DiscardUnanswered(ctx, client)
+		return Result{}, errNoHost
+	}
+	if !p.tunnels.tryAcquire() {
+		netx.DiscardUnanswered(ctx, client)
+		return Result{}, ErrBusy
+	}
+	defer p.tunnels.release()
+	upstream, u, err := p.connect(ctx, h, first, client.LocalAddr())
+	if err != nil {
+		netx.DiscardUnanswered(ctx, client)
+		return Result{}, err
+	}
+	defer u.end()
+	defer upstream.Close()
+	return p.tunnel(ctx, h, client, upstream, first, nil, u)
+}
+
+// connect dials h for a client that has sent first and connected to the address
+// local.
+func (p *Pool) connect(ctx context.Context, h *host, first []byte, local net.Addr) (net.Conn, *unanswered, error) {
+	if err := p.delay(ctx, first); err != nil {
+		return nil, nil, err
+	}
+	u, err := p.acquire(ctx, h)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := p.dialForClient(ctx, h, local)
+	if err != nil {
+		u.end()
+		return nil, nil, err
+	}
+	return conn, u, nil
+}
+
+// tunnel writes what was already read from each side, first from the client and
+// greeting from the host, and then copies both ways until both directions have
+// ended.
+func (p *Pool) tunnel(ctx context.Context, h *host, client, upstream net.Conn, first, greeting []byte, u *unanswered) (Result, error) {
+	r := Result{Domain: h.Domain}
+	err := p.writeBuffered(ctx, client, greeting, &r.Down)
+	if err == nil {
+		err = p.writeBuffered(ctx, upstream, first, &r.Up)
+	}
+	if err == nil {
+		up, down, aborted := p.copyBothWays(ctx, client, upstream, u)
+		r.Up, r.Down = r.Up+up.Bytes, r.Down+down.Bytes
+		if aborted != nil {
+			return r, aborted
+		}
+		err = errors.Join(withoutAddresses("to the fronting host", up.Err), withoutAddresses("from the fronting host", down.Err))
+	}
+	if ended := ctx.Err(); ended != nil && err != nil {
+		return r, ended
+	}
+	if err != nil && !netx.IsTimeout(err) {
+		// A side has failed. The other side gets a reset, whichever it is.
+		reset(client)
+		reset(upstream)
+	}
+	return r, err
+}
+
+// writeBuffered writes b and adds what was written to n.
+func (p *Pool) writeBuffered(ctx context.Context, conn net.Conn, b []byte, n *int64) error {
+	if len(b) == 0 {
+		return nil
+	}
+	i := netx.Interrupt(ctx, conn.SetWriteDeadline)
+	i.SetDeadline(time.Now().Add(p.config.IdleTimeout))
+	written, err := conn.Write(b)
+	i.Finish()
+	*n += int64(written)
+	return withoutAddresses("first bytes", err)
+}
+
+// withoutAddresses wraps err with the place where it happened, and drops the
+// addresses that package net adds: one of them is the client's.
+func withoutAddresses(where string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("%s: %w", where, err)
+}
+
+// reset makes the close of conn a TCP reset, if there is a socket below it.
+func reset(conn net.Conn) {
+	for {
+		switch c := conn.(type) {
+		case interface{ SetLinger(int) error }:
+			c.SetLinger(0)
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return
+		}
+	}
+}
