@@ -240,7 +240,6 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 	good := []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}}
 	for name, config := range map[string]Config{
 		"a trusted name":         {Users: good, TrustedProxies: []string{"balancer"}},
-		"an upstream":            {Users: good, Upstreams: []string{"ftp://x:1"}},
 		"a front without a port": {Users: good, Fronts: map[string]string{"": "front.test"}},
 		"an empty data centre":   {Users: good, DataCenters: map[datacenter.DC][]string{2: nil}},
 		"an unknown default":     {Users: good, DefaultDC: 77},

@@ -68,13 +68,13 @@ type Config struct {
 	DefaultDC datacenter.DC
 	// Family is which addresses of the table are used.
 	Family datacenter.Family
-	// Upstreams are the ways to data centres: "direct", socks5://, http:// and
-	// https:// URLs, and links of other MTProxies. "weight=3" in the query has
-	// one taken three times as often. None means direct.
-	Upstreams []string
-	// UnrelatedKeys has data centres answer in a key stream of their own
-	// instead of the client's, and every byte that comes down recoded.
-	UnrelatedKeys bool
+	// Upstreams are what data centres are reached through: see ParseUpstream. Each
+	// takes connections by its weight. None means direct.
+	Upstreams []Upstream
+	// DisableFastMode gives the upstream side a download key stream of its own
+	// instead of the client's, so that every byte of the download is decrypted
+	// and encrypted.
+	DisableFastMode bool
 	// DialTimeout bounds each attempt. 0 means five seconds.
 	DialTimeout time.Duration
 	// DialContext opens connections to data centres, upstreams and fronting
@@ -178,22 +178,18 @@ func checkUsers(config *Config) error {
 }
 
 func newRouter(config *Config) (*route.Router, error) {
-	var upstreams []route.Upstream
-	for i, text := range config.Upstreams {
-		upstream, err := route.ParseUpstream(text)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %d: %w", i+1, err)
-		}
-		upstreams = append(upstreams, upstream)
+	var upstreams []route.UpstreamURL
+	for _, u := range config.Upstreams {
+		upstreams = append(upstreams, u.url)
 	}
 	return route.New(route.Config{
-		DataCenters:   config.DataCenters,
-		Upstreams:     upstreams,
-		Family:        config.Family,
-		Default:       config.DefaultDC,
-		UnrelatedKeys: config.UnrelatedKeys,
-		DialTimeout:   config.DialTimeout,
-		DialContext:   config.DialContext,
+		DataCenters:     config.DataCenters,
+		Upstreams:       upstreams,
+		Family:          config.Family,
+		Default:         config.DefaultDC,
+		DisableFastMode: config.DisableFastMode,
+		DialTimeout:     config.DialTimeout,
+		DialContext:     config.DialContext,
 	})
 }
 

@@ -108,10 +108,9 @@ func (h *hearing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// "What the data centre sends differs from what the client gets" with
-// UnrelatedKeys, in all modes, and is the same without: then nobody has to
-// recode it.
-func TestUnrelatedKeysMakeTheBytesDiffer(t *testing.T) {
+// Without fast mode, the data centre's bytes differ from the client's, in all
+// modes; with it they are the same, and the proxy does not re-encrypt them.
+func TestBytesDifferOnlyWithoutFastMode(t *testing.T) {
 	ln := &tapped{Listener: listen(t, "tcp", "127.0.0.1:0")}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
@@ -119,10 +118,10 @@ func TestUnrelatedKeysMakeTheBytesDiffer(t *testing.T) {
 		served <- mtwire.NewListener(ln, nil).Serve(ctx, mtwiretest.Echo)
 	}()
 	t.Cleanup(func() { cancel(); <-served })
-	for _, unrelated := range []bool{false, true} {
+	for _, fast := range []bool{true, false} {
 		address := start(t, Config{
-			DataCenters:   map[datacenter.DC][]string{0: {ln.Addr().String()}},
-			UnrelatedKeys: unrelated,
+			DataCenters:     map[datacenter.DC][]string{0: {ln.Addr().String()}},
+			DisableFastMode: !fast,
 		})
 		for _, m := range mtwiretest.ProxiedModes() {
 			client := &hearing{}
@@ -155,8 +154,8 @@ func TestUnrelatedKeysMakeTheBytesDiffer(t *testing.T) {
 			if len(heard) != len(sent) || len(sent) < 16*10000 {
 				t.Fatalf("%s: %d bytes were sent, and %d came down", m.Transport, len(sent), len(heard))
 			}
-			if !unrelated && !bytes.Equal(sent, heard) {
-				t.Errorf("%s: the bytes were recoded", m.Transport)
+			if fast && !bytes.Equal(sent, heard) {
+				t.Errorf("%s: the bytes were re-encrypted", m.Transport)
 			}
 			same := 0
 			for i := range sent {
@@ -164,7 +163,7 @@ func TestUnrelatedKeysMakeTheBytesDiffer(t *testing.T) {
 					same++
 				}
 			}
-			if unrelated && same > len(sent)/100 {
+			if !fast && same > len(sent)/100 {
 				t.Errorf("%s: %d bytes of %d are the same", m.Transport, same, len(sent))
 			}
 		}
@@ -185,7 +184,7 @@ func TestProxiesFormAChain(t *testing.T) {
 	_, port, _ := net.SplitHostPort(b.String())
 	carried := 0
 	for _, secret := range []string{keyOfB, "dd" + keyOfB, "ee" + keyOfB + fmt.Sprintf("%x", "b.example")} {
-		p, a := startProxy(t, Config{Upstreams: []string{"tg://proxy?server=127.0.0.1&port=" + port + "&secret=" + secret}})
+		p, a := startProxy(t, Config{Upstreams: upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret="+secret)})
 		for _, own := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 			conn := join(t, a, "dc=-4&secret="+own)
 			if seen := <-transports; seen.DC != -4 || seen.Protocol != mtwire.PaddedIntermediate {
@@ -219,7 +218,7 @@ func TestChainThatIsRefusedClosesTheClient(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*cutOff)
 	defer cancel()
 	p, a := startProxy(t, Config{
-		Upstreams:   []string{"tg://proxy?server=127.0.0.1&port=" + port + "&secret=ee" + strings.Repeat("c8", 16) + "6162"},
+		Upstreams:   upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret=ee"+strings.Repeat("c8", 16)+"6162"),
 		DialTimeout: cutOff, Log: log.logger(),
 	})
 	conn, err := mtwire.Dial(ctx, "tcp://"+a.String()+"?secret="+mtwiretest.PaddedSecret, nil)
@@ -269,7 +268,7 @@ func TestSOCKS5UpstreamCarriesEveryMode(t *testing.T) {
 	log := &logBuffer{}
 	address := start(t, Config{
 		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
-		Upstreams:   []string{"socks5://me:word@" + ln.Addr().String()},
+		Upstreams:   upstreams(t, "socks5://me:word@"+ln.Addr().String()),
 		Log:         log.logger(),
 	})
 	for i, m := range mtwiretest.ProxiedModes() {

@@ -44,7 +44,7 @@ type session struct {
 	dc       mtwire.DC
 
 	// Known once the data centre is dialled.
-	leg *route.Leg
+	leg *route.Upstream
 	up  recoding
 
 	stall     stall
@@ -100,7 +100,7 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 	s.proxy.counters.authenticated.Add(1)
 	t := client.Transport()
 	s.user, s.mode, s.protocol, s.dc = t.Secret, modeOf(t), t.Protocol, t.DC
-	if s.leg, err = s.proxy.router.Dial(ctx, s.dc, s.protocol, &stream.Download); err != nil {
+	if s.leg, err = s.proxy.router.Dial(ctx, route.Request{DC: s.dc, Protocol: s.protocol, Download: &stream.Download}); err != nil {
 		s.proxy.counters.unreachable.Add(1)
 		return err
 	}
@@ -114,19 +114,19 @@ func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error 
 // greet sends the init payload upstream, and with it what the client has said
 // already.
 func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
-	s.up = recoding{records: stream.Records, receive: stream.Receive, send: s.leg.Send}
-	if s.leg.FakeTLS {
-		s.leg.Conn = faketls.NewConn(s.leg.Conn, frame.Client)
+	s.up = recoding{records: stream.Records, receive: stream.Receive, send: s.leg.Stream.Send}
+	if s.leg.Stream.FakeTLS {
+		s.leg.Stream.Conn = faketls.NewConn(s.leg.Stream.Conn, frame.Client)
 	}
-	stop := context.AfterFunc(ctx, func() { s.leg.Conn.SetWriteDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { s.leg.Stream.Conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
-	first := append(s.leg.Init, stream.Read...)
-	s.up.send.XORKeyStream(first[len(s.leg.Init):], stream.Read)
-	s.leg.Init = nil
+	first := append(s.leg.Stream.Init, stream.Read...)
+	s.up.send.XORKeyStream(first[len(s.leg.Stream.Init):], stream.Read)
+	s.leg.Stream.Init = nil
 	if len(stream.Read) > 0 {
 		s.expect()
 	}
-	if _, err := s.leg.Conn.Write(first); err != nil {
+	if _, err := s.leg.Stream.Conn.Write(first); err != nil {
 		return err
 	}
 	if len(stream.Read) > 0 {
@@ -137,14 +137,14 @@ func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
 
 // relay lets go of the session's goroutine: from here on its pair has it.
 func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
-	up := splice.Flow{Dst: s.leg.Conn, Src: stream.Socket, Transform: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
-	down := splice.Flow{Dst: stream.Socket, Src: s.leg.Conn, Moved: s.movedDown}
+	up := splice.Flow{Dst: s.leg.Stream.Conn, Src: stream.Socket, Transform: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
+	down := splice.Flow{Dst: stream.Socket, Src: s.leg.Stream.Conn, Moved: s.movedDown}
 	if s.up.records != nil {
 		down.Framing = clientRecords
 	}
 	download := stream.Download
-	if s.leg.Receive != nil {
-		recode := &recoding{receive: *s.leg.Receive, send: download.Cursor(0)}
+	if s.leg.Stream.Receive != nil {
+		recode := &recoding{receive: *s.leg.Stream.Receive, send: download.Cursor(0)}
 		down.Transform, down.Parked = recode.edit, recode.rest
 	}
 	down.Inspect = (&watch{
@@ -238,7 +238,7 @@ func (s *session) quiet() bool {
 func (s *session) stuck() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pair != nil && (underWay(s.socket) || underWay(s.leg.Conn))
+	return s.pair != nil && (underWay(s.socket) || underWay(s.leg.Stream.Conn))
 }
 
 // end closes what is open, and says what became of it.
@@ -249,7 +249,7 @@ func (s *session) end(up, down splice.Result) {
 		s.early.Close()
 	}
 	if s.leg != nil {
-		s.leg.Conn.Close()
+		s.leg.Close()
 	}
 	if stage(s.stage.Load()) == hello {
 		s.proxy.counters.strangers.Add(1)

@@ -30,7 +30,7 @@ type proxyFlags struct {
 	dcs, upstreams, fronts     []string
 	defaultDC                  int16
 	family                     datacenter.Family
-	unrelatedKeys              bool
+	fastMode                   bool
 	dialTimeout, stall, drain  time.Duration
 	clock                      time.Duration
 	server                     string
@@ -84,8 +84,8 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.dcs, "dc", nil, "where a data centre is, as ID=HOST:PORT, '*' for all not named; several for one ID are tried in turn (repeatable)")
 	flags.Int16Var(&f.defaultDC, "default-dc", 0, "data centre for clients that ask for an unknown one (default: they are refused)")
 	flags.TextVar(&f.family, "ip", datacenter.PreferIPv4, "addresses of data centres: prefer-ipv4, prefer-ipv6, only-ipv4 or only-ipv6")
-	flags.StringArrayVar(&f.upstreams, "upstream", nil, "way to the data centres: direct, socks5://, http:// or https:// URL, link of another MTProxy; with ?weight=N (repeatable)")
-	flags.BoolVar(&f.unrelatedKeys, "unrelated-keys", false, "recode what comes down, so that both sides of the proxy see unrelated bytes; costs CPU")
+	flags.StringArrayVar(&f.upstreams, "upstream", nil, "upstream for data centres: direct, socks5://, http:// or https:// URL, link of another MTProxy; with ?weight=N (repeatable)")
+	flags.BoolVar(&f.fastMode, "fast-mode", true, "share the client's download key stream with the data centre; false re-encrypts the download, so that the bytes on both sides of the proxy are unrelated, and costs CPU")
 	flags.DurationVar(&f.dialTimeout, "dial-timeout", 5*time.Second, "limit for one attempt to reach a data centre")
 	flags.DurationVar(&f.stall, "stall", proxy.DefaultStallTimeout, "how long a data centre may owe an answer until that is logged; 0: never")
 	flags.DurationVar(&f.drain, "drain", 30*time.Second, "limit for ending after SIGTERM")
@@ -164,16 +164,15 @@ func (f *proxyFlags) logger(w io.Writer) *slog.Logger {
 
 func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 	config = proxy.Config{
-		TrustedProxies: f.trust,
-		Upstreams:      f.upstreams,
-		ClockWindow:    f.clock,
-		DefaultDC:      datacenter.DC(f.defaultDC),
-		Family:         f.family,
-		UnrelatedKeys:  f.unrelatedKeys,
-		DialTimeout:    f.dialTimeout,
-		StallTimeout:   f.stall,
-		Log:            log,
-		LogClients:     f.clients,
+		TrustedProxies:  f.trust,
+		ClockWindow:     f.clock,
+		DefaultDC:       datacenter.DC(f.defaultDC),
+		Family:          f.family,
+		DisableFastMode: !f.fastMode,
+		DialTimeout:     f.dialTimeout,
+		StallTimeout:    f.stall,
+		Log:             log,
+		LogClients:      f.clients,
 	}
 	if config.Modes, err = mtproxy.ParseModes(f.modes); err != nil {
 		return config, fmt.Errorf("--modes: %w", err)
@@ -188,6 +187,9 @@ func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 		return config, errors.New("want a --dial-timeout of more than nothing, and a --drain of nothing or more")
 	}
 	if config.DataCenters, err = parseDCs(f.dcs); err != nil {
+		return config, err
+	}
+	if config.Upstreams, err = parseUpstreams(f.upstreams); err != nil {
 		return config, err
 	}
 	if config.Fronts, err = parseFronts(f.fronts); err != nil {
@@ -252,6 +254,19 @@ func parseDCs(texts []string) (map[datacenter.DC][]string, error) {
 		dcs[dc] = append(dcs[dc], address)
 	}
 	return dcs, nil
+}
+
+// parseUpstreams parses the --upstream flags. Errors name the flag's position, for
+// its text may contain a password.
+func parseUpstreams(texts []string) (upstreams []proxy.Upstream, err error) {
+	for i, text := range texts {
+		upstream, err := proxy.ParseUpstream(text)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %d: %w", i+1, err)
+		}
+		upstreams = append(upstreams, upstream)
+	}
+	return upstreams, nil
 }
 
 // parseFronts reads HOST:PORT, for all domains, and DOMAIN=HOST:PORT.

@@ -2,24 +2,25 @@ package route
 
 import "time"
 
-// After a failure, others come first for this long; each further failure
-// doubles it, up to the limit.
+// The back-off after a failure: each further failure doubles it, up to the limit.
 const (
 	firstBackOff = 10 * time.Second
 	maxBackOff   = 5 * time.Minute
 )
 
-// health is what is remembered of an address or of a way out: its failures
-// since the last success. The zero value is good health.
+// health is the failures of an address or of an upstream since its last success.
+// During the back-off, candidates in good health are tried first. The zero value
+// is good health.
 type health struct {
 	failures int       // in a row
-	last     time.Time // when the last one was
-	until    time.Time // others come first until then
+	last     time.Time // of the last failure
+	until    time.Time // the end of the back-off
 }
 
+// failing reports whether the back-off lasts.
 func (h *health) failing(now time.Time) bool { return now.Before(h.until) }
 
-// lastFailure is when the last failure was, zero if it is of no importance.
+// lastFailure returns the time of the last failure, or zero after the back-off.
 func (h *health) lastFailure(now time.Time) time.Time {
 	if !h.failing(now) {
 		return time.Time{}
@@ -27,8 +28,8 @@ func (h *health) lastFailure(now time.Time) time.Time {
 	return h.last
 }
 
-// fail counts a failure. What comes during the back-off does not count again:
-// one outage strikes many clients at once.
+// fail counts a failure. Failures during the back-off do not prolong it, because
+// one outage makes many connections fail at once.
 func (h *health) fail(now time.Time) {
 	h.last = now
 	if h.failing(now) {
@@ -42,5 +43,5 @@ func (h *health) fail(now time.Time) {
 	h.until = now.Add(backOff)
 }
 
-// succeed forgets all failures.
+// succeed clears all failures.
 func (h *health) succeed() { *h = health{} }

@@ -8,16 +8,16 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// Tens of thousands of silent connections must not be probed all the time, and
-// none must be forgotten on its way.
-func TestSilentConnectionsAreProbedNowAndThen(t *testing.T) {
+// Keep-alive probes are rare, for tens of thousands of idle connections, and come
+// before address translation forgets a connection.
+func TestIdleConnectionsAreProbedEveryOneToFiveMinutes(t *testing.T) {
 	address, _ := dataCenter(t)
-	leg, err := router(t, Config{DataCenters: at(address)}).Dial(short(t), 2, frame.Intermediate, keyStream())
+	upstream, err := router(t, Config{DataCenters: at(address)}).Dial(short(t), Request{DC: 2, Protocol: frame.Intermediate, Download: keyStream()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer leg.Conn.Close()
-	raw, err := leg.Conn.(*net.TCPConn).SyscallConn()
+	defer upstream.Close()
+	raw, err := upstream.Stream.Conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func TestSilentConnectionsAreProbedNowAndThen(t *testing.T) {
 		on, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE)
 		idle, err2 := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE)
 		if on != 1 || idle < 60 || idle >= 300 {
-			t.Errorf("probes: %d, after %d s; %v, %v", on, idle, err, err2)
+			t.Errorf("SO_KEEPALIVE %d, TCP_KEEPIDLE %d s; %v, %v", on, idle, err, err2)
 		}
 	})
 }

@@ -1,16 +1,16 @@
-// Package route knows where a data centre is and how to get there: straight,
-// through a SOCKS5 or HTTP proxy, or by way of another MTProxy. It tries a few
-// of the ways, side by side if the first is slow, and remembers which failed.
+// Package route dials data centres: directly, through a SOCKS5 or HTTP proxy, or
+// through another MTProxy. It makes several attempts side by side (Happy
+// Eyeballs), fails over, and backs off from addresses and upstreams that failed.
 //
-//	router.go      what an operator chooses
-//	place.go       a data centre's number -> addresses
-//	family.go      IPv4 and IPv6
-//	upstream.go    the ways out, as text
-//	health.go      which addresses and ways out failed of late
-//	choice.go      what is tried, and in which order
-//	race.go        the attempts of one Dial
-//	connect.go     one attempt; socks5.go, httpconnect.go
-//	leg.go         what comes out of it: a connection and its ciphers
+//	router.go         the configuration, and Dial
+//	upstream.go       Outbound, and the connection that it returns
+//	upstreamurl.go    a configured upstream, as text
+//	resolve.go        DC -> addresses
+//	family.go         IPv4 and IPv6
+//	health.go         failures and their back-off
+//	candidates.go     addresses through upstreams, ordered by health and weight
+//	happyeyeballs.go  the attempts of one Dial
+//	dial.go           one attempt; socks5.go, httpconnect.go
 package route
 
 import (
@@ -22,84 +22,80 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/mtwire/mtwire/datacenter"
-	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// DefaultDialTimeout bounds one attempt.
+// DefaultDialTimeout limits one attempt.
 const DefaultDialTimeout = 5 * time.Second
 
-// ErrUnknownDC means that a client asked for a data centre that is in no list,
-// and that there is no default.
+// ErrUnknownDC means that the requested data centre is neither configured nor in
+// the table, and that there is no default.
 var ErrUnknownDC = errors.New("no data centre has this number")
 
-// Config is what an operator chooses. The zero value goes straight to the data
-// centres of the public table. It must not change while it is in use.
+// Config configures a Router. The zero value dials the data centres of the public
+// table directly. It must not change while it is in use.
 type Config struct {
-	// DataCenters says where data centres are, by signed number; number 0
-	// stands for all that are not named. A media number that is in neither
-	// way here goes where the main one does. Values are host:port, the one to
-	// try first in front; a name is looked up by whoever connects to it, which
-	// may be a SOCKS5 or HTTP proxy. What is not here is looked up in the
-	// public table.
+	// DataCenters has addresses of data centres, host:port, by signed number, the
+	// first to try first. Number 0 stands for all numbers that are not named. A
+	// media number that is found neither way has the addresses of the main one.
+	// Numbers without a configured address are looked up in the public table. A
+	// host name is resolved by the end that connects to it, which may be a SOCKS5
+	// or HTTP proxy.
 	DataCenters map[datacenter.DC][]string
 
-	// Upstreams are the ways out. Each takes its part of the connections by
-	// weight, as long as it works. None means the direct way.
-	//
-	// An upstream that is an MTProxy finds data centres by itself: for it,
-	// DataCenters only makes numbers known.
-	Upstreams []Upstream
+	// Upstreams share the connections by weight, as long as they work. None means
+	// direct. An MTProxy resolves data centres itself: for it, DataCenters only
+	// determines which numbers are known.
+	Upstreams []UpstreamURL
 
-	// Family is which of the table's addresses are used. Addresses in
+	// Family selects and orders the addresses of the table. Addresses in
 	// DataCenters are used as they are.
 	Family datacenter.Family
 
-	// Default is the data centre for clients that ask for one that is neither
-	// in DataCenters nor in the table. 0 means that they are refused.
+	// Default is the data centre for clients that request one that is neither in
+	// DataCenters nor in the table. 0 refuses them.
 	Default datacenter.DC
 
-	// UnrelatedKeys draws keys of their own for what comes from the data
-	// centre, instead of asking it for the key stream that the client expects.
-	// Somebody who sees both sides then sees two unrelated ciphertexts, and
-	// every byte that comes down has to be decrypted and encrypted.
-	UnrelatedKeys bool
+	// DisableFastMode gives each upstream a download key stream of its own. In
+	// fast mode, the default, the data centre encrypts with the client's download
+	// key stream, and the download needs no cipher in the proxy. Without it the
+	// two ciphertexts are unrelated, so that an observer of both sides cannot
+	// match them, and every byte of the download is decrypted and encrypted.
+	DisableFastMode bool
 
-	// DialTimeout bounds each attempt, proxies' handshakes included. 0 means
-	// DefaultDialTimeout.
+	// DialTimeout limits each attempt, including the handshakes of proxies. 0
+	// means DefaultDialTimeout.
 	DialTimeout time.Duration
 
-	// DialContext opens TCP connections, to data centres and upstreams. It
-	// must return soon after its context has ended. Nil means a net.Dialer that
-	// lets connections be silent for a while.
+	// DialContext opens TCP connections, to data centres and upstreams. It must
+	// return soon after its context has ended. Nil means a net.Dialer with
+	// infrequent keep-alive probes.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// TLS is for https upstreams. Nil means the system's roots.
+	// TLS is for HTTPS proxies. Nil means the system's roots.
 	TLS *tls.Config
 
-	// Time is the clock of the memory for failures, and the one shown to an
-	// upstream that is an MTProxy with an ee secret. Nil means time.Now.
+	// Time is the clock of back-offs and of the ClientHello for an MTProxy with an
+	// ee secret. Nil means time.Now.
 	Time func() time.Time
 
-	// Rand is the source of init payloads and FakeTLS hellos. It is used
+	// Rand is the source of init payloads and of ClientHellos. It is used
 	// concurrently. Nil means the system's.
 	Rand io.Reader
 }
 
-// Router finds the way to data centres. Its methods may be called
+// Router is the Outbound that package route provides. Its methods may be called
 // concurrently.
 type Router struct {
 	config Config
 
-	mu   sync.Mutex
-	ways []*way // the slice never changes, what it points to is under mu
+	mu        sync.Mutex
+	upstreams []*upstreamState // the slice never changes; mu protects its elements
 }
 
 // New checks config and returns a router. It does no I/O.
@@ -110,7 +106,7 @@ func New(config Config) (*Router, error) {
 			return nil, fmt.Errorf("route: data centre %d has no address", dc)
 		}
 		for _, address := range addresses {
-			if err := checkAddress(address); err != nil {
+			if _, _, err := netx.SplitHostPort(address); err != nil {
 				return nil, fmt.Errorf("route: data centre %d: address %q: %w", dc, address, err)
 			}
 		}
@@ -123,10 +119,10 @@ func New(config Config) (*Router, error) {
 		config.DialTimeout = DefaultDialTimeout
 	}
 	if config.DialContext == nil {
-		// Probes find out that the other end is gone, and keep the way open
-		// through address translation, which may forget it after five minutes.
-		// Package net would begin after 15 seconds of silence: with 50,000
-		// clients that wait, that is 3,000 probes a second, each answered.
+		// Keep-alive probes detect a peer that is gone, and keep the state of
+		// address translation, which may expire after five minutes. The default of
+		// package net, 15 seconds, would cost 50,000 idle connections more than
+		// 3,000 probes a second, and as many replies.
 		dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 			Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4,
 		}}
@@ -141,69 +137,54 @@ func New(config Config) (*Router, error) {
 	}
 	upstreams := config.Upstreams
 	if len(upstreams) == 0 {
-		upstreams = []Upstream{{}}
+		upstreams = []UpstreamURL{{}}
 	}
 	for _, u := range upstreams {
-		r.ways = append(r.ways, &way{Upstream: u, behind: make(map[string]*health)})
+		r.upstreams = append(r.upstreams, &upstreamState{UpstreamURL: u, addressHealth: make(map[string]*health)})
 	}
 	return r, nil
 }
 
-// Dial connects to a data centre, for a client that asked for dc in this
-// framing and expects its answers in the key stream download.
+// Dial connects to request.DC, for a client that uses request.Protocol and expects its
+// download in the key stream request.Download. The result is a Stream.
 //
-// It makes at most four attempts. The next one starts as soon as one has
-// failed, or when the one before it has had a head start of 300 ms, or of one
-// second if that goes through an upstream; the first to connect wins. Other
-// addresses and upstreams come first where one failed lately.
+// It makes at most four attempts. The next one starts when one fails, or after an
+// attempt delay of 300 ms, or of one second if the previous attempt goes through
+// an upstream. The first attempt to connect wins. Addresses and upstreams that
+// failed recently are tried last.
 //
-// With download nil, Config.UnrelatedKeys, or an MTProxy as the upstream, the
-// leg has a key stream of its own: see Leg.Receive.
+// Fast mode needs request.Download and an upstream that is no MTProxy. Otherwise, and
+// with Config.DisableFastMode, the upstream has a key stream of its own: see
+// Stream.Receive.
 //
 // The error is ErrUnknownDC, obfuscation.ErrFull for a framing without a tag,
-// the cause of ctx if that ended, or what all attempts said. It has data
-// centres' and upstreams' addresses in it and no credentials. When Dial returns,
-// all that it began has ended but for the leg's connection, which is the
-// caller's.
-func (r *Router) Dial(ctx context.Context, dc datacenter.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
-	leg, err := r.dial(ctx, dc, protocol, download)
+// ctx's cause if ctx ended, or the errors of all attempts. It contains addresses
+// of data centres and upstreams, and no credentials. When Dial returns, all its
+// goroutines and connections have ended, except for the returned connection.
+func (r *Router) Dial(ctx context.Context, request Request) (*Upstream, error) {
+	upstream, err := r.dial(ctx, request)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dc.Describe(), err)
+		return nil, fmt.Errorf("%s: %w", request.DC.Describe(), err)
 	}
-	return leg, nil
+	return upstream, nil
 }
 
-func (r *Router) dial(ctx context.Context, dc datacenter.DC, protocol frame.Protocol, download *obfuscation.KeyStream) (*Leg, error) {
-	if _, ok := protocol.Tag(); !ok {
-		return nil, obfuscation.ErrFull // before anybody is bothered
+func (r *Router) dial(ctx context.Context, request Request) (*Upstream, error) {
+	if _, ok := request.Protocol.Tag(); !ok {
+		return nil, obfuscation.ErrFull // before any address is dialled
 	}
-	place, err := r.place(dc)
+	location, err := r.resolve(request.DC)
 	if err != nil {
 		return nil, err
 	}
-	winner, err := r.race(ctx, place.addresses)
+	winner, err := r.happyEyeballs(ctx, location.addresses)
 	if err != nil {
 		return nil, err
 	}
-	leg, err := r.leg(winner, place.dc, protocol, download)
+	upstream, err := r.newUpstream(winner, location.dc, request)
 	if err != nil {
 		winner.conn.Close()
 		return nil, err
 	}
-	return leg, nil
-}
-
-// checkAddress accepts host:port with a port in digits. It quotes nothing.
-func checkAddress(address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || port == "" {
-		return errors.New("want host:port, with an IPv6 address in brackets")
-	}
-	if strings.ContainsFunc(host, func(r rune) bool { return r == ' ' || r == '/' || r == '@' || !unicode.IsPrint(r) }) {
-		return errors.New("the host has a character that belongs into no host name")
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return errors.New("the port is not a number from 1 to 65535")
-	}
-	return nil
+	return upstream, nil
 }

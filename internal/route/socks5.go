@@ -7,10 +7,12 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// connectSOCKS5 asks the SOCKS5 proxy at the other end of conn for a
-// connection to address, a host name or an IP address. It reads its answer and
-// no byte more.
-func connectSOCKS5(ctx context.Context, conn net.Conn, u Upstream, address string) error {
+// connectSOCKS5 asks the SOCKS5 proxy at the other end of conn to connect to
+// address, a host name or an IP address with a port. It reads the proxy's replies
+// and no byte beyond.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc1928
+func connectSOCKS5(ctx context.Context, conn net.Conn, u UpstreamURL, address string) error {
 	var auth *proxy.Auth
 	if u.user != "" {
 		auth = &proxy.Auth{User: u.user, Password: u.password}
@@ -19,13 +21,13 @@ func connectSOCKS5(ctx context.Context, conn net.Conn, u Upstream, address strin
 	if err != nil {
 		return err
 	}
-	// What it returns is conn in a type of its own. conn itself is wanted: the
-	// kernel can move bytes from socket to socket.
+	// The result is a wrapper of conn. The caller keeps the bare conn, which
+	// splice(2) needs.
 	_, err = dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
 	return err
 }
 
-// connected is a dialer for what has been dialled already.
+// connected is a dialer that returns an existing connection.
 type connected struct{ net.Conn }
 
 func (c connected) Dial(string, string) (net.Conn, error) { return c.Conn, nil }

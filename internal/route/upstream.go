@@ -1,182 +1,135 @@
 package route
 
 import (
-	"errors"
-	"fmt"
-	"net/url"
-	"strconv"
-	"strings"
+	"context"
+	"net"
 
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// kind is what an upstream speaks.
-type kind uint8
+// Outbound dials data centres. *Router is one. Dial may be called concurrently.
+// The returned Upstream is the caller's, which must close it.
+type Outbound interface {
+	Dial(ctx context.Context, r Request) (*Upstream, error)
+}
 
-const (
-	direct kind = iota
-	socks5
-	httpProxy
-	httpsProxy
-	kindMTProxy
-)
+var _ Outbound = (*Router)(nil)
 
-// Upstream is a way out: straight, through a SOCKS5 or HTTP proxy, or to
-// another MTProxy. The zero value is the direct way with weight 1. Read one
-// with ParseUpstream.
+// Request is what a client asked for.
+type Request struct {
+	// DC is the client's data centre, and Protocol the client's framing.
+	DC       datacenter.DC
+	Protocol frame.Protocol
+
+	// Download is the key stream in which the client expects its download, for
+	// fast mode. Nil means that the upstream draws a key stream of its own.
+	Download *obfuscation.KeyStream
+
+	// User is the name of the client's user, and Tag that user's ad tag. Both
+	// may be empty. They are for other outbounds: Router does not use them.
+	User string
+	Tag  []byte
+}
+
+// Upstream is a connection to a data centre: a byte stream, or packets. Exactly
+// one of Stream and Packets is set.
 type Upstream struct {
-	kind           kind
-	server         string // host:port
-	user, password string // of SOCKS5 and HTTP; user is empty if there is none
-	secret         mtproxy.Secret
-	share          int // the weight; 0 means 1
+	// Address is the address of the data centre or, if Via is an MTProxy, of
+	// that proxy.
+	Address string
+
+	// Via is "direct", or the upstream's URL without credentials.
+	Via string
+
+	Stream  *Stream
+	Packets PacketConn
 }
 
-const (
-	paramWeight = "weight"
-	maxWeight   = 1000
+// Close closes the connection.
+func (u *Upstream) Close() error {
+	if u.Packets != nil {
+		return u.Packets.Close()
+	}
+	return u.Stream.Conn.Close()
+}
 
-	// maxCredential is how many bytes of a user name, and of a password, SOCKS5
-	// has room for: RFC 1929, section 2.
-	maxCredential = 255
-)
+// Stream is an obfuscated connection to a data centre, or to an MTProxy in front
+// of it, before its first byte.
+type Stream struct {
+	// Conn is the connection: the *net.TCPConn itself, unless the upstream is an
+	// HTTPS proxy or Config.DialContext returns another type. No byte that the
+	// data centre would receive has been sent on it.
+	Conn net.Conn
 
-// ParseUpstream reads an upstream in one of these forms:
+	// Init is the init payload, which precedes the upload. It is sent as it is,
+	// not through Send, and best in one write with the first bytes of the upload.
+	Init []byte
+
+	// Send encrypts the upload. Its position is behind the init payload.
+	Send obfuscation.Cursor
+
+	// Receive decrypts the download. It is nil in fast mode: the download is
+	// encrypted with the client's key stream, and is forwarded unchanged.
+	Receive *obfuscation.Cursor
+
+	// FakeTLS reports whether both directions, Init included, are in FakeTLS
+	// records, because Via is an MTProxy with an ee secret. The handshake is
+	// complete. The upload begins with a ChangeCipherSpec record and has at most
+	// 2878 bytes a record; the download needs a faketls.Deframer with From set to
+	// frame.Server. A faketls.NewConn on Conn with frame.Client does both.
+	FakeTLS bool
+}
+
+// PacketConn is a connection to a data centre that carries packets: a middle
+// proxy, or the HTTP carrier. Send and Receive may be called concurrently with
+// each other, but neither with itself.
+type PacketConn interface {
+	// Send sends p and does not keep its payload.
+	Send(ctx context.Context, p frame.Packet) error
+	// Receive returns the next packet. Its payload is valid until the next call
+	// of Receive.
+	Receive(ctx context.Context) (frame.Packet, error)
+	// Close closes the connection and unblocks Send and Receive.
+	Close() error
+}
+
+// newUpstream starts the ciphers on the connection of the winning attempt.
 //
-//	direct
-//	socks5://USER:PASSWORD@HOST:PORT        also socks5h, which means the same
-//	http://USER:PASSWORD@HOST:PORT          also https
-//	tg://proxy?server=HOST&port=PORT&secret=SECRET
-//	https://t.me/proxy?server=HOST&port=PORT&secret=SECRET
-//
-// User and password may be left out. Names of data centres are left to SOCKS5
-// and HTTP proxies to look up. All forms take a parameter weight, from 1 to
-// 1000, as in "direct?weight=3": how many connections go that way for each one
-// that goes by an upstream of weight 1, which is the default.
-//
-// Errors say what is wrong and quote nothing of the text: what looks like one
-// part of a mistyped URL may be its password.
-func ParseUpstream(text string) (Upstream, error) {
-	u, err := parseUpstream(text)
+// The framing is always the client's, because the proxy does not re-frame: a
+// client must use padded intermediate itself to get through an MTProxy that
+// accepts nothing else. There is no fast mode through an MTProxy, because its
+// secret changes the keys of both directions.
+func (r *Router) newUpstream(winner *attempt, dc datacenter.DC, request Request) (*Upstream, error) {
+	config := &obfuscation.ClientConfig{Protocol: request.Protocol, DC: dc, Rand: r.config.Rand}
+	secret := winner.upstream.secret
+	if winner.upstream.kind == kindMTProxy {
+		config.Key = &secret.Key
+	} else if !r.config.DisableFastMode {
+		config.Download = request.Download
+	}
+	payload, init, err := obfuscation.NewInit(config)
 	if err != nil {
-		return Upstream{}, fmt.Errorf("bad upstream: %w", err)
+		return nil, err
 	}
-	return u, nil
-}
-
-var errForm = errors.New("want direct, socks5://HOST:PORT, http://HOST:PORT, https://HOST:PORT or a tg://proxy?... link")
-
-func parseUpstream(text string) (Upstream, error) {
-	if mtproxy.IsLink(text) {
-		return parseLink(text)
+	both := &struct { // in one allocation
+		upstream Upstream
+		stream   Stream
+	}{
+		Upstream{Address: winner.address, Via: winner.upstream.String()},
+		Stream{
+			Conn:    winner.conn,
+			Init:    payload[:],
+			Send:    init.Upload.Cursor(obfuscation.InitLength),
+			FakeTLS: secret.Mode == mtproxy.FakeTLS,
+		},
 	}
-	place, query, _ := strings.Cut(text, "?")
-	share, err := parseWeight(query, true)
-	if err != nil {
-		return Upstream{}, err
+	both.upstream.Stream = &both.stream
+	if config.Download == nil {
+		receive := init.Download.Cursor(0)
+		both.stream.Receive = &receive
 	}
-	if strings.EqualFold(place, "direct") {
-		return Upstream{share: share}, nil
-	}
-	parsed, err := url.Parse(place)
-	if err != nil {
-		return Upstream{}, errForm
-	}
-	u := Upstream{server: parsed.Host, share: share}
-	switch parsed.Scheme {
-	case "socks5", "socks5h":
-		u.kind = socks5
-	case "http":
-		u.kind = httpProxy
-	case "https":
-		u.kind = httpsProxy
-	default:
-		return Upstream{}, errForm
-	}
-	if parsed.Opaque != "" || strings.Trim(parsed.Path, "/") != "" || parsed.Fragment != "" {
-		return Upstream{}, errors.New("something stands behind HOST:PORT; a # or / in a password is written %23 or %2F, a ? is %3F")
-	}
-	if err := checkAddress(u.server); err != nil {
-		return Upstream{}, err
-	}
-	return u, u.setCredentials(parsed.User)
-}
-
-func (u *Upstream) setCredentials(info *url.Userinfo) error {
-	if info == nil {
-		return nil
-	}
-	u.user = info.Username()
-	u.password, _ = info.Password()
-	switch {
-	case u.user == "":
-		return errors.New("no user in front of the @")
-	case u.kind == socks5 && max(len(u.user), len(u.password)) > maxCredential:
-		return fmt.Errorf("SOCKS5 has room for %d bytes of user and of password", maxCredential)
-	case u.kind != socks5 && strings.Contains(u.user, ":"):
-		return errors.New("HTTP has no way to send a user with a colon")
-	}
-	return nil
-}
-
-func parseLink(text string) (Upstream, error) {
-	link, err := mtproxy.ParseLink(text)
-	if err != nil {
-		return Upstream{}, err
-	}
-	text, _, _ = strings.Cut(text, "#")
-	_, query, _ := strings.Cut(text, "?")
-	share, err := parseWeight(query, false)
-	if err != nil {
-		return Upstream{}, err
-	}
-	return Upstream{kind: kindMTProxy, server: link.Addr(), secret: link.Secret, share: share}, nil
-}
-
-// parseWeight reads the weight from a query, 0 if it has none. If the query is
-// ours, it may have no other parameter; a link's may have any.
-func parseWeight(query string, ours bool) (weight int, err error) {
-	for param := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(param, "=")
-		switch {
-		case name == paramWeight && weight != 0:
-			return 0, errors.New("the weight is given twice")
-		case name == paramWeight:
-			weight, err = strconv.Atoi(value)
-			if err != nil || weight < 1 || weight > maxWeight {
-				return 0, fmt.Errorf("the weight is not a number from 1 to %d", maxWeight)
-			}
-		case ours && param != "":
-			return 0, errors.New("the only parameter is weight; a ? in a password is written %3F")
-		}
-	}
-	return weight, nil
-}
-
-// String returns the upstream without credentials and weight, for logs:
-// "direct", "socks5://127.0.0.1:1080", or an MTProxy's address and the redacted
-// secret.
-func (u Upstream) String() string {
-	switch u.kind {
-	case socks5:
-		return "socks5://" + u.server
-	case httpProxy:
-		return "http://" + u.server
-	case httpsProxy:
-		return "https://" + u.server
-	case kindMTProxy:
-		return "mtproxy " + u.server + " " + u.secret.Redacted()
-	}
-	return "direct"
-}
-
-func (u Upstream) weight() int { return max(u.share, 1) }
-
-// addresses is what there is to connect to for a data centre with those
-// addresses: an MTProxy finds them by itself.
-func (u Upstream) addresses(ofDataCenter []string) []string {
-	if u.kind == kindMTProxy {
-		return []string{u.server}
-	}
-	return ofDataCenter
+	return &both.upstream, nil
 }

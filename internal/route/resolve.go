@@ -2,30 +2,30 @@ package route
 
 import "github.com/mtwire/mtwire/datacenter"
 
-// place is where a data centre is, and the number by which it, or the next
-// proxy, is asked for it.
-type place struct {
+// location is the addresses of a data centre, and the number for the init
+// payload.
+type location struct {
 	dc        datacenter.DC
-	addresses []string // the best first
+	addresses []string // the first to try first
 }
 
-// place finds the data centre that a client asked for. The number is passed
-// on as it came, with its sign, whatever it was that made it known; only the
-// default takes its own number's place.
-func (r *Router) place(dc datacenter.DC) (place, error) {
+// resolve returns the location of the data centre that a client asked for. The
+// number is forwarded unchanged, with its sign, even if the addresses are those of
+// another one. Only Config.Default replaces it.
+func (r *Router) resolve(dc datacenter.DC) (location, error) {
 	if addresses, ok := r.addresses(dc); ok {
-		return place{dc, addresses}, nil
+		return location{dc, addresses}, nil
 	}
 	if fallback := r.config.Default; fallback != 0 {
 		addresses, _ := r.addresses(fallback)
-		return place{fallback, addresses}, nil
+		return location{fallback, addresses}, nil
 	}
-	return place{}, ErrUnknownDC
+	return location{}, ErrUnknownDC
 }
 
-// addresses lists where a data centre may be reached: the places that were
-// configured for its number, or for all numbers; for a media number the main
-// one's; what the table has.
+// addresses returns the configured addresses of dc; or else those configured for
+// all numbers; or else, for a media number, those configured for the main one; or
+// else the table's.
 func (r *Router) addresses(dc datacenter.DC) ([]string, bool) {
 	numbers := []datacenter.DC{dc, 0}
 	if dc.Media() {

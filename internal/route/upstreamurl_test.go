@@ -5,26 +5,27 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 const link = "tg://proxy?server=proxy.example&port=443&secret="
 
-func TestUpstreamsAreRead(t *testing.T) {
-	for text, want := range map[string]Upstream{
+func TestUpstreamURLIsParsed(t *testing.T) {
+	for text, want := range map[string]UpstreamURL{
 		"direct":                            {},
-		"Direct?weight=3":                   {share: 3},
-		"socks5://127.0.0.1:1080":           {kind: socks5, server: "127.0.0.1:1080"},
-		"socks5h://me:p%3Aw%40@[::1]:1080/": {kind: socks5, server: "[::1]:1080", user: "me", password: "p:w@"},
-		"socks5://me@host:1080?weight=1000": {kind: socks5, server: "host:1080", user: "me", share: 1000},
-		"http://me:pw@proxy:3128?weight=2":  {kind: httpProxy, server: "proxy:3128", user: "me", password: "pw", share: 2},
-		"https://proxy:443":                 {kind: httpsProxy, server: "proxy:443"},
+		"Direct?weight=3":                   {weight: 3},
+		"socks5://127.0.0.1:1080":           {kind: kindSOCKS5, server: "127.0.0.1:1080"},
+		"socks5h://me:p%3Aw%40@[::1]:1080/": {kind: kindSOCKS5, server: "[::1]:1080", user: "me", password: "p:w@"},
+		"socks5://me@host:1080?weight=1000": {kind: kindSOCKS5, server: "host:1080", user: "me", weight: 1000},
+		"http://me:pw@proxy:3128?weight=2":  {kind: kindHTTP, server: "proxy:3128", user: "me", password: "pw", weight: 2},
+		"https://proxy:443":                 {kind: kindHTTPS, server: "proxy:443"},
 		link + mtwiretest.PlainSecret:       {kind: kindMTProxy, server: "proxy.example:443"},
 		link + mtwiretest.FakeTLSSecret:     {kind: kindMTProxy, server: "proxy.example:443"},
-		"https://t.me" + link[4:] + mtwiretest.PaddedSecret + "&weight=7#x": {kind: kindMTProxy, server: "proxy.example:443", share: 7},
+		"https://t.me" + link[4:] + mtwiretest.PaddedSecret + "&weight=7#x": {kind: kindMTProxy, server: "proxy.example:443", weight: 7},
 	} {
-		u, err := ParseUpstream(text)
+		u, err := ParseUpstreamURL(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -38,10 +39,14 @@ func TestUpstreamsAreRead(t *testing.T) {
 		if u != want {
 			t.Errorf("%s: %#v", text, u)
 		}
+		var v UpstreamURL
+		if err := v.UnmarshalText([]byte(text)); err != nil || v != u {
+			t.Errorf("%s: UnmarshalText returns %#v, %v", text, v, err)
+		}
 	}
 }
 
-func TestUpstreamsAreShownWithoutCredentials(t *testing.T) {
+func TestUpstreamURLIsShownWithoutCredentials(t *testing.T) {
 	for text, want := range map[string]string{
 		"direct":                           "direct",
 		"socks5h://me:pw@127.0.0.1:1080":   "socks5://127.0.0.1:1080",
@@ -50,15 +55,15 @@ func TestUpstreamsAreShownWithoutCredentials(t *testing.T) {
 		link + mtwiretest.FakeTLSSecret:    "mtproxy proxy.example:443 faketls:[redacted]:example.com",
 	} {
 		u := upstreams(t, text)[0]
-		if shown := fmt.Sprintf("%v %+v", u, Config{Upstreams: []Upstream{u}}.Upstreams); shown != want+" ["+want+"]" {
+		if shown := fmt.Sprintf("%v %+v", u, Config{Upstreams: []UpstreamURL{u}}.Upstreams); shown != want+" ["+want+"]" {
 			t.Errorf("%s is shown as %s", text, shown)
 		}
 	}
 }
 
-// "A dial error names DC, address and via, never credentials", and neither do
-// the errors of a mistyped URL, wherever in it the password has got to.
-func TestBadUpstreamsAreRefusedWithoutQuotingThem(t *testing.T) {
+// The error of a mistyped URL does not contain the password, in whatever part of the
+// URL the password is.
+func TestErrorOfABadUpstreamDoesNotQuoteIt(t *testing.T) {
 	for _, text := range []string{
 		"",
 		"hunter2",
@@ -89,9 +94,9 @@ func TestBadUpstreamsAreRefusedWithoutQuotingThem(t *testing.T) {
 		link + mtwiretest.PlainSecret + "&weight=-1",
 		"https://t.me/hunter2?server=proxy.example&port=443&secret=" + mtwiretest.PlainSecret,
 	} {
-		u, err := ParseUpstream(text)
+		u, err := ParseUpstreamURL(text)
 		if err == nil {
-			t.Errorf("%q is read as %v", text, u)
+			t.Errorf("%q is parsed as %v", text, u)
 			continue
 		}
 		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "ter2") || strings.Contains(err.Error(), mtwiretest.PlainSecret) {
@@ -100,7 +105,7 @@ func TestBadUpstreamsAreRefusedWithoutQuotingThem(t *testing.T) {
 	}
 }
 
-func FuzzParseUpstream(f *testing.F) {
+func FuzzParseUpstreamURL(f *testing.F) {
 	for _, text := range []string{
 		"direct?weight=2", "socks5://me:pw@127.0.0.1:1080", "https://[::1]:443/?weight=9", "http://a%20b:c%3Ad@host:1",
 		link + mtwiretest.FakeTLSSecret + "&weight=3", "https://t.me" + link[4:] + mtwiretest.PaddedSecret,
@@ -108,30 +113,32 @@ func FuzzParseUpstream(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		u, err := ParseUpstream(text)
+		u, err := ParseUpstreamURL(text)
 		if err != nil {
-			if u != (Upstream{}) {
+			if u != (UpstreamURL{}) {
 				t.Fatalf("an error and %v", u)
 			}
 			return
 		}
-		if w := u.weight(); w < 1 || w > maxWeight {
+		if w := u.effectiveWeight(); w < 1 || w > maxWeight {
 			t.Fatalf("weight %d", w)
 		}
-		// What is shown has no credentials: they do not come back from it.
+		// The shown text has no credentials: parsing it returns none.
 		if u.kind != kindMTProxy {
-			back, err := ParseUpstream(u.String())
-			if err != nil || back != (Upstream{kind: u.kind, server: u.server}) {
+			back, err := ParseUpstreamURL(u.String())
+			if err != nil || back != (UpstreamURL{kind: u.kind, server: u.server}) {
 				t.Fatalf("%q is shown as %q, which is %#v, %v", text, u, back, err)
 			}
 		} else if u.secret.Mode == 0 || strings.Contains(u.String(), u.secret.String()) ||
 			u.String() != "mtproxy "+u.server+" "+u.secret.Redacted() {
 			t.Fatalf("%q is shown as %q", text, u)
 		}
-		if u.kind != direct && u.kind != kindMTProxy && checkAddress(u.server) != nil {
-			t.Fatalf("address %q", u.server)
+		if u.kind != kindDirect && u.kind != kindMTProxy {
+			if _, _, err := netx.SplitHostPort(u.server); err != nil {
+				t.Fatalf("address %q: %v", u.server, err)
+			}
 		}
-		if u.kind == direct && (u.server != "" || u.secret != mtproxy.Secret{}) {
+		if u.kind == kindDirect && (u.server != "" || u.secret != mtproxy.Secret{}) {
 			t.Fatalf("%#v", u)
 		}
 	})

@@ -1,0 +1,163 @@
+package route
+
+import (
+	"cmp"
+	"time"
+)
+
+// upstreamState is a configured upstream, its place in the weighted round robin,
+// and its health. Router.mu protects all fields but UpstreamURL.
+type upstreamState struct {
+	UpstreamURL
+
+	currentWeight int                // of the smooth weighted round robin
+	health        health             // of the upstream itself
+	failures      int                // failed attempts through it, in a row
+	addressHealth map[string]*health // of the addresses behind it
+}
+
+// maxUpstreamFailures is how many attempts in a row may fail through an upstream
+// that can itself be reached, before it counts as failing: by then a refused
+// password is more likely than as many dead addresses.
+const maxUpstreamFailures = 3
+
+// healthOf returns the health of an address behind u. There are no more addresses
+// than in the table and the configuration, so the map is bounded.
+func (u *upstreamState) healthOf(address string) *health {
+	h := u.addressHealth[address]
+	if h == nil {
+		h = &health{}
+		u.addressHealth[address] = h
+	}
+	return h
+}
+
+// candidate is one address through one upstream.
+type candidate struct {
+	upstream *upstreamState
+	address  string
+}
+
+// ordering returns the candidates of one Dial, one at a time.
+type ordering struct {
+	router    *Router
+	addresses []string
+	upstreams []*upstreamState // the preferred one first
+	tried     map[candidate]bool
+}
+
+// order returns the ordering of all candidates for addresses. The round robin
+// determines the preferred upstream; the others follow as configured.
+func (r *Router) order(addresses []string) ordering {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := ordering{router: r, addresses: addresses, tried: make(map[candidate]bool)}
+	preferred := r.nextUpstream(r.config.Time())
+	if preferred != nil {
+		o.upstreams = append(o.upstreams, preferred)
+	}
+	for _, u := range r.upstreams {
+		if u != preferred {
+			o.upstreams = append(o.upstreams, u)
+		}
+	}
+	return o
+}
+
+// nextUpstream is a smooth weighted round robin over the upstreams in good health:
+// weights 3 and 1 give A A B A, and so on. It returns nil if there is none.
+func (r *Router) nextUpstream(now time.Time) (next *upstreamState) {
+	total := 0
+	for _, u := range r.upstreams {
+		if u.health.failing(now) {
+			continue
+		}
+		total += u.effectiveWeight()
+		u.currentWeight += u.effectiveWeight()
+		if next == nil || u.currentWeight > next.currentWeight {
+			next = u
+		}
+	}
+	if next != nil {
+		next.currentWeight -= total
+	}
+	return next
+}
+
+// priority orders candidates: lower is tried first. Times are zero in good health.
+type priority struct {
+	upstreamFailed, addressFailed time.Time
+	indexes, address              int // the sum of both indexes; the address's
+}
+
+// priority returns the priority of upstream number i with address number j.
+func (c candidate) priority(i, j int, now time.Time) priority {
+	return priority{c.upstream.health.lastFailure(now), c.upstream.healthOf(c.address).lastFailure(now), i + j, j}
+}
+
+func (p priority) before(other priority) bool {
+	return cmp.Or(
+		p.upstreamFailed.Compare(other.upstreamFailed), p.addressFailed.Compare(other.addressFailed),
+		cmp.Compare(p.indexes, other.indexes), cmp.Compare(p.address, other.address)) < 0
+}
+
+// next returns the best candidate that has not been tried, according to the
+// present health. Candidates in good health are ordered by upstream index +
+// address index; ties go to the lower address index. Candidates that failed come
+// last, the least recent failure first.
+func (o *ordering) next() (best candidate, ok bool) {
+	o.router.mu.Lock()
+	defer o.router.mu.Unlock()
+	now := o.router.config.Time()
+	var highest priority
+	for i, u := range o.upstreams {
+		for j, address := range u.addresses(o.addresses) {
+			c := candidate{u, address}
+			if o.tried[c] {
+				continue
+			}
+			if p := c.priority(i, j, now); !ok || p.before(highest) {
+				best, highest, ok = c, p, true
+			}
+		}
+	}
+	if ok {
+		o.tried[best] = true
+	}
+	return best, ok
+}
+
+// recordFailure updates the health after a failed attempt.
+func (r *Router) recordFailure(a *attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recordFailureLocked(a)
+}
+
+// recordFailureLocked counts a failure of the address behind the upstream; and of
+// the upstream as well if the attempt did not reach it, or if
+// maxUpstreamFailures attempts in a row have failed through it. r.mu is held.
+func (r *Router) recordFailureLocked(a *attempt) {
+	now := r.config.Time()
+	a.upstream.healthOf(a.address).fail(now)
+	a.upstream.failures++
+	if !a.reached.Load() || a.upstream.failures >= maxUpstreamFailures {
+		a.upstream.health.fail(now)
+	}
+}
+
+// recordSuccess updates the health after the winning attempt. The attempts that
+// started earlier have failed if they have had their delay.
+func (r *Router) recordSuccess(winner *attempt, earlier []*attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.config.Time()
+	for _, a := range earlier {
+		if now.Sub(a.started) >= a.delay() {
+			r.recordFailureLocked(a)
+		}
+	}
+	winner.upstream.failures = 0
+	winner.upstream.health.succeed()
+	winner.upstream.healthOf(winner.address).succeed()
+}

@@ -1,0 +1,71 @@
+package route
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/mtproxy"
+)
+
+// connect makes one attempt: it connects to the address, through the upstream. If
+// the upstream is an MTProxy, the two are the same.
+func (r *Router) connect(ctx context.Context, a *attempt) (net.Conn, error) {
+	u := a.upstream
+	if u.kind == kindDirect {
+		a.reached.Store(true) // there is no upstream to reach
+		return r.config.DialContext(ctx, "tcp", a.address)
+	}
+	conn, err := r.config.DialContext(ctx, "tcp", u.server)
+	if err != nil {
+		return nil, err
+	}
+	proxied, err := r.via(ctx, conn, a)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return proxied, nil
+}
+
+// via makes the upstream's handshake on conn, the connection to it. It returns
+// conn, or TLS on top of it.
+func (r *Router) via(ctx context.Context, conn net.Conn, a *attempt) (net.Conn, error) {
+	u := a.upstream
+	switch u.kind {
+	case kindMTProxy:
+		// An error is a failure of the upstream, which has only one address: so
+		// it does not count as reached.
+		if u.secret.Mode == mtproxy.FakeTLS {
+			return conn, faketls.Client(conn, &faketls.ClientConfig{
+				Key: u.secret.Key, Domain: u.secret.Domain, Time: r.config.Time, Rand: r.config.Rand,
+			}).Handshake(ctx)
+		}
+		return conn, nil
+	case kindHTTPS:
+		secure := tls.Client(conn, r.tlsConfig(u.server))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, err
+		}
+		conn = secure
+	}
+	a.reached.Store(true)
+	if u.kind == kindSOCKS5 {
+		return conn, connectSOCKS5(ctx, conn, u.UpstreamURL, a.address)
+	}
+	return conn, connectHTTP(ctx, conn, u.UpstreamURL, a.address)
+}
+
+// tlsConfig returns the TLS configuration for the HTTPS proxy at server, a
+// host:port.
+func (r *Router) tlsConfig(server string) *tls.Config {
+	config := &tls.Config{}
+	if r.config.TLS != nil {
+		config = r.config.TLS.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(server)
+	}
+	return config
+}

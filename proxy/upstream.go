@@ -1,0 +1,30 @@
+package proxy
+
+import "github.com/mtwire/mtwire/internal/route"
+
+// Upstream is what data centres are reached through: nothing, a SOCKS5 or HTTP
+// proxy, or another MTProxy. The zero value is direct with weight 1.
+type Upstream struct{ url route.UpstreamURL }
+
+// ParseUpstream parses an upstream in one of these forms:
+//
+//	direct
+//	socks5://USER:PASSWORD@HOST:PORT        also socks5h, which means the same
+//	http://USER:PASSWORD@HOST:PORT          also https
+//	tg://proxy?server=HOST&port=PORT&secret=SECRET
+//	https://t.me/proxy?server=HOST&port=PORT&secret=SECRET
+//
+// User and password are optional. All forms take a weight from 1, the default,
+// to 1000, as in "direct?weight=3": an upstream of weight 3 takes three times as
+// many connections as one of weight 1. Errors quote nothing of text, which may
+// contain a password.
+func ParseUpstream(text string) (Upstream, error) {
+	url, err := route.ParseUpstreamURL(text)
+	return Upstream{url}, err
+}
+
+// UnmarshalText is ParseUpstream. An error leaves u as it was.
+func (u *Upstream) UnmarshalText(text []byte) error { return u.url.UnmarshalText(text) }
+
+// String returns the upstream without credentials and weight, for logs.
+func (u Upstream) String() string { return u.url.String() }
