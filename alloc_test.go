@@ -16,7 +16,7 @@ import (
 // "Steady state, send and receive, every framing, plain and obfuscated: 0
 // allocations per packet", over a real socket.
 func TestPacketsDoNotAllocate(t *testing.T) {
-	for _, m := range mtwiretest.PlainModes() {
+	for _, m := range mtwiretest.DirectModes() {
 		ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
 		if err != nil {
 			t.Fatal(err)

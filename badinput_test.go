@@ -555,7 +555,7 @@ func TestLongHeaderCostsNoMemory(t *testing.T) {
 
 // "one packet, one Write", header or init payload included.
 func TestEachPacketIsOneWrite(t *testing.T) {
-	for _, m := range append(mtwiretest.PlainModes(), mtwiretest.ProxiedModes()...) {
+	for _, m := range append(mtwiretest.DirectModes(), mtwiretest.ProxiedModes()...) {
 		ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
 		if err != nil {
 			t.Fatal(err)

@@ -81,7 +81,7 @@ func TestOnePortTakesEveryTransport(t *testing.T) {
 		})
 	}()
 
-	for _, m := range append(mtwiretest.PlainModes(), mtwiretest.ProxiedModes()...) {
+	for _, m := range append(mtwiretest.DirectModes(), mtwiretest.ProxiedModes()...) {
 		t.Run(m.Transport, func(t *testing.T) {
 			for len(transports) > 0 {
 				<-transports

@@ -12,9 +12,9 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// AuthKey is a key that this data centre and the clients of its demo agree on
-// without an exchange, so that there can be encrypted packets, and quick
-// acknowledgements of them. It is no secret.
+// AuthKey is the auth key that the data centre shares with clients that use Seal
+// and Open, without a key exchange: encrypted messages and their quick
+// acknowledgements need one. It is public and constant.
 var AuthKey = func() (key [frame.AuthKeyLength]byte) {
 	for i := range key {
 		key[i] = byte(i)
@@ -23,20 +23,22 @@ var AuthKey = func() (key [frame.AuthKeyLength]byte) {
 }()
 
 const (
-	encryptedHeader = 24 // auth_key_id, msg_key
-	innerHeader     = 32 // salt, session, message id, sequence number, length
-	minPadding      = 12
-	maxPadding      = 1024
+	encryptedHeaderLength = 24 // auth_key_id, msg_key
+	innerHeaderLength     = 32 // salt, session, message id, sequence number, length
+	minPadding            = 12
+	maxPadding            = 1024
 )
 
-// authKeyID is the low 64 bits of the key's SHA-1.
+// authKeyID returns the low 64 bits of the SHA-1 of AuthKey.
 func authKeyID() uint64 {
 	sum := sha1.Sum(AuthKey[:])
 	return binary.LittleEndian.Uint64(sum[12:])
 }
 
-// Seal encrypts data, a multiple of four bytes, under AuthKey as MTProto 2.0
-// does. It also returns the quick acknowledgement that a server owes for it.
+// Seal encrypts data under AuthKey as a message of MTProto 2.0. The length of data
+// must be a multiple of four. from is the side that sends the message. token is
+// the quick acknowledgement that a server returns for the message, if the client
+// requests one.
 //
 // Specification: https://core.telegram.org/mtproto/description#defining-aes-key-and-initialization-vector
 func Seal(data []byte, from frame.Side) (message []byte, token uint32) {
@@ -44,13 +46,13 @@ func Seal(data []byte, from frame.Side) (message []byte, token uint32) {
 	if from == frame.Server {
 		low = 1
 	}
-	padding := minPadding + -(innerHeader+len(data)+minPadding)&15
-	plain := make([]byte, innerHeader+len(data)+padding)
+	padding := minPadding + -(innerHeaderLength+len(data)+minPadding)&15
+	plain := make([]byte, innerHeaderLength+len(data)+padding)
 	rand.Read(plain) // salt, session and padding
 	binary.LittleEndian.PutUint64(plain[16:], messageID(low))
 	binary.LittleEndian.PutUint32(plain[24:], 1)
 	binary.LittleEndian.PutUint32(plain[28:], uint32(len(data)))
-	copy(plain[innerHeader:], data)
+	copy(plain[innerHeaderLength:], data)
 
 	token = frame.QuickAckToken(AuthKey[:], plain, from)
 	key := messageKey(plain, from)
@@ -60,34 +62,37 @@ func Seal(data []byte, from frame.Side) (message []byte, token uint32) {
 }
 
 var (
-	errUnknownKey = errors.New("auth key is not known here")
+	errUnknownKey = errors.New("unknown auth key")
 	errTampered   = errors.New("message does not match its key")
 )
 
-// Open decrypts what Seal made on the other side. The message may have
-// transport padding behind it, up to 15 bytes.
+// Open decrypts a message that Seal encrypted with the same from. Up to 15 bytes
+// of transport padding may follow the message. It returns the data in memory of
+// its own, and the quick acknowledgement of the message. An error is returned for
+// a message that is too short, under another key or changed.
 func Open(message []byte, from frame.Side) (data []byte, token uint32, err error) {
-	if len(message) < encryptedHeader+innerHeader+16 {
+	if len(message) < encryptedHeaderLength+innerHeaderLength+16 {
 		return nil, 0, fmt.Errorf("encrypted message of %d bytes is too short", len(message))
 	}
 	if binary.LittleEndian.Uint64(message) != authKeyID() {
 		return nil, 0, errUnknownKey
 	}
 	key := [16]byte(message[8:])
-	body := message[encryptedHeader:]
+	body := message[encryptedHeaderLength:]
 	plain := ige(body[:len(body)&^15], key, from, false)
 	if messageKey(plain, from) != key {
 		return nil, 0, errTampered
 	}
 	length := int(binary.LittleEndian.Uint32(plain[28:]))
-	padding := len(plain) - innerHeader - length
+	padding := len(plain) - innerHeaderLength - length
 	if length%4 != 0 || padding < minPadding || padding > maxPadding {
-		return nil, 0, fmt.Errorf("message of %d bytes says it has %d of data", len(plain), length)
+		return nil, 0, fmt.Errorf("message of %d bytes declares %d bytes of data", len(plain), length)
 	}
-	return plain[innerHeader : innerHeader+length], frame.QuickAckToken(AuthKey[:], plain, from), nil
+	return plain[innerHeaderLength : innerHeaderLength+length], frame.QuickAckToken(AuthKey[:], plain, from), nil
 }
 
-// offset is where in the auth key the parts for one direction begin.
+// offset returns the index in the auth key at which the parts for one direction
+// begin.
 func offset(from frame.Side) int {
 	if from == frame.Server {
 		return 8
@@ -101,8 +106,8 @@ func messageKey(plain []byte, from frame.Side) [16]byte {
 	return [16]byte(sum[8:])
 }
 
-// ige is AES-256 in infinite garble extension, with key and vector derived
-// from the message key. The result is in memory of its own.
+// ige encrypts or decrypts in with AES-256 in infinite garble extension (IGE), key
+// and vector derived from the message key. The result is in memory of its own.
 func ige(in []byte, messageKey [16]byte, from frame.Side, encrypt bool) []byte {
 	x := offset(from)
 	a := sha256.Sum256(append(append([]byte(nil), messageKey[:]...), AuthKey[x:x+36]...))

@@ -1,15 +1,13 @@
-// Package mtwiretest is a data centre for loopback: it answers the first step of a
-// key exchange, and messages under one key that everybody knows, as a data
-// centre answers them, and says what it sees. Clients and proxies are tested
-// against it, ours and others'.
 package mtwiretest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -17,76 +15,75 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// Event is something that happened on a connection. Its JSON form has one
-// object for each.
-type Event struct {
-	Time   time.Time `json:"time"`
-	Event  string    `json:"event"` // connected, request, refused, closed
-	Remote string    `json:"remote"`
-
-	// Of connected: what the client chose. Tag is what names the framing
-	// inside an init payload, in hex.
-	Transport  string `json:"transport,omitempty"`
-	Carrier    string `json:"carrier,omitempty"`
-	Protocol   string `json:"protocol,omitempty"`
-	Tag        string `json:"tag,omitempty"`
-	DC         *int   `json:"dc,omitempty"` // only if obfuscated
-	Secret     string `json:"secret,omitempty"`
-	ServerName string `json:"server_name,omitempty"`
-
-	// Of request: what came, and what was answered.
-	Request  string `json:"request,omitempty"`
-	Bytes    int    `json:"bytes,omitempty"`
-	QuickAck *bool  `json:"quick_ack,omitempty"` // wanted
-	Answer   string `json:"answer,omitempty"`
-
-	// Of refused and closed: why.
-	Error string `json:"error,omitempty"`
+// Config configures NewDataCenter. The zero value, or nil in its place, accepts
+// every transport without a secret and drops the events.
+type Config struct {
+	// Secrets are the secrets of MTProxy clients that the data centre accepts
+	// beside clients without a secret.
+	Secrets []mtwire.Secret
+	// Log is called for every event; see DataCenter.Log.
+	Log func(Event)
 }
 
-// String is the event in one line of text.
-func (e Event) String() string {
-	s := e.Remote + " " + e.Event
-	switch e.Event {
-	case "connected":
-		s += ": " + e.Transport
-		if e.Tag != "" {
-			s += ", tag " + e.Tag
-		}
-		if e.DC != nil {
-			s += ", " + mtwire.DC(*e.DC).Describe()
-		}
-		if e.Secret != "" {
-			s += ", secret " + e.Secret
-		}
-		if e.ServerName != "" {
-			s += ", server name " + e.ServerName
-		}
-	case "request":
-		s += fmt.Sprintf(": %s, %d bytes", e.Request, e.Bytes)
-		if e.QuickAck != nil && *e.QuickAck {
-			s += ", quick ack wanted"
-		}
-		s += ", answered " + e.Answer
-	}
-	if e.Error != "" {
-		s += ": " + e.Error
-	}
-	return s
-}
-
-// DataCenter is a data centre on a listener.
+// DataCenter is a loopback data centre. NewDataCenter returns one that is
+// listening; for a listener with other settings, set Listener and call Serve.
 type DataCenter struct {
-	// Listener takes the connections.
+	// Listener accepts the connections.
 	Listener *mtwire.Listener
-	// Log is called for every event, by one goroutine at a time. Nil means
-	// that nobody wants to know.
+	// ClientTLS is the configuration of a client that trusts the certificate of
+	// the data centre. NewDataCenter sets it.
+	ClientTLS *tls.Config
+	// Log is called for every event, one call at a time. It must not change while
+	// the data centre serves. nil drops the events.
 	Log func(Event)
 
-	mu sync.Mutex
+	mu   sync.Mutex // held while Log runs
+	stop func()     // nil if NewDataCenter did not start the data centre
 }
 
-// Serve serves until ctx ends, and closes the listener.
+// NewDataCenter starts a data centre on a free port of 127.0.0.1: every framing,
+// plain and obfuscated, on every carrier, with TLS and without. It panics if it
+// cannot listen. The caller calls Close when finished, to shut it down.
+func NewDataCenter(config *Config) *DataCenter {
+	if config == nil {
+		config = &Config{}
+	}
+	server, client, err := Certificate()
+	if err != nil {
+		panic("mtwiretest: " + err.Error())
+	}
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
+		Secrets: config.Secrets, AllowNoSecret: true, ObfuscatedFull: true, TLS: server,
+	})
+	if err != nil {
+		panic("mtwiretest: " + err.Error())
+	}
+	dc := &DataCenter{Listener: ln, ClientTLS: client, Log: config.Log}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		dc.Serve(ctx)
+	}()
+	dc.stop = func() { cancel(); <-served }
+	return dc
+}
+
+// Addr returns the address that the data centre listens on.
+func (dc *DataCenter) Addr() net.Addr { return dc.Listener.Addr() }
+
+// Close shuts down a data centre of NewDataCenter: it closes the listener and all
+// connections, and waits until the last event is logged. A second call does
+// nothing. Log must not call it.
+func (dc *DataCenter) Close() {
+	if dc.stop != nil {
+		dc.stop()
+	}
+}
+
+// Serve serves Listener until ctx ends or the listener fails. It closes the
+// listener and all connections, and returns the cause. Data centres of
+// NewDataCenter are served already.
 func (dc *DataCenter) Serve(ctx context.Context) error {
 	return dc.Listener.Serve(ctx, dc.handle)
 }
@@ -103,7 +100,7 @@ func (dc *DataCenter) log(conn *mtwire.Conn, e Event) {
 
 func (dc *DataCenter) handle(ctx context.Context, conn *mtwire.Conn) {
 	if err := conn.Handshake(ctx); err != nil {
-		if !errors.Is(err, io.EOF) { // a connection that never spoke
+		if !errors.Is(err, io.EOF) { // EOF: the client sent nothing
 			dc.log(conn, Event{Event: "refused", Error: err.Error()})
 		}
 		return
@@ -116,28 +113,8 @@ func (dc *DataCenter) handle(ctx context.Context, conn *mtwire.Conn) {
 	dc.log(conn, closed)
 }
 
-// Connected is the event that a connection with transport t has come, without
-// its time and address.
-func Connected(t mtwire.Transport) Event {
-	e := Event{Event: "connected", Transport: t.String(), Carrier: t.Carrier.String(), ServerName: t.ServerName}
-	if t.Protocol != 0 {
-		e.Protocol = t.Protocol.String()
-		if tag, ok := t.Protocol.Tag(); ok {
-			e.Tag = fmt.Sprintf("%x", tag)
-		}
-	}
-	if t.Obfuscated {
-		dc := int(t.DC)
-		e.DC = &dc
-	}
-	if t.Secret >= 0 {
-		e.Secret = fmt.Sprintf("#%d", t.Secret+1)
-	}
-	return e
-}
-
-// exchange answers a connection's requests until it ends, and returns why:
-// io.EOF if the client is done.
+// exchange answers requests until the connection ends, and returns the cause:
+// io.EOF if the client closed it.
 func (dc *DataCenter) exchange(ctx context.Context, conn *mtwire.Conn) error {
 	serverNonce := newNonce()
 	for {
@@ -145,18 +122,18 @@ func (dc *DataCenter) exchange(ctx context.Context, conn *mtwire.Conn) error {
 		if err != nil {
 			return err
 		}
-		a := answer(p.Payload, serverNonce)
+		r := replyTo(p.Payload, serverNonce)
 		ack := p.AckWanted
-		dc.log(conn, Event{Event: "request", Request: a.request, Bytes: len(p.Payload), QuickAck: &ack, Answer: a.name})
-		if ack && a.token != 0 {
-			if err := conn.SendPacket(ctx, mtwire.Packet{Kind: mtwire.KindQuickAck, Token: a.token}); err != nil {
+		dc.log(conn, Event{Event: "request", Request: r.request, Bytes: len(p.Payload), QuickAck: &ack, Answer: r.name})
+		if ack && r.token != 0 {
+			if err := conn.SendPacket(ctx, mtwire.Packet{Kind: mtwire.KindQuickAck, Token: r.token}); err != nil {
 				return err
 			}
 		}
-		if a.code != 0 {
-			err = conn.SendError(ctx, a.code)
+		if r.code != 0 {
+			err = conn.SendError(ctx, r.code)
 		} else {
-			err = conn.Send(ctx, a.message)
+			err = conn.Send(ctx, r.message)
 		}
 		if err != nil {
 			return err
@@ -164,19 +141,19 @@ func (dc *DataCenter) exchange(ctx context.Context, conn *mtwire.Conn) error {
 	}
 }
 
-// reply is what there is to say to one payload: a message, or an error code.
+// reply is the answer to one payload: a message or a transport error.
 type reply struct {
-	request string // what it was
-	name    string // what the answer is
+	request string // name of the request, for events
+	name    string // name of the answer, for events
 	message []byte
-	code    uint32
-	token   uint32 // owed if a quick acknowledgement is wanted
+	code    uint32 // transport error, 0 if message is the answer
+	token   uint32 // quick acknowledgement, sent if the client requested one
 }
 
-// answer does what a data centre does: resPQ for a request for it, an echo for
-// a message under the key that it knows, and for all else -404, which stands
-// for an unknown key and for an exchange that went wrong.
-func answer(payload []byte, serverNonce [nonceLength]byte) reply {
+// replyTo returns a data centre's answer: resPQ to req_pq and req_pq_multi, an
+// echo to a message under AuthKey, and error 404 to everything else. 404 stands
+// for an unknown auth key and for a failed key exchange.
+func replyTo(payload []byte, serverNonce [nonceLength]byte) reply {
 	notFound := func(request string) reply {
 		return reply{request: request, name: "-404", code: frame.CodeAuthKeyAbsent}
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// request is req_pq_multi as TDLib's ping sends it: message id 1.
+// request returns req_pq or req_pq_multi with a nonce of 0xa0 bytes, tail bytes
+// inside the message's length and behind bytes after it.
 func request(constructor uint32, id uint64, tail, behind int) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, 0)
 	b = binary.LittleEndian.AppendUint64(b, id)
@@ -19,8 +20,8 @@ func request(constructor uint32, id uint64, tail, behind int) []byte {
 	return append(b, make([]byte, tail+behind)...)
 }
 
-// "accept both functions, read the nonce, ignore tails, answer several times
-// on one connection."
+// req_pq and req_pq_multi are answered in the form of every client, with the
+// client's nonce and the connection's server nonce.
 func TestEveryFormOfRequestIsAnswered(t *testing.T) {
 	nonce := [nonceLength]byte(bytes.Repeat([]byte{0xa0}, nonceLength))
 	server := newNonce()
@@ -36,7 +37,7 @@ func TestEveryFormOfRequestIsAnswered(t *testing.T) {
 		{"Android, a tail outside", request(reqPQMulti, 4, 0, 256), "req_pq_multi"},
 		{"our own", AppendReqPQ(nil, nonce, nil), "req_pq_multi"},
 	} {
-		a := answer(test.message, server)
+		a := replyTo(test.message, server)
 		if a.request != test.request || a.code != 0 || len(a.message) != 84 {
 			t.Errorf("%s: %+v", test.name, a)
 			continue
@@ -53,14 +54,14 @@ func TestEveryFormOfRequestIsAnswered(t *testing.T) {
 	}
 }
 
-// TDLib's handshake pads the request to 16 bytes, and adds up to 15 blocks;
-// Telegram Desktop's probe adds up to 63 words; Android adds up to 256 bytes
-// behind the length.
+// TDLib's handshake pads the request to 16 bytes and adds up to 15 blocks; Telegram
+// Desktop's probe adds up to 63 words; Android adds up to 256 bytes behind the
+// length.
 func TestTailsOfEveryLengthAreIgnored(t *testing.T) {
 	nonce := [nonceLength]byte(bytes.Repeat([]byte{0xa0}, nonceLength))
 	ask := func(constructor uint32, id uint64, tail, behind int) {
 		t.Helper()
-		if err := CheckResPQ(answer(request(constructor, id, tail, behind), newNonce()).message, nonce); err != nil {
+		if err := CheckResPQ(replyTo(request(constructor, id, tail, behind), newNonce()).message, nonce); err != nil {
 			t.Errorf("%08x, tail %d, behind %d: %v", constructor, tail, behind, err)
 		}
 	}
@@ -75,25 +76,24 @@ func TestTailsOfEveryLengthAreIgnored(t *testing.T) {
 	}
 }
 
-// "Consequence: never send a normal answer of at most 56 bytes": Android reads
-// it as a service packet. The shortest that there are: resPQ, and the echo of
-// nothing.
+// Android reads a packet of at most 56 bytes as a service packet. The shortest
+// answers are resPQ and the echo of an empty message.
 func TestNoAnswerIsShortEnoughForAServicePacket(t *testing.T) {
 	empty, _ := Seal(nil, frame.Client)
 	for _, message := range [][]byte{request(reqPQ, 0, 0, 0), request(reqPQMulti, 1, 0, 0), empty} {
-		if a := answer(message, newNonce()); len(a.message) <= longestService {
+		if a := replyTo(message, newNonce()); len(a.message) <= longestService {
 			t.Errorf("%s: %d bytes", a.name, len(a.message))
 		}
 	}
 }
 
-// longestService is the longest packet that a client may take for a transport
-// error.
+// longestService is the longest packet that a client may read as a service packet
+// such as a transport error, in bytes.
 const longestService = 56
 
-// "Connection counts as up only after a good resPQ with its nonce; then
-// ordinary traffic goes on the same connection without finishing the
-// exchange." TDLib pings twice in a row, and does not wait in between.
+// A client may send requests without waiting for the answers, as TDLib pings, and
+// encrypted messages without finishing the key exchange. The server nonce of a
+// connection stays the same.
 func TestPingsProbesAndTrafficShareAConnection(t *testing.T) {
 	nonce := [nonceLength]byte(bytes.Repeat([]byte{0xa0}, nonceLength))
 	ping := request(reqPQMulti, 1, 0, 0)
@@ -123,7 +123,7 @@ func TestPingsProbesAndTrafficShareAConnection(t *testing.T) {
 	}
 }
 
-// connect returns a client of a data centre that serves it alone.
+// connect returns a client of a data centre that serves this connection only.
 func connect(t *testing.T, protocol mtwire.Protocol) *mtwire.Conn {
 	near, far, err := Pair()
 	if err != nil {
@@ -143,7 +143,7 @@ func connect(t *testing.T, protocol mtwire.Protocol) *mtwire.Conn {
 	return client
 }
 
-// exchange sends all messages, and then receives as many.
+// exchange sends all messages, then receives as many packets.
 func exchange(t *testing.T, client *mtwire.Conn, messages ...[]byte) (answers []mtwire.Packet) {
 	t.Helper()
 	for _, m := range messages {
@@ -162,7 +162,8 @@ func exchange(t *testing.T, client *mtwire.Conn, messages ...[]byte) (answers []
 	return answers
 }
 
-// "any encrypted packet: -404. Other unencrypted functions: -404."
+// Every payload that is neither a request for resPQ nor a message under AuthKey is
+// answered with error 404.
 func TestAllElseIsNotFound(t *testing.T) {
 	unknown := bytes.Repeat([]byte{7}, 88)
 	sealed, _ := Seal([]byte("data"), frame.Client)
@@ -176,22 +177,22 @@ func TestAllElseIsNotFound(t *testing.T) {
 		"unknown key": unknown, "tampered": tampered, "no nonce": short, "length beyond the end": long,
 		"req_DH_params": request(0xd712e4be, 0, 0, 0), "four bytes": {1, 0, 0, 0}, "header only": make([]byte, 20),
 	} {
-		if a := answer(message, newNonce()); a.code != 404 || a.message != nil || a.token != 0 {
+		if a := replyTo(message, newNonce()); a.code != 404 || a.message != nil || a.token != 0 {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
 }
 
-// A sealed message opens on the other side, with the same token, and comes
-// back as an echo.
+// The echo of a sealed message has the same data, and its quick acknowledgement is
+// the one that Seal returned.
 func TestSealedMessagesAreEchoed(t *testing.T) {
 	for _, size := range []int{0, 4, 12, 1024, 100000} {
 		data := bytes.Repeat([]byte{9, 8, 7, 6}, size/4)
 		message, token := Seal(data, frame.Client)
-		if (len(message)-encryptedHeader)%16 != 0 {
+		if (len(message)-encryptedHeaderLength)%16 != 0 {
 			t.Errorf("%d bytes: message of %d", size, len(message))
 		}
-		a := answer(append(message, 1, 2, 3), newNonce())
+		a := replyTo(append(message, 1, 2, 3), newNonce())
 		if a.token != token || token>>31 != 1 {
 			t.Errorf("%d bytes: token %08x, want %08x", size, a.token, token)
 		}
@@ -202,13 +203,13 @@ func TestSealedMessagesAreEchoed(t *testing.T) {
 	}
 }
 
-// FuzzAnswer: no bytes make the data centre panic, and it always has an answer.
+// No payload panics, and every payload has exactly one answer with a name.
 func FuzzAnswer(f *testing.F) {
 	f.Add(request(reqPQ, 0, 0, 0))
 	sealed, _ := Seal(make([]byte, 16), frame.Client)
 	f.Add(sealed)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a := answer(b, [nonceLength]byte{})
+		a := replyTo(b, [nonceLength]byte{})
 		if (a.code == 0) == (a.message == nil) || a.code == 0 && len(a.message) <= longestService || a.request == "" || a.name == "" {
 			t.Fatalf("%+v", a)
 		}

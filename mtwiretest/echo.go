@@ -6,8 +6,8 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// Echo handles a listener's connection: it answers every packet with its
-// payload.
+// Echo is an echo server's handler for mtwire.Listener.Serve: it sends the payload
+// of every packet back, until Receive or Send fails. It does not close conn.
 func Echo(ctx context.Context, conn *mtwire.Conn) {
 	for {
 		p, err := conn.Receive(ctx)

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Unencrypted messages, as far as the first step of a key exchange needs them.
+// Unencrypted messages: req_pq, req_pq_multi and resPQ, the first step of a key
+// exchange.
 //
-//	 0  8  zero, in place of an auth key's id
+//	 0  8  zero, in place of auth_key_id
 //	 8  8  message id
-//	16  4  length of what follows
-//	20  n  the object, and what may stand behind it
+//	16  4  length of the rest
+//	20  n  the object and its tail
 //
-// Clients put random bytes behind the object, inside the length (TDLib,
-// Telegram Desktop) or outside it (Android), and TDLib sends 0 or 1 for a
-// message id. All of that is taken.
+// The tail is random bytes inside the length (TDLib, Telegram Desktop) or behind
+// it (Android). TDLib sends 0 or 1 for a message id. All of these are accepted.
 //
 // Specification: https://core.telegram.org/mtproto/description#unencrypted-message
 const (
-	messageHeader = 20
+	messageHeaderLength = 20
 
 	reqPQ      = 0x60469778
 	reqPQMulti = 0xbe7e8ef1
@@ -33,25 +33,28 @@ const (
 	answerLength  = 4 + nonceLength + nonceLength + 12 + 4 + 4 + 8
 )
 
-// The product of two primes, and the fingerprint of the key that Telegram's
-// test servers have.
+// pq is prime1*prime2. fingerprint is that of the RSA key of Telegram's test
+// servers.
 const (
 	prime1      = 1229739323
 	prime2      = 1402015859
 	fingerprint = 0xb25898df208d2603
 )
 
-// AppendReqPQ appends req_pq_multi with the given nonce, a message of 40
-// bytes, and a tail inside its length.
-func AppendReqPQ(dst []byte, nonce [nonceLength]byte, tail []byte) []byte {
+// AppendReqPQ appends an unencrypted message with req_pq_multi to dst, and returns
+// the extended slice. The message is 40 bytes and tail, which is inside the
+// message's length: TDLib and Telegram Desktop send random bytes there. The length
+// of tail must be a multiple of four. nil is no tail.
+func AppendReqPQ(dst []byte, nonce [16]byte, tail []byte) []byte {
 	dst = appendHeader(dst, messageID(0), requestLength+len(tail))
 	dst = binary.LittleEndian.AppendUint32(dst, reqPQMulti)
 	dst = append(dst, nonce[:]...)
 	return append(dst, tail...)
 }
 
-// CheckResPQ says whether message is a resPQ to a request with that nonce.
-func CheckResPQ(message []byte, nonce [nonceLength]byte) error {
+// CheckResPQ returns an error unless message is the resPQ of a DataCenter to a
+// request with that nonce.
+func CheckResPQ(message []byte, nonce [16]byte) error {
 	body, err := openUnencrypted(message)
 	switch {
 	case err != nil:
@@ -70,8 +73,8 @@ func CheckResPQ(message []byte, nonce [nonceLength]byte) error {
 	return nil
 }
 
-// appendResPQ appends the answer to a request with that nonce, a message of
-// 84 bytes. Android takes anything up to 56 for a service packet.
+// appendResPQ appends the answer to a request with that nonce, a message of 84
+// bytes. Android reads a packet of at most 56 bytes as a service packet.
 func appendResPQ(dst []byte, nonce, serverNonce [nonceLength]byte) []byte {
 	dst = appendHeader(dst, messageID(1), answerLength)
 	dst = binary.LittleEndian.AppendUint32(dst, resPQ)
@@ -91,26 +94,27 @@ func appendHeader(dst []byte, id uint64, length int) []byte {
 	return binary.LittleEndian.AppendUint32(dst, uint32(length))
 }
 
-// messageID is the time in seconds and its fraction; the lowest two bits say
-// who sends: 0 a client, 1 a server that answers.
+// messageID returns the time in seconds and its fraction. low is the lowest two
+// bits, which stand for the sender: 0 for a client, 1 for a server's answer.
 func messageID(low uint64) uint64 {
 	now := time.Now()
 	return uint64(now.Unix())<<32 | uint64(now.Nanosecond())<<2&^3 | low
 }
 
-// openUnencrypted returns the body of an unencrypted message.
+// openUnencrypted returns the body of an unencrypted message, which is a part of
+// message.
 func openUnencrypted(message []byte) ([]byte, error) {
-	if len(message) < messageHeader {
-		return nil, fmt.Errorf("message of %d bytes, want more than %d", len(message), messageHeader)
+	if len(message) < messageHeaderLength {
+		return nil, fmt.Errorf("message of %d bytes, want more than %d", len(message), messageHeaderLength)
 	}
 	if binary.LittleEndian.Uint64(message) != 0 {
 		return nil, errors.New("message is encrypted")
 	}
 	length := binary.LittleEndian.Uint32(message[16:])
-	if uint64(length) > uint64(len(message)-messageHeader) {
-		return nil, fmt.Errorf("message of %d bytes says it has %d behind its header", len(message), length)
+	if uint64(length) > uint64(len(message)-messageHeaderLength) {
+		return nil, fmt.Errorf("message of %d bytes declares %d bytes behind its header", len(message), length)
 	}
-	return message[messageHeader : messageHeader+int(length)], nil
+	return message[messageHeaderLength : messageHeaderLength+int(length)], nil
 }
 
 func newNonce() (nonce [nonceLength]byte) {

@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// Secrets of one and the same key, in the three modes. They open nothing but
-// servers on loopback.
+// MTProxy secrets with the same key, one of each mode: plain, padded (dd) and
+// FakeTLS (ee). They are public; use them on loopback only.
 const (
 	PlainSecret  = "000102030405060708090a0b0c0d0e0f"
 	PaddedSecret = "dd" + PlainSecret
@@ -14,26 +14,28 @@ const (
 	FakeTLSSecret = "ee" + PlainSecret + "6578616d706c652e636f6d"
 )
 
-// Mode is one way to connect.
+// Mode is a transport: a framing, plain or obfuscated, on a carrier.
 type Mode struct {
-	// URL is an endpoint with %s in place of its address.
+	// URL is the URL of an endpoint for mtwire.Dial, with %s in place of
+	// HOST:PORT; see Endpoint.
 	URL string
-	// Transport is what the server then says it was.
+	// Transport is the String of the transport that a server detects.
 	Transport string
-	// DC is the data centre that the init payload names.
+	// DC is the DC in the init payload, 0 without obfuscation.
 	DC int
-	// Full says that the mode needs Full inside obfuscation to be allowed.
-	Full bool
+	// ObfuscatedFull reports whether mtwire.DialConfig and mtwire.ListenConfig
+	// must have ObfuscatedFull set.
+	ObfuscatedFull bool
 }
 
-// Endpoint returns the URL for a server at address.
+// Endpoint returns the mode's URL for a server at address.
 func (m Mode) Endpoint(address net.Addr) string { return fmt.Sprintf(m.URL, address) }
 
-// PlainModes are the modes that need no secret: every framing, plain and
+// DirectModes returns the modes without a secret: every framing, plain and
 // obfuscated, on every carrier.
-func PlainModes() (modes []Mode) {
+func DirectModes() (modes []Mode) {
 	add := func(full bool, dc int, transport, url string) {
-		modes = append(modes, Mode{URL: url, Transport: transport, DC: dc, Full: full})
+		modes = append(modes, Mode{URL: url, Transport: transport, DC: dc, ObfuscatedFull: full})
 	}
 	for _, p := range []string{"abridged", "intermediate", "padded-intermediate", "full"} {
 		add(false, 0, "tcp, "+p, "tcp://%s?protocol="+p)
@@ -49,7 +51,9 @@ func PlainModes() (modes []Mode) {
 	return modes
 }
 
-// ProxiedModes are the modes of an MTProxy: classic in every framing, dd, ee.
+// ProxiedModes returns the modes with a secret, those of an MTProxy's clients:
+// classic in every framing, dd and ee. The secrets are PlainSecret, PaddedSecret
+// and FakeTLSSecret, so a server with one of them knows the key of all.
 func ProxiedModes() (modes []Mode) {
 	for _, p := range []string{"abridged", "intermediate", "padded-intermediate"} {
 		modes = append(modes, Mode{

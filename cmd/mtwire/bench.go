@@ -93,8 +93,8 @@ func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 		return loadgen.Plan{}, fmt.Errorf("--seconds %v: want more than 0, and no more than a day", flags.seconds)
 	case flags.idle < 0:
 		return loadgen.Plan{}, fmt.Errorf("--idle %d: want 0 or more", flags.idle)
-	case flags.size < loadgen.MinPacket || flags.size > 1<<20:
-		return loadgen.Plan{}, fmt.Errorf("--size %d: want %d to %d", flags.size, loadgen.MinPacket, 1<<20)
+	case flags.size < loadgen.MinLength || flags.size > 1<<20:
+		return loadgen.Plan{}, fmt.Errorf("--size %d: want %d to %d", flags.size, loadgen.MinLength, 1<<20)
 	}
 	phases, err := flags.phases()
 	return loadgen.Plan{

@@ -112,7 +112,7 @@ func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", through, m.Transport, dc, r.resPQ, r.packets, r.quickAck, r.refusal, result)
 	}
-	for _, m := range mtwiretest.PlainModes() {
+	for _, m := range mtwiretest.DirectModes() {
 		try("direct", m, d.dc)
 	}
 	for _, m := range mtwiretest.ProxiedModes() {
@@ -146,7 +146,7 @@ func (d *demo) try(ctx context.Context, m mtwiretest.Mode, ln net.Listener) (r r
 	r = row{"-", "-", "-", "-", nil}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := mtwire.Dial(ctx, m.Endpoint(ln.Addr()), &mtwire.DialConfig{TLS: d.clientTLS, ObfuscatedFull: m.Full})
+	conn, err := mtwire.Dial(ctx, m.Endpoint(ln.Addr()), &mtwire.DialConfig{TLS: d.clientTLS, ObfuscatedFull: m.ObfuscatedFull})
 	if err != nil {
 		r.err = fmt.Errorf("dial: %w", err)
 		return r

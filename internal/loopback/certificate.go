@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Certificate makes a certificate for the loopback addresses, signed by
-// itself, and the configuration of a client that trusts it.
+// Certificate makes a self-signed certificate for localhost and the loopback
+// addresses, valid for a day. It returns the configuration of a server that
+// presents the certificate and of a client that trusts it.
 func Certificate() (server, client *tls.Config, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

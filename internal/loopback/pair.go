@@ -1,11 +1,12 @@
-// Package loopback makes what tests over the loopback interface need: connected
-// sockets and a certificate. It is below the wire packages, so that their own
-// tests can use it; other tests use package mtwiretest.
+// Package loopback makes connected sockets and self-signed certificates for tests
+// over the loopback interface. It imports no wire package, so that the tests of
+// those can use it; other tests use package mtwiretest.
 package loopback
 
 import "net"
 
-// Pair returns two ends of a TCP connection over loopback.
+// Pair returns both ends of a TCP connection over loopback. The caller closes
+// them.
 func Pair() (client, server *net.TCPConn, err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

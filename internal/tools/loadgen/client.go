@@ -9,23 +9,25 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// Client is a connection to a DataCenter, through whatever is in between. It is
-// for one goroutine at a time. An error is final.
+// Client generates load on one connection to a DataCenter, direct or through a
+// proxy, and verifies every byte that it receives. Its methods must not be called
+// concurrently. An error is final.
 type Client struct {
 	conn     *mtwire.Conn
-	stream   uint32 // so that another connection's data is recognised
-	length   int
-	sent     uint64 // packets of data
+	stream   uint32 // random, so that the data of another connection differs
+	length   int    // of a packet of data, in bytes
+	sent     uint64 // number of packets of data
 	received uint64
-	buffer   []byte // the last packet of data sent, if any was
-	probe    []byte // the last echo
+	buffer   []byte // the last packet of data sent, nil before the first
+	probe    []byte // the last echo sent
 }
 
-// NewClient speaks over conn, in packets of the given length where it moves
-// data; see CheckPacketSize. 0 means MinPacket.
+// NewClient returns a client on conn, which the client owns from then on unless
+// there is an error. length is that of a packet of data, in bytes; see
+// CheckPacketSize. 0 means MinLength.
 func NewClient(conn *mtwire.Conn, length int) (*Client, error) {
 	if length == 0 {
-		length = MinPacket
+		length = MinLength
 	}
 	if err := CheckPacketSize(length); err != nil {
 		return nil, err
@@ -36,13 +38,13 @@ func NewClient(conn *mtwire.Conn, length int) (*Client, error) {
 // Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Echo sends a message of MinPacket bytes and waits until it is back.
+// Echo sends a message of MinLength bytes and waits until the data centre has
+// returned it.
 func (c *Client) Echo(ctx context.Context) error {
 	if c.probe == nil {
-		c.probe = append([]byte(nil), fill(nil, c.stream, MinPacket)...)
+		c.probe = append([]byte(nil), fill(nil, c.stream, MinLength)...)
 	}
-	number := rand.Uint64()
-	putHeader(c.probe, echo, c.stream, number)
+	putHeader(c.probe, kindEcho, c.stream, rand.Uint64())
 	if err := c.conn.Send(ctx, c.probe); err != nil {
 		return err
 	}
@@ -59,28 +61,28 @@ func (c *Client) Echo(ctx context.Context) error {
 	return nil
 }
 
-// Download has the data centre send that many packets, and checks them. There
-// are fewer than 2^32.
+// Download requests packets of data from the data centre, fewer than 2^32, and
+// verifies them.
 func (c *Client) Download(ctx context.Context, packets int) error {
-	if err := c.demand(ctx, packets); err != nil {
+	if err := c.request(ctx, packets); err != nil {
 		return err
 	}
-	return c.take(ctx, packets)
+	return c.receive(ctx, packets)
 }
 
-// demand asks for packets.
-func (c *Client) demand(ctx context.Context, packets int) error {
-	return c.ask(ctx, download, demand{uint32(packets), uint32(c.length)}.number())
+// request requests packets of data.
+func (c *Client) request(ctx context.Context, packets int) error {
+	return c.sendControl(ctx, kindDownload, request{uint32(packets), uint32(c.length)}.number())
 }
 
-// take receives packets that were asked for.
-func (c *Client) take(ctx context.Context, packets int) error {
+// receive receives and verifies packets of data that were requested.
+func (c *Client) receive(ctx context.Context, packets int) error {
 	for range packets {
-		m, err := c.receive(ctx)
+		m, err := c.receiveMessage(ctx)
 		if err != nil {
 			return err
 		}
-		if m.kind != data || m.stream != c.stream || m.number != c.received ||
+		if m.kind != kindData || m.stream != c.stream || m.number != c.received ||
 			len(m.data) != c.length-headerSize || !m.intact() {
 			return fmt.Errorf("download, packet %d: %w", c.received, ErrCorrupt)
 		}
@@ -89,55 +91,58 @@ func (c *Client) take(ctx context.Context, packets int) error {
 	return nil
 }
 
-// Upload sends that many packets, and waits until the data centre says that
-// they have arrived as they were.
+// Upload sends packets of data and waits until the data centre has confirmed that
+// all of them have arrived unchanged.
 func (c *Client) Upload(ctx context.Context, packets int) error {
-	expected, err := c.give(ctx, packets)
+	expected, err := c.send(ctx, packets)
 	if err != nil {
 		return err
 	}
-	return c.confirmed(ctx, expected)
+	return c.awaitConfirmation(ctx, expected)
 }
 
-// give sends packets and asks what has arrived. It returns what the answer is
-// to be.
-func (c *Client) give(ctx context.Context, packets int) (expected uint64, err error) {
+// send sends packets of data and requests a confirmation. It returns the number
+// that the data centre must confirm.
+func (c *Client) send(ctx context.Context, packets int) (expected uint64, err error) {
 	c.buffer = fill(c.buffer, c.stream, c.length)
 	for range packets {
-		putHeader(c.buffer, data, c.stream, c.sent)
+		putHeader(c.buffer, kindData, c.stream, c.sent)
 		if err := c.conn.Send(ctx, c.buffer); err != nil {
 			return 0, err
 		}
 		c.sent++
 	}
-	return c.sent, c.ask(ctx, confirm, 0)
+	return c.sent, c.sendControl(ctx, kindConfirm, 0)
 }
 
-// confirmed waits for the answer.
-func (c *Client) confirmed(ctx context.Context, expected uint64) error {
-	m, err := c.receive(ctx)
+// awaitConfirmation receives the confirmation of expected packets.
+func (c *Client) awaitConfirmation(ctx context.Context, expected uint64) error {
+	m, err := c.receiveMessage(ctx)
 	if err != nil {
 		return err
 	}
-	if m.kind != confirmed || m.number != expected {
-		return fmt.Errorf("upload: %w: %d packets were sent, kind %d says %d", ErrCorrupt, expected, m.kind, m.number)
+	if m.kind != kindConfirmed || m.number != expected {
+		return fmt.Errorf("upload: %w: sent %d packets, received kind %d with number %d", ErrCorrupt, expected, m.kind, m.number)
 	}
 	return nil
 }
 
-func (c *Client) ask(ctx context.Context, k kind, number uint64) error {
-	var b [MinPacket]byte
+// sendControl sends a message without data.
+func (c *Client) sendControl(ctx context.Context, k kind, number uint64) error {
+	var b [MinLength]byte
 	putHeader(b[:], k, c.stream, number)
 	return c.conn.Send(ctx, b[:])
 }
 
-func (c *Client) receive(ctx context.Context) (message, error) {
+// receiveMessage receives a message. Its data is valid until the next call. A fault
+// is returned as ErrCorrupt.
+func (c *Client) receiveMessage(ctx context.Context) (message, error) {
 	p, err := c.conn.Receive(ctx)
 	if err != nil {
 		return message{}, err
 	}
 	m, err := parseMessage(p.Payload)
-	if err == nil && m.kind == fault {
+	if err == nil && m.kind == kindFault {
 		err = fmt.Errorf("upload, packet %d: %w", m.number, ErrCorrupt)
 	}
 	return m, err

@@ -12,33 +12,33 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// DataCenter is the end of the line: it sends as much as it is asked for,
-// checks what it is sent, and returns echoes.
+// DataCenter is the upstream of a proxy under load: it sends the data that clients
+// request, verifies the data that they send, and returns echoes.
 //
-// It takes obfuscated streams without a secret, in any framing, as that is how
-// proxies come, and takes every connection for one. A listener for all
-// transports would have to guess from the first bytes, and there are proxies
-// that draw theirs at random: once in 256 times they begin like Abridged.
+// Every connection must be obfuscated without a secret, in any framing, as a
+// proxy's upstream connections are. Detecting the transport would fail for some:
+// a proxy may draw all 64 bytes of its init payload at random, and one payload in
+// 256 then has the first byte of Abridged.
 type DataCenter struct {
 	listener net.Listener
 	accepted atomic.Int64
 	open     atomic.Int64
 }
 
-// NewDataCenter returns a data centre that will serve on ln.
+// NewDataCenter returns a data centre for connections from ln. Serve starts it.
 func NewDataCenter(ln net.Listener) *DataCenter { return &DataCenter{listener: ln} }
 
-// Addr returns the address listened on.
+// Addr returns the address that the data centre listens on.
 func (dc *DataCenter) Addr() net.Addr { return dc.listener.Addr() }
 
-// Accepted is how many connections have come so far.
+// Accepted returns the number of connections accepted so far.
 func (dc *DataCenter) Accepted() int64 { return dc.accepted.Load() }
 
-// Open is how many connections there are now.
+// Open returns the number of connections that are open.
 func (dc *DataCenter) Open() int64 { return dc.open.Load() }
 
-// Serve serves until ctx ends, closes the listener and all connections, and
-// returns why.
+// Serve accepts and serves connections until ctx ends or the listener fails. It
+// closes the listener and all connections, and returns the cause.
 func (dc *DataCenter) Serve(ctx context.Context) error {
 	return serve(ctx, dc.listener, func(_ context.Context, conn net.Conn) {
 		dc.accepted.Add(1)
@@ -51,16 +51,17 @@ func (dc *DataCenter) Serve(ctx context.Context) error {
 	})
 }
 
-// session is one connection to the data centre. Idle, it owns no buffer.
+// session is one connection to the data centre. It has no receive buffer while it
+// is idle.
 type session struct {
 	conn    *obfuscation.Conn
 	source  readbuf.Reader
 	decoder frame.Decoder
 	encoder frame.Encoder
 
-	sent     uint64 // packets of data
+	sent     uint64 // number of packets of data
 	received uint64
-	buffer   []byte // the last packet of data sent, if any was
+	buffer   []byte // the last packet of data sent, nil before the first
 }
 
 func newSession(conn *obfuscation.Conn, protocol frame.Protocol) *session {
@@ -73,8 +74,8 @@ func newSession(conn *obfuscation.Conn, protocol frame.Protocol) *session {
 	return s
 }
 
-// run answers until the client is gone, or does what no client of ours does:
-// there is nothing to tell it then.
+// run answers messages until the connection ends or brings a message that is not
+// of a Client, which has no answer.
 func (s *session) run() {
 	defer s.source.Release()
 	for {
@@ -89,7 +90,8 @@ func (s *session) run() {
 		switch err {
 		case nil:
 		case ErrCorrupt:
-			// Hanging up on what is still to come would take the answer along.
+			// Closing the connection while data arrives would reset it, and the
+			// client would lose the fault.
 			io.Copy(io.Discard, s.conn)
 			return
 		default:
@@ -98,37 +100,40 @@ func (s *session) run() {
 	}
 }
 
+// answer answers one message. It returns an error for a message after which the
+// session ends: ErrCorrupt once it has sent a fault.
 func (s *session) answer(payload []byte) error {
 	m, err := parseMessage(payload)
 	if err != nil {
 		return err
 	}
 	switch m.kind {
-	case echo:
+	case kindEcho:
 		return s.send(payload)
-	case download:
-		d, err := parseDemand(m.number)
+	case kindDownload:
+		r, err := parseRequest(m.number)
 		if err != nil {
 			return err
 		}
-		return s.sendData(m.stream, d)
-	case data:
+		return s.sendData(m.stream, r)
+	case kindData:
 		if m.number != s.received || !m.intact() {
-			s.reply(fault, m.stream, s.received)
+			s.reply(kindFault, m.stream, s.received)
 			return ErrCorrupt
 		}
 		s.received++
 		return nil
-	case confirm:
-		return s.reply(confirmed, m.stream, s.received)
+	case kindConfirm:
+		return s.reply(kindConfirmed, m.stream, s.received)
 	}
 	return fmt.Errorf("message of kind %d", m.kind)
 }
 
-func (s *session) sendData(stream uint32, d demand) error {
-	s.buffer = fill(s.buffer, stream, int(d.length))
-	for range d.packets {
-		putHeader(s.buffer, data, stream, s.sent)
+// sendData sends the packets that were requested.
+func (s *session) sendData(stream uint32, r request) error {
+	s.buffer = fill(s.buffer, stream, int(r.length))
+	for range r.packets {
+		putHeader(s.buffer, kindData, stream, s.sent)
 		if err := s.send(s.buffer); err != nil {
 			return err
 		}
@@ -137,12 +142,14 @@ func (s *session) sendData(stream uint32, d demand) error {
 	return nil
 }
 
+// reply sends a message without data.
 func (s *session) reply(k kind, stream uint32, number uint64) error {
-	var b [MinPacket]byte
+	var b [MinLength]byte
 	putHeader(b[:], k, stream, number)
 	return s.send(b[:])
 }
 
+// send sends a message as one frame, with one Write.
 func (s *session) send(payload []byte) error {
 	p := frame.Packet{Payload: payload}
 	env, err := s.encoder.Envelope(&p)

@@ -1,12 +1,13 @@
-// Package loadgen puts an MTProxy under load and says what it costs: throughput,
-// latency, processor time, memory, idle connections, new connections.
+// Package loadgen is a load generator for MTProxy servers. It measures throughput,
+// latency, new connections and idle connections, and the CPU time and memory of
+// the proxy's processes.
 //
-// A DataCenter listens on loopback, the proxy routes to it, and Clients reach
-// it through the proxy. They exchange messages in the shape of encrypted ones,
-// in the framing that the proxy's secret asks for, so any proxy can be in
-// between, ours or another's. Every byte that arrives is compared with what was
-// sent. Run does all of it and returns a Report.
+// A DataCenter listens on loopback, the proxy routes to it, and Clients connect
+// through the proxy. They exchange messages in the shape of encrypted ones, in a
+// framing that the proxy's secret allows, so that any MTProxy implementation can
+// be measured. Both ends compare every byte with the byte that was sent. Run
+// executes a Plan and returns a Report.
 //
-// The client and the data centre stand on their own for tests that need a
-// stream which knows when it was damaged.
+// Client and DataCenter can be used without Run, in tests that need a verified
+// stream.
 package loadgen

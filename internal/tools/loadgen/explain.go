@@ -11,10 +11,10 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// check makes one echo, and says what may be wrong if that fails.
+// check connects once and makes an echo. If that fails, the error has a diagnosis.
 func (r *runner) check(ctx context.Context, t *Target) error {
 	before := r.DataCenter.Accepted()
-	limited, cancel := context.WithTimeout(ctx, r.Patience)
+	limited, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	c, err := t.dial(limited, 0, r.PacketSize)
 	if err == nil {
@@ -26,10 +26,10 @@ func (r *runner) check(ctx context.Context, t *Target) error {
 	return r.diagnose(t, err, r.DataCenter.Accepted() > before)
 }
 
-// diagnose says what a first echo that failed means. reached says whether a
-// connection came to the data centre meanwhile.
+// diagnose adds a cause to err, the error of a first echo. reached reports whether
+// the data centre accepted a connection meanwhile.
 func (r *runner) diagnose(t *Target, err error, reached bool) error {
-	place := r.DataCenter.Addr()
+	address := r.DataCenter.Addr()
 	var dial *net.OpError
 	var refusal *mtwire.TransportError
 	switch {
@@ -37,42 +37,42 @@ func (r *runner) diagnose(t *Target, err error, reached bool) error {
 		return fmt.Errorf("cannot connect to %s: %w", r.name(t), err)
 	case errors.As(err, &refusal), errors.Is(err, errForeign):
 		return fmt.Errorf("the answer is not of the data centre at %v: %s routes %s elsewhere: %w",
-			place, r.name(t), t.Endpoint.DC.Describe(), err)
+			address, r.name(t), t.Endpoint.DC.Describe(), err)
 	case errors.Is(err, ErrCorrupt):
 		return fmt.Errorf("through %s: %w", r.name(t), err)
 	case reached:
-		return fmt.Errorf("%s connected to the data centre at %v, but no answer came back: %w", r.name(t), place, err)
+		return fmt.Errorf("%s connected to the data centre at %v, but no answer came back: %w", r.name(t), address, err)
 	}
-	guess := fmt.Sprintf("wrong secret, or it does not route %s to %v", t.Endpoint.DC.Describe(), place)
+	guess := fmt.Sprintf("wrong secret, or it does not route %s to %v", t.Endpoint.DC.Describe(), address)
 	switch {
 	case isClosed(err):
 		return fmt.Errorf("%s closed the connection without an answer: %s: %w", r.name(t), guess, err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s gave no answer within %v: %s", r.name(t), r.Patience, guess)
+		return fmt.Errorf("%s gave no answer within %v: %s", r.name(t), r.Timeout, guess)
 	}
 	return fmt.Errorf("%s did not answer as an MTProxy does: %s: %w", r.name(t), guess, err)
 }
 
-// explain adds what to do about an error in the middle of a phase, where that
-// can be told.
+// explain adds the probable cause and the remedy to an error in the middle of a
+// phase, where they are known.
 func (r *runner) explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return fmt.Errorf("%w: this process has no more file descriptors, and needs two for each connection: "+
-			"fewer connections, or a higher limit (ulimit -n)", err)
+		return fmt.Errorf("%w: this process has no file descriptors left, and needs two for each connection: "+
+			"use fewer connections, or raise the limit (ulimit -n)", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: the system has no more ports to connect from: "+
-			"fewer connections, or a wider net.ipv4.ip_local_port_range", err)
+		return fmt.Errorf("%w: the system has no local ports left: "+
+			"use fewer connections, or widen net.ipv4.ip_local_port_range", err)
 	case isClosed(err):
-		return fmt.Errorf("%w: the connection was closed, perhaps for want of file descriptors or ports there, "+
-			"or by a limit on connections", err)
+		return fmt.Errorf("%w: the connection was closed, perhaps by a limit on connections, "+
+			"or because the peer has no file descriptors or ports left", err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: no answer within %v, perhaps for want of file descriptors there", err, r.Patience)
+		return fmt.Errorf("%w: no answer within %v, perhaps because the peer has no file descriptors left", err, r.Timeout)
 	}
 	return err
 }
 
-// isClosed says whether the peer ended the connection.
+// isClosed reports whether err is that of a connection that the peer closed.
 func isClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)

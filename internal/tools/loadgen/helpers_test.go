@@ -16,12 +16,14 @@ import (
 	"github.com/mtwire/mtwire/proxy"
 )
 
-func short(t *testing.T) context.Context {
+// testContext returns a context that ends after 30 seconds.
+func testContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
+// listen returns a TCP listener on a free port of loopback.
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,7 +33,8 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-// run calls serve until the test ends, and wants it to return then.
+// run calls serve until the test ends. It fails the test unless serve then returns
+// context.Canceled.
 func run(t *testing.T, serve func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -45,7 +48,7 @@ func run(t *testing.T, serve func(context.Context) error) {
 				t.Errorf("serve: %v", err)
 			}
 		case <-time.After(20 * time.Second):
-			t.Error("it does not stop")
+			t.Error("serve does not return")
 		}
 	})
 }
@@ -57,7 +60,7 @@ func startDataCenter(t *testing.T) *DataCenter {
 	return dc
 }
 
-// startProxy runs a proxy that sends every client to one address.
+// startProxy runs a proxy whose only data centre is at the address dc.
 func startProxy(t *testing.T, secret, dc string) net.Addr {
 	t.Helper()
 	parsed, err := mtwire.ParseSecret(secret)
@@ -77,14 +80,14 @@ func startProxy(t *testing.T, secret, dc string) net.Addr {
 	return ln.Addr()
 }
 
-func startRaw(t *testing.T, dc *DataCenter) *Target {
+func startRawRelay(t *testing.T, dc *DataCenter) *Target {
 	t.Helper()
 	ln := listen(t)
 	run(t, func(ctx context.Context) error { return ServeRaw(ctx, ln, dc.Addr().String()) })
 	return &Target{Endpoint: direct(ln.Addr()), Processes: thisProcess()}
 }
 
-// direct is the way to a data centre without a proxy.
+// direct returns the endpoint of a data centre at address, without a proxy.
 func direct(address net.Addr) mtwire.Endpoint {
 	return mtwire.Endpoint{Address: address.String(), Obfuscated: true, Protocol: mtwire.Intermediate, DC: 2}
 }
@@ -98,7 +101,7 @@ func endpoint(t *testing.T, address net.Addr, query string) mtwire.Endpoint {
 	return ep
 }
 
-// thisProcess is what there is to measure here, where that is possible.
+// thisProcess returns this process's ID on systems where its cost can be measured.
 func thisProcess() []int {
 	if runtime.GOOS != "linux" {
 		return nil
@@ -106,8 +109,8 @@ func thisProcess() []int {
 	return []int{os.Getpid()}
 }
 
-// silent takes connections and does with each what it is told.
-func silent(t *testing.T, handle func(net.Conn)) net.Addr {
+// serveEach calls handle for every connection to the address that it returns.
+func serveEach(t *testing.T, handle func(net.Conn)) net.Addr {
 	t.Helper()
 	ln := listen(t)
 	run(t, func(ctx context.Context) error {
@@ -116,5 +119,5 @@ func silent(t *testing.T, handle func(net.Conn)) net.Addr {
 	return ln.Addr()
 }
 
-// swallow reads to the end.
-func swallow(conn net.Conn) { io.Copy(io.Discard, conn) }
+// discard reads conn until it ends.
+func discard(conn net.Conn) { io.Copy(io.Discard, conn) }

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// warmUp is how many connections are opened before memory is read for the first
-// time, so that what a proxy makes once is not counted.
+// warmUp is the number of connections that are opened before the first reading of
+// memory, so that the proxy's one-time allocations are not counted.
 const warmUp = 16
 
+// idle measures idle connections on each side.
 func (r *runner) idle(ctx context.Context) error {
 	sides := r.report.sides()
 	for i, t := range r.targets() {
@@ -22,31 +23,31 @@ func (r *runner) idle(ctx context.Context) error {
 	return nil
 }
 
-// idleThrough holds connections that do nothing, and says what they cost. Each
-// has made an echo before, so that the way to the data centre stands, and
-// makes one after, so that it is known to stand still.
+// idleThrough holds idle connections through t and returns their cost. Each makes
+// an echo before, so that its upstream connection exists, and an echo after, which
+// verifies that the connection is still open.
 func (r *runner) idleThrough(ctx context.Context, t *Target) (*Idle, error) {
 	others := r.DataCenter.Open()
-	warm, err := r.openPatiently(ctx, t, warmUp, 0)
+	warm, err := r.openWithin(ctx, t, warmUp, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll(warm)
-	before, err := r.settled(ctx, t)
+	before, err := r.settledMemory(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	clients, err := r.openPatiently(ctx, t, r.Idle, warmUp)
+	clients, err := r.openWithin(ctx, t, r.Idle, warmUp)
 	if err != nil {
 		return nil, err
 	}
 	defer r.awaitClosed(ctx, others)
 	defer closeAll(clients)
-	after, err := r.settled(ctx, t)
+	after, err := r.settledMemory(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.stillThere(ctx, clients); err != nil {
+	if err := r.echoAll(ctx, clients); err != nil {
 		return nil, err
 	}
 	result := &Idle{Connections: r.Idle}
@@ -60,15 +61,15 @@ func (r *runner) idleThrough(ctx context.Context, t *Target) (*Idle, error) {
 	return result, nil
 }
 
-// openPatiently is open with time for each connection.
-func (r *runner) openPatiently(ctx context.Context, t *Target, n, first int) ([]*Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.Patience+time.Duration(n)*10*time.Millisecond)
+// openWithin is open with a timeout that grows with n.
+func (r *runner) openWithin(ctx context.Context, t *Target, n, first int) ([]*Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout+time.Duration(n)*10*time.Millisecond)
 	defer cancel()
 	return r.open(ctx, t, n, first)
 }
 
-// settled waits, and reads a side's memory.
-func (r *runner) settled(ctx context.Context, t *Target) (int64, error) {
+// settledMemory waits for the settle time and returns the memory of t, in bytes.
+func (r *runner) settledMemory(ctx context.Context, t *Target) (int64, error) {
 	select {
 	case <-time.After(r.Settle):
 	case <-ctx.Done():
@@ -77,8 +78,9 @@ func (r *runner) settled(ctx context.Context, t *Target) (int64, error) {
 	return processes(t.Processes).memory()
 }
 
-func (r *runner) stillThere(ctx context.Context, clients []*Client) error {
-	ctx, cancel := context.WithTimeout(ctx, r.Patience+time.Duration(len(clients))*10*time.Millisecond)
+// echoAll makes an echo on each connection.
+func (r *runner) echoAll(ctx context.Context, clients []*Client) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout+time.Duration(len(clients))*10*time.Millisecond)
 	defer cancel()
 	for i, c := range clients {
 		if err := c.Echo(ctx); err != nil {
@@ -88,15 +90,15 @@ func (r *runner) stillThere(ctx context.Context, clients []*Client) error {
 	return nil
 }
 
-// awaitClosed gives the proxy time to close what led to the data centre, so
-// that the next phase has the machine to itself. A proxy that keeps such
-// connections for later is not waited for beyond patience.
+// awaitClosed waits until the proxy has closed its connections to the data centre,
+// so that closing them does not disturb the next phase. It returns after the
+// timeout if the proxy keeps such connections for later.
 func (r *runner) awaitClosed(ctx context.Context, others int64) {
-	give := time.After(r.Patience)
+	timeout := time.After(r.Timeout)
 	for r.DataCenter.Open() > others+warmUp {
 		select {
 		case <-time.After(10 * time.Millisecond):
-		case <-give:
+		case <-timeout:
 			return
 		case <-ctx.Done():
 			return

@@ -6,13 +6,13 @@ import (
 	"runtime"
 )
 
-// Machine is where something was measured.
+// Machine is the machine that a report was made on.
 type Machine struct {
 	OS   string `json:"os"`
 	Arch string `json:"arch"`
-	CPU  string `json:"cpu,omitempty"` // the model, where Linux tells it
+	CPU  string `json:"cpu,omitempty"` // model name, on Linux
 	CPUs int    `json:"cpus"`
-	Go   string `json:"go"` // what the load generator was built with
+	Go   string `json:"go"` // version that built the load generator
 }
 
 func thisMachine() Machine {
@@ -21,6 +21,7 @@ func thisMachine() Machine {
 	}
 }
 
+// cpuModel returns the model name in /proc/cpuinfo, "" if there is none.
 func cpuModel() string {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

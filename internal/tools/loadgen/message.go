@@ -9,51 +9,50 @@ import (
 	"sync"
 )
 
-// A message looks like an encrypted one from outside: an auth key's id that is
-// not zero, and a length of 24+16n, so that whoever removes padding by that
-// removes the right amount.
+// Messages of the load generator. A message has the outer form of an encrypted
+// one: an auth_key_id that is not zero, and a length of 24+16n bytes, by which a
+// receiver finds and removes transport padding.
 //
-//	 0  8  keyID, in place of an auth key's id
+//	 0  8  keyID, in place of auth_key_id
 //	 8  4  kind
-//	12  4  stream: whose data follows
-//	16  8  number: what it counts depends on the kind
-//	24  n  data, a piece of the pattern; n is a multiple of 16
+//	12  4  stream: selects the data of a connection
+//	16  8  number: its meaning depends on the kind
+//	24  n  data, a part of the pattern; n is a multiple of 16
 //
 // All numbers are little-endian. Shape:
 // https://core.telegram.org/mtproto/description#encrypted-message
 const (
-	keyID      = 0x01_64616f6c77746d // "mtwload" and a version
+	keyID      = 0x01_64616f6c77746d // "mtwload" and the version
 	headerSize = 24
 	blockSize  = 16
 
-	// MinPacket is the length of the shortest message that can be an
-	// encrypted one: 48 bytes of text. Everything but data has it.
-	MinPacket = headerSize + 48
-	// MaxPacket is the length of the longest message, within what proxies
-	// that parse frames let through.
-	MaxPacket = headerSize + 1<<20 - 2*blockSize
+	// MinLength is the length of the shortest encrypted message, which has 48
+	// bytes of ciphertext. Every message without data has it.
+	MinLength = headerSize + 48
+	// MaxLength is the length of the longest message. Proxies that parse frames
+	// accept it.
+	MaxLength = headerSize + 1<<20 - 2*blockSize
 )
 
-// kind says what a message is.
+// kind is the type of a message.
 type kind uint32
 
 const (
-	echo      kind = iota + 1 // either way: the same comes back
-	download                  // to the data centre: send packets; number is how many, and their length
-	data                      // either way: number is its place in the connection's sequence
-	confirm                   // to the data centre: how much data has come?
-	confirmed                 // the answer: number is how many packets
-	fault                     // in place of an answer: number is the packet that is not what was sent
+	kindEcho      kind = iota + 1 // both directions: the data centre returns the same message
+	kindDownload                  // to the data centre: send packets of data; number is a request
+	kindData                      // both directions: number counts the packets of data before it
+	kindConfirm                   // to the data centre: confirm the packets of data received
+	kindConfirmed                 // answer to kindConfirm: number of packets received
+	kindFault                     // in place of an answer: number of the packet that is corrupt
 )
 
-// ErrCorrupt is what an error wraps when something else arrived than was sent.
+// ErrCorrupt is wrapped by the error for data that differs from what was sent.
 var ErrCorrupt = errors.New("bytes arrived changed")
 
-// errForeign means that the other end is not one of ours.
+// errForeign is the error for a message that no load generator sent.
 var errForeign = errors.New("not a message of the load generator")
 
-// message is one that has been read. Its data belongs to the buffer it came
-// from.
+// message is a parsed message. data is a part of the buffer that was parsed.
 type message struct {
 	kind   kind
 	stream uint32
@@ -73,12 +72,12 @@ func parseMessage(b []byte) (message, error) {
 	}, nil
 }
 
-// intact says whether the data is the stream's, all of it.
+// intact reports whether all of the data is that of the stream.
 func (m *message) intact() bool {
 	return len(m.data) <= maxData && bytes.Equal(m.data, patternOf(m.stream, len(m.data)))
 }
 
-// putHeader writes all of a message but its data.
+// putHeader writes the header of a message to b.
 func putHeader(b []byte, k kind, stream uint32, number uint64) {
 	binary.LittleEndian.PutUint64(b, keyID)
 	binary.LittleEndian.PutUint32(b[8:], uint32(k))
@@ -86,62 +85,65 @@ func putHeader(b []byte, k kind, stream uint32, number uint64) {
 	binary.LittleEndian.PutUint64(b[16:], number)
 }
 
-// fill makes a message of one length, which keeps its data while its header
-// changes: packets of one stream differ in their number only, and sending them
-// copies nothing.
+// fill returns a packet of data with the given length: buffer itself if it already
+// is one of that stream. Packets of a stream differ in their number only, so
+// sending the next one copies no data.
 func fill(buffer []byte, stream uint32, length int) []byte {
 	if len(buffer) == length && binary.LittleEndian.Uint32(buffer[12:]) == stream {
 		return buffer
 	}
 	buffer = make([]byte, length)
-	putHeader(buffer, data, stream, 0)
+	putHeader(buffer, kindData, stream, 0)
 	copy(buffer[headerSize:], patternOf(stream, length-headerSize))
 	return buffer
 }
 
-// demand is the number of a request to send: packets of a length.
-type demand struct{ packets, length uint32 }
+// request is the number in a message of kindDownload: packets, and their length in
+// bytes.
+type request struct{ packets, length uint32 }
 
-func (d demand) number() uint64 { return uint64(d.packets)<<32 | uint64(d.length) }
+func (r request) number() uint64 { return uint64(r.packets)<<32 | uint64(r.length) }
 
-// parseDemand refuses a length for which no memory should be taken.
-func parseDemand(number uint64) (demand, error) {
-	d := demand{packets: uint32(number >> 32), length: uint32(number)}
-	return d, CheckPacketSize(int(min(d.length, MaxPacket+1)))
+// parseRequest returns an error for a length that is not valid, before memory is
+// allocated for it.
+func parseRequest(number uint64) (request, error) {
+	r := request{packets: uint32(number >> 32), length: uint32(number)}
+	return r, CheckPacketSize(int(min(r.length, MaxLength+1)))
 }
 
-// CheckPacketSize says whether messages can have that length, in bytes.
+// CheckPacketSize returns an error unless messages can have that length, in bytes.
 func CheckPacketSize(length int) error {
-	if length < MinPacket || length > MaxPacket || (length-headerSize)%blockSize != 0 {
-		return fmt.Errorf("packets of %d bytes: want %d to %d, and 16 times something and %d",
-			length, MinPacket, MaxPacket, headerSize)
+	if length < MinLength || length > MaxLength || (length-headerSize)%blockSize != 0 {
+		return fmt.Errorf("packet size %d: want %d to %d, and %d plus a multiple of 16",
+			length, MinLength, MaxLength, headerSize)
 	}
 	return nil
 }
 
-// RoundPacketSize is the greatest length of a message that is no more than n,
-// within the limits.
+// RoundPacketSize returns the greatest valid length of a message that is at most n,
+// or MinLength.
 func RoundPacketSize(n int) int {
-	n = min(max(n, MinPacket), MaxPacket)
+	n = min(max(n, MinLength), MaxLength)
 	return n - (n-headerSize)%blockSize
 }
 
 const (
-	maxData = MaxPacket - headerSize
-	// starts is in how many places of the pattern a stream's data may begin.
+	maxData = MaxLength - headerSize
+	// starts is the number of offsets in the pattern at which the data of a stream
+	// can begin.
 	starts = 4096
 )
 
-// pattern is random bytes that both ends know. It is made when first needed,
-// and never changed.
+// pattern returns the pseudorandom bytes that client and data centre share. They
+// must not be changed.
 var pattern = sync.OnceValue(func() []byte {
 	b := make([]byte, maxData+starts*blockSize)
 	rand.NewChaCha8([32]byte([]byte("bytes that both ends of it know."))).Read(b)
 	return b
 })
 
-// patternOf is the data of a stream: n bytes at most maxData. Two streams
-// seldom have the same.
+// patternOf returns the data of a stream, n bytes, at most maxData. Two streams have
+// the same data with probability 1/starts.
 func patternOf(stream uint32, n int) []byte {
 	start := int(stream%starts) * blockSize
 	return pattern()[start : start+n]

@@ -5,32 +5,31 @@ import (
 	"testing"
 )
 
-// "8-byte non-zero key id first, lengths 24+16n": the lengths that are taken,
-// and no others.
+// Valid lengths are those of encrypted messages, 24+16n bytes, within the limits.
 func TestPacketSizesAreThoseOfEncryptedMessages(t *testing.T) {
 	for n := range 2000 {
 		if n >= 1000 {
-			n += MaxPacket - 1500
+			n += MaxLength - 1500
 		}
-		ok := n >= 72 && n <= MaxPacket && n%16 == 8
+		ok := n >= 72 && n <= MaxLength && n%16 == 8
 		if err := CheckPacketSize(n); (err == nil) != ok {
 			t.Fatalf("%d: %v", n, err)
 		}
 		r := RoundPacketSize(n)
-		if CheckPacketSize(r) != nil || r > n && n >= MinPacket || n-r >= 16 && n <= MaxPacket {
+		if CheckPacketSize(r) != nil || r > n && n >= MinLength || n-r >= 16 && n <= MaxLength {
 			t.Fatalf("%d is rounded to %d", n, r)
 		}
 	}
 }
 
-// A length is checked before memory is taken, and what is read is what was
-// written.
+// A parsed message has every byte of its input, and a request that is returned
+// without an error has a length within the limits.
 func FuzzMessage(f *testing.F) {
-	f.Add(append([]byte(nil), fill(nil, 7, MinPacket)...))
+	f.Add(append([]byte(nil), fill(nil, 7, MinLength)...))
 	f.Add([]byte("too short"))
-	request := make([]byte, MinPacket)
-	putHeader(request, download, 1, demand{3, MaxPacket}.number())
-	f.Add(request)
+	b := make([]byte, MinLength)
+	putHeader(b, kindDownload, 1, request{3, MaxLength}.number())
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := parseMessage(b)
 		if err != nil {
@@ -42,19 +41,19 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("%x was read as %+v", b, m)
 		}
 		m.intact()
-		if d, err := parseDemand(m.number); err == nil && (d.length > MaxPacket || d.number() != m.number) {
-			t.Fatalf("%x demands %+v", m.number, d)
+		if r, err := parseRequest(m.number); err == nil && (r.length > MaxLength || r.number() != m.number) {
+			t.Fatalf("%x requests %+v", m.number, r)
 		}
 	})
 }
 
-// "Sending copies nothing": a packet after the first costs no memory, nor does
-// looking at one.
-func TestPacketsCostNoMemory(t *testing.T) {
+// Making a packet after the first of a stream, and verifying a packet, do not
+// allocate.
+func TestPacketsDoNotAllocate(t *testing.T) {
 	buffer := fill(nil, 1, RoundPacketSize(64<<10))
 	if n := testing.AllocsPerRun(100, func() {
 		buffer = fill(buffer, 1, len(buffer))
-		putHeader(buffer, data, 1, 2)
+		putHeader(buffer, kindData, 1, 2)
 		if m, err := parseMessage(buffer); err != nil || !m.intact() {
 			t.Error("not what was written")
 		}
@@ -63,13 +62,13 @@ func TestPacketsCostNoMemory(t *testing.T) {
 	}
 }
 
-// Any one byte makes a difference.
-func TestOneChangedByteIsSeen(t *testing.T) {
-	buffer := fill(nil, 5, MinPacket)
+// A change of any byte of the data is detected.
+func TestOneChangedByteIsDetected(t *testing.T) {
+	buffer := fill(nil, 5, MinLength)
 	for i := headerSize; i < len(buffer); i++ {
 		buffer[i] ^= 0x20
 		if m, _ := parseMessage(buffer); m.intact() {
-			t.Errorf("byte %d is of no importance", i)
+			t.Errorf("a change of byte %d is not detected", i)
 		}
 		buffer[i] ^= 0x20
 	}

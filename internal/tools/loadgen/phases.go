@@ -5,47 +5,48 @@ import (
 	"time"
 )
 
-// What one connection does in each phase, until end. Where data is moved, a
-// piece of it is asked for or sent before the one in front of it is done, so
-// that nothing waits for a round trip.
+// One connection's work in each phase, until end. Downloads and uploads are
+// pipelined: the next chunk is requested or sent before the previous one has
+// arrived, so that no time is lost to round trips.
 
-// chunk is how many packets are asked for at once: about 1 MiB.
+// chunk returns the number of packets that are requested at once, about 1 MiB.
 func (c *Client) chunk() int { return max(1, 1<<20/c.length) }
 
-// drain downloads, and returns how many packets came.
-func (c *Client) drain(ctx context.Context, end time.Time) (packets int64, err error) {
+// downloadUntil downloads and returns the number of packets that arrived.
+func (c *Client) downloadUntil(ctx context.Context, end time.Time) (packets int64, err error) {
 	chunk := c.chunk()
-	err = c.demand(ctx, chunk)
+	err = c.request(ctx, chunk)
 	for more := true; more && err == nil; packets += int64(chunk) {
 		if more = time.Now().Before(end); more {
-			if err = c.demand(ctx, chunk); err != nil {
+			if err = c.request(ctx, chunk); err != nil {
 				return packets, err
 			}
 		}
-		err = c.take(ctx, chunk)
+		err = c.receive(ctx, chunk)
 	}
 	return packets, err
 }
 
-// flood uploads, and returns how many packets arrived.
-func (c *Client) flood(ctx context.Context, end time.Time) (packets int64, err error) {
+// uploadUntil uploads and returns the number of packets that arrived.
+func (c *Client) uploadUntil(ctx context.Context, end time.Time) (packets int64, err error) {
 	chunk := c.chunk()
-	expected, err := c.give(ctx, chunk)
+	expected, err := c.send(ctx, chunk)
 	for more := true; more && err == nil; packets += int64(chunk) {
 		next := expected
 		if more = time.Now().Before(end); more {
-			if next, err = c.give(ctx, chunk); err != nil {
+			if next, err = c.send(ctx, chunk); err != nil {
 				return packets, err
 			}
 		}
-		err = c.confirmed(ctx, expected)
+		err = c.awaitConfirmation(ctx, expected)
 		expected = next
 	}
 	return packets, err
 }
 
-// pingPong makes echoes one after the other, and returns how long each took.
-func (c *Client) pingPong(ctx context.Context, end time.Time) (took []time.Duration, err error) {
+// echoUntil makes echoes one after the other, at least one, and returns the round
+// trip time of each.
+func (c *Client) echoUntil(ctx context.Context, end time.Time) (took []time.Duration, err error) {
 	for now := time.Now(); len(took) == 0 || now.Before(end); {
 		if err := c.Echo(ctx); err != nil {
 			return nil, err
@@ -57,9 +58,9 @@ func (c *Client) pingPong(ctx context.Context, end time.Time) (took []time.Durat
 	return took, nil
 }
 
-// reconnect makes connections one after the other, with one echo on each, and
-// returns how many.
-func (r *runner) reconnect(ctx context.Context, t *Target, end time.Time) (connections int64, err error) {
+// connectUntil opens and closes connections one after the other, at least one, with
+// an echo on each, and returns their number.
+func (r *runner) connectUntil(ctx context.Context, t *Target, end time.Time) (connections int64, err error) {
 	for connections == 0 || time.Now().Before(end) {
 		c, err := t.dial(ctx, 0, r.PacketSize)
 		if err != nil {

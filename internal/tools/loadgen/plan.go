@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,74 +13,73 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// Plan is what Run does. The zero values of all but Proxy and DataCenter are
-// good.
+// Plan configures a benchmark. Proxy and DataCenter are required; the zero value of
+// each other field is its default.
 type Plan struct {
-	// Proxy is what is measured.
+	// Proxy is the proxy to measure.
 	Proxy Target
-	// Raw is what it is compared with, a relay without protocol work; see
-	// ServeRaw. The two are measured in turns. Nil means no comparison.
+	// Raw is the baseline of a comparison, a relay without protocol work; see
+	// ServeRaw. The two are measured in turns. nil is no comparison.
 	Raw *Target
-	// DataCenter is where both lead to. It is being served.
+	// DataCenter is the upstream of both. The caller serves it.
 	DataCenter *DataCenter
 
-	// Phases are what to measure, in the order of Phases whatever order they
-	// are given in. Nil means all.
+	// Phases are the phases to measure. They run in the order of the function
+	// Phases. nil is all of them.
 	Phases []Phase
-	// Connections is how many there are at the same time, when moving data and
-	// when connecting. 0 means 4.
+	// Connections is the number of concurrent connections of the phases
+	// download, upload and connect. 0 is 4.
 	Connections int
 	// PacketSize is the length of a packet of data, in bytes; see
-	// CheckPacketSize. 0 means as many as fit into 64 KiB.
+	// CheckPacketSize. 0 is the greatest up to 64 KiB.
 	PacketSize int
-	// Time is how long each phase takes on each side, its turns together. 0
-	// means 5 seconds.
-	Time time.Duration
-	// Turns is into how many parts a phase is cut; what is reported is their
-	// median. 0 means 5.
-	Turns int
-	// Idle is how many connections are idle. 0 means 1000.
-	Idle int
-	// Settle is how long a side is left alone before its memory is read. 0
-	// means 3 seconds.
-	Settle time.Duration
-	// Patience is how long anything may take beyond its time. 0 means 10
+	// Time is the duration of a phase on each side, all turns together. 0 is 5
 	// seconds.
-	Patience time.Duration
+	Time time.Duration
+	// Turns is the number of parts of a phase. The report has their medians. 0 is
+	// 5.
+	Turns int
+	// Idle is the number of idle connections. 0 is 1000.
+	Idle int
+	// Settle is the wait before memory is read. 0 is 3 seconds.
+	Settle time.Duration
+	// Timeout is the limit for an operation beyond its regular duration. 0 is 10
+	// seconds.
+	Timeout time.Duration
 
-	// Progress is told what comes next, in words. Nil means that nobody
-	// listens.
+	// Progress is called with a line of text at the start of each phase. nil drops
+	// it.
 	Progress func(string)
 }
 
-// Target is one way to the data centre.
+// Target is a proxy or relay that leads to the data centre.
 type Target struct {
-	// Endpoint is where clients connect and how they speak: TCP, obfuscated.
+	// Endpoint is the endpoint that clients connect to: TCP, obfuscated.
 	Endpoint mtwire.Endpoint
-	// Processes are the numbers of those whose processor time and memory are
-	// read, on Linux. Without any, these are not reported.
+	// Processes are the process IDs whose CPU time and memory are measured, on
+	// Linux. Without any, the report does not have these.
 	Processes []int
 }
 
-// Phase is one thing to measure.
+// Phase is a part of the benchmark.
 type Phase string
 
 // The phases.
 const (
-	PhaseIdle     Phase = "idle"     // memory for each connection that does nothing
-	PhaseDownload Phase = "download" // data centre to client, as fast as it goes
-	PhaseUpload   Phase = "upload"   // client to data centre
-	PhaseLatency  Phase = "latency"  // one small message at a time, there and back
-	PhaseConnect  Phase = "connect"  // new connections, one small message on each
+	PhaseIdle     Phase = "idle"     // memory of idle connections
+	PhaseDownload Phase = "download" // data centre to client, at full speed
+	PhaseUpload   Phase = "upload"   // client to data centre, at full speed
+	PhaseLatency  Phase = "latency"  // echoes of a small message, one at a time
+	PhaseConnect  Phase = "connect"  // new connections, one echo on each
 )
 
-// Phases lists all of them in the order in which they run. The idle connections
-// come first: memory that a proxy took for something else would be used for
-// them.
+// Phases returns all phases in the order in which they run. Idle connections come
+// first: later they would use memory that the proxy allocated in other phases.
 func Phases() []Phase {
 	return []Phase{PhaseIdle, PhaseDownload, PhaseUpload, PhaseLatency, PhaseConnect}
 }
 
+// complete sets the defaults and checks the plan.
 func (p *Plan) complete() error {
 	setDefault(&p.Connections, 4)
 	setDefault(&p.PacketSize, RoundPacketSize(64<<10))
@@ -87,7 +87,7 @@ func (p *Plan) complete() error {
 	setDefault(&p.Turns, 5)
 	setDefault(&p.Idle, 1000)
 	setDefault(&p.Settle, 3*time.Second)
-	setDefault(&p.Patience, 10*time.Second)
+	setDefault(&p.Timeout, 10*time.Second)
 	if p.Phases == nil {
 		p.Phases = Phases()
 	}
@@ -96,15 +96,15 @@ func (p *Plan) complete() error {
 	}
 	for _, phase := range p.Phases {
 		if !slices.Contains(Phases(), phase) {
-			return fmt.Errorf("no phase is called %q: want some of %q", phase, Phases())
+			return fmt.Errorf("unknown phase %q: want some of %q", phase, Phases())
 		}
 	}
-	if p.Connections < 0 || p.Time < 0 || p.Turns < 0 || p.Idle < 0 || p.Settle < 0 || p.Patience < 0 {
-		return fmt.Errorf("a negative number in the plan")
+	if p.Connections < 0 || p.Time < 0 || p.Turns < 0 || p.Idle < 0 || p.Settle < 0 || p.Timeout < 0 {
+		return errors.New("plan with a negative number")
 	}
 	for _, t := range p.targets() {
 		if t.Endpoint.Carrier != mtwire.TCP {
-			return fmt.Errorf("%v in place of TCP: no proxy speaks that", t.Endpoint.Carrier)
+			return fmt.Errorf("carrier %v: clients of an MTProxy connect over TCP", t.Endpoint.Carrier)
 		}
 		if _, err := processes(t.Processes).time(); err != nil {
 			return err
@@ -123,7 +123,7 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// targets are the sides, the proxy first.
+// targets returns the sides, the proxy first.
 func (p *Plan) targets() []*Target {
 	if p.Raw == nil {
 		return []*Target{&p.Proxy}
@@ -131,7 +131,7 @@ func (p *Plan) targets() []*Target {
 	return []*Target{&p.Proxy, p.Raw}
 }
 
-// name is what errors call a side.
+// name returns the name of a side, for errors.
 func (p *Plan) name(t *Target) string {
 	if t == p.Raw {
 		return "the raw relay"
@@ -139,13 +139,13 @@ func (p *Plan) name(t *Target) string {
 	return "the proxy"
 }
 
-// portsPerAddress is how many connections one address of this machine makes to
-// one server, of the 28,000 that Linux has ports for.
+// portsPerAddress is the number of connections from one local address to a server.
+// Linux has 28,000 ephemeral ports by default.
 const portsPerAddress = 20_000
 
-// dial opens the connection with the given number, of those that are open at
-// the same time. More than one address has ports for go out from others, on
-// loopback, where Linux has 127.0.0.0/8.
+// dial opens a connection and makes an echo. number is its index among concurrent
+// connections. On loopback, connections beyond the ephemeral ports of one address
+// have other local addresses: Linux has all of 127.0.0.0/8.
 func (t *Target) dial(ctx context.Context, number, packetSize int) (*Client, error) {
 	var dialer net.Dialer
 	address, err := netip.ParseAddrPort(t.Endpoint.Address)

@@ -2,11 +2,11 @@ package loadgen
 
 import "time"
 
-// processes are those that make up a proxy, most often one. None means that
-// nothing is to be read.
+// processes are the process IDs of a proxy, most often one. Without any, CPU time
+// and memory are not measured.
 type processes []int
 
-// time is the processor time that all of them have used.
+// time returns the sum of the CPU time that the processes have used.
 func (p processes) time() (sum time.Duration, err error) {
 	for _, pid := range p {
 		t, err := processTime(pid)
@@ -18,8 +18,8 @@ func (p processes) time() (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// memory is what all of them have in memory, in bytes. What they share is
-// counted for each.
+// memory returns the sum of the resident memory of the processes, in bytes. Shared
+// pages count for each process.
 func (p processes) memory() (sum int64, err error) {
 	for _, pid := range p {
 		n, err := residentMemory(pid)

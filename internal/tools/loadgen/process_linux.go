@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errNoProcess = errors.New("there is no such process")
+var errNoProcess = errors.New("no such process")
 
-// processTime is the processor time that a process has used so far, its ended
-// threads included and its children not. The process's own clock has
-// nanoseconds, where /proc counts ticks of ten milliseconds.
+// processTime returns the CPU time that a process has used so far, ended threads
+// included and children excluded. The CPU clock of the process has a resolution of
+// nanoseconds, while /proc counts ticks of 10 ms.
 func processTime(pid int) (time.Duration, error) {
 	const (
-		scheduled = 2       // clock_getcpuclockid(3): the number's complement, and this
-		maxPID    = 1 << 22 // the kernel's own limit; 0 would be this process
+		scheduled = 2       // clock_getcpuclockid(3): the clock is ^pid<<3 | 2
+		maxPID    = 1 << 22 // the kernel's limit; 0 would be this process
 	)
 	var ts unix.Timespec
 	err := error(unix.EINVAL)
@@ -30,12 +30,12 @@ func processTime(pid int) (time.Duration, error) {
 		err = errNoProcess
 	}
 	if err != nil {
-		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
+		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 	}
 	return time.Duration(ts.Nano()), nil
 }
 
-// residentMemory is what a process has in memory now, in bytes.
+// residentMemory returns the resident memory of a process, in bytes.
 func residentMemory(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -50,5 +50,5 @@ func residentMemory(pid int) (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("memory of process %d: %w", pid, errNoProcess) // it has ended, and nobody asked why
+	return 0, fmt.Errorf("memory of process %d: %w", pid, errNoProcess) // a zombie has no VmRSS
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The clock runs while the process works, and finer than /proc's.
-func TestProcessorTimeIsFine(t *testing.T) {
+// The CPU clock has a finer resolution than the 10 ms of /proc.
+func TestCPUTimeHasAFineResolution(t *testing.T) {
 	before, err := processTime(os.Getpid())
 	if err != nil || before <= 0 {
 		t.Fatal(before, err)
@@ -25,8 +25,8 @@ func TestProcessorTimeIsFine(t *testing.T) {
 	}
 }
 
-// A process that has grown shows it; several are added up.
-func TestMemoryIsThatOfAllProcesses(t *testing.T) {
+// Memory grows with that of a process, and is the sum over all processes.
+func TestMemoryIsTheSumOfAllProcesses(t *testing.T) {
 	one, err := processes{os.Getpid()}.memory()
 	if err != nil || one < 1<<20 {
 		t.Fatal(one, err)
@@ -45,7 +45,7 @@ func TestMemoryIsThatOfAllProcesses(t *testing.T) {
 	}
 }
 
-func TestProcessThatIsNotThereIsSaidToBe(t *testing.T) {
+func TestMissingProcessIsNamedInTheError(t *testing.T) {
 	watched := processes{os.Getpid(), 1 << 29}
 	if _, err := watched.time(); !errors.Is(err, errNoProcess) {
 		t.Error(err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-var errNotLinux = errors.New("processor time and memory of a process can be read on Linux only")
+var errNotLinux = errors.New("CPU time and memory of a process are available on Linux only")
 
 func processTime(int) (time.Duration, error) { return 0, errNotLinux }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"io"
 	"net"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// ServeRaw is the relay that a proxy is compared with: for each connection one
-// to upstream, and io.Copy both ways. It understands nothing of what it
-// carries. It serves until ctx ends, and returns why.
+// ServeRaw is a TCP relay without protocol work, the baseline of a comparison: it
+// dials upstream for each connection and runs io.Copy both ways. It serves until
+// ctx ends or ln fails, closes ln and all connections, and returns the cause.
 func ServeRaw(ctx context.Context, ln net.Listener, upstream string) error {
 	return serve(ctx, ln, func(ctx context.Context, client net.Conn) {
 		server, err := (&net.Dialer{}).DialContext(ctx, "tcp", upstream)
@@ -23,19 +25,19 @@ func ServeRaw(ctx context.Context, ln net.Listener, upstream string) error {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			pour(client, server, abort)
+			copyOneWay(client, server, abort)
 		}()
-		pour(server, client, abort)
+		copyOneWay(server, client, abort)
 		<-done
 	})
 }
 
-// pour moves one direction to its end and passes that on. After an error the
-// other direction has no purpose either.
-func pour(dst, src net.Conn, abort func()) {
+// copyOneWay copies src to dst until EOF, and then closes the sending direction of
+// dst. It calls abort on an error, because the other direction is then useless.
+func copyOneWay(dst, src net.Conn, abort func()) {
 	_, err := io.Copy(dst, src)
-	if tcp, ok := dst.(*net.TCPConn); ok && err == nil {
-		err = tcp.CloseWrite()
+	if err == nil {
+		err = netx.CloseWrite(dst)
 	}
 	if err != nil {
 		abort()

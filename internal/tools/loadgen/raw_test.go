@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Each direction ends by itself, and nothing in front of the end is lost.
+// Each direction ends by itself, and no byte before its end is lost.
 func TestRawRelayPassesHalfCloses(t *testing.T) {
-	dc := silent(t, func(conn net.Conn) {
+	dc := serveEach(t, func(conn net.Conn) {
 		question, _ := io.ReadAll(conn)
 		conn.Write(append(question, " to you"...))
 	})

@@ -6,39 +6,40 @@ import (
 	"time"
 )
 
-// Report is what was measured. Its JSON form is one object, whose keys stay;
-// what was not measured is absent. It holds no secret.
+// Report is the result of a benchmark. In JSON it is one object with stable keys, in
+// which figures that were not measured are absent. It has no secrets.
 type Report struct {
-	Date     time.Time `json:"date"`
-	Machine  Machine   `json:"machine"`
-	Target   About     `json:"target"`
-	Settings Settings  `json:"settings"`
-	// Proxy and Raw are the two sides.
+	Date     time.Time  `json:"date"`
+	Machine  Machine    `json:"machine"`
+	Target   TargetInfo `json:"target"`
+	Settings Settings   `json:"settings"`
+	// Proxy and Raw are the figures of the two sides. Raw is nil without a
+	// comparison.
 	Proxy Results  `json:"proxy"`
 	Raw   *Results `json:"raw,omitempty"`
 }
 
-// About says what was measured.
-type About struct {
+// TargetInfo describes the proxy that was measured.
+type TargetInfo struct {
 	Address    string `json:"address"`
 	Mode       string `json:"mode"`        // of the secret: plain, padded or faketls
 	Protocol   string `json:"protocol"`    // the framing
-	DC         int    `json:"dc"`          // the one asked for
-	DataCenter string `json:"data_center"` // where that listened
+	DC         int    `json:"dc"`          // in the init payload
+	DataCenter string `json:"data_center"` // address of the load generator's data centre
 	Processes  []int  `json:"processes,omitempty"`
 }
 
-// Settings say how it was measured.
+// Settings are the parameters of the benchmark.
 type Settings struct {
 	Connections   int     `json:"connections"`
 	PacketBytes   int     `json:"packet_bytes"`
 	EchoBytes     int     `json:"echo_bytes"`
-	Seconds       float64 `json:"seconds"` // each phase, each side
+	Seconds       float64 `json:"seconds"` // for each phase and side
 	Turns         int     `json:"turns"`
 	SettleSeconds float64 `json:"settle_seconds"`
 }
 
-// Results are one side's figures, medians of its turns.
+// Results are the figures of one side, medians of its turns.
 type Results struct {
 	Idle     *Idle       `json:"idle,omitempty"`
 	Download *Throughput `json:"download,omitempty"`
@@ -47,41 +48,41 @@ type Results struct {
 	Connect  *Connect    `json:"connect,omitempty"`
 }
 
-// Idle is what connections cost that do nothing.
+// Idle is the cost of idle connections.
 type Idle struct {
 	Connections int         `json:"connections"`
 	Memory      *IdleMemory `json:"memory,omitempty"`
 }
 
-// IdleMemory is the process's resident memory, without those connections and
-// with them. The kernel's own, for the sockets, is not in it.
+// IdleMemory is the resident memory of the processes without the idle connections
+// and with them. It excludes the kernel's socket buffers.
 type IdleMemory struct {
 	BeforeMiB        float64 `json:"before_mib"`
 	AfterMiB         float64 `json:"after_mib"`
 	KiBPerConnection float64 `json:"kib_per_connection"`
 }
 
-// Cost is what a process used in a phase.
+// Cost is the CPU time and memory of the processes in a phase.
 type Cost struct {
-	// CPUCores is processor time over time: 1 is one core busy throughout.
+	// CPUCores is CPU time divided by elapsed time: 1 is one core always busy.
 	CPUCores float64 `json:"cpu_cores"`
-	// MemoryMiB is resident at the end, with the connections still open.
+	// MemoryMiB is the resident memory at the end, with connections still open.
 	MemoryMiB float64 `json:"memory_mib"`
 }
 
-// Throughput is data in one direction. Bytes are those of packets, without
-// framing and records.
+// Throughput is the speed of data in one direction. Bytes are bytes of packets,
+// without framing and TLS records.
 type Throughput struct {
-	Bytes            int64   `json:"bytes"` // all turns together
+	Bytes            int64   `json:"bytes"` // sum of all turns
 	MiBPerSecond     float64 `json:"mib_per_second"`
 	CPUSecondsPerGiB float64 `json:"cpu_seconds_per_gib,omitempty"`
 	Cost             *Cost   `json:"cost,omitempty"`
 }
 
-// Latency is how long a small message takes there and back, one at a time on
-// one connection.
+// Latency is the round trip time of a small message, one at a time on one
+// connection.
 type Latency struct {
-	Echoes                 int64   `json:"echoes"` // all turns together
+	Echoes                 int64   `json:"echoes"` // sum of all turns
 	P50                    float64 `json:"p50_microseconds"`
 	P99                    float64 `json:"p99_microseconds"`
 	P999                   float64 `json:"p999_microseconds"`
@@ -89,10 +90,9 @@ type Latency struct {
 	Cost                   *Cost   `json:"cost,omitempty"`
 }
 
-// Connect is whole connections: opened, one small message there and back,
-// closed.
+// Connect is the rate of whole connections: connect, handshake, one echo, close.
 type Connect struct {
-	Connections                  int64   `json:"connections"` // all turns together
+	Connections                  int64   `json:"connections"` // sum of all turns
 	PerSecond                    float64 `json:"connections_per_second"`
 	CPUMillisecondsPerConnection float64 `json:"cpu_milliseconds_per_connection,omitempty"`
 	Cost                         *Cost   `json:"cost,omitempty"`
@@ -103,12 +103,12 @@ func newReport(p *Plan) Report {
 	r := Report{
 		Date:    time.Now().UTC().Truncate(time.Second),
 		Machine: thisMachine(),
-		Target: About{
+		Target: TargetInfo{
 			Address: ep.Address, Mode: ep.Secret.Mode.String(), Protocol: ep.Protocol.String(), DC: int(ep.DC),
 			DataCenter: p.DataCenter.Addr().String(), Processes: p.Proxy.Processes,
 		},
 		Settings: Settings{
-			Connections: p.Connections, PacketBytes: p.PacketSize, EchoBytes: MinPacket,
+			Connections: p.Connections, PacketBytes: p.PacketSize, EchoBytes: MinLength,
 			Seconds: p.Time.Seconds(), Turns: p.Turns, SettleSeconds: p.Settle.Seconds(),
 		},
 	}
@@ -118,7 +118,7 @@ func newReport(p *Plan) Report {
 	return r
 }
 
-// sides are the results, in the order of the plan's targets.
+// sides returns the results of each side, in the order of Plan.targets.
 func (r *Report) sides() []*Results {
 	if r.Raw == nil {
 		return []*Results{&r.Proxy}
@@ -126,14 +126,14 @@ func (r *Report) sides() []*Results {
 	return []*Results{&r.Proxy, r.Raw}
 }
 
-// set makes a phase's turns into its figures.
+// set computes the figures of a phase from its turns.
 func (r *Results) set(phase Phase, turns []turn, packetSize int) {
 	var count int64
 	for _, t := range turns {
 		count += t.count
 	}
 	perSecond := medianOf(turns, func(t turn) float64 { return float64(t.count) / t.elapsed.Seconds() })
-	// In seconds, for one packet, echo or connection; 0 if it is not known.
+	// In seconds for one packet, echo or connection; 0 if it was not measured.
 	cpu := medianOf(turns, func(t turn) float64 { return t.cpu.Seconds() / float64(t.count) })
 	cost := costOf(turns)
 	switch phase {
@@ -166,6 +166,7 @@ func (r *Results) set(phase Phase, turns []turn, packetSize int) {
 	}
 }
 
+// costOf returns the median cost of turns, nil if it was not measured.
 func costOf(turns []turn) *Cost {
 	if !turns[0].measured {
 		return nil
@@ -176,8 +177,8 @@ func costOf(turns []turn) *Cost {
 	}
 }
 
-// medianOf is the median of one figure of all turns; of an even number, the
-// mean of the two in the middle.
+// medianOf returns the median of one figure of all turns. For an even number of
+// turns it is the mean of the middle two.
 func medianOf(turns []turn, figure func(turn) float64) float64 {
 	values := make([]float64, 0, len(turns))
 	for _, t := range turns {
@@ -188,13 +189,13 @@ func medianOf(turns []turn, figure func(turn) float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// percentile is the least value that the share p of all does not exceed, in
-// microseconds.
+// percentile returns the least value that is not exceeded by the share p of all
+// values, in microseconds.
 func percentile(values []time.Duration, p float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	i := int(math.Ceil(p*float64(len(sorted)))) - 1
 	return float64(sorted[max(i, 0)]) / float64(time.Microsecond)
 }
 
-// Measured says whether there is any figure in it.
+// Measured reports whether the report has any figure.
 func (r *Report) Measured() bool { return r.Proxy != (Results{}) }

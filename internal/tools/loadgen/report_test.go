@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// sample is a report with every figure.
+// sample returns a report with every figure.
 func sample() Report {
 	cost := &Cost{CPUCores: 0.364, MemoryMiB: 32.5}
 	full := func() Results {
@@ -26,7 +26,7 @@ func sample() Report {
 	return Report{
 		Date:    time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC),
 		Machine: Machine{OS: "linux", Arch: "amd64", CPU: "A processor", CPUs: 2, Go: "go1.26"},
-		Target: About{
+		Target: TargetInfo{
 			Address: "127.0.0.1:3128", Mode: "padded", Protocol: "padded-intermediate", DC: 2,
 			DataCenter: "127.0.0.1:7443", Processes: []int{42},
 		},
@@ -36,6 +36,7 @@ func sample() Report {
 	}
 }
 
+// golden compares got with a file of testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -48,8 +49,8 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// "JSON: one object, documented keys stable."
-func TestKeysOfTheJSONFormStay(t *testing.T) {
+// The JSON form is one object with stable keys: docs/bench.md documents them.
+func TestJSONKeysAreStable(t *testing.T) {
 	got, err := json.MarshalIndent(sample(), "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +58,8 @@ func TestKeysOfTheJSONFormStay(t *testing.T) {
 	golden(t, "report.json", append(got, '\n'))
 }
 
-// "aligned table, units in names".
-func TestTextIsATable(t *testing.T) {
+// The text form is a table with aligned columns and units in the names.
+func TestTextIsAnAlignedTable(t *testing.T) {
 	var got bytes.Buffer
 	report := sample()
 	if err := report.WriteText(&got); err != nil {
@@ -67,7 +68,7 @@ func TestTextIsATable(t *testing.T) {
 	golden(t, "report.txt", got.Bytes())
 }
 
-// A report that was cut short has dashes where the other side has figures.
+// A figure that only the other side has is a dash.
 func TestMissingFiguresAreDashes(t *testing.T) {
 	report := sample()
 	report.Proxy = Results{Latency: &Latency{P50: 1, P99: 2, P999: 3}}
@@ -85,8 +86,8 @@ func TestMissingFiguresAreDashes(t *testing.T) {
 	}
 }
 
-// "each phase split into turns, medians": of each figure by itself.
-func TestTurnsAreSummedUpByTheirMedian(t *testing.T) {
+// Each figure of a phase is the median of that figure over the turns.
+func TestFiguresAreMediansOfTheirTurns(t *testing.T) {
 	second := func(packets int64, cpu time.Duration) turn {
 		return turn{count: packets, elapsed: time.Second, measured: true, cpu: cpu, memory: packets << 20}
 	}

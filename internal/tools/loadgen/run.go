@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Run measures what the plan says. An error is one of the plan, or of the side
-// that is measured; what was measured before it is in the report.
+// Run executes the plan. It returns an error for an invalid plan, and for a proxy
+// or raw relay that fails; the report has the figures of the phases before.
 func Run(ctx context.Context, plan Plan) (Report, error) {
 	if err := plan.complete(); err != nil {
 		return Report{}, err
@@ -32,12 +32,13 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 	return r.report, nil
 }
 
-// runner is a plan that is being carried out.
+// runner executes a plan.
 type runner struct {
 	*Plan
 	report Report
 }
 
+// announce returns the line of progress for a phase.
 func (r *runner) announce(phase Phase) string {
 	if phase == PhaseIdle {
 		return fmt.Sprintf("%s: %d connections", phase, r.Idle)
@@ -48,6 +49,7 @@ func (r *runner) announce(phase Phase) string {
 	return fmt.Sprintf("%s: %v, and the same through the raw relay", phase, r.Time)
 }
 
+// run measures one phase, the sides in turns.
 func (r *runner) run(ctx context.Context, phase Phase) error {
 	if phase == PhaseIdle {
 		return r.idle(ctx)
@@ -68,21 +70,21 @@ func (r *runner) run(ctx context.Context, phase Phase) error {
 	return nil
 }
 
-// turn is what one part of a phase on one side came to.
+// turn is the result of one part of a phase on one side.
 type turn struct {
 	count   int64 // packets, echoes or connections
 	elapsed time.Duration
 	latency []time.Duration // of each echo
 
-	measured bool          // whether these are known:
-	cpu      time.Duration // processor time used
-	memory   int64         // bytes in memory at the end
+	measured bool          // cpu and memory are known
+	cpu      time.Duration // CPU time used
+	memory   int64         // resident at the end, in bytes
 }
 
-// turn opens the connections that a phase needs, and lets it run on them.
+// turn opens the connections for one turn of a phase and measures it.
 func (r *runner) turn(ctx context.Context, phase Phase, t *Target) (turn, error) {
 	length := r.Time / time.Duration(r.Turns)
-	ctx, cancel := context.WithTimeout(ctx, length+r.Patience)
+	ctx, cancel := context.WithTimeout(ctx, length+r.Timeout)
 	defer cancel()
 	connections := 0
 	switch phase {
@@ -117,30 +119,30 @@ func (r *runner) turn(ctx context.Context, phase Phase, t *Target) (turn, error)
 	return result, err
 }
 
-// work is what happens in a turn until end.
+// work generates the load of a turn until end.
 func (r *runner) work(ctx context.Context, phase Phase, t *Target, clients []*Client, end time.Time) (result turn, err error) {
 	switch phase {
 	case PhaseDownload:
 		result.count, err = each(ctx, clients, func(ctx context.Context, c *Client) (int64, error) {
-			return c.drain(ctx, end)
+			return c.downloadUntil(ctx, end)
 		})
 	case PhaseUpload:
 		result.count, err = each(ctx, clients, func(ctx context.Context, c *Client) (int64, error) {
-			return c.flood(ctx, end)
+			return c.uploadUntil(ctx, end)
 		})
 	case PhaseLatency:
-		result.latency, err = clients[0].pingPong(ctx, end)
+		result.latency, err = clients[0].echoUntil(ctx, end)
 		result.count = int64(len(result.latency))
 	case PhaseConnect:
 		result.count, err = each(ctx, make([]struct{}, r.Connections), func(ctx context.Context, _ struct{}) (int64, error) {
-			return r.reconnect(ctx, t, end)
+			return r.connectUntil(ctx, t, end)
 		})
 	}
 	return result, err
 }
 
-// open opens n connections, a few at a time, of which first are open already.
-// Each has made an echo when it is counted as open.
+// open opens n connections, openAtOnce at a time, and makes an echo on each. first
+// is the number of connections that are open already.
 func (r *runner) open(ctx context.Context, t *Target, n, first int) ([]*Client, error) {
 	clients := make([]*Client, n)
 	workers := make([]int, min(n, openAtOnce))
@@ -163,8 +165,8 @@ func (r *runner) open(ctx context.Context, t *Target, n, first int) ([]*Client, 
 	return clients, nil
 }
 
-// openAtOnce is how many connections are being opened at the same time, at
-// most. A proxy's queue of new ones has room for more.
+// openAtOnce is the number of connections that are opened concurrently. It is less
+// than any usual listen backlog.
 const openAtOnce = 32
 
 func closeAll(clients []*Client) {
@@ -175,8 +177,8 @@ func closeAll(clients []*Client) {
 	}
 }
 
-// each calls f for every item at the same time, and adds up what they return.
-// The first error ends the others, and is returned.
+// each calls f for all items concurrently and returns the sum of the results. The
+// first error cancels the other calls, and is returned.
 func each[T any](ctx context.Context, items []T, f func(context.Context, T) (int64, error)) (total int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

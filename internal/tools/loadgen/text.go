@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// WriteText writes the report as a table for people.
+// WriteText writes the report as text: a header and a table.
 func (r *Report) WriteText(w io.Writer) error {
 	_, err := io.WriteString(w, r.head()+"\n"+r.table())
 	return err
@@ -33,14 +33,14 @@ func (r *Report) head() string {
 	return b.String()
 }
 
-// table has a column for the proxy and, if there is one, for the raw relay, and
-// the ratio of the two.
+// table formats the figures in a column for the proxy and, in a comparison, one for
+// the raw relay and one for the ratio.
 func (r *Report) table() string {
 	proxy := r.Proxy.figures()
 	rows, raw := proxy, []figure(nil)
 	if r.Raw != nil {
-		// One of them may have rows that the other has not: no process was
-		// named, or measuring ended early.
+		// One side may have rows that the other does not have: its processes
+		// are not known, or the benchmark ended early.
 		if raw = r.Raw.figures(); len(raw) > len(rows) {
 			rows = raw
 		}
@@ -79,13 +79,14 @@ func (r *Report) table() string {
 	return b.String()
 }
 
-// figure is one side's part of a row.
+// figure is the value of one side in a row.
 type figure struct {
 	phase Phase
 	name  string // with its unit
 	value float64
 }
 
+// find returns the figure of the same row, and reports whether it is known.
 func find(figures []figure, row figure) (value float64, known bool) {
 	for _, f := range figures {
 		if f.phase == row.phase && f.name == row.name {
@@ -95,7 +96,7 @@ func find(figures []figure, row figure) (value float64, known bool) {
 	return 0, false
 }
 
-// figures lists what is known, in the order of the phases.
+// figures lists the figures that were measured, in the order of the phases.
 func (r *Results) figures() (rows []figure) {
 	var phase Phase
 	add := func(name string, value float64) { rows = append(rows, figure{phase, name, value}) }
@@ -140,7 +141,8 @@ func (r *Results) figures() (rows []figure) {
 	return rows
 }
 
-// number writes three digits, or more where they are before the point.
+// number formats v with three significant digits, or with all digits before the
+// point if they are more. A figure that is not known is "-".
 func number(v float64, known bool) string {
 	if !known {
 		return "-"

@@ -1,0 +1,25 @@
+package loadgen
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mtwire/mtwire"
+)
+
+func TestInvalidPlansAreErrors(t *testing.T) {
+	dc := startDataCenter(t)
+	for want, spoil := range map[string]func(*Plan){
+		"unknown phase":    func(p *Plan) { p.Phases = []Phase{"sideways"} },
+		"negative":         func(p *Plan) { p.Idle = -1 },
+		"packet size 100":  func(p *Plan) { p.PacketSize = 100 },
+		"connect over TCP": func(p *Plan) { p.Proxy.Endpoint.Carrier = mtwire.HTTP },
+		"process":          func(p *Plan) { p.Proxy.Processes = []int{1 << 29} },
+	} {
+		plan := smallPlan(dc, direct(dc.Addr()))
+		spoil(&plan)
+		if _, err := Run(testContext(t), plan); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
