@@ -139,9 +139,9 @@ func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
 		{"plain full", unhex("1000000000000000010101011627afa0"), nil},
 		{"HTTP", []byte("POST /api HTTP/1.1\r\nHost:\r\nContent-Length: 40\r\n\r\n"), nil},
 		{"WebSocket", []byte("GET /apiws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"), nil},
-		{"wrong HMAC", hello(other.Key, secret.Domain, now), faketls.ErrNoMatch},
+		{"wrong HMAC", hello(other.Key, secret.Domain, now), mtwire.ErrNoMatch},
 		{"stale clock", hello(secret.Key, secret.Domain, now.Add(-time.Hour)), faketls.ErrStaleClock},
-		{"wrong server name", hello(secret.Key, "example.org", now), mtwire.ErrWrongSNI},
+		{"wrong server name", hello(secret.Key, "example.org", now), mtwire.ErrWrongServerName},
 		{"TLS that is none", append(unhex("1603010200ff"), make([]byte, 100)...), faketls.ErrMalformed},
 		{"zeros", make([]byte, 64), nil},
 	} {
@@ -151,7 +151,7 @@ func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := server.Handshake(short(t))
-			var unknown *mtwire.UnknownError
+			var unknown *mtwire.UnauthenticatedError
 			if !errors.As(err, &unknown) {
 				t.Fatalf("%v", err)
 			}
@@ -177,7 +177,7 @@ func TestStrangersGetSilenceAndAnErrorWithTheirBytes(t *testing.T) {
 func TestFakeTLSOnlyWaitsForNothingElse(t *testing.T) {
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	config := &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}, FakeTLSOnly: true, HandshakeTimeout: time.Hour,
-		Unknown: func(context.Context, net.Conn, error) {}}
+		Unauthenticated: func(context.Context, net.Conn, error) {}}
 	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Key: &secret.Key, DC: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestFakeTLSOnlyWaitsForNothingElse(t *testing.T) {
 	for _, first := range []string{"h", "\xef", "\x16\x02", "\x16\x03\x01\x02\x00\xff", "GET / HTTP/1.1", string(init[:])} {
 		server, client := serve(t, config)
 		io.WriteString(client, first)
-		var unknown *mtwire.UnknownError
+		var unknown *mtwire.UnauthenticatedError
 		if err := server.Handshake(short(t)); !errors.As(err, &unknown) || string(unknown.First) != first {
 			t.Errorf("%q: %v", first, err)
 		}
@@ -218,7 +218,7 @@ func TestStrangersCanBeHandedOver(t *testing.T) {
 	got := make(chan handed, 1)
 	server, client := serve(t, &mtwire.ListenConfig{
 		Secrets: []mtwire.Secret{secret},
-		Unknown: func(_ context.Context, conn net.Conn, why error) {
+		Unauthenticated: func(_ context.Context, conn net.Conn, why error) {
 			b, err := io.ReadAll(conn)
 			if err != nil {
 				t.Error(err)
@@ -644,7 +644,7 @@ func TestReplayedInitPayloadIsRefused(t *testing.T) {
 		server, client := serve(t, config)
 		client.Write(init[:])
 		err := server.Handshake(short(t))
-		var unknown *mtwire.UnknownError
+		var unknown *mtwire.UnauthenticatedError
 		if errors.As(err, &unknown) != (i == 1) {
 			t.Errorf("time %d: %v", i+1, err)
 		}
@@ -782,8 +782,8 @@ func TestEndedConnectionsAreForgotten(t *testing.T) {
 		for range connections {
 			near, far := net.Pipe()
 			server := mtwire.Server(near, &mtwire.ListenConfig{
-				Secrets: []mtwire.Secret{secretOf(t, mtwiretest.PaddedSecret)},
-				Unknown: func(context.Context, net.Conn, error) {},
+				Secrets:         []mtwire.Secret{secretOf(t, mtwiretest.PaddedSecret)},
+				Unauthenticated: func(context.Context, net.Conn, error) {},
 			})
 			go func() {
 				far.Write(sent)

@@ -7,38 +7,42 @@ import (
 	"net"
 	"sync/atomic"
 
+	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// Conn is a connection that carries packets: whole MTProto messages, and what
-// the transports have beside them. It is the same on a client and on a server,
-// over TCP, WebSocket and HTTP.
+// Conn is a connection that carries packets: whole MTProto messages, quick
+// acknowledgements and transport errors. It is the same on a client and on a
+// server, over TCP, WebSocket and HTTP.
 //
-// One goroutine may send and another receive at the same time; more than one
-// of either take turns. Each direction keeps its first error for ever.
+// One goroutine may send and another receive at the same time; several of either
+// are served in order. Each direction keeps its first error for ever.
 //
 // Contexts: when ctx ends, a blocked call returns at once with ctx.Err(). A
-// Receive that ended like this lost nothing and can be called again, unless it
-// was in the middle of a WebSocket's frame, an HTTP request, or the handshake
-// of TLS, FakeTLS or WebSocket. A Send that ended like this may have sent a
-// part, and is the last.
+// Receive that ended like this has lost nothing and can be called again, unless
+// it was inside a WebSocket frame, an HTTP request, or the handshake of TLS,
+// FakeTLS or WebSocket. A Send that ended like this may have sent a part, and is
+// the last.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
 
-	handshake netx.Mutex
-	ready     atomic.Bool // the fields below are final
-	err       error
-	transport Transport
-	stream    stream
-	http      httpPackets       // in place of stream
-	websocket *wsconn.Conn      // below stream, for its close reason
-	hello     *obfuscation.Init // servers: of an obfuscated stream
+	handshaking netx.Mutex
+	ready       atomic.Bool // the fields below are final
+	err         error
+	transport   Transport
+	stream      *stream
+	http        httpPackets  // in place of stream
+	websocket   *wsconn.Conn // below stream, for its close reason
 
-	accept *acceptor // servers: what is needed until ready
+	closed   atomic.Bool
+	settings *serverSettings                     // servers
+	server   atomic.Pointer[handshake.Handshake] // servers, until ready
 }
 
 // httpPackets is what an HTTP client and an HTTP server have in common.
@@ -48,17 +52,20 @@ type httpPackets interface {
 	Close() error
 }
 
-// ErrNotOverHTTP is returned for quick acknowledgements over HTTP, and for
-// whatever else it has no form for.
+// ErrNotOverHTTP is returned for packets that HTTP has no form for, such as quick
+// acknowledgements.
 var ErrNotOverHTTP = errors.New("HTTP carries payloads and transport errors only")
 
-// Handshake completes what is still to be done before packets can flow. Send
-// and Receive call it; on its own it is for looking at Transport first.
+// errInterrupted is the final error of a handshake whose context ended during an
+// inner handshake (TLS, WebSocket, FakeTLS), which cannot be resumed.
+var errInterrupted = errors.New("it was interrupted earlier")
+
+// Handshake completes what must be done before packets can flow. Send and Receive
+// call it; on its own it serves to look at Transport first.
 //
-// On a server it waits for the client's first bytes, for as long as ctx
-// allows, and finds out what they are. On a client it sends the bytes that
-// announce the transport, which otherwise go out together with the first
-// packet.
+// On a server it waits for the client's first bytes, for as long as ctx allows,
+// and detects the transport. On a client it sends the bytes that announce the
+// transport, which otherwise go out together with the first packet.
 func (c *Conn) Handshake(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil || c.side == frame.Server || c.http != nil {
 		return err
@@ -66,72 +73,93 @@ func (c *Conn) Handshake(ctx context.Context) error {
 	return c.stream.sendHeader(ctx)
 }
 
-// Await waits for a client's first byte, as a server, and goes no further.
-// When ctx ends first, nothing is lost.
-func (c *Conn) Await(ctx context.Context) error {
-	if c.ready.Load() {
-		return c.err
-	}
-	if err := c.handshake.Lock(ctx); err != nil {
-		return inHandshake(err)
-	}
-	if c.ready.Load() {
-		c.handshake.Unlock()
-		return c.err
-	}
-	err := c.accept.await(ctx, c)
-	if err != nil {
-		return c.settle(ctx, err)
-	}
-	c.stream.in.deadline.Unwatch()
-	c.handshake.Unlock()
-	return nil
-}
-
-// prepare runs a server's handshake once. What it ends with is final, unless
-// ctx ended it while it was waiting for the client.
+// prepare runs a server's handshake once. Its error is final, unless ctx ended it
+// while it waited for the client.
 func (c *Conn) prepare(ctx context.Context) error {
 	if c.ready.Load() {
 		return c.err
 	}
-	if err := c.handshake.Lock(ctx); err != nil {
+	if err := c.handshaking.Lock(ctx); err != nil {
 		return inHandshake(err)
 	}
 	if !c.ready.Load() {
-		return c.settle(ctx, c.accept.await(ctx, c))
+		return c.settle(ctx, c.server.Load().Await(ctx))
 	}
-	c.handshake.Unlock()
+	c.handshaking.Unlock()
 	return c.err
 }
 
-// settle goes on from the client's first byte. It is apart from prepare so that
-// this needs little stack while it waits.
+// settle continues from the client's first byte. It is apart from prepare so that
+// the wait for that byte needs little stack.
 func (c *Conn) settle(ctx context.Context, err error) error {
-	defer c.handshake.Unlock()
+	defer c.handshaking.Unlock()
+	h := c.server.Load()
 	if err == nil {
-		err = c.accept.run(ctx, c)
+		err = c.runServer(ctx, h)
 	}
-	c.stream.in.deadline.Unwatch()
 	if err != nil {
 		err = inHandshake(err)
-		if c.accept.resumable {
+		if h.Resumable() {
 			return err
 		}
-		c.stream.in.source.Release()
-		c.stream.forget()
+		c.transport = h.Transport()
 	}
-	c.err, c.accept = err, nil
+	c.err = err
 	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
-		// What stays must not look like the end of a later context.
+		// The error kept must not look like the end of a later context.
 		c.err = inHandshake(errInterrupted)
 	}
+	h.Close()
+	c.server.Store(nil)
 	c.ready.Store(true)
+	if c.closed.Load() && c.stream != nil {
+		c.stream.release()
+	}
 	return err
+}
+
+// runServer runs the handshake in a goroutine of its own, which takes the stack
+// it needed along when it ends.
+func (c *Conn) runServer(ctx context.Context, h *handshake.Handshake) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errInterrupted // if it does not return
+		defer func() { done <- err }()
+		var result *handshake.Result
+		if result, err = h.Run(ctx); err != nil {
+			err = c.settings.reject(ctx, c.net, err)
+			return
+		}
+		c.start(result)
+	}()
+	return <-done
+}
+
+// start makes c what a server's handshake found.
+func (c *Conn) start(result *handshake.Result) {
+	c.transport = result.Transport
+	if c.transport.Carrier == HTTP {
+		c.http = httpconn.NewServer(result.Conn, c.settings.http())
+		return
+	}
+	conn := result.Conn
+	c.websocket, _ = conn.(*wsconn.Conn)
+	if result.Records != nil {
+		conn = faketls.NewConnFrom(conn, frame.Server, *result.Records)
+	}
+	if result.Obfuscated {
+		init := obfuscation.Init{Upload: result.Upload, Download: result.Download}
+		streams := init.Streams(frame.Server)
+		streams.Receive.XORKeyStream(result.Buffered, result.Buffered)
+		conn = obfuscation.NewConn(conn, streams)
+	}
+	c.stream = newStream(conn, c.transport.Protocol, frame.Server, c.settings.MaxLength, c.settings.Rand)
+	c.stream.in.source.Preload(result.Buffered)
 }
 
 func inHandshake(err error) error { return fmt.Errorf("handshake: %w", err) }
 
-// Transport says what the connection speaks. On a server it is zero until the
+// Transport returns what the connection speaks. On a server it is zero until the
 // handshake is over.
 func (c *Conn) Transport() Transport {
 	if !c.ready.Load() {
@@ -189,17 +217,16 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 // Receive returns the next payload or quick acknowledgement. Its bytes are
 // good until the next call of Receive.
 //
-// Padded intermediate does not say where padding begins. Of a message, which is
-// an encrypted one or says how long it is, Receive finds the end; what is
-// neither comes with up to three words more. Over HTTP a client waits until it
-// has sent something, for answers are all that there is, and a payload has eight
-// bytes or more.
+// Receive strips the padding of encrypted messages and of unencrypted ones with a
+// valid length. Other payloads in padded intermediate may keep up to 12 bytes of
+// padding. Over HTTP a client waits until it has sent something, since all it
+// receives are answers, and a payload has eight bytes or more.
 //
-// A transport error from the server is returned as *TransportError, and does
-// not end the connection; over WebSocket it may come once more, from the close
-// frame, and io.EOF behind it. io.EOF means that the peer ended the stream after
-// a whole packet. Every other error is final, but for that of a context, and for
-// *httpconn.PostError on an HTTP client, which is the end of one request.
+// A transport error from the server is returned as *TransportError and does not
+// end the connection; over WebSocket it may come once more, from the close frame,
+// followed by io.EOF. io.EOF means that the peer ended the stream after a whole
+// packet. All other errors are final, except context errors and, on an HTTP
+// client, *httpconn.PostError, which fails a single request.
 func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
 	if err = c.prepare(ctx); err != nil {
 		return p, err
@@ -214,20 +241,24 @@ func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
 
 // Close closes the connection. Calls that are blocked return.
 func (c *Conn) Close() error {
-	c.stream.forget()
-	// A server's handshake may be running: close what it reads from, and what
-	// has grown on top of it only when it is there.
+	c.closed.Store(true)
+	if h := c.server.Load(); h != nil {
+		h.Close()
+	}
+	// A server's handshake may be running: until it is over, what it reads from is
+	// closed, and not what it puts on top.
 	switch {
 	case !c.ready.Load() || c.err != nil:
 		return c.net.Close()
 	case c.http != nil:
 		return c.http.Close()
 	}
+	c.stream.release()
 	return c.stream.conn.Close()
 }
 
-// LocalAddr returns the address of this end, nil on an HTTP client, which has
-// no one connection.
+// LocalAddr returns the address of this end, nil on an HTTP client, whose
+// requests may use several connections.
 func (c *Conn) LocalAddr() net.Addr {
 	if c.net == nil {
 		return nil

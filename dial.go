@@ -190,10 +190,11 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 			return nil, err
 		}
 		conn = obfuscated
-	} else {
+	}
+	c.stream = newStream(conn, ep.Protocol, frame.Client, config.MaxLength, config.Rand)
+	if !ep.Obfuscated {
 		c.stream.out.header = ep.Protocol.Header()
 	}
-	c.stream.start(conn, ep.Protocol, frame.Client, config.MaxLength, config.Rand)
 	c.ready.Store(true)
 	return c, nil
 }

@@ -37,7 +37,7 @@ func clientHello(t *testing.T, key [16]byte, domain string) []byte {
 func offerHello(t *testing.T, config mtwire.ListenConfig, first []byte) error {
 	t.Helper()
 	var handed []byte
-	config.Unknown = func(_ context.Context, conn net.Conn, _ error) { handed, _ = io.ReadAll(conn) }
+	config.Unauthenticated = func(_ context.Context, conn net.Conn, _ error) { handed, _ = io.ReadAll(conn) }
 	server, client := serve(t, &config)
 	client.Write(first)
 	client.CloseWrite()
@@ -49,7 +49,7 @@ func offerHello(t *testing.T, config mtwire.ListenConfig, first []byte) error {
 	if answer, _ := io.ReadAll(client); len(answer) > 0 {
 		return nil
 	}
-	var unknown *mtwire.UnknownError
+	var unknown *mtwire.UnauthenticatedError
 	if errors.As(err, &unknown) && !bytes.Equal(handed, first) {
 		t.Errorf("%d bytes are handed over, want %d: %v", len(handed), len(first), err)
 	}
@@ -66,38 +66,29 @@ func TestFakeTLSHelloIsRejectedWithItsReason(t *testing.T) {
 		return func() time.Time { return helloTime.Add(d) }
 	}
 	known := func([16]byte) bool { return true }
-	find := func(_ context.Context, _ mtwire.SecretQuery, try func(*mtwire.SecretSet) int) int {
-		return try(mtwire.NewSecretSet(secrets[1])) + 1
-	}
 	for name, c := range map[string]struct {
 		config mtwire.ListenConfig
 		first  []byte
 		want   error
 	}{
-		"good":                  {mtwire.ListenConfig{Secrets: secrets, Time: at(7 * time.Second)}, hello, nil},
-		"good, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(0), FindSecret: find}, hello, nil},
-		"any clock":             {mtwire.ListenConfig{Secrets: secrets, ClockWindow: -1}, hello, nil},
-		"no server name":        {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, withoutSNI(t, key), nil},
-		"wrong key":             {mtwire.ListenConfig{Secrets: secrets[:1], Time: at(0)}, hello, faketls.ErrNoMatch},
-		"clock too late":        {mtwire.ListenConfig{Secrets: secrets, Time: at(121 * time.Second)}, hello, faketls.ErrStaleClock},
-		"clock too early":       {mtwire.ListenConfig{Secrets: secrets, Time: at(-121 * time.Second)}, hello, faketls.ErrStaleClock},
-		"small window":          {mtwire.ListenConfig{Secrets: secrets, Time: at(4 * time.Second), ClockWindow: 3 * time.Second}, hello, faketls.ErrStaleClock},
-		"clock, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(time.Hour), FindSecret: find}, hello,
-			faketls.ErrStaleClock},
-		"wrong name": {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, clientHello(t, key, "b.example"), mtwire.ErrWrongSNI},
-		"wrong name, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(0), FindSecret: find}, clientHello(t, key, "b.example"),
-			mtwire.ErrWrongSNI},
-		"replay":                  {mtwire.ListenConfig{Secrets: secrets, Time: at(0), Replay: known}, hello, mtwire.ErrReplay},
-		"replay, found elsewhere": {mtwire.ListenConfig{Secrets: secrets, Time: at(0), Replay: known, FindSecret: find}, hello, mtwire.ErrReplay},
-		"cut off":                 {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, hello[:500], io.ErrUnexpectedEOF},
-		"silence":                 {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, nil, io.EOF},
+		"good":            {mtwire.ListenConfig{Secrets: secrets, Time: at(7 * time.Second)}, hello, nil},
+		"any clock":       {mtwire.ListenConfig{Secrets: secrets, ClockWindow: -1}, hello, nil},
+		"no server name":  {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, withoutSNI(t, key), nil},
+		"wrong key":       {mtwire.ListenConfig{Secrets: secrets[:1], Time: at(0)}, hello, mtwire.ErrNoMatch},
+		"clock too late":  {mtwire.ListenConfig{Secrets: secrets, Time: at(121 * time.Second)}, hello, faketls.ErrStaleClock},
+		"clock too early": {mtwire.ListenConfig{Secrets: secrets, Time: at(-121 * time.Second)}, hello, faketls.ErrStaleClock},
+		"small window":    {mtwire.ListenConfig{Secrets: secrets, Time: at(4 * time.Second), ClockWindow: 3 * time.Second}, hello, faketls.ErrStaleClock},
+		"wrong name":      {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, clientHello(t, key, "b.example"), mtwire.ErrWrongServerName},
+		"replay":          {mtwire.ListenConfig{Secrets: secrets, Time: at(0), Replay: known}, hello, mtwire.ErrReplay},
+		"cut off":         {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, hello[:500], io.ErrUnexpectedEOF},
+		"silence":         {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, nil, io.EOF},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := offerHello(t, c.config, c.first)
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
-			var unknown *mtwire.UnknownError
+			var unknown *mtwire.UnauthenticatedError
 			if c.want != nil && len(c.first) > 0 && (!errors.As(err, &unknown) || !bytes.Equal(unknown.First, c.first)) {
 				t.Errorf("%v does not have the %d bytes received", err, len(c.first))
 			}
@@ -143,10 +134,10 @@ func TestReplayIsCalledForGoodHellosAndIgnoresTheirClock(t *testing.T) {
 	hello := clientHello(t, key, "a.example")
 	forged := bytes.Clone(hello)
 	forged[11] ^= 1
-	if err := offerHello(t, config, forged); !errors.Is(err, faketls.ErrNoMatch) {
+	if err := offerHello(t, config, forged); !errors.Is(err, mtwire.ErrNoMatch) {
 		t.Errorf("a forged hello: %v", err)
 	}
-	if err := offerHello(t, config, clientHello(t, key, "b.example")); !errors.Is(err, mtwire.ErrWrongSNI) {
+	if err := offerHello(t, config, clientHello(t, key, "b.example")); !errors.Is(err, mtwire.ErrWrongServerName) {
 		t.Errorf("a hello with another name: %v", err)
 	}
 	if len(seen) != 0 {
@@ -186,7 +177,7 @@ func TestHelloThatTimesOutLeavesTheConnectionUsable(t *testing.T) {
 		start := time.Now()
 		server := mtwire.Server(b, &mtwire.ListenConfig{
 			Secrets: []mtwire.Secret{{Key: [16]byte{1}}}, HandshakeTimeout: 10 * time.Second,
-			Unknown: func(_ context.Context, conn net.Conn, why error) {
+			Unauthenticated: func(_ context.Context, conn net.Conn, why error) {
 				if took := time.Since(start); !errors.Is(why, mtwire.ErrHandshakeTimeout) || took != 10*time.Second {
 					t.Errorf("%v after %v", why, took)
 				}
@@ -199,7 +190,7 @@ func TestHelloThatTimesOutLeavesTheConnectionUsable(t *testing.T) {
 		})
 		defer server.Close()
 		go a.Write(half)
-		var unknown *mtwire.UnknownError
+		var unknown *mtwire.UnauthenticatedError
 		if err := server.Handshake(t.Context()); !errors.As(err, &unknown) || !bytes.Equal(unknown.First, half) {
 			t.Errorf("%v, want the %d bytes received", err, len(half))
 		}
@@ -213,11 +204,51 @@ func TestServerReportsAShapeItCannotFollow(t *testing.T) {
 	for _, size := range []int{-5, 20_000} {
 		err := offerHello(t, mtwire.ListenConfig{
 			Secrets: []mtwire.Secret{secret}, ClockWindow: -1,
-			Flight: func(string) faketls.ServerHelloShape { return faketls.ServerHelloShape{DataSize: size} },
+			ServerHello: func(string) faketls.ServerHelloShape { return faketls.ServerHelloShape{DataSize: size} },
 		}, clientHello(t, secret.Key, secret.Domain))
-		var unknown *mtwire.UnknownError
+		var unknown *mtwire.UnauthenticatedError
 		if err == nil || errors.As(err, &unknown) {
 			t.Errorf("DataSize %d: %v, want an error that does not blame the client", size, err)
+		}
+	}
+}
+
+// The shape's DataSize is the length of the data record's body on the wire; 0
+// means a random one of 2048 to 4096 bytes. ServerHello is called with the
+// hello's server name.
+func TestServerHelloHasItsShape(t *testing.T) {
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	for _, size := range []int{1, 100, 5000, 16640, 0} {
+		var names []string
+		server, socket := serve(t, &mtwire.ListenConfig{
+			Secrets: []mtwire.Secret{secret},
+			ServerHello: func(name string) faketls.ServerHelloShape {
+				names = append(names, name)
+				return faketls.ServerHelloShape{DataSize: size}
+			},
+		})
+		hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go server.Handshake(short(t))
+		socket.Write(hello)
+		var lengths []int
+		for range 3 {
+			var head [5]byte
+			if _, err := io.ReadFull(socket, head[:]); err != nil {
+				t.Fatal(err)
+			}
+			lengths = append(lengths, int(head[3])<<8|int(head[4]))
+			if _, err := io.CopyN(io.Discard, socket, int64(lengths[len(lengths)-1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := lengths[2]; got != size && (size != 0 || got < 2048 || got > 4096) {
+			t.Errorf("%d bytes, want %d", got, size)
+		}
+		if !slices.Equal(names, []string{"example.com"}) {
+			t.Errorf("asked for %q", names)
 		}
 	}
 }

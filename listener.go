@@ -3,104 +3,134 @@ package mtwire
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// ListenConfig is what a server can choose. Nil is good, and so is the zero
-// value of every field: a server that takes every transport from everybody.
-// It must not change while it is in use, and may serve several listeners.
+// Why a client is not authenticated, besides faketls.ErrStaleClock and
+// faketls.ErrMalformed. Find them with errors.Is.
+var (
+	// ErrHandshakeTimeout means that a client sent a part of its handshake and
+	// not the rest in time.
+	ErrHandshakeTimeout = handshake.ErrTimeout
+	// ErrNoMatch means that no secret fits what the client sent.
+	ErrNoMatch = handshake.ErrNoMatch
+	// ErrWrongServerName means that a FakeTLS hello with a known key names
+	// another host than its secret.
+	ErrWrongServerName = handshake.ErrWrongServerName
+	// ErrReplay means that ListenConfig.Replay has seen the handshake before.
+	ErrReplay = handshake.ErrReplay
+)
+
+// UnauthenticatedError ends the handshake of a client whose first bytes are no
+// transport that the server accepts, or that no secret fits.
+type UnauthenticatedError struct {
+	// First is what the client sent.
+	First []byte
+	// Err is the reason.
+	Err error
+}
+
+// Error returns the reason and at most 16 of the client's bytes.
+func (e *UnauthenticatedError) Error() string {
+	if len(e.First) == 0 {
+		return fmt.Sprintf("unauthenticated: %v; nothing came", e.Err)
+	}
+	return fmt.Sprintf("unauthenticated: %v; it begins with % x", e.Err, e.First[:min(len(e.First), 16)])
+}
+
+// Unwrap returns the reason.
+func (e *UnauthenticatedError) Unwrap() error { return e.Err }
+
+// ListenConfig is what a server can choose. Nil is good, and so is the zero value
+// of every field: a server that accepts every transport from every client. It
+// must not change while it is in use, and may serve several listeners.
 type ListenConfig struct {
-	// Secrets are those of an MTProxy. With any here, a client must know one:
-	// everything else is unknown, even a plain framing or an HTTP request,
-	// and gets silence. FakeTLS needs a secret; any mode's key will do.
+	// Secrets are those of an MTProxy. With any here, a client must have one:
+	// everything else is unauthenticated, even a plain framing or an HTTP
+	// request, and gets no answer. FakeTLS needs a secret; any mode's key will
+	// do.
 	Secrets []Secret
 
-	// FindSecret looks for the secret that a client knows, in place of a
-	// search through all Secrets: a server with thousands of them can try
-	// those first that a client is likely to have, and limit what strangers
-	// cost. It calls try as often as it likes, which returns the place in that
-	// set of the first secret that fits, or -1; and it returns the place in
-	// Secrets, or -1. ctx is that of the handshake. Nil means that all are
-	// tried, in order.
-	FindSecret func(ctx context.Context, q SecretQuery, try func(*SecretSet) int) int
-
-	// FakeTLSOnly takes nothing but FakeTLS. Then a client is unknown with the
-	// first byte that no FakeTLS hello has in its place, while otherwise there
-	// may be an init payload to wait for: a web server in place of Unknown would
-	// not wait for more of what cannot be TLS.
+	// FakeTLSOnly accepts FakeTLS alone. Then a client is rejected at the first
+	// byte that no FakeTLS hello has in its place. Without it there may be an
+	// init payload to wait for, as a web server in place of Unauthenticated would
+	// not.
 	FakeTLSOnly bool
 
-	// AllowNoSecret serves clients that bring no secret beside those that do.
+	// AllowNoSecret serves clients without a secret beside those with one.
 	AllowNoSecret bool
 
-	// ObfuscatedFull takes an init payload without a tag for Full, if what
-	// follows it can be Full's first frame. The specification has no tag for
-	// it, and few clients do this.
+	// ObfuscatedFull accepts an init payload without a tag for Full, if what
+	// follows it can be Full's first frame. The specification has no tag for it,
+	// and few clients do this.
 	ObfuscatedFull bool
 
 	// MaxLength limits incoming packets, in bytes, over HTTP outgoing ones as
 	// well. 0 means 16 MiB.
 	MaxLength int
 
-	// HandshakeTimeout bounds the time from a client's first byte until it is
-	// known what the client speaks. 0 means between 10 and 15 seconds, drawn
-	// for each connection, so that the limit is no fingerprint. There is no
-	// limit on how long a client may be silent before its first byte, other
-	// than the context: official clients open connections to keep them warm.
+	// HandshakeTimeout bounds the time from a client's first byte until its
+	// transport is known. 0 means between 10 and 15 seconds, drawn for each
+	// connection, so that the limit is no fingerprint. Only the context limits
+	// how long a client may be silent before its first byte: official clients
+	// open connections ahead of need.
 	HandshakeTimeout time.Duration
 
-	// Unknown is given every connection of which nothing could be made, with
-	// all its bytes still to be read: to pipe it to another server, for
-	// instance. The connection is its own until it returns, and closed then.
-	// Handshake, whose context ctx is, returns an error afterwards.
+	// Unauthenticated is called with every connection whose client is not
+	// authenticated, with all its bytes still to be read: to tunnel it to
+	// another server, for instance. It owns conn until it returns; conn is then
+	// closed and Handshake returns err. ctx is Handshake's.
 	//
-	// Nil means that the server goes on reading for the rest of
-	// HandshakeTimeout, answers nothing, and leaves it to be closed.
-	Unknown func(ctx context.Context, conn net.Conn, why error)
+	// Nil means that the server reads on for the rest of HandshakeTimeout,
+	// answers nothing, and leaves the connection to be closed.
+	Unauthenticated func(ctx context.Context, conn net.Conn, err error)
 
-	// Permit may turn down a client that knows a secret, or that needs none,
-	// for what it speaks, as an MTProxy does that takes FakeTLS only. It is
-	// asked once, with a Transport that is complete, and before anything else
-	// than a FakeTLS or WebSocket handshake was answered. An error makes the
-	// client unknown. Framings without obfuscation are not asked about. Nil
-	// means that all are welcome.
-	Permit func(t Transport) error
+	// Allow may refuse a client that has a secret, or that needs none, for its
+	// transport, as an MTProxy does that accepts FakeTLS only. It is called once
+	// for clients that sent an init payload, with a complete Transport, before
+	// anything but a FakeTLS or WebSocket handshake was answered. An error makes
+	// the client unauthenticated. Nil means that all are served.
+	Allow func(t Transport) error
 
 	// Replay remembers id, which stands for one FakeTLS hello or one init
-	// payload, and says whether it knew it. It is asked after a secret has
-	// matched, so strangers cannot fill its memory. Nil means no.
+	// payload, and reports whether it was remembered already. It is called after
+	// a secret has matched, so unauthenticated clients cannot fill its memory.
+	// Nil means that nothing is remembered.
 	Replay func(id [16]byte) (seen bool)
 
-	// ClockWindow is how far the clock in a FakeTLS hello may be off. 0 means
-	// 120 seconds, a negative value any time.
+	// ClockWindow limits the difference of the clock in a FakeTLS hello from
+	// ours. 0 means 120 seconds, a negative value no limit.
 	ClockWindow time.Duration
 
-	// Flight returns what the answer to a FakeTLS hello for a host is to look
-	// like. Nil means the zero value.
-	Flight func(serverName string) faketls.ServerHelloShape
+	// ServerHello returns the shape of the answer to a FakeTLS hello for a host.
+	// Nil means the zero shape.
+	ServerHello func(serverName string) faketls.ServerHelloShape
 
-	// TLS serves wss and https, and needs a certificate. HTTP/2 is not agreed
-	// on, be it in NextProtos. Nil means no TLS.
+	// TLS serves wss and https, and needs a certificate. HTTP/2 is not
+	// negotiated, even if NextProtos has it. Nil means no TLS.
 	TLS *tls.Config
 
-	// HTTP and WebSocket configure these carriers; nil is fine. MaxLength
-	// goes before HTTP.MaxLength.
+	// HTTP and WebSocket configure these carriers; nil is fine. MaxLength takes
+	// precedence over HTTP.MaxLength.
 	HTTP      *httpconn.ServerConfig
 	WebSocket *wsconn.ServerConfig
 
-	// Time is the clock for FakeTLS, nil time.Now. Rand is the source of
-	// padding and of FakeTLS's random parts, nil the system's.
+	// Time is the clock for FakeTLS, nil time.Now. Rand is the source of padding
+	// and of FakeTLS's random parts, nil the system's.
 	Time func() time.Time
 	Rand io.Reader
 }
@@ -108,7 +138,8 @@ type ListenConfig struct {
 // serverSettings is a ListenConfig made ready.
 type serverSettings struct {
 	ListenConfig
-	keys [][16]byte // of Secrets
+	handshake handshake.Config
+	keys      *mtproxy.KeySet
 }
 
 func newServerSettings(config *ListenConfig) *serverSettings {
@@ -116,41 +147,102 @@ func newServerSettings(config *ListenConfig) *serverSettings {
 	if config != nil {
 		s.ListenConfig = *config
 	}
-	if s.TLS != nil && slices.Contains(s.TLS.NextProtos, "h2") {
-		// Who offers it would be answered in HTTP/1.1.
-		s.TLS = s.TLS.Clone()
-		s.TLS.NextProtos = slices.DeleteFunc(slices.Clone(s.TLS.NextProtos), func(p string) bool { return p == "h2" })
-	}
-	for _, secret := range s.Secrets {
-		s.keys = append(s.keys, secret.Key)
+	s.keys = mtproxy.NewKeySet(s.Secrets...)
+	s.handshake = handshake.Config{
+		Secrets:        len(s.Secrets) > 0,
+		FakeTLSOnly:    s.FakeTLSOnly,
+		AllowNoSecret:  s.AllowNoSecret,
+		ObfuscatedFull: s.ObfuscatedFull,
+		MaxLength:      s.MaxLength,
+		Timeout:        s.HandshakeTimeout,
+		ClockWindow:    s.ClockWindow,
+		TLS:            netx.WithoutHTTP2(s.TLS),
+		WebSocket:      s.WebSocket,
+		Time:           s.Time,
+		Rand:           s.Rand,
 	}
 	return s
 }
 
 // secretFor returns the first secret with the same key as the given one whose
-// domain matches name, or -1. One key may be handed out for several domains. An
-// empty name matches: several versions of Telegram for iOS send none.
+// domain fits, or -1. One key may be handed out for several domains.
 func (s *serverSettings) secretFor(key int, name string) int {
-	if own := s.Secrets[key].Domain; own == "" || own == name {
-		return key // there may be thousands of others
+	for i := key; i < len(s.Secrets); i++ {
+		secret := &s.Secrets[i]
+		fits := secret.Domain == "" || name == "" || strings.EqualFold(secret.Domain, name)
+		if fits && secret.Key == s.Secrets[key].Key {
+			return i
+		}
 	}
-	return slices.IndexFunc(s.Secrets, func(secret Secret) bool {
-		fits := secret.Domain == "" || name == "" || secret.Domain == name
-		return fits && secret.Key == s.Secrets[key].Key
-	})
+	return -1
 }
 
-// open says whether clients without a secret are served.
-func (s *serverSettings) open() bool { return len(s.Secrets) == 0 || s.AllowNoSecret }
+// listenAuth is the handshake.Auth of a ListenConfig.
+type listenAuth struct{ *serverSettings }
 
-func (s *serverSettings) handshakeTimeout() time.Duration {
-	if s.HandshakeTimeout > 0 {
-		return s.HandshakeTimeout
+// Find tries all secrets in order. A hello without a server name passes: several
+// versions of Telegram for iOS send none.
+func (a listenAuth) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+	i := try(a.keys)
+	if i < 0 {
+		return i, ErrNoMatch
 	}
-	return 10*time.Second + rand.N(5*time.Second)
+	if q.FakeTLS {
+		if i = a.secretFor(i, q.ServerName); i < 0 {
+			return i, fmt.Errorf("%w: %q", ErrWrongServerName, q.ServerName)
+		}
+	}
+	return i, nil
 }
 
-// Listener takes connections of every transport on one port.
+func (a listenAuth) Allow(t Transport, _ int) error {
+	if a.ListenConfig.Allow == nil {
+		return nil
+	}
+	return a.ListenConfig.Allow(t)
+}
+
+func (a listenAuth) Replayed(id [16]byte) bool { return a.Replay != nil && a.Replay(id) }
+
+func (a listenAuth) ServerHello(serverName string) (shape faketls.ServerHelloShape) {
+	if a.ListenConfig.ServerHello != nil {
+		shape = a.ListenConfig.ServerHello(serverName)
+	}
+	return shape
+}
+
+// reject deals with a client that is not authenticated, err being a handshake's:
+// it hands the connection over, or reads on and answers nothing.
+func (s *serverSettings) reject(ctx context.Context, conn net.Conn, err error) error {
+	var rejected *handshake.UnauthenticatedError
+	if !errors.As(err, &rejected) {
+		return err
+	}
+	err = &UnauthenticatedError{First: rejected.First, Err: rejected.Err}
+	switch {
+	case rejected.Answered:
+	case s.Unauthenticated != nil:
+		s.Unauthenticated(ctx, handshake.Replay(conn, rejected.First), err)
+		conn.Close()
+	default:
+		rejected.Discard(ctx, conn)
+	}
+	return err
+}
+
+// http returns the configuration of HTTP connections.
+func (s *serverSettings) http() *httpconn.ServerConfig {
+	config := httpconn.ServerConfig{}
+	if s.HTTP != nil {
+		config = *s.HTTP
+	}
+	if s.MaxLength > 0 {
+		config.MaxLength = s.MaxLength
+	}
+	return &config
+}
+
+// Listener accepts connections of every transport on one port.
 type Listener struct {
 	net      net.Listener
 	settings *serverSettings
@@ -165,14 +257,14 @@ func Listen(network, address string, config *ListenConfig) (*Listener, error) {
 	return NewListener(ln, config), nil
 }
 
-// NewListener serves on a listener that is open already.
+// NewListener returns a Listener that accepts from ln.
 func NewListener(ln net.Listener, config *ListenConfig) *Listener {
 	return &Listener{net: ln, settings: newServerSettings(config)}
 }
 
-// Accept returns the next connection, at once: it reads nothing from it. What
-// the client speaks is found out by the Conn's Handshake, which its first
-// Receive calls, so that a silent client keeps nobody waiting.
+// Accept returns the next connection, at once: it reads nothing from it. The
+// Conn's Handshake, which its first Receive calls, detects the transport, so a
+// silent client blocks no other.
 func (l *Listener) Accept() (*Conn, error) {
 	conn, err := l.net.Accept()
 	if err != nil {
@@ -180,10 +272,6 @@ func (l *Listener) Accept() (*Conn, error) {
 	}
 	return newServerConn(conn, l.settings), nil
 }
-
-// Server serves one connection that was accepted elsewhere, on the listener's
-// terms. Nothing is read from it before Handshake.
-func (l *Listener) Server(conn net.Conn) *Conn { return newServerConn(conn, l.settings) }
 
 // Close stops listening. Connections that Accept returned go on; Serve returns,
 // and closes those it serves.
@@ -199,7 +287,9 @@ func Server(conn net.Conn, config *ListenConfig) *Conn {
 }
 
 func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
-	return &Conn{net: conn, side: frame.Server, accept: &acceptor{settings: settings}}
+	c := &Conn{net: conn, side: frame.Server, settings: settings}
+	c.server.Store(handshake.New(conn, &settings.handshake, listenAuth{settings}))
+	return c
 }
 
 // Serve accepts connections and gives each to handle, in a goroutine of its
@@ -229,7 +319,7 @@ func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, c
 	}, nil)
 }
 
-// connSet is the connections that are being served.
+// connSet is a set of connections that can be closed together.
 type connSet struct {
 	mu     sync.Mutex
 	conns  map[*Conn]struct{}
@@ -249,7 +339,7 @@ func (s *connSet) add(conn *Conn) {
 	s.conns[conn] = struct{}{}
 }
 
-// remove closes conn and forgets it.
+// remove closes conn and takes it out of the set.
 func (s *connSet) remove(conn *Conn) {
 	s.mu.Lock()
 	delete(s.conns, conn)
@@ -257,8 +347,8 @@ func (s *connSet) remove(conn *Conn) {
 	conn.Close()
 }
 
-// close closes all there are, and those to come. A WebSocket takes a moment to
-// say goodbye, so they do it side by side.
+// close closes all connections of the set, and those added later. They are closed
+// concurrently, since a WebSocket waits for its peer's close frame.
 func (s *connSet) close(running *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

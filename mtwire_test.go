@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -139,4 +140,15 @@ func TestOnePortTakesEveryTransport(t *testing.T) {
 	if err := <-served; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// tcpPair returns both ends of a TCP connection, which end with the test.
+func tcpPair(t *testing.T) (server, client *net.TCPConn) {
+	t.Helper()
+	client, server, err := mtwiretest.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return server, client
 }

@@ -17,9 +17,8 @@ import (
 // stream is packets in one of the four framings on a byte stream: TCP,
 // FakeTLS or WebSocket, obfuscated or not.
 //
-// Each direction has its own turn and keeps its first error for ever. A
-// context that ends is not such an error for receiving, where it loses
-// nothing.
+// Each direction has its own mutex and keeps its first error for ever. The end of
+// a context is not such an error for receiving, where it loses nothing.
 type stream struct {
 	conn net.Conn
 	obf  *obfuscation.Conn // conn, if that is what it is
@@ -43,10 +42,9 @@ type sender struct {
 	err      error
 }
 
-// start makes s ready to carry packets on conn, of which the source may have
-// read a part.
-func (s *stream) start(conn net.Conn, protocol frame.Protocol, side frame.Side, maxLength int, rand io.Reader) {
-	s.conn = conn
+// newStream returns a stream that carries packets on conn.
+func newStream(conn net.Conn, protocol frame.Protocol, side frame.Side, maxLength int, rand io.Reader) *stream {
+	s := &stream{conn: conn}
 	s.obf, _ = conn.(*obfuscation.Conn)
 	s.in.deadline.Rebind(conn.SetReadDeadline)
 	s.out.deadline.Rebind(conn.SetWriteDeadline)
@@ -57,10 +55,11 @@ func (s *stream) start(conn net.Conn, protocol frame.Protocol, side frame.Side, 
 	}
 	s.in.decoder = frame.Decoder{Protocol: protocol, From: peer, MaxLength: maxLength}
 	s.out.encoder = frame.Encoder{Protocol: protocol, From: side, Rand: rand}
+	return s
 }
 
-// receive reads the next packet into p, which is where its caller returns it
-// from: a connection waits in here, and its stack should be small.
+// receive reads the next packet into p, its caller's result: connections wait in
+// here, and their stacks should be small.
 func (s *stream) receive(ctx context.Context, p *Packet) error {
 	if err := s.in.mu.Lock(ctx); err != nil {
 		return inReceive(err)
@@ -106,8 +105,8 @@ func (s *stream) endReceiving(err error) error {
 	}
 	s.in.err = err
 	if told := (*TransportError)(nil); errors.As(err, &told) {
-		// A WebSocket's close frame had it. A caller who goes on after it must
-		// come to an end.
+		// It was in a WebSocket's close frame. A caller that continues after it
+		// must come to an end.
 		s.in.err = io.EOF
 	}
 	s.in.source.Release()
@@ -123,7 +122,7 @@ func (s *stream) send(ctx context.Context, p *Packet) error {
 	defer s.endSending()
 	env, err := s.out.encoder.Envelope(p)
 	if err != nil {
-		return fmt.Errorf("send: %w", err) // the packet's fault, not the connection's
+		return fmt.Errorf("send: %w", err) // of the packet, not of the connection
 	}
 	return s.write(ctx, env.Head(), env.Body(p), env.Tail(p))
 }
@@ -157,8 +156,8 @@ func (s *stream) endSending() {
 	s.out.mu.Unlock()
 }
 
-// write makes one Write of the pieces, and of the protocol's header before the
-// first. Whatever goes wrong is final: how much the peer got is not known.
+// write makes one Write of the pieces, with the protocol's header before the
+// first. Any error is final: how much the peer has received is not known.
 func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 	var err error
 	if s.obf != nil {
@@ -177,8 +176,8 @@ func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 	return s.out.err
 }
 
-// forget drops what ties the stream to contexts that may outlive it.
-func (s *stream) forget() {
+// release drops what ties the stream to contexts that may outlive it.
+func (s *stream) release() {
 	s.in.deadline.Close()
 	s.out.deadline.Close()
 }

@@ -42,10 +42,11 @@ func NewConn(conn net.Conn, side frame.Side) *Conn {
 }
 
 // NewConnFrom is NewConn for a connection of which a part was read already: d
-// has deframed the bytes before conn's next one. d.From is the peer's side.
+// has deframed the bytes before conn's next one. d.From is the peer's side. If d
+// has met a malformed record, the first Read returns that error.
 func NewConnFrom(conn net.Conn, side frame.Side, d Deframer) *Conn {
 	c := &Conn{conn: conn}
-	c.in.deframer = d
+	c.in.deframer, c.in.err = d, d.err
 	if side == frame.Client {
 		c.out.limit, c.out.preface = writeFromClient, changeCipherSpec
 	} else {

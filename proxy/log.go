@@ -2,23 +2,33 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"strings"
+	"net"
 	"sync"
 	"time"
-
-	"github.com/mtwire/mtwire/internal/splice"
 )
 
-// log writes the session's line. Secrets are in none, and the client's address
-// only if that was asked for.
-func (s *session) log(up, down splice.Result) {
-	reached := stage(s.stage.Load())
+// logTrace returns a Trace that writes one line for each connection, at its end,
+// and warnings. Secrets are in none, and clients' addresses only with LogClients.
+func logTrace(log *slog.Logger, clients bool) *Trace {
+	l := &sessionLog{log: log, clients: clients}
+	return &Trace{Stalled: l.stalled, AcceptDelayed: l.acceptDelayed, Closed: l.closed}
+}
+
+type sessionLog struct {
+	log             *slog.Logger
+	clients         bool
+	unauthenticated lineLimiter
+
+	mu         sync.Mutex
+	nextDelays time.Time // when a delay is logged again
+}
+
+func (l *sessionLog) closed(_ Session, r Report) {
 	attrs := make([]slog.Attr, 0, 16)
-	attrs = append(attrs, slog.String("stage", reached.String()))
-	if reached < helloAnswered {
-		unlogged, ok := s.proxy.strangerLog.allow(time.Now())
+	attrs = append(attrs, slog.String("stage", r.Stage.String()))
+	if r.Stage < ServerHelloSent {
+		unlogged, ok := l.unauthenticated.allow(time.Now())
 		if !ok {
 			return
 		}
@@ -26,87 +36,91 @@ func (s *session) log(up, down splice.Result) {
 			attrs = append(attrs, slog.Int("unlogged_before", unlogged))
 		}
 	} else {
-		if s.user >= 0 {
-			attrs = append(attrs, slog.String("user", s.proxy.config.Users[s.user].Name))
-		}
-		attrs = append(attrs, slog.String("mode", s.mode.String()))
+		attrs = append(attrs, slog.String("user", r.User.Name), slog.String("mode", r.Mode.String()))
 	}
-	if reached >= authenticated {
-		attrs = append(attrs, slog.String("protocol", s.protocol.String()), slog.Int("dc", int(s.dc)))
+	if r.Stage >= Authenticated {
+		attrs = append(attrs, slog.String("protocol", r.Protocol.String()), slog.Int("dc", int(r.DC)))
 	}
-	if reached >= dialled {
-		attrs = append(attrs, slog.String("address", s.leg.Address), slog.String("via", s.leg.Via))
+	if r.Stage >= Dialled {
+		attrs = append(attrs, slog.String("address", r.Address), slog.String("via", r.Upstream))
 	}
-	if s.fronted.Domain != "" {
-		attrs = append(attrs, slog.String("front", s.fronted.Domain))
+	if r.Front != "" {
+		attrs = append(attrs, slog.String("front", r.Front))
 	}
-	if s.proxy.config.LogClients {
-		attrs = append(attrs, slog.String("client", s.client()))
+	if l.clients {
+		attrs = append(attrs, slog.String("client", r.Client))
 	}
-	age := time.Since(s.start)
-	attrs = append(attrs, slog.Int64("up", up.Bytes), slog.Int64("down", down.Bytes),
-		slog.Duration("duration", age.Round(time.Millisecond)))
-	if last := time.Duration(s.last.Load()); last != 0 {
-		attrs = append(attrs, slog.Duration("idle", (age-last).Round(time.Millisecond)))
+	attrs = append(attrs, slog.Int64("up", r.Up), slog.Int64("down", r.Down),
+		slog.Duration("duration", r.Duration.Round(time.Millisecond)))
+	if r.Idle != 0 {
+		attrs = append(attrs, slog.Duration("idle", r.Idle.Round(time.Millisecond)))
 	}
-	if code := s.errorCode.Load(); code != 0 {
-		attrs = append(attrs, slog.Int("transport_error", int(code)))
+	if r.TransportError != 0 {
+		attrs = append(attrs, slog.Int("transport_error", int(r.TransportError)))
 	}
-	attrs = append(attrs, slog.String("cause", s.describe(s.why(errors.Join(up.Err, down.Err, s.frontErr)))))
-	s.proxy.config.Log.LogAttrs(context.Background(), slog.LevelInfo, "closed", attrs...)
+	cause := "end of stream"
+	if r.Err != nil {
+		cause = r.Err.Error()
+	}
+	attrs = append(attrs, slog.String("cause", cause))
+	l.log.LogAttrs(context.Background(), slog.LevelInfo, "closed", attrs...)
 }
 
-// why is what ended the session: what was done from here, or else what it says
-// itself.
-func (s *session) why(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cause != nil {
-		return s.cause // and err is only what came of it
+func (l *sessionLog) stalled(s Session, waited time.Duration) {
+	r := s.Report()
+	level := slog.LevelInfo
+	if r.Stage < FirstByteDown {
+		level = slog.LevelWarn // not a pause in the conversation
 	}
-	return err
+	l.log.LogAttrs(context.Background(), level, "stalled: bytes were sent to the data centre and none came back",
+		slog.Int("dc", int(r.DC)), slog.String("address", r.Address), slog.String("via", r.Upstream),
+		slog.String("stage", r.Stage.String()), slog.Duration("waited", waited.Round(time.Millisecond)))
 }
 
-// describe is an error in one line, without the client's address.
-func (s *session) describe(err error) string {
-	if err == nil {
-		return "end of stream"
+// delayInterval is the least time between two lines about delayed connections.
+const delayInterval = time.Minute
+
+func (l *sessionLog) acceptDelayed(address net.Addr, err error) {
+	l.mu.Lock()
+	now := time.Now()
+	due := !now.Before(l.nextDelays)
+	if due {
+		l.nextDelays = now.Add(delayInterval)
 	}
-	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if client := s.socket.RemoteAddr().String(); client != "" { // a Unix socket may have none
-		text = strings.ReplaceAll(text, client, "[client]")
+	l.mu.Unlock()
+	if due {
+		l.log.Warn("clients have to wait: no connection can be accepted", "listener", address.String(), "cause", err)
 	}
-	return text
 }
 
-// lineLimit keeps strangers from filling the log: their lines come at most so
-// often, and say how many were left out.
-type lineLimit struct {
+// lineLimiter is a rate limit for the lines of unauthenticated clients, so that
+// they cannot fill the log. A line tells how many were left out before it.
+type lineLimiter struct {
 	mu       sync.Mutex
 	next     time.Time
 	unlogged int
 }
 
 const (
-	// strangerLines is how much time one line stands for, and strangerBurst
-	// how many may come at once.
-	strangerLines = 100 * time.Millisecond
-	strangerBurst = 100
+	// lineInterval is how much time one line stands for, and lineBurst how many
+	// lines may come at once.
+	lineInterval = 100 * time.Millisecond
+	lineBurst    = 100
 )
 
-// allow says whether a line may be written, and how many were not since the
-// last one.
-func (l *lineLimit) allow(now time.Time) (unlogged int, ok bool) {
+// allow reports whether a line may be written, and how many were left out since
+// the last one.
+func (l *lineLimiter) allow(now time.Time) (unlogged int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.next.Sub(now) > strangerBurst*strangerLines {
+	if l.next.Sub(now) > lineBurst*lineInterval {
 		l.unlogged++
 		return 0, false
 	}
 	if l.next.Before(now) {
 		l.next = now
 	}
-	l.next = l.next.Add(strangerLines)
+	l.next = l.next.Add(lineInterval)
 	unlogged, l.unlogged = l.unlogged, 0
 	return unlogged, true
 }

@@ -1,72 +1,75 @@
-// Package proxy is an MTProxy server: it takes clients that know a secret,
+// Package proxy is an MTProxy server: it authenticates clients by their secret,
 // classic, dd or ee, and relays their bytes to the data centre they ask for.
-// Everybody else is read from and never answered, or handed to a fronting host.
+// Unauthenticated clients are tunneled to a fronting host, or get no answer.
+//
+//	proxy.go         configuration
+//	users.go         users, and their replacement
+//	serve.go         listeners and the sessions they bring; shutdown.go
+//	session.go       one client's connection
+//	auth.go          which client it is
+//	pendingconns.go  unauthenticated connections, and eviction
+//	fronting.go      where unauthenticated clients go
+//	upstream.go      what data centres are reached through
+//	transcode.go     re-encryption of what is relayed
+//	firstpackets.go  transport errors in the download
+//	policy.go        limits for users: an interface
+//	trace.go         hooks; log.go is one set of them
+//	report.go        what a session is and was; stats.go sums them
 package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/fronting"
+	"github.com/mtwire/mtwire/internal/keysearch"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
-// DefaultStallTimeout is how long a data centre may owe an answer.
+// DefaultStallTimeout is the default for Config.StallTimeout.
 const DefaultStallTimeout = 15 * time.Second
 
-// User is somebody, or a group, who has a secret.
-type User struct {
-	// Name is what the log calls them. It may be empty.
-	Name string
-	// Secret is what their clients know. Its mode is the least that they must
-	// use: a dd secret is good for dd and ee, a plain one for all three.
-	Secret mtproxy.Secret
-}
-
-// Config is what an operator chooses. Users are required; the zero value of
+// Config is what an operator can choose. Users are required; the zero value of
 // every other field is good.
 type Config struct {
-	// Users are those who may use the proxy. A secret is theirs alone.
+	// Users are the first users: see SetUsers.
 	Users []User
-	// Modes are those that are taken at all. 0 means mtproxy.AllModes.
+	// Modes are the modes that are accepted at all. 0 means mtproxy.AllModes.
 	Modes mtproxy.Modes
-	// ClockWindow is how far a FakeTLS client's clock may be off. 0 means 120
-	// seconds, a negative value any time.
+	// ClockWindow limits the difference of a FakeTLS client's clock from ours. 0
+	// means 120 seconds, a negative value no limit.
 	ClockWindow time.Duration
 
 	// TrustedProxies are the addresses and networks of load balancers, which
-	// must begin each connection with a PROXY protocol header, of version 1 or
-	// 2. "unix" stands for whoever connects to a Unix socket. Nobody else's
-	// header is believed.
+	// must begin each connection with a PROXY protocol header, version 1 or 2.
+	// "unix" stands for all peers on Unix sockets. Headers of other peers are not
+	// believed.
 	TrustedProxies []string
 
-	// Fronts says where fronting hosts are, host:port, by the domain in a
-	// FakeTLS secret; "" stands for all that are not named. By default they
-	// are at the domain itself, port 443. Whoever is not authenticated is
-	// piped there. Without a FakeTLS secret, and without Fronts, strangers get
-	// silence.
+	// Fronts are the addresses of fronting hosts, host:port, by the domain of a
+	// FakeTLS secret; "" stands for all others. The default address is the
+	// domain itself, port 443. Unauthenticated clients are tunneled there.
+	// Without a FakeTLS secret, and without Fronts, they get no answer.
 	Fronts map[string]string
 
-	// DataCenters says where data centres are, by signed number; number 0
-	// stands for all that are not named. Values are host:port, several to be
-	// tried in turn. What is not here is looked up in the public table.
+	// DataCenters are the addresses of data centres, host:port, by signed number;
+	// number 0 stands for all others. Several are tried in order. Data centres
+	// that are not here are looked up in the public table.
 	DataCenters map[datacenter.DC][]string
-	// DefaultDC is for clients that ask for a data centre that nobody knows.
-	// 0 means that they are refused.
+	// DefaultDC is for clients that ask for an unknown data centre. 0 means that
+	// they are refused.
 	DefaultDC datacenter.DC
-	// Family is which addresses of the table are used.
+	// Family is the address family of the table's addresses that are used.
 	Family datacenter.Family
 	// Upstreams are what data centres are reached through: see ParseUpstream. Each
 	// takes connections by its weight. None means direct.
@@ -81,12 +84,18 @@ type Config struct {
 	// hosts. Nil means a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// StallTimeout is how long nothing may come down after something went up
-	// before that is counted and logged. 0 means DefaultStallTimeout, a
-	// negative value never.
+	// StallTimeout is how long the data centre may answer nothing after bytes
+	// were sent to it before that is counted and traced. 0 means
+	// DefaultStallTimeout, a negative value never.
 	StallTimeout time.Duration
 
-	// Log gets one line for each connection, at its end. Nil means
+	// Policy limits users. Nil admits all of them, without limits.
+	Policy Policy
+
+	// Traces are hooks, besides those of the log.
+	Traces []*Trace
+
+	// Log gets one line for each connection, at its end, and warnings. Nil means
 	// slog.Default.
 	Log *slog.Logger
 	// LogClients puts the clients' addresses into these lines.
@@ -95,30 +104,37 @@ type Config struct {
 
 // Proxy is an MTProxy server. Its methods may be called concurrently.
 type Proxy struct {
-	config      Config
-	listen      mtwire.ListenConfig
-	trust       proxyprotocol.Trust
-	lobby       lobby
-	search      search
-	replay      replayMemory
-	router      *route.Router
-	front       *fronting.Pool // nil if there are no fronting hosts
-	relaying    splice.Config
-	counters    counters
-	strangerLog lineLimit
-	serving     atomic.Pointer[serving]
-	running     sync.WaitGroup // the sessions
+	config   Config
+	trust    proxyprotocol.Trust
+	pending  pendingConns
+	search   *keysearch.Search
+	replay   *replayMemory
+	outbound route.Outbound
+	fronts   *fronting.Pool
+	trace    traces
+	counters counters
+	lastID   atomic.Uint64
 
-	mu       sync.Mutex
-	sessions map[*session]struct{}
+	settingUsers sync.Mutex // held by SetUsers
+	users        atomic.Pointer[snapshot]
+
+	// accepting ends when Serve is to return, serving when sessions are to end,
+	// running when what they share is to end.
+	accepting, serving, running context.Context
+	stopServing                 context.CancelCauseFunc
+	endSessions, stop           context.CancelFunc
+	background                  sync.WaitGroup // poller and fronting hosts
+	ending                      sync.WaitGroup // sessions
+
+	mu                 sync.Mutex
+	relaying           splice.Config // with a poller once Serve was called
+	sessions           map[*session]struct{}
+	endedUp, endedDown int64 // bytes of sessions that have ended
 }
 
-// New returns a proxy. It fails if there is no user: such a proxy would be
-// open to all, or to nobody.
+// New returns a proxy. It fails if no user has a secret: such a proxy would have
+// no authentication, or no use. It does no I/O and starts no goroutine.
 func New(config Config) (*Proxy, error) {
-	if len(config.Users) == 0 {
-		return nil, errors.New("proxy: no secret")
-	}
 	if config.Modes == 0 {
 		config.Modes = mtproxy.AllModes
 	}
@@ -128,59 +144,41 @@ func New(config Config) (*Proxy, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	if err := checkUsers(&config); err != nil {
-		return nil, err
+	p := &Proxy{
+		config:   config,
+		search:   keysearch.New(),
+		replay:   newReplayMemory(replayGeneration),
+		trace:    slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
+		sessions: make(map[*session]struct{}),
 	}
-	p := &Proxy{config: config, sessions: make(map[*session]struct{})}
+	p.accepting, p.stopServing = context.WithCancelCause(context.Background())
+	p.serving, p.endSessions = context.WithCancel(context.Background())
+	p.running, p.stop = context.WithCancel(context.Background())
 	var err error
 	if p.trust, err = proxyprotocol.ParseTrust(config.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("proxy: trusted proxies: %w", err)
 	}
-	if p.router, err = newRouter(&config); err != nil {
+	if p.outbound, err = newRouter(&config); err != nil {
 		return nil, err
 	}
-	if p.front, err = newFront(&config); err != nil {
+	p.fronts, err = fronting.New(fronting.Config{
+		DialContext: config.DialContext,
+		DialTimeout: config.DialTimeout,
+		Log:         config.Log,
+	})
+	if err != nil {
 		return nil, err
 	}
-	p.search.prepare(config.Users, config.Modes)
-	p.listen = mtwire.ListenConfig{
-		FindSecret:  p.findSecret,
-		FakeTLSOnly: len(p.search.bare.places) == 0,
-		Permit:      p.permit,
-		Replay:      p.replay.seen,
-		ClockWindow: config.ClockWindow,
-	}
-	if p.front != nil {
-		p.listen.Unknown, p.listen.Flight = p.stranger, p.front.ServerHello
-	}
-	for _, user := range config.Users {
-		p.listen.Secrets = append(p.listen.Secrets, user.Secret)
+	if err := p.SetUsers(config.Users); err != nil {
+		return nil, err
 	}
 	return p, nil
 }
 
-// checkUsers fails if a user cannot connect, or cannot be told from another.
-func checkUsers(config *Config) error {
-	places := make(map[mtproxy.Secret]int, len(config.Users))
-	for i, user := range config.Users {
-		if user.Secret.Modes()&config.Modes == 0 {
-			return fmt.Errorf("proxy: nobody can use the secret of user %d, %q: it allows %v, and the proxy %v",
-				i+1, user.Name, user.Secret.Modes(), config.Modes)
-		}
-		anyMode := mtproxy.Secret{Key: user.Secret.Key, Domain: strings.ToLower(user.Secret.Domain)}
-		if before, ok := places[anyMode]; ok {
-			return fmt.Errorf("proxy: users %d, %q, and %d, %q, have one secret: keep the one that allows more",
-				before+1, config.Users[before].Name, i+1, user.Name)
-		}
-		places[anyMode] = i
-	}
-	return nil
-}
-
 func newRouter(config *Config) (*route.Router, error) {
 	var upstreams []route.UpstreamURL
-	for _, u := range config.Upstreams {
-		upstreams = append(upstreams, u.url)
+	for _, upstream := range config.Upstreams {
+		upstreams = append(upstreams, upstream.url)
 	}
 	return route.New(route.Config{
 		DataCenters:     config.DataCenters,
@@ -191,27 +189,4 @@ func newRouter(config *Config) (*route.Router, error) {
 		DialTimeout:     config.DialTimeout,
 		DialContext:     config.DialContext,
 	})
-}
-
-func newFront(config *Config) (*fronting.Pool, error) {
-	hosts, err := fronts(config)
-	if err != nil || len(hosts) == 0 {
-		return nil, err
-	}
-	return fronting.New(fronting.Config{
-		Hosts:       hosts,
-		DialContext: config.DialContext,
-		DialTimeout: config.DialTimeout,
-		Log:         config.Log,
-	})
-}
-
-// errMode means that a client knows a secret and may not use it like that.
-var errMode = errors.New("the secret, or the proxy, does not allow this mode")
-
-func (p *Proxy) permit(t mtwire.Transport) error {
-	if mode := modeOf(t); mode&p.config.Modes&p.config.Users[t.Secret].Secret.Modes() == 0 {
-		return fmt.Errorf("%v: %w", mode, errMode)
-	}
-	return nil
 }

@@ -2,20 +2,24 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/fronting"
+	"github.com/mtwire/mtwire/internal/handshake"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // session is a client's connection, from its acceptance to its end. It has a
@@ -23,244 +27,313 @@ import (
 // its splice.Pair needs, which is none while nothing moves.
 type session struct {
 	proxy  *Proxy
-	socket net.Conn       // as it was accepted
-	source netip.AddrPort // the client's address, as a PROXY protocol header says
+	id     uint64
+	socket net.Conn       // as accepted
+	source netip.AddrPort // the client's address in a PROXY protocol header; written under mu
 	start  time.Time
-	stage  atomic.Uint32 // a stage
+	stage  atomic.Uint32 // a Stage
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start
 
-	guest guest // until it has shown a secret
+	pending pendingEntry // until authenticated
 
-	// Of a stranger, or of who may be one: see stranger.go.
-	early      *fronting.Preconnected
-	fronted    fronting.Result
-	frontErr   error
-	unsearched bool // not looked for among all secrets
+	// Unauthenticated clients only; see fronting.go.
+	preconnected  *fronting.Preconnected
+	searchSkipped bool
 
-	// Known once it is authenticated, user and mode once it is answered.
-	user     int // place in Config.Users; -1 if several have the hello's key
-	mode     mtproxy.Modes
-	protocol mtwire.Protocol
-	dc       mtwire.DC
+	// Known once the client is authenticated.
+	user     atomic.Pointer[User]
+	protocol frame.Protocol
+	dc       datacenter.DC
+	account  Account // nil if the policy imposes no limits
 
 	// Known once the data centre is dialled.
-	leg *route.Upstream
-	up  recoding
+	upstream struct {
+		Via, Address string
+		conn         net.Conn
+	}
+	up reencrypter
 
-	stall     stall
-	errorCode atomic.Uint32 // the transport error that the data centre sent
+	stall          stallTimer
+	transportError atomic.Uint32
 
-	mu     sync.Mutex
-	pair   *splice.Pair
-	cancel context.CancelFunc // until there is a pair
-	cause  error              // why it was ended from here
+	mu       sync.Mutex
+	secret   mtproxy.Secret // the client's
+	mode     mtproxy.Modes
+	fronted  fronting.Result
+	frontErr error
+	early    int64 // bytes sent up before there was a pair
+	pair     *splice.Pair
+	cancel   context.CancelFunc // until there is a pair
+	closed   error              // the cause given to Close
+	err      error              // what ended the session
 }
 
-func (s *session) reach(next stage) { s.stage.Store(uint32(next)) }
+// ID is a number that no other session of the proxy has.
+func (s *session) ID() uint64 { return s.id }
+
+// User returns the client's user, nil until the client is authenticated.
+func (s *session) User() *User { return s.user.Load() }
+
+func (s *session) reach(next Stage) { s.stage.Store(uint32(next)) }
 
 // run is the session until it is connected, or refused.
-func (s *session) run(ctx context.Context, listener *mtwire.Listener) {
+func (s *session) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.mu.Lock()
-	if s.cancel = cancel; s.cause != nil {
+	if s.cancel = cancel; s.closed != nil {
 		cancel()
 	}
 	s.mu.Unlock()
-	if err := s.connect(ctx, listener); err != nil {
-		s.end(splice.Result{Bytes: s.fronted.Up, Err: err}, splice.Result{Bytes: s.fronted.Down})
+	if err := s.connect(ctx); err != nil {
+		s.end(splice.Result{Err: err}, splice.Result{})
 	}
 }
 
-// connect brings the session as far as its relay. Its error is the session's
-// end.
-func (s *session) connect(ctx context.Context, listener *mtwire.Listener) error {
+// connect brings the session to its relay. Its error is the session's end.
+func (s *session) connect(ctx context.Context) error {
 	if err := s.readHeader(); err != nil {
 		return err
 	}
-	s.proxy.lobby.enter(s, true)
-	client := listener.Server(s.socket)
-	if err := s.await(ctx, client); err != nil {
+	s.proxy.pending.enter(s, silent)
+	auth := &authentication{session: s, users: s.proxy.users.Load()}
+	h := handshake.New(s.socket, &auth.users.handshake, auth)
+	if err := s.await(ctx, h); err != nil {
 		return err
 	}
-	s.proxy.lobby.spoke(s)
-	s.reach(hello)
-	stream, err := client.Detach(context.WithValue(ctx, sessionKey{}, s))
+	s.proxy.pending.firstByte(s)
+	s.reach(ClientBytes)
+	client, err := h.Run(ctx)
 	if err != nil {
-		if t := client.Transport(); t.FakeTLS {
-			s.reach(helloAnswered)
-			s.user, s.mode = t.Secret, mtproxy.EE
-		}
-		return err
+		return s.reject(ctx, auth, h, err)
 	}
-	if s.early != nil {
-		s.early.Close()
+	if s.preconnected != nil {
+		s.preconnected.Close()
 	}
-	s.reach(authenticated)
+	s.protocol, s.dc = client.Protocol, client.DC
+	s.setUser(auth.users.secrets[client.Secret], modeOf(client.Transport))
+	s.reach(Authenticated)
 	s.proxy.counters.authenticated.Add(1)
-	t := client.Transport()
-	s.user, s.mode, s.protocol, s.dc = t.Secret, modeOf(t), t.Protocol, t.DC
-	if s.leg, err = s.proxy.router.Dial(ctx, route.Request{DC: s.dc, Protocol: s.protocol, Download: &stream.Download}); err != nil {
+	s.proxy.trace.authenticated(s)
+	upstream, err := s.dial(ctx, client)
+	if err != nil {
+		return err
+	}
+	if err := s.sendInit(ctx, client, upstream.Stream); err != nil {
+		return err
+	}
+	return s.relay(client, upstream.Stream)
+}
+
+// reject deals with a client whose handshake ended with err. It returns err.
+func (s *session) reject(ctx context.Context, auth *authentication, h *handshake.Handshake, err error) error {
+	if t := h.Transport(); t.FakeTLS {
+		s.setUser(auth.users.secrets[t.Secret], mtproxy.EE)
+		s.reach(ServerHelloSent)
+	}
+	var rejected *handshake.UnauthenticatedError
+	if errors.As(err, &rejected) && !rejected.Answered {
+		s.tunnelUnauthenticated(ctx, rejected)
+	}
+	return err
+}
+
+// dial asks the policy, and then connects the data centre.
+func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Upstream, error) {
+	user := s.user.Load()
+	if policy := s.proxy.config.Policy; policy != nil {
+		account, err := policy.Admit(ctx, s)
+		if err != nil {
+			s.proxy.counters.refused.Add(1)
+			return nil, err
+		}
+		s.account = account
+	}
+	upstream, err := s.proxy.outbound.Dial(ctx, route.Request{
+		DC: client.DC, Protocol: client.Protocol, Download: &client.Download, User: user.Name, Tag: user.AdTag,
+	})
+	if err != nil {
 		s.proxy.counters.unreachable.Add(1)
-		return err
+		return nil, err
 	}
-	s.reach(dialled)
-	if err := s.greet(ctx, &stream); err != nil {
-		return err
+	s.upstream.Via, s.upstream.Address, s.upstream.conn = upstream.Via, upstream.Address, upstream.Stream.Conn
+	if upstream.Stream.FakeTLS {
+		s.upstream.conn = faketls.NewConn(upstream.Stream.Conn, frame.Client)
 	}
-	return s.relay(ctx, &stream)
+	s.reach(Dialled)
+	s.proxy.trace.dialled(s)
+	return upstream, nil
 }
 
-// greet sends the init payload upstream, and with it what the client has said
+// sendInit sends the init payload upstream, and with it what the client has sent
 // already.
-func (s *session) greet(ctx context.Context, stream *mtwire.Stream) error {
-	s.up = recoding{records: stream.Records, receive: stream.Receive, send: s.leg.Stream.Send}
-	if s.leg.Stream.FakeTLS {
-		s.leg.Stream.Conn = faketls.NewConn(s.leg.Stream.Conn, frame.Client)
+func (s *session) sendInit(ctx context.Context, client *handshake.Result, stream *route.Stream) error {
+	s.up = reencrypter{
+		records: client.Records,
+		receive: client.Upload.Cursor(obfuscation.InitLength),
+		send:    stream.Send,
 	}
-	stop := context.AfterFunc(ctx, func() { s.leg.Stream.Conn.SetWriteDeadline(time.Unix(1, 0)) })
-	defer stop()
-	first := append(s.leg.Stream.Init, stream.Read...)
-	s.up.send.XORKeyStream(first[len(s.leg.Stream.Init):], stream.Read)
-	s.leg.Stream.Init = nil
-	if len(stream.Read) > 0 {
-		s.expect()
+	first := append(stream.Init, client.Buffered...)
+	early := first[len(stream.Init):]
+	s.up.receive.XORKeyStream(early, early)
+	s.up.send.XORKeyStream(early, early)
+	if len(early) > 0 {
+		s.armStall()
 	}
-	if _, err := s.leg.Stream.Conn.Write(first); err != nil {
+	i := netx.Interrupt(ctx, s.upstream.conn.SetWriteDeadline)
+	_, err := s.upstream.conn.Write(first)
+	if ended := i.Finish(); ended != nil {
+		return ended
+	}
+	if err != nil {
 		return err
 	}
-	if len(stream.Read) > 0 {
-		s.movedUp(len(stream.Read))
+	if len(early) > 0 {
+		s.mu.Lock()
+		s.early = int64(len(early))
+		s.mu.Unlock()
+		s.uploaded(len(early))
 	}
-	return ctx.Err()
+	return nil
 }
 
-// relay lets go of the session's goroutine: from here on its pair has it.
-func (s *session) relay(ctx context.Context, stream *mtwire.Stream) error {
-	up := splice.Flow{Dst: s.leg.Stream.Conn, Src: stream.Socket, Transform: s.editUp, Parked: s.up.rest, Moved: s.movedUp}
-	down := splice.Flow{Dst: stream.Socket, Src: s.leg.Stream.Conn, Moved: s.movedDown}
-	if s.up.records != nil {
+// relay hands the session over to its pair, and ends its goroutine.
+func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
+	up := splice.Flow{Dst: s.upstream.conn, Src: client.Conn, Transform: s.reencryptUp, Parked: s.up.rest, Moved: s.uploaded}
+	down := splice.Flow{Dst: client.Conn, Src: s.upstream.conn, Moved: s.downloaded}
+	if client.Records != nil {
 		down.Framing = clientRecords
 	}
-	download := stream.Download
-	if s.leg.Stream.Receive != nil {
-		recode := &recoding{receive: *s.leg.Stream.Receive, send: download.Cursor(0)}
-		down.Transform, down.Parked = recode.edit, recode.rest
+	if stream.Receive != nil {
+		re := &reencrypter{receive: *stream.Receive, send: client.Download.Cursor(0)}
+		down.Transform, down.Parked = re.transform, re.rest
 	}
-	down.Inspect = (&watch{
+	download := client.Download
+	down.Inspect = (&errorScanner{
 		decoder:  frame.Decoder{Protocol: s.protocol, From: frame.Server},
 		download: &download,
 		failed:   s.failed,
-	}).see
-	already := int64(len(stream.Read))
+	}).scan
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause != nil {
-		return s.cause
+	if s.closed != nil {
+		return s.closed
 	}
-	s.proxy.counters.carried.Add(1)
+	s.proxy.counters.relaying.Add(1)
 	s.pair = splice.Start(up, down, &s.proxy.relaying, func(up, down splice.Result) {
-		s.proxy.counters.carried.Add(-1)
-		up.Bytes += already
+		s.proxy.counters.relaying.Add(-1)
 		s.end(up, down)
 	})
 	return nil
 }
 
-// clientRecords is how bytes go to a client that speaks FakeTLS.
+// clientRecords is the framing of the download to a FakeTLS client.
 var clientRecords = &splice.Framing{
 	HeaderLength: faketls.RecordHeaderLength,
 	MaxBody:      16<<10 - faketls.RecordHeaderLength,
 	PutHeader:    func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
 }
 
-// editUp is about what is to be written in the next moment. An answer may come
-// before movedUp does.
-func (s *session) editUp(b []byte) (n int, err error) {
-	if n, err = s.up.edit(b); n > 0 {
-		s.expect()
+// reencryptUp starts the stall timer before the write: the answer may arrive
+// before uploaded is called.
+func (s *session) reencryptUp(b []byte) (n int, err error) {
+	if n, err = s.up.transform(b); n > 0 {
+		s.armStall()
 	}
 	return n, err
 }
 
-func (s *session) movedUp(int) {
-	s.moved()
-	s.stage.CompareAndSwap(uint32(dialled), uint32(firstUp))
+func (s *session) uploaded(n int) {
+	s.moved(Upload, n)
+	s.stage.CompareAndSwap(uint32(Dialled), uint32(FirstByteUp))
 }
 
-func (s *session) movedDown(int) {
-	s.moved()
-	if stage(s.stage.Load()) != firstDown {
-		s.reach(firstDown)
+func (s *session) downloaded(n int) {
+	s.moved(Download, n)
+	if Stage(s.stage.Load()) != FirstByteDown {
+		s.reach(FirstByteDown)
 	}
-	s.stall.answered()
+	s.stall.disarm()
 }
 
-func (s *session) moved() { s.last.Store(int64(time.Since(s.start))) }
+func (s *session) moved(d Direction, n int) {
+	s.last.Store(int64(time.Since(s.start)))
+	if s.account != nil {
+		s.account.Moved(d, n)
+	}
+}
 
 // failed notes a transport error of the data centre.
 func (s *session) failed(code uint32) {
-	s.errorCode.Store(code)
+	s.transportError.Store(code)
 	s.proxy.counters.transportErrors.Add(1)
 }
 
-// abort ends the session from outside.
-func (s *session) abort(cause error) {
+// Close ends the session from outside. cause, which is not nil, is its reason,
+// unless it was closed before.
+func (s *session) Close(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cause == nil {
-		s.cause = cause
+	if s.closed == nil {
+		s.closed = cause
 	}
 	if s.pair != nil {
-		s.pair.Abort(s.cause)
+		s.pair.Abort(s.closed)
 		return
 	}
-	s.socket.Close() // whatever is read from it, by whomever
+	s.socket.Close() // unblocks any pending read
 	if s.cancel != nil {
 		s.cancel()
 	}
 }
 
-// quiet says whether nothing is lost when the session ends now.
-func (s *session) quiet() bool {
+// idle reports whether nothing is lost when the session ends now.
+func (s *session) idle() bool {
 	age := time.Since(s.start)
-	switch stage(s.stage.Load()) {
-	case accepted:
+	switch Stage(s.stage.Load()) {
+	case Accepted:
 		return true
-	case hello, helloAnswered, authenticated: // a handshake, or a stranger at the fronting host
+	case ClientBytes, ServerHelloSent, Authenticated: // in its handshake, or tunneled to the fronting host
 		return age >= handshakeGrace
 	}
-	silent := age - time.Duration(s.last.Load())
-	return silent >= stuckTime || silent >= quietTime && !s.stuck()
+	idle := age - time.Duration(s.last.Load())
+	return idle >= blockedTime || idle >= idleTime && !s.hasQueuedBytes()
 }
 
-// stuck says whether there are bytes on their way that somebody does not take.
-func (s *session) stuck() bool {
+// hasQueuedBytes reports whether bytes are on their way that a peer does not
+// read.
+func (s *session) hasQueuedBytes() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pair != nil && (underWay(s.socket) || underWay(s.leg.Stream.Conn))
+	return s.pair != nil && (queuedBytes(s.socket) || queuedBytes(s.upstream.conn))
 }
 
-// end closes what is open, and says what became of it.
+// end closes what is open, and reports the session.
 func (s *session) end(up, down splice.Result) {
 	s.stall.stop()
 	s.socket.Close()
-	if s.early != nil {
-		s.early.Close()
+	if s.preconnected != nil {
+		s.preconnected.Close()
 	}
-	if s.leg != nil {
-		s.leg.Close()
+	if s.upstream.conn != nil {
+		s.upstream.conn.Close()
 	}
-	if stage(s.stage.Load()) == hello {
-		s.proxy.counters.strangers.Add(1)
+	if Stage(s.stage.Load()) == ClientBytes {
+		s.proxy.counters.unauthenticated.Add(1)
 	}
-	s.proxy.counters.up.Add(up.Bytes)
-	s.proxy.counters.down.Add(down.Bytes)
-	s.log(up, down)
-	s.proxy.forget(s)
+	s.mu.Lock()
+	s.err = s.cause(up, down)
+	r := s.report()
+	s.mu.Unlock()
+	if s.account != nil {
+		s.account.Done(r)
+	}
+	s.proxy.trace.closed(s, r)
+	s.proxy.remove(s, r)
 }
 
-// client is the client's address, as "192.0.2.1:1234", or "@" on a Unix socket.
+// client returns the client's address, as "192.0.2.1:1234", or "@" on a Unix
+// socket.
 func (s *session) client() string {
 	if s.source.IsValid() {
 		return s.source.String()
@@ -268,8 +341,8 @@ func (s *session) client() string {
 	return s.socket.RemoteAddr().String()
 }
 
-// from is where the client is, or not valid if that is not known.
-func (s *session) from() netip.Addr {
+// clientAddr returns the client's address, invalid if it is not known.
+func (s *session) clientAddr() netip.Addr {
 	if s.source.IsValid() {
 		return s.source.Addr()
 	}
@@ -279,34 +352,21 @@ func (s *session) from() netip.Addr {
 	return netip.Addr{}
 }
 
-// headerTimeout bounds how long a load balancer may take to say who its client
-// is.
+// headerTimeout bounds how long a load balancer may take to send its PROXY
+// protocol header.
 const headerTimeout = 10 * time.Second
 
 // readHeader reads the PROXY protocol header of a peer that is trusted to send
 // one.
-func (s *session) readHeader() (err error) {
+func (s *session) readHeader() error {
 	if !s.proxy.trust.Contains(s.socket.RemoteAddr()) {
 		return nil
 	}
 	s.socket.SetReadDeadline(time.Now().Add(headerTimeout))
-	s.source, err = proxyprotocol.Read(s.socket)
+	source, err := proxyprotocol.Read(s.socket)
 	s.socket.SetReadDeadline(time.Time{})
+	s.mu.Lock()
+	s.source = source
+	s.mu.Unlock()
 	return err
-}
-
-// sessionKey has a session in the context of its handshake.
-type sessionKey struct{}
-
-func sessionOf(ctx context.Context) *session { return ctx.Value(sessionKey{}).(*session) }
-
-// modeOf returns the mode that a client used.
-func modeOf(t mtwire.Transport) mtproxy.Modes {
-	switch {
-	case t.FakeTLS:
-		return mtproxy.EE
-	case t.Protocol == mtwire.PaddedIntermediate:
-		return mtproxy.DD
-	}
-	return mtproxy.Classic
 }

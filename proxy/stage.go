@@ -1,29 +1,36 @@
 package proxy
 
-// stage is how far a connection has come. Each includes those before it.
-type stage uint8
+// Stage is how far a connection has come. Each includes those before it.
+type Stage uint8
 
 const (
-	// accepted: it is open, and has said nothing.
-	accepted stage = iota
-	// hello: its first bytes have come, and are not known to be good.
-	hello
-	// helloAnswered: it ended behind a good FakeTLS hello, which was answered.
-	helloAnswered
-	// authenticated: it knows a secret.
-	authenticated
-	// dialled: its data centre has been reached.
-	dialled
-	// firstUp and firstDown: bytes have gone to the data centre, and have come
-	// back from it.
-	firstUp
-	firstDown
-
-	stages
+	// Accepted: it is open, and the client has sent nothing.
+	Accepted Stage = iota
+	// ClientBytes: the client's first bytes have come, and are not authenticated.
+	ClientBytes
+	// ServerHelloSent: the connection ended behind an authenticated FakeTLS
+	// hello, which was answered.
+	ServerHelloSent
+	// Authenticated: the client has a secret.
+	Authenticated
+	// Dialled: the data centre is connected.
+	Dialled
+	// FirstByteUp and FirstByteDown: bytes went to the data centre, and came
+	// from it.
+	FirstByteUp
+	FirstByteDown
 )
 
-// String returns the stage in the words of the log: "accepted", "hello",
-// "answered", "authenticated", "dialled", "first byte up", "first byte down".
-func (s stage) String() string {
-	return [stages]string{"accepted", "hello", "answered", "authenticated", "dialled", "first byte up", "first byte down"}[s]
+var stageNames = [...]string{
+	"accepted", "client bytes", "server hello sent", "authenticated", "dialled", "first byte up", "first byte down",
+}
+
+// String returns the stage in the words of the log: "accepted", "client bytes",
+// "server hello sent", "authenticated", "dialled", "first byte up" or
+// "first byte down".
+func (s Stage) String() string {
+	if int(s) >= len(stageNames) {
+		return "unknown"
+	}
+	return stageNames[s]
 }

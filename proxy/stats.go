@@ -1,44 +1,94 @@
 package proxy
 
 import (
+	"iter"
 	"sync/atomic"
 )
 
 // Stats is what a proxy has counted since it was made.
 type Stats struct {
-	// Open is how many connections there are now, Carried how many of them are
+	// Open is how many connections there are now, Relaying how many of them are
 	// connected to a data centre.
-	Open, Carried int64
-	// Accepted is how many have been opened, Authenticated how many of them
-	// knew a secret, and Strangers how many have said something and did not.
-	Accepted, Authenticated, Strangers int64
-	// Unsearched is how many of these were not looked for among all secrets,
-	// because strangers had used up what they may cost.
-	Unsearched int64
-	// Unreachable is how often no address of a data centre could be reached.
+	Open, Relaying int64
+	// Accepted is how many were opened, Authenticated how many of their clients
+	// had a secret, and Unauthenticated how many have sent something and did not.
+	Accepted, Authenticated, Unauthenticated int64
+	// SearchesSkipped is how many clients were not searched for among all
+	// secrets, because failed searches had used up their budget.
+	SearchesSkipped int64
+	// Refused is how many authenticated clients the policy did not admit.
+	Refused int64
+	// Unreachable is how often no address of a data centre could be connected.
 	Unreachable int64
 	// Stalls is how often a data centre did not answer; see
 	// Config.StallTimeout.
 	Stalls int64
-	// TransportErrors is how many transport errors data centres sent first.
+	// TransportErrors is how many sessions began with a transport error from the
+	// data centre.
 	TransportErrors int64
-	// Up and Down are the bytes of connections that have ended.
+	// Up and Down are the bytes of all connections, open ones included.
 	Up, Down int64
 }
 
-// counters are the numbers behind Stats.
+// counters are the numbers behind Stats, except for bytes.
 type counters struct {
-	open, carried, accepted, authenticated, strangers          atomic.Int64
-	unsearched, unreachable, stalls, transportErrors, up, down atomic.Int64
+	open, relaying, accepted, authenticated, unauthenticated       atomic.Int64
+	searchesSkipped, refused, unreachable, stalls, transportErrors atomic.Int64
 }
 
-// Stats returns the numbers as they stand.
+// Stats returns the numbers as they are now.
 func (p *Proxy) Stats() Stats {
 	c := &p.counters
-	return Stats{
-		Open: c.open.Load(), Carried: c.carried.Load(),
-		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Strangers: c.strangers.Load(),
-		Unsearched: c.unsearched.Load(), Unreachable: c.unreachable.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
-		Up: c.up.Load(), Down: c.down.Load(),
+	stats := Stats{
+		Open: c.open.Load(), Relaying: c.relaying.Load(),
+		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Unauthenticated: c.unauthenticated.Load(),
+		SearchesSkipped: c.searchesSkipped.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
+		Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
+	}
+	// A session that ends between the two steps is counted in the first only, with
+	// all its bytes.
+	p.mu.Lock()
+	stats.Up, stats.Down = p.endedUp, p.endedDown
+	open := p.openSessions()
+	p.mu.Unlock()
+	for _, s := range open {
+		s.mu.Lock()
+		up, down := s.bytes()
+		s.mu.Unlock()
+		stats.Up, stats.Down = stats.Up+up, stats.Down+down
+	}
+	return stats
+}
+
+// Sessions returns the sessions that are open, in no order.
+func (p *Proxy) Sessions() iter.Seq[Session] {
+	p.mu.Lock()
+	open := p.openSessions()
+	p.mu.Unlock()
+	return func(yield func(Session) bool) {
+		for _, s := range open {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// openSessions returns the open sessions. Under mu.
+func (p *Proxy) openSessions() []*session {
+	all := make([]*session, 0, len(p.sessions))
+	for s := range p.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// each calls do with every open session.
+func (p *Proxy) each(do func(*session)) {
+	p.mu.Lock()
+	open := p.openSessions()
+	p.mu.Unlock()
+	for _, s := range open {
+		do(s)
 	}
 }

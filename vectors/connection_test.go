@@ -132,7 +132,7 @@ func dialBack(r *reader, d depth, config mtwire.ListenConfig, wire []byte) error
 func serve(r *reader, config mtwire.ListenConfig, pieces [][]byte, wire []byte) error {
 	near, far := duplexPipe()
 	handedOver := make(chan []byte, 1)
-	config.Unknown = func(_ context.Context, conn net.Conn, _ error) {
+	config.Unauthenticated = func(_ context.Context, conn net.Conn, _ error) {
 		b, _ := io.ReadAll(conn)
 		handedOver <- b
 	}
@@ -172,7 +172,7 @@ func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byt
 	ctx := context.Background()
 	if word, ok := r.optional("error"); ok {
 		err := conn.Handshake(ctx)
-		var unknown *mtwire.UnknownError
+		var unknown *mtwire.UnauthenticatedError
 		if !errors.As(err, &unknown) || word != "unknown" {
 			return fmt.Errorf("handshake: %v, want %s", err, word)
 		}

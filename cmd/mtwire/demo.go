@@ -74,7 +74,7 @@ func startDemo(ctx context.Context) (*demo, error) {
 		return nil, err
 	}
 	p, err := proxy.New(proxy.Config{
-		Users:       []proxy.User{{Secret: secret}},
+		Users:       []proxy.User{{Secrets: []mtwire.Secret{secret}}},
 		DataCenters: map[mtwire.DC][]string{0: {d.dc.Addr().String()}},
 		Log:         slog.New(slog.DiscardHandler),
 	})
@@ -83,7 +83,10 @@ func startDemo(ctx context.Context) (*demo, error) {
 	}
 	dc := &mtwiretest.DataCenter{Listener: mtwire.NewListener(d.dc, &mtwire.ListenConfig{ObfuscatedFull: true, TLS: serverTLS})}
 	d.serving.Go(func() { dc.Serve(ctx) })
-	d.serving.Go(func() { p.Serve(ctx, d.proxy) })
+	d.serving.Go(func() {
+		defer p.Close()
+		p.Serve(ctx, d.proxy)
+	})
 	return d, nil
 }
 

@@ -129,10 +129,13 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 // serve runs the proxy until it fails, or until ctx ends, which the first
 // signal does. Then it drains, until drain is over or a second signal comes.
 func serve(ctx context.Context, p *proxy.Proxy, listeners []net.Listener, drain time.Duration, log *slog.Logger) error {
-	served := make(chan error, 1)
-	go func() { served <- p.Serve(context.WithoutCancel(ctx), listeners...) }()
+	served := make(chan error, len(listeners))
+	for _, ln := range listeners {
+		go func() { served <- p.Serve(context.WithoutCancel(ctx), ln) }()
+	}
 	select {
 	case err := <-served:
+		p.Close()
 		return err
 	case <-ctx.Done():
 	}
@@ -145,8 +148,10 @@ func serve(ctx context.Context, p *proxy.Proxy, listeners []net.Listener, drain 
 	if err := p.Shutdown(again); err != nil && open > 0 {
 		log.Info("stopped before all connections had ended")
 	}
-	if err := <-served; !errors.Is(err, proxy.ErrStopped) {
-		return err
+	for range listeners {
+		if err := <-served; !errors.Is(err, proxy.ErrStopped) {
+			return err
+		}
 	}
 	return nil
 }
@@ -211,7 +216,7 @@ func (f *proxyFlags) users(log *slog.Logger) (users []proxy.User, err error) {
 		}
 		named, err := parseNamedSecrets(f.secrets)
 		for _, n := range named {
-			users = append(users, proxy.User{Name: n.name, Secret: n.secret})
+			users = append(users, proxy.User{Name: n.name, Secrets: []mtproxy.Secret{n.secret}})
 		}
 		return users, err
 	}
@@ -226,7 +231,7 @@ func (f *proxyFlags) users(log *slog.Logger) (users []proxy.User, err error) {
 	if made {
 		log.Info("made a secret", "kept_in", dir, "domain", secret.Domain)
 	}
-	return []proxy.User{{Name: "1", Secret: secret}}, nil
+	return []proxy.User{{Name: "1", Secrets: []mtproxy.Secret{secret}}}, nil
 }
 
 // parseDCs reads ID=HOST:PORT. The ID is signed, or "*" for all others, which
@@ -312,7 +317,7 @@ func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []p
 		return err
 	}
 	for _, user := range users {
-		link := mtproxy.Link{Server: server, Port: port, Secret: user.Secret}
+		link := mtproxy.Link{Server: server, Port: port, Secret: user.Secrets[0]}
 		if _, err := mtproxy.ParseLink(link.String()); err != nil {
 			return fmt.Errorf("--server: it makes no link: %w", err)
 		}

@@ -89,6 +89,15 @@ func (r *Reader) Reset(conn net.Conn) {
 	}
 }
 
+// Preload makes b, which is copied, the first bytes of a Reader that has read
+// nothing yet.
+func (r *Reader) Preload(b []byte) {
+	if len(b) > 0 {
+		r.buf = bufpool.Get(len(b))
+		r.start, r.end = 0, copy(r.buf.B, b)
+	}
+}
+
 // Bytes returns what has been read and not consumed. It is good until Fill.
 func (r *Reader) Bytes() []byte {
 	if r.buf == nil {

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// underWay says whether the kernel holds bytes of conn: some that have come and
-// were not read, or some that were written and have not arrived.
-func underWay(conn net.Conn) bool {
+// queuedBytes reports whether the kernel holds bytes of conn: received and not
+// read, or written and not acknowledged.
+func queuedBytes(conn net.Conn) bool {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return false

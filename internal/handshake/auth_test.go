@@ -1,0 +1,190 @@
+package handshake_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/detect"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/handshake"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// someSecrets returns n different secrets, usable in every mode.
+func someSecrets(n int) (secrets []mtproxy.Secret) {
+	for i := range n {
+		secrets = append(secrets, mtproxy.Secret{Key: [16]byte{1, 2, 3, byte(i)}})
+	}
+	return secrets
+}
+
+// join runs the handshake of a client with that key and mode.
+func join(t *testing.T, config *handshake.Config, auth handshake.Auth, key [16]byte, mode mtproxy.Mode) (*handshake.Result, []byte, error) {
+	t.Helper()
+	server, socket := tcpPair(t)
+	secret := mtproxy.Secret{Key: key, Mode: mode}
+	if mode == mtproxy.FakeTLS {
+		secret.Domain = "a.example"
+	}
+	joined := make(chan error, 1)
+	go func() {
+		client, err := mtwire.Client(short(t), socket, mtwire.Endpoint{Secret: secret}, nil)
+		if err == nil {
+			err = client.Handshake(short(t))
+		}
+		joined <- err
+	}()
+	r, err := run(short(t), handshake.New(server, config, auth))
+	var left []byte
+	if err != nil {
+		server.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		left, _ = io.ReadAll(server)
+		server.Close()
+	}
+	if e := <-joined; err == nil && e != nil {
+		t.Error(e)
+	}
+	return r, left, err
+}
+
+var everyMode = []mtproxy.Mode{mtproxy.Plain, mtproxy.Padded, mtproxy.FakeTLS}
+
+// Find calls try any number of times, which returns the index in that set, and
+// returns the caller's own index: in every mode.
+func TestFindIdentifiesTheClient(t *testing.T) {
+	secrets := someSecrets(40)
+	config := &handshake.Config{Secrets: true, Timeout: 50 * time.Millisecond}
+	for _, mode := range everyMode {
+		for _, want := range []int{0, 7, 21, 39} {
+			var queries []handshake.Query
+			auth := &testAuth{find: func(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+				queries = append(queries, q)
+				if i := try(mtproxy.NewKeySet()); i != -1 {
+					t.Errorf("index %d in an empty set", i)
+				}
+				if i := try(mtproxy.NewKeySet(secrets[want], secrets[20])); i >= 0 {
+					return []int{want, 20}[i], nil
+				}
+				if i := try(mtproxy.NewKeySet(secrets[38:]...)); i >= 0 {
+					return 38 + i, nil
+				}
+				return -1, handshake.ErrNoMatch
+			}}
+			for _, c := range []struct{ has, want int }{{want, want}, {20, 20}, {38, 38}, {5, -1}} {
+				queries = nil
+				r, _, err := join(t, config, auth, secrets[c.has].Key, mode)
+				var rejected *handshake.UnauthenticatedError
+				if c.want < 0 && (!errors.As(err, &rejected) || !errors.Is(err, handshake.ErrNoMatch)) ||
+					c.want >= 0 && (err != nil || r.Secret != c.want) {
+					t.Errorf("mode %v, secret %d: %+v, want %d: %v", mode, c.has, r, c.want, err)
+				}
+				first := queries[0]
+				named := mode != mtproxy.FakeTLS && first == (handshake.Query{Length: obfuscation.InitLength}) ||
+					mode == mtproxy.FakeTLS && first.FakeTLS && first.ServerName == "a.example" && first.Length > 500
+				// A hello that no key fits may still be an init payload.
+				if times := len(queries); !named || times != 1 && (times != 2 || c.want >= 0 || queries[1].FakeTLS) {
+					t.Errorf("mode %v, secret %d: asked for %+v", mode, c.has, queries)
+				}
+			}
+		}
+	}
+}
+
+// The reason of Find is the handshake's error: a client that was not searched
+// for can be told from one that no secret fits.
+func TestReasonOfFindIsKept(t *testing.T) {
+	for _, mode := range everyMode {
+		for _, reason := range []error{handshake.ErrNoMatch, handshake.ErrNotSearched, handshake.ErrWrongServerName} {
+			if reason == handshake.ErrWrongServerName && mode != mtproxy.FakeTLS {
+				continue // an init payload has no server name
+			}
+			auth := &testAuth{find: func(handshake.Query, func(*mtproxy.KeySet) int) (int, error) { return -1, reason }}
+			if _, _, err := join(t, withSecrets, auth, [16]byte{1}, mode); !errors.Is(err, reason) {
+				t.Errorf("mode %v: %v, want %v", mode, err, reason)
+			}
+		}
+	}
+}
+
+// A server that serves clients without a secret as well searches for a secret
+// first.
+func TestSecretsAreTriedBeforeNone(t *testing.T) {
+	secrets := someSecrets(3)
+	config := &handshake.Config{Secrets: true, AllowNoSecret: true}
+	if r, _, err := join(t, config, &testAuth{secrets: secrets}, secrets[2].Key, mtproxy.Padded); err != nil || r.Secret != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	server, socket := tcpPair(t)
+	payload, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.Abridged})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket.Write(payload[:])
+	if r, err := run(short(t), handshake.New(server, config, &testAuth{secrets: secrets})); err != nil || r.Secret != -1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// Allow is called once, with a complete Transport. Its error makes the client
+// unauthenticated: with all its bytes, and nothing answered but FakeTLS's own
+// hello.
+func TestAllowRefusesClients(t *testing.T) {
+	secrets := someSecrets(3)
+	refused := errors.New("not in this mode")
+	for _, mode := range everyMode {
+		for _, answer := range []error{nil, refused} {
+			var asked []detect.Transport
+			replays := 0
+			auth := &testAuth{
+				secrets:  secrets,
+				allow:    func(t detect.Transport, key int) error { asked = append(asked, t); return answer },
+				replayed: func([16]byte) bool { replays++; return false },
+			}
+			r, left, err := join(t, withSecrets, auth, secrets[1].Key, mode)
+			var rejected *handshake.UnauthenticatedError
+			if !errors.Is(err, answer) || answer != nil && !errors.As(err, &rejected) {
+				t.Fatalf("mode %v: %v", mode, err)
+			}
+			want := detect.Transport{Obfuscated: true, Protocol: frame.PaddedIntermediate, DC: 2, Secret: 1}
+			if mode == mtproxy.FakeTLS {
+				want.FakeTLS, want.ServerName = true, "a.example"
+			}
+			if len(asked) != 1 || asked[0] != want || answer == nil && r.Transport != want {
+				t.Errorf("mode %v: asked about %+v, want %+v", mode, asked, want)
+			}
+			// A client that was refused for an init payload may come again with it.
+			if wantReplays := map[bool]int{true: 1, false: 0}[answer == nil || mode == mtproxy.FakeTLS]; replays != wantReplays {
+				t.Errorf("mode %v, %v: remembered %d times", mode, answer, replays)
+			}
+			if answer == nil {
+				continue
+			}
+			if rejected.Answered != (mode == mtproxy.FakeTLS) || len(rejected.First) < obfuscation.InitLength || len(left) != 0 {
+				t.Errorf("mode %v: answered %v, %d bytes first, %d left", mode, rejected.Answered, len(rejected.First), len(left))
+			}
+		}
+	}
+}
+
+// A rejected connection is as it was: without a deadline, and with every byte
+// either in First or still to be read.
+func TestRejectedConnectionIsIntact(t *testing.T) {
+	server, socket := tcpPair(t)
+	sent := bytes.Repeat([]byte("no transport at all "), 100)
+	socket.Write(sent)
+	socket.CloseWrite()
+	_, err := run(short(t), handshake.New(server, withSecrets, &testAuth{secrets: someSecrets(1)}))
+	var rejected *handshake.UnauthenticatedError
+	if !errors.As(err, &rejected) || rejected.Answered || time.Until(rejected.Until) < 9*time.Second {
+		t.Fatalf("%+v, %v", rejected, err)
+	}
+	left, err := io.ReadAll(handshake.Replay(server, rejected.First))
+	if err != nil || !bytes.Equal(left, sent) {
+		t.Errorf("%d bytes of %d, %v", len(left), len(sent), err)
+	}
+}

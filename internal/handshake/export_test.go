@@ -1,0 +1,20 @@
+package handshake
+
+import (
+	"net"
+	"testing"
+)
+
+// MatchAllocations returns how often a match of that init payload allocates.
+func MatchAllocations(config *Config, auth Auth, payload []byte) float64 {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	h := New(near, config, auth)
+	h.source.Preload(payload)
+	return testing.AllocsPerRun(100, func() {
+		if err := h.match(h.tryInit, h.tryInitSet); err != nil {
+			panic(err)
+		}
+	})
+}

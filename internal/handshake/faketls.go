@@ -1,0 +1,66 @@
+package handshake
+
+import (
+	"context"
+
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/mtproxy"
+)
+
+// findHello decides whether a FakeTLS hello of that length is answered: its key,
+// clock, and whether it is new. The key's index is transport's Secret afterwards.
+func (h *Handshake) findHello(hello *faketls.ClientHello, length int) error {
+	h.hello = hello
+	defer func() { h.hello = nil }()
+	q := Query{FakeTLS: true, ServerName: hello.SNI, Length: length}
+	key, err := h.auth.Find(q, h.tryHello)
+	if err != nil {
+		return err
+	}
+	if err := faketls.CheckClock(h.clientTime, h.config.now(), h.config.ClockWindow); err != nil {
+		return err
+	}
+	if h.auth.Replayed([16]byte(hello.Random[:16])) {
+		return ErrReplay
+	}
+	h.transport.Secret = key
+	return nil
+}
+
+func (h *Handshake) tryHello(set *mtproxy.KeySet) int {
+	i, clientTime := h.hello.MatchAny(set.Keys())
+	if i >= 0 {
+		h.key, h.clientTime = set.Keys()[i], clientTime
+	}
+	return i
+}
+
+// fakeTLS answers a hello of n bytes that was accepted, and goes on inside its
+// records.
+func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n int) (*Result, error) {
+	answer, err := faketls.AppendServerHello(nil, hello, h.key, h.auth.ServerHello(hello.SNI), h.config.Rand)
+	if err != nil {
+		return nil, err
+	}
+	h.source.Consume(n)
+	h.layered = true
+	h.transport.FakeTLS, h.transport.ServerName = true, hello.SNI
+	h.records = &faketls.Deframer{From: frame.Client}
+	h.step = h.obfuscated
+
+	i := netx.Interrupt(ctx, h.conn.SetWriteDeadline)
+	i.SetDeadline(h.until)
+	_, err = h.conn.Write(answer)
+	if ended := i.Finish(); ended != nil {
+		return nil, ended
+	}
+	if err != nil {
+		return nil, innerError(ctx, err)
+	}
+	if _, err := h.deframe(); err != nil {
+		return nil, err
+	}
+	return h.obfuscated(ctx)
+}

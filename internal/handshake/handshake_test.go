@@ -1,0 +1,213 @@
+package handshake_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire/detect"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/handshake"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// testAuth is an Auth of some secrets, all of them tried in order. Its functions
+// replace its methods if they are set.
+type testAuth struct {
+	secrets  []mtproxy.Secret
+	find     func(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error)
+	allow    func(t detect.Transport, key int) error
+	replayed func(id [16]byte) bool
+	shape    faketls.ServerHelloShape
+}
+
+func (a *testAuth) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+	if a.find != nil {
+		return a.find(q, try)
+	}
+	if i := try(mtproxy.NewKeySet(a.secrets...)); i >= 0 {
+		return i, nil
+	}
+	return -1, handshake.ErrNoMatch
+}
+
+func (a *testAuth) Allow(t detect.Transport, key int) error {
+	if a.allow == nil {
+		return nil
+	}
+	return a.allow(t, key)
+}
+
+func (a *testAuth) Replayed(id [16]byte) bool { return a.replayed != nil && a.replayed(id) }
+
+func (a *testAuth) ServerHello(string) faketls.ServerHelloShape { return a.shape }
+
+// withSecrets is the configuration of a server with secrets only.
+var withSecrets = &handshake.Config{Secrets: true}
+
+// run waits for the client and runs the handshake.
+func run(ctx context.Context, h *handshake.Handshake) (*handshake.Result, error) {
+	if err := h.Await(ctx); err != nil {
+		return nil, err
+	}
+	return h.Run(ctx)
+}
+
+func short(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func secretOf(t *testing.T, text string) mtproxy.Secret {
+	t.Helper()
+	secret, err := mtproxy.ParseSecret(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// tcpPair returns both ends of a TCP connection, which end with the test.
+func tcpPair(t *testing.T) (server, client *net.TCPConn) {
+	t.Helper()
+	client, server, err := mtwiretest.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return server, client
+}
+
+// encrypted returns a payload that looks like an encrypted message of so many
+// blocks.
+func encrypted(blocks int) []byte {
+	b := make([]byte, 24+16*blocks)
+	rand.Read(b)
+	return b
+}
+
+// upload is an init payload and what a client sends behind it.
+type upload struct {
+	wire  []byte // the payload, and clear encrypted
+	clear []byte
+	obfuscation.Streams
+}
+
+func newUpload(t *testing.T, key [16]byte, clear []byte) *upload {
+	t.Helper()
+	payload, init, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, DC: 4, Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams := init.Streams(frame.Client)
+	wire := append(payload[:], clear...)
+	streams.Send.XORKeyStream(wire[len(payload):], clear)
+	return &upload{wire, clear, streams}
+}
+
+func clientHello(t *testing.T, secret mtproxy.Secret) []byte {
+	t.Helper()
+	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hello
+}
+
+// rest reads the stream that a handshake found to its end, as a proxy does.
+func rest(t *testing.T, r *handshake.Result) []byte {
+	t.Helper()
+	r.Conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	b, err := io.ReadAll(r.Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Records != nil {
+		n, err := r.Records.Deframe(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = b[:n]
+	}
+	b = append(r.Buffered, b...)
+	r.Upload.StreamAt(obfuscation.InitLength).XORKeyStream(b, b)
+	return b
+}
+
+// Await consumes and answers nothing, however often it is called, and a context
+// that ends before the first byte loses nothing.
+func TestAwaitConsumesNothing(t *testing.T) {
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	server, socket := tcpPair(t)
+	h := handshake.New(server, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
+	for range 3 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		if err := h.Await(ctx); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
+			t.Errorf("before the first byte: %v, resumable %v", err, h.Resumable())
+		}
+		cancel()
+	}
+	socket.Write(clientHello(t, secret))
+	for range 3 {
+		if err := h.Await(short(t)); err != nil {
+			t.Errorf("after it: %v", err)
+		}
+	}
+	socket.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if n, _ := socket.Read(make([]byte, 1)); n != 0 {
+		t.Error("the hello was answered")
+	}
+	socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() {
+		_, err := h.Run(ctx)
+		ran <- err
+	}()
+	if _, err := io.ReadFull(socket, make([]byte, 1000)); err != nil {
+		t.Errorf("the hello is lost: %v", err)
+	}
+	cancel()
+	if err := <-ran; !errors.Is(err, context.Canceled) || !h.Resumable() {
+		t.Errorf("between the hello and the init payload: %v, resumable %v", err, h.Resumable())
+	}
+	u := newUpload(t, secret.Key, nil)
+	socket.Write(append(faketls.AppendRecordHeader(nil, len(u.wire)), u.wire...))
+	if r, err := h.Run(short(t)); err != nil || r.DC != 4 {
+		t.Errorf("resumed: %v", err)
+	}
+}
+
+// A connection that ends before its first byte ends the handshake.
+func TestAwaitReturnsTheEndOfTheConnection(t *testing.T) {
+	server, socket := tcpPair(t)
+	h := handshake.New(server, withSecrets, &testAuth{})
+	socket.Close()
+	if err := h.Await(short(t)); err != io.EOF || h.Resumable() {
+		t.Errorf("%v, resumable %v", err, h.Resumable())
+	}
+}
+
+// An init payload is matched with at most one allocation, the caller's call of
+// try: with thousands of secrets this is the cost of an unauthenticated client.
+func TestMatchingAllocatesOnce(t *testing.T) {
+	secrets := make([]mtproxy.Secret, 100)
+	for i := range secrets {
+		secrets[i] = mtproxy.Secret{Mode: mtproxy.Plain, Key: [16]byte{1, byte(i)}}
+	}
+	set := mtproxy.NewKeySet(secrets...)
+	auth := &testAuth{find: func(_ handshake.Query, try func(*mtproxy.KeySet) int) (int, error) { return try(set), nil }}
+	n := handshake.MatchAllocations(withSecrets, auth, newUpload(t, secrets[99].Key, nil).wire)
+	if n > 1 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mtwire/mtwire/detect"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/handshake"
+	"github.com/mtwire/mtwire/internal/keysearch"
+	"github.com/mtwire/mtwire/mtproxy"
+)
+
+// errMode means that a client has a secret and may not use it in its mode.
+var errMode = errors.New("the secret, or the proxy, does not allow this mode")
+
+// authentication is a session as the handshake.Auth of its client, with the users
+// as they were when the client connected.
+type authentication struct {
+	*session
+	users *snapshot
+}
+
+// Find searches for the client's secret. A client that is found is not pending
+// any more.
+func (a *authentication) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+	index, searched := a.proxy.search.Find(a.users.index, a.clientAddr(), keysearch.Query(q), try)
+	switch {
+	case index >= 0:
+		a.proxy.pending.leave(a.session)
+		return index, nil
+	case searched:
+		return -1, handshake.ErrNoMatch
+	}
+	if !a.searchSkipped { // a FakeTLS hello may be searched for as an init payload as well
+		a.searchSkipped = true
+		a.proxy.counters.searchesSkipped.Add(1)
+		a.proxy.trace.searchSkipped(a.session)
+	}
+	return -1, handshake.ErrNotSearched
+}
+
+// Allow refuses modes that the secret or the proxy does not allow.
+func (a *authentication) Allow(t detect.Transport, index int) error {
+	if mode := modeOf(t); mode&a.users.secrets[index].modes == 0 {
+		return fmt.Errorf("%v: %w", mode, errMode)
+	}
+	return nil
+}
+
+// Replayed reports whether the handshake was seen before.
+func (a *authentication) Replayed(id [16]byte) bool { return a.proxy.replay.seen(id) }
+
+// ServerHello returns the shape of the fronting host's own answer.
+func (a *authentication) ServerHello(serverName string) faketls.ServerHelloShape {
+	return a.proxy.fronts.ServerHello(serverName)
+}
+
+// modeOf returns the mode that a client used.
+func modeOf(t detect.Transport) mtproxy.Modes {
+	switch {
+	case t.FakeTLS:
+		return mtproxy.EE
+	case t.Protocol == frame.PaddedIntermediate:
+		return mtproxy.DD
+	}
+	return mtproxy.Classic
+}
+
+// setUser makes s the session of the user with that secret.
+func (s *session) setUser(secret userSecret, mode mtproxy.Modes) {
+	s.mu.Lock()
+	s.secret, s.mode = secret.secret, mode
+	s.mu.Unlock()
+	s.user.Store(secret.user)
+	// The users may have been replaced since the client connected. SetUsers checks
+	// all sessions with a user after it has replaced them, so one of the two sees
+	// the other's change.
+	s.checkUser(s.proxy.users.Load())
+}
+
+// checkUser keeps s if its user still has its secret, and closes it otherwise.
+func (s *session) checkUser(users *snapshot) {
+	user := s.user.Load()
+	if user == nil {
+		return
+	}
+	s.mu.Lock()
+	secret := s.secret
+	s.mu.Unlock()
+	now := users.users[user.Name]
+	if now == nil || !now.has(secret) || string(now.AdTag) != string(user.AdTag) {
+		s.Close(errUserGone)
+		return
+	}
+	s.user.CompareAndSwap(user, now)
+}

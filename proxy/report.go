@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/splice"
+	"github.com/mtwire/mtwire/mtproxy"
+)
+
+// Report describes a session, while it is open or at its end.
+type Report struct {
+	// Stage is how far the session has come. Fields below that belong to a later
+	// stage are zero.
+	Stage Stage
+
+	// Client is the client's address, as "192.0.2.1:1234", "@" on a Unix socket.
+	Client string
+
+	// User and Mode are known from Authenticated on, and at ServerHelloSent.
+	User *User
+	Mode mtproxy.Modes
+
+	// Protocol and DC are what the client asked for. From Authenticated on.
+	Protocol frame.Protocol
+	DC       datacenter.DC
+
+	// Upstream is "direct" or the upstream without credentials, and Address the
+	// data centre's address, or the upstream's if that is an MTProxy. From
+	// Dialled on.
+	Upstream, Address string
+
+	// Front is the domain of the fronting host that an unauthenticated client
+	// was tunneled to, "" if to none.
+	Front string
+
+	// Up and Down are the bytes relayed, without record headers. Those of
+	// unauthenticated clients are counted at the session's end.
+	Up, Down int64
+
+	// Duration is the session's age, and Idle the time since bytes moved.
+	Duration, Idle time.Duration
+
+	// TransportError is the first transport error that the data centre sent, as
+	// a positive number, 0 if none.
+	TransportError uint32
+
+	// Err is what ended the session, nil if both sides ended their streams, or
+	// if it is open. Its text does not have the client's address.
+	Err error
+}
+
+// Report returns the session as it is now.
+func (s *session) Report() Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.report()
+}
+
+// report is Report. Under mu.
+func (s *session) report() Report {
+	r := Report{
+		Stage:          Stage(s.stage.Load()),
+		Client:         s.client(),
+		Front:          s.fronted.Domain,
+		Duration:       time.Since(s.start),
+		TransportError: s.transportError.Load(),
+	}
+	if last := s.last.Load(); last != 0 {
+		r.Idle = r.Duration - time.Duration(last)
+	}
+	if r.Stage >= ServerHelloSent {
+		r.User, r.Mode = s.user.Load(), s.mode
+	}
+	if r.Stage >= Authenticated {
+		r.Protocol, r.DC = s.protocol, s.dc
+	}
+	if r.Stage >= Dialled {
+		r.Upstream, r.Address = s.upstream.Via, s.upstream.Address
+	}
+	r.Up, r.Down = s.bytes()
+	r.Err = s.err
+	return r
+}
+
+// bytes returns how many bytes have moved. Under mu.
+func (s *session) bytes() (up, down int64) {
+	if s.pair != nil {
+		up, down = s.pair.Moved()
+		return up + s.early, down
+	}
+	return s.early + s.fronted.Up, s.fronted.Down
+}
+
+// cause is what ended the session: the cause given to Close, or else the errors
+// of its directions.
+func (s *session) cause(up, down splice.Result) error {
+	err := errors.Join(up.Err, down.Err, s.frontErr)
+	if s.closed != nil {
+		err = s.closed // the others are its consequence
+	}
+	if err == nil {
+		return nil
+	}
+	return &redactedError{err: err, address: s.socket.RemoteAddr().String()}
+}
+
+// redactedError is an error in one line, without the client's address.
+type redactedError struct {
+	err     error
+	address string
+}
+
+func (e *redactedError) Error() string {
+	text := strings.ReplaceAll(e.err.Error(), "\n", "; ")
+	if e.address != "" { // the client of a Unix socket may have none
+		text = strings.ReplaceAll(text, e.address, "[client]")
+	}
+	return text
+}
+
+func (e *redactedError) Unwrap() error { return e.err }

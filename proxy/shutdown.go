@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// errStopping is the cause of sessions that end with the proxy.
+var errStopping = errors.New("the proxy stops")
+
+const (
+	// idleTime is how long a session must have moved no byte to be closed by
+	// Shutdown: no byte is on its way in it.
+	idleTime = time.Second
+	// blockedTime is the same for a session with queued bytes that a peer does
+	// not read: it has stopped for a while, or is gone.
+	blockedTime = 5 * time.Second
+	// handshakeGrace is how long after its beginning a session may be in its
+	// handshake.
+	handshakeGrace = 5 * time.Second
+	// idleTick is the time between two looks at the sessions.
+	idleTick = 250 * time.Millisecond
+)
+
+// Shutdown stops accepting connections, closes each session as soon as it has
+// been idle for a second, or for five if it has bytes that a peer does not read,
+// and returns when none is left. When ctx ends it closes the rest at once, and
+// returns ctx's error. Serve returns ErrStopped, also if it is called afterwards.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	p.stopAccepting(ErrStopped)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.ending.Wait()
+	}()
+	tick := time.NewTicker(idleTick)
+	defer tick.Stop()
+	var err error
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		case <-ctx.Done():
+			err, waiting = ctx.Err(), false
+			p.stopSessions()
+			<-done
+		case <-tick.C:
+			p.each(func(s *session) {
+				if s.idle() {
+					s.Close(errStopping)
+				}
+			})
+		}
+	}
+	p.stopSessions()
+	p.stop() // sessions are over, so nothing is parked in the poller
+	p.background.Wait()
+	return err
+}
+
+// Close stops the proxy and closes all sessions at once. It returns when they
+// have ended.
+func (p *Proxy) Close() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	p.Shutdown(ended)
+}
+
+// stopAccepting makes Serve return cause, unless it was called before.
+func (p *Proxy) stopAccepting(cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopServing(cause)
+}
+
+// stopSessions closes all sessions.
+func (p *Proxy) stopSessions() {
+	p.endSessions()
+	p.each(func(s *session) { s.Close(errStopping) })
+}

@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stallTimer detects a data centre that takes bytes and answers nothing. It costs
+// a session that moves bytes one timer per StallTimeout, and an idle one nothing.
+// It fires once per session: clients also send acknowledgements, which are not
+// answered.
+type stallTimer struct {
+	// since is when the oldest unanswered upstream byte was sent, in nanoseconds
+	// of the session's age; 0 if there is none.
+	since atomic.Int64
+	armed atomic.Bool // there is a timer
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
+}
+
+// armStall notes that a byte is about to go up, which should be answered.
+func (s *session) armStall() {
+	t := &s.stall
+	if t.since.Load() == 0 {
+		t.since.Store(max(int64(time.Since(s.start)), 1))
+	}
+	if s.proxy.config.StallTimeout > 0 && !t.armed.Load() && t.armed.CompareAndSwap(false, true) {
+		t.start(s.proxy.config.StallTimeout, s.expireStall)
+	}
+}
+
+// disarm notes that something came down.
+func (t *stallTimer) disarm() {
+	if t.since.Load() != 0 {
+		t.since.Store(0)
+	}
+}
+
+func (t *stallTimer) start(after time.Duration, expire func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.stopped {
+		t.timer = time.AfterFunc(after, expire)
+	}
+}
+
+// stop releases the session, which the timer refers to.
+func (t *stallTimer) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}
+
+func (t *stallTimer) isStopped() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stopped
+}
+
+// idle goes on without a timer until a byte goes up again.
+func (t *stallTimer) idle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.timer = nil
+	t.armed.Store(false)
+}
+
+// expireStall is called by the timer.
+func (s *session) expireStall() {
+	since := s.stall.since.Load()
+	if since == 0 {
+		s.stall.idle()
+		if s.stall.since.Load() != 0 { // sent since the check, without a timer
+			s.armStall()
+		}
+		return
+	}
+	waited := time.Since(s.start) - time.Duration(since)
+	if left := s.proxy.config.StallTimeout - waited; left > 0 {
+		s.stall.start(left, s.expireStall)
+		return
+	}
+	if s.stall.isStopped() {
+		return
+	}
+	s.proxy.counters.stalls.Add(1)
+	s.proxy.trace.stalled(s, waited)
+}

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"net"
+	"time"
+)
+
+// Trace is a set of hooks that run at stages of the proxy's work, as
+// net/http/httptrace.ClientTrace. Any may be nil. They are called concurrently,
+// from the goroutines that do the work, and must not block.
+type Trace struct {
+	// SearchSkipped is called when a client's secret was not searched for among
+	// all secrets, because failed searches have used up their budget.
+	SearchSkipped func(s Session)
+
+	// Authenticated is called when a client is authenticated, before the policy
+	// and the data centre.
+	Authenticated func(s Session)
+
+	// Dialled is called when a session's data centre is connected.
+	Dialled func(s Session)
+
+	// Stalled is called when the data centre has answered nothing for waited,
+	// after bytes were sent to it; at most once for each session.
+	Stalled func(s Session, waited time.Duration)
+
+	// AcceptDelayed is called each time that a listener cannot accept a
+	// connection for want of a system resource.
+	AcceptDelayed func(address net.Addr, err error)
+
+	// Closed is called once for each session, at its end, with its last report.
+	Closed func(s Session, r Report)
+}
+
+// traces calls each hook of several traces.
+type traces []*Trace
+
+func (all traces) searchSkipped(s Session) {
+	for _, t := range all {
+		if t.SearchSkipped != nil {
+			t.SearchSkipped(s)
+		}
+	}
+}
+
+func (all traces) authenticated(s Session) {
+	for _, t := range all {
+		if t.Authenticated != nil {
+			t.Authenticated(s)
+		}
+	}
+}
+
+func (all traces) dialled(s Session) {
+	for _, t := range all {
+		if t.Dialled != nil {
+			t.Dialled(s)
+		}
+	}
+}
+
+func (all traces) stalled(s Session, waited time.Duration) {
+	for _, t := range all {
+		if t.Stalled != nil {
+			t.Stalled(s, waited)
+		}
+	}
+}
+
+func (all traces) acceptDelayed(address net.Addr, err error) {
+	for _, t := range all {
+		if t.AcceptDelayed != nil {
+			t.AcceptDelayed(address, err)
+		}
+	}
+}
+
+func (all traces) closed(s Session, r Report) {
+	for _, t := range all {
+		if t.Closed != nil {
+			t.Closed(s, r)
+		}
+	}
+}

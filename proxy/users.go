@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mtwire/mtwire/internal/handshake"
+	"github.com/mtwire/mtwire/internal/keysearch"
+	"github.com/mtwire/mtwire/mtproxy"
+)
+
+// User is a person or a group that may use the proxy. Name is its identity: two
+// users differ in it. It must not change once it is passed to the proxy.
+type User struct {
+	// Name identifies the user, in the log as well. It may be empty for one.
+	Name string
+
+	// Secrets are what the user's clients may have, several during a rotation.
+	// The mode of a secret is the least that its clients must use: a dd secret
+	// allows dd and ee, a plain one all three. No two users share a secret.
+	Secrets []mtproxy.Secret
+
+	// AdTag is the user's ad tag, which is passed to upstreams that take one.
+	AdTag []byte
+}
+
+// has reports whether secret is one of u's.
+func (u *User) has(secret mtproxy.Secret) bool { return slices.Contains(u.Secrets, secret) }
+
+func (u *User) equal(other *User) bool {
+	return u.Name == other.Name && slices.Equal(u.Secrets, other.Secrets) && bytes.Equal(u.AdTag, other.AdTag)
+}
+
+var (
+	errNoUsers   = errors.New("proxy: no secret")
+	errUserGone  = errors.New("the user was removed or has another secret")
+	errUserTaken = errors.New("have the same secret: keep the one that allows more")
+)
+
+// snapshot is the users as they are at one time. It is immutable: a change makes
+// another one.
+type snapshot struct {
+	users     map[string]*User
+	secrets   []userSecret // by the index that a search returns
+	index     *keysearch.Index
+	handshake handshake.Config
+}
+
+// userSecret is a secret and its user.
+type userSecret struct {
+	user   *User
+	secret mtproxy.Secret
+	modes  mtproxy.Modes // that the secret and the proxy allow
+}
+
+// newSnapshot makes a snapshot of users. It fails if there are none, which would
+// be a proxy without authentication, or without use; if a user's clients could
+// not connect; and if a client of one user cannot be told from another's. Users
+// that are as they were before keep their address.
+func (p *Proxy) newSnapshot(users []User, before *snapshot) (*snapshot, error) {
+	next := &snapshot{users: make(map[string]*User, len(users))}
+	var entries []keysearch.Entry
+	owners := make(map[mtproxy.Secret]int, len(users))
+	for i := range users {
+		user := &users[i]
+		if _, twice := next.users[user.Name]; twice {
+			return nil, fmt.Errorf("proxy: two users are called %q", user.Name)
+		}
+		user = user.keep(before)
+		next.users[user.Name] = user
+		for _, secret := range user.Secrets {
+			modes := secret.Modes() & p.config.Modes
+			if modes == 0 {
+				return nil, fmt.Errorf("proxy: no client can use the secret of user %d, %q: it allows %v, and the proxy %v",
+					i+1, user.Name, secret.Modes(), p.config.Modes)
+			}
+			anyMode := mtproxy.Secret{Key: secret.Key, Domain: strings.ToLower(secret.Domain)}
+			if other, taken := owners[anyMode]; taken {
+				return nil, fmt.Errorf("proxy: users %d, %q, and %d, %q, %w",
+					other+1, users[other].Name, i+1, user.Name, errUserTaken)
+			}
+			owners[anyMode] = i
+			next.secrets = append(next.secrets, userSecret{user, secret, modes})
+			entries = append(entries, keysearch.Entry{Secret: secret, Modes: modes})
+		}
+	}
+	if len(entries) == 0 {
+		return nil, errNoUsers
+	}
+	next.index = p.search.NewIndex(entries)
+	next.handshake = handshake.Config{
+		Secrets:     true,
+		FakeTLSOnly: next.index.NeedsFakeTLS(),
+		ClockWindow: p.config.ClockWindow,
+	}
+	return next, nil
+}
+
+// keep returns the user of before that equals u, or else a copy of u.
+func (u *User) keep(before *snapshot) *User {
+	if before != nil {
+		if old := before.users[u.Name]; old != nil && old.equal(u) {
+			return old
+		}
+	}
+	return &User{Name: u.Name, Secrets: slices.Clone(u.Secrets), AdTag: bytes.Clone(u.AdTag)}
+}
+
+// SetUsers replaces the users, for connections that are not authenticated yet and
+// those to come. It closes the sessions of users that are gone, have another ad
+// tag, or do not have the session's secret any more, and keeps the rest. If it
+// returns an error, nothing has changed.
+func (p *Proxy) SetUsers(users []User) error {
+	p.settingUsers.Lock()
+	defer p.settingUsers.Unlock()
+	next, err := p.newSnapshot(users, p.users.Load())
+	if err != nil {
+		return err
+	}
+	hosts, err := fronts(&p.config, users)
+	if err != nil {
+		return err
+	}
+	if err := p.fronts.SetHosts(hosts); err != nil {
+		return err
+	}
+	p.users.Store(next)
+	p.each(func(s *session) { s.checkUser(next) })
+	return nil
+}
+
+// Users returns the users as they are now, sorted by name.
+func (p *Proxy) Users() []*User {
+	all := make([]*User, 0)
+	for _, user := range p.users.Load().users {
+		all = append(all, user)
+	}
+	slices.SortFunc(all, func(a, b *User) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
