@@ -6,33 +6,33 @@ import (
 	"strings"
 )
 
-// DC is a data centre's number as the init payload carries it: a signed
-// 16-bit integer that says which data centre a client wants, and how.
+// DC is a DC id as the init payload carries it: a signed 16-bit integer that
+// names the data centre for a connection, and its purpose.
 //
 //	 n            production data centre n, 1 to 5
 //	 n + 10000    test data centre n, 1 to 3
 //	-n, -(n+10000) the same, for media (downloads)
 //	 203          a CDN data centre; these are never negated
-//	 0            not named
+//	 0            none
 //
-// The sign and the offset are part of the value. Code that passes a DC on,
-// a proxy above all, passes it on whole; ID, Test and Media look at its parts.
+// The sign and the offset are part of the value: a proxy forwards a DC unchanged.
+// ID, Test and Media return its parts.
 //
-// A client that has no proxy secret may leave random bytes in this field, so
-// a server must expect any value. All methods are total.
+// A client without a proxy secret may leave random bytes in this field, so a
+// server must accept any value. All methods are defined for all values.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
 type DC int16
 
-// CDN is the number of the CDN data centre that clients are sent to. More may
-// be named by help.getConfig.
+// CDN is the CDN data centre of the public table. The method help.getConfig may
+// name more.
 const CDN DC = 203
 
-// testOffset is what a test data centre's number is raised by.
+// testOffset is the difference between a test data centre's DC and its ID.
 const testOffset = 10000
 
-// size is the value without its sign. It is an int because -32768 has no
-// positive counterpart in 16 bits.
+// size returns the absolute value. It is an int because -32768 has no positive
+// counterpart in 16 bits.
 func (dc DC) size() int {
 	if dc < 0 {
 		return -int(dc)
@@ -40,8 +40,8 @@ func (dc DC) size() int {
 	return int(dc)
 }
 
-// ID returns the data centre's plain number, without sign and test offset:
-// 1 to 5, or 203. It is 0 if none is named.
+// ID returns the data centre's plain number, without sign and test offset: 1 to 5
+// or 203 for data centres that exist. It is 0 for the zero value.
 func (dc DC) ID() int {
 	if dc.Test() {
 		return dc.size() - testOffset
@@ -49,14 +49,14 @@ func (dc DC) ID() int {
 	return dc.size()
 }
 
-// Media says whether the client asks for the media side of the data centre.
+// Media reports whether the connection is for media (downloads).
 func (dc DC) Media() bool { return dc < 0 }
 
-// Test says whether the data centre is one of the test environment.
+// Test reports whether the data centre is in the test environment.
 func (dc DC) Test() bool { return dc.size() > testOffset }
 
-// AsMedia returns the media side of the same data centre. A CDN data centre
-// has media only and its number is never negated, so CDN stays as it is.
+// AsMedia returns the DC for media of the same data centre. A CDN data centre has
+// media only, and its number is never negated: AsMedia returns CDN unchanged.
 func (dc DC) AsMedia() DC {
 	if dc < 0 || dc.ID() == CDN.ID() {
 		return dc
@@ -64,8 +64,8 @@ func (dc DC) AsMedia() DC {
 	return -dc
 }
 
-// AsTest returns the data centre of the same number and side in the test
-// environment. A test data centre stays as it is, and so does 0.
+// AsTest returns the DC of the same ID and purpose in the test environment. It
+// returns test data centres and 0 unchanged.
 func (dc DC) AsTest() DC {
 	switch {
 	case dc == 0 || dc.Test():
@@ -77,11 +77,11 @@ func (dc DC) AsTest() DC {
 	}
 }
 
-// String returns the signed decimal number, as "2" or "-10002". ParseDC reads
-// it back.
+// String returns the signed decimal number, such as "2" or "-10002". ParseDC
+// returns an equal DC for it.
 func (dc DC) String() string { return strconv.Itoa(int(dc)) }
 
-// Describe returns the number in words, as "DC 2, test, media".
+// Describe returns the number in words, such as "DC 2, test, media".
 func (dc DC) Describe() string {
 	if dc == 0 {
 		return "no DC named"
@@ -100,8 +100,8 @@ func (dc DC) Describe() string {
 	return b.String()
 }
 
-// ParseDC reads a signed decimal number of 16 bits, as String writes it. It
-// does not ask whether such a data centre exists.
+// ParseDC parses a signed decimal number of 16 bits, as String returns it. It does
+// not check whether the data centre exists.
 func ParseDC(text string) (DC, error) {
 	n, err := strconv.ParseInt(text, 10, 16)
 	if err != nil {

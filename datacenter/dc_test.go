@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// "the DC identifier is passed as a signed little-endian integer: +10000 for
-// the test environment, negative for media; CDN identifiers are not negated."
+// The test environment is +10000, media is negative, CDN ids are never negated.
+//
+// Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
 func TestDCKeepsSignAndTestOffsetApart(t *testing.T) {
 	for _, c := range []struct {
 		dc          DC
@@ -36,8 +37,7 @@ func TestDCKeepsSignAndTestOffsetApart(t *testing.T) {
 	}
 }
 
-// Media is the negated number, test is the number raised by 10000, and both
-// may be asked for in either order, and twice.
+// AsMedia and AsTest may be called in either order, and twice.
 func TestDCIsBuiltInAnyOrder(t *testing.T) {
 	for _, c := range []struct{ got, want DC }{
 		{DC(2).AsMedia(), -2},
@@ -57,8 +57,8 @@ func TestDCIsBuiltInAnyOrder(t *testing.T) {
 	}
 }
 
-// A client without a proxy secret may leave random bytes in the field, so
-// every one of the 65,536 values must have an answer.
+// A client without a proxy secret may leave random bytes in the field: the methods
+// are defined for all 65,536 values.
 func TestEveryDCValueSurvivesItsText(t *testing.T) {
 	for n := math.MinInt16; n <= math.MaxInt16; n++ {
 		dc := DC(n)
@@ -72,7 +72,7 @@ func TestEveryDCValueSurvivesItsText(t *testing.T) {
 	}
 }
 
-func TestParseDCRefusesWhatIsNoNumber(t *testing.T) {
+func TestParseDCRefusesOtherText(t *testing.T) {
 	for _, text := range []string{"", "two", "2 ", "0x2", "2.0", "32768", "-32769", "test 2"} {
 		if dc, err := ParseDC(text); err == nil {
 			t.Errorf("ParseDC(%q) = %d, want an error", text, dc)

@@ -1,5 +1,5 @@
-// Package datacenter has the numbers of Telegram's data centres and the public
-// table of their addresses.
+// Package datacenter has the numbers (DC ids) of Telegram's data centres and the
+// public table of their addresses.
 //
 //	dc.go      the signed number that an init payload carries
 //	table.go   addresses and host names by number

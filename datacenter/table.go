@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// TableDate is the day when the table of data centres was taken from
-// what public clients carry. Addresses age: a client that has a connection
-// asks help.getConfig, and help.getCdnConfig for CDN data centres.
+// TableDate is the day when the table of data centres was copied from the lists
+// in public clients. Addresses change: a connected client should call
+// help.getConfig, and help.getCdnConfig for CDN data centres.
 const TableDate = "2026-11-22"
 
-// row is one line of the table. Addresses are separated by spaces,
-// the ones to try first in front.
+// row is one line of the table. Addresses are separated by spaces, in the order
+// in which to try them.
 type row struct {
 	dc         DC
-	name       string // of NAME.web.telegram.org; "" if it has none
+	name       string // of NAME.web.telegram.org, or ""
 	ipv4, ipv6 string
 }
 
-// table is in the order of the public lists. Media and test have
-// lines only where their addresses differ from, or are not, the main ones.
+// table is in the order of the public lists. A media number has a row only if its
+// addresses differ from the main data centre's.
 var table = [...]row{
 	{1, "pluto", "149.154.175.50", "2001:b28:f23d:f001::a"},
 	{2, "venus", "149.154.167.51 95.161.76.100", "2001:67c:4e8:f002::a"},
@@ -37,30 +37,29 @@ var table = [...]row{
 	{CDN, "", "91.105.192.100", "2a0a:f280:203:a:5000::100"},
 }
 
-// ports are open on every address; 443 is the one that networks let
-// through most often.
+// ports are open on every address. Networks block 443 the least.
 var ports = [...]uint16{443, 80, 5222}
 
-// Location says where a data centre is reached. The slices belong to the
-// caller.
+// Location has the addresses and the host name of a data centre. The slices
+// belong to the caller.
 type Location struct {
-	// DC is the number that was asked for, with its sign.
+	// DC is the argument of Lookup, with its sign.
 	DC DC
-	// Name is the host name's first label, as "venus". Data centres without a
-	// WebSocket or HTTPS host have none.
+	// Name is the host name's first label, such as "venus". It is "" for data
+	// centres without a WebSocket and HTTPS host.
 	Name string
 	// IPv4 and IPv6 have every address on port 443, then every address on 80,
 	// then on 5222.
 	IPv4, IPv6 []netip.AddrPort
 }
 
-// Lookup returns where dc is reached, and false for a number that is in no
-// list, 0 among them. A media number gets the media addresses if the data
-// centre has any, otherwise the main ones; the result's DC is dc in any case,
-// so that its sign goes on into the init payload.
+// Lookup returns the location of dc, or false if the table does not have it. For
+// a media number it returns the media addresses if the data centre has its own,
+// and the main ones otherwise. The result's DC is always dc, so that the init
+// payload keeps the sign.
 //
-// The table is that of TableDate, and Lookup does no I/O. It may be
-// called concurrently.
+// The table is as of TableDate. Lookup does no I/O and may be called
+// concurrently.
 func Lookup(dc DC) (Location, bool) {
 	r, ok := lookupRow(dc)
 	if !ok && dc.Media() {
@@ -82,8 +81,8 @@ func lookupRow(dc DC) (row, bool) {
 	return row{}, false
 }
 
-// Table returns the whole table: production by number, then media where it has
-// addresses of its own, test, and CDN.
+// Table returns the whole table: production by number, media with addresses of
+// its own, test, and CDN.
 func Table() []Location {
 	all := make([]Location, 0, len(table))
 	for _, r := range table {

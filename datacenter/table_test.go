@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What clients dial first, written out once more so that a slip in the table
-// shows against the public lists.
+// These are the addresses that public clients dial first, as their lists have
+// them.
 func TestFirstAddressOfEachDataCenter(t *testing.T) {
 	for _, c := range []struct {
 		dc         DC
@@ -42,8 +42,7 @@ func TestFirstAddressOfEachDataCenter(t *testing.T) {
 	}
 }
 
-// The sign goes on into the init payload, even where media has no addresses
-// of its own.
+// The init payload needs the sign, also if media has no addresses of its own.
 func TestLookupKeepsTheSign(t *testing.T) {
 	for n := DC(1); n <= 5; n++ {
 		for _, dc := range []DC{n, -n} {
@@ -61,7 +60,7 @@ func TestLookupKeepsTheSign(t *testing.T) {
 	}
 }
 
-// 0 names no data centre, and neither do random bytes.
+// 0 is no data centre, and most random bytes are none.
 func TestLookupRefusesUnknownNumbers(t *testing.T) {
 	known := 0
 	for n := math.MinInt16; n <= math.MaxInt16; n++ {
@@ -69,8 +68,8 @@ func TestLookupRefusesUnknownNumbers(t *testing.T) {
 			known++
 		}
 	}
-	// Five in production and three in test, each with media, and the CDN,
-	// which clients that negate everything also ask for by -203.
+	// Five in production and three in test, each with media, and the CDN. Clients
+	// that negate every number for media use -203 too.
 	if known != 2*(5+3+1) {
 		t.Errorf("%d of the 65536 numbers are known", known)
 	}
@@ -81,8 +80,7 @@ func TestLookupRefusesUnknownNumbers(t *testing.T) {
 	}
 }
 
-// Names: "pluto, venus, aurora, vesta, flora .web.telegram.org", "-1" for the
-// second name, "_test" in the path of the test environment.
+// Specification: https://core.telegram.org/mtproto/transports#uri-format
 func TestDataCenterURLs(t *testing.T) {
 	for _, c := range []struct {
 		dc               DC
@@ -106,8 +104,8 @@ func TestDataCenterURLs(t *testing.T) {
 	}
 }
 
-// Every entry parses, is of its column's family and public, and no address
-// and no number is in the table twice.
+// Every address parses, has its column's family and is public. No address and no
+// number occurs twice.
 func TestDataCenterTableIsSound(t *testing.T) {
 	numbers := make(map[DC]bool)
 	addrs := make(map[netip.AddrPort]DC)
@@ -147,8 +145,7 @@ func TestDataCenterTableIsSound(t *testing.T) {
 	}
 }
 
-// "Ports 443, 80, 5222", and one address should not be tried on three ports
-// before the next gets its turn.
+// All addresses on one port come before the next port.
 func TestAddressesComeByPort(t *testing.T) {
 	d, _ := Lookup(2)
 	want := []string{
@@ -165,7 +162,7 @@ func TestAddressesComeByPort(t *testing.T) {
 	}
 }
 
-// The slices belong to the caller.
+// Lookup and Table return new slices.
 func TestCallersCannotChangeTheTable(t *testing.T) {
 	for range 2 {
 		all := Table()

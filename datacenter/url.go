@@ -1,9 +1,9 @@
 package datacenter
 
-// Host returns the host name for WebSocket and HTTPS, as
-// "venus.web.telegram.org". Media has the second name, "venus-1", which means
-// the same and keeps downloads out of the first one's limit on requests. Host
-// is "" if the data centre has no name.
+// Host returns the host name for WebSocket and HTTPS, such as
+// "venus.web.telegram.org". For media it returns the second name of the same
+// host, such as "venus-1.web.telegram.org", which gives downloads a per-host limit
+// of requests of their own. It returns "" if the data centre has no name.
 func (l Location) Host() string {
 	switch {
 	case l.Name == "":
@@ -15,18 +15,18 @@ func (l Location) Host() string {
 	}
 }
 
-// WebSocketURL returns where the WebSocket carrier connects, as
-// "wss://venus.web.telegram.org/apiws"; in the test environment the path is
-// "/apiws_test". It is "" if the data centre has no name.
+// WebSocketURL returns the URL for the WebSocket carrier, such as
+// "wss://venus.web.telegram.org/apiws". In the test environment the path is
+// "/apiws_test". It returns "" if the data centre has no name.
 //
 // Specification: https://core.telegram.org/mtproto/transports#websocket
 func (l Location) WebSocketURL() string { return l.url("wss", "/apiws", "/apiws_test") }
 
-// HTTPSURL returns where the HTTPS carrier posts, as
-// "https://venus.web.telegram.org/apiw1"; in the test environment the path is
-// "/apiw_test1". These are the paths that clients use with host names; they
-// answer with CORS headers, which does no harm outside a browser. It is "" if
-// the data centre has no name.
+// HTTPSURL returns the URL for the HTTPS carrier, such as
+// "https://venus.web.telegram.org/apiw1". In the test environment the path is
+// "/apiw_test1". Clients use these paths with host names; the answers have CORS
+// headers, which only browsers evaluate. It returns "" if the data centre has no
+// name.
 //
 // Specification: https://core.telegram.org/mtproto/transports#https
 func (l Location) HTTPSURL() string { return l.url("https", "/apiw1", "/apiw_test1") }

@@ -1,7 +1,6 @@
-// Package detect tells from a connection's first bytes which transport a
-// client has chosen, so that a server can take all of them on one port. It
-// reads nothing itself and knows no keys: a pure function on bytes, and one
-// ordered table.
+// Package detect identifies a client's transport by the first bytes of its
+// connection, so that a server can serve all transports on one port. It does no
+// I/O and needs no keys: it is a pure function on bytes, with one ordered table.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports
 package detect
@@ -13,24 +12,23 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// Kind is what a connection begins with.
+// Kind is the kind of a connection's first bytes.
 type Kind uint8
 
 const (
-	// More means that the bytes so far fit several kinds.
+	// More means that the bytes so far match several kinds.
 	More Kind = iota
-	// Framed is one of the four framings in clear; Result.Protocol says which.
+	// Framed is one of the four framings in clear, Result.Protocol.
 	Framed
-	// HTTP is a request: "GET " may become a WebSocket, "POST" carries a
-	// message, "OPTI" asks whether it may.
+	// HTTP is a request: "GET " for a WebSocket, "POST" with a message, "OPTI" for
+	// the preflight of a POST.
 	HTTP
-	// TLS is a handshake record: FakeTLS, or TLS itself. A legal init payload
-	// can begin like one, once in 2^24, so when neither fits, the same bytes
-	// are to be judged by Unwrapped.
+	// TLS is a handshake record, of FakeTLS or of TLS. One in 2^24 valid init
+	// payloads begins in the same way: if the record is neither, call Unwrapped
+	// with the same bytes.
 	TLS
-	// Obfuscated is an init payload, as far as can be said without keys:
-	// InitLength bytes that are nothing else. Whether it is one, only a
-	// secret tells. If none fits, it is unknown.
+	// Obfuscated is a possible init payload: InitLength bytes of no other kind.
+	// Only a secret can confirm it. If none matches, the transport is unknown.
 	Obfuscated
 )
 
@@ -51,52 +49,52 @@ func (k Kind) String() string {
 	return "invalid"
 }
 
-// Lengths at which the table decides.
+// Lengths at which the table has a result.
 const (
 	tagLength  = 4
 	tlsLength  = 3
 	fullLength = 8
 
-	// InitLength is the most that First looks at.
+	// InitLength is the number of bytes after which First never returns More.
 	InitLength = 64
 )
 
-// Result is what the first bytes are.
+// Result is the result for the first bytes.
 type Result struct {
 	Kind Kind
 
 	// Protocol is the framing. Framed only.
 	Protocol frame.Protocol
 
-	// Header is how many bytes belong to the transport's header and not to
-	// its first frame. Framed only.
+	// Header is the length of the transport's header, which comes before its first
+	// frame. Framed only.
 	Header int
 
-	// Need is how many bytes, counted from the first, allow the next
-	// decision. More only.
+	// Need is the number of bytes, counted from the first, after which First can
+	// return another result. More only.
 	Need int
 }
 
-// UnknownError is for a server that has found none of its secrets to fit:
-// what came is not known, and here it is.
+// UnknownError is a server's error for a client whose transport is unknown: none of
+// the server's secrets matches its first bytes.
 type UnknownError struct {
-	// First are the bytes that were read, at least InitLength unless the
-	// peer stopped before.
+	// First has the bytes that were read: at least InitLength, unless the client
+	// stopped before.
 	First []byte
 }
 
 func (e *UnknownError) Error() string {
 	if len(e.First) == 0 {
-		return "unknown transport: nothing came"
+		return "unknown transport: no bytes received"
 	}
-	return fmt.Sprintf("unknown transport: it begins with % x", e.First[:min(len(e.First), 16)])
+	return fmt.Sprintf("unknown transport: the first bytes are % x", e.First[:min(len(e.First), 16)])
 }
 
-// First judges the first bytes of a connection. maxLength is the longest
-// packet that the server takes, 0 meaning frame.DefaultMaxLength: it keeps
-// junk with a zero in the right place from passing for Full.
+// First returns the kind of a connection's first bytes. maxLength is the server's
+// limit on packets, or 0 for frame.DefaultMaxLength: longer lengths are not the
+// start of Full.
 //
-// The table, in order; n is how many bytes a row needs:
+// The table, in order; n is the number of bytes that a row needs:
 //
 //	n   test                                  result
 //	1   ef                                    abridged, header 1
@@ -106,7 +104,8 @@ func (e *UnknownError) Error() string {
 //	8   second word zero, first a length      full
 //	64  none of these                         obfuscated
 //
-// Only those four methods: other words may begin an init payload.
+// Other HTTP methods are not in the table, because an init payload can begin with
+// them.
 func First(b []byte, maxLength int) Result {
 	if len(b) == 0 {
 		return Result{Kind: More, Need: 1}
@@ -140,9 +139,9 @@ func First(b []byte, maxLength int) Result {
 	return Unwrapped(b)
 }
 
-// Unwrapped judges the first bytes inside WebSocket or FakeTLS, where nothing
-// but an init payload may stand; and those of a connection that looked like
-// TLS and was not.
+// Unwrapped returns the kind of the first bytes inside WebSocket or FakeTLS, where
+// an init payload is the only transport, and of a connection for which First
+// returned TLS and that is not TLS.
 func Unwrapped(b []byte) Result {
 	if len(b) < InitLength {
 		return Result{Kind: More, Need: InitLength}

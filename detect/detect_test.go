@@ -16,7 +16,7 @@ func unhex(s string) []byte {
 	return b
 }
 
-// Each row of the table, and what is close to it.
+// The cases are the rows of the table, and bytes that differ a little from them.
 func TestFirstBytesDecide(t *testing.T) {
 	random := bytes.Repeat([]byte{0x5b}, 64)
 	with := func(prefix string) []byte { return append(unhex(prefix), random[len(prefix)/2:]...) }
@@ -53,19 +53,19 @@ func TestFirstBytesDecide(t *testing.T) {
 	}
 }
 
-// "unknown is 'unknown' with its bytes, never a guess."
-func TestUnknownShowsItsBytes(t *testing.T) {
+func TestUnknownErrorHasTheFirstBytes(t *testing.T) {
 	err := &UnknownError{First: make([]byte, 64)}
-	if err.Error() != "unknown transport: it begins with 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00" {
+	if err.Error() != "unknown transport: the first bytes are 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00" {
 		t.Error(err)
 	}
-	if text := (&UnknownError{}).Error(); text != "unknown transport: nothing came" {
+	if text := (&UnknownError{}).Error(); text != "unknown transport: no bytes received" {
 		t.Error(text)
 	}
 }
 
-// FuzzFirst: bytes that arrive one by one lead to the same decision as all at
-// once, Need is never met too early, and 64 always suffice.
+// FuzzFirst checks that bytes which arrive one by one have the same result as all at
+// once, that Need is always more than the bytes so far, and that InitLength bytes
+// are enough.
 func FuzzFirst(f *testing.F) {
 	for _, s := range []string{"ef", "eeeeeeee", "dddddddd", "160301", "3400000000000000", "47455420"} {
 		f.Add(unhex(s))

@@ -7,15 +7,15 @@ import (
 	"hash/crc32"
 )
 
-// DefaultMaxLength is the longest packet a Decoder takes unless told
-// otherwise: 16 MiB, payload and padding together. Data centres and other
-// servers stop at 1 to 16 MiB.
+// DefaultMaxLength is a Decoder's default limit on the length of payload and
+// padding together: 16 MiB. Data centres and other servers have limits of 1 to 16
+// MiB.
 const DefaultMaxLength = 16 << 20
 
-// What can be wrong with a frame. They come wrapped in an *Error, which
-// carries the numbers. Only ErrIncomplete stands alone.
+// Errors of a frame. Decoder and Encoder return them wrapped in an *Error with
+// the values, except for ErrIncomplete, which is returned as it is.
 var (
-	// ErrIncomplete means that the buffer ends before the packet does.
+	// ErrIncomplete means that the buffer ends inside a packet.
 	ErrIncomplete = errors.New("frame: incomplete packet")
 
 	ErrZeroLength = errors.New("empty payload")
@@ -30,14 +30,14 @@ var (
 	ErrSide       = errors.New("only a server sends this kind of packet")
 )
 
-// Error says what is wrong with a frame. A stream is of no use after it: where
-// the next frame starts is not known.
+// Error is a frame that is not valid. It is final for a stream, because the start
+// of the next frame is unknown.
 type Error struct {
 	Protocol Protocol
 	Err      error // one of the sentinels above
 
-	// Got is the value found: a length in bytes, a sequence number, a
-	// checksum, a token. Want is what it should have been, or the limit.
+	// Got is the invalid value: a length in bytes, a sequence number, a checksum
+	// or a token. Want is the expected value, or the limit.
 	Got, Want int64
 }
 
@@ -60,8 +60,8 @@ func (e *Error) Error() string {
 // Unwrap returns the sentinel.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Decoder cuts packets from the bytes of one direction of one connection. Set
-// the fields before the first Parse. It is not safe for concurrent use.
+// Decoder parses the packets of one direction of one connection. Set the fields
+// before the first Parse. It is not safe for concurrent use.
 type Decoder struct {
 	Protocol Protocol
 	// From is the side that sent the bytes.
@@ -73,20 +73,20 @@ type Decoder struct {
 	seq uint32 // Full: the next sequence number
 }
 
-// Parse reads the packet at the front of b, whose envelope starts at b[0], and
-// returns it with the number of bytes it took, envelope included. The packet
-// shares b's memory; nothing is copied or allocated.
+// Parse parses the packet at the front of b, whose envelope starts at b[0]. It
+// returns the packet and its length in bytes, envelope included. The packet
+// shares b's memory; Parse neither copies nor allocates.
 //
-// ErrIncomplete means that b must grow, and nothing was consumed. Any other
-// error is an *Error and final.
+// After ErrIncomplete, which consumes nothing, call Parse again with more bytes.
+// Any other error is an *Error and final.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports
 func (d *Decoder) Parse(b []byte) (p Packet, n int, err error) {
 	if p.Payload, p.Padding, n = d.ParsePayload(b); n > 0 {
 		return p, n, nil
 	}
-	// The packet is filled in where it is returned from: handing it from
-	// function to function by value costs more than all the rest.
+	// The parsers fill in the result through a pointer: returning a Packet by
+	// value from each function costs more than the rest of Parse.
 	switch d.Protocol {
 	case Abridged:
 		n, err = d.parseAbridged(b, &p)
@@ -100,8 +100,8 @@ func (d *Decoder) Parse(b []byte) (p Packet, n int, err error) {
 	if err != nil {
 		return Packet{}, 0, err
 	}
-	// The shortest message has more than 20 bytes; a server's service packet
-	// at most 19, an error with the longest padding.
+	// A message has more than 20 bytes. A server's service packet has at most 19:
+	// an error with the longest padding.
 	if d.From == Server && p.Kind == KindPayload && len(p.Payload)+len(p.Padding) < unencryptedHeader {
 		if err = d.classify(&p); err != nil {
 			return Packet{}, 0, err
@@ -110,11 +110,11 @@ func (d *Decoder) Parse(b []byte) (p Packet, n int, err error) {
 	return p, n, nil
 }
 
-// ParsePayload is Parse for what nearly all packets are: a whole payload, with
-// no acknowledgement wanted, in a framing other than Full. For anything else,
-// be it a packet that is not whole, an acknowledgement or an error, n is 0, and
-// Parse knows what it is. It takes a third of Parse's time, because its results
-// fit into registers.
+// ParsePayload is a fast path of Parse for a complete payload without a request
+// for an acknowledgement, in a framing other than Full. For everything else (an
+// incomplete packet, an acknowledgement, an error) n is 0; call Parse then.
+// ParsePayload takes a third of Parse's time, because its results fit into
+// registers.
 func (d *Decoder) ParsePayload(b []byte) (payload, padding []byte, n int) {
 	if len(b) < 4 {
 		return nil, nil, 0
@@ -127,7 +127,7 @@ func (d *Decoder) ParsePayload(b []byte) (payload, padding []byte, n int) {
 		} else {
 			length = int(word>>8) * 4
 		}
-		word <<= 24 // its bit 7 is what bit 31 is to the others
+		word <<= 24 // moves bit 7 to bit 31, where the other framings have it
 	} else if d.Protocol != Intermediate && d.Protocol != PaddedIntermediate {
 		return nil, nil, 0
 	}
@@ -150,7 +150,7 @@ func (d *Decoder) ParsePayload(b []byte) (payload, padding []byte, n int) {
 	return payload, nil, n
 }
 
-// parseAbridged reads
+// parseAbridged parses
 //
 //	short:  n          1 byte, n = words, 01..7e
 //	        payload    4n bytes
@@ -158,9 +158,9 @@ func (d *Decoder) ParsePayload(b []byte) (payload, padding []byte, n int) {
 //	        n          3 bytes
 //	        payload    4n bytes
 //
-// with 80 in the first byte for "ack wanted", or four bytes big-endian with
-// that bit set for a token. The long form is taken for short payloads too, as
-// most servers do.
+// The bit 80 of the first byte means "ack wanted" from a client. From a server it
+// marks a token of four bytes, big-endian. The long form is valid for short
+// payloads too, as it is for most servers.
 func (d *Decoder) parseAbridged(b []byte, p *Packet) (n int, err error) {
 	if len(b) == 0 {
 		return 0, ErrIncomplete
@@ -188,10 +188,10 @@ func (d *Decoder) parseAbridged(b []byte, p *Packet) (n int, err error) {
 	return head + length, err
 }
 
-// parseIntermediate reads
+// parseIntermediate parses
 //
 //	length   4 bytes; bit 31 = ack wanted, or the whole word is a token
-//	payload  length bytes, of which PaddedIntermediate's end is random
+//	payload  length bytes, in PaddedIntermediate with padding at the end
 func (d *Decoder) parseIntermediate(b []byte, p *Packet) (n int, err error) {
 	if len(b) < 4 {
 		return 0, ErrIncomplete
@@ -199,7 +199,7 @@ func (d *Decoder) parseIntermediate(b []byte, p *Packet) (n int, err error) {
 	word := binary.LittleEndian.Uint32(b)
 	if word&quickAckBit != 0 {
 		if d.From == Server {
-			// In PaddedIntermediate too: most proxies send the token bare.
+			// PaddedIntermediate has this form too: most proxies send a bare token.
 			p.Kind, p.Token = KindQuickAck, word
 			return 4, nil
 		}
@@ -222,12 +222,12 @@ const (
 	fullOverhead = fullHead + crcLength
 )
 
-// parseFull reads
+// parseFull parses
 //
 //	length   4 bytes, of the whole frame
 //	seq      4 bytes, counted from 0 in each direction
 //	payload  length - 12 bytes
-//	crc      4 bytes, CRC-32 (IEEE) of all before it
+//	crc      4 bytes, CRC-32 (IEEE) of all bytes before
 func (d *Decoder) parseFull(b []byte, p *Packet) (n int, err error) {
 	if len(b) < 4 {
 		return 0, ErrIncomplete
@@ -237,7 +237,7 @@ func (d *Decoder) parseFull(b []byte, p *Packet) (n int, err error) {
 		p.Kind, p.Code, p.Payload = KindTransportError, code, b[:4:4]
 		return 4, nil
 	}
-	// A length is signed in Full, with no bit to spare.
+	// Full's lengths are signed, so bit 31 is not available for quick acks.
 	length := int64(word)
 	if length < fullOverhead {
 		return 0, d.fail(ErrTooShort, length, fullOverhead)
@@ -270,13 +270,13 @@ func (d *Decoder) parseFull(b []byte, p *Packet) (n int, err error) {
 	return n, nil
 }
 
-// maxBareCode bounds the error codes that Full takes from a negative length:
-// a data centre under flood has sent -429 as length, sequence number and body
-// at once. A length of random bytes should not pass for one.
+// maxBareCode is the limit on error codes in place of Full's length: a data centre
+// under flood has sent -429 as length, as sequence number and as body. The limit
+// keeps most random bytes from being parsed as an error.
 const maxBareCode = 999
 
-// body checks a length that was read from the first head bytes of b, before
-// anything is sized by it, and returns that many bytes behind the head.
+// body checks a length from the first head bytes of b before it is used, and
+// returns that many bytes after the head.
 func (d *Decoder) body(b []byte, head, length int) ([]byte, error) {
 	if uint(length-1) >= uint(d.maxLength()) {
 		if length == 0 {
@@ -298,7 +298,8 @@ func (d *Decoder) body(b []byte, head, length int) ([]byte, error) {
 	return b[head:end:end], nil
 }
 
-// classify tells what a server's short packet says.
+// classify sets the kind of a server's short packet, and the fields that belong
+// to the kind.
 func (d *Decoder) classify(p *Packet) error {
 	body := p.Untrimmed()
 	value := binary.LittleEndian.Uint32(body)
@@ -332,9 +333,9 @@ func (d *Decoder) fail(err error, got, want int64) error {
 	return &Error{Protocol: d.Protocol, Err: err, Got: got, Want: want}
 }
 
-// LooksFull says whether b can open a stream in Full: a length that a frame of
-// at most maxLength bytes of payload has, and sequence number 0. A maxLength
-// of 0 means DefaultMaxLength.
+// LooksFull reports whether b can be the start of a stream in Full: a valid length
+// of a frame with at most maxLength bytes of payload, and sequence number 0. A
+// maxLength of 0 means DefaultMaxLength.
 func LooksFull(b [8]byte, maxLength int) bool {
 	d := Decoder{Protocol: Full, MaxLength: maxLength}
 	_, _, err := d.Parse(b[:])

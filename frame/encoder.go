@@ -8,37 +8,39 @@ import (
 )
 
 const (
-	// maxAbridgedLength is what three bytes of words can say.
+	// maxAbridgedLength is the longest payload whose number of words has three
+	// bytes.
 	maxAbridgedLength = (1<<24 - 1) * 4
-	// maxWireLength leaves bit 31 of a length free, and room for an envelope.
+	// maxWireLength leaves bit 31 of a length free, and leaves room for an
+	// envelope.
 	maxWireLength = 1<<31 - 1 - 64
 )
 
-// Encoder makes the packets of one direction of one connection. Set the
-// fields before the first Append. It is not safe for concurrent use.
+// Encoder encodes the packets of one direction of one connection. Set the fields
+// before the first Append. It is not safe for concurrent use.
 type Encoder struct {
 	Protocol Protocol
-	// From is the side that sends.
+	// From is the side that sends the packets.
 	From Side
-	// Rand is the source of padding. Nil means the runtime's own generator.
+	// Rand is the source of padding. Default: the runtime's generator.
 	Rand io.Reader
 
 	seq uint32 // Full: the next sequence number
 	env Envelope
 }
 
-// Append appends p in its envelope to dst and returns the longer slice. The
-// payload is copied, never changed. On error dst is returned as it was, and
-// the Encoder can go on: nothing was counted.
+// Append appends p in its envelope to dst and returns the extended slice. It
+// copies the payload and does not modify it. On error it returns dst unchanged
+// and does not advance the sequence number, so the Encoder remains usable.
 //
-// The protocol's header (Protocol.Header), which a client sends once, is not
-// part of it.
+// Append never adds the protocol's header (Protocol.Header), which a client sends
+// once.
 //
-// From a server AckWanted means nothing and is not sent: a packet that came from
-// a client may be sent on to another.
+// If From is Server, AckWanted is ignored: a server may forward a client's packet
+// to another client.
 //
 // Errors are *Error: ErrZeroLength, ErrMisaligned, ErrTooLong, ErrCode,
-// ErrQuickAck, ErrNoQuickAck, ErrSide, ErrProtocol; or whatever Rand returned.
+// ErrQuickAck, ErrNoQuickAck, ErrSide, ErrProtocol; or an error of Rand.
 func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
 	env, err := e.surround(&p)
 	if err != nil {
@@ -49,29 +51,29 @@ func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
 	dst = append(dst, env.Body(&p)...)
 	dst = append(dst, env.Tail(&p)...)
 	if e.Protocol == Full {
-		// One pass over what lies together is faster than two over its parts.
+		// One pass over the contiguous frame is faster than two over its parts.
 		end := len(dst) - crcLength
 		binary.LittleEndian.PutUint32(dst[end:], crc32.ChecksumIEEE(dst[start:end]))
 	}
 	return dst, nil
 }
 
-// Envelope is what surrounds one payload on the wire: for callers that
-// encrypt while they copy, and so want the parts and not the sum.
+// Envelope has the bytes around one payload on the wire, for callers that encrypt
+// while they copy and therefore need the parts of a frame separately.
 type Envelope struct {
-	head [8]byte  // length and what belongs to it
-	body [8]byte  // a service packet's own payload
+	head [8]byte  // length and, in Full, sequence number
+	body [8]byte  // a service packet's payload
 	tail [16]byte // padding or checksum
 
 	headLength, bodyLength, tailLength uint8
-	ownTail                            bool // the packet brought its padding along
-	bare                               bool // a token that has no frame around it
+	ownTail                            bool // the packet has its padding already
+	bare                               bool // a token without a frame
 }
 
 // Head returns the bytes before the payload.
 func (env *Envelope) Head() []byte { return env.head[:env.headLength] }
 
-// Body returns p's payload, or the bytes that say what p says.
+// Body returns p's payload, or the encoding of a service packet.
 func (env *Envelope) Body(p *Packet) []byte {
 	switch {
 	case env.bare:
@@ -82,7 +84,7 @@ func (env *Envelope) Body(p *Packet) []byte {
 	return p.Payload
 }
 
-// Tail returns the bytes behind the payload.
+// Tail returns the bytes after the payload.
 func (env *Envelope) Tail(p *Packet) []byte {
 	if env.ownTail {
 		return p.Padding
@@ -90,9 +92,9 @@ func (env *Envelope) Tail(p *Packet) []byte {
 	return env.tail[:env.tailLength]
 }
 
-// Envelope returns what to send for p: Head, Body, Tail, in that order and
-// with nothing between. It counts p as sent. The Envelope is good until the
-// next call, and keeps nothing of p. Errors are those of Append.
+// Envelope returns the envelope of p: send Head, Body and Tail, in this order and
+// with nothing in between. It advances the sequence number. The Envelope is valid
+// until the next call and keeps no reference to p. Errors are those of Append.
 func (e *Encoder) Envelope(p *Packet) (*Envelope, error) {
 	env, err := e.surround(p)
 	if err == nil && e.Protocol == Full {
@@ -102,7 +104,7 @@ func (e *Encoder) Envelope(p *Packet) (*Envelope, error) {
 	return env, err
 }
 
-// surround is Envelope, but for the checksum of Full.
+// surround is Envelope without the checksum of Full.
 func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 	env := &e.env
 	env.headLength, env.bodyLength, env.tailLength, env.ownTail, env.bare = 0, 0, 0, false, false
@@ -154,7 +156,7 @@ func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 			env.ownTail = true
 			length += len(p.Padding)
 		case p.Kind == KindTransportError:
-			// mtcute and gotd know an error by a length of four.
+			// mtcute and gotd recognize an error by its length of four.
 		default:
 			pad, err := drawPadding(e.Rand, e.From, &env.tail)
 			if err != nil {
@@ -178,14 +180,13 @@ func (e *Encoder) surround(p *Packet) (*Envelope, error) {
 	return env, nil
 }
 
-// service builds the payload of p, which is not a message, in env.body, and
-// returns it. A quick acknowledgement goes without a frame in Abridged
-// (byte-swapped) and Intermediate, and then fills the head; PaddedIntermediate
-// frames it behind ffffffff.
+// service encodes p, a service packet, in env.body and returns it. In Abridged
+// (byte-swapped) and Intermediate, a quick acknowledgement has no frame: it is in
+// env.head instead. In PaddedIntermediate it follows ffffffff in a frame.
 func (e *Encoder) service(env *Envelope, p *Packet) ([]byte, error) {
 	switch p.Kind {
 	case KindNOP:
-		clear(env.body[:4]) // the packet before may have left something
+		clear(env.body[:4]) // env is reused
 		env.bodyLength = 4
 	case KindTransportError:
 		if p.Code == 0 || p.Code > 1<<31 {

@@ -1,7 +1,7 @@
 package frame
 
-// Side is an end of a connection. It matters to the wire: the same bit means
-// one thing from a client and another from a server.
+// Side is an end of a connection. The wire format depends on it: the same bit has
+// one meaning from a client and another from a server.
 type Side uint8
 
 const (
@@ -17,20 +17,20 @@ func (s Side) String() string {
 	return "client"
 }
 
-// Kind says what a Packet holds. The zero value is KindPayload.
+// Kind is the kind of a Packet. The zero value is KindPayload.
 type Kind uint8
 
 const (
 	// KindPayload is an MTProto message, encrypted or not.
 	KindPayload Kind = iota
-	// KindQuickAck is a token that a server sends for a packet that asked
-	// for it. Server to client only.
+	// KindQuickAck is the token of a quick acknowledgement, which answers a
+	// packet with AckWanted. Server to client only.
 	KindQuickAck
 	// KindTransportError is a negative number in place of a payload. Server
 	// to client only.
 	KindTransportError
-	// KindNOP is the number zero in place of a payload: nothing is meant by
-	// it. Server to client only.
+	// KindNOP is the number zero in place of a payload, which a client ignores.
+	// Server to client only.
 	KindNOP
 )
 
@@ -49,39 +49,38 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Packet is one packet of a transport. Its zero value is an empty payload,
-// which no transport can carry.
+// Packet is one packet of a transport. Its zero value is an empty payload, which
+// an Encoder refuses.
 //
-// A Packet that a Decoder returned shares the memory of the buffer it was
-// parsed from, and is good for as long as that buffer is left alone.
+// A Packet from a Decoder shares the memory of the parsed buffer and is valid until
+// the buffer is changed.
 type Packet struct {
 	Kind Kind
 
-	// AckWanted asks the server for a quick acknowledgement of this payload.
+	// AckWanted requests a quick acknowledgement of this payload from the server.
 	AckWanted bool
 
-	// Token is the quick acknowledgement, top bit set. KindQuickAck only.
+	// Token is the quick acknowledgement, with its top bit set. KindQuickAck only.
 	Token uint32
 
-	// Code is the error's number, positive. KindTransportError only.
+	// Code is the error code, positive. KindTransportError only.
 	Code uint32
 
-	// Payload is the message, a multiple of four bytes, without padding. In
-	// the other kinds a Decoder leaves the packet's own four or eight bytes
-	// here, and an Encoder ignores it.
+	// Payload is the message, a multiple of four bytes, without padding. For
+	// other kinds a Decoder sets it to the four or eight bytes of the packet, and
+	// an Encoder ignores it.
 	Payload []byte
 
-	// Padding is what followed the payload inside a PaddedIntermediate frame,
-	// and lies directly behind it in memory. An Encoder writes fresh random
-	// padding when it is nil (none behind a transport error), and exactly these
-	// bytes when it is not.
+	// Padding is the rest of a PaddedIntermediate frame. A Decoder returns it
+	// directly after Payload in memory. If it is nil, an Encoder adds random
+	// padding (none to a transport error); otherwise it adds exactly these bytes.
 	Padding []byte
 }
 
-// Untrimmed returns the payload together with its padding, as they stood in
-// the frame: what an endpoint that forwards packets in PaddedIntermediate
-// passes on, since only the last receiver can tell padding from message. It
-// shares the memory of a decoded packet, and copies one put together by hand.
+// Untrimmed returns payload and padding together, as the frame had them. An
+// endpoint that forwards packets in PaddedIntermediate forwards both, because
+// only the final receiver can separate padding from message. For a decoded packet
+// the result shares its memory; otherwise it is a copy.
 func (p Packet) Untrimmed() []byte {
 	if len(p.Padding) == 0 {
 		return p.Payload
@@ -93,7 +92,7 @@ func (p Packet) Untrimmed() []byte {
 	return append(append(make([]byte, 0, n), p.Payload...), p.Padding...)
 }
 
-// Err returns the packet's transport error, or nil in the other kinds.
+// Err returns the packet's transport error, or nil for other kinds.
 func (p Packet) Err() error {
 	if p.Kind == KindTransportError {
 		return &TransportError{Code: p.Code}

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// Most bytes of padding that each side adds. The official text lets a
-	// client draw 0..15. A server stays below 4: gotd removes what is over a
-	// multiple of four bytes, and no more. To transport errors it adds none.
+	// Limits of random padding, in bytes. The specification lets a client add
+	// 0..15. A server adds at most 3, because gotd only removes the bytes beyond a
+	// multiple of four, and none to transport errors.
 	maxClientPadding = 15
 	maxServerPadding = 3
 
@@ -18,15 +18,16 @@ const (
 	encryptedHeader   = 24
 	unencryptedHeader = 20
 
-	// The least ciphertext: salt, session, message id, sequence number and
-	// length are 32 bytes, MTProto's own padding is at least 12.
+	// The shortest ciphertext: 32 bytes of salt, session, message id, sequence
+	// number and length, and at least 12 bytes of MTProto's padding, in blocks of
+	// 16.
 	minEncryptedBody = 48
 )
 
-// drawPadding fills tail with random bytes and returns how many of them are
-// padding, each number equally likely. With a nil source it uses the
-// runtime's ChaCha8 generator, which the kernel seeds: a system call a packet
-// would cost more than the packet.
+// drawPadding fills tail with random bytes and returns the length of the padding
+// in it, uniformly distributed. If source is nil, it uses the runtime's ChaCha8
+// generator, which the kernel seeds: a system call for each packet would cost more
+// than the packet.
 func drawPadding(source io.Reader, from Side, tail *[16]byte) (int, error) {
 	if source == nil {
 		binary.LittleEndian.PutUint64(tail[:8], rand.Uint64())
@@ -38,22 +39,22 @@ func drawPadding(source io.Reader, from Side, tail *[16]byte) (int, error) {
 	if from == Server {
 		limit = maxServerPadding
 	}
-	// The last byte is never sent, so its bits are free to say the number.
+	// The last byte is never sent, so it can determine the length.
 	return int(tail[15] & limit), nil
 }
 
-// messageLength says where the MTProto message at the front of a padded frame
-// ends. What the frame layer can know exactly it cuts exactly: an unencrypted
-// message says its length, an encrypted one is 24 bytes and whole cipher
-// blocks. Anything else keeps its whole words, as every known receiver does,
-// and the message layer judges it.
+// messageLength returns the length of the MTProto message at the front of a padded
+// frame. It is exact for an unencrypted message, which contains its length, and
+// for an encrypted one, which is 24 bytes and whole cipher blocks. Anything else
+// keeps its whole words, as with every known receiver; the message layer has to
+// check it.
 func messageLength(frame []byte) int {
 	words := len(frame) &^ 3
 	if len(frame) < unencryptedHeader {
 		return words
 	}
 	if binary.LittleEndian.Uint64(frame) == 0 {
-		// No bound on what follows: Android adds up to 256 bytes here.
+		// The tail has no limit: Android adds up to 256 bytes.
 		body := uint64(binary.LittleEndian.Uint32(frame[16:]))
 		if n := unencryptedHeader + body; body != 0 && body%4 == 0 && n <= uint64(len(frame)) {
 			return int(n)

@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// Protocol is one of the four framings of an MTProto message on a byte
-// stream. The zero value is no protocol.
+// Protocol is one of the four framings of MTProto messages on a byte stream. The
+// zero value is not valid.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports
 type Protocol uint8
 
 const (
-	// Abridged counts length in words: one byte, or 7f and three bytes.
+	// Abridged has a length in words: one byte, or 7f and three bytes.
 	Abridged Protocol = iota + 1
 	// Intermediate has a four-byte length in bytes.
 	Intermediate
-	// PaddedIntermediate is Intermediate with random bytes behind the
-	// payload, inside the length.
+	// PaddedIntermediate is Intermediate with random bytes after the payload,
+	// which the length includes.
 	PaddedIntermediate
 	// Full has a four-byte length, a sequence number and a CRC-32.
 	Full
@@ -26,13 +26,12 @@ const (
 // Protocols lists the four framings in the order of the specification.
 var Protocols = [...]Protocol{Abridged, Intermediate, PaddedIntermediate, Full}
 
-// protocolFacts is one row of the table that heads the specification page:
-// what the client sends once before its first frame, and the tag that stands
-// for that header inside an obfuscated init payload.
+// protocolFacts is the header that a client sends once before its first frame, and
+// the tag that replaces it inside an obfuscated init payload.
 type protocolFacts struct {
 	name   string
 	header string // sent in clear, by the client only
-	tag    string // at 56..60 of the init payload; empty: none exists
+	tag    string // at 56..60 of the init payload; "" if there is none
 }
 
 var protocolTable = [...]protocolFacts{
@@ -50,29 +49,29 @@ func (p Protocol) facts() protocolFacts {
 	return protocolTable[p]
 }
 
-// Valid says whether p is one of the four framings.
+// Valid reports whether p is one of the four framings.
 func (p Protocol) Valid() bool { return p >= Abridged && p <= Full }
 
-// String returns the name used on command lines and in URLs: "abridged",
+// String returns the name for command lines and URLs: "abridged",
 // "intermediate", "padded-intermediate" or "full".
 func (p Protocol) String() string { return p.facts().name }
 
-// MarshalText writes the name that String returns.
+// MarshalText returns the same text as String.
 func (p Protocol) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads what ParseProtocol reads.
+// UnmarshalText parses text with ParseProtocol.
 func (p *Protocol) UnmarshalText(text []byte) (err error) {
 	*p, err = ParseProtocol(string(text))
 	return err
 }
 
-// Header returns what a client sends once before its first frame on a
-// connection that is not obfuscated: "ef", "eeeeeeee", "dddddddd", or nothing
-// for Full. The server never sends one back.
+// Header returns the bytes that a client sends once before its first frame on a
+// connection without obfuscation: ef, ee ee ee ee, dd dd dd dd, or none for Full.
+// A server never sends them.
 func (p Protocol) Header() string { return p.facts().header }
 
-// Tag returns the four bytes that name p at 56..60 of an obfuscated init
-// payload. Full has none, and ok is false.
+// Tag returns the four bytes for p at 56..60 of an obfuscated init payload. Full
+// has none: ok is false.
 func (p Protocol) Tag() (tag [4]byte, ok bool) {
 	s := p.facts().tag
 	copy(tag[:], s)
@@ -89,8 +88,8 @@ func ProtocolByTag(tag [4]byte) (Protocol, bool) {
 	return 0, false
 }
 
-// ParseProtocol reads a name as String writes it, in any case. "padded" is
-// short for "padded-intermediate".
+// ParseProtocol parses a name that String returns, in any case. It accepts
+// "padded" for "padded-intermediate".
 func ParseProtocol(name string) (Protocol, error) {
 	lower := strings.ToLower(name)
 	if lower == "padded" {

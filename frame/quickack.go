@@ -7,25 +7,23 @@ import (
 	"errors"
 )
 
-// ErrNoQuickAck means that the framing has no form for a quick
-// acknowledgement. Full has none.
+// ErrNoQuickAck means that the framing, Full, has no quick acknowledgements.
 var ErrNoQuickAck = errors.New("the framing has no quick ack")
 
-// AuthKeyLength is the size of an MTProto auth key in bytes.
+// AuthKeyLength is the length of an MTProto auth key in bytes.
 const AuthKeyLength = 256
 
-// quickAckBit is the top bit of a length or of a token: "ack wanted" from a
-// client, "this is a token" from a server.
+// quickAckBit is the top bit of a length or of a token. From a client it requests
+// an acknowledgement, from a server it marks a token.
 const quickAckBit = 0x80000000
 
-// QuickAckToken returns the token of a packet under MTProto 2.0: the first
-// four bytes of the hash whose middle is the packet's msg_key, with the top
-// bit set.
+// QuickAckToken returns the token of a packet under MTProto 2.0: the first four
+// bytes of the hash whose middle is the packet's msg_key, with the top bit set.
 //
-// plaintext is all that is encrypted, before encryption: salt, session,
-// message and MTProto's own padding, without transport padding. from is the
-// side that sends the packet (not the acknowledgement): Client in practice.
-// It panics if authKey is not AuthKeyLength bytes long.
+// plaintext is the packet's encrypted part before encryption: salt, session,
+// message and MTProto's padding, without transport padding. from is the side that
+// sends the packet (not the acknowledgement): Client in practice. QuickAckToken
+// panics if authKey is not AuthKeyLength bytes long.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#quick-ack
 func QuickAckToken(authKey, plaintext []byte, from Side) uint32 {
@@ -43,8 +41,8 @@ func QuickAckToken(authKey, plaintext []byte, from Side) uint32 {
 	return binary.LittleEndian.Uint32(h.Sum(sum[:0])) | quickAckBit
 }
 
-// QuickAckTokenV1 returns the token of a packet under MTProto 1.0, where
-// plaintext goes without its padding.
+// QuickAckTokenV1 returns the token of a packet under MTProto 1.0. plaintext does
+// not include MTProto's padding.
 func QuickAckTokenV1(plaintext []byte) uint32 {
 	sum := sha1.Sum(plaintext)
 	return binary.LittleEndian.Uint32(sum[:]) | quickAckBit

@@ -2,8 +2,8 @@ package frame
 
 import "fmt"
 
-// Codes that a data centre is known to send. Others exist; a TransportError
-// carries whatever came.
+// Codes that data centres are known to send. Others exist, and a TransportError
+// can have any.
 const (
 	CodeForbidden     = 403
 	CodeAuthKeyAbsent = 404 // the auth key is unknown to this DC, or a key exchange went wrong
@@ -11,10 +11,9 @@ const (
 	CodeInvalidDC     = 444 // wrong DC id in the init payload, or a key made for another DC
 )
 
-// TransportError is what a server sends in place of a payload when it cannot
-// process a packet: one negative little-endian 32-bit integer. It is the
-// peer's answer and not a failure of the connection, which may go on, though
-// servers usually close it.
+// TransportError is a server's answer to a packet that it cannot process: one
+// negative little-endian 32-bit integer in place of a payload. It does not end the
+// connection, but servers usually close it then.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
 type TransportError struct {
@@ -22,7 +21,7 @@ type TransportError struct {
 	Code uint32
 }
 
-// Error names the code in words where they are known.
+// Error returns the code, with a description if it is a known code.
 func (e *TransportError) Error() string {
 	if s := codeText(e.Code); s != "" {
 		return fmt.Sprintf("transport error %d: %s", e.Code, s)
@@ -44,11 +43,11 @@ func codeText(code uint32) string {
 	return ""
 }
 
-// errorCode reads a value of the wire as an error code: negative integers are
-// errors, all others are not.
+// errorCode returns the error code for a value on the wire. Only negative values
+// are errors.
 func errorCode(value int32) (code uint32, ok bool) {
 	return uint32(-int64(value)), value < 0
 }
 
-// errorValue is the integer on the wire for code.
+// errorValue returns the value on the wire for code.
 func errorValue(code uint32) uint32 { return -code }

@@ -1,10 +1,10 @@
 package mtproxy
 
-// KeySet is the keys of some secrets, ready to be tried on a client. It does not
-// change and may be used concurrently.
+// KeySet is an immutable set of secrets' keys, as a server tries them on a
+// client. It may be used concurrently.
 type KeySet struct{ keys [][16]byte }
 
-// NewKeySet returns the keys of secrets, in their order.
+// NewKeySet returns the keys of secrets, in the same order.
 func NewKeySet(secrets ...Secret) *KeySet {
 	set := &KeySet{keys: make([][16]byte, len(secrets))}
 	for i := range secrets {
@@ -13,8 +13,8 @@ func NewKeySet(secrets ...Secret) *KeySet {
 	return set
 }
 
-// Keys returns the keys, which must not be changed.
+// Keys returns the keys. The slice belongs to s and must not be changed.
 func (s *KeySet) Keys() [][16]byte { return s.keys }
 
-// Len returns how many keys are in the set.
+// Len returns the number of keys.
 func (s *KeySet) Len() int { return len(s.keys) }

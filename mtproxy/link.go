@@ -13,14 +13,14 @@ import (
 	"unicode/utf8"
 )
 
-// Link is what an MTProxy link says: where the proxy is, and its secret.
+// Link is an MTProxy link: the address of a proxy, and its secret.
 //
 //	tg://proxy?server=HOST&port=PORT&secret=SECRET
 //	https://t.me/proxy?server=HOST&port=PORT&secret=SECRET
 //
-// A link is a bearer credential: whoever has it can use the proxy. String and
-// HTTPS write the secret out; Redacted, and LogValue with it, do not. Errors
-// quote nothing of the secret.
+// A link is a bearer credential: its possession is all that a client needs to
+// use the proxy. String and HTTPS include the secret; Redacted and LogValue do
+// not. Errors quote nothing of the secret.
 //
 // Links can be compared with ==.
 //
@@ -31,18 +31,18 @@ type Link struct {
 	Secret Secret
 }
 
-// maxServerLength is the longest server, in bytes, that TDLib accepts.
+// maxServerLength is TDLib's limit on the length of Server, in bytes.
 const maxServerLength = 255
 
-// ParseLink reads both forms of a link. It also takes "tg:proxy?", "http",
-// and the hosts telegram.me and telegram.dog. Scheme and host may be in any
-// case; parameters may be in any order, the first of each name counts, and
-// unknown ones are ignored, as is a fragment. "host" stands in for a missing
-// "server".
+// ParseLink parses both forms of a link. It also accepts "tg:proxy?", "http" and
+// the hosts telegram.me and telegram.dog. Scheme and host may be in any case.
+// Parameters may be in any order; the first of each name counts. Unknown
+// parameters and the fragment are ignored. If there is no "server", ParseLink
+// uses "host".
 func ParseLink(text string) (Link, error) {
 	text, _, _ = strings.Cut(text, "#")
-	place, query, _ := strings.Cut(text, "?")
-	if err := checkPlace(place); err != nil {
+	prefix, query, _ := strings.Cut(text, "?")
+	if err := checkPrefix(prefix); err != nil {
 		return Link{}, err
 	}
 	fields, err := parseQuery(query)
@@ -60,8 +60,8 @@ func ParseLink(text string) (Link, error) {
 	if !ok {
 		return Link{}, errors.New("bad proxy link: no secret")
 	}
-	// A plus sign of base64 that nobody escaped means a space in a query. A
-	// secret has no spaces, so every one was a plus sign.
+	// In a query, an unescaped plus sign of base64 means a space. Secrets have no
+	// spaces, so every space was a plus sign.
 	l.Secret, err = ParseSecret(strings.ReplaceAll(secret, " ", "+"))
 	if err != nil {
 		return Link{}, fmt.Errorf("bad proxy link: %w", err)
@@ -69,9 +69,9 @@ func ParseLink(text string) (Link, error) {
 	return l, nil
 }
 
-// IsLink says whether text is meant to be a link, of an MTProxy or of something
-// else at Telegram, where it may be the address of a server as well. What
-// ParseLink takes is one.
+// IsLink reports whether text is a Telegram link, of an MTProxy or of something
+// else, rather than the address of a server. It returns true for every text that
+// ParseLink accepts.
 func IsLink(text string) bool {
 	scheme, rest, _ := strings.Cut(strings.ToLower(text), ":")
 	switch scheme {
@@ -88,10 +88,10 @@ func linkHost(host string) bool {
 	return host == "t.me" || host == "telegram.me" || host == "telegram.dog"
 }
 
-// checkPlace looks at what is before the question mark. Its errors do not
-// quote that: in a link with a slip, the secret may be in there.
-func checkPlace(place string) error {
-	lower := strings.ToLower(place)
+// checkPrefix checks the link prefix, which is all before the question mark. Its
+// errors do not quote the prefix: in a mistyped link it may contain the secret.
+func checkPrefix(prefix string) error {
+	lower := strings.ToLower(prefix)
 	scheme, path, ok := strings.Cut(lower, ":")
 	if !ok {
 		return errors.New("bad proxy link: no scheme, want a tg://proxy?... or https://t.me/proxy?... link")
@@ -123,8 +123,8 @@ func checkPlace(place string) error {
 }
 
 // parseQuery is url.ParseQuery with three differences: the first value of a
-// name wins, a semicolon is like any other character, and errors do not quote
-// the value.
+// name wins, a semicolon is an ordinary character, and errors do not quote the
+// value.
 func parseQuery(query string) (map[string]string, error) {
 	fields := make(map[string]string)
 	for part := range strings.SplitSeq(query, "&") {
@@ -178,8 +178,8 @@ func parseServer(fields map[string]string) (string, error) {
 	return server, nil
 }
 
-// notHostRune says whether r is in no host name of any script. A server that
-// gets this far may be shown on a terminal.
+// notHostRune reports whether r occurs in no host name of any script. Without
+// such characters a server is safe to print on a terminal.
 func notHostRune(r rune) bool {
 	return r == ' ' || r == '/' || !unicode.IsPrint(r)
 }
@@ -196,31 +196,30 @@ func parsePort(fields map[string]string) (uint16, error) {
 	return uint16(port), nil
 }
 
-// query writes the parameters in the order in which the official clients do.
-// The secret is in hexadecimal: base64 would need escapes that older clients
-// do not undo.
+// query returns the parameters in the official clients' order. The secret is in
+// hexadecimal: base64 would need escapes that older clients do not undo.
 func (l Link) query() string {
 	return "server=" + url.QueryEscape(l.Server) +
 		"&port=" + strconv.Itoa(int(l.Port)) +
 		"&secret=" + l.Secret.String()
 }
 
-// String returns the link as tg://proxy?..., which opens the app. It holds the
-// secret. ParseLink reads it back as it was.
+// String returns the link as tg://proxy?..., which opens the app. The link
+// includes the secret. ParseLink returns an equal Link for it.
 func (l Link) String() string { return "tg://proxy?" + l.query() }
 
 // HTTPS returns the link as https://t.me/proxy?..., which also opens in a
-// browser. It holds the secret. ParseLink reads it back as it was.
+// browser. The link includes the secret. ParseLink returns an equal Link for it.
 func (l Link) HTTPS() string { return "https://t.me/proxy?" + l.query() }
 
-// Addr returns "server:port", as net.Dial wants it.
+// Addr returns "server:port", in the form that net.Dial accepts.
 func (l Link) Addr() string {
 	return net.JoinHostPort(l.Server, strconv.Itoa(int(l.Port)))
 }
 
-// Redacted returns what may be shown of the link: Addr, and the redacted
-// secret.
+// Redacted returns the part of the link that may be logged: Addr and the
+// redacted secret.
 func (l Link) Redacted() string { return l.Addr() + " " + l.Secret.Redacted() }
 
-// LogValue keeps the secret out of structured logs: it is Redacted.
+// LogValue returns Redacted, which keeps the secret out of structured logs.
 func (l Link) LogValue() slog.Value { return slog.StringValue(l.Redacted()) }

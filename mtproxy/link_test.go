@@ -11,8 +11,9 @@ var linkSample = Link{Server: "proxy.example.com", Port: 443, Secret: Secret{Mod
 
 const linkQuery = "server=proxy.example.com&port=443&secret=dd" + countingHex
 
-// "tg://proxy?server=...&port=...&secret=..." and "https://t.me/proxy?...";
 // telegram.me and telegram.dog are other names of t.me.
+//
+// Specification: https://core.telegram.org/api/links#mtproxy-links
 func TestEverySpellingOfALinkIsTheSameLink(t *testing.T) {
 	for _, text := range []string{
 		"tg://proxy?" + linkQuery,
@@ -50,8 +51,8 @@ func TestLinkIsWrittenInTheOfficialOrder(t *testing.T) {
 	}
 }
 
-// In a query "+" means a space. Secrets in base64 have plus signs and no
-// spaces, and people do not escape them.
+// In a query "+" means a space. Secrets in base64 have plus signs and no spaces,
+// and many links have them unescaped.
 func TestPlusSignOfABase64SecretSurvivesTheQuery(t *testing.T) {
 	want := secretSamples[3].secret
 	const base64Text = "+/+/+/+/+/+/+/+/+/+//w"
@@ -69,9 +70,9 @@ func TestPlusSignOfABase64SecretSurvivesTheQuery(t *testing.T) {
 	}
 }
 
-// An IPv6 server may come with brackets or without, and never leaves with
-// them except in front of a port.
-func TestLinkTakesIPv6Servers(t *testing.T) {
+// Brackets around an IPv6 server are optional in a link. Server has none, and
+// Addr has them.
+func TestLinkAcceptsIPv6Servers(t *testing.T) {
 	const ip = "2001:db8::1"
 	for _, server := range []string{ip, "[" + ip + "]", "2001%3Adb8%3A%3A1", "%5B2001:db8::1%5D"} {
 		l, err := ParseLink("tg://proxy?port=443&secret=" + countingHex + "&server=" + server)
@@ -88,8 +89,8 @@ func TestLinkTakesIPv6Servers(t *testing.T) {
 	}
 }
 
-// International names pass as they are; resolving them is the dialer's part.
-func TestLinkTakesInternationalServers(t *testing.T) {
+// International names are kept as they are: the dialer resolves them.
+func TestLinkAcceptsInternationalServers(t *testing.T) {
 	l := Link{Server: "прокси.рф", Port: 8443, Secret: Secret{Mode: Plain, Key: countingKey}}
 	if strings.ContainsFunc(l.String(), func(r rune) bool { return r >= 0x80 }) {
 		t.Errorf("%s is not escaped", l)
@@ -99,9 +100,9 @@ func TestLinkTakesInternationalServers(t *testing.T) {
 	}
 }
 
-// "server: non-empty, valid UTF-8, at most 255 bytes; port 1..65535", and a
-// reason that names the part at fault.
-func TestParseLinkSaysWhatIsWrong(t *testing.T) {
+// The server is UTF-8 of 1 to 255 bytes, the port is from 1 to 65535, and the
+// error names the part that is not valid.
+func TestParseLinkNamesTheInvalidPart(t *testing.T) {
 	const rest = "&port=443&secret=" + countingHex
 	for _, c := range []struct{ text, want string }{
 		{"", "no scheme"},
@@ -145,7 +146,7 @@ func TestParseLinkSaysWhatIsWrong(t *testing.T) {
 			continue
 		}
 		if l != (Link{}) {
-			t.Errorf("ParseLink(%q) gave a link beside its error", c.text)
+			t.Errorf("ParseLink(%q) returned a link beside its error", c.text)
 		}
 		if strings.Contains(err.Error(), countingHex[:6]) {
 			t.Errorf("error %q quotes the secret", err)
@@ -156,7 +157,7 @@ func TestParseLinkSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// "A link is a bearer secret": a log shows where it leads, not the key.
+// A link is a credential: logs have its address, and not the key.
 func TestLoggedLinkHasNoKey(t *testing.T) {
 	var out bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
@@ -170,7 +171,8 @@ func TestLoggedLinkHasNoKey(t *testing.T) {
 	}
 }
 
-// What is accepted in any spelling reads back equal from both of ours.
+// FuzzLink checks that every link which ParseLink accepts is equal to the links
+// parsed from its String and HTTPS.
 func FuzzLink(f *testing.F) {
 	for _, c := range secretSamples {
 		l := Link{Server: "2001:db8::1", Port: 65535, Secret: c.secret}
@@ -199,9 +201,8 @@ func FuzzLink(f *testing.F) {
 	})
 }
 
-// Whatever can be read as a link is taken for one, and the address of no other
-// server is.
-func TestLinksAreToldFromAddresses(t *testing.T) {
+// IsLink accepts everything that ParseLink accepts, and no address of a server.
+func TestLinksAreDistinguishedFromAddresses(t *testing.T) {
 	for text, want := range map[string]bool{
 		"tg://proxy?server=a&port=1&secret=00": true,
 		"tg:proxy?server=a":                    true,
@@ -209,7 +210,7 @@ func TestLinksAreToldFromAddresses(t *testing.T) {
 		"https://t.me/proxy?server=a":          true,
 		"http://Telegram.me/socks?server=a":    true,
 		"https://telegram.dog/proxy":           true,
-		"https:t.me/proxy":                     true, // and ParseLink says what is wrong
+		"https:t.me/proxy":                     true, // ParseLink names the error
 		"https://t.me":                         false,
 		"https://t.me.example/proxy":           false,
 		"https://example.org/t.me/proxy":       false,

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Modes is a set of ways in which clients connect. They differ in how hard they
-// are to detect, the last being the hardest.
+// Modes is a set of connection modes. They are ordered by how hard their traffic
+// is to detect, the hardest last.
 type Modes uint8
 
 const (
@@ -17,13 +17,14 @@ const (
 	// EE is FakeTLS with obfuscation inside.
 	EE
 
-	// AllModes is all of them.
+	// AllModes has every mode.
 	AllModes = Classic | DD | EE
 )
 
 var modeNames = [...]string{"classic", "dd", "ee"}
 
-// String returns the names of the modes, as "classic,dd,ee".
+// String returns the names of the modes, such as "classic,dd,ee", or "" if there
+// are none.
 func (m Modes) String() string {
 	var names []string
 	for i, name := range modeNames {
@@ -34,7 +35,21 @@ func (m Modes) String() string {
 	return strings.Join(names, ",")
 }
 
-// ParseModes reads what String writes.
+// MarshalText returns the same text as String.
+func (m Modes) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText parses text with ParseModes. After an error m is unchanged.
+func (m *Modes) UnmarshalText(text []byte) error {
+	parsed, err := ParseModes(string(text))
+	if err != nil {
+		return err
+	}
+	*m = parsed
+	return nil
+}
+
+// ParseModes parses the names that String returns, in any order. An empty text is
+// an error.
 func ParseModes(text string) (m Modes, err error) {
 next:
 	for name := range strings.SplitSeq(text, ",") {
@@ -49,8 +64,8 @@ next:
 	return m, nil
 }
 
-// Modes returns what s allows: the mode that its prefix names and those that are
-// harder to detect.
+// Modes returns the modes that s allows: the mode named by its prefix and all
+// modes that are harder to detect.
 func (s Secret) Modes() Modes {
 	switch s.Mode {
 	case FakeTLS:

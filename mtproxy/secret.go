@@ -11,18 +11,17 @@ import (
 	"strings"
 )
 
-// Mode is what a proxy secret's first byte tells a client to do. The server
-// has no use for it: only the key enters the ciphers.
+// Mode is the transport that a proxy secret's first byte selects for a client.
+// Servers ignore it: only the key enters the ciphers.
 type Mode uint8
 
 const (
-	// Plain is a bare key: obfuscation with the client's own choice of
-	// framing.
+	// Plain is a bare key: obfuscation, in a framing that the client chooses.
 	Plain Mode = iota + 1
 	// Padded is "dd" and a key: obfuscation with padded intermediate framing.
 	Padded
-	// FakeTLS is "ee", a key and a domain: what Padded does, inside something
-	// that looks like a TLS connection to the domain.
+	// FakeTLS is "ee", a key and a domain: the same as Padded, inside an
+	// imitation of a TLS connection to the domain.
 	FakeTLS
 )
 
@@ -32,9 +31,9 @@ const (
 	paddedByte  = 0xdd
 	fakeTLSByte = 0xee
 
-	// maxDomainLength is TDLib's limit. Its ClientHello has a fixed length, made
-	// up with padding, so the name can only grow as long as padding is left.
-	// A longer name would give links that the official library refuses.
+	// maxDomainLength is TDLib's limit. Its ClientHello has a fixed length, so a
+	// longer name takes bytes from the padding until none is left. The official
+	// library refuses links with longer names.
 	maxDomainLength = 182
 )
 
@@ -51,24 +50,23 @@ func (m Mode) String() string {
 	return "none"
 }
 
-// Secret is what a client must know to use an MTProxy: a key, and the mode
-// that goes with it. Its binary form is
+// Secret is the credential of an MTProxy's clients: a key, and the mode in which
+// to use it. Its binary form is
 //
 //	key                 plain     16 bytes
 //	dd | key            padded    17 bytes
 //	ee | key | domain   faketls   18 bytes or more; the domain has no length
 //	                              before it and runs to the end
 //
-// The zero value is no secret at all; that differs from a plain secret whose
-// key is zero. Secrets can be compared with == and used as map keys. That
-// comparison is not in constant time, so it is for configuration, not for
-// what a peer sent.
+// The zero value is no secret, which differs from a plain secret whose key is
+// zero. Secrets can be compared with == and used as map keys. That comparison
+// does not take constant time: use it for configuration, not for bytes from a
+// peer.
 //
-// A secret is a credential. String and MarshalText write it out, because
-// configuration and links need it; Redacted, and LogValue with it, leave the
-// key out. Package fmt uses String, so write s.Redacted() where a person will
-// read it. Errors tell lengths, the first byte, and the character at fault, never
-// more of the text.
+// String and MarshalText return the whole secret, for configuration and links;
+// Redacted and LogValue leave the key out. Package fmt calls String, so log
+// s.Redacted() instead. Errors contain lengths, the first byte and the invalid
+// character, and never more of the text.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
 type Secret struct {
@@ -77,11 +75,12 @@ type Secret struct {
 	Domain string // the server name in the ClientHello; FakeTLS only
 }
 
-// NewSecret makes a secret with a fresh key from random, which is
-// crypto/rand.Reader if nil. The domain must be empty unless mode is FakeTLS.
+// NewSecret returns a secret with a fresh key from random. If random is nil,
+// NewSecret uses crypto/rand.Reader. The domain must be empty unless mode is
+// FakeTLS.
 //
-// The first byte of the key is never dd or ee: some clients take these digits
-// off the front of any secret, and then lack a byte.
+// The first byte of the key is never dd or ee: some clients remove these digits
+// from the front of any secret, and are then left with 15 bytes.
 func NewSecret(random io.Reader, mode Mode, domain string) (Secret, error) {
 	if random == nil {
 		random = rand.Reader
@@ -99,11 +98,11 @@ func NewSecret(random io.Reader, mode Mode, domain string) (Secret, error) {
 	return s, nil
 }
 
-// ParseSecretBytes reads the binary form. It keeps no reference to b.
+// ParseSecretBytes parses the binary form. It keeps no reference to b.
 //
-// Only 16 bytes, dd with a key, and ee with a key and a domain are secrets.
-// Clients disagree about anything else (some cut it to 16 bytes, some ignore
-// the first byte), so it is refused.
+// It accepts 16 bytes, dd with a key, and ee with a key and a domain. Clients
+// disagree about everything else (some cut it to 16 bytes, some ignore the first
+// byte), so ParseSecretBytes refuses it.
 func ParseSecretBytes(b []byte) (Secret, error) {
 	var s Secret
 	switch n := len(b); {
@@ -130,11 +129,10 @@ func ParseSecretBytes(b []byte) (Secret, error) {
 	return s, nil
 }
 
-// ParseSecret reads a secret as people pass it on: in hexadecimal, base64url
-// or base64, the last two with or without "=" at the end. Text that is good
-// hexadecimal of 16 bytes or more is taken as that. The mode is decided by the
-// first byte once decoded, never by letters: base64 text may begin with "dd"
-// or "ee" by chance.
+// ParseSecret parses a secret in hexadecimal, base64url or base64, the last two
+// with or without "=" at the end. Text that is valid hexadecimal of 16 bytes or
+// more is decoded as hexadecimal. The first decoded byte selects the mode, and
+// the letters do not: base64 text can begin with "dd" or "ee" by chance.
 func ParseSecret(text string) (Secret, error) {
 	if text == "" {
 		return Secret{}, errors.New("bad secret: empty")
@@ -148,8 +146,8 @@ func ParseSecret(text string) (Secret, error) {
 		s, err = ParseSecretBytes(b)
 	}
 	if err != nil && !strings.ContainsFunc(text, notHexDigit) {
-		// Far more likely a hexadecimal secret cut short than base64 without
-		// a single letter behind f.
+		// This is far more likely a truncated hexadecimal secret than base64
+		// without a single letter after f.
 		return Secret{}, fmt.Errorf("bad secret: %d hexadecimal digits, want an even number from %d up", len(text), 2*keyLength)
 	}
 	return s, err
@@ -159,8 +157,8 @@ func notHexDigit(r rune) bool {
 	return !('0' <= r && r <= '9' || 'a' <= r && r <= 'f' || 'A' <= r && r <= 'F')
 }
 
-// decodeBase64 reads base64url, or base64 if one of its two own characters
-// occurs. The decoder skips line breaks, so they are refused before it runs.
+// decodeBase64 decodes base64url, or base64 if "+" or "/" occurs. It refuses line
+// breaks itself, because package base64 skips them.
 func decodeBase64(text string) ([]byte, error) {
 	encoding := base64.RawURLEncoding
 	if strings.ContainsAny(text, "+/") {
@@ -185,7 +183,8 @@ func decodeBase64(text string) ([]byte, error) {
 	return b, nil
 }
 
-// check says whether s has a binary form that reads back as s.
+// check returns an error unless s has a binary form that ParseSecretBytes parses
+// as s.
 func (s Secret) check() error {
 	switch s.Mode {
 	case Plain, Padded:
@@ -201,7 +200,8 @@ func (s Secret) check() error {
 	return fmt.Errorf("bad secret: unknown mode %d", uint8(s.Mode))
 }
 
-// checkDomain accepts a host name in ASCII, as the ClientHello carries it.
+// checkDomain returns an error unless domain is a host name in ASCII, the form
+// that a ClientHello carries.
 func checkDomain(domain string) error {
 	switch n := len(domain); {
 	case n == 0:
@@ -222,7 +222,7 @@ func checkDomain(domain string) error {
 	return nil
 }
 
-// Bytes returns the binary form in a new slice; nil for no secret.
+// Bytes returns the binary form in a new slice, or nil for no secret.
 func (s Secret) Bytes() []byte {
 	switch s.Mode {
 	case Plain:
@@ -235,17 +235,18 @@ func (s Secret) Bytes() []byte {
 	return nil
 }
 
-// String returns the whole secret in hexadecimal, which every client reads.
-// ParseSecret reads it back as it was.
+// String returns the whole secret in hexadecimal, which every client supports.
+// ParseSecret returns an equal Secret for it.
 func (s Secret) String() string { return hex.EncodeToString(s.Bytes()) }
 
 // Base64URL returns the whole secret in base64url without "=", a third shorter
-// than String. ParseSecret never takes it for hexadecimal: plain and padded
-// are too short, and the first byte ee always gives a second letter from g on.
+// than String. ParseSecret never decodes the result as hexadecimal: plain and
+// padded secrets are too short, and after the first byte ee the second letter is
+// never below g.
 func (s Secret) Base64URL() string { return base64.RawURLEncoding.EncodeToString(s.Bytes()) }
 
-// Redacted returns what may be shown of the secret: its mode and its domain,
-// which any ClientHello shows too. It has nothing of the key.
+// Redacted returns the part of the secret that may be logged: its mode, and its
+// domain, which every ClientHello reveals. It contains nothing of the key.
 func (s Secret) Redacted() string {
 	switch s.Mode {
 	case 0:
@@ -256,13 +257,13 @@ func (s Secret) Redacted() string {
 	return s.Mode.String() + ":[redacted]"
 }
 
-// LogValue keeps the key out of structured logs: it is Redacted. It holds for
-// a Secret that is itself the value of an attribute. A field of another struct
-// is out of package slog's sight, so that struct needs a LogValue of its own.
+// LogValue returns Redacted, which keeps the key out of structured logs if the
+// Secret itself is the value of an attribute. Package slog does not call LogValue
+// for the fields of a struct: a struct with a Secret needs its own LogValue.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.Redacted()) }
 
-// MarshalText writes what String returns. It fails for the zero Secret and for
-// one that no client could read.
+// MarshalText returns the same text as String. It returns an error for the zero
+// Secret and for a Secret that ParseSecret would refuse.
 func (s Secret) MarshalText() ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -270,7 +271,7 @@ func (s Secret) MarshalText() ([]byte, error) {
 	return []byte(s.String()), nil
 }
 
-// UnmarshalText reads what ParseSecret reads.
+// UnmarshalText parses text with ParseSecret. After an error s is unchanged.
 func (s *Secret) UnmarshalText(text []byte) error {
 	parsed, err := ParseSecret(string(text))
 	if err != nil {

@@ -28,13 +28,13 @@ var secretSamples = []struct {
 	{Secret{Mode: Padded, Key: countingKey}, "dd" + countingHex, "3QABAgMEBQYHCAkKCwwNDg8"},
 	{Secret{Mode: FakeTLS, Key: countingKey, Domain: "example.com"},
 		"ee" + countingHex + "6578616d706c652e636f6d", "7gABAgMEBQYHCAkKCwwNDg9leGFtcGxlLmNvbQ"},
-	// Bytes that need the two characters in which base64 and base64url differ.
+	// Bytes that need the two characters by which base64 and base64url differ.
 	{Secret{Mode: Plain, Key: [16]byte{0xfb, 0xff, 0xbf, 0xfb, 0xff, 0xbf, 0xfb, 0xff, 0xbf, 0xfb, 0xff, 0xbf, 0xfb, 0xff, 0xbf, 0xff}},
 		"fbffbffbffbffbffbffbffbffbffbfff", "-_-_-_-_-_-_-_-_-_-__w"},
 }
 
-// A secret is 16 bytes, "dd" and 16 bytes, or "ee", 16 bytes and a domain; it
-// is passed on as hexadecimal or base64.
+// Hexadecimal in upper and lower case, base64 and base64url, with and without
+// "=".
 func TestEverySpellingOfASecretIsTheSameSecret(t *testing.T) {
 	for _, c := range secretSamples {
 		if got := c.secret.String(); got != c.hex {
@@ -59,9 +59,8 @@ func TestEverySpellingOfASecretIsTheSameSecret(t *testing.T) {
 	}
 }
 
-// The mode is in the first byte, not in the first letters: base64 text that
-// begins with "dd" or "ee" is a plain secret, and so is a key of 16 bytes
-// that begins with the byte dd or ee.
+// Base64 text that begins with "dd" or "ee" is a plain secret, and so is a key of
+// 16 bytes that begins with the byte dd or ee.
 func TestModeIsDecidedByTheFirstByteAfterDecoding(t *testing.T) {
 	for _, text := range []string{
 		"ddECAwQFBgcICQoLDA0ODw",
@@ -80,9 +79,9 @@ func TestModeIsDecidedByTheFirstByteAfterDecoding(t *testing.T) {
 	}
 }
 
-// Clients cut, ignore or guess when a secret is none of the three forms; here
-// it is refused and the reason says what is wrong.
-func TestParseSecretSaysWhatIsWrong(t *testing.T) {
+// Some clients cut a secret that has none of the three forms, or ignore its first
+// byte. ParseSecret refuses it, and the error names the fault.
+func TestParseSecretNamesTheFault(t *testing.T) {
 	ee := "ee" + countingHex
 	for _, c := range []struct{ text, want string }{
 		{"", "empty"},
@@ -112,7 +111,7 @@ func TestParseSecretSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("ParseSecret(%q): error %v, want %q in it", c.text, err, c.want)
 		}
 		if s != (Secret{}) {
-			t.Errorf("ParseSecret(%q) gave a secret beside its error", c.text)
+			t.Errorf("ParseSecret(%q) returned a secret beside its error", c.text)
 		}
 	}
 	if _, err := ParseSecret(ee + strings.Repeat("61", 182)); err != nil {
@@ -120,8 +119,7 @@ func TestParseSecretSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A wrong secret is often a right one with a slip, so its key must not reach
-// a log by way of the error.
+// A mistyped secret still contains most of the key, and errors end in logs.
 func TestSecretErrorsDoNotQuoteTheKey(t *testing.T) {
 	for _, text := range []string{
 		countingHex + "x", countingHex + "00", "dd" + countingHex + "00", "ee" + countingHex,
@@ -140,7 +138,7 @@ func TestSecretErrorsDoNotQuoteTheKey(t *testing.T) {
 	}
 }
 
-// "Secrets are not logged by accident": alone, in a group, by both handlers.
+// Both handlers redact a secret, alone and in a group.
 func TestLoggedSecretHasNoKey(t *testing.T) {
 	s := secretSamples[2].secret
 	var out bytes.Buffer
@@ -167,7 +165,7 @@ func TestLoggedSecretHasNoKey(t *testing.T) {
 	}
 }
 
-// A fresh secret reads back, and two are never the same.
+// Every fresh secret differs from the ones before.
 func TestNewSecretReadsBack(t *testing.T) {
 	seen := make(map[Secret]bool)
 	for _, c := range []struct {
@@ -190,8 +188,7 @@ func TestNewSecretReadsBack(t *testing.T) {
 	}
 }
 
-// Some clients take the digits "dd" or "ee" off any secret, so no fresh key
-// begins with them.
+// Some clients remove the digits "dd" or "ee" from the front of any secret.
 func TestFreshKeysDoNotLookLikeAPrefix(t *testing.T) {
 	for _, first := range []byte{0xdd, 0xee} {
 		s, err := NewSecret(bytes.NewReader(bytes.Repeat([]byte{first}, 16)), Plain, "")
@@ -204,7 +201,7 @@ func TestFreshKeysDoNotLookLikeAPrefix(t *testing.T) {
 	}
 }
 
-func TestNewSecretRefusesWhatItCouldNotWrite(t *testing.T) {
+func TestNewSecretRefusesSecretsWithoutATextForm(t *testing.T) {
 	for _, c := range []struct {
 		random io.Reader
 		mode   Mode
@@ -228,7 +225,7 @@ func TestNewSecretRefusesWhatItCouldNotWrite(t *testing.T) {
 	}
 }
 
-// The zero Secret is no secret, which is not the same as a key of zeros.
+// A key of zeros is a secret, and the zero Secret is none.
 func TestZeroSecretIsNoSecret(t *testing.T) {
 	var none Secret
 	if none.Bytes() != nil || none.String() != "" || none.Base64URL() != "" {
@@ -243,8 +240,9 @@ func TestZeroSecretIsNoSecret(t *testing.T) {
 	}
 }
 
-// Configuration files hold secrets as text.
-func TestSecretTravelsThroughJSON(t *testing.T) {
+// A configuration file has secrets as text. A text that is refused changes
+// nothing.
+func TestSecretIsTextInJSON(t *testing.T) {
 	type config struct{ Secret Secret }
 	for _, c := range secretSamples {
 		b, err := json.Marshal(config{c.secret})
@@ -262,7 +260,6 @@ func TestSecretTravelsThroughJSON(t *testing.T) {
 	}
 }
 
-// The result owns its bytes, and so does the caller.
 func TestSecretSharesNoMemory(t *testing.T) {
 	b := secretSamples[2].secret.Bytes()
 	s, err := ParseSecretBytes(b)
@@ -276,7 +273,8 @@ func TestSecretSharesNoMemory(t *testing.T) {
 	}
 }
 
-// What is accepted in any spelling reads back equal from both of ours.
+// FuzzSecret checks that every secret which ParseSecret accepts is equal to the
+// secrets parsed from its text and binary forms.
 func FuzzSecret(f *testing.F) {
 	for _, c := range secretSamples {
 		f.Add(c.hex)
