@@ -2,38 +2,80 @@ package splice
 
 import (
 	"errors"
-	"io"
+	"net"
 	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/readbuf"
 )
 
-// direction is a Flow of a Pair. While there are bytes, and for a short time
-// after, it has a goroutine; then it is parked.
+// Flow is one direction: bytes read from Src are written to Dst.
+//
+// Without Transform, Framing and Inspect, the kernel moves the bytes (splice) if
+// both are bare sockets. With Framing alone, one readv puts them between the
+// headers they are written with. Otherwise they are copied through a buffer that
+// is borrowed only while there are bytes.
+//
+// The functions are optional, and are called from one goroutine at a time.
+type Flow struct {
+	Dst, Src net.Conn
+
+	// Transform changes b, which was read, in place and returns how many bytes
+	// from the front of b to write. If it returns an error, those are still
+	// written, and then the direction ends with the error.
+	Transform func(b []byte) (n int, err error)
+
+	// Framing inserts headers into the stream.
+	Framing *Framing
+
+	// Inspect is called with the bytes that are about to be written, without
+	// headers, until it returns false. It must not keep or change b.
+	Inspect func(b []byte) (more bool)
+
+	// Parked is called before the direction is parked in the Poller, so that
+	// state which Transform needs only while bytes move can be dropped. The pair
+	// is locked meanwhile: Parked must not call Abort.
+	Parked func()
+
+	// Moved is called with the number of bytes after each write. Headers do not
+	// count, here as in Result.
+	Moved func(n int)
+
+	// Delay is called after Moved, before the direction reads on, with the number
+	// of bytes that were written since it last read: with splice that may be the
+	// sum of several Moved. A positive result pauses the direction for that long.
+	//
+	// A paused direction has neither goroutine nor buffer nor pipe. Its source is
+	// not watched: bytes, the end of the stream and a reset are noticed after the
+	// pause. The other direction continues. Abort, or an error in the other
+	// direction, ends a pause at once.
+	Delay func(n int) time.Duration
+}
+
+// direction is a Flow of a Pair. It has a goroutine while there are bytes and for
+// Config.Idle after; then it is parked. See also pause.
 type direction struct {
 	pair  *Pair
 	flow  Flow
 	src   syscall.RawConn // nil if Src is not a bare socket
-	dst   syscall.RawConn // nil if Dst is not
+	dst   syscall.RawConn // nil if Dst is not a bare socket
 	bytes atomic.Int64
 
-	// Of the goroutine.
-	rearm    time.Time // when the read deadline is to be set anew
+	// Owned by the goroutine.
+	rearm    time.Time // when to renew the read deadline
 	noSplice bool
 	noPark   bool
 	cut      bool // a write failed, and bytes are lost
 
-	lingering atomic.Bool // the other direction is at its end
+	lingering atomic.Bool // the other direction has reached the end of its stream
 
-	// Under the pair's mu.
-	waiter waiterID  // in the poller
-	until  time.Time // when the linger is over
-	parked bool
-	// watching: its stream has ended, and its source is watched for a reset.
-	watching bool
+	// Guarded by the pair's mu.
+	waiter   waiterID    // in the poller
+	paused   *time.Timer // nil unless in a pause
+	parked   bool
+	watching bool // its stream has ended, and watchForReset waits
 	ended    bool
 	err      error
 }
@@ -43,22 +85,27 @@ func (d *direction) prepare(p *Pair, f Flow) {
 	d.src, d.dst = readbuf.RawConn(f.Src), readbuf.RawConn(f.Dst)
 }
 
-// start has the direction wait for its first bytes, where it can without a
-// goroutine.
+// start parks the direction until its first bytes come or, where that is not
+// possible, starts its goroutine.
 func (d *direction) start() {
 	if d.pair.poller == nil || d.src == nil || !d.park() {
 		go d.run()
 	}
 }
 
-// run moves bytes until the direction has ended or is parked.
+// run copies until the direction has ended, or is parked or paused.
 func (d *direction) run() {
 	for {
 		d.rearm = time.Time{}
 		err := d.transfer()
+		delay, paused := err.(pauseFor)
 		switch {
 		case err == errFallback:
-		case !isTimeout(err) || d.late():
+		case paused:
+			if d.pause(time.Duration(delay)) {
+				return
+			}
+		case !netx.IsTimeout(err) || d.late():
 			d.pair.end(d, err)
 			return
 		case d.park():
@@ -67,8 +114,8 @@ func (d *direction) run() {
 	}
 }
 
-// late says whether a timeout is the direction's end, and not a pause. Only a
-// wait for the next bytes of a socket is ever paused.
+// late reports whether a timeout ends the direction. If not, it was the deadline
+// of arm, which only a wait for the next bytes of a socket has.
 func (d *direction) late() bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
@@ -76,17 +123,18 @@ func (d *direction) late() bool {
 		return true
 	}
 	if d.lingering.Load() {
-		return !time.Now().Before(d.until)
+		return !time.Now().Before(d.pair.until)
 	}
 	return d.src == nil
 }
 
-// errFallback means that the rest of the bytes are to be moved in another way
-// than those before.
-var errFallback = errors.New("another way is open")
+// errFallback ends a transfer whose remaining bytes another one must move. No
+// bytes are lost.
+var errFallback = errors.New("fall back to another way of copying")
 
-// transfer moves bytes in the cheapest way that there is. It returns nil at
-// the end of the stream, and a timeout when nothing has come for a while.
+// transfer copies in the cheapest way that the flow allows. It returns nil at the
+// end of the stream, a timeout after a wait without bytes, errFallback or a
+// pauseFor.
 func (d *direction) transfer() error {
 	if d.src != nil && d.dst != nil && d.flow.Transform == nil && d.flow.Inspect == nil && !d.noSplice {
 		if d.flow.Framing == nil {
@@ -97,8 +145,8 @@ func (d *direction) transfer() error {
 	return d.copy()
 }
 
-// arm limits the wait for the next bytes, so that the goroutine does not wait
-// for ever. To set a deadline has its price, so it is done once in a while.
+// arm limits the wait for the next bytes to idle, so that the direction can be
+// parked. Setting a deadline is not free, so arm renews it every idle/2 only.
 func (d *direction) arm() {
 	if d.pair.poller == nil || d.src == nil || d.noPark {
 		return
@@ -115,8 +163,9 @@ func (d *direction) arm() {
 	}
 }
 
-// park gives the goroutine up, which is to return if park says true. It says
-// false if there is a reason to go on, or no room.
+// park parks the direction in the poller. If it returns true, the goroutine must
+// return. It returns false if the direction must continue, or if it cannot be
+// parked.
 func (d *direction) park() bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
@@ -133,8 +182,8 @@ func (d *direction) park() bool {
 	return d.parked
 }
 
-// unpark gives the direction a goroutine again, if it has none. Under the
-// pair's mu.
+// unpark starts a goroutine for the direction if it is parked. Under the pair's
+// mu.
 func (d *direction) unpark() {
 	if d.parked {
 		d.parked = false
@@ -160,83 +209,11 @@ func (d *direction) moved(n int) {
 	}
 }
 
-// limit gives the direction so long from now, to read something and to be read
-// from. Under the pair's mu.
+// limit sets the deadlines of the direction's next read and write to linger from
+// now. Under the pair's mu.
 func (d *direction) limit(linger time.Duration) {
-	d.until = time.Now().Add(linger)
-	d.flow.Src.SetReadDeadline(d.until)
-	d.flow.Dst.SetWriteDeadline(d.until)
-}
-
-// copy moves bytes through a buffer.
-func (d *direction) copy() error {
-	var r readbuf.Reader
-	r.Reset(d.flow.Src)
-	defer r.Release()
-	for {
-		d.arm()
-		if err := r.Fill(); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		b := r.Bytes()
-		r.Consume(len(b)) // good until the next Fill
-		var bad error
-		if d.flow.Transform != nil {
-			var n int
-			n, bad = d.flow.Transform(b)
-			b = b[:n]
-		}
-		watched := d.flow.Inspect != nil && len(b) > 0 && !d.flow.Inspect(b)
-		if err := d.write(b); err != nil {
-			d.cut = true
-			return err
-		}
-		if bad != nil {
-			return bad
-		}
-		if watched {
-			d.flow.Inspect = nil
-			return errFallback
-		}
-	}
-}
-
-// write writes b, in pieces if it is to be framed.
-func (d *direction) write(b []byte) error {
-	if len(b) == 0 {
-		return nil
-	}
-	if d.flow.Framing != nil {
-		return d.writeFramed(b)
-	}
-	n, err := d.flow.Dst.Write(b)
-	d.moved(n)
-	return err
-}
-
-func (d *direction) writeFramed(b []byte) error {
-	f := d.flow.Framing
-	pieces := (len(b) + f.MaxBody - 1) / f.MaxBody
-	scratch := bufpool.Get(len(b) + pieces*f.HeaderLength)
-	defer bufpool.Put(scratch)
-	out := scratch.B[:0]
-	for rest := b; len(rest) > 0; {
-		n := min(len(rest), f.MaxBody)
-		header := out[len(out) : len(out)+f.HeaderLength]
-		f.PutHeader(header, n)
-		out = append(out[:len(out)+f.HeaderLength], rest[:n]...)
-		rest = rest[n:]
-	}
-	n, err := d.flow.Dst.Write(out)
-	d.moved(f.bodyBytes(n))
-	return err
-}
-
-// bodyBytes is how many of n framed bytes belong to bodies.
-func (f *Framing) bodyBytes(n int) int {
-	whole := n / (f.HeaderLength + f.MaxBody)
-	rest := n % (f.HeaderLength + f.MaxBody)
-	return whole*f.MaxBody + max(0, rest-f.HeaderLength)
+	until := time.Now().Add(linger)
+	d.pair.until = until
+	d.flow.Src.SetReadDeadline(until)
+	d.flow.Dst.SetWriteDeadline(until)
 }

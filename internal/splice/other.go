@@ -4,30 +4,31 @@ package splice
 
 import "context"
 
-// On other systems than Linux bytes are copied, and nothing is parked or
-// watched.
+// Fallbacks for systems without splice(2) and epoll: bytes are copied, and
+// directions are neither parked nor watched for a reset.
 
 func (d *direction) splice() error { return d.copy() }
 
 func (d *direction) readvCopy() error { return d.copy() }
 
-// broken would wait for a reset of the source: it is noticed by the next write.
+// waitReset returns at once: the next write reports a reset of the source.
 func (d *direction) waitReset() error { return nil }
 
-// Poller is a place for directions that wait, on Linux. Elsewhere it has no room.
+// Poller parks idle directions on Linux. Here park always fails, so that each
+// direction keeps its goroutine.
 type Poller struct{}
 
 // NewPoller returns a Poller.
 func NewPoller() (*Poller, error) { return &Poller{}, nil }
 
-// Serve waits for ctx to end.
-func (l *Poller) Serve(ctx context.Context) error {
+// Serve returns ctx's error when ctx ends.
+func (p *Poller) Serve(ctx context.Context) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
 type waiterID struct{}
 
-func (l *Poller) park(*direction) bool { return false }
+func (p *Poller) park(*direction) bool { return false }
 
-func (l *Poller) remove(*direction) {}
+func (p *Poller) remove(*direction) {}

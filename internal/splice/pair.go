@@ -1,15 +1,65 @@
+// Package splice copies bytes between two connections, in both directions, and
+// does not interpret them: with splice(2) from socket to socket, with readv(2)
+// into frames, and otherwise through a pooled buffer.
+//
+//	pair.go          two directions: half-close, linger, first error, Abort
+//	direction.go     one direction: its goroutine, and how it is parked
+//	delay.go         pausing a direction, for a rate limit
+//	copy.go          copying through a buffer; framing
+//	splice_linux.go  splice(2)
+//	readv_linux.go   readv(2)
+//	poller_linux.go  the epoll set that parked directions wait in
+//	reset_linux.go   noticing a reset after the end of a stream
+//	other.go         systems other than Linux
 package splice
 
 import (
+	"context"
 	"errors"
-	"os"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// Pair is two connections between which bytes are moved. It may hold no
-// goroutine at all: see Config.Poller.
+const (
+	// DefaultLinger is the default of Config.Linger.
+	DefaultLinger = time.Minute
+
+	// DefaultIdle is the default of Config.Idle.
+	DefaultIdle = 200 * time.Millisecond
+)
+
+// Config configures a Pair. The zero value is usable.
+type Config struct {
+	// Linger limits how long a direction may move nothing after the other one
+	// has ended; then it is cut off. The time starts again with every byte moved
+	// and at the end of every pause (Flow.Delay): during a pause the peer waits
+	// for this end, so the direction is not silent. 0 means DefaultLinger.
+	Linger time.Duration
+
+	// Poller holds directions that have moved nothing for Idle: a socket that is
+	// parked in it needs no goroutine. If it is nil, each direction keeps its
+	// goroutine.
+	Poller *Poller
+
+	// Idle is how long a goroutine waits for the next bytes before its direction
+	// is parked in Poller. The deadline is renewed every Idle/2 only, so the wait
+	// is between Idle/2 and Idle. 0 means DefaultIdle.
+	Idle time.Duration
+}
+
+// Result is how many bytes one direction moved and the error that ended it, nil
+// for the end of the stream.
+type Result struct {
+	Bytes int64
+	Err   error
+}
+
+// Pair is two connections and the two directions between them. While nothing
+// moves it may hold no goroutine: see Config.Poller.
 type Pair struct {
 	poller       *Poller
 	linger, idle time.Duration
@@ -17,16 +67,40 @@ type Pair struct {
 
 	up, down direction
 
-	mu   sync.Mutex
-	open int         // directions that have not ended
-	over atomic.Bool // both are to end; set under mu
+	mu    sync.Mutex
+	open  int         // directions that have not ended
+	until time.Time   // when the linger of the remaining one is over
+	over  atomic.Bool // both directions must end; set under mu
 }
 
-// Start moves bytes as Run does, and returns at once. done is called when both
-// directions have ended, once, from a goroutine of its own or of theirs.
+// Run copies in both directions until both have ended. When the stream of one
+// ends, Run half-closes its destination and the other direction continues; that
+// one is cut off when nothing has moved in it for linger (see Config.Linger; 0
+// means DefaultLinger).
 //
-// Whoever closes one of the connections from outside must call Abort: a
-// direction that is parked does not notice.
+// An error in one direction ends both. So does the end of ctx and, on Linux, a
+// reset of a source whose stream has ended, if the source is a bare socket. Only
+// the first error is reported: the other direction's is its consequence. Run
+// closes neither connection, but after an error both are unusable.
+func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, downward Result) {
+	ended := make(chan struct{})
+	p := newPair(up, down, &Config{Linger: linger}, func(u, d Result) {
+		upward, downward = u, d
+		close(ended)
+	})
+	stop := context.AfterFunc(ctx, func() { p.Abort(ctx.Err()) })
+	defer stop()
+	go p.down.run()
+	p.up.run()
+	<-ended
+	return upward, downward
+}
+
+// Start copies as Run does, but returns at once. It calls done in a goroutine of
+// its own, once, when both directions have ended.
+//
+// A caller that closes one of the connections before that must call Abort: a
+// parked or paused direction does not notice the close.
 func Start(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 	p := newPair(up, down, config, done)
 	p.up.start()
@@ -50,8 +124,8 @@ func newPair(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 // Moved returns how many bytes each direction has moved so far.
 func (p *Pair) Moved() (up, down int64) { return p.up.bytes.Load(), p.down.bytes.Load() }
 
-// Abort ends both directions. cause is what is reported, for one of them,
-// unless they are at their end already.
+// Abort ends both directions. One of their results has cause as its error,
+// unless both have ended already.
 func (p *Pair) Abort(cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,21 +140,22 @@ func (p *Pair) Abort(cause error) {
 	p.endBoth()
 }
 
-// endBoth makes the directions that run return from whatever they wait for,
-// and ends those that are parked. Under mu.
+// endBoth unblocks the directions that run, by their deadlines, and ends those
+// that are parked or paused. Under mu.
 func (p *Pair) endBoth() {
 	p.over.Store(true)
 	for _, d := range []*direction{&p.up, &p.down} {
 		d.flow.Src.SetReadDeadline(longAgo)
 		d.flow.Dst.SetWriteDeadline(longAgo)
-		if d.parked {
+		if d.parked || d.stopPause() {
 			d.parked = false
 			p.ended(d)
 		}
 	}
 }
 
-// ended is the last that is done about a direction. Under mu.
+// ended marks d as ended, and calls done if the other direction has ended too.
+// Nothing happens to d afterwards. Under mu.
 func (p *Pair) ended(d *direction) {
 	d.ended = true
 	if p.open--; p.open > 0 {
@@ -100,8 +175,8 @@ func (p *Pair) other(d *direction) *direction {
 	return &p.up
 }
 
-// end is what a direction's goroutine does last: err is what ended it, nil for
-// the end of the stream.
+// end is the last call of d's goroutine. err is what ended the direction, nil
+// for the end of the stream, which end passes on as a half-close.
 func (p *Pair) end(d *direction, err error) {
 	if err == nil {
 		err = closeWrite(d.flow.Dst)
@@ -115,7 +190,7 @@ func (p *Pair) end(d *direction, err error) {
 		d.err = err
 		p.endBoth()
 	case other.watching:
-		other.flow.Src.SetReadDeadline(longAgo) // so that it ends too
+		other.flow.Src.SetReadDeadline(longAgo) // ends its watchForReset
 	case !other.ended:
 		other.lingering.Store(true)
 		other.limit(p.linger)
@@ -125,10 +200,10 @@ func (p *Pair) end(d *direction, err error) {
 	p.ended(d)
 }
 
-// guard waits, when d's stream has ended, for as long as the other direction
-// goes on. A peer that ended its stream may be gone altogether, which it says
-// by a reset in answer to the next bytes it gets. Nobody would notice before
-// the bytes after those, so this ends both. Under mu, which is free meanwhile.
+// watchForReset runs after the end of d's stream, until the other direction ends.
+// A peer that has vanished after its FIN answers the next bytes with a reset,
+// which only the write after those would report. watchForReset notices the reset
+// at once and ends the pair. Under mu, which it releases while it waits.
 func (p *Pair) watchForReset(d *direction) {
 	if d.src == nil {
 		return
@@ -145,7 +220,15 @@ func (p *Pair) watchForReset(d *direction) {
 	}
 }
 
-// longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
+// closeWrite half-closes dst. A carrier without half-close, such as WebSocket,
+// cannot pass the end of a stream on; its caller closes it in the end.
+func closeWrite(dst net.Conn) error {
+	err := netx.CloseWrite(dst)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
 
-func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+// longAgo is a deadline that has passed: setting it unblocks a call at once.
+var longAgo = time.Unix(1, 0)

@@ -10,26 +10,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Poller is a place for directions that wait: sockets which nothing has come from
-// for a while. All of them together have one goroutine, in Serve. A goroutine
-// for each would cost more than all else that an idle connection needs.
+// Poller is an epoll set in which directions wait whose source has sent nothing
+// for a while. One goroutine, in Serve, waits for all of them: a goroutine for each
+// would take more memory than the rest of an idle connection.
 //
-// It is an epoll set of its own, which the runtime's poller waits for as for
-// any other descriptor. A Poller is for any number of pairs.
+// The runtime's own poller waits for the set as for any other descriptor. One
+// Poller serves any number of pairs, concurrently.
 type Poller struct {
 	file *os.File
 	raw  syscall.RawConn
 
 	mu      sync.Mutex
-	last    uint64
-	waiters map[uint64]*direction
+	last    waiterID
+	waiters map[waiterID]*direction
 }
 
-// place is a direction's number in a poller. Numbers are never used twice, so that
-// an event which comes too late means nobody.
+// waiterID identifies a parked direction. IDs are never reused, so a stale epoll
+// event matches nothing. 0 is no ID.
 type waiterID uint64
 
-// NewPoller returns an empty poller. Serve must run for anything in it to wake up.
+// NewPoller returns an empty Poller. It wakes nothing until Serve runs.
 func NewPoller() (*Poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -39,24 +39,25 @@ func NewPoller() (*Poller, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	l := &Poller{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[uint64]*direction)}
-	if l.raw, err = l.file.SyscallConn(); err != nil {
-		l.file.Close()
+	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[waiterID]*direction)}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		p.file.Close()
 		return nil, err
 	}
-	return l, nil
+	return p, nil
 }
 
-// Serve wakes directions up when something comes for them, until ctx ends. What
-// is parked then stays so, until its pair is aborted.
-func (l *Poller) Serve(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { l.file.Close() })
+// Serve wakes parked directions when their sources become readable, until ctx
+// ends or epoll fails. Directions that are parked by then stay parked until their
+// pairs are aborted. Serve may be called once.
+func (p *Poller) Serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { p.file.Close() })
 	defer stop()
 	var events [128]unix.EpollEvent
 	for {
 		var n int
 		var err error
-		ended := l.raw.Read(func(fd uintptr) bool {
+		ended := p.raw.Read(func(fd uintptr) bool {
 			for n, err = unix.EpollWait(int(fd), events[:], 0); err == unix.EINTR; {
 				n, err = unix.EpollWait(int(fd), events[:], 0)
 			}
@@ -71,15 +72,15 @@ func (l *Poller) Serve(ctx context.Context) error {
 			return fmt.Errorf("epoll: %w", err)
 		}
 		for i := range events[:n] {
-			l.wake(numberOf(&events[i]))
+			p.wake(idOf(&events[i]))
 		}
 	}
 }
 
-func (l *Poller) wake(number uint64) {
-	l.mu.Lock()
-	d := l.waiters[number]
-	l.mu.Unlock()
+func (p *Poller) wake(id waiterID) {
+	p.mu.Lock()
+	d := p.waiters[id]
+	p.mu.Unlock()
 	if d == nil {
 		return
 	}
@@ -88,22 +89,23 @@ func (l *Poller) wake(number uint64) {
 	d.unpark()
 }
 
-// park lets d wait, for one event. It may come before park returns. Under the
-// pair's mu.
-func (l *Poller) park(d *direction) bool {
+// park makes the next event of d's source wake d, once, and reports whether it
+// could. The event may come before park returns. Under the pair's mu, for which
+// wake then waits.
+func (p *Poller) park(d *direction) bool {
 	op := unix.EPOLL_CTL_MOD
 	if d.waiter == 0 {
 		op = unix.EPOLL_CTL_ADD
-		l.mu.Lock()
-		l.last++
-		d.waiter = waiterID(l.last)
-		l.waiters[l.last] = d
-		l.mu.Unlock()
+		p.mu.Lock()
+		p.last++
+		d.waiter = p.last
+		p.waiters[p.last] = d
+		p.mu.Unlock()
 	}
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
-	setNumber(&event, uint64(d.waiter))
+	setID(&event, d.waiter)
 	added := false
-	l.raw.Control(func(set uintptr) {
+	p.raw.Control(func(set uintptr) {
 		d.src.Control(func(fd uintptr) {
 			added = unix.EpollCtl(int(set), op, int(fd), &event) == nil
 		})
@@ -111,23 +113,23 @@ func (l *Poller) park(d *direction) bool {
 	return added
 }
 
-// forget takes d out of the books. Its socket leaves the set when it is
+// remove drops d from the waiters. Its socket leaves the epoll set when it is
 // closed. Under the pair's mu.
-func (l *Poller) remove(d *direction) {
+func (p *Poller) remove(d *direction) {
 	if d.waiter == 0 {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.waiters, uint64(d.waiter))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waiters, d.waiter)
 	d.waiter = 0
 }
 
-// The number takes up the 64 bits that the kernel keeps for the caller.
-func setNumber(e *unix.EpollEvent, number uint64) {
-	e.Fd, e.Pad = int32(uint32(number)), int32(uint32(number>>32))
+// setID stores id in the 64 bits of an event that epoll returns unchanged.
+func setID(e *unix.EpollEvent, id waiterID) {
+	e.Fd, e.Pad = int32(uint32(id)), int32(uint32(id>>32))
 }
 
-func numberOf(e *unix.EpollEvent) uint64 {
-	return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
+func idOf(e *unix.EpollEvent) waiterID {
+	return waiterID(uint32(e.Fd)) | waiterID(uint32(e.Pad))<<32
 }

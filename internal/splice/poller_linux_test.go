@@ -1,13 +1,13 @@
 package splice
 
-// parkedNeed is how many goroutines idle pairs need.
-func parkedNeed(int) int { return 0 }
+// idleGoroutines returns how many goroutines idle pairs have.
+func idleGoroutines(int) int { return 0 }
 
-// directions are those that the poller knows.
-func (l *Poller) directions() (all []*direction) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, d := range l.waiters {
+// directions returns the directions that the poller has.
+func (p *Poller) directions() (all []*direction) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.waiters {
 		all = append(all, d)
 	}
 	return all

@@ -2,6 +2,6 @@
 
 package splice
 
-func parkedNeed(pairs int) int { return 2 * pairs }
+func idleGoroutines(pairs int) int { return 2 * pairs }
 
-func (l *Poller) directions() []*direction { return nil }
+func (p *Poller) directions() []*direction { return nil }

@@ -7,23 +7,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readvBodies is how many bodies are read at once.
+// readvBodies is the number of bodies that one readv fills.
 const readvBodies = 4
 
-// readvCopier reads bytes to where they are written from: bodies, with a gap in
-// front of each for its header.
+// readvCopier reads a stream with readv(2) into the bodies of frames, and fills in
+// the headers, so that no byte is moved in memory before the write.
 //
 //	| header | body, MaxBody bytes | header | body | …
 type readvCopier struct {
 	framing *Framing
 	buf     *bufpool.Buffer
 	bodies  [readvBodies][]byte
-	n       int
-	err     error
+	// The result of tryRead, whose signature has no room for it.
+	n   int
+	err error
 }
 
-// gather moves bytes with one readv and one write at a time, which is less
-// work for the kernel than to splice each body behind a header of ours.
+// readvCopy copies with one readv and one write at a time. Splicing each body
+// behind a header that was written separately is more work for the kernel.
 func (d *direction) readvCopy() error {
 	g := &readvCopier{framing: d.flow.Framing}
 	defer g.release()
@@ -49,11 +50,14 @@ func (d *direction) readvCopy() error {
 			d.cut = true
 			return err
 		}
+		if err = d.delayed(g.n); err != nil {
+			return err
+		}
 	}
 }
 
-// tryRead reads what has come. If nothing has, it gives the buffer back before
-// it waits.
+// tryRead reads into the bodies. If there is nothing to read, it releases the
+// buffer and returns false, so that no buffer is held during the wait.
 func (g *readvCopier) tryRead(fd uintptr) bool {
 	g.borrow()
 	for {
@@ -74,10 +78,10 @@ func (g *readvCopier) borrow() {
 	if g.buf != nil {
 		return
 	}
-	piece := g.framing.HeaderLength + g.framing.MaxBody
-	g.buf = bufpool.Get(readvBodies * piece)
+	frame := g.framing.HeaderLength + g.framing.MaxBody
+	g.buf = bufpool.Get(readvBodies * frame)
 	for i := range g.bodies {
-		g.bodies[i] = g.buf.B[i*piece+g.framing.HeaderLength : (i+1)*piece]
+		g.bodies[i] = g.buf.B[i*frame+g.framing.HeaderLength : (i+1)*frame]
 	}
 }
 
@@ -86,7 +90,8 @@ func (g *readvCopier) release() {
 	g.buf, g.bodies = nil, [readvBodies][]byte{}
 }
 
-// framed fills in the headers, and returns what is to be written.
+// framed fills in the headers and returns the frames to write. They are valid
+// until the next tryRead.
 func (g *readvCopier) framed() []byte {
 	total := 0
 	for rest := g.n; rest > 0; {

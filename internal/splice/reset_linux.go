@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// broken waits until the source, which is at its end, has an error, and returns
-// it. It returns nil when its deadline has come, or when the socket is closed
-// both ways.
+// waitReset waits for a socket error (ECONNRESET, EPIPE) of the source, whose
+// stream has ended, and returns it. It returns nil at the read deadline, or when
+// the socket is closed in both directions.
 func (d *direction) waitReset() (err error) {
 	d.src.Read(func(fd uintptr) bool {
-		// The runtime's poller wakes us on an error. To ask for it with
-		// poll(2) takes it away from nobody.
+		// The runtime's poller calls this on an error, as on other events.
+		// poll(2) asks for the error without consuming it.
 		state := []unix.PollFd{{Fd: int32(fd)}}
 		for {
 			if _, failed := unix.Poll(state, 0); failed != unix.EINTR {
@@ -22,7 +22,7 @@ func (d *direction) waitReset() (err error) {
 		switch {
 		case state[0].Revents&unix.POLLERR != 0:
 			code, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-			if code != 0 { // else a write has got it
+			if code != 0 { // otherwise a write has returned it already
 				err = spliceError(d.flow.Src, syscall.Errno(code))
 			}
 			return true

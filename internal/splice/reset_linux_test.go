@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// "The end of a stream, and then a reset": who has closed its socket answers
-// the first bytes that still come with a reset, and it ends the pair at once.
+// A peer that has closed its socket answers the next bytes with a reset, which ends
+// the pair at once and not after the linger.
 func TestResetAfterTheEndEndsThePair(t *testing.T) {
-	for name, treat := range ways {
+	for name, treat := range treatments {
 		t.Run(name, func(t *testing.T) {
 			client, left := pair(t)
 			right, server := pair(t)
@@ -31,14 +31,14 @@ func TestResetAfterTheEndEndsThePair(t *testing.T) {
 					t.Errorf("%+v", r)
 				}
 			case <-time.After(5 * time.Second):
-				t.Fatal("it goes on")
+				t.Fatal("the pair continues")
 			}
 		})
 	}
 }
 
-// Whoever has only ended its stream is there, and the pair goes on: bytes that
-// it gets wake the watch as well.
+// After a half-close without a reset the pair continues. The bytes that are written
+// to the peer wake watchForReset too, which must not take that for a reset.
 func TestEndWithoutAResetGoesOn(t *testing.T) {
 	client, left := pair(t)
 	right, server := pair(t)

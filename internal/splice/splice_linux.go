@@ -11,19 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipe is what splice(2) needs between two sockets. It costs two descriptors,
-// so it is borrowed only while there are bytes to move.
+// pipe is the pipe that splice(2) needs between two sockets. It takes two
+// descriptors, so it is borrowed only while there are bytes to move.
 type pipe struct {
 	r, w    int
-	held    int             // bytes in it
-	cleanup runtime.Cleanup // for pipes that the pool forgets
+	held    int             // bytes in the pipe
+	cleanup runtime.Cleanup // closes a pipe that the pool has dropped
 }
 
 var pipes = sync.Pool{}
 
-// maxSplice is how much is moved at once. A pipe holds a quarter of that by
-// default, which costs a tenth more time; a megabyte saves little more, and is
-// what the kernel would keep for a client that is slow to read.
+// maxSplice is the maximum number of bytes moved at once, and the size of the
+// pipes. The kernel's default is a quarter of that and takes a tenth more time. A
+// megabyte would save little more, but is what the kernel may then hold for each
+// client that reads slowly.
 const maxSplice = 256 << 10
 
 func borrowPipe() (*pipe, error) {
@@ -34,15 +35,17 @@ func borrowPipe() (*pipe, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, err
 	}
-	// One user may have so much in pipes and no more; then this one stays small.
+	// It fails, and the pipe stays small, when this system user's pipes have
+	// reached their total limit: /proc/sys/fs/pipe-user-pages-soft.
 	unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, maxSplice)
 	p := &pipe{r: fds[0], w: fds[1]}
 	p.cleanup = runtime.AddCleanup(p, closeBoth, fds)
 	return p, nil
 }
 
-// giveBack keeps an empty pipe for the next who needs one.
-func (p *pipe) giveBack() {
+// release returns an empty pipe to the pool, and closes one with bytes in it. p
+// may be nil.
+func (p *pipe) release() {
 	if p == nil {
 		return
 	}
@@ -59,27 +62,28 @@ func closeBoth(fds [2]int) {
 	unix.Close(fds[1])
 }
 
-// splicer moves bytes from one TCP socket to another without copying them.
+// splicer moves bytes from one socket to another inside the kernel.
 type splicer struct {
 	src, dst syscall.RawConn
-	pipe     *pipe
-	n        int
-	err      error
-	// Methods as func values, made once.
+	pipe     *pipe // nil unless bytes are moving
+	// The result of fill or drain, whose signature has no room for it.
+	n   int
+	err error
+	// tryFill and tryDrain as func values: making one allocates.
 	fill, drain func(fd uintptr) bool
 }
 
-// What ends the splicing of a direction: nothing was taken from the source.
+// Causes of a fallback to copy. Nothing was taken from the source.
 var (
-	errNoPipe = errors.New("no pipe") // to be had now
-	errUrgent = errors.New("an urgent byte comes next")
+	errNoPipe = errors.New("pipe unavailable")
+	errUrgent = errors.New("next byte is urgent data")
 )
 
-// splice moves bytes from socket to socket in the kernel.
+// splice moves bytes with splice(2), zero-copy.
 func (d *direction) splice() error {
 	s := &splicer{src: d.src, dst: d.dst}
 	s.fill, s.drain = s.tryFill, s.tryDrain
-	defer func() { s.pipe.giveBack() }()
+	defer func() { s.pipe.release() }()
 	for first := true; ; first = false {
 		d.arm()
 		s.n, s.err = 0, nil
@@ -96,6 +100,7 @@ func (d *direction) splice() error {
 		case s.n == 0:
 			return nil
 		}
+		filled := s.n
 		for s.pipe.held > 0 {
 			s.n, s.err = 0, nil
 			if err = s.dst.Write(s.drain); err == nil {
@@ -110,6 +115,9 @@ func (d *direction) splice() error {
 				return spliceError(d.flow.Dst, err)
 			}
 		}
+		if err = d.delayed(filled); err != nil {
+			return err
+		}
 	}
 }
 
@@ -117,8 +125,8 @@ func spliceError(conn net.Conn, err error) error {
 	return &net.OpError{Op: "splice", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 }
 
-// tryFill moves what has come from the source into a pipe. If nothing has, it
-// gives the pipe back before it waits.
+// tryFill moves bytes from the source into a pipe. If there are none, it releases
+// the pipe and returns false, so that no pipe is held during the wait.
 func (s *splicer) tryFill(fd uintptr) bool {
 	if s.pipe == nil {
 		var err error
@@ -136,7 +144,7 @@ func (s *splicer) tryFill(fd uintptr) bool {
 			s.err = errUrgent
 			return true
 		case err == unix.EAGAIN:
-			s.pipe.giveBack()
+			s.pipe.release()
 			s.pipe = nil
 			return false
 		}
@@ -148,15 +156,16 @@ func (s *splicer) tryFill(fd uintptr) bool {
 	}
 }
 
-// atUrgent says whether a byte of TCP's urgent data comes next. splice(2) stays
-// in front of it for ever, and calls that an empty socket, or an ended stream. To
-// read from the socket leaves the byte out.
+// atUrgent reports whether the next byte is TCP urgent data. splice(2) never
+// passes such a byte: it returns EAGAIN or 0 as if the socket were empty or the
+// stream ended. A read skips the byte.
 func atUrgent(fd uintptr) bool {
 	mark, err := unix.IoctlGetInt(int(fd), unix.SIOCATMARK)
 	return err == nil && mark != 0
 }
 
-// tryDrain moves what is in the pipe to the destination.
+// tryDrain moves bytes from the pipe to the destination. It returns false if the
+// destination takes none now.
 func (s *splicer) tryDrain(fd uintptr) bool {
 	for {
 		n, err := unix.Splice(s.pipe.r, nil, int(fd), nil, s.pipe.held, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)

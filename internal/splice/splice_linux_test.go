@@ -12,9 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// "io.Copy between two TCPConns keeps a pipe per direction while it waits";
-// this must not.
+// A direction holds no pipe while it waits, unlike io.Copy between two TCPConns,
+// and none while it is paused.
 func TestIdleDirectionsHoldNoDescriptors(t *testing.T) {
+	for name, delay := range map[string]func(int) time.Duration{
+		"waiting": nil,
+		"paused":  func(int) time.Duration { return time.Hour },
+	} {
+		t.Run(name, func(t *testing.T) { testNoDescriptors(t, delay) })
+	}
+}
+
+func testNoDescriptors(t *testing.T, delay func(int) time.Duration) {
 	count := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -29,15 +38,17 @@ func TestIdleDirectionsHoldNoDescriptors(t *testing.T) {
 	for range pairs {
 		client, left := pair(t)
 		right, server := pair(t)
-		running.Go(func() { Run(ctx, Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, 0) })
-		// Both directions have moved something, and wait again.
+		running.Go(func() {
+			Run(ctx, Flow{Dst: right, Src: left, Delay: delay}, Flow{Dst: left, Src: right, Delay: delay}, 0)
+		})
+		// Both directions move a byte, and then wait or pause.
 		client.Write([]byte("x"))
 		io.ReadFull(server, make([]byte, 1))
 		server.Write([]byte("y"))
 		io.ReadFull(client, make([]byte, 1))
 	}
-	// The last read may be ahead of the relay's going back to wait, and what
-	// the pool has forgotten is closed by a collection.
+	// The last read may come before the direction waits. Pipes that the
+	// pool has dropped are closed by a garbage collection.
 	extra := 0
 	for range 100 {
 		runtime.GC()
@@ -53,9 +64,8 @@ func TestIdleDirectionsHoldNoDescriptors(t *testing.T) {
 	running.Wait()
 }
 
-// "descriptors run out (serving goes on for who is there)": without a pipe the
-// bytes are copied.
-func TestRelayGoesOnWithoutDescriptors(t *testing.T) {
+// When there are no descriptors for a pipe, the bytes are copied.
+func TestBytesMoveWithoutDescriptors(t *testing.T) {
 	client, left := pair(t)
 	right, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -86,7 +96,7 @@ func TestRelayGoesOnWithoutDescriptors(t *testing.T) {
 	}
 	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
 	for range 3 {
-		runtime.GC() // the pool forgets its pipes
+		runtime.GC() // the pool drops its pipes
 		pass("without one")
 	}
 	cancel()

@@ -25,8 +25,8 @@ func sendUrgent(t *testing.T, conn *net.TCPConn) {
 	}
 }
 
-// An urgent byte is no part of the stream, and what comes behind it goes on:
-// that is what everybody sees who reads from the socket.
+// An urgent byte is no part of the stream, as for a reader of the socket, and does
+// not hold up the bytes after it.
 func TestUrgentByteHoldsNothingUp(t *testing.T) {
 	for name, config := range map[string]*Config{
 		"parked":     {Poller: startPoller(t), Idle: 2 * time.Millisecond},

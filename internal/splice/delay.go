@@ -1,0 +1,64 @@
+package splice
+
+import "time"
+
+// Rate limit: a direction pauses for as long as Flow.Delay returns. It gives its
+// goroutine up, as it does when it is parked, and a timer in place of the poller
+// starts the next one.
+
+// pauseFor ends a transfer after which the direction pauses for that long. The
+// transfer's buffer or pipe is free by then.
+type pauseFor time.Duration
+
+func (pauseFor) Error() string { return "paused" }
+
+// delayed calls Flow.Delay after n bytes were written. It returns a pauseFor if
+// the direction must pause, and nil otherwise.
+func (d *direction) delayed(n int) error {
+	if d.flow.Delay == nil || n == 0 {
+		return nil
+	}
+	if delay := d.flow.Delay(n); delay > 0 {
+		return pauseFor(delay)
+	}
+	return nil
+}
+
+// pause starts the timer of a pause. If it returns true, the goroutine must
+// return. It returns false if the pair is over.
+func (d *direction) pause(delay time.Duration) bool {
+	d.pair.mu.Lock()
+	defer d.pair.mu.Unlock()
+	if d.pair.over.Load() {
+		return false
+	}
+	d.paused = time.AfterFunc(delay, d.resume)
+	return true
+}
+
+// resume runs the direction after a pause, in the timer's goroutine. The linger
+// begins anew: what the source sent meanwhile could not be read.
+func (d *direction) resume() {
+	d.pair.mu.Lock()
+	if d.paused == nil { // endBoth was first
+		d.pair.mu.Unlock()
+		return
+	}
+	d.paused = nil
+	if d.lingering.Load() {
+		d.limit(d.pair.linger)
+	}
+	d.pair.mu.Unlock()
+	d.run()
+}
+
+// stopPause ends a pause without a goroutine, and reports whether there was one.
+// Under the pair's mu.
+func (d *direction) stopPause() bool {
+	if d.paused == nil {
+		return false
+	}
+	d.paused.Stop()
+	d.paused = nil
+	return true
+}
