@@ -17,7 +17,7 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "No goroutine leak": what a test started is gone when all are over.
+// TestMain fails if goroutines of this module are left after all tests.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	left := ours()
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// ours returns the stacks of all goroutines in this module, but its caller's.
+// ours returns the stacks of all goroutines in this module except the caller's.
 func ours() (stacks string) {
 	b := make([]byte, 1<<20)
 	for _, stack := range strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")[1:] {
@@ -42,10 +42,10 @@ func ours() (stacks string) {
 	return stacks
 }
 
-// patience is far longer than anything takes that works.
-const patience = 30 * time.Second
+// testTimeout bounds the blocking calls of a test.
+const testTimeout = 30 * time.Second
 
-// newFront returns a Front that logs to the returned buffer.
+// newPool returns a Pool whose log, debug level included, goes to the buffer.
 func newPool(t *testing.T, config Config) (*Pool, *lockedBuffer) {
 	t.Helper()
 	log := new(lockedBuffer)
@@ -74,8 +74,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// serve runs a host on loopback. Each connection gets handle, and is closed
-// after it.
+// serve runs a host on loopback. It calls handle for each connection and closes
+// the connection afterwards.
 func serve(t *testing.T, handle func(*net.TCPConn)) (address string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,7 +91,7 @@ func serve(t *testing.T, handle func(*net.TCPConn)) (address string) {
 			}
 			running.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(patience))
+				conn.SetDeadline(time.Now().Add(testTimeout))
 				handle(conn.(*net.TCPConn))
 			})
 		}
@@ -100,46 +100,46 @@ func serve(t *testing.T, handle func(*net.TCPConn)) (address string) {
 	return ln.Addr().String()
 }
 
-// echo sends back what comes, after a word that says who it is.
-func echo(word string) func(*net.TCPConn) {
+// echo returns a host that sends the greeting and then echoes.
+func echo(greeting string) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) {
-		io.WriteString(conn, word)
+		io.WriteString(conn, greeting)
 		io.Copy(conn, conn)
 	}
 }
 
-// pair returns two ends of a TCP connection.
+// pair returns both ends of a TCP connection.
 func pair(t *testing.T) (client, server *net.TCPConn) {
 	t.Helper()
 	client, server, err := mtwiretest.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	client.SetDeadline(time.Now().Add(patience))
+	client.SetDeadline(time.Now().Add(testTimeout))
 	t.Cleanup(func() { client.Close(); server.Close() })
 	return client, server
 }
 
-// outcome is what Pipe returned.
+// outcome is what Tunnel returned.
 type outcome struct {
 	Result
 	err error
 }
 
-// start runs a Pipe. It is waited for at the end of the test.
-func start(t *testing.T, pipe func() (Result, error)) <-chan outcome {
+// start runs tunnel in a goroutine, which the end of the test waits for.
+func start(t *testing.T, tunnel func() (Result, error)) <-chan outcome {
 	t.Helper()
 	done, over := make(chan outcome, 1), make(chan struct{})
 	go func() {
 		defer close(over)
-		r, err := pipe()
+		r, err := tunnel()
 		done <- outcome{r, err}
 	}()
 	t.Cleanup(func() { <-over })
 	return done
 }
 
-// stranger is a client that p pipes.
+// tunneled returns a client that p tunnels.
 func tunneled(t *testing.T, p *Pool) (*net.TCPConn, <-chan outcome) {
 	t.Helper()
 	client, server := pair(t)
@@ -149,7 +149,7 @@ func tunneled(t *testing.T, p *Pool) (*net.TCPConn, <-chan outcome) {
 	return client, done
 }
 
-// expect reads exactly want.
+// expect reads as many bytes as want has, and fails if they differ.
 func expect(t *testing.T, conn net.Conn, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -158,7 +158,7 @@ func expect(t *testing.T, conn net.Conn, want string) {
 	}
 }
 
-// expectEnd reads the end of the stream.
+// expectEnd fails unless the stream ends without further bytes.
 func expectEnd(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if rest, err := io.ReadAll(conn); err != nil || len(rest) > 0 {

@@ -35,7 +35,7 @@ type host struct {
 
 	// Self-connection detection: see selfloop.go and unanswered.go.
 	probes     []*probe  // those that are not settled
-	failed     time.Time // when a probe last got no answer; zero once one got one since
+	failed     time.Time // when a probe last got no answer; zero after an answer
 	isProxy    bool      // the host is this proxy
 	unanswered int       // connections that the host has not answered
 	allowance  int       // limit for unanswered, if more than minUnanswered
@@ -112,6 +112,11 @@ func (p *Pool) ServerHello(domain string) faketls.ServerHelloShape {
 	if h == nil {
 		return faketls.ServerHelloShape{}
 	}
+	return h.shape()
+}
+
+// shape returns one of h's shapes, or zero if there are none.
+func (h *host) shape() faketls.ServerHelloShape {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.shapes) == 0 {

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// "A piped pair in which nothing moves for so long is ended", and no earlier.
-func TestIdlePairIsEnded(t *testing.T) {
+// A tunnel ends when no byte has moved in either direction for the idle timeout,
+// and no earlier.
+func TestIdleTunnelIsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		upstream, host := net.Pipe()
 		p, _ := newPool(t, Config{
@@ -39,7 +40,7 @@ func TestIdlePairIsEnded(t *testing.T) {
 	})
 }
 
-// The same between sockets, where the kernel moves the bytes.
+// The idle timeout holds between sockets too, where the kernel moves the bytes.
 func TestIdleSocketsAreEnded(t *testing.T) {
 	const idle = 2 * time.Second
 	ended := make(chan struct{})

@@ -12,31 +12,31 @@ import (
 
 func preconnect(t *testing.T, p *Pool) *Preconnected {
 	t.Helper()
-	e, err := p.Preconnect(context.Background(), nil)
+	c, err := p.Preconnect(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(e.Close)
-	return e
+	t.Cleanup(c.Close)
+	return c
 }
 
-func wait(t *testing.T, e *Preconnected) {
+func wait(t *testing.T, c *Preconnected) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	if err := e.Wait(ctx); err != nil {
+	if err := c.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// "What the silent client would see is what the host does: its bytes."
-func TestSilentClientSeesTheGreeting(t *testing.T) {
+// A silent client gets the greeting of a host that sends first.
+func TestSilentClientGetsTheGreeting(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("220 mail.example ESMTP\r\n"))}}})
-	e := preconnect(t, p)
-	wait(t, e)
-	wait(t, e) // it is still so
+	c := preconnect(t, p)
+	wait(t, c)
+	wait(t, c) // returns at once
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
+	done := start(t, func() (Result, error) { return c.Tunnel(context.Background(), server, nil) })
 	expect(t, client, "220 mail.example ESMTP\r\n")
 	send(t, client, "EHLO")
 	client.CloseWrite()
@@ -47,20 +47,20 @@ func TestSilentClientSeesTheGreeting(t *testing.T) {
 	}
 }
 
-// "Its close, at its time."
-func TestSilentClientSeesTheClose(t *testing.T) {
+// A silent client is closed when the host closes, and no earlier.
+func TestSilentClientGetsTheClose(t *testing.T) {
 	release := make(chan struct{})
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(*net.TCPConn) { <-release })}}})
-	e := preconnect(t, p)
+	c := preconnect(t, p)
 	short, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if err := e.Wait(short); err != context.DeadlineExceeded {
-		t.Fatalf("the host has done nothing, and Wait says %v", err)
+	if err := c.Wait(short); err != context.DeadlineExceeded {
+		t.Fatalf("before the host's close, Wait returns %v", err)
 	}
 	close(release)
-	wait(t, e)
+	wait(t, c)
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
+	done := start(t, func() (Result, error) { return c.Tunnel(context.Background(), server, nil) })
 	expectEnd(t, client)
 	client.Close()
 	if got := <-done; got.err != nil {
@@ -68,45 +68,45 @@ func TestSilentClientSeesTheClose(t *testing.T) {
 	}
 }
 
-// A host that resets the silent is seen to do so.
-func TestSilentClientSeesTheReset(t *testing.T) {
+// A silent client is reset when the host resets its connection.
+func TestSilentClientGetsTheReset(t *testing.T) {
 	opened := make(chan struct{})
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
 		<-opened
 		conn.SetLinger(0)
 	})}}})
-	e := preconnect(t, p)
+	c := preconnect(t, p)
 	close(opened)
-	wait(t, e)
+	wait(t, c)
 	client, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
+	done := start(t, func() (Result, error) { return c.Tunnel(context.Background(), server, nil) })
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("the client got %v", err)
+		t.Errorf("the client got %v, want a reset", err)
 	}
 	if got := <-done; !errors.Is(got.err, syscall.ECONNRESET) {
 		t.Errorf("%+v", got)
 	}
 }
 
-// "ctx ended (the client spoke)": nothing of what the host says is lost, and
-// what the client said goes to the host on the same connection.
-func TestClientThatSpeaksAfterAllKeepsItsConnection(t *testing.T) {
+// The client's first bytes end Wait by its context. They go to the host over the
+// same connection.
+func TestClientThatSendsLateKeepsItsConnection(t *testing.T) {
 	visits := make(chan struct{}, 10)
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
 		visits <- struct{}{}
 		io.Copy(conn, conn)
 	})}}})
-	e := preconnect(t, p)
+	c := preconnect(t, p)
 	ctx, cancel := context.WithCancel(context.Background())
 	waited := make(chan error, 1)
-	go func() { waited <- e.Wait(ctx) }()
+	go func() { waited <- c.Wait(ctx) }()
 	cancel()
 	if err := <-waited; err != context.Canceled {
 		t.Fatal(err)
 	}
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return e.Tunnel(context.Background(), server, []byte("here I am"))
+		return c.Tunnel(context.Background(), server, []byte("here I am"))
 	})
 	expect(t, client, "here I am")
 	client.Close()
@@ -116,53 +116,55 @@ func TestClientThatSpeaksAfterAllKeepsItsConnection(t *testing.T) {
 	}
 }
 
-// A client may turn out to want another host than the first.
-func TestClientMayAskForAnotherHost(t *testing.T) {
+// A client that names another host than the first is tunneled there, and the
+// connection to the first host is closed.
+func TestPreconnectedClientMayNameAnotherHost(t *testing.T) {
 	p, _ := newPool(t, Config{MaxPreconnected: 1, Hosts: []Host{
 		{"a.example", serve(t, echo("a"))},
 		{"b.example", serve(t, echo("b"))},
 	}})
-	e := preconnect(t, p)
+	c := preconnect(t, p)
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return e.Tunnel(context.Background(), server, helloFor(t, "b.example"))
+		return c.Tunnel(context.Background(), server, helloFor(t, "b.example"))
 	})
 	expect(t, client, "b")
 	client.Close()
 	if got := <-done; got.Domain != "b.example" {
 		t.Errorf("%+v", got)
 	}
-	preconnect(t, p) // the place is free again
+	preconnect(t, p) // within MaxPreconnected again
 }
 
-// "Bound the number of those connections."
-func TestOpenConnectionsAreLimited(t *testing.T) {
+// MaxPreconnected connections are open at one time. Tunnel and Close make room
+// for the next.
+func TestPreconnectedConnectionsAreLimited(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxPreconnected: 1, MaxTunnels: 1})
-	e := preconnect(t, p)
+	c := preconnect(t, p)
 	if _, err := p.Preconnect(context.Background(), nil); err != ErrBusy {
-		t.Errorf("a second one: %v", err)
+		t.Errorf("beyond MaxPreconnected: %v", err)
 	}
 	first, server := pair(t)
-	done := start(t, func() (Result, error) { return e.Tunnel(context.Background(), server, nil) })
+	done := start(t, func() (Result, error) { return c.Tunnel(context.Background(), server, nil) })
 	expect(t, first, "hello")
 	second := preconnect(t, p)
 	client, server := pair(t)
 	client.CloseWrite()
 	if _, err := second.Tunnel(context.Background(), server, nil); err != ErrBusy {
-		t.Errorf("with all places to be piped taken: %v", err)
+		t.Errorf("beyond MaxTunnels: %v", err)
 	}
 	expectEnd(t, client)
 	send(t, first, "x")
 	expect(t, first, "x")
 	first.Close()
 	<-done
-	e.Close() // does nothing: it is piped, and its place given back
+	c.Close() // does nothing after Tunnel, and makes room only once
 	preconnect(t, p).Close()
 	preconnect(t, p).Close()
 }
 
-// A host that is not there is no reason to close a silent client.
-func TestOpenSaysThatThereIsNoHost(t *testing.T) {
+// Without a reachable host, Preconnect fails and keeps room for the next call.
+func TestPreconnectFailsWithoutAHost(t *testing.T) {
 	p, _ := newPool(t, Config{})
 	if _, err := p.Preconnect(context.Background(), nil); err != errNoHost {
 		t.Error(err)

@@ -23,8 +23,8 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 )
 
-// recording is a server's connection. Whenever the client speaks, it hands out
-// what the server has sent since the client last did: a flight.
+// recording is a server's connection. When the client sends bytes, it emits what
+// the server has sent since the client's previous bytes: a flight.
 type recording struct {
 	net.Conn
 	sent    []byte
@@ -45,8 +45,7 @@ func (r *recording) Write(p []byte) (int, error) {
 	return r.Conn.Write(p)
 }
 
-// tlsHost serves TLS on loopback. What its flights are, as it sees it, goes to
-// the channel.
+// tlsHost runs a TLS host on loopback. The channel gets its flights.
 func tlsHost(t *testing.T, config *tls.Config) (address string, flights chan []byte) {
 	flights = make(chan []byte, 100)
 	return serve(t, func(conn *net.TCPConn) {
@@ -60,7 +59,8 @@ func serveTLS(conn net.Conn, config *tls.Config) {
 	io.Copy(io.Discard, server)
 }
 
-// wireSize is what the encrypted records of a flight take up, less a header.
+// wireSize returns the size of the encrypted records of a flight, less one
+// header.
 func wireSize(t *testing.T, flight []byte) (size int) {
 	t.Helper()
 	for len(flight) >= 5 {
@@ -71,12 +71,12 @@ func wireSize(t *testing.T, flight []byte) (size int) {
 		flight = flight[n:]
 	}
 	if len(flight) > 0 {
-		t.Errorf("a flight ends in the middle of a record")
+		t.Errorf("the flight ends inside a record")
 	}
 	return size - 5
 }
 
-// certificate makes one for a.example, with padding bytes in it.
+// certificate returns a certificate for a.example with padding bytes in it.
 func certificate(t *testing.T, key any, public any, padding int) tls.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
@@ -103,12 +103,12 @@ func rsaCertificate(t *testing.T, padding int) tls.Certificate {
 func probeHost(t *testing.T, address string) (*Pool, int, error) {
 	t.Helper()
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
-	look, err := p.probe(context.Background(), only(p))
-	return p, look.DataSize, err
+	shape, err := p.probe(context.Background(), only(p))
+	return p, shape.DataSize, err
 }
 
-// "Our flight has the same number of bytes on the wire as all ApplicationData
-// records of the host's first flight": as the host itself counts them.
+// The measured size is that of all ApplicationData records in the host's first
+// flight, as the host itself counts them.
 func TestMeasuredSizeIsWhatTheHostSent(t *testing.T) {
 	small := rsaCertificate(t, 20)
 	for name, config := range map[string]*tls.Config{
@@ -130,7 +130,7 @@ func TestMeasuredSizeIsWhatTheHostSent(t *testing.T) {
 				t.Fatal(err)
 			}
 			if name == "another key share" {
-				<-flights // which asks for another hello
+				<-flights // a HelloRetryRequest
 			}
 			if want := wireSize(t, <-flights); got != want || want < 500 {
 				t.Errorf("measured %d, sent %d", got, want)
@@ -139,9 +139,9 @@ func TestMeasuredSizeIsWhatTheHostSent(t *testing.T) {
 	}
 }
 
-// Who compares the host's answer to a hello with ours finds the same records,
-// of the same length, with the same suite, group and order: all but random bytes.
-func TestFlightLooksLikeTheHosts(t *testing.T) {
+// FakeTLS's ServerHello for a measured host is the host's own but for random bytes:
+// records, lengths, cipher suite, group and order of extensions are the same.
+func TestServerHelloLooksLikeTheHosts(t *testing.T) {
 	key := [16]byte{1}
 	sent, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: key, Domain: "a.example"})
 	if err != nil {
@@ -159,11 +159,11 @@ func TestFlightLooksLikeTheHosts(t *testing.T) {
 			Certificates: []tls.Certificate{rsaCertificate(t, 20)}, CurvePreferences: curves, SessionTicketsDisabled: true,
 		})
 		p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
-		look, err := p.probe(t.Context(), only(p))
+		shape, err := p.probe(t.Context(), only(p))
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours, err := faketls.AppendServerHello(nil, &hello, key, look, nil)
+		ours, err := faketls.AppendServerHello(nil, &hello, key, shape, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func TestFlightLooksLikeTheHosts(t *testing.T) {
 		if len(ours) != len(theirs) {
 			t.Errorf("%s: %d bytes, the host's flight has %d", name, len(ours), len(theirs))
 		}
-		// Random, session id and, behind byte 95, the key are each time others.
+		// Random, session ID and, after byte 95, the key share differ each time.
 		n := 5 + int(binary.BigEndian.Uint16(theirs[3:]))
 		for at := range min(n, len(ours)) {
 			free := at >= 11 && at < 43 || at >= 44 && at < 76 || at >= 95 && at < n
@@ -186,8 +186,8 @@ func TestFlightLooksLikeTheHosts(t *testing.T) {
 	}
 }
 
-// The order that OpenSSL and Go have, that of BoringSSL, and what is no
-// ServerHello of TLS 1.3.
+// versionsFirst recognizes the order of OpenSSL and Go, and is false for that of
+// BoringSSL and for what is no ServerHello of TLS 1.3, incomplete ones included.
 func TestOrderOfExtensionsIsFound(t *testing.T) {
 	versions, share := "\x00\x2b\x00\x02\x03\x04", "\x00\x33\x00\x06\x00\x1d\x00\x02ab"
 	message := func(extensions string) []byte {
@@ -215,9 +215,8 @@ func TestOrderOfExtensionsIsFound(t *testing.T) {
 	}
 }
 
-// "Flight draws one of those that were measured": the signatures of a curve have
-// more than one length.
-func TestFlightIsOneOfThoseSeen(t *testing.T) {
+// ServerHello draws one of the measured shapes. ECDSA signatures vary in length.
+func TestServerHelloIsOneOfThoseMeasured(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +237,7 @@ func TestFlightIsOneOfThoseSeen(t *testing.T) {
 		drawn := map[int]bool{}
 		for range 1000 {
 			drawn[p.ServerHello("a.example").DataSize] = true
-			drawn[p.ServerHello("nobodys.example").DataSize] = true
+			drawn[p.ServerHello("unknown.example").DataSize] = true
 		}
 		if !maps.Equal(drawn, sent) {
 			t.Errorf("drawn %v of %v", drawn, sent)
@@ -246,7 +245,7 @@ func TestFlightIsOneOfThoseSeen(t *testing.T) {
 	})
 }
 
-// "Capped to 16640": one record has no more.
+// The size is capped to 16640 bytes, the maximum of one record.
 func TestHugeFlightIsCapped(t *testing.T) {
 	address, _ := tlsHost(t, &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20000)}})
 	if _, size, err := probeHost(t, address); size != 16640 || err != nil {
@@ -254,13 +253,13 @@ func TestHugeFlightIsCapped(t *testing.T) {
 	}
 }
 
-// "0 (unknown) if the host does not speak TLS 1.3", and the operator hears it.
+// A host without TLS 1.3 has size 0, unknown, and the log has a warning.
 func TestHostOfTLS12HasNoSize(t *testing.T) {
 	address, _ := tlsHost(t, &tls.Config{
 		Certificates: []tls.Certificate{rsaCertificate(t, 20)}, MaxVersion: tls.VersionTLS12,
 	})
 	p, log := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
-	only(p).setShapes([]faketls.ServerHelloShape{{DataSize: 1234}}) // of better days
+	only(p).setShapes([]faketls.ServerHelloShape{{DataSize: 1234}}) // from an earlier round
 	if err := p.round(context.Background(), only(p)); err != nil {
 		t.Fatal(err)
 	}
@@ -268,18 +267,18 @@ func TestHostOfTLS12HasNoSize(t *testing.T) {
 		t.Errorf("%d", size)
 	}
 	if !bytes.Contains([]byte(log.String()), []byte("TLS 1.3")) {
-		t.Errorf("the operator reads %q", log)
+		t.Errorf("log %q", log)
 	}
 }
 
-// A host that is no TLS server gives an error, whatever it sends.
-func TestHostThatSpeaksNoTLSIsAnError(t *testing.T) {
+// Probing a host that is no TLS server fails, whatever it sends.
+func TestHostWithoutTLSIsAnError(t *testing.T) {
 	for name, answer := range map[string]string{
-		"nothing":         "",
-		"text":            "HTTP/1.1 400 Bad Request\r\n\r\n",
-		"an alert":        "\x15\x03\x03\x00\x02\x02\x28",
-		"data":            "\x17\x03\x03\x00\x05hello",
-		"a hello of junk": "\x16\x03\x03\x00\x08\x02\x00\x00\x04junk",
+		"nothing":           "",
+		"text":              "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"an alert":          "\x15\x03\x03\x00\x02\x02\x28",
+		"data":              "\x17\x03\x03\x00\x05hello",
+		"a bad ServerHello": "\x16\x03\x03\x00\x08\x02\x00\x00\x04junk",
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := serve(t, func(conn *net.TCPConn) {
@@ -293,7 +292,7 @@ func TestHostThatSpeaksNoTLSIsAnError(t *testing.T) {
 	}
 }
 
-// inMemory is a front whose only host is handle, without sockets.
+// inMemory returns a pool whose only host is handle, without sockets.
 func inMemory(t *testing.T, handle func(net.Conn)) (*Pool, *lockedBuffer) {
 	var running sync.WaitGroup
 	t.Cleanup(running.Wait)
@@ -310,8 +309,8 @@ func inMemory(t *testing.T, handle func(net.Conn)) (*Pool, *lockedBuffer) {
 	})
 }
 
-// A host that says nothing costs no more than the time for a probe.
-func TestHostThatStallsIsGivenUp(t *testing.T) {
+// A probe of a host that sends nothing ends after probeTimeout.
+func TestProbeOfASilentHostTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := inMemory(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
 		begin := time.Now()
@@ -319,13 +318,13 @@ func TestHostThatStallsIsGivenUp(t *testing.T) {
 			t.Error(err)
 		}
 		if took := time.Since(begin); took != probeTimeout {
-			t.Errorf("given up after %v", took)
+			t.Errorf("ended after %v", took)
 		}
 	})
 }
 
-// "Lengths checked before memory is taken": a host that never stops is left.
-func TestFlightWithoutEndIsLeft(t *testing.T) {
+// A flight without end is an error, and at most maxFlight bytes of it are buffered.
+func TestFlightWithoutEndIsAnError(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
 	go func() {
@@ -344,8 +343,9 @@ func TestFlightWithoutEndIsLeft(t *testing.T) {
 	}
 }
 
-// What was read ahead is delivered, and nothing after the answer is counted.
-func TestAnswerIsHeldBackUntilTheHostIsQuiet(t *testing.T) {
+// The client's answer is delayed until the host sends nothing for flightGap. Read
+// returns what was buffered meanwhile, and nothing after the answer is counted.
+func TestAnswerIsDelayedUntilTheFlightIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
@@ -379,7 +379,7 @@ func TestAnswerIsHeldBackUntilTheHostIsQuiet(t *testing.T) {
 	})
 }
 
-// Records are counted alike however they arrive.
+// The count of records does not depend on how the bytes are split into reads.
 func FuzzFlightIsCountedAlikeInPieces(f *testing.F) {
 	f.Add([]byte("\x16\x03\x03\x00\x03abc\x14\x03\x03\x00\x01\x01\x17\x03\x03\x00\x02de"), 3)
 	f.Add([]byte("\x17\x03\x03\xff\xffhello"), 1)

@@ -78,7 +78,7 @@ func (p *Pool) measure(ctx context.Context, h *host) {
 // sets the shapes after each probe, because clients are answered meanwhile.
 func (p *Pool) round(ctx context.Context, h *host) error {
 	var shapes []faketls.ServerHelloShape
-	known := p.ServerHello(h.Domain) != faketls.ServerHelloShape{}
+	known := h.shape() != faketls.ServerHelloShape{}
 	for range probesPerRound {
 		if len(shapes) > 0 && !sleep(ctx, jitter(probeInterval)) {
 			return ctx.Err()

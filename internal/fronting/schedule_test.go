@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// "At the start (after a short random delay) and then every few hours;
-// failures retried with back-off. Sizes are remembered while failing later."
-func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
+// A host is probed after a short random delay and then every few hours, and with
+// back-off after a failure. While rounds fail, the last measurement stays.
+func TestHostsAreMeasuredPeriodically(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20)}}
 	synctest.Test(t, func(t *testing.T) {
 		var visits atomic.Int32
@@ -30,16 +30,16 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 		go func() { done <- p.Run(ctx) }()
 
 		if p.ServerHello("a.example").DataSize != 0 {
-			t.Error("something is known before it was measured")
+			t.Error("a size is known before the first probe")
 		}
 		time.Sleep(maxFirstDelay + 2*flightGap)
 		if p.ServerHello("a.example").DataSize == 0 || visits.Load() != 1 {
-			t.Errorf("nothing is known after %d probes", visits.Load())
+			t.Errorf("no size is known after %d probes", visits.Load())
 		}
 		time.Sleep(time.Minute)
 		first := p.ServerHello("a.example").DataSize
 		if first == 0 || visits.Load() != probesPerRound {
-			t.Errorf("%d after %d probes", first, visits.Load())
+			t.Errorf("size %d after %d probes", first, visits.Load())
 		}
 		time.Sleep(roundInterval * 3 / 2)
 		if visits.Load() != 2*probesPerRound {
@@ -50,15 +50,15 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 		visits.Store(0)
 		time.Sleep(24 * time.Hour)
 		if p.ServerHello("a.example").DataSize != first {
-			t.Error("the size was forgotten")
+			t.Error("failures remove the size")
 		}
-		// At 30 s, doubled each time, 4 h are reached after ten; then there
-		// are six a day.
+		// The interval doubles from 30 s and reaches 4 h after ten failures, then
+		// there are six a day.
 		if n := visits.Load(); n < 10 || n > 20 {
 			t.Errorf("%d probes in a day of failures", n)
 		}
 		if n := strings.Count(log.String(), "could not be measured"); n != int(visits.Load()) {
-			t.Errorf("%d complaints", n)
+			t.Errorf("%d warnings", n)
 		}
 		cancel()
 		if err := <-done; err != context.Canceled {
@@ -67,7 +67,7 @@ func TestHostsAreMeasuredAgainAndAgain(t *testing.T) {
 	})
 }
 
-// Run is there until it is told to end, with hosts or without.
+// Run returns when its context ends, and no earlier, also without hosts.
 func TestRunEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newPool(t, Config{})

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// helloFor is a browser's hello for a name, in one record. Its session id is at
-// 44..76.
+// helloFor returns the ClientHello of a TLS client for a name, in one record. Its
+// session ID is at 44..76.
 func helloFor(t testing.TB, name string) []byte {
 	client, server := net.Pipe()
 	defer server.Close()
@@ -26,8 +26,9 @@ func helloFor(t testing.TB, name string) []byte {
 	return b[:n]
 }
 
-// withoutSession takes the session id off, as OpenSSL does for TLS 1.2.
-func withoutSession(hello []byte) []byte {
+// withoutSessionID removes the session ID, which OpenSSL does not send for TLS
+// 1.2.
+func withoutSessionID(hello []byte) []byte {
 	hello = slices.Delete(slices.Clone(hello), 44, 76)
 	hello[43] = 0
 	n := len(hello) - 5
@@ -36,21 +37,21 @@ func withoutSession(hello []byte) []byte {
 	return hello
 }
 
-// "Sees that site, byte for byte": also who sends a hello that no Telegram
-// client would, by which a prober could tell several domains at one address from
-// the sites themselves.
-func TestStrangersNameTheirHostInAnyHello(t *testing.T) {
+// A client gets the host that it names in any ClientHello, also in one that no
+// Telegram client sends. Otherwise a scanner could tell an address with several
+// domains from the sites.
+func TestAnyClientHelloNamesItsHost(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("this is A"))}, {"b.example", serve(t, echo("this is B"))}}})
 	hello := helloFor(t, "b.example")
-	bare := withoutSession(hello)
+	bare := withoutSessionID(hello)
 	inTwo := slices.Concat([]byte{22, 3, 1, 0, 50}, bare[5:55], []byte{22, 3, 1, byte((len(bare) - 55) >> 8), byte(len(bare) - 55)}, bare[55:])
 	for name, first := range map[string][]byte{
-		"TLS 1.3": hello, "no session id": bare, "in two records": inTwo, "not all there": bare[:len(bare)-20],
+		"TLS 1.3": hello, "no session ID": bare, "two records": inTwo, "incomplete": bare[:len(bare)-20],
 	} {
-		for _, early := range []bool{false, true} {
+		for _, preconnected := range []bool{false, true} {
 			client, server := pair(t)
 			tunnel := p.Tunnel
-			if early {
+			if preconnected {
 				tunnel = preconnect(t, p).Tunnel
 			}
 			done := start(t, func() (Result, error) { return tunnel(context.Background(), server, first) })
@@ -59,16 +60,16 @@ func TestStrangersNameTheirHostInAnyHello(t *testing.T) {
 				t.Errorf("%s: %.20q, %v", name, got, err)
 			}
 			if got := <-done; got.Domain != "b.example" {
-				t.Errorf("%s: piped to %q", name, got.Domain)
+				t.Errorf("%s: tunneled to %q", name, got.Domain)
 			}
 		}
 	}
 }
 
-// What is no hello, or names nobody, leads to the first host.
-func FuzzNameIsFoundInAnyBytes(f *testing.F) {
+// Any bytes are parsed without a panic, and the name is a part of them.
+func FuzzServerNameOfAnyBytes(f *testing.F) {
 	f.Add(helloFor(f, "b.example"))
-	f.Add(withoutSession(helloFor(f, "b.example")))
+	f.Add(withoutSessionID(helloFor(f, "b.example")))
 	f.Add([]byte("\x16\x03\x01\x00\x00\x16"))
 	f.Fuzz(func(t *testing.T, first []byte) {
 		if name := serverName(first); len(name) > len(first) {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// "A reset from the host becomes a reset to the client": also that with which
-// the host's system answers what comes after the host has closed, at once.
+// A host that has closed its connection answers further bytes with a reset. The
+// tunnel passes that on at once.
 func TestResetAfterTheHostsEndIsPassedOn(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
 		io.WriteString(conn, "goodbye")
@@ -17,11 +17,11 @@ func TestResetAfterTheHostsEndIsPassedOn(t *testing.T) {
 	client, done := tunneled(t, p)
 	expect(t, client, "goodbye")
 	expectEnd(t, client)
-	send(t, client, "one thing more")
+	send(t, client, "too late")
 	if got := <-done; got.err == nil {
 		t.Errorf("%+v", got)
 	}
 	if _, err := client.Write([]byte("x")); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("the stranger got %v", err)
+		t.Errorf("the client got %v, want a reset", err)
 	}
 }

@@ -14,14 +14,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "Whoever is not authenticated is piped byte for byte to the fronting host
-// and sees that host's own answers": a real TLS client sees its certificate.
+// A tunnel is transparent to TLS: a client sees the host's certificate and site.
 func TestBrowserSeesTheHostsCertificate(t *testing.T) {
 	serverTLS, clientTLS, err := mtwiretest.Certificate()
 	if err != nil {
@@ -60,7 +57,7 @@ func TestBrowserSeesTheHostsCertificate(t *testing.T) {
 	}
 }
 
-// "Plain HTTP": the site answers that too.
+// Plain HTTP gets the host's own answer, an error page here.
 func TestPlainRequestIsAnsweredByTheHost(t *testing.T) {
 	host := httptest.NewServer(http.NotFoundHandler())
 	defer host.Close()
@@ -78,8 +75,27 @@ func TestPlainRequestIsAnsweredByTheHost(t *testing.T) {
 	}
 }
 
-// "All of whose bytes are still to be read": those read before go first.
-func TestWhatWasReadBeforeGoesFirst(t *testing.T) {
+// A TLS client that names an unknown domain gets the first host's own answer, an
+// alert here, and none of the proxy's.
+func TestUnknownNameGetsTheHostsOwnAlert(t *testing.T) {
+	serverTLS, clientTLS, err := mtwiretest.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusal := errors.New("unknown name")
+	serverTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, refusal }
+	address := serve(t, func(conn *net.TCPConn) { tls.Server(conn, serverTLS).Handshake() })
+	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	conn, _ := tunneled(t, p)
+	clientTLS.ServerName = "b.example"
+	var remote *net.OpError
+	if err := tls.Client(conn, clientTLS).Handshake(); !errors.As(err, &remote) || remote.Op != "remote error" {
+		t.Errorf("%v, want an alert", err)
+	}
+}
+
+// The host gets the bytes that were read before Tunnel first.
+func TestFirstBytesGoFirst(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo(""))}}})
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
@@ -94,19 +110,19 @@ func TestWhatWasReadBeforeGoesFirst(t *testing.T) {
 	}
 }
 
-// layer hides what a connection is, so that the bytes are copied.
+// layer hides a socket, so that its bytes are copied through a buffer.
 type layer struct{ net.Conn }
 
 func (l layer) NetConn() net.Conn { return l.Conn }
 func (l layer) CloseWrite() error { return l.Conn.(*net.TCPConn).CloseWrite() }
 
-// paths are the ways that bytes can take.
+// paths are the ways to copy bytes.
 var paths = map[string]func(net.Conn) net.Conn{
 	"socket to socket": func(c net.Conn) net.Conn { return c },
 	"through a buffer": func(c net.Conn) net.Conn { return layer{c} },
 }
 
-// "Half-close is passed on in both directions", and nothing is lost.
+// A half-close is passed on in both directions, and no byte before it is lost.
 func TestHalfClosesArePassedOn(t *testing.T) {
 	question, answer := make([]byte, 1<<20), make([]byte, 2<<20)
 	rand.Read(question)
@@ -125,7 +141,7 @@ func TestHalfClosesArePassedOn(t *testing.T) {
 			client.Write(question)
 			client.CloseWrite()
 			if got, err := io.ReadAll(client); err != nil || !bytes.Equal(got, answer) {
-				t.Errorf("the stranger read %d bytes, %v", len(got), err)
+				t.Errorf("the client read %d bytes, %v", len(got), err)
 			}
 			if got := <-done; got != (outcome{Result{"a.example", 1 << 20, 2 << 20}, nil}) {
 				t.Errorf("%+v", got)
@@ -134,14 +150,14 @@ func TestHalfClosesArePassedOn(t *testing.T) {
 	}
 }
 
-// The host may end first: then the stranger still may speak.
+// After the host's half-close the client's bytes still go to the host.
 func TestHostMayEndFirst(t *testing.T) {
-	heard := make(chan string, 1)
+	received := make(chan string, 1)
 	address := serve(t, func(conn *net.TCPConn) {
 		io.WriteString(conn, "go on")
 		conn.CloseWrite()
 		got, _ := io.ReadAll(conn)
-		heard <- string(got)
+		received <- string(got)
 	})
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
 	client, done := tunneled(t, p)
@@ -149,7 +165,7 @@ func TestHostMayEndFirst(t *testing.T) {
 	expectEnd(t, client)
 	send(t, client, "I do")
 	client.CloseWrite()
-	if got := <-heard; got != "I do" {
+	if got := <-received; got != "I do" {
 		t.Errorf("%q", got)
 	}
 	if got := <-done; got.err != nil {
@@ -157,7 +173,7 @@ func TestHostMayEndFirst(t *testing.T) {
 	}
 }
 
-// "A reset from the host becomes a reset to the client."
+// A reset from the host becomes a reset to the client. The error has no address.
 func TestHostsResetIsPassedOn(t *testing.T) {
 	for name, wrap := range paths {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +186,7 @@ func TestHostsResetIsPassedOn(t *testing.T) {
 			done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), wrap(server), nil) })
 			send(t, client, "x")
 			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-				t.Errorf("the stranger got %v", err)
+				t.Errorf("the client got %v, want a reset", err)
 			}
 			got := <-done
 			if !errors.Is(got.err, syscall.ECONNRESET) {
@@ -183,116 +199,27 @@ func TestHostsResetIsPassedOn(t *testing.T) {
 	}
 }
 
-// And the other way round.
-func TestStrangersResetIsPassedOn(t *testing.T) {
-	heard := make(chan error, 1)
+// A reset from the client becomes a reset to the host.
+func TestClientsResetIsPassedOn(t *testing.T) {
+	received := make(chan error, 1)
 	address := serve(t, func(conn *net.TCPConn) {
 		io.WriteString(conn, "hello")
 		_, err := conn.Read(make([]byte, 1))
-		heard <- err
+		received <- err
 	})
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
 	client, done := tunneled(t, p)
 	expect(t, client, "hello")
 	client.SetLinger(0)
 	client.Close()
-	if err := <-heard; !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("the host got %v", err)
+	if err := <-received; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the host got %v, want a reset", err)
 	}
 	<-done
 }
 
-// unreachable is a host that nobody can connect to.
-func unreachable(context.Context, string, string) (net.Conn, error) {
-	return nil, errors.New("no route to host")
-}
-
-// "If the host cannot be dialled: do not answer and do not close at once: keep
-// reading in silence for a random 10..15 s."
-func TestDeadHostIsMetWithSilence(t *testing.T) {
-	for name, hosts := range map[string][]Host{"dead": {{"a.example", ""}}, "none": nil} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p, log := newPool(t, Config{Hosts: hosts, DialContext: unreachable})
-				client, server := net.Pipe()
-				begin := time.Now()
-				done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
-				send(t, client, "GET / HTTP/1.1\r\n\r\n")
-				time.Sleep(9 * time.Second)
-				send(t, client, "is anybody there?")
-				expectEnd(t, client)
-				if took := time.Since(begin); took < 10*time.Second || took > 15*time.Second {
-					t.Errorf("closed after %v", took)
-				}
-				if got := <-done; got.err == nil || got.Result != (Result{}) {
-					t.Errorf("%+v", got)
-				}
-				if hosts != nil && !strings.Contains(log.String(), "a.example:443") {
-					t.Errorf("the operator reads %q", log)
-				}
-			})
-		})
-	}
-}
-
-// The operator hears of it once a minute, not once a stranger.
-func TestDeadHostIsComplainedAboutOnceAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, log := newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable})
-		for range 100 {
-			client, server := net.Pipe()
-			client.Close()
-			p.Tunnel(t.Context(), server, nil)
-			time.Sleep(time.Second)
-		}
-		if n := strings.Count(log.String(), "level=WARN"); n != 2 {
-			t.Errorf("%d complaints", n)
-		}
-	})
-}
-
-// Silence lasts no longer than the stranger, or the proxy.
-func TestSilenceEndsWithTheStrangerOrTheContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, _ := newPool(t, Config{})
-		client, server := net.Pipe()
-		begin := time.Now()
-		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
-		client.Close()
-		<-done
-		client, server = net.Pipe()
-		defer client.Close()
-		ctx, cancel := context.WithCancel(t.Context())
-		done = start(t, func() (Result, error) { return p.Tunnel(ctx, server, nil) })
-		synctest.Wait()
-		cancel()
-		<-done
-		if took := time.Since(begin); took != 0 {
-			t.Errorf("took %v", took)
-		}
-	})
-}
-
-// "MaxConns: piped at one time; beyond it a stranger waits in silence."
-func TestTooManyStrangersGetSilence(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxTunnels: 1})
-	first, done := tunneled(t, p)
-	expect(t, first, "hello")
-	second, refused := tunneled(t, p)
-	send(t, second, "x")
-	second.CloseWrite() // the silence need not be waited for
-	expectEnd(t, second)
-	if got := <-refused; got.err != ErrBusy {
-		t.Errorf("%+v", got)
-	}
-	first.Close()
-	<-done
-	third, _ := tunneled(t, p)
-	expect(t, third, "hello")
-}
-
-// "Until ctx ended."
-func TestContextEndsAPair(t *testing.T) {
+// The end of the context ends a tunnel, and closes the client.
+func TestContextEndsATunnel(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
 	client, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -304,51 +231,4 @@ func TestContextEndsAPair(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	expectEnd(t, client)
-}
-
-// "The proxy must not be fronted by itself."
-func TestProxyInFrontOfItselfIsNoticed(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	client, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	client.Close() // the silence need not be waited for
-	p, log := newPool(t, Config{Hosts: []Host{{"a.example", ln.Addr().String()}}})
-	if _, err := p.Tunnel(context.Background(), server, nil); !errors.Is(err, errLoop) {
-		t.Error(err)
-	}
-	if _, err := p.Preconnect(context.Background(), ln.Addr()); !errors.Is(err, errLoop) {
-		t.Error(err)
-	}
-	if !strings.Contains(log.String(), "--front") {
-		t.Errorf("the operator reads %q", log)
-	}
-}
-
-// A stranger that speaks TLS of its own with a domain that is nobody's gets
-// what the first host says to it, an alert perhaps, and nothing of ours.
-func TestWrongNameGetsTheHostsOwnRefusal(t *testing.T) {
-	serverTLS, clientTLS, err := mtwiretest.Certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusal := errors.New("unknown name")
-	serverTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, refusal }
-	address := serve(t, func(conn *net.TCPConn) { tls.Server(conn, serverTLS).Handshake() })
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
-	conn, _ := tunneled(t, p)
-	clientTLS.ServerName = "b.example"
-	var remote *net.OpError
-	if err := tls.Client(conn, clientTLS).Handshake(); !errors.As(err, &remote) || remote.Op != "remote error" {
-		t.Errorf("%v, want an alert", err)
-	}
 }
