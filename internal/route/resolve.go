@@ -40,9 +40,10 @@ func (r *Router) addresses(dc datacenter.DC) ([]string, bool) {
 	if !ok {
 		return nil, false
 	}
-	var addresses []string
-	for _, address := range known.Addresses(r.config.Family) {
-		addresses = append(addresses, address.String())
+	ordered := known.Addresses(r.config.Family)
+	addresses := make([]string, len(ordered))
+	for i, address := range ordered {
+		addresses[i] = address.String()
 	}
 	return addresses, true
 }

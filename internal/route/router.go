@@ -6,7 +6,6 @@
 //	upstream.go       Outbound, and the connection that it returns
 //	upstreamurl.go    a configured upstream, as text
 //	resolve.go        DC -> addresses
-//	family.go         IPv4 and IPv6
 //	health.go         failures and their back-off
 //	candidates.go     addresses through upstreams, ordered by health and weight
 //	happyeyeballs.go  the attempts of one Dial
