@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// BenchmarkTime runs both sides of every comparison, one by one.
+// BenchmarkTime runs both sides of every comparison, one after the other.
 func BenchmarkTime(b *testing.B) {
 	seen := map[string]bool{}
 	run := func(name string, side func(b *testing.B)) {
@@ -33,8 +33,8 @@ func BenchmarkTime(b *testing.B) {
 	}
 }
 
-// BenchmarkIdle reports bytes per idle connection. One operation is a server
-// with 1000 of them.
+// BenchmarkIdle reports the bytes that an idle connection uses. One operation is a
+// server with 1000 idle connections.
 func BenchmarkIdle(b *testing.B) {
 	for _, name := range IdleNames() {
 		b.Run(name, func(b *testing.B) {
@@ -50,8 +50,8 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// "The same real bytes": both sides decode gotd's stream to the same payloads,
-// and gotd decodes ours.
+// Both sides decode gotd's stream to the same payloads, and gotd decodes mtwire's
+// frames.
 func TestBothSidesDecodeTheSamePayloads(t *testing.T) {
 	for _, f := range framings {
 		for _, size := range sizes {
@@ -86,17 +86,17 @@ func TestBothSidesDecodeTheSamePayloads(t *testing.T) {
 	}
 }
 
-// The obfuscated cases receive what the stream really holds: the payload is
-// the decrypted bytes of the feed, frame after frame.
+// The payloads of the obfuscated cases are the decrypted bytes of the feed, frame
+// after frame.
 func TestFeedDecryptsToItsFrames(t *testing.T) {
 	conn, client := memoryClient(t, t.Context())
 	conn.feed = newFrameFeed(t, conn.first)
 	same := newFrameFeed(t, conn.first)
-	hello, err := obfuscation.Match((*[obfuscation.InitLength]byte)(conn.first), nil)
+	init, err := obfuscation.Match((*[obfuscation.InitLength]byte)(conn.first), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream := cipher.NewCTR(same.block, hello.Download[32:])
+	stream := cipher.NewCTR(same.block, init.Download[32:])
 	want := make([]byte, obfuscatedFrame)
 	for i := range 5 {
 		if _, err := same.Read(want); err != nil {
@@ -110,7 +110,7 @@ func TestFeedDecryptsToItsFrames(t *testing.T) {
 	}
 }
 
-// "5,000 silent connections": a handful, to see that the measurement works.
+// Every kind of idle connection can be measured; a few connections suffice for that.
 func TestIdleIsMeasured(t *testing.T) {
 	for _, name := range IdleNames() {
 		idle, err := MeasureIdle(context.Background(), name, 50)

@@ -11,7 +11,8 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// framing is one of the four on both sides.
+// framing is a framing in mtwire and in gotd. target is the ratio to reach for
+// payloads of 1 KiB and more.
 type framing struct {
 	protocol frame.Protocol
 	gotd     transport.Protocol
@@ -25,16 +26,16 @@ var framings = []framing{
 	{frame.Full, transport.Full, 4},
 }
 
-// streamLength is about how many bytes of frames lie in a row: what one read
-// of a socket brings (mtwire asks for as many), still warm from being copied.
+// streamLength is the approximate length of a row of frames in bytes: that of one
+// read from a socket by mtwire, so that the frames are still in the CPU's cache.
 const streamLength = 64 << 10
 
-// codecBench is the data of one framing at one size.
+// codecBench is the data for one framing and size.
 type codecBench struct {
 	framing
 	payload []byte
 	frames  int
-	wire    []byte // that many frames, made by gotd
+	wire    []byte // the frames, encoded by gotd
 }
 
 func newCodecBench(f framing, size int) *codecBench {
@@ -42,8 +43,8 @@ func newCodecBench(f framing, size int) *codecBench {
 	var out wire
 	encoder := f.gotd.Codec()
 	for i := range c.frames {
-		// Other bytes each time: gotd takes the length of its padding from
-		// the payload.
+		// Each payload differs: gotd derives the length of its padding from the
+		// payload.
 		b := bin.Buffer{Buf: message(size, uint64(i))}
 		if err := encoder.Write(&out, &b); err != nil {
 			panic("internal error: " + err.Error())
@@ -53,7 +54,7 @@ func newCodecBench(f framing, size int) *codecBench {
 	return c
 }
 
-// wire is the least that gotd can write into memory through an io.Writer.
+// wire is the cheapest io.Writer by which gotd can write to memory.
 type wire struct{ b []byte }
 
 func (w *wire) Write(p []byte) (int, error) {
@@ -61,13 +62,13 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// codecCases is made anew for every run, the data of a case when it is first
-// run.
+// codecCases returns the comparisons of codecs. The data of a case is made when it
+// is first run.
 func codecCases() []Case {
 	var cases []Case
 	kinds := []struct {
 		group       string
-		promised    bool
+		target      bool
 		ours, other func(c *codecBench, b *testing.B)
 	}{
 		{"decode", true, (*codecBench).parse, (*codecBench).gotdRead},
@@ -95,7 +96,7 @@ func codecCases() []Case {
 					Group: kind.group, Name: f.protocol.String() + "/" + size.name, Bytes: size.bytes,
 					Ours: side(kind.ours), Other: side(kind.other), Versus: Gotd,
 				}
-				if kind.promised && size.bytes > 1000 {
+				if kind.target && size.bytes > 1000 {
 					c.Target = f.target
 				}
 				cases = append(cases, c)
@@ -105,14 +106,14 @@ func codecCases() []Case {
 	return cases
 }
 
-// parse decodes where the bytes lie.
+// parse decodes in place.
 func (c *codecBench) parse(b *testing.B) {
 	sum := uint32(0)
 	for i := 0; i < b.N; {
 		d := frame.Decoder{Protocol: c.protocol, From: frame.Server}
 		for rest := c.wire; len(rest) > 0 && i < b.N; i++ {
 			payload, _, n := d.ParsePayload(rest)
-			if n == 0 { // Full: the long way
+			if n == 0 { // Full has no fast path
 				p, m, err := d.Parse(rest)
 				if err != nil || p.Kind != frame.KindPayload {
 					b.Fatal(p.Kind, err)
@@ -126,8 +127,8 @@ func (c *codecBench) parse(b *testing.B) {
 	sink += sum
 }
 
-// readAndParse takes the bytes from the same reader as gotdRead, as many at a
-// time as mtwire.Conn takes from a socket, and decodes them where they arrive.
+// readAndParse reads from the same reader as gotdRead, as many bytes at a time as
+// mtwire.Conn reads from a socket, and decodes them in the receive buffer.
 func (c *codecBench) readAndParse(b *testing.B) {
 	sum := uint32(0)
 	buf := make([]byte, 128<<10)
@@ -159,17 +160,16 @@ func (c *codecBench) readAndParse(b *testing.B) {
 	sink += sum
 }
 
-// newGotd returns a codec and what sets its sequence numbers back to 0.
-func (c *codecBench) newGotd() (transport.Codec, func()) {
-	made := c.gotd.Codec()
+// newGotd returns a codec, and a function that resets its sequence numbers to 0.
+func (c *codecBench) newGotd() (made transport.Codec, restart func()) {
+	made = c.gotd.Codec()
 	if full, ok := made.(*codec.Full); ok {
 		return made, func() { *full = codec.Full{} }
 	}
 	return made, func() {}
 }
 
-// gotdRead decodes the way gotd's connection does, into one buffer that is
-// used again.
+// gotdRead decodes as gotd's connection does, into one buffer that is reused.
 func (c *codecBench) gotdRead(b *testing.B) {
 	sum := uint32(0)
 	r := bytes.NewReader(nil)
@@ -188,7 +188,7 @@ func (c *codecBench) gotdRead(b *testing.B) {
 	sink += sum
 }
 
-// appendFrames writes frames behind each other.
+// appendFrames encodes frames one after the other.
 func (c *codecBench) appendFrames(b *testing.B) {
 	out := make([]byte, 0, len(c.wire)+16*c.frames)
 	e := frame.Encoder{Protocol: c.protocol}
@@ -205,7 +205,7 @@ func (c *codecBench) appendFrames(b *testing.B) {
 	sink += touch(out)
 }
 
-// gotdWrite writes frames behind each other.
+// gotdWrite encodes frames one after the other.
 func (c *codecBench) gotdWrite(b *testing.B) {
 	out := wire{make([]byte, 0, len(c.wire)+16*c.frames)}
 	message := bin.Buffer{Buf: bytes.Clone(c.payload)}
@@ -222,7 +222,7 @@ func (c *codecBench) gotdWrite(b *testing.B) {
 	sink += touch(out.b)
 }
 
-// envelope makes what goes around the payload and hands the three pieces on.
+// envelope encodes the bytes around the payload, and writes the three pieces.
 func (c *codecBench) envelope(b *testing.B) {
 	e := frame.Encoder{Protocol: c.protocol}
 	p := frame.Packet{Payload: c.payload}
@@ -237,7 +237,7 @@ func (c *codecBench) envelope(b *testing.B) {
 	}
 }
 
-// gotdWriteDiscard is how gotd's own benchmarks measure writing.
+// gotdWriteDiscard encodes frames as gotd's own benchmarks do.
 func (c *codecBench) gotdWriteDiscard(b *testing.B) {
 	message := bin.Buffer{Buf: bytes.Clone(c.payload)}
 	encoder, _ := c.newGotd()
@@ -248,7 +248,7 @@ func (c *codecBench) gotdWriteDiscard(b *testing.B) {
 	}
 }
 
-// appendAndParse sends one frame through memory.
+// appendAndParse encodes and decodes one frame at a time.
 func (c *codecBench) appendAndParse(b *testing.B) {
 	sum := uint32(0)
 	out := make([]byte, 0, len(c.payload)+64)
@@ -268,14 +268,14 @@ func (c *codecBench) appendAndParse(b *testing.B) {
 	sink += sum
 }
 
-// gotdWriteAndRead sends one frame through memory.
+// gotdWriteAndRead encodes and decodes one frame at a time.
 func (c *codecBench) gotdWriteAndRead(b *testing.B) {
 	sum := uint32(0)
 	var out wire
 	r := bytes.NewReader(nil)
 	message := bin.Buffer{Buf: bytes.Clone(c.payload)}
 	var received bin.Buffer
-	// One codec has a counter for each direction.
+	// A codec of Full has a sequence number for each direction.
 	both, _ := c.newGotd()
 	for range b.N {
 		out.b = out.b[:0]

@@ -1,9 +1,9 @@
-// Package bench measures mtwire beside gotd, and beside the bare operations
-// that neither can do without: the same payloads, in the same run, in turns.
+// Package bench has benchmarks that compare mtwire with gotd, and with the bare
+// operations that both need: the same payloads, in the same run, in turns.
 //
-// The cases are ordinary benchmark functions. `go test -bench .` runs them one
-// by one; the program in compare runs the two sides of each in alternation
-// and prints ratios.
+// The cases are ordinary benchmark functions. `go test -bench .` runs them one after
+// the other. The program in compare runs the two sides of each in turns and prints
+// ratios.
 package bench
 
 import (
@@ -18,23 +18,22 @@ const (
 	Gotd   = "gotd"
 )
 
-// Case is one thing done in two ways.
+// Case is a comparison of two benchmarks.
 type Case struct {
-	Group string // what is compared
-	Name  string // framing and size, or the like
-	Bytes int    // payload bytes that one operation moves
+	Group string // operation that is compared
+	Name  string // framing and size
+	Bytes int    // payload bytes of one operation
 
-	// Ours and Other are the two ways. Versus names the other one.
+	// Ours is mtwire's benchmark, Other that of the side named by Versus.
 	Ours, Other func(b *testing.B)
 	Versus      string
 
-	// Target is the least ratio of Other's time to Ours that the project
-	// promises. 0 means that nothing was promised, and the row is for
-	// information.
+	// Target is the least ratio of Other's time to Ours that mtwire must reach. 0
+	// is no target: the row is for information.
 	Target float64
 }
 
-// Cases returns all comparisons of time.
+// Cases returns all comparisons of speed.
 func Cases() []Case {
 	var all []Case
 	all = append(all, codecCases()...)
@@ -43,8 +42,8 @@ func Cases() []Case {
 	return all
 }
 
-// Sizes of payloads: encrypted messages, 24 bytes and whole cipher blocks,
-// next to 64 B, 1 KiB and 64 KiB. 72 bytes is the least that exists.
+// sizes are the sizes of payloads: encrypted messages, 24 bytes and whole cipher
+// blocks, near 64 B, 1 KiB and 64 KiB. The shortest encrypted message has 72 bytes.
 var sizes = []struct {
 	name  string
 	bytes int
@@ -54,8 +53,8 @@ var sizes = []struct {
 	{"64KiB", 24 + 64<<10},
 }
 
-// message makes a payload. The first word is not zero, so that it is an
-// encrypted message to whoever looks.
+// message returns a pseudorandom payload of n bytes. Its first word is not zero, as
+// that of an encrypted message.
 func message(n int, seed uint64) []byte {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
@@ -65,10 +64,10 @@ func message(n int, seed uint64) []byte {
 	return b
 }
 
-// sink keeps what touch found, so that no compiler drops the work.
+// sink keeps the results of touch, so that the compiler does not drop the work.
 var sink uint32
 
-// touch is what every receiver here does with a payload.
+// touch reads the first and last word of a payload. Every receiver calls it.
 func touch(payload []byte) uint32 {
 	return binary.LittleEndian.Uint32(payload) + binary.LittleEndian.Uint32(payload[len(payload)-4:])
 }

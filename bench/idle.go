@@ -23,34 +23,35 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// IdleTarget is what the project promises an idle connection to own at most,
-// heap and stack together, in bytes.
+// IdleTarget is the greatest heap and stack of an idle connection that mtwire may
+// use, in bytes.
 const IdleTarget = 6 << 10
 
-// Idle is what one idle connection costs a server, in bytes.
+// Idle is the memory of a server for one idle connection, in bytes.
 type Idle struct {
 	Name        string
 	Connections int
 	Heap, Stack float64
-	Target      float64 // 0: nothing was promised
+	Target      float64 // 0: no target
 }
 
-// Total is heap and stack together.
+// Total returns the sum of heap and stack.
 func (i Idle) Total() float64 { return i.Heap + i.Stack }
 
 const idleSecret = "ee000102030405060708090a0b0c0d0e0f6578616d706c652e636f6d"
 
-// idleKind is one way to be idle.
+// idleKind is a kind of idle connection, in the state that it is idle in.
 type idleKind struct {
 	name   string
 	target float64
 	config *mtwire.ListenConfig
 	serve  func(ctx context.Context, ln net.Listener, kind *idleKind, waiting *atomic.Int64)
-	// client opens a connection as far as it is to go; nil means that it only
+	// client opens a connection up to the state in which it is idle; nil only
 	// connects.
 	client func(ctx context.Context, address string) (io.Closer, error)
 }
 
+// idleKinds returns all kinds of idle connections.
 func idleKinds() []idleKind {
 	secret, err := mtwire.ParseSecret(idleSecret)
 	if err != nil {
@@ -74,7 +75,7 @@ func idleKinds() []idleKind {
 	}
 }
 
-// exchange sends a packet and waits until it comes back.
+// exchange connects, sends a packet and waits for its echo.
 func exchange(ctx context.Context, endpoint string) (io.Closer, error) {
 	conn, err := mtwire.Dial(ctx, endpoint, nil)
 	if err != nil {
@@ -90,8 +91,8 @@ func exchange(ctx context.Context, endpoint string) (io.Closer, error) {
 	return conn, nil
 }
 
-// echoOnce answers the first packet and waits for another. waiting counts the
-// connections that have nothing more to do.
+// echoOnce echoes the first packet, unless the connection is silent, and waits for
+// another. waiting counts the connections that have become idle.
 func echoOnce(ctx context.Context, conn *mtwire.Conn, silent bool, waiting *atomic.Int64) {
 	if !silent {
 		p, err := conn.Receive(ctx)
@@ -103,13 +104,15 @@ func echoOnce(ctx context.Context, conn *mtwire.Conn, silent bool, waiting *atom
 	conn.Receive(ctx)
 }
 
+// serve serves with Listener.Serve.
 func serve(ctx context.Context, ln net.Listener, kind *idleKind, waiting *atomic.Int64) {
 	mtwire.NewListener(ln, kind.config).Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
 		echoOnce(ctx, conn, kind.client == nil, waiting)
 	})
 }
 
-// acceptAndReceive is the least a server can do.
+// acceptAndReceive serves with Listener.Accept, which is the least that a server
+// needs.
 func acceptAndReceive(ctx context.Context, ln net.Listener, kind *idleKind, waiting *atomic.Int64) {
 	listener := mtwire.NewListener(ln, kind.config)
 	var handlers sync.WaitGroup
@@ -126,8 +129,8 @@ func acceptAndReceive(ctx context.Context, ln net.Listener, kind *idleKind, wait
 	}
 }
 
-// serveGotd does the same with gotd, whose Accept reads the header and so has
-// no silent connections to hold.
+// serveGotd serves with gotd's listener. Its Accept reads the header, so it cannot
+// have silent connections.
 func serveGotd(ctx context.Context, ln net.Listener, _ *idleKind, waiting *atomic.Int64) {
 	listener := transport.ListenCodec(func() transport.Codec { return transport.Intermediate.Codec() }, ln)
 	var handlers sync.WaitGroup
@@ -151,18 +154,19 @@ func serveGotd(ctx context.Context, ln net.Listener, _ *idleKind, waiting *atomi
 	}
 }
 
-// The environment variable that makes a process a server or a crowd of
-// clients, and what it says.
+// roleVariable is the environment variable that makes a process a server or its
+// clients.
 const (
 	roleVariable = "MTWIRE_BENCH_ROLE"
 	roleServer   = "idle-server"
 	roleClients  = "idle-clients"
 )
 
-// RunChild plays the part that the environment asks for. It is to be called
-// first by every program that calls MeasureIdle, which starts the same program
-// again: once as the server, so that nothing else is in its memory, and from
-// there as the clients, so that theirs is not counted.
+// RunChild runs the child process of MeasureIdle that the environment selects, and
+// exits. Otherwise it returns. A program that calls MeasureIdle must call RunChild
+// first: MeasureIdle starts the program again as the server, so that nothing else is
+// in its memory, and the server starts it as the clients, so that their memory is not
+// counted.
 func RunChild() {
 	role := os.Getenv(roleVariable)
 	if role == "" {
@@ -184,6 +188,7 @@ func RunChild() {
 	os.Exit(0)
 }
 
+// child returns the command of a child process with a role.
 func child(ctx context.Context, role string, args ...string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -195,7 +200,7 @@ func child(ctx context.Context, role string, args ...string) (*exec.Cmd, error) 
 	return cmd, nil
 }
 
-// IdleNames lists the ways to be idle.
+// IdleNames returns the names of all kinds of idle connections.
 func IdleNames() (names []string) {
 	for _, kind := range idleKinds() {
 		names = append(names, kind.name)
@@ -203,9 +208,9 @@ func IdleNames() (names []string) {
 	return names
 }
 
-// MeasureIdle opens n connections over loopback to a server in a process of
-// its own, and returns what one costs it. n is lowered to what the limit on
-// descriptors allows.
+// MeasureIdle opens n connections of a kind over loopback to a server in a process
+// of its own, and returns the server's memory for one. n is lowered to the limit on
+// descriptors.
 func MeasureIdle(ctx context.Context, name string, n int) (Idle, error) {
 	n = min(n, raiseLimit()-64)
 	cmd, err := child(ctx, roleServer, name, strconv.Itoa(n))
@@ -220,6 +225,8 @@ func MeasureIdle(ctx context.Context, name string, n int) (Idle, error) {
 	return result, json.Unmarshal(out, &result)
 }
 
+// findIdle returns the kind and the number of connections of a child's arguments,
+// and raises the limit on descriptors.
 func findIdle(name, count string) (*idleKind, int, error) {
 	n, err := strconv.Atoi(count)
 	if err != nil {
@@ -234,9 +241,9 @@ func findIdle(name, count string) (*idleKind, int, error) {
 	return nil, 0, errors.New("no such kind: " + name)
 }
 
-// memory is what is in use after garbage collection: two at least, since pools
-// let go of their content at the second, and more while stacks become smaller.
-// Each halves those of which less than a quarter is used.
+// memory returns the bytes in use after garbage collection. It collects at least
+// twice, because pools are emptied by the second collection, and goes on while
+// stacks shrink: a collection halves each stack that is used by less than a quarter.
 func memory() (heap, stack float64) {
 	for before := uint64(math.MaxUint64); ; {
 		runtime.GC()
@@ -249,7 +256,7 @@ func memory() (heap, stack float64) {
 	}
 }
 
-// idleServer measures in this process and prints an Idle in JSON.
+// idleServer measures idle connections to this process and prints an Idle in JSON.
 func idleServer(name, count string) error {
 	kind, n, err := findIdle(name, count)
 	if err != nil {
@@ -273,7 +280,7 @@ func idleServer(name, count string) error {
 	if err != nil {
 		return err
 	}
-	orders, err := cmd.StdinPipe()
+	requests, err := cmd.StdinPipe()
 	if err != nil {
 		return err
 	}
@@ -286,16 +293,16 @@ func idleServer(name, count string) error {
 	}
 	in := bufio.NewReader(reports)
 
-	// One connection first, for what is made once.
-	if err := order(orders, in, 1); err != nil {
+	// One connection first, so that one-time allocations are not counted.
+	if err := openClients(requests, in, 1); err != nil {
 		return err
 	}
-	settle(&waiting, 1)
+	waitIdle(&waiting, 1)
 	heap, stack := memory()
-	if err := order(orders, in, n); err != nil {
+	if err := openClients(requests, in, n); err != nil {
 		return err
 	}
-	settle(&waiting, n+1)
+	waitIdle(&waiting, n+1)
 	heapThen, stackThen := memory()
 
 	result := Idle{Name: kind.name, Connections: n, Target: kind.target,
@@ -304,27 +311,26 @@ func idleServer(name, count string) error {
 		return err
 	}
 	cancel()
-	orders.Close()
+	requests.Close()
 	ln.Close()
 	<-served
-	cmd.Wait() // killed by the context, perhaps
+	cmd.Wait() // the context may have killed it
 	return nil
 }
 
-// order makes the clients open n connections more.
-func order(orders io.Writer, reports *bufio.Reader, n int) error {
-	if _, err := fmt.Fprintln(orders, n); err != nil {
+// openClients makes the process of the clients open n more connections.
+func openClients(requests io.Writer, reports *bufio.Reader, n int) error {
+	if _, err := fmt.Fprintln(requests, n); err != nil {
 		return err
 	}
 	if _, err := reports.ReadString('\n'); err != nil {
-		return fmt.Errorf("the clients are gone: %w", err)
+		return fmt.Errorf("process of the clients: %w", err)
 	}
 	return nil
 }
 
-// settle waits until n connections wait for something to read, and their
-// goroutines with them.
-func settle(waiting *atomic.Int64, n int) {
+// waitIdle waits until n connections are idle and n goroutines are waiting.
+func waitIdle(waiting *atomic.Int64, n int) {
 	sample := []metrics.Sample{{Name: "/sched/goroutines/waiting:goroutines"}}
 	for {
 		metrics.Read(sample)
@@ -336,7 +342,7 @@ func settle(waiting *atomic.Int64, n int) {
 	}
 }
 
-// idleClients opens as many connections as each line of its input says, and
+// idleClients opens the number of connections in each line of standard input, and
 // holds them until the input ends.
 func idleClients(name, count, address string) error {
 	kind, _, err := findIdle(name, count)
@@ -374,7 +380,7 @@ func idleClients(name, count, address string) error {
 	return nil
 }
 
-// openMany opens n connections, several at a time.
+// openMany opens n connections, 32 at a time.
 func openMany(n int, open func() (io.Closer, error)) ([]io.Closer, error) {
 	var (
 		workers sync.WaitGroup

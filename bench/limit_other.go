@@ -2,5 +2,5 @@
 
 package bench
 
-// raiseLimit says how many descriptors can be counted on.
+// raiseLimit returns the number of descriptors that a process can open.
 func raiseLimit() int { return 8192 }

@@ -4,8 +4,7 @@ package bench
 
 import "syscall"
 
-// raiseLimit takes as many descriptors as the system grants and returns how
-// many that are.
+// raiseLimit raises the soft limit on descriptors to the hard limit and returns it.
 func raiseLimit() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -22,20 +22,19 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// obfuscatedSize is the payload of the obfuscated cases, obfuscatedFrame what
-// stands on the wire for it in Intermediate.
+// obfuscatedSize is the size of the obfuscated cases' payload, obfuscatedFrame that
+// of its Intermediate frame, in bytes.
 const (
 	obfuscatedSize  = 64 << 10
 	obfuscatedFrame = 4 + obfuscatedSize
 )
 
-// obfuscatedTarget is the promise: 85 % of the cipher's own speed.
+// obfuscatedTarget is 85 % of the cipher's own speed.
 const obfuscatedTarget = 0.85
 
-// obfuscatedCases compare Send and Receive of obfuscated 64 KiB with the
-// cipher alone. Over memory the connection below takes what is written and
-// does nothing with it, as little as any connection can do; what is read from
-// it is copied once, as little as io.Reader allows and as the kernel does.
+// obfuscatedCases compare Send and Receive of obfuscated 64 KiB with the cipher
+// alone. The connection in memory drops written bytes, and copies the bytes that are
+// read once, which is the least that io.Reader allows and what the kernel does.
 func obfuscatedCases() []Case {
 	const name = "intermediate/64KiB"
 	one := func(group, versus string, target float64, ours, other func(b *testing.B)) Case {
@@ -52,6 +51,7 @@ func obfuscatedCases() []Case {
 	}
 }
 
+// newCTR returns an AES-256-CTR stream.
 func newCTR() cipher.Stream {
 	block, err := aes.NewCipher(message(32, 3))
 	if err != nil {
@@ -60,7 +60,7 @@ func newCTR() cipher.Stream {
 	return cipher.NewCTR(block, message(16, 4))
 }
 
-// cipherOnly encrypts 64 KiB from one place to another.
+// cipherOnly encrypts 64 KiB from one buffer to another.
 func cipherOnly(b *testing.B) {
 	stream, src, dst := newCTR(), message(obfuscatedFrame, 1), make([]byte, obfuscatedFrame)
 	b.SetBytes(obfuscatedSize)
@@ -70,7 +70,7 @@ func cipherOnly(b *testing.B) {
 	sink += touch(dst)
 }
 
-// copyAndCipher takes 64 KiB out of one place and decrypts them in another.
+// copyAndCipher copies 64 KiB to another buffer and decrypts them there.
 func copyAndCipher(b *testing.B) {
 	stream, src, dst := newCTR(), message(obfuscatedFrame, 1), make([]byte, obfuscatedFrame)
 	b.SetBytes(obfuscatedSize)
@@ -81,10 +81,10 @@ func copyAndCipher(b *testing.B) {
 	sink += touch(dst)
 }
 
-// memoryConn is a connection whose peer takes everything, and sends an endless
-// stream of obfuscated frames once it knows the keys.
+// memoryConn is a connection that drops written bytes. Once feed is set, an endless
+// stream of obfuscated frames can be read from it.
 type memoryConn struct {
-	first []byte // what was written first
+	first []byte // the first bytes written: the init payload
 	feed  *frameFeed
 }
 
@@ -114,33 +114,32 @@ type memoryAddr struct{}
 func (memoryAddr) Network() string { return "memory" }
 func (memoryAddr) String() string  { return "memory" }
 
-// frameFeed is an endless stream of obfuscated Intermediate frames. To make it
-// costs next to nothing: the same random bytes come again and again, which
-// decrypt to other random bytes, and only the length in front is encrypted
-// for the place where it stands.
+// frameFeed is an endless stream of obfuscated Intermediate frames. It is cheap to
+// generate: each frame has the same random bytes, which decrypt to different random
+// bytes, and only the length in front is encrypted for its offset in the stream.
 type frameFeed struct {
 	block cipher.Block
 	iv    [16]byte
-	at    uint64 // place in the stream where frame starts
-	off   int    // place in frame
+	at    uint64 // offset of frame in the stream
+	off   int    // offset of the next byte in frame
 	frame []byte
 }
 
-// newFrameFeed reads the keys from the client's init payload.
-func newFrameFeed(b testing.TB, init []byte) *frameFeed {
-	hello, err := obfuscation.Match((*[obfuscation.InitLength]byte)(init), nil)
+// newFrameFeed returns a feed for the client that sent the init payload.
+func newFrameFeed(b testing.TB, payload []byte) *frameFeed {
+	init, err := obfuscation.Match((*[obfuscation.InitLength]byte)(payload), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	block, err := aes.NewCipher(hello.Download[:32])
+	block, err := aes.NewCipher(init.Download[:32])
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &frameFeed{block: block, iv: [16]byte(hello.Download[32:]), frame: message(obfuscatedFrame, 1)}
+	return &frameFeed{block: block, iv: [16]byte(init.Download[32:]), frame: message(obfuscatedFrame, 1)}
 }
 
-// next encrypts the length of the frame that starts at f.at. Frames are
-// multiples of four bytes, so it lies within one block.
+// next encrypts the length of the frame at f.at. The length of a frame is a multiple
+// of four bytes, so the length field lies within one cipher block.
 func (f *frameFeed) next() {
 	high, low := binary.BigEndian.Uint64(f.iv[:]), binary.BigEndian.Uint64(f.iv[8:])
 	low, carry := bits.Add64(low, f.at/16, 0)
@@ -152,8 +151,7 @@ func (f *frameFeed) next() {
 	binary.LittleEndian.PutUint32(f.frame, obfuscatedSize^mask)
 }
 
-// Read gives as much as p takes, as a socket does behind which a fast sender
-// sits.
+// Read fills p, as reading from a socket with a fast sender does.
 func (f *frameFeed) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		if f.off == 0 {
@@ -170,7 +168,7 @@ func (f *frameFeed) Read(p []byte) (n int, err error) {
 
 var obfuscatedEndpoint = mtwire.Endpoint{Protocol: mtwire.Intermediate, Obfuscated: true}
 
-// memoryClient is a client whose init payload has gone out.
+// memoryClient returns a client on a memoryConn that has sent its init payload.
 func memoryClient(b testing.TB, ctx context.Context) (*memoryConn, *mtwire.Conn) {
 	conn := &memoryConn{}
 	client, err := mtwire.Client(ctx, conn, obfuscatedEndpoint, nil)
@@ -205,6 +203,7 @@ func obfuscatedReceive(b *testing.B) {
 	receiveAll(b, ctx, client)
 }
 
+// receiveAll receives one payload in each iteration.
 func receiveAll(b *testing.B, ctx context.Context, client *mtwire.Conn) {
 	b.SetBytes(obfuscatedSize)
 	b.ReportAllocs()
@@ -217,8 +216,8 @@ func receiveAll(b *testing.B, ctx context.Context, client *mtwire.Conn) {
 	}
 }
 
-// gotdObfuscatedConn puts gotd's obfuscation on conn, and its Intermediate on
-// that, the way its client does with a proxy.
+// gotdObfuscatedConn is a connection with gotd's obfuscation, as its client uses with
+// a proxy.
 type gotdObfuscatedConn struct {
 	io.ReadWriter
 	net.Conn
@@ -227,6 +226,7 @@ type gotdObfuscatedConn struct {
 func (c gotdObfuscatedConn) Read(p []byte) (int, error)  { return c.ReadWriter.Read(p) }
 func (c gotdObfuscatedConn) Write(p []byte) (int, error) { return c.ReadWriter.Write(p) }
 
+// gotdObfuscated returns a client with gotd's obfuscation and Intermediate on conn.
 func gotdObfuscated(b *testing.B, conn net.Conn) transport.Conn {
 	obfuscated := obfuscated2.NewObfuscated2(randomReader{}, conn)
 	if err := obfuscated.Handshake(codec.Intermediate{}.ObfuscatedTag(), 2, mtproxy.Secret{}); err != nil {
@@ -240,7 +240,7 @@ func gotdObfuscated(b *testing.B, conn net.Conn) transport.Conn {
 	return client
 }
 
-// randomReader is a source for an init payload, the same each time.
+// randomReader is a source of random bytes for an init payload, the same each time.
 type randomReader struct{}
 
 func (randomReader) Read(p []byte) (int, error) { return copy(p, message(len(p), 5)), nil }
@@ -264,6 +264,7 @@ func gotdObfuscatedReceive(b *testing.B) {
 	gotdReceiveAll(b, client)
 }
 
+// gotdReceiveAll receives one payload in each iteration.
 func gotdReceiveAll(b *testing.B, client transport.Conn) {
 	var buf bin.Buffer
 	b.SetBytes(obfuscatedSize)
@@ -276,8 +277,8 @@ func gotdReceiveAll(b *testing.B, client transport.Conn) {
 	}
 }
 
-// feedTCP sends the frames that fit the init payload which arrives at conn,
-// one Write each, until conn is closed.
+// feedTCP reads an init payload from conn and sends the frames of its feed, one Write
+// each, until conn is closed.
 func feedTCP(b *testing.B, conn net.Conn) {
 	init := make([]byte, obfuscation.InitLength)
 	if _, err := io.ReadFull(conn, init); err != nil {
@@ -320,11 +321,11 @@ func gotdObfuscatedReceiveTCP(b *testing.B) {
 	gotdReceiveAll(b, client)
 }
 
-// readAndCipherTCP is the least that a receiver does: it fills a buffer from
-// the socket and decrypts it there, frame or not.
+// readAndCipherTCP does the least that a receiver needs: it reads from the socket and
+// decrypts in place, without parsing frames.
 func readAndCipherTCP(b *testing.B) {
 	near, far := tcpPair(b)
-	gotdObfuscated(b, near) // any init payload does
+	gotdObfuscated(b, near) // sends an init payload
 	feedTCP(b, far)
 	stream, buf := newCTR(), make([]byte, obfuscatedFrame)
 	b.SetBytes(obfuscatedSize)

@@ -11,8 +11,8 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// socketCases go over loopback TCP, system calls included: a stream of packets
-// in one direction, and packets sent to and fro.
+// socketCases compare connections over loopback TCP, system calls included: a stream
+// of packets in one direction, and round trips of single packets.
 func socketCases() []Case {
 	var cases []Case
 	for _, f := range framings {
@@ -27,15 +27,15 @@ func socketCases() []Case {
 	for _, size := range sizes {
 		f := framings[1]
 		cases = append(cases, Case{
-			Group: "TCP, to and fro", Name: f.protocol.String() + "/" + size.name, Bytes: 2 * size.bytes,
-			Ours:  func(b *testing.B) { toAndFro(b, f, size.bytes) },
-			Other: func(b *testing.B) { gotdToAndFro(b, f, size.bytes) }, Versus: Gotd,
+			Group: "TCP, round trip", Name: f.protocol.String() + "/" + size.name, Bytes: 2 * size.bytes,
+			Ours:  func(b *testing.B) { roundTrip(b, f, size.bytes) },
+			Other: func(b *testing.B) { gotdRoundTrip(b, f, size.bytes) }, Versus: Gotd,
 		})
 	}
 	return cases
 }
 
-// tcpPair returns two ends of a loopback connection.
+// tcpPair returns both ends of a loopback connection.
 func tcpPair(b *testing.B) (client, server net.Conn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,8 +54,8 @@ func tcpPair(b *testing.B) (client, server net.Conn) {
 	return client, server
 }
 
-// connect makes an mtwire client and server and sends a first packet, which
-// settles the framing.
+// connect returns an mtwire client and server that have exchanged a first packet, by
+// which the server detects the framing.
 func connect(b *testing.B, ctx context.Context, protocol mtwire.Protocol, obfuscated bool) (client, server *mtwire.Conn) {
 	near, far := tcpPair(b)
 	client, err := mtwire.Client(ctx, near, mtwire.Endpoint{Protocol: protocol, Obfuscated: obfuscated}, nil)
@@ -72,7 +72,7 @@ func connect(b *testing.B, ctx context.Context, protocol mtwire.Protocol, obfusc
 	return client, server
 }
 
-// gotdConnect is the same with gotd.
+// gotdConnect returns a gotd client and server that have exchanged a first packet.
 func gotdConnect(b *testing.B, ctx context.Context, protocol transport.Protocol) (client, server transport.Conn) {
 	near, far := tcpPair(b)
 	client, err := protocol.Handshake(near)
@@ -92,7 +92,7 @@ func gotdConnect(b *testing.B, ctx context.Context, protocol transport.Protocol)
 	return client, server
 }
 
-// oneListener gives out a connection that was accepted already.
+// oneListener is a listener that returns one accepted connection.
 type oneListener struct{ conn net.Conn }
 
 func (l *oneListener) Accept() (net.Conn, error) { return l.conn, nil }
@@ -163,7 +163,7 @@ func gotdOneWay(b *testing.B, f framing, size int) {
 	}
 }
 
-func toAndFro(b *testing.B, f framing, size int) {
+func roundTrip(b *testing.B, f framing, size int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	client, server := connect(b, ctx, f.protocol, false)
@@ -202,7 +202,7 @@ func toAndFro(b *testing.B, f framing, size int) {
 	}
 }
 
-func gotdToAndFro(b *testing.B, f framing, size int) {
+func gotdRoundTrip(b *testing.B, f framing, size int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	client, server := gotdConnect(b, ctx, f.gotd)

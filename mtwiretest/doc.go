@@ -9,6 +9,5 @@
 // CheckResPQ, Seal and Open are the client's half of these exchanges. DirectModes
 // and ProxiedModes list the ways to connect, as URLs.
 //
-// The key, the secrets and the certificates of this package are public: never use
-// them for anything but tests.
+// AuthKey and the secrets of this package are public: use them for tests only.
 package mtwiretest

@@ -1,5 +1,5 @@
-// Compare runs every comparison of package bench, its two sides in turns, and
-// prints the medians, the ratios, and which of the project's targets are met.
+// Compare runs the comparisons of package bench, the two sides of each in turns, and
+// prints medians, ratios, and whether mtwire's targets are met.
 package main
 
 import (
@@ -34,13 +34,13 @@ func main() {
 	bench.RunChild()
 	testing.Init()
 	var o options
-	flag.BoolVar(&o.smoke, "smoke", false, "one short round of everything: does it run?")
+	flag.BoolVar(&o.smoke, "smoke", false, "one short round of everything, to check that it runs")
 	flag.BoolVar(&o.check, "check", false, "exit with 1 if a target is missed by more than the margin")
 	flag.BoolVar(&o.markdown, "markdown", false, "print the table in Markdown")
-	flag.IntVar(&o.rounds, "rounds", 5, "how often the two sides take turns")
-	flag.DurationVar(&o.time, "time", 100*time.Millisecond, "least time for one side in one round")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds; each side runs once in each")
+	flag.DurationVar(&o.time, "time", 100*time.Millisecond, "minimum time for one side in one round")
 	flag.IntVar(&o.connections, "connections", 5000, "idle connections to open")
-	flag.Float64Var(&o.margin, "margin", 0.1, "what -check forgives, as a part of the target")
+	flag.Float64Var(&o.margin, "margin", 0.1, "tolerance of -check, as a fraction of the target")
 	flag.StringVar(&o.run, "run", "", "only rows whose group or name match this regular expression")
 	flag.Parse()
 	if o.smoke {
@@ -58,7 +58,7 @@ func main() {
 	}
 }
 
-// compare prints everything and returns how many targets were missed by more
+// compare prints all tables and returns the number of targets that are missed by more
 // than the margin.
 func compare(ctx context.Context, o *options) (missed int, err error) {
 	only, err := regexp.Compile(o.run)
@@ -68,7 +68,7 @@ func compare(ctx context.Context, o *options) (missed int, err error) {
 	flag.Set("test.benchtime", o.time.String())
 	printMachine(o)
 	rows, targets, met := 0, 0, 0
-	judge := func(target bool, good, near bool) string {
+	verdict := func(target bool, good, near bool) string {
 		rows++
 		switch {
 		case !target:
@@ -93,7 +93,7 @@ func compare(ctx context.Context, o *options) (missed int, err error) {
 			return 0, err
 		}
 		progress(c.Group + ", " + c.Name)
-		r, err := take(c, o.rounds)
+		r, err := measure(c, o.rounds)
 		if err != nil {
 			return 0, err
 		}
@@ -105,12 +105,12 @@ func compare(ctx context.Context, o *options) (missed int, err error) {
 			c.Group, c.Name, c.Versus,
 			nanoseconds(r.ours), nanoseconds(r.other), throughput(c.Bytes, r.ours), throughput(c.Bytes, r.other),
 			fmt.Sprintf("%.2fx", r.ratio), target,
-			judge(c.Target > 0, r.ratio >= c.Target, r.ratio >= c.Target*(1-o.margin)),
+			verdict(c.Target > 0, r.ratio >= c.Target, r.ratio >= c.Target*(1-o.margin)),
 		})
 	}
 	progress("")
 	if len(speed) > 0 {
-		print(o, append([][]string{{"what", "framing/size", "versus", "mtwire ns", "other ns", "mtwire MB/s", "other MB/s", "ratio", "target", ""}}, speed...))
+		printTable(o, append([][]string{{"what", "framing/size", "versus", "mtwire ns", "other ns", "mtwire MB/s", "other MB/s", "ratio", "target", ""}}, speed...))
 		fmt.Println()
 	}
 
@@ -131,12 +131,12 @@ func compare(ctx context.Context, o *options) (missed int, err error) {
 		idle = append(idle, []string{
 			i.Name, fmt.Sprint(i.Connections),
 			fmt.Sprintf("%.0f", i.Heap), fmt.Sprintf("%.0f", i.Stack), fmt.Sprintf("%.0f", i.Total()), target,
-			judge(i.Target > 0, i.Total() <= i.Target, i.Total() <= i.Target*(1+o.margin)),
+			verdict(i.Target > 0, i.Total() <= i.Target, i.Total() <= i.Target*(1+o.margin)),
 		})
 	}
 	progress("")
 	if len(idle) > 0 {
-		print(o, append([][]string{{"idle connection", "number", "heap B", "stack B", "sum B", "target", ""}}, idle...))
+		printTable(o, append([][]string{{"idle connection", "number", "heap B", "stack B", "sum B", "target", ""}}, idle...))
 		fmt.Println()
 	}
 	fmt.Printf("%d rows; %d of %d targets met", rows, met, targets)
@@ -147,13 +147,14 @@ func compare(ctx context.Context, o *options) (missed int, err error) {
 	return missed, nil
 }
 
-// result is a comparison in nanoseconds an operation.
+// result is a comparison. ours and other are in nanoseconds per operation.
 type result struct{ ours, other, ratio float64 }
 
-// take lets the sides take turns, the first of a round being the last of the
-// one before, and returns the medians. The ratio is the median of those of the
-// rounds: what disturbs a machine for longer than a round disturbs both.
-func take(c bench.Case, rounds int) (result, error) {
+// measure runs the two sides in turns and returns the medians. The side that is last
+// in a round is first in the next. The ratio is the median of the ratios of the
+// rounds, because a disturbance of the machine that is longer than a round affects
+// both sides.
+func measure(c bench.Case, rounds int) (result, error) {
 	var ours, other, ratios []float64
 	once := func(name string, side func(b *testing.B), times *[]float64) error {
 		r := testing.Benchmark(side)
@@ -181,6 +182,7 @@ func take(c bench.Case, rounds int) (result, error) {
 	return result{median(ours), median(other), median(ratios)}, nil
 }
 
+// median returns the median of x, which it sorts.
 func median(x []float64) float64 {
 	slices.Sort(x)
 	n := len(x)
@@ -196,14 +198,15 @@ func nanoseconds(t float64) string {
 
 func throughput(bytes int, t float64) string { return fmt.Sprintf("%.0f", float64(bytes)/t*1e3) }
 
-// progress shows on a terminal what is being measured.
-func progress(what string) {
+// progress shows the current measurement if standard error is a terminal.
+func progress(measurement string) {
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", what)
+		fmt.Fprintf(os.Stderr, "\r\x1b[K%s", measurement)
 	}
 }
 
-func print(o *options, rows [][]string) {
+// printTable prints rows, the first of which is the header.
+func printTable(o *options, rows [][]string) {
 	if o.markdown {
 		rows = slices.Insert(rows, 1, slices.Repeat([]string{"---"}, len(rows[0])))
 		for _, row := range rows {
@@ -218,6 +221,7 @@ func print(o *options, rows [][]string) {
 	}
 }
 
+// printMachine prints the machine, the versions and the number of rounds.
 func printMachine(o *options) {
 	gotd := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -231,7 +235,7 @@ func printMachine(o *options) {
 	fmt.Printf("medians of %d rounds of %v each side, in turns\n\n", o.rounds, o.time)
 }
 
-// processor names the CPU, where the system tells.
+// processor returns the model name of the CPU in /proc/cpuinfo.
 func processor() string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {

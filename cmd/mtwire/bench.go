@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +21,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// benchFlags are what the command line says, as it says it.
+// benchFlags are the flags of mtwire bench.
 type benchFlags struct {
 	secret, dc, dcListen, protocol string
 	connections, idle, size        int
@@ -36,20 +35,20 @@ func benchCommand() *cobra.Command {
 	var flags benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench LINK",
-		Short: "Put an MTProxy under load, and say what it costs",
-		Long: `Put an MTProxy under load, this one or another, and print what it does and what
-that costs: throughput down and up, latency, new connections, idle connections;
-and with --pid, on Linux, the processor time and memory of the proxy's process.
+		Short: "Measure an MTProxy server under load",
+		Long: `Measure an MTProxy server under load, this one or another: download and upload
+throughput, latency, new connections, idle connections; and with --pid, on
+Linux, the CPU time and memory of the proxy's process.
 
-LINK is the proxy's: tg://proxy?... or https://t.me/proxy?..., or HOST:PORT
-beside --secret. The data centre is in this process, at --dc-listen, and the
-proxy has to route there, whatever it does elsewhere: Telegram's data centres
-are not touched. Every byte that arrives is compared with what was sent.
+LINK is the proxy's link, tg://proxy?... or https://t.me/proxy?..., or HOST:PORT
+with --secret. The data centre is in this process and listens on --dc-listen.
+The proxy must route there: Telegram's data centres take no part. Every byte
+that arrives is compared with the byte that was sent.
 
-Memory of idle connections is right only for a proxy that was just started. The
-load generator needs processor time of its own, from the same machine: compare
-seconds per GiB rather than throughput, and use --raw, which does the same in
-turns through a relay that only copies bytes.
+The memory of idle connections is accurate only for a proxy that has just been
+started. The load generator uses CPU time of the same machine: compare seconds
+per GiB rather than throughput, and use --raw, which measures a relay that only
+copies bytes in turns with the proxy.
 
 Exits with 1 if the proxy does not answer, or changes a byte.`,
 		Example: `  mtwire proxy --listen 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --dc '*=127.0.0.1:7443' &
@@ -66,21 +65,22 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.secret, "secret", "", "the proxy's secret, if LINK is HOST:PORT")
-	f.StringVar(&flags.dc, "dc", "", "data centre to ask for (default: the link's, or 2)")
-	f.StringVar(&flags.dcListen, "dc-listen", "127.0.0.1:7443", "where the data centre listens")
+	f.StringVar(&flags.dc, "dc", "", "DC that the clients connect to (default: the link's, or 2)")
+	f.StringVar(&flags.dcListen, "dc-listen", "127.0.0.1:7443", "address that the data centre listens on")
 	f.StringVar(&flags.protocol, "protocol", "", "framing with a plain secret: abridged, intermediate, padded-intermediate (default intermediate)")
-	f.IntSliceVar(&flags.processes, "pid", nil, "number of the proxy's process (repeatable)")
-	f.IntVar(&flags.connections, "connections", 4, "connections at the same time")
-	f.Float64Var(&flags.seconds, "seconds", 5, "time for each phase")
-	f.IntVar(&flags.idle, "idle", 1000, "idle connections; 0 leaves them out")
-	f.IntVar(&flags.size, "size", 64<<10, "bytes of a packet, rounded down to what an encrypted message can have")
-	f.StringSliceVar(&flags.only, "only", nil, "phases: idle, download, upload, latency, connect (default all)")
+	f.IntSliceVar(&flags.processes, "pid", nil, "process ID of the proxy (repeatable)")
+	f.IntVar(&flags.connections, "connections", 4, "concurrent connections")
+	f.Float64Var(&flags.seconds, "seconds", 5, "duration of each phase")
+	f.IntVar(&flags.idle, "idle", 1000, "idle connections; 0 skips the phase")
+	f.IntVar(&flags.size, "size", 64<<10, "size of a packet in bytes, rounded down to the length of an encrypted message")
+	f.StringSliceVar(&flags.only, "only", nil, "phases to run: idle, download, upload, latency, connect (default all)")
 	f.BoolVar(&flags.raw, "raw", false, "compare with a relay that only copies bytes")
 	f.BoolVar(&flags.asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-// plan checks the flags, and makes of them all but the listening.
+// plan checks the flags and returns the plan, without the data centre and the raw
+// relay.
 func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 	ep, err := flags.endpoint(link)
 	if err != nil {
@@ -90,7 +90,7 @@ func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 	case flags.connections < 1:
 		return loadgen.Plan{}, fmt.Errorf("--connections %d: want at least 1", flags.connections)
 	case flags.seconds <= 0 || flags.seconds > 24*60*60:
-		return loadgen.Plan{}, fmt.Errorf("--seconds %v: want more than 0, and no more than a day", flags.seconds)
+		return loadgen.Plan{}, fmt.Errorf("--seconds %v: want more than 0 and at most a day", flags.seconds)
 	case flags.idle < 0:
 		return loadgen.Plan{}, fmt.Errorf("--idle %d: want 0 or more", flags.idle)
 	case flags.size < loadgen.MinLength || flags.size > 1<<20:
@@ -107,6 +107,7 @@ func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 	}, err
 }
 
+// endpoint returns the proxy's endpoint.
 func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 	switch {
 	case flags.secret == "":
@@ -141,11 +142,11 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 			return ep, fmt.Errorf("--dc: %w", err)
 		}
 	}
-	// What cannot be together is said here, before anything is started.
+	// The combination is checked here, before the data centre is started.
 	return mtwire.ParseEndpoint(ep.String())
 }
 
-// phases are those that were asked for.
+// phases returns the phases of --only and --idle.
 func (flags *benchFlags) phases() (phases []loadgen.Phase, err error) {
 	known := loadgen.Phases()
 	for _, name := range flags.only {
@@ -164,8 +165,8 @@ func (flags *benchFlags) phases() (phases []loadgen.Phase, err error) {
 	return phases, nil
 }
 
-// runBench starts what the plan needs, carries it out, and prints the report,
-// if only of a part.
+// runBench starts the data centre and the raw relay, runs the plan and prints the
+// report. After an error it prints the figures of the phases before, if any.
 func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	var serving sync.WaitGroup
@@ -174,7 +175,7 @@ func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 
 	ln, err := net.Listen("tcp", flags.dcListen)
 	if err != nil {
-		return fmt.Errorf("--dc-listen: %w", err)
+		return fmt.Errorf("--dc-listen: %w", hintListen(err, "--dc-listen"))
 	}
 	plan.DataCenter = loadgen.NewDataCenter(ln)
 	serving.Go(func() { plan.DataCenter.Serve(ctx) })
@@ -186,43 +187,41 @@ func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 		defer raw.stop()
 		plan.Raw = raw.target(plan.Proxy.Endpoint)
 	}
-	plan.Progress = func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) }
+	plan.Progress = func(line string) { printStatus(cmd, "%s", line) }
 
 	report, err := loadgen.Run(ctx, plan)
 	if err == nil || report.Measured() {
-		if printed := printReport(cmd.OutOrStdout(), &report, flags.asJSON); printed != nil {
-			return printed
+		if err := printReport(cmd.OutOrStdout(), &report, flags.asJSON); err != nil {
+			return err
 		}
 	}
 	if cmd.Context().Err() != nil {
-		err = errors.New("stopped before the end")
+		err = errors.New("interrupted")
 	}
 	if err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "mtwire: bench: %v\n", err)
-		return &exitError{code: 1}
+		return &exitError{code: 1, err: fmt.Errorf("bench: %w", err)}
 	}
 	return nil
 }
 
 func printReport(w io.Writer, report *loadgen.Report, asJSON bool) error {
-	if !asJSON {
-		return report.WriteText(w)
+	if asJSON {
+		return printJSON(w, report)
 	}
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(report)
+	return report.WriteText(w)
 }
 
-// rawRelay is the relay that a proxy is compared with, in a process of its own,
-// so that its processor time and memory can be read as the proxy's are.
+// rawRelay is the raw relay of a comparison, in a process of its own, so that its
+// CPU time and memory are measured like the proxy's.
 type rawRelay struct {
 	cmd     *exec.Cmd
-	life    io.Closer // its standard input: it ends with it
+	stdin   io.Closer // the process ends when it is closed
 	address string
 }
 
 const rawRelayName = "raw-relay"
 
+// startRawRelay starts a raw relay to upstream. The caller stops it.
 func startRawRelay(ctx context.Context, upstream string) (*rawRelay, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -230,7 +229,7 @@ func startRawRelay(ctx context.Context, upstream string) (*rawRelay, error) {
 	}
 	r := &rawRelay{cmd: exec.CommandContext(ctx, self, rawRelayName, upstream)}
 	r.cmd.Stderr = os.Stderr
-	if r.life, err = r.cmd.StdinPipe(); err != nil {
+	if r.stdin, err = r.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	out, err := r.cmd.StdoutPipe()
@@ -248,12 +247,12 @@ func startRawRelay(ctx context.Context, upstream string) (*rawRelay, error) {
 }
 
 func (r *rawRelay) stop() {
-	r.life.Close()
-	r.cmd.Wait() // its exit code says nothing that the phases have not said
+	r.stdin.Close()
+	r.cmd.Wait() // a relay that failed has failed the phases
 }
 
-// target is the way through the relay: what a client of the proxy does, but
-// for what its secret adds.
+// target returns the target of the relay, with the protocol and DC of the proxy's
+// endpoint ep and without its secret.
 func (r *rawRelay) target(ep mtwire.Endpoint) *loadgen.Target {
 	t := &loadgen.Target{Endpoint: mtwire.Endpoint{
 		Address: r.address, Obfuscated: true, Protocol: ep.Protocol, DC: ep.DC,
@@ -264,10 +263,11 @@ func (r *rawRelay) target(ep mtwire.Endpoint) *loadgen.Target {
 	return t
 }
 
+// rawRelayCommand is the command of startRawRelay's process.
 func rawRelayCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    rawRelayName + " UPSTREAM",
-		Short:  "Copy bytes between clients and UPSTREAM, for as long as standard input is open",
+		Short:  "Copy bytes between clients and UPSTREAM while standard input is open",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

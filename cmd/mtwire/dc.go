@@ -17,16 +17,17 @@ func dcCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "dc",
-		Short: "Run a data centre for loopback, to point clients and proxies at",
-		Long: `Run a data centre for loopback, every transport on one port: plain framings,
-obfuscated, WebSocket and HTTP, these two with TLS as well. The certificate is
-made anew and signed by itself: --certificate writes it to a file, which Go
-programs on Linux trust when SSL_CERT_FILE names it. With --secret it also takes
-MTProxy clients, FakeTLS included.
+		Short: "Run a loopback data centre for tests of clients and proxies",
+		Long: `Run a loopback data centre for tests of clients and proxies, with every
+transport on one port: the framings, plain and obfuscated, WebSocket and HTTP,
+these two with TLS and without. The certificate is self-signed and made at the
+start: --certificate writes it to a file, which Go programs on Linux trust when
+SSL_CERT_FILE names it. With --secret the data centre also accepts MTProxy
+clients, FakeTLS included.
 
-It answers req_pq and req_pq_multi with resPQ, and everything that it cannot
-decrypt with transport error 404, as a data centre does. What connects is told
-on standard output, one line for each event.`,
+The data centre answers req_pq and req_pq_multi with resPQ. It answers a message
+that it cannot decrypt with transport error 404, as Telegram's data centres do.
+Every connection and every request is a line on standard output.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := dcConfig(secrets)
@@ -41,10 +42,10 @@ on standard output, one line for each event.`,
 			}
 			ln, err := mtwire.Listen("tcp", listen, config)
 			if err != nil {
-				return err
+				return hintListen(err, "--listen")
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(cmd.ErrOrStderr(), "listening on %v\n", ln.Addr())
+			printStatus(cmd, "listening on %v", ln.Addr())
 			dc := &mtwiretest.DataCenter{Listener: ln, Log: func(e mtwiretest.Event) { fmt.Fprintln(out, e) }}
 			if asJSON {
 				encoder := json.NewEncoder(out)
@@ -54,13 +55,14 @@ on standard output, one line for each event.`,
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address to listen on")
-	cmd.Flags().StringArrayVar(&secrets, "secret", nil, "also take MTProxy clients with this secret (repeatable)")
+	cmd.Flags().StringArrayVar(&secrets, "secret", nil, "also accept MTProxy clients with this secret (repeatable)")
 	cmd.Flags().StringVar(&certificate, "certificate", "", "write the TLS certificate to this file")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print events as lines of JSON")
 	return cmd
 }
 
-// dcConfig is every transport there is.
+// dcConfig returns a configuration that accepts every transport, with the secrets
+// and without.
 func dcConfig(secrets []string) (*mtwire.ListenConfig, error) {
 	config := &mtwire.ListenConfig{AllowNoSecret: true, ObfuscatedFull: true}
 	for _, text := range secrets {

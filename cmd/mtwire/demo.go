@@ -24,12 +24,11 @@ import (
 func demoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Show every transport at work on loopback",
-		Long: `Run a data centre, a proxy and a client in this process, over real sockets of
-the loopback interface, and let them exchange packets, quick acknowledgements
-and transport errors over every framing, plain and obfuscated, on every
-carrier, and through the proxy in every mode. Prints a table, and exits with 0
-only if all of it worked.`,
+		Short: "Exercise every transport on loopback",
+		Long: `Run a data centre, a proxy and a client in this process, over sockets of the
+loopback interface. They exchange packets, quick acknowledgements and transport
+errors over every framing, plain and obfuscated, on every carrier, and through
+the proxy in every mode. Prints a table, and exits with 0 if every row succeeded.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := startDemo(cmd.Context())
@@ -38,14 +37,14 @@ only if all of it worked.`,
 			}
 			defer d.stop()
 			if failed := d.run(cmd.Context(), cmd.OutOrStdout()); failed > 0 {
-				return &exitError{code: 1}
+				return &exitError{code: 1} // the table has the errors
 			}
 			return nil
 		},
 	}
 }
 
-// demo is a data centre and a proxy in front of it.
+// demo is a data centre and a proxy that leads to it.
 type demo struct {
 	dc, proxy net.Listener
 	clientTLS *tls.Config
@@ -53,6 +52,7 @@ type demo struct {
 	serving   sync.WaitGroup
 }
 
+// startDemo starts a demo. The caller stops it.
 func startDemo(ctx context.Context) (*demo, error) {
 	d := &demo{}
 	ctx, d.cancel = context.WithCancel(ctx)
@@ -69,7 +69,7 @@ func startDemo(ctx context.Context) (*demo, error) {
 		d.dc.Close()
 		return nil, err
 	}
-	secret, err := mtwire.ParseSecret(mtwiretest.PlainSecret) // good for all modes
+	secret, err := mtwire.ParseSecret(mtwiretest.PlainSecret) // the key for all modes
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (d *demo) stop() {
 	d.serving.Wait()
 }
 
-// run goes through all modes, prints a row for each, and returns how many
+// run tries all modes, prints a row for each, and returns the number of modes that
 // failed.
 func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -113,7 +113,7 @@ func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
 		if m.DC != 0 {
 			dc = fmt.Sprint(m.DC)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", through, m.Transport, dc, r.resPQ, r.packets, r.quickAck, r.refusal, result)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", through, m.Transport, dc, r.resPQ, r.packets, r.quickAck, r.transportError, result)
 	}
 	for _, m := range mtwiretest.DirectModes() {
 		try("direct", m, d.dc)
@@ -127,6 +127,7 @@ func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
 	return failed
 }
 
+// secretMode returns the mode of a proxied mode's secret.
 func secretMode(m mtwiretest.Mode) string {
 	ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))
 	if err != nil {
@@ -135,16 +136,17 @@ func secretMode(m mtwiretest.Mode) string {
 	return ep.Secret.Mode.String()
 }
 
-// row is what one mode achieved: a time, a count or a mark in each column.
+// row is the result of one mode, formatted for the columns of the table.
 type row struct {
-	resPQ, packets, quickAck, refusal string
-	err                               error
+	resPQ, packets, quickAck, transportError string
+	err                                      error
 }
 
-// sizes of the encrypted packets' data: both forms of Abridged's length, a
-// padded end in any place, and one that takes many reads.
+// demoSizes are the sizes of the encrypted packets' data, in bytes: both forms of
+// Abridged's length, and packets that need one read and many.
 var demoSizes = []int{4, 300, 440, 476, 480, 4096, 65536, 1 << 20}
 
+// try makes all exchanges in one mode, until one fails.
 func (d *demo) try(ctx context.Context, m mtwiretest.Mode, ln net.Listener) (r row) {
 	r = row{"-", "-", "-", "-", nil}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -163,21 +165,21 @@ func (d *demo) try(ctx context.Context, m mtwiretest.Mode, ln net.Listener) (r r
 		r.err = fmt.Errorf("packets: %w", err)
 		return r
 	}
-	// Full and HTTP have no quick acknowledgement.
+	// Full and HTTP have no quick acknowledgements.
 	if t := conn.Transport(); t.Protocol != mtwire.Full && t.Carrier != mtwire.HTTP {
 		if r.quickAck, err = demoQuickAck(ctx, conn); err != nil {
 			r.err = fmt.Errorf("quick ack: %w", err)
 			return r
 		}
 	}
-	if r.refusal, err = demoRefusal(ctx, conn); err != nil {
+	if r.transportError, err = demoTransportError(ctx, conn); err != nil {
 		r.err = fmt.Errorf("transport error: %w", err)
 	}
 	return r
 }
 
-// demoResPQ asks twice, as TDLib's ping does, the second time with a tail
-// inside the message, and tells how long an answer took.
+// demoResPQ requests resPQ twice, as TDLib's ping does, the second time with a tail
+// inside the message. It returns the round trip time of the second.
 func demoResPQ(ctx context.Context, conn *mtwire.Conn) (string, error) {
 	var took time.Duration
 	for _, tail := range [][]byte{nil, make([]byte, 44)} {
@@ -200,7 +202,7 @@ func demoResPQ(ctx context.Context, conn *mtwire.Conn) (string, error) {
 	return took.Round(10 * time.Microsecond).String(), nil
 }
 
-// demoPackets exchanges encrypted packets of many sizes.
+// demoPackets exchanges encrypted packets of all sizes and returns their number.
 func demoPackets(ctx context.Context, conn *mtwire.Conn) (string, error) {
 	for i, size := range demoSizes {
 		data := make([]byte, size)
@@ -224,8 +226,8 @@ func demoPackets(ctx context.Context, conn *mtwire.Conn) (string, error) {
 	return fmt.Sprint(len(demoSizes)), nil
 }
 
-// demoQuickAck wants the token that follows from the auth key and the text,
-// and then the answer.
+// demoQuickAck requests a quick acknowledgement, which must have the token of the
+// message and arrive before the answer. It returns the token.
 func demoQuickAck(ctx context.Context, conn *mtwire.Conn) (string, error) {
 	message, token := mtwiretest.Seal([]byte("ack this"), frame.Client)
 	if err := conn.SendPacket(ctx, mtwire.Packet{Payload: message, AckWanted: true}); err != nil {
@@ -242,22 +244,23 @@ func demoQuickAck(ctx context.Context, conn *mtwire.Conn) (string, error) {
 		return "-", err
 	}
 	if p.Kind != mtwire.KindPayload {
-		return "-", fmt.Errorf("%v behind it", p.Kind)
+		return "-", fmt.Errorf("%v follows it", p.Kind)
 	}
 	return fmt.Sprintf("%08x", token), nil
 }
 
-// demoRefusal uses a key that the data centre does not know.
-func demoRefusal(ctx context.Context, conn *mtwire.Conn) (string, error) {
+// demoTransportError sends a message under an unknown auth key, whose answer must be
+// transport error 404.
+func demoTransportError(ctx context.Context, conn *mtwire.Conn) (string, error) {
 	message := make([]byte, 24+64)
 	rand.Read(message)
 	if err := conn.Send(ctx, message); err != nil {
 		return "-", err
 	}
 	p, err := conn.Receive(ctx)
-	var refusal *mtwire.TransportError
-	if !errors.As(err, &refusal) || refusal.Code != frame.CodeAuthKeyAbsent {
-		return "-", fmt.Errorf("%v, %v in its place", p.Kind, err)
+	var received *mtwire.TransportError
+	if !errors.As(err, &received) || received.Code != frame.CodeAuthKeyAbsent {
+		return "-", fmt.Errorf("received %v, %v", p.Kind, err)
 	}
 	return "ok", nil
 }

@@ -1,12 +1,10 @@
-// Mtwire is a tool for MTProto transports: a proxy, a data centre for
-// loopback, a demo of all the transports there are, and a load generator for
-// proxies.
+// Mtwire is a tool for MTProto transports: an MTProxy server, a loopback data
+// centre, a demo of all transports, and a load generator for MTProxy servers.
 package main
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -19,6 +17,8 @@ func main() {
 	os.Exit(run())
 }
 
+// run executes the command line of the process and returns its exit code. SIGINT and
+// SIGTERM end the command's context.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -28,23 +28,22 @@ func run() int {
 		Short:         "MTProto transports: proxy, test data centre, demo, load generator",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs, // so that a slip in a command's name is an error
+		Args:          cobra.NoArgs, // a mistyped command is an error
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	// Without this flag cobra makes one with the shorthand -v, which is --verbose
+	// for subcommands.
+	root.Flags().Bool("version", false, "print the version")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(proxyCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
-		var failed *exitError
-		if errors.As(err, &failed) {
-			return failed.code
-		}
-		fmt.Fprintf(os.Stderr, "mtwire: %v\n", err)
-		return 2
+		return printError(os.Stderr, err)
 	}
 	return 0
 }
 
-// version is the module's, and the revision if it was built from a checkout.
+// version returns the module's version, the revision of a build from a checkout, and
+// the Go version.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -59,13 +58,8 @@ func version() string {
 	return text + " " + info.GoVersion
 }
 
-// exitError ends the program with a code, everything having been said.
-type exitError struct{ code int }
-
-func (e *exitError) Error() string { return fmt.Sprintf("exit %d", e.code) }
-
-// unlessEnded is err, or nil if ctx ended: somebody stopped the program, and
-// that is how it is meant to end.
+// unlessEnded returns err, or nil if it is that of ctx: a signal is the regular end
+// of a server.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"mtwire": func() { os.Exit(run()) }})
 }
 
-// "CLI tested as the user sees it: text, exit code, stderr."
+// The scripts of testdata run the binary and check its output and exit code.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// freeAddress is one that nobody listens on now.
+// freeAddress returns a loopback address that no process listens on.
 func freeAddress() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,13 +47,12 @@ func freeAddress() (string, error) {
 	return ln.Addr().String(), nil
 }
 
-// ask URL sends req_pq_multi to an endpoint and wants resPQ; it tries until
-// the server is up.
+// ask URL sends req_pq_multi to an endpoint, until resPQ is the answer.
 func ask(ts *testscript.TestScript, neg bool, args []string) {
 	until(ts, neg, args, askOnce)
 }
 
-// reach ADDRESS waits until somebody listens there.
+// reach ADDRESS waits until a process listens there.
 func reach(ts *testscript.TestScript, neg bool, args []string) {
 	until(ts, neg, args, func(ctx context.Context, address string) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
@@ -64,7 +63,7 @@ func reach(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// until tries again and again, for 20 seconds.
+// until calls try until it succeeds, for at most 20 seconds.
 func until(ts *testscript.TestScript, neg bool, args []string, try func(context.Context, string) error) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("want one argument")
@@ -84,6 +83,7 @@ func until(ts *testscript.TestScript, neg bool, args []string, try func(context.
 	}
 }
 
+// askOnce sends req_pq_multi once.
 func askOnce(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -115,7 +115,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	for _, ln := range listeners {
-		fmt.Fprintf(cmd.ErrOrStderr(), "listening on %v\n", ln.Addr())
+		printStatus(cmd, "listening on %v", ln.Addr())
 	}
 	if err := f.printLinks(cmd.OutOrStdout(), listeners, config.Users); err != nil {
 		for _, ln := range listeners {
@@ -306,32 +306,22 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// fewCodes is how many QR codes a terminal gets unasked.
-const fewCodes = 3
-
 // printLinks prints each user's link, for the first listener that clients can
-// reach, and its QR code; if there are several, with the user's name in front.
+// reach, and its QR code.
 func (f *proxyFlags) printLinks(w io.Writer, listeners []net.Listener, users []proxy.User) error {
 	server, port, err := f.reachable(listeners)
 	if err != nil {
 		return err
 	}
+	var links []namedLink
 	for _, user := range users {
 		link := mtproxy.Link{Server: server, Port: port, Secret: user.Secrets[0]}
 		if _, err := mtproxy.ParseLink(link.String()); err != nil {
 			return fmt.Errorf("--server: it makes no link: %w", err)
 		}
-		if len(users) > 1 {
-			fmt.Fprint(w, user.Name, " ")
-		}
-		fmt.Fprintln(w, link)
-		if f.qr || isTerminal(w) && len(users) <= fewCodes {
-			if err := printQR(w, link.String()); err != nil {
-				return err
-			}
-		}
+		links = append(links, namedLink{user.Name, link})
 	}
-	return nil
+	return printLinks(w, links, qrCodes(f.qr))
 }
 
 // reachable is the name and the port for the links. The listeners are those of

@@ -44,9 +44,9 @@ func (dc *DataCenter) Serve(ctx context.Context) error {
 		dc.accepted.Add(1)
 		dc.open.Add(1)
 		defer dc.open.Add(-1)
-		stream, hello, err := obfuscation.Accept(conn, nil)
+		stream, init, err := obfuscation.Accept(conn, nil)
 		if err == nil {
-			newSession(stream, hello.Protocol).run()
+			newSession(stream, init.Protocol).run()
 		}
 	})
 }
