@@ -14,73 +14,72 @@ import (
 
 var ee = modes[2]
 
-// "Clock steps", the client's: within the window it is served, outside it sees
-// the fronting host, and connections that stand do not notice.
-func TestClientsWhoseClockStepsAreFronted(t *testing.T) {
-	w := newWorld(t, ee, nil)
+// A client whose clock is off by more than the window reaches the fronting host,
+// and one within the window is served. Established connections go on.
+func TestClientsWithAWrongClockAreFronted(t *testing.T) {
+	tb := newTestbed(t, ee, nil)
 	var off atomic.Int64
 	config := &mtwire.DialConfig{Time: func() time.Time { return time.Now().Add(time.Duration(off.Load())) }}
-	standing := mustDial(t, ee, w.address, 2, config)
+	established := mustDial(t, ee, tb.address, 2, config)
 	for _, step := range []time.Duration{time.Hour, -time.Hour, 24 * 365 * time.Hour, 3 * time.Minute, -3 * time.Minute} {
 		off.Store(int64(step))
-		visits := w.host.visits()
-		if c, err := dial(limited(t), ee, w.address, 2, config); err == nil {
+		visits := tb.host.visits()
+		if c, err := dial(testContext(t), ee, tb.address, 2, config); err == nil {
 			c.Close()
-			t.Errorf("%v off: it was served", step)
+			t.Errorf("%v off: the client was served", step)
 		}
-		if w.host.visits() == visits {
-			t.Errorf("%v off: the fronting host was not asked", step)
+		if tb.host.visits() == visits {
+			t.Errorf("%v off: the fronting host got nothing", step)
 		}
-		exchange(t, standing, 3)
+		exchange(t, established, 3)
 	}
 	for _, step := range []time.Duration{0, 100 * time.Second, -100 * time.Second} {
 		off.Store(int64(step))
-		exchange(t, mustDial(t, ee, w.address, 2, config), 3)
+		exchange(t, mustDial(t, ee, tb.address, 2, config), 3)
 	}
 }
 
-// "Clock steps", the server's, at the place where the proxy has its handshake
-// from: clients are strangers while it is wrong, and welcome again when it is
-// right. Connections that stand go on, and a hello that was recorded before
-// stays known.
-func TestServerWhoseClockStepsTakesClientsAgain(t *testing.T) {
-	leavesNothing(t)
+// While a server's clock is wrong, clients are not authenticated; when it is
+// right again, they are. Established connections go on, and a replayed hello is
+// still rejected. The server is a Listener, whose handshake is the proxy's.
+func TestServerServesClientsAgainWhenItsClockIsRight(t *testing.T) {
+	checkLeaks(t)
 	secret, err := mtwire.ParseSecret(mtwiretest.FakeTLSSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var off atomic.Int64
 	seen := make(map[[16]byte]bool)
-	refused := make(chan error, 10)
+	rejected := make(chan error, 10)
 	ln := mtwire.NewListener(listen(t), &mtwire.ListenConfig{
 		Secrets: []mtwire.Secret{secret},
 		Time:    func() time.Time { return time.Now().Add(time.Duration(off.Load())) },
 		Replay: func(id [16]byte) bool { // one client at a time
-			was := seen[id]
+			replayed := seen[id]
 			seen[id] = true
-			return was
+			return replayed
 		},
-		Unknown: func(ctx context.Context, conn net.Conn, why error) { refused <- why },
+		Unknown: func(ctx context.Context, conn net.Conn, why error) { rejected <- why },
 	})
-	untilTheEnd(t, func(ctx context.Context) error { return ln.Serve(ctx, mtwiretest.Echo) })
+	serveUntilCleanup(t, func(ctx context.Context) error { return ln.Serve(ctx, mtwiretest.Echo) })
 
 	url := "tcp://" + ln.Addr().String() + "?secret=" + mtwiretest.FakeTLSSecret
 	var recorded []byte
-	standing, err := mtwire.Dial(limited(t), url, over(func(conn *net.TCPConn) net.Conn { return &recorder{conn, &recorded} }))
+	established, err := mtwire.Dial(testContext(t), url, wrapSocket(func(conn *net.TCPConn) net.Conn { return &recorder{conn, &recorded} }))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer standing.Close()
+	defer established.Close()
 	echo := func(conn *mtwire.Conn) error {
-		if err := conn.Send(limited(t), make([]byte, 88)); err != nil {
+		if err := conn.Send(testContext(t), make([]byte, 88)); err != nil {
 			return err
 		}
-		_, err := conn.Receive(limited(t))
+		_, err := conn.Receive(testContext(t))
 		return err
 	}
 	for _, step := range []time.Duration{time.Hour, 0, -time.Hour, 0} {
 		off.Store(int64(step))
-		conn, err := mtwire.Dial(limited(t), url, nil)
+		conn, err := mtwire.Dial(testContext(t), url, nil)
 		if err == nil {
 			err = echo(conn)
 			conn.Close()
@@ -89,27 +88,27 @@ func TestServerWhoseClockStepsTakesClientsAgain(t *testing.T) {
 			t.Errorf("a clock %v off: %v", step, err)
 		}
 		if step != 0 {
-			<-refused
+			<-rejected
 		}
-		if err := echo(standing); err != nil {
-			t.Errorf("a clock %v off, and who was there: %v", step, err)
+		if err := echo(established); err != nil {
+			t.Errorf("a clock %v off, on an established connection: %v", step, err)
 		}
 	}
-	again, err := net.Dial("tcp", ln.Addr().String())
+	replaying, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer again.Close()
-	again.Write(recorded)
-	if n, err := io.Copy(io.Discard, again); n > 0 {
+	defer replaying.Close()
+	replaying.Write(recorded)
+	if n, err := io.Copy(io.Discard, replaying); n > 0 {
 		t.Errorf("a recorded hello was answered with %d bytes, %v", n, err)
 	}
-	if why := <-refused; why == nil {
-		t.Error("nobody refused it")
+	if err := <-rejected; err == nil {
+		t.Error("the recorded hello was rejected without an error")
 	}
 }
 
-// recorder keeps what is written first.
+// recorder keeps the bytes of the first Write.
 type recorder struct {
 	*net.TCPConn
 	first *[]byte

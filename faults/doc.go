@@ -1,13 +1,13 @@
-// Package faults is where the MTProxy server is tried on a bad day: data
-// centres that refuse, reset or fall silent, clients that hang up half-way,
-// trickle or never speak, networks that lose, delay and cut, descriptors that
-// run out, clocks that step, and signals in the middle of it all.
+// Package faults tests the MTProxy server by fault injection: data centres that
+// refuse, reset or stop responding, clients that half-close, reset, trickle or
+// send nothing, networks that lose, delay and cut, descriptors that run out,
+// clocks that step, and signals under load.
 //
-// It has tests only. What moves in them is compared byte by byte, and each ends
-// by counting what must be gone: goroutines, descriptors, pipes, memory.
+// It has tests only. They compare the data that moves byte by byte. At their end
+// they check for leaks of goroutines, descriptors, pipes and memory.
 //
-// Networks are made worse in two ways. A middlebox between sockets delays,
-// stalls, freezes and resets streams, everywhere. Where there is root on Linux,
-// network namespaces are joined by a hop that loses and delays packets; where
-// there is not, the tests say that this did not run.
+// There are two ways to degrade a network. A middlebox between sockets delays,
+// stalls, freezes and resets streams, on every system. As root on Linux, a hop
+// between network namespaces loses and delays packets; elsewhere the tests
+// report that this variant did not run.
 package faults

@@ -9,12 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const flood = 5000
+// maxFlood is the number of connections in a flood, if descriptors allow it.
+const maxFlood = 5000
 
-// "floods with 5,000 connections that never speak": a client beside them is
-// served as before, and when they are gone, so is all that they took. A second
-// flood takes no more memory than the first.
-func TestSilentConnectionsHoldUpNobody(t *testing.T) {
+// A flood of 5,000 connections that send nothing does not disturb a client. When
+// they are closed, their descriptors are released, and a second flood takes no
+// more memory than the first.
+func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 	t.Parallel()
 	for _, m := range modes[1:] {
 		t.Run(m.name, func(t *testing.T) {
@@ -25,22 +26,22 @@ func TestSilentConnectionsHoldUpNobody(t *testing.T) {
 			c := mustDial(t, m, p.address, 2, nil)
 			exchange(t, c, 20)
 			descriptors, _ := p.descriptors()
-			n := affordable(t)
+			n := floodSize(t)
 			var peaks []int
 			for range 2 {
 				before := p.resident(t)
 				silent := openSilent(t, p.address, n)
-				eventually(t, "all are accepted", func() bool { all, _ := p.descriptors(); return all >= n })
-				// Long enough for the proxy to ask the fronting host about them.
+				eventually(t, "all are accepted", func() bool { open, _ := p.descriptors(); return open >= n })
+				// Long enough for the proxy to connect the fronting host for them.
 				for end := time.Now().Add(4 * time.Second); time.Now().Before(end); {
 					exchange(t, c, 20)
-					if err := answers(m, p.address, 10*time.Second); err != nil {
+					if err := tryClient(m, p.address, 10*time.Second); err != nil {
 						t.Fatalf("beside %d silent connections: %v", n, err)
 					}
 				}
 				peaks = append(peaks, p.resident(t))
-				all, _ := p.descriptors()
-				t.Logf("%d silent connections: %.1f KiB each, %d descriptors", n, float64(p.resident(t)-before)/float64(n), all)
+				open, _ := p.descriptors()
+				t.Logf("%d silent connections: %.1f KiB each, %d descriptors", n, float64(p.resident(t)-before)/float64(n), open)
 				for i, conn := range silent {
 					if i%2 == 0 {
 						resetConn(conn)
@@ -48,30 +49,31 @@ func TestSilentConnectionsHoldUpNobody(t *testing.T) {
 						conn.Close()
 					}
 				}
-				p.awaitDescriptors(t, descriptors+runningSlack)
+				p.awaitDescriptors(t, descriptors+idleSlack)
 				exchange(t, c, 20)
 			}
 			if peaks[1] > peaks[0]+peaks[0]/4+8<<10 {
-				t.Errorf("memory grows: %d KiB at the first flood, %d at the second", peaks[0], peaks[1])
+				t.Errorf("memory grows: %d KiB in the first flood, %d KiB in the second", peaks[0], peaks[1])
 			}
 		})
 	}
 }
 
-// affordable is how many connections there may be. This process has one end of
-// them, and two modes run at the same time; the proxies have the other.
-func affordable(t *testing.T) int {
+// floodSize returns the number of connections that this process has descriptors
+// for. Two modes run at the same time. The proxies are processes of their own.
+func floodSize(t *testing.T) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	n := min(flood, int(limit.Cur)/3-1500)
-	if n < flood {
-		absent(t, "a flood of 5,000 connections; fewer are used", unix.EMFILE)
+	n := min(maxFlood, int(limit.Cur)/3-1500)
+	if n < maxFlood {
+		reportNotRun(t, "a flood of 5,000 connections; fewer are used", unix.EMFILE)
 	}
 	return max(n, 100)
 }
 
+// openSilent opens n connections that send nothing.
 func openSilent(t *testing.T, address string, n int) []net.Conn {
 	t.Helper()
 	conns := make([]net.Conn, n)

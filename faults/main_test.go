@@ -32,36 +32,37 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
 	}
-	// Those that run at the same time mostly wait.
+	// Parallel tests mostly wait, so there may be more than processors.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	code := m.Run()
-	absences.mu.Lock()
-	defer absences.mu.Unlock()
-	if n := len(absences.all); n > 0 {
+	notRun.mu.Lock()
+	defer notRun.mu.Unlock()
+	if n := len(notRun.all); n > 0 {
 		fmt.Fprintf(os.Stderr, "faults: %d did not run here:\n", n)
-		for _, what := range absences.all {
-			fmt.Fprintf(os.Stderr, "faults: not run: %s\n", what)
+		for _, variant := range notRun.all {
+			fmt.Fprintf(os.Stderr, "faults: not run: %s\n", variant)
 		}
 	}
 	return code
 }
 
-// absences are what could not be tried on this system.
-var absences struct {
+// notRun lists the variants of faults that cannot run on this system.
+var notRun struct {
 	mu  sync.Mutex
 	all []string
 }
 
-// absent says aloud that a variant of a fault does not run here. The same fault
-// has another variant that does.
-func absent(t *testing.T, what string, why error) {
+// reportNotRun logs that a variant of a fault cannot run on this system, and
+// lists it at the end of the output. The same fault has another variant, which
+// runs everywhere.
+func reportNotRun(t *testing.T, variant string, cause error) {
 	t.Helper()
-	t.Logf("not run: %s: %v", what, why)
-	absences.mu.Lock()
-	defer absences.mu.Unlock()
-	absences.all = append(absences.all, fmt.Sprintf("%s: %s: %v", t.Name(), what, why))
+	t.Logf("not run: %s: %v", variant, cause)
+	notRun.mu.Lock()
+	defer notRun.mu.Unlock()
+	notRun.all = append(notRun.all, fmt.Sprintf("%s: %s: %v", t.Name(), variant, cause))
 }

@@ -10,32 +10,32 @@ import (
 	"time"
 )
 
-// middlebox passes TCP streams on, and does to them what networks do, as far as
-// that can be done without packets: what is lost there arrives late here.
+// middlebox forwards TCP streams and imitates a bad network, as far as that is
+// possible without packets: a lost packet is a chunk that arrives late.
 type middlebox struct {
 	to      string
-	conns   connSet // those from the client; each ends its other half
+	conns   connSet // of type *middleboxConn
 	running sync.WaitGroup
 
-	delay  atomic.Int64 // of every piece, in nanoseconds
-	stalls atomic.Int64 // one piece in so many is kept back; 0 is none
-	passed atomic.Int64 // bytes
+	delay     atomic.Int64 // of every chunk, in nanoseconds
+	stalls    atomic.Int64 // one chunk in this many stalls; 0 is none
+	forwarded atomic.Int64 // bytes, both ways
 
 	mu     sync.Mutex
 	ln     net.Listener
-	place  string
-	thawed chan struct{} // closed while bytes may pass
+	addr   string
+	thawed chan struct{} // closed unless the middlebox is frozen
 }
 
-// stall is how long a piece is kept back, and all behind it: about what it
-// takes TCP to send something again.
-const stall = 200 * time.Millisecond
+// stallTime is the delay of a chunk that stalls, and of all behind it: about as
+// long as a retransmission by TCP.
+const stallTime = 200 * time.Millisecond
 
 func newMiddlebox(t *testing.T, to string) *middlebox {
 	m := &middlebox{to: to, thawed: make(chan struct{})}
 	close(m.thawed)
 	ln := listen(t)
-	m.place = ln.Addr().String()
+	m.addr = ln.Addr().String()
 	m.serve(ln)
 	t.Cleanup(func() {
 		m.refuse()
@@ -47,35 +47,36 @@ func newMiddlebox(t *testing.T, to string) *middlebox {
 	return m
 }
 
-func (m *middlebox) address() string { return m.place }
+func (m *middlebox) address() string { return m.addr }
 
 func (m *middlebox) open() int { return m.conns.len() }
 
-// refuse has the operating system refuse new connections.
+// refuse closes the listener, so that the operating system refuses new
+// connections.
 func (m *middlebox) refuse() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ln.Close()
 }
 
-// accept takes connections again.
+// accept accepts new connections again, after refuse.
 func (m *middlebox) accept(t *testing.T) {
 	t.Helper()
-	ln, err := net.Listen("tcp", m.place)
+	ln, err := net.Listen("tcp", m.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.serve(ln)
 }
 
-// freeze lets nothing pass from now on, and breaks nothing.
+// freeze stops forwarding, without closing a connection.
 func (m *middlebox) freeze() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.thawed = make(chan struct{})
 }
 
-// thaw lets pass what was kept, and all that follows.
+// thaw forwards again, first the bytes that have arrived meanwhile.
 func (m *middlebox) thaw() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -86,26 +87,29 @@ func (m *middlebox) thaw() {
 	}
 }
 
-// reset cuts all connections that there are, on both sides.
+// reset resets all connections, on both sides.
 func (m *middlebox) reset() {
-	m.conns.each(func(conn net.Conn) { resetConn(conn.(*joint).client); resetConn(conn.(*joint).server) })
+	m.conns.each(func(conn net.Conn) {
+		resetConn(conn.(*middleboxConn).Conn)
+		resetConn(conn.(*middleboxConn).server)
+	})
 }
 
+// resetConn closes a TCP connection with RST.
 func resetConn(conn net.Conn) {
 	conn.(*net.TCPConn).SetLinger(0)
 	conn.Close()
 }
 
-// joint is both halves of a connection through the middlebox.
-type joint struct {
-	net.Conn // the client's half
-	client   net.Conn
+// middleboxConn is a connection through the middlebox. Close closes both sides.
+type middleboxConn struct {
+	net.Conn // the client's
 	server   net.Conn
 }
 
-func (j *joint) Close() error {
-	j.client.Close()
-	return j.server.Close()
+func (c *middleboxConn) Close() error {
+	c.Conn.Close()
+	return c.server.Close()
 }
 
 func (m *middlebox) serve(ln net.Listener) {
@@ -118,64 +122,65 @@ func (m *middlebox) serve(ln net.Listener) {
 			if err != nil {
 				return
 			}
-			m.running.Go(func() { m.join(client) })
+			m.running.Go(func() { m.connect(client) })
 		}
 	})
 }
 
-func (m *middlebox) join(client net.Conn) {
+// connect dials the server for a client's connection, and forwards both ways.
+func (m *middlebox) connect(client net.Conn) {
 	server, err := net.Dial("tcp", m.to)
 	if err != nil {
 		resetConn(client)
 		return
 	}
-	j := &joint{client, client, server}
-	if !m.conns.add(j) {
+	c := &middleboxConn{client, server}
+	if !m.conns.add(c) {
 		return
 	}
-	defer m.conns.remove(j)
+	defer m.conns.remove(c)
 	var both sync.WaitGroup
-	both.Go(func() { m.pass(server, client) })
-	both.Go(func() { m.pass(client, server) })
+	both.Go(func() { m.forward(server, client) })
+	both.Go(func() { m.forward(client, server) })
 	both.Wait()
 }
 
-// piece is bytes that are under way.
-type piece struct {
+// chunk is a part of a stream, or a packet, in flight.
+type chunk struct {
 	bytes []byte
-	due   time.Time
+	due   time.Time // when it is delivered
 }
 
-// pass moves one direction to its end, and passes that on: a half-close as it
-// is, anything else as a reset.
-func (m *middlebox) pass(dst, src net.Conn) {
-	pieces := make(chan piece, 64)
+// forward copies from src to dst until src ends. It forwards a half-close as a
+// half-close, and every other end as a reset.
+func (m *middlebox) forward(dst, src net.Conn) {
+	chunks := make(chan chunk, 64)
 	var writing sync.WaitGroup
 	writing.Go(func() {
 		var failed error
-		for p := range pieces {
-			time.Sleep(time.Until(p.due))
+		for c := range chunks {
+			time.Sleep(time.Until(c.due))
 			m.mu.Lock()
 			thawed := m.thawed
 			m.mu.Unlock()
 			<-thawed
 			if failed == nil {
-				if _, failed = dst.Write(p.bytes); failed != nil {
-					resetConn(src) // and the reader below notices
+				if _, failed = dst.Write(c.bytes); failed != nil {
+					resetConn(src) // which ends the read below
 				}
-				m.passed.Add(int64(len(p.bytes)))
+				m.forwarded.Add(int64(len(c.bytes)))
 			}
 		}
 	})
 	var err error
 	for err == nil {
-		b := make([]byte, 1+rand.IntN(32<<10)) // cut where nobody expects it
+		b := make([]byte, 1+rand.IntN(32<<10)) // boundaries at any byte
 		var n int
 		if n, err = src.Read(b); n > 0 {
-			pieces <- piece{b[:n], m.due()}
+			chunks <- chunk{b[:n], m.due()}
 		}
 	}
-	close(pieces)
+	close(chunks)
 	writing.Wait()
 	if err == io.EOF {
 		dst.(*net.TCPConn).CloseWrite()
@@ -184,10 +189,11 @@ func (m *middlebox) pass(dst, src net.Conn) {
 	resetConn(dst)
 }
 
+// due returns when a chunk that arrives now is delivered.
 func (m *middlebox) due() time.Time {
 	due := time.Now().Add(time.Duration(m.delay.Load()))
 	if every := m.stalls.Load(); every > 0 && rand.Int64N(every) == 0 {
-		due = due.Add(stall)
+		due = due.Add(stallTime)
 	}
 	return due
 }

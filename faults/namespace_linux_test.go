@@ -17,39 +17,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network of its own, on a thread that is in it for good. What
-// is dialled and listened to there belongs to it.
+// namespace is a network namespace. One thread is in it for good; the sockets
+// that this thread opens belong to it.
 type namespace struct {
 	work chan func()
 	done chan struct{}
 }
 
-// newNamespace fails with unix.EPERM where this user may not make one.
+// newNamespace fails with unix.EPERM if this user may not make a namespace.
 func newNamespace() (*namespace, error) {
 	n := &namespace{work: make(chan func()), done: make(chan struct{})}
-	made := make(chan error)
+	created := make(chan error)
 	go func() {
 		defer close(n.done)
-		runtime.LockOSThread() // and never unlocked: the thread ends here as well
+		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
-			err = setUp("lo", netip.Addr{})
+			err = bringUp("lo", netip.Addr{})
 		}
-		made <- err
+		created <- err
 		if err != nil {
 			return
 		}
-		for do := range n.work {
-			do()
+		for f := range n.work {
+			f()
 		}
 	}()
-	if err := <-made; err != nil {
+	if err := <-created; err != nil {
 		return nil, err
 	}
 	return n, nil
 }
 
-// do calls f in the namespace, one call at a time.
+// do calls f on the namespace's thread, one call at a time.
 func (n *namespace) do(f func()) {
 	done := make(chan struct{})
 	n.work <- func() { f(); close(done) }
@@ -71,16 +71,16 @@ func (n *namespace) listen(t *testing.T, address string) (ln net.Listener) {
 	return ln
 }
 
-// dial is a DialContext. The address is one of digits, so the net package
-// starts no goroutine that would be outside.
+// dial is a DialContext for IP addresses: to resolve a name, package net would
+// start a goroutine on a thread outside of the namespace.
 func (n *namespace) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	n.do(func() { conn, err = new(net.Dialer).DialContext(ctx, network, address) })
 	return conn, err
 }
 
-// setUp gives an interface of this thread's namespace an address, if one is
-// named, in a network of 256, and takes it up.
-func setUp(name string, address netip.Addr) error {
+// bringUp brings an interface of this thread's namespace up. Before, it assigns
+// address, in a /24 network, unless address is invalid.
+func bringUp(name string, address netip.Addr) error {
 	if address.IsValid() {
 		err := configure(name, unix.SIOCSIFADDR, func(r *unix.Ifreq) error { return r.SetInet4Addr(address.AsSlice()) })
 		if err == nil {
@@ -116,44 +116,46 @@ func configure(name string, request uint, set func(*unix.Ifreq) error) error {
 	return nil
 }
 
-// hop joins two namespaces by a link of packets, which it loses and delays.
+// hop is a link between two namespaces that loses and delays packets.
 type hop struct {
 	a, b    *namespace
-	ends    [2]*os.File // the interfaces
+	ends    [2]*os.File // TUN interfaces
 	running sync.WaitGroup
 
-	loss  atomic.Int64 // packets in a thousand
-	delay atomic.Int64 // nanoseconds, one way
-	lost  atomic.Int64 // packets, so far
+	loss  atomic.Int64 // in packets per thousand
+	delay atomic.Int64 // one way, in nanoseconds
+	lost  atomic.Int64 // packets lost so far
 }
 
 const (
-	interfaceName = "hop%d"
-	longestPacket = 1 << 16
+	interfaceName   = "hop%d"
+	maxPacketLength = 1 << 16 // bytes
 )
 
-// join makes the hop. a's address is 10.number.0.1, and b's 10.number.0.2.
-func join(a, b *namespace, number byte) (*hop, error) {
+// newHop links a, with address 10.number.0.1, and b, with 10.number.0.2.
+func newHop(a, b *namespace, number byte) (*hop, error) {
 	h := &hop{a: a, b: b}
 	for i, n := range []*namespace{a, b} {
 		var err error
 		n.do(func() {
 			name := fmt.Sprintf(interfaceName, number)
-			if h.ends[i], err = newInterface(name); err == nil {
-				err = setUp(name, netip.AddrFrom4([4]byte{10, number, 0, byte(i + 1)}))
+			if h.ends[i], err = newTUN(name); err == nil {
+				err = bringUp(name, netip.AddrFrom4([4]byte{10, number, 0, byte(i + 1)}))
 			}
 		})
 		if err != nil {
 			return nil, errors.Join(err, h.close())
 		}
 	}
-	h.running.Go(func() { h.pass(h.ends[1], h.ends[0]) })
-	h.running.Go(func() { h.pass(h.ends[0], h.ends[1]) })
+	h.running.Go(func() { h.forward(h.ends[1], h.ends[0]) })
+	h.running.Go(func() { h.forward(h.ends[0], h.ends[1]) })
 	return h, nil
 }
 
-// newInterface makes one of which packets are read, in this thread's namespace.
-func newInterface(name string) (*os.File, error) {
+// newTUN makes a TUN interface in this thread's namespace. Read and Write of the
+// file move one packet each.
+// Documentation: https://docs.kernel.org/networking/tuntap.html
+func newTUN(name string) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("/dev/net/tun: %w", err)
@@ -180,13 +182,20 @@ func (h *hop) close() error {
 	return nil
 }
 
-// cut takes the client's end of the link down, or up again.
-func (h *hop) cut(t *testing.T, number byte, down bool) {
+// cut brings a's end of the link down.
+func (h *hop) cut(t *testing.T, number byte) {
 	t.Helper()
-	flags := uint16(unix.IFF_UP)
-	if down {
-		flags = 0
-	}
+	h.setFlags(t, number, 0)
+}
+
+// restore brings a's end of the link up again.
+func (h *hop) restore(t *testing.T, number byte) {
+	t.Helper()
+	h.setFlags(t, number, unix.IFF_UP)
+}
+
+func (h *hop) setFlags(t *testing.T, number byte, flags uint16) {
+	t.Helper()
 	var err error
 	h.a.do(func() { err = setFlags(fmt.Sprintf(interfaceName, number), flags) })
 	if err != nil {
@@ -194,17 +203,17 @@ func (h *hop) cut(t *testing.T, number byte, down bool) {
 	}
 }
 
-// pass moves packets one way until the hop is closed. They keep their order.
-func (h *hop) pass(dst, src *os.File) {
-	under := make(chan piece, 4096)
+// forward moves packets from src to dst, in order, until the hop is closed.
+func (h *hop) forward(dst, src *os.File) {
+	queue := make(chan chunk, 4096)
 	h.running.Go(func() {
-		for p := range under {
-			time.Sleep(time.Until(p.due))
-			dst.Write(p.bytes) // an interface that is down takes nothing, as it should
+		for packet := range queue {
+			time.Sleep(time.Until(packet.due))
+			dst.Write(packet.bytes) // fails while the interface is down, which loses the packet
 		}
 	})
-	defer close(under)
-	buffer := make([]byte, longestPacket)
+	defer close(queue)
+	buffer := make([]byte, maxPacketLength)
 	for {
 		n, err := src.Read(buffer)
 		if errors.Is(err, os.ErrClosed) {
@@ -219,44 +228,46 @@ func (h *hop) pass(dst, src *os.File) {
 			continue
 		}
 		select {
-		case under <- piece{append([]byte(nil), buffer[:n]...), time.Now().Add(time.Duration(h.delay.Load()))}:
+		case queue <- chunk{append([]byte(nil), buffer[:n]...), time.Now().Add(time.Duration(h.delay.Load()))}:
 		default:
-			h.lost.Add(1) // a router's queue has an end too
+			h.lost.Add(1) // the queue is full, as a router's may be
 		}
 	}
 }
 
 func isIPv4(packet []byte) bool { return len(packet) >= 20 && packet[0]>>4 == 4 }
 
-// lossyWorld is clients, a proxy and a data centre in networks of their own.
-type lossyWorld struct {
+// lossyNetworks are the network namespaces of clients, a proxy and a data
+// centre, in a row.
+type lossyNetworks struct {
 	clients *namespace
 	near    *hop // between clients and proxy
 	far     *hop // between proxy and data centre
 }
 
-// newLossyWorld says aloud where there can be none.
-func newLossyWorld(t *testing.T) *lossyWorld {
+// newLossyNetworks returns nil, after reportNotRun, if this system or user cannot
+// have them.
+func newLossyNetworks(t *testing.T) *lossyNetworks {
 	t.Helper()
-	w := &lossyWorld{}
+	nets := &lossyNetworks{}
 	var spaces [3]*namespace
 	for i := range spaces {
 		n, err := newNamespace()
 		if err != nil {
-			absent(t, "networks that lose packets", fmt.Errorf("no network namespace: %w", err))
+			reportNotRun(t, "networks that lose packets", fmt.Errorf("no network namespace: %w", err))
 			return nil
 		}
 		t.Cleanup(n.close)
 		spaces[i] = n
 	}
-	w.clients = spaces[0]
-	for i, h := range []**hop{&w.near, &w.far} {
+	nets.clients = spaces[0]
+	for i, h := range []**hop{&nets.near, &nets.far} {
 		var err error
-		if *h, err = join(spaces[i], spaces[i+1], byte(i+1)); err != nil {
-			absent(t, "networks that lose packets", err)
+		if *h, err = newHop(spaces[i], spaces[i+1], byte(i+1)); err != nil {
+			reportNotRun(t, "networks that lose packets", err)
 			return nil
 		}
 		t.Cleanup(func() { (*h).close() })
 	}
-	return w
+	return nets
 }

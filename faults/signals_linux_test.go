@@ -15,8 +15,9 @@ import (
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
-// "SIGTERM under load": what moves goes on to its end, who is silent is let go,
-// nobody new is taken, and the program ends well, long before its limit.
+// After SIGTERM under load, streams in flight go on, idle connections are closed
+// and new ones are refused. The program exits with 0 when the streams have ended,
+// before its drain limit.
 func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 	t.Parallel()
 	for _, m := range modes {
@@ -38,35 +39,35 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 				busy = append(busy, mustDial(t, m, p.address, 2, nil))
 			}
 			var running sync.WaitGroup
-			var stopped atomic.Bool
+			var signalled atomic.Bool
 			for i, c := range busy {
 				running.Go(func() {
 					// For three seconds, in steps that each wait for the
 					// data centre.
-					after := 0
+					afterSignal := 0
 					for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
-						err := c.Download(limited(t), 3)
+						err := c.Download(testContext(t), 3)
 						if err == nil {
-							err = c.Upload(limited(t), 3)
+							err = c.Upload(testContext(t), 3)
 						}
 						if err != nil {
-							t.Errorf("stream %d, cut off: %v", i, err)
+							t.Errorf("stream %d was cut: %v", i, err)
 							return
 						}
-						if stopped.Load() {
-							after++
+						if signalled.Load() {
+							afterSignal++
 						}
 					}
-					if after == 0 {
+					if afterSignal == 0 {
 						t.Errorf("stream %d did not move after the signal", i)
 					}
 					c.Close()
 				})
 			}
-			time.Sleep(500 * time.Millisecond) // into the middle of it
+			time.Sleep(500 * time.Millisecond) // signal in mid-stream
 			p.signal(t, syscall.SIGTERM)
-			stopped.Store(true)
-			eventually(t, "it refuses new connections", func() bool {
+			signalled.Store(true)
+			eventually(t, "the program refuses new connections", func() bool {
 				conn, err := net.Dial("tcp", p.address)
 				if err == nil {
 					conn.Close()
@@ -78,19 +79,20 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 				t.Errorf("exit code %d", code)
 			}
 			for _, c := range idle {
-				if err := c.Echo(limited(t)); err == nil {
+				if err := c.Echo(testContext(t)); err == nil {
 					t.Error("an idle connection outlived the program")
 				}
 			}
 			for _, conn := range silent {
 				conn.Close()
 			}
-			eventually(t, "the data centre has lost them all", func() bool { return dc.Open() == 0 })
+			eventually(t, "all connections of the data centre end", func() bool { return dc.Open() == 0 })
 		})
 	}
 }
 
-// "A second signal ends it at once", and so does the limit.
+// During a drain, a second signal ends the program at once. So does the drain
+// limit.
 func TestSecondSignalAndDrainLimitEndTheProgram(t *testing.T) {
 	t.Parallel()
 	m := modes[1]
@@ -102,9 +104,9 @@ func TestSecondSignalAndDrainLimitEndTheProgram(t *testing.T) {
 		p := startProgram(t, "", 0, append(flagsFor(m, dc, nil), "--drain", c.drain)...)
 		busy := mustDial(t, m, p.address, 2, nil)
 		moved := make(chan error, 1)
-		go func() { moved <- busy.Download(limited(t), 1<<30) }()
+		go func() { moved <- busy.Download(testContext(t), 1<<30) }()
 		p.signal(t, syscall.SIGTERM)
-		eventually(t, "it refuses new connections", func() bool { return answers(m, p.address, time.Second) != nil })
+		eventually(t, "the program refuses new connections", func() bool { return tryClient(m, p.address, time.Second) != nil })
 		if c.again {
 			p.signal(t, syscall.SIGTERM)
 		}
@@ -117,9 +119,9 @@ func TestSecondSignalAndDrainLimitEndTheProgram(t *testing.T) {
 	}
 }
 
-// "SIGKILL and restart under load": clients come back with new handshakes, to
-// the same secret, which the program keeps in its state directory.
-func TestClientsComeBackAfterSIGKILLAndRestart(t *testing.T) {
+// After SIGKILL and a restart under load, clients reconnect with the same secret,
+// which the program keeps in its state directory.
+func TestClientsReconnectAfterSIGKILLAndRestart(t *testing.T) {
 	t.Parallel()
 	host := newFrontingHost(t)
 	dc := startDataCenter(t, listen(t))
@@ -132,15 +134,15 @@ func TestClientsComeBackAfterSIGKILLAndRestart(t *testing.T) {
 	}
 	m := mode{name: "ee", secret: first.Secret.String(), query: "secret=" + first.Secret.String()}
 
-	place := p.address
-	ctx, stop := context.WithCancel(limited(t))
+	address := p.address
+	ctx, stop := context.WithCancel(testContext(t))
 	defer stop()
 	var running sync.WaitGroup
 	var rounds atomic.Int64
 	for i := range 10 {
 		running.Go(func() {
 			for ctx.Err() == nil {
-				c, err := dial(ctx, m, place, 2, nil)
+				c, err := dial(ctx, m, address, 2, nil)
 				for err == nil {
 					if err = c.Download(ctx, 5); err == nil {
 						err = c.Upload(ctx, 5)
@@ -155,32 +157,32 @@ func TestClientsComeBackAfterSIGKILLAndRestart(t *testing.T) {
 				if c != nil {
 					c.Close()
 				}
-				time.Sleep(20 * time.Millisecond) // refused, perhaps
+				time.Sleep(20 * time.Millisecond) // the connection may have been refused
 			}
 		})
 	}
-	goesOn := func() {
+	awaitProgress := func() {
 		t.Helper()
 		before := rounds.Load()
-		eventually(t, "the clients go on", func() bool { return rounds.Load() >= before+50 })
+		eventually(t, "the clients are served", func() bool { return rounds.Load() >= before+50 })
 	}
-	goesOn()
+	awaitProgress()
 	for range 2 {
 		p.signal(t, syscall.SIGKILL)
 		if code := p.awaitEnd(t, 10*time.Second); code != -1 {
 			t.Errorf("exit code %d after SIGKILL", code)
 		}
-		p = startProgram(t, place, 0, flags...)
+		p = startProgram(t, address, 0, flags...)
 		if link, err := mtproxy.ParseLink(p.link); err != nil || link != first {
 			t.Fatalf("another link after a restart, %v", err)
 		}
-		goesOn()
+		awaitProgress()
 	}
 	stop()
 	running.Wait()
 	if info, err := os.Stat(state + "/secret"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the secret's file: %v, %v", info, err)
 	}
-	eventually(t, "the data centre has lost them all", func() bool { return dc.Open() == 0 })
+	eventually(t, "all connections of the data centre end", func() bool { return dc.Open() == 0 })
 	p.awaitDescriptors(t, 16)
 }

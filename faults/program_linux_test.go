@@ -18,29 +18,30 @@ import (
 	"github.com/mtwire/mtwire/internal/tools/loadgen"
 )
 
-// program is the binary as a proxy, running.
+// program is a running mtwire proxy process.
 type program struct {
 	cmd     *exec.Cmd
 	address string
 	link    string
-	ended   chan error // what Wait said; then it is closed
+	ended   chan error // has the result of cmd.Wait, and is then closed
 
 	mu  sync.Mutex
 	log bytes.Buffer
 }
 
-// startProgram runs mtwire proxy. place is where it listens; "" is any port of
-// loopback. It is killed when the test ends, if it has not ended by then. files
-// limits its descriptors, 0 is no limit but the system's.
-func startProgram(t *testing.T, place string, files int, args ...string) *program {
+// startProgram runs mtwire proxy until the test ends. It listens on address; ""
+// means any port of loopback. files limits its descriptors; 0 means the system's
+// limit.
+func startProgram(t *testing.T, address string, files int, args ...string) *program {
 	t.Helper()
-	if place == "" {
-		place = "127.0.0.1:0"
+	if address == "" {
+		address = "127.0.0.1:0"
 	}
-	args = append([]string{"proxy", "--listen", place}, args...)
+	args = append([]string{"proxy", "--listen", address}, args...)
 	cmd := exec.Command(binary, args...)
 	if files > 0 {
-		// Not by setrlimit from here: the Go runtime would undo it in a child.
+		// Not by setrlimit in this process: the Go runtime restores the limit in
+		// its children.
 		script := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files)
 		cmd = exec.Command("sh", append([]string{"-c", script, binary}, args...)...)
 	}
@@ -58,10 +59,10 @@ func startProgram(t *testing.T, place string, files int, args ...string) *progra
 	}
 	lines := bufio.NewReader(stderr)
 	first, err := lines.ReadString('\n')
-	for strings.HasPrefix(first, "time=") { // of the log
+	for strings.HasPrefix(first, "time=") { // a line of the log
 		first, err = lines.ReadString('\n')
 	}
-	address, listening := strings.CutPrefix(strings.TrimSpace(first), "listening on ")
+	listenAddress, listening := strings.CutPrefix(strings.TrimSpace(first), "listening on ")
 	link, linkErr := bufio.NewReader(stdout).ReadString('\n')
 	var reading sync.WaitGroup
 	reading.Go(func() { io.Copy(p, lines) })
@@ -75,24 +76,25 @@ func startProgram(t *testing.T, place string, files int, args ...string) *progra
 		cmd.Process.Kill()
 		<-p.ended
 		if t.Failed() {
-			t.Logf("its log:\n%s", p.lastLines())
+			t.Logf("log of the program:\n%s", p.logTail())
 		}
 	})
 	if err != nil || linkErr != nil || !listening {
-		t.Fatalf("it said %q, %v, %q, %v", first, err, link, linkErr)
+		t.Fatalf("the program wrote %q, %v, %q, %v", first, err, link, linkErr)
 	}
-	p.address, p.link = address, strings.TrimSpace(link)
+	p.address, p.link = listenAddress, strings.TrimSpace(link)
 	return p
 }
 
-// Write takes what the program logs.
+// Write adds to the program's log.
 func (p *program) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.log.Write(b)
 }
 
-func (p *program) lastLines() string {
+// logTail returns the last 4,000 bytes of the log.
+func (p *program) logTail() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	text := p.log.String()
@@ -106,24 +108,26 @@ func (p *program) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// awaitEnd returns the exit code, -1 after a signal.
+// awaitEnd waits for the end of the program and returns its exit code, -1 after a
+// signal.
 func (p *program) awaitEnd(t *testing.T, within time.Duration) int {
 	t.Helper()
 	select {
 	case <-p.ended:
 		return p.cmd.ProcessState.ExitCode()
 	case <-time.After(within):
-		t.Fatalf("it has not ended after %v", within)
+		t.Fatalf("the program is still running after %v", within)
 		return 0
 	}
 }
 
-// descriptors counts its descriptors, and the pipes among them.
+// descriptors returns the number of the program's descriptors, and of the pipes
+// among them.
 func (p *program) descriptors() (all, pipes int) {
 	return openFiles(strconv.Itoa(p.cmd.Process.Pid))
 }
 
-// awaitDescriptors waits until there are no more than so many descriptors.
+// awaitDescriptors waits until the program has at most this many descriptors.
 func (p *program) awaitDescriptors(t *testing.T, most int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("no more than %d descriptors are open", most), func() bool {
@@ -132,7 +136,7 @@ func (p *program) awaitDescriptors(t *testing.T, most int) {
 	})
 }
 
-// resident is its memory, in KiB.
+// resident returns the program's resident memory, in KiB.
 func (p *program) resident(t *testing.T) int {
 	t.Helper()
 	for _, line := range strings.Split(p.read(t, "status"), "\n") {
@@ -144,15 +148,15 @@ func (p *program) resident(t *testing.T) int {
 			return n
 		}
 	}
-	t.Fatal("there is no line for its memory")
+	t.Fatal("/proc has no line VmRSS for the program")
 	return 0
 }
 
-// processorTime is what it has used so far.
+// processorTime returns the processor time that the program has used.
 func (p *program) processorTime(t *testing.T) time.Duration {
 	t.Helper()
 	stat := p.read(t, "stat")
-	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:]) // from the third on
+	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:]) // from the third field on
 	ticks := 0
 	for _, field := range fields[11:13] { // utime, stime
 		n, err := strconv.Atoi(field)
@@ -164,6 +168,7 @@ func (p *program) processorTime(t *testing.T) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
+// read returns a file of the program's /proc directory.
 func (p *program) read(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, name))
@@ -173,7 +178,7 @@ func (p *program) read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// flagsFor are the flags for one data centre, and m's secret.
+// flagsFor returns the flags for one data centre and the secret of m.
 func flagsFor(m mode, dc *loadgen.DataCenter, host *frontingHost) []string {
 	flags := []string{"--secret", m.secret, "--dc", "*=" + dc.Addr().String()}
 	if m.name == "ee" {
@@ -182,8 +187,9 @@ func flagsFor(m mode, dc *loadgen.DataCenter, host *frontingHost) []string {
 	return flags
 }
 
-// answers says whether the proxy at address serves a client within a time.
-func answers(m mode, address string, within time.Duration) error {
+// tryClient connects a client to the proxy at address. It returns an error unless
+// the client is served within a time.
+func tryClient(m mode, address string, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	c, err := dial(ctx, m, address, 2, nil)

@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// The program is watched through /proc, and networks made of namespaces: both
-// are Linux's.
-func TestWhatTakesLinuxIsNamed(t *testing.T) {
-	for _, what := range []string{
+// Some tests read the program's /proc directory or make network namespaces.
+// Both are specific to Linux.
+func TestLinuxOnlyFaultsAreListed(t *testing.T) {
+	for _, variant := range []string{
 		"networks that lose packets, and links that are down",
 		"a flood of 5,000 connections on the program",
 		"the program without descriptors",
 		"SIGTERM, SIGKILL and restart under load",
 		"counting descriptors and pipes",
 	} {
-		absent(t, what, errors.ErrUnsupported)
+		reportNotRun(t, variant, errors.ErrUnsupported)
 	}
 }

@@ -17,11 +17,11 @@ import (
 	"github.com/mtwire/mtwire/proxy"
 )
 
-// mode is a way for clients to come in.
+// mode is an MTProxy mode, and a client's endpoint in it.
 type mode struct {
 	name, secret string
 	query        string // of an endpoint's URL
-	beside       bool   // others run at the same time
+	parallel     bool   // the test runs beside others
 }
 
 var modes = []mode{
@@ -30,21 +30,21 @@ var modes = []mode{
 	{name: "ee", secret: mtwiretest.FakeTLSSecret, query: "secret=" + mtwiretest.FakeTLSSecret},
 }
 
-// inEveryMode runs a scenario in classic, dd and ee, one after the other: each
-// counts what the whole process has left.
+// inEveryMode runs a scenario in classic, dd and ee, one after the other,
+// because each checks the whole process for leaks.
 func inEveryMode(t *testing.T, scenario func(t *testing.T, m mode)) {
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) { scenario(t, m) })
 	}
 }
 
-// inAllModesAtOnce is the same for a scenario that mostly waits: what is left is
-// counted when it has ended in all modes.
-func inAllModesAtOnce(t *testing.T, scenario func(t *testing.T, m mode)) {
+// inParallelModes runs a scenario that mostly waits in classic, dd and ee at the
+// same time. It checks for leaks when all of them have ended.
+func inParallelModes(t *testing.T, scenario func(t *testing.T, m mode)) {
 	warmUp()
-	leavesNothing(t)
+	checkLeaks(t)
 	for _, m := range modes {
-		m.beside = true
+		m.parallel = true
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			scenario(t, m)
@@ -52,63 +52,63 @@ func inAllModesAtOnce(t *testing.T, scenario func(t *testing.T, m mode)) {
 	}
 }
 
-// packetSize is a size of packets that does not fit any buffer well.
+// packetSize, in bytes, is unlike the size of any buffer.
 var packetSize = loadgen.RoundPacketSize(40_000)
 
-// world is a data centre, a middlebox, a proxy in this process, and the host
-// that it fronts.
-type world struct {
+// testbed is a data centre, a middlebox, a proxy in this process and its
+// fronting host.
+type testbed struct {
 	t          *testing.T
 	mode       mode
 	dataCenter *loadgen.DataCenter
 	upstream   *middlebox // between the proxy and the data centre number 2
-	beside     string     // the data centre's own address, which is number 4
+	direct     string     // the data centre's own address, which has number 4
 	host       *frontingHost
 	proxy      *proxy.Proxy
 	address    string
 }
 
-// newWorld starts everything, and sees to it that it ends, leaving nothing. At
-// the test's end, before the proxy is stopped, no connection may be left in it.
-func newWorld(t *testing.T, m mode, change func(*proxy.Config)) *world {
+// newTestbed starts a testbed, stops it at the test's end and checks for leaks.
+// At the test's end the proxy must close all connections before it is stopped.
+func newTestbed(t *testing.T, m mode, change func(*proxy.Config)) *testbed {
 	t.Helper()
 	warmUp()
-	if !m.beside {
-		leavesNothing(t)
+	if !m.parallel {
+		checkLeaks(t)
 	}
-	w := &world{t: t, mode: m, host: newFrontingHost(t)}
-	w.dataCenter = startDataCenter(t, listen(t))
-	w.beside = w.dataCenter.Addr().String()
-	w.upstream = newMiddlebox(t, w.beside)
+	tb := &testbed{t: t, mode: m, host: newFrontingHost(t)}
+	tb.dataCenter = startDataCenter(t, listen(t))
+	tb.direct = tb.dataCenter.Addr().String()
+	tb.upstream = newMiddlebox(t, tb.direct)
 	config := proxy.Config{
-		DataCenters: map[datacenter.DC][]string{2: {w.upstream.address()}, 4: {w.beside}},
+		DataCenters: map[datacenter.DC][]string{2: {tb.upstream.address()}, 4: {tb.direct}},
 	}
 	if change != nil {
 		change(&config)
 	}
-	w.proxy, w.address = startProxy(t, m, w.host, config, listen(t))
-	w.client(2).Close()
-	w.client(4).Close()
-	w.awaitEmpty()
-	t.Cleanup(w.awaitEmpty)
-	if m.beside {
-		return w
+	tb.proxy, tb.address = startProxy(t, m, tb.host, config, listen(t))
+	tb.client(2).Close()
+	tb.client(4).Close()
+	tb.awaitNoConnections()
+	t.Cleanup(tb.awaitNoConnections)
+	if m.parallel {
+		return tb
 	}
-	before := held()
+	before := measureResources()
 	t.Cleanup(func() {
-		w.awaitEmpty()
-		awaitRelease(t, "with all connections gone", before, runningSlack)
+		tb.awaitNoConnections()
+		awaitRelease(t, "without connections", before, idleSlack)
 	})
-	return w
+	return tb
 }
 
-// warmUp has everything made that is made once in a process.
+// warmUp starts what a process starts only once, so that it is no leak.
 var warmUp = sync.OnceFunc(func() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return // whoever comes next will say why
+		return // the test's own listener reports the error
 	}
 	dc := loadgen.NewDataCenter(ln)
 	serving, stop := context.WithCancel(ctx)
@@ -126,15 +126,15 @@ var warmUp = sync.OnceFunc(func() {
 	}
 })
 
-func (w *world) awaitEmpty() {
-	w.t.Helper()
-	eventually(w.t, "all connections of the proxy and the data centre end", func() bool {
-		return w.proxy.Stats().Open == 0 && w.dataCenter.Open() == 0 && w.upstream.open() == 0
+func (tb *testbed) awaitNoConnections() {
+	tb.t.Helper()
+	eventually(tb.t, "all connections of the proxy and the data centre end", func() bool {
+		return tb.proxy.Stats().Open == 0 && tb.dataCenter.Open() == 0 && tb.upstream.open() == 0
 	})
 }
 
-// leadingTo is a configuration with one data centre for all numbers.
-func leadingTo(dc *loadgen.DataCenter) proxy.Config {
+// oneDataCenter returns a configuration with dc for all numbers.
+func oneDataCenter(dc *loadgen.DataCenter) proxy.Config {
 	return proxy.Config{DataCenters: map[datacenter.DC][]string{0: {dc.Addr().String()}}}
 }
 
@@ -154,19 +154,20 @@ func startProxy(t *testing.T, m mode, host *frontingHost, config proxy.Config, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	untilTheEnd(t, func(ctx context.Context) error { return p.Serve(ctx, ln) })
+	serveUntilCleanup(t, func(ctx context.Context) error { return p.Serve(ctx, ln) })
 	return p, ln.Addr().String()
 }
 
 func startDataCenter(t *testing.T, ln net.Listener) *loadgen.DataCenter {
 	t.Helper()
 	dc := loadgen.NewDataCenter(ln)
-	untilTheEnd(t, dc.Serve)
+	serveUntilCleanup(t, dc.Serve)
 	return dc
 }
 
-// untilTheEnd calls serve until the test ends, and wants it to return then.
-func untilTheEnd(t *testing.T, serve func(context.Context) error) {
+// serveUntilCleanup calls serve and, at the test's end, cancels its context.
+// serve must then return.
+func serveUntilCleanup(t *testing.T, serve func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- serve(ctx) }()
@@ -178,7 +179,7 @@ func untilTheEnd(t *testing.T, serve func(context.Context) error) {
 				t.Errorf("serve: %v", err)
 			}
 		case <-time.After(20 * time.Second):
-			t.Error("it does not stop")
+			t.Error("serve does not return")
 		}
 	})
 }
@@ -192,25 +193,25 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
-// patience is for all that has to happen soon, on a slow machine.
-const patience = 40 * time.Second
+// testTimeout bounds every step of a test, on a slow machine.
+const testTimeout = 40 * time.Second
 
-// limited is a context with that limit.
-func limited(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// testContext returns a context that ends after testTimeout or with the test.
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// client connects to a data centre, and has one message come back.
-func (w *world) client(dc mtwire.DC) *loadgen.Client {
-	w.t.Helper()
-	return mustDial(w.t, w.mode, w.address, dc, nil)
+// client connects to a data centre through the proxy, and echoes one message.
+func (tb *testbed) client(dc mtwire.DC) *loadgen.Client {
+	tb.t.Helper()
+	return mustDial(tb.t, tb.mode, tb.address, dc, nil)
 }
 
 func mustDial(t *testing.T, m mode, address string, dc mtwire.DC, config *mtwire.DialConfig) *loadgen.Client {
 	t.Helper()
-	c, err := dial(limited(t), m, address, dc, config)
+	c, err := dial(testContext(t), m, address, dc, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,8 +240,9 @@ func dial(ctx context.Context, m mode, address string, dc mtwire.DC, config *mtw
 	return c, nil
 }
 
-// over has a client's connection be what wrap makes of its socket.
-func over(wrap func(*net.TCPConn) net.Conn) *mtwire.DialConfig {
+// wrapSocket returns a configuration in which wrap makes a client's connection
+// from its socket.
+func wrapSocket(wrap func(*net.TCPConn) net.Conn) *mtwire.DialConfig {
 	return &mtwire.DialConfig{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
@@ -250,11 +252,11 @@ func over(wrap func(*net.TCPConn) net.Conn) *mtwire.DialConfig {
 	}}
 }
 
-// exchange moves packets both ways, and checks them.
+// exchange downloads and uploads packets and compares them byte by byte.
 func exchange(t *testing.T, c *loadgen.Client, packets int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel() // and not at the test's end: some come here thousands of times
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel() // not at the test's end: some tests exchange thousands of times
 	if err := c.Download(ctx, packets); err != nil {
 		t.Fatalf("download: %v", err)
 	}
@@ -263,7 +265,8 @@ func exchange(t *testing.T, c *loadgen.Client, packets int) {
 	}
 }
 
-// frontingHost is a site that answers whatever it is sent with its own name.
+// frontingHost is a site that sends hostAnswer to every client that has sent
+// something.
 type frontingHost struct {
 	ln   net.Listener
 	mu   sync.Mutex
@@ -313,21 +316,21 @@ func (h *frontingHost) serve(conn net.Conn) {
 	io.Copy(io.Discard, conn)
 }
 
-// visits is how many have spoken to it.
+// visits returns how many connections have sent something.
 func (h *frontingHost) visits() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.seen
 }
 
-// connSet is open connections.
+// connSet is a set of open connections.
 type connSet struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	closed bool
 }
 
-// add closes conn instead if all were closed already.
+// add reports whether conn was added. After closeAll it closes conn instead.
 func (s *connSet) add(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

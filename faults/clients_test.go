@@ -14,25 +14,26 @@ import (
 	"github.com/mtwire/mtwire/internal/tools/loadgen"
 )
 
-// "client half-closes (the answer still arrives)".
+// A client may half-close its connection behind a request. The answer still
+// arrives.
 func TestAnswerArrivesAfterAHalfClose(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, m mode) {
-		w := newWorld(t, m, nil)
-		w.upstream.delay.Store(int64(20 * time.Millisecond)) // so that the end is there before the answer
+		tb := newTestbed(t, m, nil)
+		tb.upstream.delay.Store(int64(20 * time.Millisecond)) // so that the half-close arrives before the answer
 		var running sync.WaitGroup
 		for range 10 {
-			socket := &closingConn{}
-			c := mustDial(t, m, w.address, 2, over(func(conn *net.TCPConn) net.Conn {
+			socket := &halfCloser{}
+			c := mustDial(t, m, tb.address, 2, wrapSocket(func(conn *net.TCPConn) net.Conn {
 				socket.TCPConn = conn
 				return socket
 			}))
 			running.Go(func() {
 				socket.last.Store(true) // the request is one write
-				if err := c.Download(limited(t), 200); err != nil {
+				if err := c.Download(testContext(t), 200); err != nil {
 					t.Errorf("after a half-close: %v", err)
 				}
-				if err := c.Download(limited(t), 1); err == nil {
-					t.Error("a request was taken after the end")
+				if err := c.Download(testContext(t), 1); err == nil {
+					t.Error("a request was answered after the half-close")
 				}
 			})
 		}
@@ -40,13 +41,13 @@ func TestAnswerArrivesAfterAHalfClose(t *testing.T) {
 	})
 }
 
-// closingConn half-closes behind what is written when last is set.
-type closingConn struct {
+// halfCloser half-closes the connection after a Write while last is set.
+type halfCloser struct {
 	*net.TCPConn
 	last atomic.Bool
 }
 
-func (c *closingConn) Write(b []byte) (int, error) {
+func (c *halfCloser) Write(b []byte) (int, error) {
 	n, err := c.TCPConn.Write(b)
 	if c.last.Load() {
 		c.TCPConn.CloseWrite()
@@ -54,17 +55,17 @@ func (c *closingConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// "resets": in the middle of either direction, and before anything was said.
-// The proxy lets go of both sides.
+// Clients reset their connections in the middle of a download, of an upload and
+// of a handshake. The proxy closes both sides.
 func TestResettingClientsLeaveNothingBehind(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, m mode) {
-		w := newWorld(t, m, nil)
-		other := w.client(2)
+		tb := newTestbed(t, m, nil)
+		other := tb.client(2)
 		var running sync.WaitGroup
 		for i := range 30 {
 			running.Go(func() {
 				socket := make(chan *net.TCPConn, 1)
-				c, err := dial(limited(t), m, w.address, 2, over(func(conn *net.TCPConn) net.Conn {
+				c, err := dial(testContext(t), m, tb.address, 2, wrapSocket(func(conn *net.TCPConn) net.Conn {
 					socket <- conn
 					return conn
 				}))
@@ -79,16 +80,16 @@ func TestResettingClientsLeaveNothingBehind(t *testing.T) {
 					resetConn(conn)
 				}()
 				if i%2 == 0 {
-					err = c.Download(limited(t), 1<<20)
+					err = c.Download(testContext(t), 1<<20)
 				} else {
-					err = c.Upload(limited(t), 1<<20)
+					err = c.Upload(testContext(t), 1<<20)
 				}
 				if errors.Is(err, loadgen.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("client %d: %v", i, err)
 				}
 			})
-			running.Go(func() { // and one in the middle of its handshake
-				conn, err := net.Dial("tcp", w.address)
+			running.Go(func() { // a client in the middle of its handshake
+				conn, err := net.Dial("tcp", tb.address)
 				if err != nil {
 					t.Error(err)
 					return
@@ -98,16 +99,16 @@ func TestResettingClientsLeaveNothingBehind(t *testing.T) {
 			})
 		}
 		running.Wait()
-		eventually(t, "only the other is left", func() bool { return w.proxy.Stats().Open == 1 && w.dataCenter.Open() == 1 })
+		eventually(t, "only the other client is left", func() bool { return tb.proxy.Stats().Open == 1 && tb.dataCenter.Open() == 1 })
 		exchange(t, other, 20)
 	})
 }
 
-// slowConn writes one byte at a time: all of them, or the last few.
+// slowConn writes one byte at a time.
 type slowConn struct {
 	*net.TCPConn
 	pace time.Duration // between bytes
-	last int           // how many; 0 is all
+	last int           // the number of slow bytes at the end of a Write; 0 is all
 }
 
 func (c *slowConn) Write(b []byte) (int, error) {
@@ -126,12 +127,12 @@ func (c *slowConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// "trickles one byte a second": slow in its handshake, within the limit, and
-// slower once it is in, it is served, and others do not notice.
-func TestTricklingClientIsServedAndHoldsUpNobody(t *testing.T) {
-	inAllModesAtOnce(t, func(t *testing.T, m mode) {
-		w := newWorld(t, m, nil)
-		other := w.client(2)
+// A client whose handshake is slow, but within the time limit, is served, and
+// may then send one byte a second. It does not delay other clients.
+func TestTricklingClientIsServedAndDelaysNoOther(t *testing.T) {
+	inParallelModes(t, func(t *testing.T, m mode) {
+		tb := newTestbed(t, m, nil)
+		other := tb.client(2)
 		var running sync.WaitGroup
 		defer running.Wait()
 		trickled := make(chan struct{})
@@ -141,7 +142,7 @@ func TestTricklingClientIsServedAndHoldsUpNobody(t *testing.T) {
 			if m.name == "ee" {
 				socket.pace = time.Millisecond // a hello is much longer
 			}
-			c, err := dial(limited(t), m, w.address, 2, over(func(conn *net.TCPConn) net.Conn {
+			c, err := dial(testContext(t), m, tb.address, 2, wrapSocket(func(conn *net.TCPConn) net.Conn {
 				socket.TCPConn = conn
 				return socket
 			}))
@@ -151,7 +152,7 @@ func TestTricklingClientIsServedAndHoldsUpNobody(t *testing.T) {
 			}
 			defer c.Close()
 			socket.pace, socket.last = time.Second, 3
-			if err := c.Echo(limited(t)); err != nil {
+			if err := c.Echo(testContext(t)); err != nil {
 				t.Errorf("at one byte a second: %v", err)
 			}
 		})
@@ -170,13 +171,13 @@ func TestTricklingClientIsServedAndHoldsUpNobody(t *testing.T) {
 	})
 }
 
-// A client that takes longer than the limit for its first bytes is cut off,
-// and its bytes are answered by nobody.
-func TestHandshakeAtOneByteASecondIsCutOff(t *testing.T) {
+// A client whose handshake takes longer than the time limit is disconnected
+// without an answer.
+func TestHandshakeAtOneByteASecondIsDisconnected(t *testing.T) {
 	t.Parallel()
 	host := newFrontingHost(t)
 	dc := startDataCenter(t, listen(t))
-	_, address := startProxy(t, modes[1], host, leadingTo(dc), listen(t))
+	_, address := startProxy(t, modes[1], host, oneDataCenter(dc), listen(t))
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -195,13 +196,13 @@ func TestHandshakeAtOneByteASecondIsCutOff(t *testing.T) {
 			if age := time.Since(start); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || age < 9*time.Second {
 				t.Errorf("after %v: %v", age, err)
 			} else if err != io.EOF {
-				t.Logf("it was cut off with %v", err)
+				t.Logf("disconnected with %v", err)
 			}
 			return
 		case <-time.After(time.Second):
 		}
 		if second == 30 {
-			t.Fatal("it is still open after half a minute")
+			t.Fatal("the connection is still open after half a minute")
 		}
 	}
 }
