@@ -17,7 +17,7 @@ require (
 	golang.org/x/crypto v0.58.0
 	// internal/route: the client's side of SOCKS5, by those who also write net.
 	golang.org/x/net v0.62.0
-	// internal/manykeys: what the processor can do; readbuf, relay: poll, splice, epoll.
+	// internal/multibuffer: what the processor can do; readbuf, relay: poll, splice, epoll.
 	golang.org/x/sys v0.49.0
 	// cmd/mtwire: links as QR codes; pure Go, small, imports nothing itself.
 	rsc.io/qr v0.2.0

@@ -309,18 +309,18 @@ func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time
 	}
 	message := multibuffer.NewMessage(h.record[:randomStart], noRandom[:], h.record[randomEnd:])
 	var (
-		group multibuffer.Group
-		sums  multibuffer.Sums
+		batch   multibuffer.Batch
+		digests multibuffer.Digests
 	)
 	for start := 0; start < len(keys); start += multibuffer.Width {
-		group.Reset()
+		batch.Reset()
 		for i := start; i < min(start+multibuffer.Width, len(keys)); i++ {
-			group.Add(&keys[i])
+			batch.Add(&keys[i])
 		}
-		group.HMAC(&message, &sums)
-		if k := sums.Find((*[matchLength]byte)(h.Random[:])); k >= 0 {
-			sum := sums.Sum(k)
-			return start + k, h.clientTime(&sum)
+		batch.HMAC(&message, &digests)
+		if k := digests.Find((*[matchLength]byte)(h.Random[:])); k >= 0 {
+			mac := digests.Digest(k)
+			return start + k, h.clientTime(&mac)
 		}
 	}
 	return -1, time.Time{}

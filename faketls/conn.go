@@ -112,12 +112,11 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return c.out.write(c.conn, p)
 }
 
-// ReadsAhead says whether Read may have something to say although the
-// connection below has nothing to read: hellos to exchange, or an error that
-// came behind the last bytes. Otherwise c has taken nothing that it has not
-// delivered, and a caller can wait for the connection below. See package
-// readbuf for who does.
-func (c *Conn) ReadsAhead() bool {
+// HasPending reports whether Read may have a result although the connection below is
+// not readable: the handshake is not done, or an error followed the last bytes. If
+// HasPending is false, c has returned all bytes that it has read, and a caller can
+// wait for the connection below to become readable.
+func (c *Conn) HasPending() bool {
 	if !c.handshakeDone.Load() {
 		return true
 	}

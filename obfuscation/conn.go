@@ -12,21 +12,20 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// Conn is the obfuscated byte stream over another connection. Reads and
-// writes may run at the same time, and so may several of either, which then
-// take turns.
+// Conn is an obfuscated byte stream over another connection. Its methods may be
+// called concurrently: Reads exclude each other, and so do Writes.
 //
-// A direction keeps its first error: a key stream that has lost step with the
-// other end's is of no use. For writes that is any error; for reads a timeout
-// is not one, since it loses no byte.
+// Each direction keeps its first error, because its key stream may be out of step
+// with the peer's after it: later calls return the same. A timeout of a Write is such
+// an error; a timeout of a Read is not, since it loses no byte.
 type Conn struct {
 	conn net.Conn
 	in   half
 	out  half
 
-	// init is sent in front of the first write; empty on a server and once
-	// sent. Under out's lock.
-	init []byte
+	// payload is the init payload, which is sent ahead of the first Write. It is
+	// empty on a server and after that Write. Guarded by out.
+	payload []byte
 }
 
 // half is one direction.
@@ -36,30 +35,30 @@ type half struct {
 	err    error
 }
 
-// NewConn returns the obfuscated stream over conn whose init payload has been
-// sent or read; s are the ciphers behind it.
+// NewConn returns the obfuscated stream over conn, on which the init payload has
+// been sent or received. s are the ciphers from Init.Streams.
 func NewConn(conn net.Conn, s Streams) *Conn {
 	c := &Conn{conn: conn}
 	c.in.stream, c.out.stream = s.Receive, s.Send
 	return c
 }
 
-// Client returns the client's end of a new connection. It sends nothing yet: the
-// init payload goes out in front of the first Write, in one piece with it.
+// Client returns the client's end of a new connection over conn. It sends nothing:
+// the first Write sends the init payload ahead of its bytes, in one Write below.
 func Client(conn net.Conn, config *ClientConfig) (*Conn, error) {
 	payload, init, err := NewInit(config)
 	if err != nil {
 		return nil, err
 	}
 	c := NewConn(conn, init.Streams(frame.Client))
-	c.init = payload[:]
+	c.payload = payload[:]
 	return c, nil
 }
 
-// Accept is the server's end of a new connection: it reads the init payload
-// from conn and matches it. It blocks until 64 bytes have come; give conn a
-// deadline before. For a connection whose first bytes have been read, use Match
-// and NewConn.
+// Accept returns the server's end of a new connection over conn, and the content of
+// the init payload. It reads 64 bytes and passes them to Match; the caller sets a
+// deadline on conn before. A server that has read the first bytes already, or that
+// forwards unauthenticated clients, uses Match and NewConn.
 func Accept(conn net.Conn, keys [][16]byte) (*Conn, Init, error) {
 	var payload [InitLength]byte
 	if _, err := io.ReadFull(conn, payload[:]); err != nil {
@@ -72,8 +71,8 @@ func Accept(conn net.Conn, keys [][16]byte) (*Conn, Init, error) {
 	return NewConn(conn, init.Streams(frame.Server)), init, nil
 }
 
-// Read reads and decrypts. All of p may be used as scratch space, but none of
-// it is ciphertext when Read returns.
+// Read reads and decrypts bytes. It may use all of p as scratch space, but leaves no
+// ciphertext in it.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.in.Lock()
 	defer c.in.Unlock()
@@ -86,9 +85,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFunc is Read for a caller who brings the bytes: it decrypts in place
-// what read returns. read must take its bytes from NetConn. It is for servers
-// that borrow a buffer only when there is something to put into it.
+// ReadFunc decrypts in place the bytes that read returns, and returns them. read must
+// read from NetConn, in order. It is Read for a server that borrows a buffer only
+// when there are bytes for it.
 func (c *Conn) ReadFunc(read func() ([]byte, error)) ([]byte, error) {
 	c.in.Lock()
 	defer c.in.Unlock()
@@ -101,26 +100,26 @@ func (c *Conn) ReadFunc(read func() ([]byte, error)) ([]byte, error) {
 	return b, err
 }
 
-// keep makes err the direction's last word, unless it is a deadline's.
+// keep stores a final error: any but a timeout.
 func (h *half) keep(err error) {
 	if err != nil && !netx.IsTimeout(err) {
 		h.err = err
 	}
 }
 
-// Write encrypts a copy of p and sends it in one Write. p is left as it was.
+// Write encrypts a copy of p and sends it in one Write below. p is not changed.
 func (c *Conn) Write(p []byte) (int, error) { return c.WritePieces(p, nil, nil) }
 
-// WritePieces writes the pieces one behind the other in one Write, and returns
-// how many of their bytes went out. It saves a caller with an envelope and a
-// payload the copy that would join them.
+// WritePieces is Write for the concatenated pieces: it saves a caller with an
+// envelope and a payload the copy that joins them. It returns the number of their
+// bytes that were sent.
 func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
 	c.out.Lock()
 	defer c.out.Unlock()
 	if c.out.err != nil {
 		return 0, c.out.err
 	}
-	start := len(c.init)
+	start := len(c.payload)
 	total := start + len(head) + len(body) + len(tail)
 	if total == 0 {
 		return 0, nil
@@ -129,7 +128,7 @@ func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
 	defer bufpool.Put(scratch)
 	b := scratch.B[:total]
 
-	n := copy(b, c.init)
+	n := copy(b, c.payload)
 	n += copy(b[n:], head)
 	if len(body) <= shortBody {
 		n += copy(b[n:], body)
@@ -142,7 +141,7 @@ func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
 		copy(b[n:], tail)
 		c.out.stream.XORKeyStream(b[n:], b[n:])
 	}
-	c.init = nil
+	c.payload = nil
 
 	sent, err := c.conn.Write(b)
 	if err == nil && sent < total {
@@ -152,12 +151,12 @@ func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
 	return max(0, sent-start), err
 }
 
-// shortBody is the length up to which joining the pieces first is cheaper than
-// starting the cipher for each: it works on eight blocks at a time.
+// shortBody is the length up to which it is cheaper to join the pieces first than to
+// call the cipher for each of them: it works on eight blocks at a time.
 const shortBody = 8 << 10
 
-// NetConn returns the connection below. Reading from it or writing to it puts
-// the key streams out of step.
+// NetConn returns the connection below. A Read or Write on it puts the key streams
+// out of step with the peer's.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
 // Close closes the connection below.
@@ -167,18 +166,18 @@ func (c *Conn) Close() error { return c.conn.Close() }
 // the connection below has no half-close.
 func (c *Conn) CloseWrite() error { return netx.CloseWrite(c.conn) }
 
-// LocalAddr returns the address of this end.
+// LocalAddr returns the local address of the connection below.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
 
-// RemoteAddr returns the address of the other end.
+// RemoteAddr returns the remote address of the connection below.
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
-// SetDeadline sets the deadline of both directions; see the type's comment
-// for what passing one means.
+// SetDeadline sets both deadlines of the connection below. See Conn for the effect of
+// a timeout.
 func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
 
-// SetReadDeadline sets the deadline for reads.
+// SetReadDeadline sets the read deadline of the connection below.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadline(t) }
 
-// SetWriteDeadline sets the deadline for writes.
+// SetWriteDeadline sets the write deadline of the connection below.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }

@@ -1,17 +1,14 @@
-// Package obfuscation hides MTProto's framings behind AES-256-CTR: the 64-byte
-// init payload that opens a connection, the two key streams that come from it,
-// and a net.Conn on top of them. MTProxy is this obfuscation with a secret
-// mixed into the keys, so its secrets and links are here as well.
+// Package obfuscation implements MTProto's transport obfuscation: AES-256-CTR over
+// a framing, the 64-byte init payload at the start of a connection, and the two key
+// streams derived from it. MTProxy is this obfuscation with a secret's key mixed in.
 //
-//	init.go    the init payload, its forbidden beginnings, the key schedule
-//	match.go   the server's side: which secret, which framing, which DC
-//	conn.go    the net.Conn
-//	dc.go      data centre numbers
-//	secret.go  MTProxy secrets
-//	link.go    tg://proxy and https://t.me/proxy
+//	init.go       the init payload, its forbidden first bytes
+//	keystream.go  the key schedule and the ciphers
+//	match.go      the server's side: which key, framing and data centre
+//	conn.go       a net.Conn
 //
-// Obfuscation is no secrecy: without a secret the keys lie open in the init
-// payload. It gives no integrity either. MTProto inside it brings both.
+// Obfuscation gives neither secrecy nor integrity: without a secret, the keys are
+// readable in the init payload. MTProto above it gives both.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
 package obfuscation

@@ -12,18 +12,18 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// Layout of the init payload, the first bytes that a client sends:
+// The layout of the init payload, the first bytes that a client sends:
 //
 //	 0   8  random, with restrictions: see Forbidden
-//	 8  32  random: key of the stream from client to server
-//	40  16  random: its counter's first value
+//	 8  32  random: AES key of the upload
+//	40  16  random: first counter of the upload
 //	56   4  tag of the framing   } encrypted
 //	60   2  DC, signed           } with the
-//	62   2  random               } stream itself
+//	62   2  random               } upload key stream
 //
-// Bytes 8..56 read backwards are key and counter of the other direction.
+// Bytes 8..56 in reverse are key and counter of the download.
 const (
-	// InitLength is the length of an init payload.
+	// InitLength is the length of an init payload in bytes.
 	InitLength = 64
 
 	keyStart  = 8
@@ -34,25 +34,26 @@ const (
 	ivLength  = 16
 )
 
-// ErrFull is returned for Full inside obfuscation, for which the
-// specification has no tag, unless it was asked for by name.
+// ErrFull is returned for Full inside obfuscation unless ClientConfig.AllowFull is
+// set: the specification has no tag for it.
 var ErrFull = errors.New("obfuscation: no tag exists for the full framing")
 
-// forbiddenWords are the beginnings that some server takes for something else
-// than an init payload, as they stand on the wire. The union of what all known
-// clients avoid.
+// forbiddenWords are the first four bytes, in wire order, by which some server
+// detects a transport other than obfuscation. They are the union of those that the
+// known clients avoid.
 var forbiddenWords = [...]string{
 	"HEAD", "POST", "GET ", "OPTI", // HTTP
 	"\xee\xee\xee\xee", // intermediate
 	"\xdd\xdd\xdd\xdd", // padded intermediate
-	"PVrG",             // an old private header
+	"PVrG",             // a private header of old clients
 }
 
-// Forbidden says whether the first eight bytes of an init payload would be
-// taken for another transport: Abridged's header, one of the words above,
-// a TLS handshake record, or zero in the second word, which is Full's first
-// sequence number. The official list has 16 03 01 02 only; hellos have since
-// outgrown that length, and detectors test three bytes.
+// Forbidden reports whether a server may detect another transport in the first
+// eight bytes of an init payload: Abridged's header, an HTTP method, a header of
+// Intermediate or PaddedIntermediate, a TLS handshake record, or zero in the second
+// word, which is Full's first sequence number. The specification lists 16 03 01 02
+// for TLS. Detectors compare three bytes, because the ClientHellos of today are
+// longer than 02ff bytes.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
 func Forbidden(first [8]byte) bool {
@@ -70,26 +71,26 @@ func Forbidden(first [8]byte) bool {
 	return binary.LittleEndian.Uint32(first[4:]) == 0
 }
 
-// Init is the content of an init payload.
+// Init is the decoded content of an init payload.
 type Init struct {
 	// Protocol is the framing of the stream that follows.
 	Protocol frame.Protocol
 
-	// DC is the data centre requested. Clients without a proxy secret may
-	// leave random bytes in its place.
+	// DC is the data centre requested. Clients without a proxy secret may send
+	// random bytes for it.
 	DC datacenter.DC
 
-	// Key is the index of the key that matched, or -1 if none is in use. On a
-	// client it is -1.
+	// Key is the index of the key that matches, or -1 without keys. On a client
+	// it is -1.
 	Key int
 
-	// Upload and Download are the key streams from the client and to it, with
-	// the key mixed in. The init payload has used the first 64 bytes of Upload.
+	// Upload and Download are the key streams from and to the client, with the
+	// key mixed in. The init payload uses the first 64 bytes of Upload.
 	Upload, Download KeyStream
 }
 
-// Streams starts the ciphers of one end of the connection, behind the init
-// payload.
+// Streams returns new ciphers for one end of the connection, at the positions that
+// follow the init payload.
 func (i *Init) Streams(side frame.Side) Streams {
 	upload, download := i.Upload.StreamAt(InitLength), i.Download.StreamAt(0)
 	if side == frame.Client {
@@ -98,50 +99,50 @@ func (i *Init) Streams(side frame.Side) Streams {
 	return Streams{Send: download, Receive: upload}
 }
 
-// Streams are the running ciphers of one end of a connection. They are kept for
-// the connection's life: the counters never start again.
+// Streams are the ciphers of one end of a connection. They last as long as the
+// connection: the counters are never reset.
 type Streams struct {
 	Send, Receive cipher.Stream
 }
 
-// ClientConfig says what a client's init payload announces.
+// ClientConfig is the content of a client's init payload.
 type ClientConfig struct {
-	// Protocol is the framing that the stream will carry. Required.
+	// Protocol is the framing of the stream that follows. It is required.
 	Protocol frame.Protocol
 
-	// DC is written at 60..62. Zero is written as zero: a data centre that is
-	// dialled directly ignores it, a proxy needs it.
+	// DC is the data centre requested. A proxy needs it; a data centre ignores
+	// it. 0 is sent as 0.
 	DC datacenter.DC
 
-	// Key is the key of a proxy's secret. Nil means none, as for a data centre
-	// itself. A FakeTLS secret needs its own layer below this one.
+	// Key is the key of a proxy's secret. Nil means none, as for a data centre.
+	// A FakeTLS secret also needs package faketls's layer below this one.
 	Key *[16]byte
 
-	// AllowFull lets Protocol be frame.Full. No tag exists for it: random
-	// bytes stand in its place, and only a server that was told to expect
-	// this understands. Without it Full gives ErrFull.
+	// AllowFull allows frame.Full as the Protocol. It has no tag, so that the
+	// tag's bytes are random; the server must use MatchFull. If AllowFull is
+	// false, Full returns ErrFull.
 	AllowFull bool
 
-	// Download, if not nil, is the key stream that the server answers with. A
-	// proxy passes its own client's here and can then relay the answer without
-	// a cipher. It excludes Key, which would change it.
+	// Download, if not nil, is the key stream of the download (fast mode). A
+	// proxy that passes its client's here relays the download without a cipher.
+	// It excludes Key, which would change it.
 	Download *KeyStream
 
-	// Rand is the source of the init payload; nil means crypto/rand.
+	// Rand is the source of the random bytes. Nil means crypto/rand.
 	Rand io.Reader
 }
 
-// NewInit draws an init payload, as it goes on the wire, and returns what it
-// announces. The payload has used the first 64 bytes of the upload key stream.
+// NewInit returns a new random init payload, as it is sent, and its content. The
+// payload uses the first 64 bytes of the upload key stream.
 func NewInit(config *ClientConfig) (payload [InitLength]byte, init Init, err error) {
 	tag, ok := config.Protocol.Tag()
 	switch {
 	case !config.Protocol.Valid():
-		return payload, init, errors.New("obfuscation: no framing named")
+		return payload, init, errors.New("obfuscation: ClientConfig.Protocol is not valid")
 	case !ok && !config.AllowFull:
 		return payload, init, ErrFull
 	case config.Download != nil && config.Key != nil:
-		return payload, init, errors.New("obfuscation: a given download key stream and a key exclude each other")
+		return payload, init, errors.New("obfuscation: ClientConfig has both Download and Key")
 	}
 	if err := draw(config, &payload, ok); err != nil {
 		return payload, init, fmt.Errorf("obfuscation: init payload: %w", err)
@@ -157,24 +158,24 @@ func NewInit(config *ClientConfig) (payload [InitLength]byte, init Init, err err
 	return payload, init, nil
 }
 
-// draw fills init with random bytes that may stand at the front of a
-// connection. Without a tag it also takes care that none is there by chance.
-func draw(config *ClientConfig, init *[InitLength]byte, tagged bool) error {
+// draw fills payload with random bytes that are not Forbidden. If the framing has no
+// tag, it draws again until they have no other framing's tag by chance.
+func draw(config *ClientConfig, payload *[InitLength]byte, tagged bool) error {
 	source := config.Rand
 	if source == nil {
 		source = rand.Reader
 	}
 	for {
-		if _, err := io.ReadFull(source, init[:]); err != nil {
+		if _, err := io.ReadFull(source, payload[:]); err != nil {
 			return err
 		}
 		if config.Download != nil {
 			for i, b := range config.Download {
-				init[tagStart-1-i] = b
+				payload[tagStart-1-i] = b
 			}
 		}
-		_, chance := frame.ProtocolByTag([4]byte(init[tagStart:]))
-		if !Forbidden([8]byte(init[:])) && (tagged || !chance) {
+		_, chance := frame.ProtocolByTag([4]byte(payload[tagStart:]))
+		if !Forbidden([8]byte(payload[:])) && (tagged || !chance) {
 			return nil
 		}
 	}

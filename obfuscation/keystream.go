@@ -6,11 +6,11 @@ import (
 	"crypto/sha256"
 )
 
-// KeyStream is the material of one direction: an AES-256 key, and the first
-// value of a 128-bit big-endian counter behind it.
+// KeyStream is the AES-256-CTR material of one direction: the key, followed by the
+// first value of the 128-bit big-endian counter.
 type KeyStream [keyLength + ivLength]byte
 
-// StreamAt starts the cipher behind the first n bytes.
+// StreamAt returns a new cipher at position n, in bytes.
 func (k *KeyStream) StreamAt(n uint64) cipher.Stream {
 	block, err := aes.NewCipher(k[:keyLength])
 	if err != nil {
@@ -26,10 +26,10 @@ func (k *KeyStream) StreamAt(n uint64) cipher.Stream {
 	return s
 }
 
-// Cursor returns a cipher behind the first n bytes.
+// Cursor returns a Cursor at position n, in bytes.
 func (k *KeyStream) Cursor(n uint64) Cursor { return Cursor{key: *k, offset: n} }
 
-// mix puts the key of a proxy secret into the key of the stream.
+// mix replaces the AES key by the SHA-256 of it and the key of a proxy's secret.
 func (k *KeyStream) mix(key *[16]byte) {
 	var b [keyLength + len(key)]byte
 	copy(b[:], k[:keyLength])
@@ -38,8 +38,8 @@ func (k *KeyStream) mix(key *[16]byte) {
 	copy(k[:], sum[:])
 }
 
-// keyStreams derives both directions from an init payload, in clear or as it
-// was on the wire: bytes 8..56 are the same. key may be nil.
+// keyStreams derives both directions from an init payload, encrypted or not: bytes
+// 8..56 are the same. key may be nil.
 func keyStreams(payload *[InitLength]byte, key *[16]byte) (upload, download KeyStream) {
 	copy(upload[:], payload[keyStart:tagStart])
 	for i := range download {
@@ -52,17 +52,18 @@ func keyStreams(payload *[InitLength]byte, key *[16]byte) (upload, download KeyS
 	return upload, download
 }
 
-// Cursor is a place in a key stream: a cipher.Stream that can be put to rest. A
-// started cipher takes ten times the memory of the key, and a proxy has
-// thousands of connections in which nothing moves. It is not safe for
+// Cursor is a position in a key stream: a cipher.Stream whose cipher state can be
+// dropped while the connection is idle. The state takes ten times the memory of the
+// key, and a proxy has thousands of idle connections. A Cursor is not safe for
 // concurrent use.
 type Cursor struct {
 	key    KeyStream
 	offset uint64
-	stream cipher.Stream // nil at rest
+	stream cipher.Stream // nil after Rest
 }
 
-// XORKeyStream goes on from where the last call ended.
+// XORKeyStream continues at the position where the last call ended. It makes the
+// cipher state if there is none.
 func (c *Cursor) XORKeyStream(dst, src []byte) {
 	if len(src) == 0 {
 		return
@@ -74,5 +75,5 @@ func (c *Cursor) XORKeyStream(dst, src []byte) {
 	c.offset += uint64(len(src))
 }
 
-// Rest gives up the cipher until it is needed again.
+// Rest drops the cipher state until the next XORKeyStream.
 func (c *Cursor) Rest() { c.stream = nil }

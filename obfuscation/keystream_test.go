@@ -5,13 +5,13 @@ import (
 	"testing"
 )
 
-// A cursor gives the same bytes wherever it starts and however often it rests.
-func TestCursorGoesOnAfterARest(t *testing.T) {
+// A Cursor has the key stream's bytes from any position, before and after a Rest.
+func TestCursorContinuesAfterARest(t *testing.T) {
 	var k KeyStream
 	for i := range k {
 		k[i] = byte(7 * i)
 	}
-	k[keyLength+15], k[keyLength+14] = 0xff, 0xff // a carry is near
+	k[keyLength+15], k[keyLength+14] = 0xff, 0xff // the counter soon carries
 	whole := make([]byte, 5000)
 	k.StreamAt(0).XORKeyStream(whole, whole)
 	for _, start := range []uint64{0, 1, 15, 16, 17, 64, 1000} {

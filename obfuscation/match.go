@@ -11,20 +11,19 @@ import (
 	"github.com/mtwire/mtwire/internal/multibuffer"
 )
 
-// ErrNoMatch means that no key turns the bytes into an init payload: the client
-// has no key or a wrong one, or the bytes are something else than obfuscation. A
-// server must not answer it.
+// ErrNoMatch means that the bytes are an init payload under none of the keys: the
+// client is unauthenticated, or its transport is another one. A server must not
+// answer it.
 var ErrNoMatch = errors.New("obfuscation: no key matches the init payload")
 
-// Match reads an init payload as a server does: it tries each key, or none if
-// keys is empty, until a tag of the specification appears.
+// Match decodes an init payload for a server. It decrypts the payload with each key
+// in order, or without a key if keys is empty, until the tag is one of the
+// specification's. If there is none, it returns ErrNoMatch. A wrong key matches with
+// a probability of 3 in 2^32.
 //
-// A wrong key passes by accident three times in 2^32. If none passes, it
-// returns ErrNoMatch.
-//
-// A client without a key costs the trial of all. Where the processor has AVX2 or
-// AVX-512, and AES, they are tried 16 at a time and no memory is allocated;
-// elsewhere crypto/aes allocates half a KiB for each.
+// An unauthenticated client costs the trial of all keys. If the processor has AVX2
+// or AVX-512, and AES, Match tries 16 at a time and does not allocate; otherwise
+// crypto/aes allocates half a KiB for each key.
 func Match(payload *[InitLength]byte, keys [][16]byte) (Init, error) {
 	var init Init
 	matches := func(stream [aes.BlockSize]byte) (ok bool) {
@@ -42,14 +41,13 @@ func Match(payload *[InitLength]byte, keys [][16]byte) (Init, error) {
 	return init, nil
 }
 
-// FullLength is how many bytes MatchFull looks at: the init payload, and the
+// FullLength is the number of bytes that MatchFull needs: the init payload, and the
 // length and sequence number of the first frame.
 const FullLength = InitLength + 8
 
-// MatchFull is Match for Full inside obfuscation, which has no tag: what must
-// fit instead is the first frame's length, at most maxLength with its payload,
-// and its sequence number 0. Use it where Full was asked for by name, after
-// Match has failed.
+// MatchFull is Match for Full inside obfuscation, which has no tag. A key matches if
+// the first frame has sequence number 0 and a valid length of at most maxLength
+// (see frame.LooksFull). A server that allows Full calls it after Match fails.
 func MatchFull(first *[FullLength]byte, keys [][16]byte, maxLength int) (Init, error) {
 	payload := (*[InitLength]byte)(first[:])
 	init := Init{Protocol: frame.Full}
@@ -69,7 +67,7 @@ func MatchFull(first *[FullLength]byte, keys [][16]byte, maxLength int) (Init, e
 	return init, nil
 }
 
-// dcOf decrypts the data centre's number, with the block of the upload key
+// dcOf decrypts the data centre's number. stream is the block of the upload key
 // stream that covers it and the tag.
 func dcOf(payload *[InitLength]byte, stream *[aes.BlockSize]byte) datacenter.DC {
 	var dc [2]byte
@@ -85,9 +83,9 @@ func (i *Init) setKeyStreams(payload *[InitLength]byte, keys [][16]byte) {
 	i.Upload, i.Download = keyStreams(payload, key)
 }
 
-// find returns the index of the first key whose upload key stream matches in its
-// block n, -1 for none in use. It computes no more of a stream than that block:
-// with thousands of keys, that is the cost of an unauthenticated client.
+// find returns the index of the first key for which block n of the upload key stream
+// matches, or -1 without keys. It computes only that block of each key stream: with
+// thousands of keys, that is the cost of an unauthenticated client.
 func find(payload *[InitLength]byte, keys [][16]byte, n uint64, matches func(stream [aes.BlockSize]byte) bool) (index int, ok bool) {
 	key := (*[keyLength]byte)(payload[keyStart:])
 	counter := [ivLength]byte(payload[ivStart:])
@@ -96,17 +94,17 @@ func find(payload *[InitLength]byte, keys [][16]byte, n uint64, matches func(str
 		return -1, matches(encrypt(key, counter))
 	}
 	var (
-		group   multibuffer.Group
-		sums    multibuffer.Sums
+		batch   multibuffer.Batch
+		digests multibuffer.Digests
 		streams [multibuffer.Width][aes.BlockSize]byte
 	)
 	for start := 0; start < len(keys); start += multibuffer.Width {
-		group.Reset()
+		batch.Reset()
 		for i := start; i < min(start+multibuffer.Width, len(keys)); i++ {
-			group.Add(&keys[i])
+			batch.Add(&keys[i])
 		}
-		group.Digest(key, &sums)
-		for k := range sums.EncryptAES(&counter, &streams) {
+		batch.SHA256(key, &digests)
+		for k := range digests.EncryptAES(&counter, &streams) {
 			if matches(streams[k]) {
 				return start + k, true
 			}
@@ -115,7 +113,7 @@ func find(payload *[InitLength]byte, keys [][16]byte, n uint64, matches func(str
 	return -1, false
 }
 
-// encrypt returns block, encrypted with key.
+// encrypt returns block encrypted in AES-256 with key.
 func encrypt(key *[keyLength]byte, block [aes.BlockSize]byte) [aes.BlockSize]byte {
 	cipher, err := aes.NewCipher(key[:])
 	if err != nil {
@@ -125,7 +123,7 @@ func encrypt(key *[keyLength]byte, block [aes.BlockSize]byte) [aes.BlockSize]byt
 	return block
 }
 
-// addCounter adds n to a big-endian counter.
+// addCounter adds n to a 128-bit big-endian counter.
 func addCounter(counter *[aes.BlockSize]byte, n uint64) {
 	low := binary.BigEndian.Uint64(counter[8:])
 	high := binary.BigEndian.Uint64(counter[:8])

@@ -1,6 +1,6 @@
-// Package bufpool lends byte buffers in few sizes. An idle connection should
-// own none: it borrows one when there are bytes and gives it back when they
-// are gone.
+// Package bufpool is a pool of byte buffers in a few sizes. A connection borrows a
+// buffer when there are bytes and returns it when they are consumed, so that an idle
+// connection has none.
 package bufpool
 
 import (
@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	// Min and Max are the smallest and largest sizes that are kept. A larger
-	// buffer is made to measure and left to the garbage collector: a pool of
-	// buffers for packets of many megabytes would hold them for the few who
-	// need them.
+	// Min and Max are the smallest and largest sizes in the pool. A larger buffer
+	// has exactly the size requested and is left to the garbage collector:
+	// packets of many megabytes are rare, and the pool would keep their buffers.
 	Min = 1 << 10
 	Max = 1 << 20
 
-	classes = 11 // Min, and each twice the one before
+	classes = 11 // sizes, each twice the one before
 )
 
-// Buffer is a borrowed buffer. B may be resliced as needed.
+// Buffer is a borrowed buffer. The borrower may reslice B.
 type Buffer struct {
-	B     []byte // at full length when borrowed
-	class int8   // -1: too large to be kept
+	B     []byte // at its full length from Get
+	class int8   // -1: too large for the pool
 }
 
 var pools [classes]sync.Pool
 
-// Get lends a buffer of at least n bytes, and less than twice that, or Min.
+// Get returns a buffer of at least n bytes. It has less than 2*n bytes, or Min. The
+// caller passes it to Put when it is no longer needed.
 func Get(n int) *Buffer {
 	if n > Max {
 		return &Buffer{B: make([]byte, n), class: -1}
@@ -40,7 +40,7 @@ func Get(n int) *Buffer {
 	return &Buffer{B: make([]byte, Min<<class), class: int8(class)}
 }
 
-// classOf returns the smallest class that holds n bytes.
+// classOf returns the smallest class with room for n bytes.
 func classOf(n int) int {
 	if n <= Min {
 		return 0
@@ -48,7 +48,8 @@ func classOf(n int) int {
 	return bits.Len(uint(n-1) >> 10)
 }
 
-// Put takes a buffer back. Nil is nothing.
+// Put returns a buffer to the pool. The caller must not use it, or B, afterwards. It
+// does nothing for nil.
 func Put(b *Buffer) {
 	if b != nil && b.class >= 0 {
 		pools[b.class].Put(b)

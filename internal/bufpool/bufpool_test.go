@@ -2,8 +2,8 @@ package bufpool
 
 import "testing"
 
-// A holder of n bytes never ties up twice as many, beyond the least size.
-func TestBuffersFitWhatWasAskedFor(t *testing.T) {
+// Above Min, a buffer is less than twice as long as requested.
+func TestGetReturnsABufferOfTheRequestedSize(t *testing.T) {
 	for n := 1; n <= 4*Max; n += 8191 {
 		b := Get(n)
 		if len(b.B) < n || (n > Min && len(b.B) >= 2*n) {

@@ -1,20 +1,20 @@
 #include "textflag.h"
 
 // AES-256 of one block under each of several keys, with the AES instructions.
-// A key is used once, so no schedule is stored: each round key is made just
-// before the block needs it. The next key's work does not wait for this one's,
-// and the processor does both at once.
+// A key is used once, so no schedule is stored: each round key is computed just
+// before its round. Different keys do not depend on each other, so that the
+// processor overlaps them.
 //
 //	X0, X1  the last two round keys: even, odd
-//	X2      the block on its way
-//	X3, X4  between two lines
+//	X2      the block, encrypted so far
+//	X3, X4  temporaries
 //	X5      the round constant, in each of the four words
-//	X6      the block as given
-//	X7      "rotate the last word, and repeat it four times", for PSHUFB
+//	X6      the plaintext block
+//	X7      PSHUFB's mask: the last word, rotated, in all four words
 //	X8      zero
 //
-// AESENCLAST on four equal words leaves their places as they are; what remains
-// of it is SubWord of each, and the XOR of a constant.
+// AESENCLAST on four equal words has no effect by ShiftRows: it computes SubWord of
+// each word and XORs a constant.
 //
 // Specification: https://doi.org/10.6028/NIST.FIPS.197-upd1, sections 5.1 and 5.2
 
@@ -26,8 +26,8 @@ DATA one<>+0(SB)/8, $0x0000000100000001
 DATA one<>+8(SB)/8, $0x0000000100000001
 GLOBL one<>(SB), RODATA|NOPTR, $16
 
-// CHAIN makes the round key after the next of rk, given SubWord's result in X3:
-// each word is XORed with all words before it, and with X3.
+// CHAIN replaces round key rk by the one two rounds later. X3 has the result of
+// SubWord. Each word is XORed with all words before it, and with X3.
 #define CHAIN(rk) \
 	MOVOA rk, X4; \
 	PSLLO $4, X4; \

@@ -1,17 +1,17 @@
 #include "textflag.h"
 
-// SHA-256 of 16 keys in AVX2, eight and then the other eight. A vector is one
-// word of the state or of the block, for eight keys.
+// Multi-buffer SHA-256 of 16 lanes in AVX2: eight lanes and then the other eight. A
+// YMM register is one word of the state or of the block, for eight lanes.
 //
 //	Y0 ... Y7    a ... h, the state
-//	Y8, Y9       a^b and b^c, in turn: the first is the second of the next round
-//	Y10 ... Y15  between two lines of a round
+//	Y8, Y9       a^b and b^c, alternating: a^b is b^c of the next round
+//	Y10 ... Y15  temporaries
 //
 //	DI  the state in memory      SI  the schedule, or the block
-//	BX  the round constants      R8  eight keys twice
+//	BX  the round constants      R8  counter of the halves
 //	CX, DX  counters
 //
-// The rows in memory have 16 words; the second eight begin 32 bytes in.
+// A vector in memory has 16 lanes; the second eight begin at byte 32.
 //
 // Specification: https://doi.org/10.6028/NIST.FIPS.180-4, section 6.2.2
 
@@ -29,11 +29,11 @@
 	VPXOR  Y15, Y14, Y14; \
 	VPXOR  Y14, out, out
 
-// ROUND is one of the 64. The caller has added w[t] + k[t] to h. The new a is
-// in h's place and the new e in d's, so that the next round takes its operands
-// one further: h, a, b, c, d, e, f, g, bc, ab.
+// ROUND is one of the 64 rounds. The caller has added w[t] + k[t] to h. The new a
+// is in h's register and the new e in d's, so that the next round's operands are
+// shifted by one: h, a, b, c, d, e, f, g, bc, ab.
 //
-// "if e then f else g" is g ^ e&(f^g); the majority is b ^ (a^b)&(b^c).
+// Ch(e, f, g) is g ^ e&(f^g), and Maj(a, b, c) is b ^ (a^b)&(b^c).
 #define ROUND(a, b, c, d, e, f, g, h, ab, bc) \
 	VPXOR  f, g, Y10;                       \
 	VPAND  e, Y10, Y10;                     \
@@ -49,14 +49,14 @@
 	ROTATE3(a, 2, 30, 13, 19, 22, 10, Y12); \
 	VPADDD Y12, h, h
 
-// SHARED is ROUND with w[t] + k[t] from memory, one word for all keys.
+// SHARED is ROUND with w[t] + k[t] from memory, one word for all lanes.
 #define SHARED(t, a, b, c, d, e, f, g, h, ab, bc) \
 	VPBROADCASTD (4*t)(SI), Y13; \
 	VPADDD       Y13, h, h;      \
 	ROUND(a, b, c, d, e, f, g, h, ab, bc)
 
-// OWN is ROUND with each key's own w[t] from memory.
-#define OWN(t, a, b, c, d, e, f, g, h, ab, bc) \
+// LANES is ROUND with each lane's own w[t] from memory.
+#define LANES(t, a, b, c, d, e, f, g, h, ab, bc) \
 	VPBROADCASTD (4*t)(BX), Y13;   \
 	VPADDD       (64*t)(SI), h, h; \
 	VPADDD       Y13, h, h;        \
@@ -74,7 +74,7 @@
 	VPSRLD $s3, x, Y14;   \
 	VPXOR  Y14, out, out
 
-// NEXT makes w[t+16] of w[t], in its place:
+// NEXT replaces w[t] by w[t+16]:
 // w[t] + s0(w[t+1]) + w[t+9] + s1(w[t+14]). The indices are modulo 16.
 #define NEXT(t, t1, t9, t14) \
 	VMOVDQU (64*t1)(SI), Y10;             \
@@ -88,7 +88,7 @@
 
 #define LOAD(i, y) VMOVDQU (64*i)(DI), y
 
-// ADD ends a block: the state before it is added to what the rounds made.
+// ADD ends a block: it adds the state before the block to the rounds' result.
 #define ADD(i, y) \
 	VPADDD  (64*i)(DI), y, y; \
 	VMOVDQU y, (64*i)(DI)
@@ -101,8 +101,8 @@
 	ADD(0, Y0); ADD(1, Y1); ADD(2, Y2); ADD(3, Y3); \
 	ADD(4, Y4); ADD(5, Y5); ADD(6, Y6); ADD(7, Y7)
 
-// func sharedAVX2(state *[8]row, schedule *[64]uint32, blocks int)
-TEXT ·sharedAVX2(SB), NOSPLIT, $0-24
+// func compressSharedAVX2(state *[8]vector, schedule *[64]uint32, blocks int)
+TEXT ·compressSharedAVX2(SB), NOSPLIT, $0-24
 	MOVQ state+0(FP), DI
 	MOVQ $2, R8
 
@@ -138,8 +138,8 @@ rounds:
 	VZEROUPPER
 	RET
 
-// func ownAVX2(state *[8]row, block *[16]row)
-TEXT ·ownAVX2(SB), NOSPLIT, $0-16
+// func compressLanesAVX2(state *[8]vector, block *[16]vector)
+TEXT ·compressLanesAVX2(SB), NOSPLIT, $0-16
 	MOVQ state+0(FP), DI
 	MOVQ block+8(FP), SI
 	MOVQ $2, R8
@@ -151,22 +151,22 @@ half:
 	MOVQ  $4, DX
 
 rounds:
-	OWN(0, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9)
-	OWN(1, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y9, Y8)
-	OWN(2, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y8, Y9)
-	OWN(3, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y9, Y8)
-	OWN(4, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y8, Y9)
-	OWN(5, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y9, Y8)
-	OWN(6, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y8, Y9)
-	OWN(7, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y9, Y8)
-	OWN(8, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9)
-	OWN(9, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y9, Y8)
-	OWN(10, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y8, Y9)
-	OWN(11, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y9, Y8)
-	OWN(12, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y8, Y9)
-	OWN(13, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y9, Y8)
-	OWN(14, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y8, Y9)
-	OWN(15, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y9, Y8)
+	LANES(0, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9)
+	LANES(1, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y9, Y8)
+	LANES(2, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y8, Y9)
+	LANES(3, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y9, Y8)
+	LANES(4, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y8, Y9)
+	LANES(5, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y9, Y8)
+	LANES(6, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y8, Y9)
+	LANES(7, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y9, Y8)
+	LANES(8, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y8, Y9)
+	LANES(9, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y6, Y9, Y8)
+	LANES(10, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y5, Y8, Y9)
+	LANES(11, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y4, Y9, Y8)
+	LANES(12, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y3, Y8, Y9)
+	LANES(13, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y2, Y9, Y8)
+	LANES(14, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y1, Y8, Y9)
+	LANES(15, Y1, Y2, Y3, Y4, Y5, Y6, Y7, Y0, Y9, Y8)
 	DECQ DX
 	JZ   done
 
@@ -198,9 +198,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func spreadAVX2(rows *row, words *uint32, n int)
-TEXT ·spreadAVX2(SB), NOSPLIT, $0-24
-	MOVQ rows+0(FP), DI
+// func broadcastAVX2(vectors *vector, words *uint32, n int)
+TEXT ·broadcastAVX2(SB), NOSPLIT, $0-24
+	MOVQ vectors+0(FP), DI
 	MOVQ words+8(FP), SI
 	MOVQ n+16(FP), CX
 

@@ -1,24 +1,24 @@
 #include "textflag.h"
 
-// SHA-256 of 16 keys at once, in AVX-512. A vector is one word of the state or
-// of the block, for key 0 to key 15.
+// Multi-buffer SHA-256 of 16 lanes in AVX-512. A ZMM register is one word of the
+// state or of the block, for lanes 0 to 15.
 //
 //	Z0 ... Z7    a ... h, the state
-//	Z8 ... Z15   between two lines of a round
-//	Z16 ... Z31  w[0] ... w[15], where each key has a block of its own
+//	Z8 ... Z15   temporaries
+//	Z16 ... Z31  w[0] ... w[15] if each lane has its own block
 //
 //	DI  the state in memory      SI  the schedule, or the block
 //	BX  the round constants      CX, DX  counters
 //
-// VPTERNLOGD takes three bits and looks up the result in its constant, at
-// 4*(last operand) + 2*(the one before) + (the one before that):
-// 0x96 is x^y^z, 0xe8 the majority, 0xca "if last then second else first".
+// VPTERNLOGD looks up the result for three bits in its constant, at index
+// 4*(last operand) + 2*(operand before) + (operand before that): 0x96 is XOR, 0xe8
+// is Maj, and 0xca is Ch, whose condition is the last operand.
 //
 // Specification: https://doi.org/10.6028/NIST.FIPS.180-4, section 6.2.2
 
-// ROUND is one of the 64. The caller has added w[t] + k[t] to h. The new a is
-// in h's place and the new e in d's, so that the next round takes its operands
-// one further: h, a, b, c, d, e, f, g.
+// ROUND is one of the 64 rounds. The caller has added w[t] + k[t] to h. The new a
+// is in h's register and the new e in d's, so that the next round's operands are
+// shifted by one: h, a, b, c, d, e, f, g.
 #define ROUND(a, b, c, d, e, f, g, h) \
 	VMOVDQA32  e, Z8;                \
 	VPTERNLOGD $0xca, g, f, Z8;      \
@@ -38,18 +38,18 @@
 	VPADDD     Z12, h, h;            \
 	VPADDD     Z15, h, h
 
-// SHARED is ROUND with w[t] + k[t] from memory, one word for all keys.
+// SHARED is ROUND with w[t] + k[t] from memory, one word for all lanes.
 #define SHARED(t, a, b, c, d, e, f, g, h) \
 	VPADDD.BCST (4*t)(SI), h, h; \
 	ROUND(a, b, c, d, e, f, g, h)
 
-// OWN is ROUND with w[t] in a register, each key's own.
-#define OWN(w, t, a, b, c, d, e, f, g, h) \
+// LANES is ROUND with each lane's own w[t] in a register.
+#define LANES(w, t, a, b, c, d, e, f, g, h) \
 	VPADDD      w, h, h;         \
 	VPADDD.BCST (4*t)(BX), h, h; \
 	ROUND(a, b, c, d, e, f, g, h)
 
-// NEXT makes w[t+16] of w[t], in its place:
+// NEXT replaces w[t] by w[t+16]:
 // w[t] + s0(w[t+1]) + w[t+9] + s1(w[t+14]).
 #define NEXT(w, w1, w9, w14) \
 	VPRORD     $7, w1, Z8;           \
@@ -66,7 +66,7 @@
 
 #define LOAD(i, z) VMOVDQU32 (64*i)(DI), z
 
-// ADD ends a block: the state before it is added to what the rounds made.
+// ADD ends a block: it adds the state before the block to the rounds' result.
 #define ADD(i, z) \
 	VPADDD    (64*i)(DI), z, z; \
 	VMOVDQU32 z, (64*i)(DI)
@@ -79,8 +79,8 @@
 	ADD(0, Z0); ADD(1, Z1); ADD(2, Z2); ADD(3, Z3); \
 	ADD(4, Z4); ADD(5, Z5); ADD(6, Z6); ADD(7, Z7)
 
-// func sharedAVX512(state *[8]row, schedule *[64]uint32, blocks int)
-TEXT ·sharedAVX512(SB), NOSPLIT, $0-24
+// func compressSharedAVX512(state *[8]vector, schedule *[64]uint32, blocks int)
+TEXT ·compressSharedAVX512(SB), NOSPLIT, $0-24
 	MOVQ state+0(FP), DI
 	MOVQ schedule+8(FP), SI
 	MOVQ blocks+16(FP), CX
@@ -110,8 +110,8 @@ rounds:
 
 #define WORD(i, z) VMOVDQU32 (64*i)(SI), z
 
-// func ownAVX512(state *[8]row, block *[16]row)
-TEXT ·ownAVX512(SB), NOSPLIT, $0-16
+// func compressLanesAVX512(state *[8]vector, block *[16]vector)
+TEXT ·compressLanesAVX512(SB), NOSPLIT, $0-16
 	MOVQ state+0(FP), DI
 	MOVQ block+8(FP), SI
 	LEAQ ·constants(SB), BX
@@ -123,22 +123,22 @@ TEXT ·ownAVX512(SB), NOSPLIT, $0-16
 	MOVQ $4, DX
 
 rounds:
-	OWN(Z16, 0, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7)
-	OWN(Z17, 1, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6)
-	OWN(Z18, 2, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5)
-	OWN(Z19, 3, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4)
-	OWN(Z20, 4, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3)
-	OWN(Z21, 5, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2)
-	OWN(Z22, 6, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1)
-	OWN(Z23, 7, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0)
-	OWN(Z24, 8, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7)
-	OWN(Z25, 9, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6)
-	OWN(Z26, 10, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5)
-	OWN(Z27, 11, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4)
-	OWN(Z28, 12, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3)
-	OWN(Z29, 13, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2)
-	OWN(Z30, 14, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1)
-	OWN(Z31, 15, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0)
+	LANES(Z16, 0, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7)
+	LANES(Z17, 1, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6)
+	LANES(Z18, 2, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5)
+	LANES(Z19, 3, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4)
+	LANES(Z20, 4, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3)
+	LANES(Z21, 5, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2)
+	LANES(Z22, 6, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1)
+	LANES(Z23, 7, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0)
+	LANES(Z24, 8, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7)
+	LANES(Z25, 9, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6)
+	LANES(Z26, 10, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5)
+	LANES(Z27, 11, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4)
+	LANES(Z28, 12, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3)
+	LANES(Z29, 13, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2)
+	LANES(Z30, 14, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1)
+	LANES(Z31, 15, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0)
 	DECQ DX
 	JZ   done
 

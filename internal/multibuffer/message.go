@@ -5,26 +5,26 @@ import (
 	"encoding/binary"
 )
 
-// Message is a message for Group.HMAC. It must not be used by two goroutines
-// at the same time.
+// Message is the message of Batch.HMAC. It is not safe for concurrent use.
 type Message struct {
 	padded []byte // with SHA-256's padding, as it follows the key's block
-	length int
+	length int    // without padding
 
-	// schedule has w[t] + k[t] of each block of padded, once it was needed.
+	// schedule is w[t] + k[t] for each block of padded. It is nil before the
+	// first expand.
 	schedule [][64]uint32
 }
 
-// NewMessage returns the message that is the parts, one behind the other. It
-// keeps no reference to them. It takes the memory of the message and, when a
-// group has more than a few keys, four times as much again.
+// NewMessage returns the message of the concatenated parts, without a reference to
+// them. It allocates the length of the message and, for a batch of more than a few
+// keys, four times as much again.
 func NewMessage(parts ...[]byte) Message {
 	var m Message
 	for _, part := range parts {
 		m.length += len(part)
 	}
-	// Behind the message come a bit, zeros, and at the end of a block the
-	// length in bits.
+	// The padding is a 1 bit, zeros, and the length in bits in the last eight
+	// bytes of a block.
 	blocks := (m.length + 1 + 8 + sha256.BlockSize - 1) / sha256.BlockSize
 	m.padded = make([]byte, 0, blocks*sha256.BlockSize)
 	for _, part := range parts {
@@ -36,5 +36,5 @@ func NewMessage(parts ...[]byte) Message {
 	return m
 }
 
-// bytes returns the message itself.
+// bytes returns the message without padding.
 func (m *Message) bytes() []byte { return m.padded[:m.length] }

@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// expand makes the schedule, once.
+// expand computes the message schedule unless that is done.
 func (m *Message) expand() {
 	if m.schedule != nil {
 		return
@@ -42,8 +42,8 @@ var constants = [64]uint32{
 	0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 }
 
-// initial is the state before the first block: the same of the square roots of
-// the first eight primes.
+// initial is the state before the first block: the first 32 bits of the
+// fractional parts of the square roots of the first eight primes.
 var initial = [8]uint32{
 	0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 }

@@ -1,5 +1,5 @@
-// Package readbuf reads connections into buffers that are held only while there
-// is something in them.
+// Package readbuf is a buffered reader for connections that borrows its buffer from
+// package bufpool only while there are unread bytes.
 package readbuf
 
 import (
@@ -12,68 +12,67 @@ import (
 )
 
 const (
-	// bulk is how much one read asks for when bytes are known to be there.
+	// bulk is the size of a read, in bytes, once the socket is readable.
 	bulk = 64 << 10
-	// maxBulk is the most it asks for after packets that needed more.
+	// maxBulk is the largest size of a read, which longer packets lead to.
 	maxBulk = 256 << 10
-	// maxEmptyReads is how often a connection may return neither bytes nor an
-	// error before it is taken for broken.
+	// maxEmptyReads is the number of successive reads without bytes or an error
+	// after which Fill returns io.ErrNoProgress.
 	maxEmptyReads = 100
 )
 
-// Decrypter is a connection that can decrypt what was read from the one below
-// it: *obfuscation.Conn.
-type Decrypter interface {
+// decrypter is a connection that decrypts bytes that the caller reads from the
+// connection below: *obfuscation.Conn.
+type decrypter interface {
 	NetConn() net.Conn
 	ReadFunc(read func() ([]byte, error)) ([]byte, error)
 }
 
-// Passer is a layer that can say whether it may have something to deliver, or
-// to do, while the connection below it has nothing: *faketls.Conn. TLS and
-// WebSocket read ahead, and do not say.
-type Passer interface {
+// layer is a connection that reports whether its Read may have a result although the
+// connection below is not readable: *faketls.Conn. TLS and WebSocket read ahead and
+// do not report it.
+type layer interface {
 	NetConn() net.Conn
-	ReadsAhead() bool
+	HasPending() bool
 }
 
-// Reader reads one direction of a connection. It is not safe for concurrent
-// use. The zero value wants a Reset.
+// Reader is the buffered reading direction of a connection. It is not safe for
+// concurrent use. The zero value needs a Reset.
 //
 // It waits for bytes in one of three ways:
 //
-//   - Where they come straight from a socket, the read is tried with a borrowed
-//     buffer, which goes back before the goroutine is parked.
-//   - Where a layer that does not read ahead is between, it waits for the
-//     socket to become readable and borrows a buffer then.
-//   - Above any other connection it waits with the smallest buffer, and
-//     continues with a larger one if that was filled.
+//   - On a socket, or an obfuscation layer over one, it tries to read into a borrowed
+//     buffer and returns the buffer before the goroutine blocks.
+//   - On a layer that does not read ahead it waits until the socket below is
+//     readable, and then borrows a buffer.
+//   - On any other connection it blocks with the smallest buffer. If a read fills
+//     that buffer, the next one uses a larger one.
 //
-// In all three a peer that sends little costs little.
+// In all three, memory is in proportion to the bytes that the peer sends.
 type Reader struct {
 	conn   net.Conn
-	cipher Decrypter       // conn, if that is what it is
-	passer Passer          // the layer above raw, if it is not direct
-	raw    syscall.RawConn // of the socket below, nil if it does not help
-	direct bool            // nothing but cipher is between conn and the socket
+	cipher decrypter       // conn, or nil if it is none
+	layer  layer           // between cipher and the socket, unless direct
+	raw    syscall.RawConn // the socket below, nil if there is none to wait for
+	direct bool            // only cipher is between conn and the socket
 
 	buf        *bufpool.Buffer
-	start, end int // unread bytes of buf
-	room       int // how much the next read asks for
+	start, end int // the unread bytes of buf
+	room       int // size of the next read
 
-	// What tryRead leaves for readRaw, which cannot return it.
+	// The results of tryRead, which RawConn.Read does not pass on to readRaw.
 	n   int
 	err error
-	// Methods as func values, made once: a method value costs an allocation
-	// each time.
+	// Method values, made once because each evaluation allocates.
 	try     func(fd uintptr) bool
 	read    func() ([]byte, error)
 	waiting waiter
 }
 
-// Reset makes r read from conn, and keeps what it has read before.
+// Reset makes r read from conn. It keeps the unread bytes.
 func (r *Reader) Reset(conn net.Conn) {
 	r.conn, r.room = conn, bufpool.Min
-	if r.cipher, _ = conn.(Decrypter); r.cipher != nil {
+	if r.cipher, _ = conn.(decrypter); r.cipher != nil {
 		conn = r.cipher.NetConn()
 	}
 	if r.raw = RawConn(conn); r.raw != nil {
@@ -82,8 +81,8 @@ func (r *Reader) Reset(conn net.Conn) {
 		return
 	}
 	r.direct = false
-	if r.passer, _ = conn.(Passer); r.passer != nil {
-		if r.raw = RawConn(r.passer.NetConn()); r.raw != nil {
+	if r.layer, _ = conn.(layer); r.layer != nil {
+		if r.raw = RawConn(r.layer.NetConn()); r.raw != nil {
 			r.try = r.waiting.ready
 		}
 	}
@@ -98,7 +97,7 @@ func (r *Reader) Preload(b []byte) {
 	}
 }
 
-// Bytes returns what has been read and not consumed. It is good until Fill.
+// Bytes returns the unread bytes. They are valid until the next Fill or Release.
 func (r *Reader) Bytes() []byte {
 	if r.buf == nil {
 		return nil
@@ -106,25 +105,25 @@ func (r *Reader) Bytes() []byte {
 	return r.buf.B[r.start:r.end]
 }
 
-// Consume drops the first n of those bytes. Their memory stays as it is until
-// the next Fill.
+// Consume drops the first n unread bytes. Their memory stays valid until the next
+// Fill or Release.
 func (r *Reader) Consume(n int) { r.start += n }
 
-// Take removes all of them and returns a copy.
+// Take returns a copy of the unread bytes and releases the buffer.
 func (r *Reader) Take() []byte {
 	b := append([]byte(nil), r.Bytes()...)
 	r.Release()
 	return b
 }
 
-// Release gives the buffer back, and with it whatever is unread.
+// Release returns the buffer to the pool. Unread bytes are lost.
 func (r *Reader) Release() {
 	bufpool.Put(r.buf)
 	r.buf, r.start, r.end = nil, 0, 0
 }
 
-// Fill reads at least one byte more. io.EOF means that the stream ended
-// before anything unread, io.ErrUnexpectedEOF that it ended behind it.
+// Fill reads at least one more byte. At the end of the stream it returns io.EOF if
+// there are no unread bytes, and otherwise io.ErrUnexpectedEOF.
 func (r *Reader) Fill() error {
 	if r.start == r.end {
 		r.Release()
@@ -149,11 +148,11 @@ func (r *Reader) Fill() error {
 	return err
 }
 
-// readLayer reads from a connection that is not simply a socket.
+// readLayer reads from a connection that is not direct.
 func (r *Reader) readLayer() error {
 	room := r.room
 	if r.buf == nil {
-		if r.raw == nil || r.passer.ReadsAhead() {
+		if r.raw == nil || r.layer.HasPending() {
 			room = bufpool.Min
 		} else if err := r.raw.Read(r.try); err != nil {
 			return err
@@ -171,7 +170,7 @@ func (r *Reader) readLayer() error {
 			r.room = bufpool.Min
 		}
 		if n > 0 {
-			return nil // an error will come again
+			return nil // the next read returns an error again
 		}
 		if err != nil {
 			return err
@@ -180,7 +179,8 @@ func (r *Reader) readLayer() error {
 	return io.ErrNoProgress
 }
 
-// readRaw reads from the socket. Its bytes are at the end of buf.
+// readRaw reads from the socket and returns the new bytes, which are the last ones
+// before r.end.
 func (r *Reader) readRaw() ([]byte, error) {
 	r.n, r.err = 0, nil
 	if err := r.raw.Read(r.try); err != nil {
@@ -192,7 +192,8 @@ func (r *Reader) readRaw() ([]byte, error) {
 	return r.buf.B[r.end-r.n : r.end], nil
 }
 
-// tryRead is called once before and once after the wait for readiness.
+// tryRead reads once without blocking. RawConn.Read calls it before and after it
+// waits for readiness.
 func (r *Reader) tryRead(fd uintptr) (done bool) {
 	r.reserve(r.room)
 	r.n, r.err = readSocket(fd, r.buf.B[r.end:])
@@ -205,9 +206,9 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 	return true
 }
 
-// reserve makes room for n bytes more, or nearly: it moves what is unread to
-// the front, into a larger buffer if it must. That one has twice the size at
-// least, so that a long packet is not moved again and again.
+// reserve makes room for about n more bytes, at least n/2. It moves the unread bytes
+// to the front or, if that is not enough, to a larger buffer. The larger one has room
+// for at least as many bytes again, so that a long packet is moved O(log n) times.
 func (r *Reader) reserve(n int) {
 	unread := r.end - r.start
 	switch {
@@ -227,7 +228,8 @@ func (r *Reader) reserve(n int) {
 	r.start, r.end = 0, unread
 }
 
-// shrink gives the buffer up, or takes the smallest that holds what is unread.
+// shrink releases the buffer if nothing is unread, and otherwise moves the unread
+// bytes to the smallest buffer that has room for them.
 func (r *Reader) shrink() {
 	unread := r.end - r.start
 	switch {
@@ -244,8 +246,8 @@ func (r *Reader) move(b *bufpool.Buffer) {
 	r.buf, r.start, r.end = b, 0, n
 }
 
-// RawConn returns the socket of a connection that is nothing but one, and nil
-// for any other, and where sockets cannot be read directly.
+// RawConn returns the socket of a *net.TCPConn or *net.UnixConn. It returns nil for
+// any other connection, and on systems other than Unix.
 func RawConn(conn net.Conn) syscall.RawConn {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:

@@ -11,8 +11,16 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/internal/bufpool"
 	"github.com/mtwire/mtwire/internal/loopback"
+	"github.com/mtwire/mtwire/obfuscation"
+)
+
+// The layers that the package is for implement its interfaces.
+var (
+	_ decrypter = (*obfuscation.Conn)(nil)
+	_ layer     = (*faketls.Conn)(nil)
 )
 
 // pair returns two ends of a TCP connection.
@@ -26,25 +34,24 @@ func pair(t *testing.T) (client, server net.Conn) {
 	return a, b
 }
 
-// layer is a connection above a socket. Passing, it is one that does not read
-// ahead.
-type layer struct {
+// testLayer is a layer over a socket. It reads ahead if pending is set.
+type testLayer struct {
 	net.Conn
-	passing bool
+	pending bool
 }
 
-func (l layer) NetConn() net.Conn { return l.Conn }
-func (l layer) ReadsAhead() bool  { return !l.passing }
+func (l testLayer) NetConn() net.Conn { return l.Conn }
+func (l testLayer) HasPending() bool  { return l.pending }
 
-// kinds are the three ways of waiting.
+// kinds has a connection for each of the three ways of waiting.
 var kinds = map[string]func(net.Conn) net.Conn{
 	"socket":        func(c net.Conn) net.Conn { return c },
-	"passing layer": func(c net.Conn) net.Conn { return layer{c, true} },
-	"opaque layer":  func(c net.Conn) net.Conn { return layer{c, false} },
+	"passing layer": func(c net.Conn) net.Conn { return testLayer{c, false} },
+	"opaque layer":  func(c net.Conn) net.Conn { return testLayer{c, true} },
 }
 
-// Every byte comes once and in order, however it is consumed.
-func TestBytesComeOnceAndInOrder(t *testing.T) {
+// Each byte is read once and in order, whatever part is consumed between two reads.
+func TestBytesAreReadOnceAndInOrder(t *testing.T) {
 	sent := make([]byte, 3<<20)
 	for i := range sent {
 		sent[i] = byte(i * 31 >> 3)
@@ -71,7 +78,7 @@ func TestBytesComeOnceAndInOrder(t *testing.T) {
 				if err != nil && err != io.ErrUnexpectedEOF {
 					t.Fatal(err)
 				}
-				// Leave a part, as an incomplete packet does.
+				// A part stays unread, as of an incomplete packet.
 				n := len(r.Bytes())
 				if err == nil {
 					n = rand.IntN(n + 1)
@@ -83,14 +90,15 @@ func TestBytesComeOnceAndInOrder(t *testing.T) {
 				}
 			}
 			if !bytes.Equal(got, sent) {
-				t.Errorf("%d bytes came of %d", len(got), len(sent))
+				t.Errorf("%d bytes of %d were read, or others", len(got), len(sent))
 			}
 		})
 	}
 }
 
-// "An idle connection owns almost nothing": what is held while waiting.
-func TestWaitingHoldsNoMoreThanWhatCame(t *testing.T) {
+// A Reader that waits has no buffer if nothing is unread, and otherwise one in
+// proportion to the unread bytes.
+func TestBufferIsInProportionToTheUnreadBytes(t *testing.T) {
 	for name, wrap := range kinds {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
@@ -112,7 +120,7 @@ func TestWaitingHoldsNoMoreThanWhatCame(t *testing.T) {
 				return len(r.buf.B)
 			}
 			if n := held(); n != 0 {
-				t.Errorf("%d bytes before anything came", n)
+				t.Errorf("%d bytes before the first one is received", n)
 			}
 			a.Write(make([]byte, 100))
 			if n := held(); n > 4*bufpool.Min {
@@ -124,14 +132,14 @@ func TestWaitingHoldsNoMoreThanWhatCame(t *testing.T) {
 			}
 			r.Consume(len(r.Bytes()))
 			if n := held(); n != 0 {
-				t.Errorf("%d bytes when all was consumed", n)
+				t.Errorf("%d bytes when all are consumed", n)
 			}
 		})
 	}
 }
 
-// "io.EOF means that the stream ended before anything unread."
-func TestEndInTheMiddleIsUnexpected(t *testing.T) {
+// At the end of the stream Fill returns io.EOF only if there are no unread bytes.
+func TestEndOfInputBehindUnreadBytesIsUnexpected(t *testing.T) {
 	for name, wrap := range kinds {
 		a, b := pair(t)
 		var r Reader
@@ -155,8 +163,8 @@ func TestEndInTheMiddleIsUnexpected(t *testing.T) {
 	}
 }
 
-// A read that brings nothing is no end, unless it goes on like that.
-func TestEmptyReadsAreForgivenForAWhile(t *testing.T) {
+// A read without bytes is repeated, up to maxEmptyReads times.
+func TestEmptyReadsAreRepeated(t *testing.T) {
 	var r Reader
 	r.Reset(&stingy{Reader: iotest.OneByteReader(bytes.NewReader([]byte("x"))), empty: 5})
 	if err := r.Fill(); err != nil || string(r.Bytes()) != "x" {
@@ -169,6 +177,7 @@ func TestEmptyReadsAreForgivenForAWhile(t *testing.T) {
 	}
 }
 
+// stingy returns no bytes for the first empty reads.
 type stingy struct {
 	net.Conn
 	io.Reader

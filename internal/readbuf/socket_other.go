@@ -4,7 +4,7 @@ package readbuf
 
 import "errors"
 
-// Elsewhere a socket is read like any other connection.
+// Without Unix's system calls a socket is read like any other connection.
 const canReadSocket = false
 
 var errWouldBlock = errors.ErrUnsupported

@@ -29,12 +29,13 @@ func readSocket(fd uintptr, p []byte) (int, error) {
 	}
 }
 
-// waiter asks whether a socket is readable. The question is kept here, for it
-// would escape from the stack.
+// waiter polls a socket for readability. fds is a field because a local variable
+// would escape to the heap.
 type waiter struct{ fds [1]unix.PollFd }
 
-// ready is called once before and once after the wait for readiness. Only a
-// plain "no" makes it wait: whatever else there is, the read will meet it.
+// ready reports whether the socket is readable. RawConn.Read calls it before and
+// after it waits for readiness. An error counts as readable: the read that follows
+// returns it.
 func (w *waiter) ready(fd uintptr) bool {
 	w.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	n, err := unix.Poll(w.fds[:], 0)

@@ -1,0 +1,143 @@
+package obfuscation
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/frame"
+	"golang.org/x/sys/cpu"
+)
+
+// Match returns the index of the key that matches, or ErrNoMatch.
+func TestMatchFindsTheKey(t *testing.T) {
+	keys := manyKeys(40)
+	for n := 1; n <= len(keys); n++ {
+		for i := range n {
+			payload, _, err := NewInit(&ClientConfig{Protocol: frame.Intermediate, DC: 1, Key: &keys[i]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := Match(&payload, keys[:n])
+			if err != nil || found.Key != i {
+				t.Errorf("key %d of %d: found %d, %v", i, n, found.Key, err)
+			}
+			if _, err := Match(&payload, keys[i+1:n]); !errors.Is(err, ErrNoMatch) && i+1 < n {
+				t.Errorf("without the key: %v", err)
+			}
+			if _, err := Match(&payload, nil); !errors.Is(err, ErrNoMatch) {
+				t.Errorf("without any key: %v", err)
+			}
+		}
+	}
+}
+
+// Users may share a key and differ in their domains. Match returns the first.
+func TestFirstOfEqualKeysIsFound(t *testing.T) {
+	keys := manyKeys(20)
+	keys[18], keys[19] = keys[17], keys[17]
+	payload, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Key: &keys[19]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := Match(&payload, keys); err != nil || found.Key != 17 {
+		t.Errorf("found %d, %v; want 17", found.Key, err)
+	}
+}
+
+// With vector instructions Match does not allocate, without them it allocates one
+// cipher for each key. A match allocates no more.
+func TestTryingKeysDoesNotAllocate(t *testing.T) {
+	keys, payload := manyKeys(100), [InitLength]byte(random())
+	most := float64(len(keys) + 20)
+	if runtime.GOARCH == "amd64" && cpu.X86.HasAVX2 && cpu.X86.HasAES {
+		most = 0
+	}
+	if n := testing.AllocsPerRun(20, func() { Match(&payload, keys) }); n > most {
+		t.Errorf("%v allocations for %d keys, want at most %v", n, len(keys), most)
+	}
+	matching, _, err := NewInit(&ClientConfig{Protocol: frame.Abridged, Key: &keys[99]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(20, func() { Match(&matching, keys) }); n > most+1 {
+		t.Errorf("%v allocations for a match, want at most %v", n, most+1)
+	}
+}
+
+// Full has no tag: NewInit needs AllowFull, and a server MatchFull.
+func TestFullNeedsAnExplicitChoice(t *testing.T) {
+	if _, _, err := NewInit(&ClientConfig{Protocol: frame.Full}); !errors.Is(err, ErrFull) {
+		t.Errorf("by default: %v", err)
+	}
+	key := [16]byte{5}
+	for _, keys := range [][][16]byte{nil, {{}, key}} {
+		config := &ClientConfig{Protocol: frame.Full, AllowFull: true, DC: -2}
+		if keys != nil {
+			config.Key = &key
+		}
+		payload, init, err := NewInit(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Match(&payload, keys); !errors.Is(err, ErrNoMatch) {
+			t.Errorf("Match: %v, want ErrNoMatch", err)
+		}
+		e := frame.Encoder{Protocol: frame.Full}
+		packet, err := e.Append(nil, frame.Packet{Payload: reqPQMulti})
+		if err != nil {
+			t.Fatal(err)
+		}
+		init.Streams(frame.Client).Send.XORKeyStream(packet, packet)
+		first := [FullLength]byte(append(payload[:], packet...))
+		found, err := MatchFull(&first, keys, 0)
+		if err != nil || found.Protocol != frame.Full || found.DC != -2 || found.Key != len(keys)-1 {
+			t.Fatalf("%+v, %v", found, err)
+		}
+		found.Streams(frame.Server).Receive.XORKeyStream(packet, packet)
+		d := frame.Decoder{Protocol: frame.Full}
+		if p, _, err := d.Parse(packet); err != nil || !bytes.Equal(p.Payload, reqPQMulti) {
+			t.Errorf("%+v, %v", p, err)
+		}
+		first[70] ^= 1
+		if _, err := MatchFull(&first, keys, 0); !errors.Is(err, ErrNoMatch) {
+			t.Errorf("a wrong sequence number: %v", err)
+		}
+	}
+}
+
+// FuzzMatch checks that Match and MatchFull do not panic for any 72 bytes, and that
+// an init payload that matches has a tag or a first frame of Full.
+func FuzzMatch(f *testing.F) {
+	key := [16]byte{1}
+	for _, protocol := range frame.Protocols {
+		payload, _, err := NewInit(&ClientConfig{Protocol: protocol, AllowFull: true, Key: &key, DC: 2})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(append(payload[:], 0, 0, 0, 0, 0, 0, 0, 0))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var first [FullLength]byte
+		copy(first[:], b)
+		payload := [InitLength]byte(first[:])
+		if init, err := Match(&payload, [][16]byte{key}); err == nil {
+			tag, ok := init.Protocol.Tag()
+			if !ok {
+				t.Fatalf("%+v", init)
+			}
+			// The stream decrypts the payload to the tag and the DC returned.
+			clear := payload
+			init.Upload.StreamAt(0).XORKeyStream(clear[:], payload[:])
+			if [4]byte(clear[tagStart:]) != tag || datacenter.DC(binary.LittleEndian.Uint16(clear[dcStart:])) != init.DC {
+				t.Fatalf("%x, matched %v, DC %v", clear[tagStart:], init.Protocol, init.DC)
+			}
+		}
+		if init, err := MatchFull(&first, [][16]byte{key}, 0); err == nil && init.Protocol != frame.Full {
+			t.Fatalf("%+v", init)
+		}
+	})
+}
