@@ -59,7 +59,7 @@ func TestServerServesClientsAgainWhenItsClockIsRight(t *testing.T) {
 			seen[id] = true
 			return replayed
 		},
-		Unknown: func(ctx context.Context, conn net.Conn, why error) { rejected <- why },
+		Unauthenticated: func(ctx context.Context, conn net.Conn, why error) { rejected <- why },
 	})
 	serveUntilCleanup(t, func(ctx context.Context) error { return ln.Serve(ctx, mtwiretest.Echo) })
 

@@ -145,7 +145,7 @@ func startProxy(t *testing.T, m mode, host *frontingHost, config proxy.Config, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Users = []proxy.User{{Name: "one", Secret: secret}}
+	config.Users = []proxy.User{{Name: "one", Secrets: []mtwire.Secret{secret}}}
 	config.Log = slog.New(slog.DiscardHandler)
 	if m.name == "ee" {
 		config.Fronts = map[string]string{"": host.address()}
@@ -154,7 +154,13 @@ func startProxy(t *testing.T, m mode, host *frontingHost, config proxy.Config, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveUntilCleanup(t, func(ctx context.Context) error { return p.Serve(ctx, ln) })
+	serveUntilCleanup(t, func(ctx context.Context) error {
+		err := p.Serve(ctx, ln)
+		if ctx.Err() != nil { // and not Shutdown, which lets sessions finish
+			p.Close()
+		}
+		return err
+	})
 	return p, ln.Addr().String()
 }
 

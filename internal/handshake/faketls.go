@@ -53,9 +53,7 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	i := netx.Interrupt(ctx, h.conn.SetWriteDeadline)
 	i.SetDeadline(h.until)
 	_, err = h.conn.Write(answer)
-	if ended := i.Finish(); ended != nil {
-		return nil, ended
-	}
+	i.Finish()
 	if err != nil {
 		return nil, innerError(ctx, err)
 	}

@@ -49,8 +49,8 @@ func TestMTProxyWithAnotherSecretIsSkipped(t *testing.T) {
 	ln := listen(t)
 	serve(t, ln, func(conn net.Conn) error {
 		config := &mtwire.ListenConfig{
-			Secrets: []mtwire.Secret{{Key: [16]byte{1}}},
-			Unknown: func(context.Context, net.Conn, error) {}, // closes conn
+			Secrets:         []mtwire.Secret{{Key: [16]byte{1}}},
+			Unauthenticated: func(context.Context, net.Conn, error) {}, // closes conn
 		}
 		return mtwire.Server(conn, config).Handshake(context.Background())
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -68,7 +69,7 @@ func startProxy(t *testing.T, secret, dc string) net.Addr {
 		t.Fatal(err)
 	}
 	p, err := proxy.New(proxy.Config{
-		Users:       []proxy.User{{Secret: parsed}},
+		Users:       []proxy.User{{Secrets: []mtproxy.Secret{parsed}}},
 		DataCenters: map[datacenter.DC][]string{0: {dc}},
 		Log:         slog.New(slog.DiscardHandler),
 	})
@@ -76,7 +77,7 @@ func startProxy(t *testing.T, secret, dc string) net.Addr {
 		t.Fatal(err)
 	}
 	ln := listen(t)
-	run(t, func(ctx context.Context) error { return p.Serve(ctx, ln) })
+	run(t, func(ctx context.Context) error { defer p.Close(); return p.Serve(ctx, ln) })
 	return ln.Addr()
 }
 
