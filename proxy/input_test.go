@@ -62,7 +62,7 @@ func TestLoadBalancersSayWhoTheClientIs(t *testing.T) {
 	users := crowd(0, 100, mtproxy.Plain, "")
 	p, address := startProxy(t, Config{
 		Users: users, Log: log.logger(), LogClients: true,
-		TrustedProxies: []string{"127.0.0.0/8"},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		DataCenters:    map[datacenter.DC][]string{0: {dc.String()}},
 	})
 	for i, client := range []string{"192.0.2.5:4321", "[2001:db8:5::1]:4321"} {
@@ -102,8 +102,9 @@ func TestNobodyElsesHeaderIsBelieved(t *testing.T) {
 	log := &logBuffer{}
 	address := start(t, Config{
 		Log: log.logger(), LogClients: true,
-		TrustedProxies: []string{"10.0.0.0/8", "::1", "unix"},
-		Fronts:         map[string]string{"": host},
+		TrustedProxies:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		TrustUnixSockets: true,
+		Fronts:           map[string]string{"": host},
 	})
 	init := initOf(t, secretOf(t, mtwiretest.PlainSecret).Key, mtwire.PaddedIntermediate)
 	for version := 1; version <= 2; version++ {
@@ -119,7 +120,7 @@ func TestNobodyElsesHeaderIsBelieved(t *testing.T) {
 // and gets nothing to see.
 func TestLoadBalancerWithoutAHeaderIsClosed(t *testing.T) {
 	host, visits := frontingHost(t)
-	p, address := startProxy(t, Config{TrustedProxies: []string{"127.0.0.1"}, Fronts: map[string]string{"": host}})
+	p, address := startProxy(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Fronts: map[string]string{"": host}})
 	sent := [][]byte{
 		initOf(t, secretOf(t, mtwiretest.PlainSecret).Key, mtwire.PaddedIntermediate),
 		[]byte("PROXY TCP4 not an address\r\n"),
@@ -164,7 +165,7 @@ func TestAllListenersTakeEveryMode(t *testing.T) {
 	log := &logBuffer{}
 	p, err := New(Config{
 		Users:          []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
-		TrustedProxies: []string{"::1"},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::1/128")},
 		DataCenters:    map[datacenter.DC][]string{0: {dc.String()}},
 		Log:            log.logger(), LogClients: true,
 	})
@@ -204,15 +205,15 @@ func TestAllListenersTakeEveryMode(t *testing.T) {
 	}
 }
 
-// "unix" stands for whoever connects to a Unix socket.
+// With TrustUnixSockets, a header is read on connections to Unix sockets.
 func TestUnixSocketsMayBeTrusted(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
 	p, err := New(Config{
-		Users:          []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
-		TrustedProxies: []string{"unix"},
-		DataCenters:    map[datacenter.DC][]string{0: {dc.String()}},
-		Log:            log.logger(), LogClients: true,
+		Users:            []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}},
+		TrustUnixSockets: true,
+		DataCenters:      map[datacenter.DC][]string{0: {dc.String()}},
+		Log:              log.logger(), LogClients: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -239,7 +240,7 @@ func TestUnixSocketsMayBeTrusted(t *testing.T) {
 func TestBadConfigurationIsRefused(t *testing.T) {
 	good := []User{{Secret: secretOf(t, mtwiretest.PlainSecret)}}
 	for name, config := range map[string]Config{
-		"a trusted name":         {Users: good, TrustedProxies: []string{"balancer"}},
+		"no trusted network":     {Users: good, TrustedProxies: []netip.Prefix{{}}},
 		"a front without a port": {Users: good, Fronts: map[string]string{"": "front.test"}},
 		"an empty data centre":   {Users: good, DataCenters: map[datacenter.DC][]string{2: nil}},
 		"an unknown default":     {Users: good, DefaultDC: 77},

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -50,11 +51,12 @@ type Config struct {
 	// means 120 seconds, a negative value no limit.
 	ClockWindow time.Duration
 
-	// TrustedProxies are the addresses and networks of load balancers, which
-	// must begin each connection with a PROXY protocol header, version 1 or 2.
-	// "unix" stands for all peers on Unix sockets. Headers of other peers are not
-	// believed.
-	TrustedProxies []string
+	// TrustedProxies are the networks of load balancers. A connection from one of
+	// them must begin with a PROXY protocol header, version 1 or 2. Headers of
+	// other peers are not read.
+	TrustedProxies []netip.Prefix
+	// TrustUnixSockets has the same effect for all connections to Unix sockets.
+	TrustUnixSockets bool
 
 	// Fronts are the addresses of fronting hosts, host:port, by the domain of a
 	// FakeTLS secret; "" stands for all others. The default address is the
@@ -154,10 +156,13 @@ func New(config Config) (*Proxy, error) {
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())
 	p.serving, p.endSessions = context.WithCancel(context.Background())
 	p.running, p.stop = context.WithCancel(context.Background())
-	var err error
-	if p.trust, err = proxyprotocol.ParseTrust(config.TrustedProxies); err != nil {
-		return nil, fmt.Errorf("proxy: trusted proxies: %w", err)
+	p.trust.Unix = config.TrustUnixSockets
+	for _, network := range config.TrustedProxies {
+		if err := p.trust.AddNetwork(network); err != nil {
+			return nil, fmt.Errorf("proxy: trusted proxies: %w", err)
+		}
 	}
+	var err error
 	if p.outbound, err = newRouter(&config); err != nil {
 		return nil, err
 	}

@@ -201,6 +201,10 @@ func (s *session) sendInit(ctx context.Context, client *handshake.Result, stream
 func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
 	up := splice.Flow{Dst: s.upstream.conn, Src: client.Conn, Transform: s.reencryptUp, Parked: s.up.rest, Moved: s.uploaded}
 	down := splice.Flow{Dst: client.Conn, Src: s.upstream.conn, Moved: s.downloaded}
+	if s.account != nil {
+		up.Delay = func(n int) time.Duration { return s.account.Delay(Upload, n) }
+		down.Delay = func(n int) time.Duration { return s.account.Delay(Download, n) }
+	}
 	if client.Records != nil {
 		down.Framing = clientRecords
 	}

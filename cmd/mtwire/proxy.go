@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 	"github.com/spf13/cobra"
@@ -169,7 +170,6 @@ func (f *proxyFlags) logger(w io.Writer) *slog.Logger {
 
 func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 	config = proxy.Config{
-		TrustedProxies:  f.trust,
 		ClockWindow:     f.clock,
 		DefaultDC:       datacenter.DC(f.defaultDC),
 		Family:          f.family,
@@ -179,6 +179,13 @@ func (f *proxyFlags) config(log *slog.Logger) (config proxy.Config, err error) {
 		Log:             log,
 		LogClients:      f.clients,
 	}
+	var trust proxyprotocol.Trust
+	for _, text := range f.trust {
+		if err := trust.Add(text); err != nil {
+			return config, fmt.Errorf("--proxy-protocol-from: %w", err)
+		}
+	}
+	config.TrustedProxies, config.TrustUnixSockets = trust.Networks, trust.Unix
 	if config.Modes, err = mtproxy.ParseModes(f.modes); err != nil {
 		return config, fmt.Errorf("--modes: %w", err)
 	}

@@ -1,71 +1,67 @@
 package proxyprotocol
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// Trust is from whom a header is believed. Anybody else could claim any
-// address with one. The zero value trusts nobody.
+// Trust is the set of peers that send PROXY protocol headers. From any other peer
+// a header must not be read: with one a client can claim any address. The zero
+// value trusts no peer.
+//
+// Networks must be as AddNetwork leaves them.
 type Trust struct {
-	Prefixes []netip.Prefix
-	Unix     bool // whoever connects to a Unix socket
+	Networks []netip.Prefix
+	Unix     bool // every peer that connects to a Unix socket
 }
 
-// ParseTrust reads addresses and prefixes; "unix" stands for whoever connects
-// to a Unix socket.
-func ParseTrust(texts []string) (Trust, error) {
-	var t Trust
-	for _, text := range texts {
-		if text == "unix" {
-			t.Unix = true
-			continue
-		}
-		prefix, err := parsePrefix(text)
-		if err != nil {
-			return Trust{}, err
-		}
-		t.Prefixes = append(t.Prefixes, prefix)
+// Add parses an address, a network such as 10.0.0.0/8, or the word unix, and adds
+// it.
+func (t *Trust) Add(text string) error {
+	if text == "unix" {
+		t.Unix = true
+		return nil
 	}
-	return t, nil
-}
-
-// parsePrefix reads a prefix, or an address as the prefix that has just that.
-// IPv4 written as IPv6 becomes IPv4, which is what addresses are compared as.
-func parsePrefix(text string) (netip.Prefix, error) {
-	prefix, err := netip.ParsePrefix(text)
+	network, err := netip.ParsePrefix(text)
 	if !strings.Contains(text, "/") {
 		var addr netip.Addr
 		addr, err = netip.ParseAddr(text)
-		prefix = netip.PrefixFrom(addr, addr.BitLen())
+		network = netip.PrefixFrom(addr, addr.BitLen())
 		if addr.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("bad address %q: leave out the zone", text)
+			return fmt.Errorf("bad address %q: remove the zone", text)
 		}
 	}
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("bad address %q: want an IP address, a prefix such as 10.0.0.0/8, or unix", text)
+		return fmt.Errorf("bad address %q: want an IP address, a network such as 10.0.0.0/8, or unix", text)
 	}
-	if addr := prefix.Addr(); addr.Is4In6() {
-		if prefix.Bits() < 96 {
-			return netip.Prefix{}, fmt.Errorf("bad prefix %q: shorter than /96 it is not IPv4", text)
-		}
-		prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
-	}
-	return prefix.Masked(), nil
+	return t.AddNetwork(network)
 }
 
-// Contains says whether a connection's remote address is trusted.
+// AddNetwork adds a network, masked. IPv4-mapped IPv6 addresses become IPv4, as do
+// the addresses that Contains compares.
+func (t *Trust) AddNetwork(network netip.Prefix) error {
+	if !network.IsValid() {
+		return errors.New("invalid network: not an IP prefix")
+	}
+	if addr := network.Addr(); addr.Is4In6() {
+		if network.Bits() < 96 {
+			return fmt.Errorf("bad network %v: with fewer than 96 bits it is not IPv4", network)
+		}
+		network = netip.PrefixFrom(addr.Unmap(), network.Bits()-96)
+	}
+	t.Networks = append(t.Networks, network.Masked())
+	return nil
+}
+
+// Contains reports whether a connection's remote address is trusted.
 func (t Trust) Contains(peer net.Addr) bool {
 	if _, ok := peer.(*net.UnixAddr); ok {
 		return t.Unix
 	}
 	addr := addrPort(peer).Addr().WithZone("")
-	for _, prefix := range t.Prefixes {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(t.Networks, func(network netip.Prefix) bool { return network.Contains(addr) })
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// wire is a header as go-proxyproto writes it.
-func wire(t testing.TB, h *proxyproto.Header, tlvs ...proxyproto.TLV) string {
+// format returns a header as go-proxyproto writes it.
+func format(t testing.TB, h *proxyproto.Header, tlvs ...proxyproto.TLV) string {
 	if err := h.SetTLVs(tlvs); err != nil {
 		t.Fatal(err)
 	}
@@ -28,9 +28,9 @@ func wire(t testing.TB, h *proxyproto.Header, tlvs ...proxyproto.TLV) string {
 	return string(b)
 }
 
-// v2 is a version 2 header for a connection from one address to another.
+// v2 returns a version 2 header of a connection between two addresses.
 func v2(t testing.TB, from, to net.Addr, tlvs ...proxyproto.TLV) string {
-	return wire(t, proxyproto.HeaderProxyFromAddrs(2, from, to), tlvs...)
+	return format(t, proxyproto.HeaderProxyFromAddrs(2, from, to), tlvs...)
 }
 
 func tcp(text string) *net.TCPAddr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)) }
@@ -39,15 +39,15 @@ func udp(text string) *net.UDPAddr { return net.UDPAddrFromAddrPort(netip.MustPa
 
 const (
 	signature = "\r\n\r\n\x00\r\nQUIT\n"
-	own       = "own" // stands for the address of the one in front
-	none      = ""
+	own       = "own" // the address of the peer that sent the header
+	none      = ""    // the zero AddrPort
 )
 
-// good are whole headers, and the client's address that each tells.
+// good returns complete headers, and the client's address in each.
 func good(t testing.TB) []struct{ name, header, want string } {
 	six, four := tcp("[2001:db8::7]:65535"), tcp("192.0.2.7:40000")
 	unix := &net.UnixAddr{Net: "unix", Name: "/run/client.sock"}
-	large := proxyproto.TLV{Type: proxyproto.PP2_TYPE_MIN_CUSTOM, Value: make([]byte, maxV2Len-12-3)}
+	large := proxyproto.TLV{Type: proxyproto.PP2_TYPE_MIN_CUSTOM, Value: make([]byte, maxV2Length-12-3)}
 	return []struct{ name, header, want string }{
 		{"version 1, TCP4", "PROXY TCP4 192.0.2.7 192.0.2.1 40000 443\r\n", "192.0.2.7:40000"},
 		{"version 1, TCP4, shortest", "PROXY TCP4 1.2.3.4 5.6.7.8 0 0\r\n", "1.2.3.4:0"},
@@ -62,7 +62,7 @@ func good(t testing.TB) []struct{ name, header, want string } {
 		{"version 2, UDP4", v2(t, udp("192.0.2.7:9"), udp("192.0.2.1:9")), "192.0.2.7:9"},
 		{"version 2, UDP6", v2(t, udp("[2001:db8::7]:9"), udp("[::1]:9")), "[2001:db8::7]:9"},
 		{"version 2, Unix", v2(t, unix, unix), none},
-		{"version 2, remarks", v2(t, four, four,
+		{"version 2, TLVs", v2(t, four, four,
 			proxyproto.TLV{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte("proxy.example.com")},
 			proxyproto.TLV{Type: proxyproto.PP2_TYPE_NOOP, Value: make([]byte, 7)}), "192.0.2.7:40000"},
 		{"version 2, longest", v2(t, four, four, large), "192.0.2.7:40000"},
@@ -72,8 +72,8 @@ func good(t testing.TB) []struct{ name, header, want string } {
 	}
 }
 
-// send writes to a server's connection over loopback, and Read reads there.
-// The server's side goes on to be read; nobody waits for longer than 10 s.
+// send returns a loopback connection on whose client end text was written. Reads
+// of the server end time out after 10 seconds.
 func send(t *testing.T, text string) (server, client *net.TCPConn) {
 	client, server, err := mtwiretest.Pair()
 	if err != nil {
@@ -87,7 +87,7 @@ func send(t *testing.T, text string) (server, client *net.TCPConn) {
 	return server, client
 }
 
-// expand is the address that want stands for.
+// expand returns the address that want stands for.
 func expand(want string, conn net.Conn) netip.AddrPort {
 	switch want {
 	case none:
@@ -98,8 +98,8 @@ func expand(want string, conn net.Conn) netip.AddrPort {
 	return netip.MustParseAddrPort(want)
 }
 
-// "Not one byte behind the header is read": what the client sent in the same
-// segment is still in the socket.
+// Read reads not one byte after the header: the client's bytes in the same segment
+// stay in the socket.
 func TestClientsOwnBytesStayInTheSocket(t *testing.T) {
 	for _, h := range good(t) {
 		server, client := send(t, h.header+"\nPROXY \r\nhello")
@@ -114,9 +114,9 @@ func TestClientsOwnBytesStayInTheSocket(t *testing.T) {
 	}
 }
 
-// The receiver may not wait for a byte that the header does not have: the
-// server may be the one who speaks first.
-func TestNothingIsAwaitedBehindTheHeader(t *testing.T) {
+// Read does not wait for a byte after the header: the server may have to send
+// first.
+func TestNothingIsAwaitedAfterTheHeader(t *testing.T) {
 	for _, h := range good(t) {
 		server, _ := send(t, h.header)
 		if source, err := Read(server); err != nil || source != expand(h.want, server) {
@@ -125,7 +125,7 @@ func TestNothingIsAwaitedBehindTheHeader(t *testing.T) {
 	}
 }
 
-// Headers are mostly sent at once, but TCP promises nothing.
+// A header may arrive in any number of segments.
 func TestHeaderMayArriveByteByByte(t *testing.T) {
 	for _, h := range good(t) {
 		client, server := net.Pipe()
@@ -155,9 +155,9 @@ func TestHeaderMayArriveByteByByte(t *testing.T) {
 	}
 }
 
-// Of an end before the first byte nobody need hear: balancers look in like
-// that. An end anywhere later is told as one.
-func TestCutHeaderIsAnUnexpectedEnd(t *testing.T) {
+// An end before the first byte is io.EOF: some health checks connect and close. An
+// end in the header is io.ErrUnexpectedEOF.
+func TestTruncatedHeaderIsAnUnexpectedEnd(t *testing.T) {
 	for _, h := range good(t) {
 		for n := range len(h.header) {
 			want := io.ErrUnexpectedEOF
@@ -171,15 +171,17 @@ func TestCutHeaderIsAnUnexpectedEnd(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoHeaderIsSaidToBeNone(t *testing.T) {
+// Bytes that no header begins with are ErrNoHeader, also if the stream ends before
+// the length of the shortest header.
+func TestOtherProtocolsAreNoHeader(t *testing.T) {
 	for _, text := range []string{
 		"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
 		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00\x00\x00\x00\x00",
 		"PROXYTCP4 192.0.2.7 192.0.2.1 40000 443\r\n",
 		"proxy TCP4 192.0.2.7 192.0.2.1 40000 443\r\n",
 		"\r\n\r\n\x00\r\nQUIZ\n\x21\x11\x00\x0c",
-		"x",      // and then the end
-		"PROX\r", // the same
+		"x",
+		"PROX\r",
 	} {
 		server, client := send(t, text)
 		client.CloseWrite()
@@ -189,7 +191,7 @@ func TestWhatIsNoHeaderIsSaidToBeNone(t *testing.T) {
 	}
 }
 
-// "Secrets and client addresses never appear in logs or errors."
+// A malformed header is ErrMalformed, without the client's address in its text.
 func TestMalformedHeadersAreRefusedWithoutQuotingThem(t *testing.T) {
 	four := "\x01\x02\x03\x04\x05\x06\x07\x08\x00\x09\x00\x09"
 	for _, text := range []string{
@@ -224,12 +226,12 @@ func TestMalformedHeadersAreRefusedWithoutQuotingThem(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, source, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "77") {
-			t.Errorf("the error says too much: %v", err)
+			t.Errorf("the error quotes the header: %v", err)
 		}
 	}
 }
 
-// "Lengths checked before memory is taken."
+// The length is checked before memory is allocated for it.
 func TestLengthBeyondTheLimitTakesNoMemory(t *testing.T) {
 	header := signature + "\x21\x11\xff\xff"
 	r := strings.NewReader(header)
@@ -239,12 +241,12 @@ func TestLengthBeyondTheLimitTakesNoMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if allocated > 6 { // a line's length, and the error
+	if allocated > 6 { // a buffer of maxV1Length bytes, and the error
 		t.Errorf("%v allocations", allocated)
 	}
 }
 
-// How long a header may take is the caller's business, by the deadline.
+// The caller's deadline limits how long a header may take.
 func TestSilenceEndsWithTheDeadline(t *testing.T) {
 	for _, begun := range []string{"", "PROXY TCP4 192.0.2.7", signature + "\x21"} {
 		server, _ := send(t, begun)
@@ -255,39 +257,9 @@ func TestSilenceEndsWithTheDeadline(t *testing.T) {
 	}
 }
 
-func TestTrustedAreAddressesPrefixesAndUnixSockets(t *testing.T) {
-	unix := &net.UnixAddr{Net: "unix"}
-	for _, test := range []struct {
-		texts   []string
-		yes, no []net.Addr
-	}{
-		{nil, nil, []net.Addr{tcp("127.0.0.1:1"), tcp("[::1]:1"), unix, nil}},
-		{[]string{"127.0.0.1"}, []net.Addr{tcp("127.0.0.1:1"), tcp("[::ffff:127.0.0.1]:1")}, []net.Addr{tcp("127.0.0.2:1"), tcp("[::1]:1"), unix}},
-		{[]string{"10.1.2.3/8", "unix"}, []net.Addr{tcp("10.255.0.1:1"), unix}, []net.Addr{tcp("11.0.0.1:1")}},
-		{[]string{"::ffff:10.0.0.0/104"}, []net.Addr{tcp("10.255.0.1:1")}, []net.Addr{tcp("11.0.0.1:1")}},
-		{[]string{"::ffff:10.0.0.1"}, []net.Addr{tcp("10.0.0.1:1")}, []net.Addr{tcp("10.0.0.2:1")}},
-		{[]string{"2001:db8::/32", "::1"}, []net.Addr{tcp("[2001:db8:7::]:1"), tcp("[::1]:1")}, []net.Addr{tcp("[2001:db9::]:1"), tcp("127.0.0.1:1")}},
-		{[]string{"fe80::/10"}, []net.Addr{tcp("[fe80::1%eth0]:1"), tcp("[fe80::1]:1")}, []net.Addr{tcp("[2001:db8::]:1")}},
-		{[]string{"0.0.0.0/0"}, []net.Addr{tcp("192.0.2.7:1")}, []net.Addr{tcp("[::1]:1"), unix}},
-	} {
-		trust, err := ParseTrust(test.texts)
-		if err != nil {
-			t.Errorf("%q: %v", test.texts, err)
-		}
-		for _, peer := range test.yes {
-			if !trust.Contains(peer) {
-				t.Errorf("%q does not contain %v", test.texts, peer)
-			}
-		}
-		for _, peer := range test.no {
-			if trust.Contains(peer) {
-				t.Errorf("%q contains %v", test.texts, peer)
-			}
-		}
-	}
-}
-
-func TestPeersOnUnixSocketsAreKnownAsSuch(t *testing.T) {
+// The peer of a Unix socket has an address without a name, which is trusted by its
+// type.
+func TestPeersOnUnixSocketsAreTrusted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", path)
 	if err != nil {
@@ -313,24 +285,8 @@ func TestPeersOnUnixSocketsAreKnownAsSuch(t *testing.T) {
 	}
 }
 
-func TestBadTrustIsAnErrorThatSaysWhatIsWanted(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                 "want an IP address",
-		"localhost":        "want an IP address",
-		"10.0.0.0/33":      "want an IP address",
-		"10.0.0.1:443":     "want an IP address",
-		"fe80::1%eth0":     "leave out the zone",
-		"fe80::%eth0/10":   "want an IP address",
-		"::ffff:1.2.3.4/8": "it is not IPv4",
-	} {
-		if _, err := ParseTrust([]string{"127.0.0.1", text}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-}
-
-// Whatever comes, it is a header or an error; no byte behind a header is
-// touched, and no header has another as its beginning.
+// Any input is a header or an error. No byte after a header is read, and no header
+// is a prefix of another.
 func FuzzRead(f *testing.F) {
 	for _, h := range good(f) {
 		f.Add([]byte(h.header + "rest"))
@@ -350,7 +306,7 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("%d bytes of header, %d of %d left", len(header), r.Len(), len(data))
 		}
 		if _, err := readHeader(bytes.NewReader(header[:len(header)-1])); err == nil {
-			t.Fatal("it is one without its last byte as well")
+			t.Fatal("it is a header without its last byte too")
 		}
 		address, err := source(header, peer)
 		switch {
