@@ -9,29 +9,29 @@ import (
 	utls "github.com/refraction-networking/utls"
 )
 
-// maxDomain is the longest name that DNS has.
+// maxDomain is the length of the longest DNS name in bytes.
 const maxDomain = 253
 
 var errNoDomain = errors.New("faketls: ClientConfig.Domain is empty")
 
-// chromeHello returns a ClientHello in the shape of a recent Chrome, in one
-// record. uTLS follows the browser, so that this package does not have to.
+// chromeHello returns a ClientHello with the fingerprint of a recent Chrome, in one
+// record. The fingerprint is uTLS's, which is updated with the browser.
 func chromeHello(domain string, random io.Reader) ([]byte, error) {
 	spec, err := utls.UTLSIdToSpec(utls.HelloChrome_Auto)
 	if err != nil {
-		return nil, fmt.Errorf("faketls: shape of a ClientHello: %w", err)
+		return nil, fmt.Errorf("faketls: fingerprint of a ClientHello: %w", err)
 	}
-	// uTLS leaves out names that a browser would not send, such as an
-	// address, but a proxy compares with the domain of its secret.
+	// uTLS omits names that a browser does not send, such as an address. A proxy
+	// expects the domain of its secret, whatever it is.
 	for i, extension := range spec.Extensions {
 		if _, ok := extension.(*utls.SNIExtension); ok {
 			spec.Extensions[i] = &utls.GenericExtension{Id: extensionServerName, Data: appendServerName(nil, domain)}
 		}
 	}
-	// The connection behind it is never used: only a message is built.
+	// The nil connection is not used: BuildHandshakeState only builds the message.
 	conn := utls.UClient(nil, &utls.Config{ServerName: domain, Rand: random}, utls.HelloCustom)
 	if err := conn.ApplyPreset(&spec); err != nil {
-		return nil, fmt.Errorf("faketls: shape of a ClientHello: %w", err)
+		return nil, fmt.Errorf("faketls: fingerprint of a ClientHello: %w", err)
 	}
 	if err := conn.BuildHandshakeState(); err != nil {
 		return nil, fmt.Errorf("faketls: build a ClientHello: %w", err)

@@ -13,33 +13,32 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// ClientConfig says how a client introduces itself. A nil *ClientConfig has
-// no Domain and only serves to get an error.
+// ClientConfig is the content of a client's hello. Nil is an error, since Domain is
+// required.
 type ClientConfig struct {
-	// Key is the 16 bytes of the secret behind its ee.
+	// Key is the secret's key: its 16 bytes after ee.
 	Key [16]byte
 
-	// Domain is the rest of the secret: the host that the ClientHello asks
-	// for, sent as it is. It must not be empty and not longer than 253 bytes.
+	// Domain is the rest of the secret: the host in the server_name extension, sent
+	// as it is. It has 1 to 253 bytes.
 	Domain string
 
-	// Time is the clock that the server is to see. Servers refuse hellos that
-	// are off by as little as three seconds, and a clock set after the
-	// server's is worth having. Default: time.Now.
+	// Time is the clock whose time the hello has. Servers reject hellos whose time
+	// is off, some by as little as three seconds. Nil means time.Now.
 	Time func() time.Time
 
-	// Rand is where the random parts of the hello come from, as far as uTLS
-	// asks it. Default: crypto/rand.
+	// Rand is the source of the hello's random parts, as far as uTLS reads from it.
+	// Nil means crypto/rand.
 	Rand io.Reader
 
-	// Hello returns a ClientHello to send in place of the built-in one, which
-	// has the shape of a recent Chrome: one whole record with its header. The
-	// random in it is overwritten, in place. Default: nil.
+	// Hello returns a ClientHello to send in place of the built-in one, in one
+	// record with its header. Its random is overwritten in place. Nil means the
+	// built-in one, which has the fingerprint of a recent Chrome.
 	Hello func(domain string) ([]byte, error)
 }
 
-// AppendClientHello appends a signed ClientHello in one record. Its bytes
-// 11..43 are what [VerifyServerHello] wants to see again.
+// AppendClientHello appends a signed ClientHello in one record. Its bytes 11..43 are
+// the clientRandom of [VerifyServerHello].
 func AppendClientHello(dst []byte, config *ClientConfig) ([]byte, error) {
 	if config == nil {
 		config = &ClientConfig{}

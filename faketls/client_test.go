@@ -163,7 +163,7 @@ func TestHandshakeWithAnEndedContextChangesNothing(t *testing.T) {
 	}
 }
 
-// The client's error tells the causes apart, and stays.
+// The error distinguishes the causes, and later calls return the same.
 func TestClientReportsWhyThereIsNoProxy(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer []byte
@@ -173,7 +173,7 @@ func TestClientReportsWhyThereIsNoProxy(t *testing.T) {
 		"half a flight":   {vectorFlight(t)[:150], io.ErrUnexpectedEOF},
 		"alert":           {unhex(t, "15030300020270"), ErrMalformed},
 		"another key":     {vectorFlight(t), ErrNoMatch},
-		"not even TLS":    {[]byte("HTTP/1.1 400 Bad Request\r\n"), ErrMalformed},
+		"no TLS":          {[]byte("HTTP/1.1 400 Bad Request\r\n"), ErrMalformed},
 		"tickets outside": {join(record(RecordHandshake, 90), []byte(changeCipherSpec), record(RecordApplicationData, 9)), ErrNoMatch},
 	} {
 		a, b := tcpPair(t)

@@ -8,9 +8,8 @@ import (
 	"github.com/mtwire/mtwire/internal/multibuffer"
 )
 
-// The layout of a ClientHello in one record. Only the first 76 bytes are at
-// fixed places; clients differ in everything after them, on purpose and from
-// one connection to the next.
+// The layout of a ClientHello in one record. Only the first 76 bytes are at fixed
+// offsets. Clients vary everything after them, deliberately, and between connections.
 //
 //	 0  3  16 03 01, some 16 03 03
 //	 3  2  length of the record's body
@@ -18,7 +17,7 @@ import (
 //	 9  2  03 03
 //	11 32  random: HMAC[0:28], HMAC[28:32] XOR u32le(unix time)
 //	43  1  20
-//	44 32  session id
+//	44 32  session ID
 //	76  2  length of the cipher list, the list,
 //	       compression methods, extensions
 //
@@ -28,23 +27,23 @@ const (
 	clientHelloType       = 1
 	serverHelloType       = 2
 
-	// helloHeadLength is the part of the handshake message that is checked as
-	// it arrives, from the type up to the length of the session id.
+	// helloHeadLength is the length of the part of the handshake message that is
+	// checked as it arrives, from the type up to the length of the session ID.
 	helloHeadLength = sessionEnd - sessionIDLength - RecordHeaderLength
 
-	// minHello is the shortest ClientHello: the fixed part, one cipher suite
-	// and one compression method. Clients send 517 bytes and more.
+	// minHello is the length of the shortest ClientHello message: the fixed part,
+	// one cipher suite and one compression method. Clients send 517 bytes or more.
 	minHello = sessionEnd - RecordHeaderLength + 2 + 2 + 1 + 1
 
-	// maxHelloRecords is how many records a ClientHello may be cut into.
-	// Tools against filters cut it into two or three.
+	// maxHelloRecords is the largest number of records of a ClientHello.
+	// Circumvention tools fragment it into two or three.
 	maxHelloRecords = 10
 
-	// matchLength is the part of the random that is the HMAC alone.
+	// matchLength is the length of the part of the random that has only the HMAC.
 	matchLength = 28
 )
 
-// The numbers of what is looked at beyond the fixed part.
+// Extensions and key exchange groups that parseOffer reads.
 const (
 	extensionServerName = 0
 	extensionKeyShare   = 51
@@ -57,41 +56,39 @@ const (
 
 // ClientHello is a client's first message.
 type ClientHello struct {
-	// Random is bytes 11..43 as sent: what the server's digest covers.
+	// Random is bytes 11..43 as sent. The server's digest covers it.
 	Random [32]byte
-	// SessionID is what a server has to echo.
+	// SessionID is the session ID, which the server echoes.
 	SessionID [32]byte
-	// SNI is the host that the server_name extension names, byte for byte as
-	// sent, or "" if there is none. Some clients send none.
+	// SNI is the host in the server_name extension, byte for byte as sent, or ""
+	// if there is none. Some clients send none.
 	SNI string
-	// CipherSuite is the first TLS 1.3 cipher suite in the client's list, or
-	// 0 if there is none.
+	// CipherSuite is the first TLS 1.3 cipher suite in the client's list, or 0 if
+	// there is none.
 	CipherSuite uint16
-	// MLKEM says that the client sent a key share for X25519MLKEM768.
+	// MLKEM is true if the client sends a key share for X25519MLKEM768.
 	MLKEM bool
 
-	suites uint8  // bit n says that suite 1300+n was offered
-	record []byte // header and message, as the HMAC covers it
+	suites uint8  // bit n is set if suite 1300+n is offered
+	record []byte // header and message, as the HMAC covers them
 }
 
-// ParseClientHello reads a ClientHello from the start of b and returns how
-// many bytes it takes up.
+// ParseClientHello parses the ClientHello at the start of b and returns its length n
+// in bytes, record headers included.
 //
-// With ErrIncomplete, n is how many bytes b must at least have before asking
-// again can help: who reads up to n and no further never reads beyond the
-// hello. An error that is ErrMalformed comes with the first byte that settles
-// it. That matters because an obfuscated init payload may begin with 16 03 01
-// too, and its sender waits for an answer to 64 bytes.
+// With ErrIncomplete, n is the length that b must have at least before another call
+// can succeed. A caller that reads up to n bytes never reads beyond the hello. The
+// error is ErrMalformed from the first byte on that no hello has in its place: an
+// init payload of package obfuscation may also begin with 16 03 01, and its sender
+// expects an answer to 64 bytes.
 //
-// Accepted are records of version 03 01 and 03 03 with 1 to 16384 bytes, a
-// message of 77 to 16384 bytes in at most ten records, and a session id of 32
-// bytes. If there are several records the HMAC covers one header, rebuilt for
-// the whole message. What follows the session id is read as far as it makes
-// sense and never an error, since the HMAC vouches for it and nobody else
-// looks at it.
+// ParseClientHello accepts records of version 03 01 and 03 03 with 1 to 16384 bytes,
+// a message of 77 to 16384 bytes in at most ten records, and a session ID of 32
+// bytes. For several records, the HMAC covers one header, rebuilt for the whole
+// message. Bytes after the session ID are parsed as far as they are well formed and
+// never cause an error, since the HMAC authenticates them.
 //
-// The result keeps a reference to b, which must not change while Match or
-// MatchAny is to be called.
+// hello refers to b, which must not change before the last Match or MatchAny.
 func ParseClientHello(b []byte) (hello ClientHello, n int, err error) {
 	var (
 		head    [helloHeadLength]byte
@@ -135,8 +132,8 @@ func ParseClientHello(b []byte) (hello ClientHello, n int, err error) {
 	return hello, n, nil
 }
 
-// helloRecordLength checks as much of a record header as there is, off bytes into
-// the hello, and returns the length of the body.
+// helloRecordLength checks the part of a record header that has arrived, at offset off
+// of the hello, and returns the length of the body.
 func helloRecordLength(b []byte, off int) (int, error) {
 	b = b[:min(len(b), RecordHeaderLength)]
 	switch {
@@ -156,8 +153,8 @@ func helloRecordLength(b []byte, off int) (int, error) {
 	return length, nil
 }
 
-// checkHelloHead checks as much of the message's fixed part as there is and
-// returns the length of the whole message, or -1 while that is not known.
+// checkHelloHead checks the part of the message's head that has arrived and returns
+// the length of the whole message, or -1 if that is not known yet.
 func checkHelloHead(head []byte) (message int, err error) {
 	if len(head) > 0 && head[0] != clientHelloType {
 		return 0, malformed("ClientHello: handshake type %d, want %d", head[0], clientHelloType)
@@ -177,12 +174,12 @@ func checkHelloHead(head []byte) (message int, err error) {
 		return 0, malformed("ClientHello: version is not 03 03")
 	}
 	if len(head) == helloHeadLength && head[helloHeadLength-1] != sessionIDLength {
-		return 0, malformed("ClientHello: session id of %d bytes, want %d", head[helloHeadLength-1], sessionIDLength)
+		return 0, malformed("ClientHello: session ID of %d bytes, want %d", head[helloHeadLength-1], sessionIDLength)
 	}
 	return message, nil
 }
 
-// joinHello rebuilds one record of the message that b has in several.
+// joinHello returns one record with the message that b has in several.
 func joinHello(b []byte, message int) []byte {
 	record := make([]byte, 0, RecordHeaderLength+message)
 	record = append(record, b[:3]...)
@@ -195,8 +192,7 @@ func joinHello(b []byte, message int) []byte {
 	return record
 }
 
-// parseOffer reads what follows the session id and stops where it does not
-// make sense.
+// parseOffer parses the bytes after the session ID, up to the first malformed one.
 func (h *ClientHello) parseOffer(b []byte) {
 	suites, b := vector16(b)
 	for ; len(suites) >= 2; suites = suites[2:] {
@@ -223,7 +219,7 @@ func (h *ClientHello) parseOffer(b []byte) {
 	}
 }
 
-// offers says whether the client offered a TLS 1.3 cipher suite.
+// offers reports whether the client offers a TLS 1.3 cipher suite.
 func (h *ClientHello) offers(suite uint16) bool {
 	return suite&^7 == 0x1300 && h.suites>>(suite&7)&1 != 0
 }
@@ -257,8 +253,8 @@ func offersMLKEM(b []byte) bool {
 	return false
 }
 
-// vector16 splits b after a vector with a two-byte length. Both parts are
-// empty if the vector is not all there.
+// vector16 splits b after a vector with a two-byte length. It returns nil, nil if b
+// does not have the whole vector.
 func vector16(b []byte) (vector, rest []byte) {
 	if len(b) < 2 {
 		return nil, nil
@@ -278,31 +274,29 @@ func vector8(b []byte) (vector, rest []byte) {
 	return b[1 : 1+int(b[0])], b[1+int(b[0]):]
 }
 
-// Match says whether the hello was made with key, and when by the client's
-// clock. The comparison takes the same time wherever it fails.
+// Match reports whether the hello was signed with key, and returns the client's time.
+// The comparison takes constant time.
 //
-// The time is not authenticated: it is XORed into the last word of the random
-// and the HMAC of that word is not compared with anything, so that a recorded
-// hello can be sent again with another time. A memory against replays must
-// therefore not look beyond the first 28 bytes of the random.
+// The time is not authenticated: it is XORed into the last four bytes of the random,
+// whose HMAC is compared with nothing, so that a recorded hello can be replayed with
+// another time. A replay cache must therefore use only the first 28 bytes of Random.
 func (h *ClientHello) Match(key [16]byte) (clientTime time.Time, ok bool) {
 	if len(h.record) == 0 {
-		return time.Time{}, false // not from ParseClientHello
+		return time.Time{}, false // h is not from ParseClientHello
 	}
-	sum := digest(&key, nil, h.record)
-	if subtle.ConstantTimeCompare(sum[:matchLength], h.Random[:matchLength]) != 1 {
+	mac := digest(&key, nil, h.record)
+	if subtle.ConstantTimeCompare(mac[:matchLength], h.Random[:matchLength]) != 1 {
 		return time.Time{}, false
 	}
-	return h.clientTime(&sum), true
+	return h.clientTime(&mac), true
 }
 
-// MatchAny is Match for many keys: it returns the index of the first that
-// matches, or -1. It looks at 16 keys at a time, and takes as long for them
-// whichever of them matches.
+// MatchAny is Match for many keys. It returns the index of the first key that matches,
+// or -1. It tries 16 keys at a time, in a time that does not depend on which of them
+// matches.
 //
-// Where the processor has AVX2 or AVX-512, each of many keys costs a small part
-// of what Match does. MatchAny uses memory of about five times the hello,
-// whatever their number.
+// With AVX2 or AVX-512, each of many keys costs a fraction of a Match. MatchAny
+// allocates about five times the length of the hello, for any number of keys.
 func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time) {
 	if len(h.record) == 0 {
 		return -1, time.Time{}
@@ -326,16 +320,16 @@ func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time
 	return -1, time.Time{}
 }
 
-// clientTime is the client's clock, given the HMAC of a key that matched.
-func (h *ClientHello) clientTime(sum *[32]byte) time.Time {
-	seconds := binary.LittleEndian.Uint32(sum[matchLength:]) ^ binary.LittleEndian.Uint32(h.Random[matchLength:])
+// clientTime returns the client's time, given the HMAC under the key that matches.
+func (h *ClientHello) clientTime(mac *[32]byte) time.Time {
+	seconds := binary.LittleEndian.Uint32(mac[matchLength:]) ^ binary.LittleEndian.Uint32(h.Random[matchLength:])
 	return time.Unix(int64(seconds), 0)
 }
 
-// signClientHello writes the random of a hello in one record.
+// signClientHello sets the random of a hello in one record.
 func signClientHello(record []byte, key [16]byte, now time.Time) {
-	sum := digest(&key, nil, record)
-	last := sum[matchLength:]
+	mac := digest(&key, nil, record)
+	last := mac[matchLength:]
 	binary.LittleEndian.PutUint32(last, binary.LittleEndian.Uint32(last)^uint32(now.Unix()))
-	copy(record[randomStart:randomEnd], sum[:])
+	copy(record[randomStart:randomEnd], mac[:])
 }

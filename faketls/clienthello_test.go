@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// "HMAC-SHA256(key, whole record with bytes 11..43 zero); the last four bytes
-// XORed with the time, little-endian."
+// The random is the HMAC-SHA256 of the whole record with zeros in bytes 11..43, and its
+// last four bytes are XORed with the time, little-endian.
 func TestClientHelloIsSignedAsInTheWorkedExample(t *testing.T) {
 	record := unsignedHello(t)
-	sum := digest(&vectorKey, nil, record)
-	if want := unhex(t, "acd82d6143dd2bb7717a39d002b0d79836418b8877f183cccd5c049bd4b0bc13"); !bytes.Equal(sum[:], want) {
-		t.Errorf("HMAC is\n%x, want\n%x", sum, want)
+	mac := digest(&vectorKey, nil, record)
+	if want := unhex(t, "acd82d6143dd2bb7717a39d002b0d79836418b8877f183cccd5c049bd4b0bc13"); !bytes.Equal(mac[:], want) {
+		t.Errorf("HMAC is\n%x, want\n%x", mac, want)
 	}
 	signClientHello(record, vectorKey, vectorTime)
 	want := unhex(t, "acd82d6143dd2bb7717a39d002b0d79836418b8877f183cccd5c049bd409e97a")
@@ -24,7 +24,7 @@ func TestClientHelloIsSignedAsInTheWorkedExample(t *testing.T) {
 	}
 }
 
-func TestClientHelloMatchesItsKeyAndTellsTheClock(t *testing.T) {
+func TestClientHelloMatchesItsKeyAndHasTheClientsTime(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
 	if got, ok := hello.Match(vectorKey); !ok || !got.Equal(vectorTime) {
 		t.Errorf("Match: %v, %v; want %v", got, ok, vectorTime)
@@ -42,12 +42,11 @@ func TestClientHelloMatchesItsKeyAndTellsTheClock(t *testing.T) {
 		t.Errorf("MatchAny of no keys: %d, want -1", i)
 	}
 	if _, ok := new(ClientHello).Match(vectorKey); ok {
-		t.Error("a hello that was never parsed matches")
+		t.Error("a hello that was not parsed matches")
 	}
 }
 
-// "Compare 28 bytes": each of them counts, and every other byte of the record
-// is under the HMAC.
+// Match compares 28 bytes of the random. The HMAC covers every byte outside it.
 func TestEveryByteOfAHelloIsAuthenticatedButTheClock(t *testing.T) {
 	record := signedHello(t)
 	for i := range record {
@@ -63,8 +62,8 @@ func TestEveryByteOfAHelloIsAuthenticatedButTheClock(t *testing.T) {
 	}
 }
 
-// A hello of 2025 spans two TCP segments, and nothing may be decided before
-// all of it is there, nor a byte asked for that is not part of it.
+// A current hello spans two TCP segments. ParseClientHello returns ErrIncomplete up to
+// its last byte, and never asks for a byte beyond it.
 func TestHelloIsIncompleteUntilItsLastByte(t *testing.T) {
 	whole := signedHello(t)
 	for name, b := range map[string][]byte{
@@ -86,7 +85,7 @@ func TestHelloIsIncompleteUntilItsLastByte(t *testing.T) {
 	}
 }
 
-// "The HMAC covers one rebuilt header if the hello came in several records."
+// If a hello has several records, the HMAC covers one rebuilt header.
 func TestFragmentedHelloMatches(t *testing.T) {
 	whole := chrome(t, "example.com")
 	signClientHello(whole, vectorKey, vectorTime)
@@ -101,8 +100,8 @@ func TestFragmentedHelloMatches(t *testing.T) {
 	}
 }
 
-// A legal init payload may begin with 16 03 01: the byte that rules a hello
-// out has to be enough to say so.
+// A valid init payload of package obfuscation may begin with 16 03 01: ParseClientHello
+// returns ErrMalformed at the first byte that no hello has in its place.
 func TestMalformedHelloIsKnownAtItsFirstWrongByte(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -121,7 +120,7 @@ func TestMalformedHelloIsKnownAtItsFirstWrongByte(t *testing.T) {
 		{"message of one byte too few", 8, 72},
 		{"client version, high", 9, 2},
 		{"client version, low", 10, 1},
-		{"session id", 43, 0},
+		{"session ID", 43, 0},
 	} {
 		b := signedHello(t)
 		switch c.name {
@@ -148,17 +147,17 @@ func TestMalformedHelloIsKnownAtItsFirstWrongByte(t *testing.T) {
 func TestInitPayloadThatBeginsLikeAHelloIsMalformed(t *testing.T) {
 	random := rand.NewChaCha8([32]byte{1})
 	for range 10_000 {
-		init := make([]byte, 64)
-		random.Read(init)
-		copy(init, "\x16\x03\x01")
-		if _, _, err := ParseClientHello(init); !errors.Is(err, ErrMalformed) {
-			t.Fatalf("% x: %v, want ErrMalformed", init, err)
+		payload := make([]byte, 64)
+		random.Read(payload)
+		copy(payload, "\x16\x03\x01")
+		if _, _, err := ParseClientHello(payload); !errors.Is(err, ErrMalformed) {
+			t.Fatalf("% x: %v, want ErrMalformed", payload, err)
 		}
 	}
 }
 
-// Records of 517 bytes, of 1698 to 1817 bytes and beyond are in use; both
-// versions of the record are.
+// Clients send hellos of 517 bytes, of 1698 to 1817 bytes and longer ones, with either
+// version in the record header.
 func TestHelloOfAnySizeMatches(t *testing.T) {
 	for _, size := range []int{minHello, 100, 512, 1698, 1817, 4097, maxPlaintext} {
 		for _, minor := range []byte{1, 3} {
@@ -176,8 +175,8 @@ func TestHelloOfAnySizeMatches(t *testing.T) {
 	}
 }
 
-// "Do not expect a length, an order, a GREASE first cipher, or SNI."
-func TestOfferIsReadInAnyOrder(t *testing.T) {
+// The extensions may have any order, GREASE or none, and no server name.
+func TestExtensionsAreParsedInAnyOrder(t *testing.T) {
 	sni := extension(extensionServerName, appendServerName(nil, "example.org"))
 	grease := extension(0x0a0a, nil)
 	mlkem := extension(extensionKeyShare, keyShares(groupX25519MLKEM768, clientShareMLKEM))
@@ -207,8 +206,8 @@ func TestOfferIsReadInAnyOrder(t *testing.T) {
 	}
 }
 
-// What follows the session id is nobody's business once the HMAC is right.
-func TestHelloWithGarbageForAnOfferStillMatches(t *testing.T) {
+// Bytes after the session ID are authenticated and need not be well formed.
+func TestHelloWithMalformedExtensionsMatches(t *testing.T) {
 	record := unsignedHello(t)
 	rand.NewChaCha8([32]byte{2}).Read(record[sessionEnd:])
 	signClientHello(record, vectorKey, vectorTime)
@@ -218,8 +217,8 @@ func TestHelloWithGarbageForAnOfferStillMatches(t *testing.T) {
 	}
 }
 
-// "Memory does not depend on their number."
-func TestManyKeysCostTheMemoryOfFew(t *testing.T) {
+// MatchAny's memory does not depend on the number of keys, and Match has none.
+func TestMatchingManyKeysAllocatesNoMoreThanFew(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
 	keys := make([][16]byte, 640)
 	for _, n := range []int{1, 16, len(keys)} {
@@ -232,9 +231,8 @@ func TestManyKeysCostTheMemoryOfFew(t *testing.T) {
 	}
 }
 
-// Wherever the key is among the others, and when it is there twice, the first
-// place is the one.
-func TestFirstOfManyKeysIsFound(t *testing.T) {
+// MatchAny finds the key at any index, and the first of equal keys.
+func TestMatchAnyFindsTheFirstMatchingKey(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
 	keys := make([][16]byte, 40)
 	for i := range keys {
@@ -242,12 +240,12 @@ func TestFirstOfManyKeysIsFound(t *testing.T) {
 	}
 	for n := 1; n <= len(keys); n++ {
 		for i := range n {
-			good := keys[i]
+			other := keys[i]
 			keys[i] = vectorKey
 			if got, clock := hello.MatchAny(keys[:n]); got != i || !clock.Equal(vectorTime) {
 				t.Fatalf("%d keys: %d, %v; want %d, %v", n, got, clock, i, vectorTime)
 			}
-			keys[i] = good
+			keys[i] = other
 		}
 	}
 	keys[20], keys[21], keys[39] = vectorKey, vectorKey, vectorKey
@@ -256,8 +254,8 @@ func TestFirstOfManyKeysIsFound(t *testing.T) {
 	}
 }
 
-// "With 10,000 users a first contact costs at most 15 ms." A stranger's hello
-// matches none of them.
+// BenchmarkMatchAny10000Keys measures an unauthenticated client: a hello of 1817 bytes
+// that matches none of 10,000 keys. It must take at most 15 ms.
 func BenchmarkMatchAny10000Keys(b *testing.B) {
 	message := unsignedHello(b)
 	message = append(message, make([]byte, 1817-len(message))...)
@@ -286,9 +284,8 @@ func chrome(t testing.TB, domain string) []byte {
 	return b
 }
 
-// The domain of the secret goes into SNI as it is, be it a name that a
-// browser would leave out.
-func TestChromeHelloNamesItsDomain(t *testing.T) {
+// The secret's domain is sent as it is, also if a browser would omit it.
+func TestChromeHelloHasItsDomainAsSNI(t *testing.T) {
 	for _, domain := range []string{"example.com", "192.0.2.1", "EXAMPLE.com.", fmt.Sprintf("%0253d", 1)} {
 		b := chrome(t, domain)
 		hello := mustParse(t, b)
@@ -296,12 +293,14 @@ func TestChromeHelloNamesItsDomain(t *testing.T) {
 			t.Errorf("SNI is %q, want %q", hello.SNI, domain)
 		}
 		if hello.CipherSuite != 0x1301 || !hello.MLKEM || len(b) < 1600 {
-			t.Errorf("cipher suite %04x, MLKEM %v, %d bytes: not the Chrome of this day", hello.CipherSuite, hello.MLKEM, len(b))
+			t.Errorf("cipher suite %04x, MLKEM %v, %d bytes: not a current Chrome's", hello.CipherSuite, hello.MLKEM, len(b))
 		}
 	}
 }
 
-func TestClientHelloNeedsADomainAndASoundHook(t *testing.T) {
+// A domain is required, and ClientConfig.Hello must return one well-formed record. On an
+// error dst is returned unchanged.
+func TestClientHelloNeedsADomainAndAWellFormedHello(t *testing.T) {
 	hook := func(b []byte, err error) *ClientConfig {
 		return &ClientConfig{Domain: "example.com", Hello: func(string) ([]byte, error) { return b, err }}
 	}
@@ -323,12 +322,12 @@ func TestClientHelloNeedsADomainAndASoundHook(t *testing.T) {
 		}
 	}
 	if _, err := AppendClientHello(nil, hook(nil, refused)); !errors.Is(err, refused) {
-		t.Errorf("error of the hook became %v", err)
+		t.Errorf("error of Hello became %v", err)
 	}
 	config := hook(unsignedHello(t), nil)
 	config.Key, config.Time = vectorKey, vectorClock
 	b, err := AppendClientHello(nil, config)
 	if err != nil || !bytes.Equal(b, signedHello(t)) {
-		t.Errorf("hello of the hook was not signed as the worked example: %v", err)
+		t.Errorf("hello of Hello is not signed as in the worked example: %v", err)
 	}
 }

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// DefaultWindow is how far a client's clock may be off if the window is 0.
+// DefaultWindow is the largest difference between the clocks of client and server if
+// the window is 0.
 const DefaultWindow = 120 * time.Second
 
 // CheckClock returns an error that wraps ErrStaleClock if clientTime, from
 // [ClientHello.Match], differs from now by more than window in either direction.
 // A window of 0 means DefaultWindow, a negative one accepts every clock.
 //
-// A window keeps out clients with a wrong clock and plain replays. It does not
-// keep out every recorded hello, because the time in it is not authenticated;
-// see ClientHello.Match.
+// A window rejects clients with a wrong clock, and plain replays. A replay can have
+// another time, because the time is not authenticated: see [ClientHello.Match].
 func CheckClock(clientTime, now time.Time, window time.Duration) error {
 	if window == 0 {
 		window = DefaultWindow

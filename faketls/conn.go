@@ -14,20 +14,19 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// Conn is a byte stream in records over another connection. It is a net.Conn:
-// one Read and one Write may run at the same time as each other and as
-// everything else, several Reads or several Writes take turns.
+// Conn is a byte stream in FakeTLS records over another connection. It is a net.Conn.
+// Its methods may be called concurrently: Reads exclude each other, and so do Writes.
 //
-// A Conn that waits owns no buffers beyond a record header. Each direction
-// keeps its first error; a timeout is not kept, and the call may be repeated
-// with a new deadline, unless it struck a Write that had already sent a part.
+// A Conn that is blocked has no buffers beyond a record header. Each direction keeps
+// its first error, which later calls return. A timeout is not kept, and the call can be
+// repeated with a new deadline, except after a Write that has sent a part.
 type Conn struct {
 	conn net.Conn
 
 	handshakeMu   sync.Mutex
 	handshakeDone atomic.Bool
 	handshakeErr  error
-	shake         func(context.Context) error // nil once it ran
+	shake         func(context.Context) error // nil when it is done
 
 	in  recordReader
 	out recordWriter
@@ -87,11 +86,11 @@ func (c *Conn) Handshake(ctx context.Context) error {
 	return c.handshakeErr
 }
 
-// Read reads bytes of the stream, across record borders, directly into p. It
-// may use all of p as scratch space.
+// Read reads bytes of the stream, across records, directly into p. It may use all of p
+// as scratch space.
 //
-// The end of input between two records is io.EOF, inside one it is
-// io.ErrUnexpectedEOF; a record that does not belong is a *RecordError.
+// The end of input between two records is io.EOF, and io.ErrUnexpectedEOF inside one.
+// A record out of place is a *RecordError.
 func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.Handshake(context.Background()); err != nil {
 		return 0, err
@@ -99,12 +98,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return c.in.read(c.conn, p)
 }
 
-// Write writes p in records, of at most 2878 bytes from a client and 16384
-// from a server, with one Write below for up to 64 KiB. A client's first Write
-// begins with its ChangeCipherSpec.
+// Write writes p in records of at most 2878 bytes from a client, and 16384 from a
+// server, with one Write below for each 64 KiB of p. A client's first Write starts with
+// its ChangeCipherSpec.
 //
-// n counts the bytes of p that were handed down. If a Write fails after a part
-// of it was sent, all later ones fail.
+// n is the number of bytes of p that were sent. If a Write fails after it has sent a
+// part, all later ones fail.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	if err := c.Handshake(context.Background()); err != nil {
 		return 0, err
@@ -125,8 +124,8 @@ func (c *Conn) HasPending() bool {
 	return c.in.err != nil
 }
 
-// Deframer returns the reading direction as it stands, for who goes on with
-// the connection below without c. No Read may run, or come later.
+// Deframer returns the state of the reading direction, for a caller that continues on
+// the connection below. No Read may run at the same time or later.
 func (c *Conn) Deframer() Deframer {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
@@ -163,13 +162,13 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadl
 type recordReader struct {
 	mu       sync.Mutex
 	deframer Deframer
-	header   [RecordHeaderLength]byte // where a header goes that p is too small for
-	err      error                    // the first that is not a timeout
+	header   [RecordHeaderLength]byte // the buffer for a header if p is small
+	err      error                    // the first error that is not a timeout
 }
 
-// smallRead is the size of p below which a header is read on its own. Above
-// it, headers are read along with the bodies and then cut out of p, which
-// saves a system call for each record and costs moving a few KiB.
+// smallRead is the length of p below which a header is read separately. From it on,
+// headers are read into p together with the bodies and then removed, which saves a
+// system call for each record and costs moving a few KiB.
 const smallRead = 64
 
 func (r *recordReader) read(src io.Reader, p []byte) (int, error) {
@@ -195,7 +194,7 @@ func (r *recordReader) read(src io.Reader, p []byte) (int, error) {
 		}
 		switch {
 		case n > 0:
-			return n, nil // an error waits for the next call, or strikes again
+			return n, nil // the next call returns an error
 		case r.err != nil:
 			return 0, r.err
 		case err != nil || k == 0:
@@ -209,12 +208,12 @@ func (r *recordReader) read(src io.Reader, p []byte) (int, error) {
 type recordWriter struct {
 	mu      sync.Mutex
 	limit   int    // longest body
-	preface string // goes ahead of the first record
-	err     error  // the first that is final
+	preface string // sent ahead of the first record
+	err     error  // the first final error
 }
 
-// writeBatch is how much of the stream goes into one Write below: it bounds
-// the scratch that a peer who does not read can hold.
+// writeBatch is the largest number of the stream's bytes in one Write below. It limits
+// the scratch buffer that a blocked Write holds.
 const writeBatch = 1 << 16
 
 var scratchPool = sync.Pool{New: func() any { return new([]byte) }}
@@ -246,18 +245,19 @@ func (w *recordWriter) write(dst io.Writer, p []byte) (n int, err error) {
 	return n, nil
 }
 
-// fail decides whether err is final after k bytes went out.
+// fail stores err if it is final: any error but a timeout before the first byte of the
+// batch. k is the number of bytes that were sent.
 func (w *recordWriter) fail(k int, err error) {
 	switch {
 	case !netx.IsTimeout(err):
 		w.err = err
 	case k > 0:
-		// Not a timeout any more: there is nothing left to wait for.
+		// %v, because later Writes do not time out: there is nothing to wait for.
 		w.err = fmt.Errorf("faketls: an earlier Write stopped inside a record: %v", err)
 	}
 }
 
-// bodyBytes is how many of the first k bytes of a batch are bodies.
+// bodyBytes returns the number of the stream's bytes in the first k bytes of a batch.
 func (w *recordWriter) bodyBytes(k int) (n int) {
 	for k -= len(w.preface) + RecordHeaderLength; k > 0; k -= w.limit + RecordHeaderLength {
 		n += min(k, w.limit)

@@ -16,13 +16,13 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// conns is a connected pair past the handshake.
+// conns returns a connected pair past the handshake.
 func conns(t testing.TB) (client, server *Conn) {
 	a, b := tcpPair(t)
 	return NewConn(a, frame.Client), NewConn(b, frame.Server)
 }
 
-// counted counts the writes that reach the connection, and keeps them.
+// counted keeps the Writes that reach the connection below.
 type counted struct {
 	net.Conn
 	writes [][]byte
@@ -33,9 +33,8 @@ func (c *counted) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// "14 03 03 00 01 01, then a record whose payload starts with the init block",
-// in one write.
-func TestClientBeginsWithChangeCipherSpecInTheSameWrite(t *testing.T) {
+// A client's first Write is a ChangeCipherSpec and its first record, in one Write below.
+func TestClientStartsWithChangeCipherSpecInTheSameWrite(t *testing.T) {
 	below := &counted{}
 	client := NewConn(below, frame.Client)
 	for _, s := range []string{"first", "second"} {
@@ -52,8 +51,9 @@ func TestClientBeginsWithChangeCipherSpecInTheSameWrite(t *testing.T) {
 	}
 }
 
-// "Sizes C→S: at most 2878"; several records go into one write.
-func TestWriteCutsRecordsInOneWriteBelow(t *testing.T) {
+// A client's records have at most 2878 bytes, a server's 16384. One Write below has
+// several records.
+func TestWriteSendsRecordsInOneWriteBelow(t *testing.T) {
 	for _, c := range []struct {
 		side  frame.Side
 		limit int
@@ -88,7 +88,7 @@ func TestWriteCutsRecordsInOneWriteBelow(t *testing.T) {
 	}
 }
 
-// streamConn reads from a fixed stream.
+// streamConn is a connection that reads from a Reader.
 type streamConn struct {
 	net.Conn
 	io.Reader
@@ -96,7 +96,7 @@ type streamConn struct {
 
 func (c streamConn) Read(p []byte) (int, error) { return c.Reader.Read(p) }
 
-func TestReadIgnoresRecordBordersAtEveryBufferSize(t *testing.T) {
+func TestReadIgnoresRecordBoundariesAtEveryBufferSize(t *testing.T) {
 	want := make([]byte, 300)
 	rand.NewChaCha8([32]byte{}).Read(want)
 	stream := join([]byte(changeCipherSpec), appendRecords(nil, want[:100], 7), record(RecordApplicationData, 0),
@@ -127,7 +127,7 @@ func TestReadIgnoresRecordBordersAtEveryBufferSize(t *testing.T) {
 	}
 }
 
-// timeoutReader times out before each read.
+// timeoutReader times out before each Read of src.
 type timeoutReader struct {
 	src   io.Reader
 	ready bool
@@ -140,8 +140,8 @@ func (r *timeoutReader) Read(p []byte) (int, error) {
 	return r.src.Read(p)
 }
 
-// The state of a header that has arrived in part outlives a deadline.
-func TestReadGoesOnAfterATimeoutInsideAHeader(t *testing.T) {
+// A part of a header is kept when Read times out.
+func TestReadContinuesAfterATimeoutInsideAHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
 		defer a.Close()
@@ -195,7 +195,7 @@ func TestEndOfInputInsideARecordIsUnexpected(t *testing.T) {
 	}
 }
 
-func TestReadDeliversWhatCameBeforeAnAlertAndThenItsHeader(t *testing.T) {
+func TestReadReturnsTheBytesBeforeAnAlertAndThenItsHeader(t *testing.T) {
 	stream := join(appendRecords(nil, []byte("abc"), 16640), unhex(t, "15030300020100"))
 	client := NewConn(streamConn{Reader: bytes.NewReader(stream)}, frame.Client)
 	p := make([]byte, 100)
@@ -210,7 +210,7 @@ func TestReadDeliversWhatCameBeforeAnAlertAndThenItsHeader(t *testing.T) {
 	}
 }
 
-// failing takes some bytes and then fails.
+// failing is a connection that accepts some bytes and then fails.
 type failing struct {
 	net.Conn
 	takes int
@@ -226,8 +226,8 @@ func (f *failing) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// n is honest, the first failure stays, and only a timeout that struck before
-// anything was sent may be tried again.
+// n is the number of bytes sent, the first error is kept, and a Write can be repeated
+// only after a timeout before the first byte.
 func TestFailedWriteIsFinalOnceAPartWasSent(t *testing.T) {
 	broken := errors.New("broken")
 	for _, c := range []struct {
@@ -267,7 +267,7 @@ func TestFailedWriteIsFinalOnceAPartWasSent(t *testing.T) {
 	}
 }
 
-func TestCloseWritePassesThrough(t *testing.T) {
+func TestCloseWriteIsThatOfTheConnectionBelow(t *testing.T) {
 	client, server := conns(t)
 	client.Write([]byte("bye"))
 	if err := client.CloseWrite(); err != nil {
@@ -288,11 +288,11 @@ func TestCloseWritePassesThrough(t *testing.T) {
 	}
 }
 
-func TestConnPassesTheRestThrough(t *testing.T) {
+func TestConnHasAddressesDeadlinesAndCloseOfTheConnectionBelow(t *testing.T) {
 	a, _ := tcpPair(t)
 	c := NewConn(a, frame.Client)
 	if c.NetConn() != a || c.LocalAddr() != a.LocalAddr() || c.RemoteAddr() != a.RemoteAddr() {
-		t.Error("the connection below shows through changed")
+		t.Error("not the connection below or its addresses")
 	}
 	past := time.Unix(1, 0)
 	for _, set := range []func(time.Time) error{c.SetDeadline, c.SetReadDeadline} {
@@ -319,7 +319,7 @@ func TestConnPassesTheRestThrough(t *testing.T) {
 	}
 }
 
-// Reading and writing cost no memory once a connection runs.
+// Reading and writing do not allocate once a connection runs.
 func TestReadAndWriteDoNotAllocate(t *testing.T) {
 	client, server := conns(t)
 	p, q := make([]byte, 10_000), make([]byte, 10_000)
@@ -342,8 +342,8 @@ func TestReadAndWriteDoNotAllocate(t *testing.T) {
 		"server to client":                  run(server, client, q),
 		"client to server, in small pieces": run(client, server, q[:50]),
 	} {
-		// The whole process is counted: what an earlier test left behind may
-		// still be at it.
+		// AllocsPerRun counts the whole process, in which goroutines of an earlier
+		// test may still run.
 		allocations := testing.AllocsPerRun(100, f)
 		for range 3 {
 			if allocations > 0 {
@@ -356,8 +356,8 @@ func TestReadAndWriteDoNotAllocate(t *testing.T) {
 	}
 }
 
-// Records in bulk cost one read each time, not two for each record.
-func TestLargeBufferTakesManyRecordsInOneRead(t *testing.T) {
+// A Read with a large buffer reads many records in one Read below.
+func TestReadReturnsManyRecordsOfOneReadBelow(t *testing.T) {
 	stream := appendRecords(nil, make([]byte, 28_780), 2878)
 	server := NewConn(streamConn{Reader: bytes.NewReader(stream)}, frame.Server)
 	if n, err := server.Read(make([]byte, 1<<16)); n != 28_780 || err != nil {
@@ -365,9 +365,8 @@ func TestLargeBufferTakesManyRecordsInOneRead(t *testing.T) {
 	}
 }
 
-// A server that has read the hello together with records behind it passes on the
-// rest of the connection and where the records stand.
-func TestConnContinuesWhereADeframerStands(t *testing.T) {
+// A server that reads records together with the hello continues at any byte of them.
+func TestConnContinuesFromADeframer(t *testing.T) {
 	stream := join([]byte(changeCipherSpec), appendRecords(nil, []byte("abcdef"), 4))
 	for at := range len(stream) + 1 {
 		d := Deframer{From: frame.Client}

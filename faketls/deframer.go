@@ -2,32 +2,29 @@ package faketls
 
 import "github.com/mtwire/mtwire/frame"
 
-// Deframer removes record headers from one direction of a stream. It works in
-// place on whatever pieces the stream arrives in, and keeps no bytes beyond a
-// header that has not fully arrived. The zero value reads a client's records
-// from the first byte after its hello.
+// Deframer removes the record headers from one direction of a connection. It works in
+// place on pieces of any size, and stores only a part of a header. The zero value
+// reads a client's records from the first byte after its hello.
 //
-// ChangeCipherSpec records and empty records vanish.
+// It skips ChangeCipherSpec records and empty ones.
 //
 // A Deframer is not safe for concurrent use.
 type Deframer struct {
-	// From is the end whose records are read.
+	// From is the side that sends the records.
 	From frame.Side
 
 	header  [RecordHeaderLength]byte
-	have    uint8 // bytes of header that arrived
-	discard bool  // the body belongs to a ChangeCipherSpec
-	left    int   // bytes of the body still to come
+	have    uint8 // bytes of header that have arrived
+	discard bool  // the body is a ChangeCipherSpec record's
+	left    int   // bytes of the body that have not arrived
 	err     error
 }
 
-// Deframe consumes all of b, the next bytes of the stream, and moves the
-// application bytes among them to its front. It returns how many those are,
-// at most len(b).
+// Deframe consumes all of b, the next bytes from the connection, and moves the
+// stream's bytes among them to the front of b. It returns their number n.
 //
-// After a malformed header Deframe returns the application bytes ahead of it
-// together with a *RecordError, and that error, with n = 0, at every later
-// call.
+// At a malformed header, Deframe returns the number of the stream's bytes before it
+// and a *RecordError. Later calls return 0 and the same error.
 func (d *Deframer) Deframe(b []byte) (n int, err error) {
 	if d.err != nil {
 		return 0, d.err
@@ -58,12 +55,12 @@ func (d *Deframer) Deframe(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// Complete says whether the stream may end here: no record has been begun and
-// not finished.
+// Complete reports whether the stream may end here: no record is incomplete and
+// there was no error.
 func (d *Deframer) Complete() bool { return d.have == 0 && d.left == 0 && d.err == nil }
 
-// headerLeft is how many bytes of a header must come before the next
-// application byte can; 0 inside a body.
+// headerLeft returns the number of header bytes before the next byte of a body, and 0
+// inside a body.
 func (d *Deframer) headerLeft() int {
 	if d.left > 0 {
 		return 0

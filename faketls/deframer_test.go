@@ -9,7 +9,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-func TestDeframerKeepsOnlyApplicationBytes(t *testing.T) {
+func TestDeframerReturnsOnlyTheStreamsBytes(t *testing.T) {
 	stream := join([]byte(changeCipherSpec), appendRecords(nil, []byte("one"), 2),
 		record(RecordApplicationData, 0), []byte(changeCipherSpec), appendRecords(nil, []byte("two"), 16640))
 	for size := 1; size <= len(stream); size++ {
@@ -42,7 +42,7 @@ func TestDeframerIsCompleteOnlyBetweenRecords(t *testing.T) {
 	}
 }
 
-func TestDeframerDeliversWhatCameBeforeAMalformedRecord(t *testing.T) {
+func TestDeframerReturnsTheBytesBeforeAMalformedRecord(t *testing.T) {
 	b := append(appendRecords(nil, []byte("abc"), 16640), "HTTP/1.1"...)
 	var d Deframer
 	n, err := d.Deframe(b)
@@ -58,8 +58,8 @@ func TestDeframerDeliversWhatCameBeforeAMalformedRecord(t *testing.T) {
 	}
 }
 
-// "Accepted: any u16 length", from either side.
-func TestRecordHeadersSayTypeAndLength(t *testing.T) {
+// A record of either side may have any length that the field has room for.
+func TestRecordHeadersHaveTypeAndLength(t *testing.T) {
 	for _, c := range []struct {
 		header string
 		from   frame.Side
@@ -93,8 +93,8 @@ func TestRecordHeadersSayTypeAndLength(t *testing.T) {
 	}
 }
 
-// A length that wraps at 65536 desynchronises the stream silently.
-func TestRecordHeaderNeverWraps(t *testing.T) {
+// A length that wraps at 65536 would put the stream out of step without an error.
+func TestRecordHeaderLengthNeverWraps(t *testing.T) {
 	if b := AppendRecordHeader(nil, 65535); !bytes.Equal(b, unhex(t, "170303ffff")) {
 		t.Errorf("65535: % x", b)
 	}

@@ -1,15 +1,15 @@
-// Package faketls carries a byte stream inside what looks like a TLS 1.3
-// connection: the transport behind MTProxy secrets that begin with ee. It is
-// not TLS. Nothing is encrypted here; the stream inside is obfuscated on its
-// own, and a 16-byte key shared through the secret authenticates both hellos.
+// Package faketls implements FakeTLS, a byte stream in records that imitate a TLS 1.3
+// connection: the transport of MTProxy secrets that begin with ee. It is not TLS. It
+// encrypts nothing: the stream in the records is that of package obfuscation. A
+// 16-byte key from the secret authenticates both hellos.
 //
-//	client -> server   ClientHello            its random is an HMAC, its last word hides the clock
+//	client -> server   ClientHello, whose random is an HMAC, XORed with the client's time
 //	server -> client   ServerHello, ChangeCipherSpec, one ApplicationData record
 //	client -> server   ChangeCipherSpec, then ApplicationData records
 //	server -> client   ApplicationData records
 //
-// The byte stream is the concatenation of the ApplicationData bodies. Record
-// borders carry no meaning.
+// The byte stream is the concatenation of the bodies of ApplicationData records. The
+// boundaries of records have no meaning.
 //
 // [Client] and [NewConn] return a net.Conn over another one. The functions that
 // do no I/O serve programs with their own buffers: [ParseClientHello],
@@ -19,9 +19,8 @@
 // A server calls ParseClientHello on the bytes received so far, finds the key
 // with [ClientHello.MatchAny], compares the clocks with CheckClock, sends what
 // AppendServerHello returns, and continues with NewConn. Until it sends that, it
-// has all the client's bytes and has written nothing, so that it can treat them
-// as another transport or forward them to the site that the secret's domain
-// names.
+// has all the client's bytes and has written nothing, so that it can detect another
+// transport in them or forward an unauthenticated client to the secret's domain.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-obfuscation
 // and, for the layout of both hellos,

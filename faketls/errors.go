@@ -6,22 +6,20 @@ import (
 )
 
 var (
-	// ErrIncomplete says that more bytes are needed, and that those at hand
-	// may still become what was asked for.
+	// ErrIncomplete means that the bytes are well formed so far and that more are
+	// needed.
 	ErrIncomplete = errors.New("faketls: incomplete")
 
-	// ErrMalformed says that the bytes cannot be what was asked for, whatever
-	// follows them.
+	// ErrMalformed means that the bytes are not well formed, whatever follows.
 	ErrMalformed = errors.New("faketls: malformed")
 
-	// ErrNoMatch says that a hello is well formed but was made with none of
-	// the keys. A browser, a scanner and a client with another secret look
-	// like this to a server; a web site in place of the proxy looks like this
-	// to a client.
+	// ErrNoMatch means that a hello is well formed and signed with none of the
+	// keys. To a server, this is an unauthenticated client: a browser, a probe, a
+	// client with another secret. To a client, it is a web site in place of the
+	// proxy.
 	ErrNoMatch = errors.New("faketls: digest matches no key")
 
-	// ErrStaleClock says that a hello was made with a key but at a time too
-	// far from the server's.
+	// ErrStaleClock means that a hello's time differs too much from the server's.
 	ErrStaleClock = errors.New("faketls: client clock is outside the window")
 )
 

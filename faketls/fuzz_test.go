@@ -9,9 +9,9 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// Whatever the bytes: an answer never changes with bytes behind it, a
-// malformed hello stays malformed, an incomplete one wants more than there is,
-// and a hello that fits can be signed and found again.
+// FuzzClientHello checks for any bytes that the result does not depend on bytes behind
+// the hello, that a malformed hello stays malformed, that an incomplete one needs more
+// bytes than there are, and that a well-formed one can be signed and then matches.
 func FuzzClientHello(f *testing.F) {
 	chromeHello := chrome(f, "example.com")
 	signClientHello(chromeHello, vectorKey, vectorTime)
@@ -22,7 +22,7 @@ func FuzzClientHello(f *testing.F) {
 		hello, n, err := ParseClientHello(b)
 		switch {
 		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLength+maxPlaintext):
-			t.Fatalf("incomplete, %d bytes of %d wanted", len(b), n)
+			t.Fatalf("incomplete, has %d bytes, needs %d", len(b), n)
 		case err == nil && (n < RecordHeaderLength+minHello || n > len(b)):
 			t.Fatalf("n = %d of %d", n, len(b))
 		case err != nil && err != ErrIncomplete && !errors.Is(err, ErrMalformed):
@@ -36,7 +36,7 @@ func FuzzClientHello(f *testing.F) {
 		case early == nil && (err != nil || m != n):
 			t.Fatalf("n = %d after %d bytes, %d, %v after %d", m, len(prefix), n, err, len(b))
 		case early == ErrIncomplete && err == nil && m > n:
-			t.Fatalf("%d bytes wanted of a hello that has %d", m, n)
+			t.Fatalf("needs %d bytes of a hello that has %d", m, n)
 		}
 		if err != nil {
 			return
@@ -60,8 +60,8 @@ func FuzzClientHello(f *testing.F) {
 	})
 }
 
-// Whatever the bytes: see FuzzClientHello. A flight of the right form but the
-// wrong digest is one once it is signed.
+// FuzzServerHello checks a server's flight as FuzzClientHello does a hello. A
+// well-formed flight with a wrong digest is valid once it is signed.
 func FuzzServerHello(f *testing.F) {
 	hello := mustParse(f, signedHello(f))
 	f.Add(vectorFlight(f), uint16(100))
@@ -76,7 +76,7 @@ func FuzzServerHello(f *testing.F) {
 		n, err := VerifyServerHello(b, vectorKey, hello.Random)
 		switch {
 		case err == ErrIncomplete && (n <= len(b) || n > len(b)+RecordHeaderLength+maxBody):
-			t.Fatalf("incomplete, %d bytes of %d wanted", len(b), n)
+			t.Fatalf("incomplete, has %d bytes, needs %d", len(b), n)
 		case err == nil && n > len(b):
 			t.Fatalf("n = %d of %d", n, len(b))
 		case err != nil && err != ErrIncomplete && err != ErrNoMatch && !errors.Is(err, ErrMalformed):
@@ -90,7 +90,7 @@ func FuzzServerHello(f *testing.F) {
 			return
 		}
 		end := len(b)
-		for i := range b { // the flight ends before b does, if b has more
+		for i := range b { // b may have bytes behind the flight
 			if _, err := VerifyServerHello(b[:i], vectorKey, hello.Random); err == ErrNoMatch {
 				end = i
 				break
@@ -108,7 +108,7 @@ func sameKind(a, b error) bool {
 	return a == b || errors.Is(a, ErrMalformed) && errors.Is(b, ErrMalformed)
 }
 
-// chunks delivers a stream in pieces whose sizes come from another one.
+// chunks reads stream in pieces of sizes[i]+1 bytes, and then the rest at once.
 type chunks struct {
 	stream, sizes []byte
 }
@@ -126,8 +126,8 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// However the same bytes are cut up on their way, and whatever buffer they are
-// read into, the stream and the way it ends are the same.
+// FuzzRecords checks that the stream's bytes and its end depend neither on the pieces
+// in which the records arrive nor on the buffer of Read.
 func FuzzRecords(f *testing.F) {
 	f.Add(appendRecords([]byte(changeCipherSpec), make([]byte, 300), 100), []byte{0, 1, 2, 50}, uint16(10), false)
 	f.Add(join(record(RecordApplicationData, 0), record(RecordChangeCipherSpec, 1), unhex(f, "1503030002022a")), []byte{3}, uint16(100), true)

@@ -28,8 +28,8 @@ var (
 
 func vectorClock() time.Time { return vectorTime }
 
-// unsignedHello is the worked example: 517 bytes, nothing after the session id
-// but zeros, and zeros for the random.
+// unsignedHello returns the hello of the worked example without its random: 517 bytes,
+// all of them zero after the session ID.
 func unsignedHello(t testing.TB) []byte {
 	record := unhex(t, "1603010200 010001fc 0303"+strings.Repeat("00", 32)+"20"+strings.Repeat("11", 32))
 	return append(record, make([]byte, 517-len(record))...)
@@ -50,7 +50,7 @@ func mustParse(t testing.TB, b []byte) ClientHello {
 	return hello
 }
 
-// buildHello returns a signed hello with these extensions behind two suites.
+// buildHello returns a signed hello with two cipher suites and these extensions.
 func buildHello(t testing.TB, extensions ...[]byte) []byte {
 	t.Helper()
 	all := bytes.Join(extensions, nil)
@@ -72,7 +72,7 @@ func extension(id uint16, body []byte) []byte {
 }
 
 func keyShares(group uint16, size int) []byte {
-	b := []byte{0, 0, 0x0a, 0x0a, 0, 1, 0} // GREASE comes first
+	b := []byte{0, 0, 0x0a, 0x0a, 0, 1, 0} // GREASE first
 	b = binary.BigEndian.AppendUint16(b, group)
 	b = binary.BigEndian.AppendUint16(b, uint16(size))
 	b = append(b, make([]byte, size)...)
@@ -80,8 +80,8 @@ func keyShares(group uint16, size int) []byte {
 	return b
 }
 
-// fragment cuts the message of a one-record hello into records of the given
-// sizes and a last one with the rest.
+// fragment returns the message of a one-record hello in records of the given sizes and
+// a last one with the rest.
 func fragment(record []byte, sizes ...int) []byte {
 	var out []byte
 	body := record[RecordHeaderLength:]
@@ -101,7 +101,7 @@ func sum(values []int) (total int) {
 	return total
 }
 
-// tcpPair is a connected pair of real sockets.
+// tcpPair returns the two ends of a TCP connection.
 func tcpPair(t testing.TB) (client, server *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -130,7 +130,7 @@ func readN(t testing.TB, r io.Reader, n int) []byte {
 	return b
 }
 
-// fixed is a source of one repeated byte.
+// fixed is a Reader of one repeated byte.
 type fixed byte
 
 func (f fixed) Read(p []byte) (int, error) {

@@ -10,8 +10,7 @@ import (
 // RecordType is the first byte of a record.
 type RecordType uint8
 
-// The record types that occur. RecordAlert is only ever sent by a peer that
-// gives up.
+// The record types. A peer sends RecordAlert only to end the connection.
 const (
 	RecordChangeCipherSpec RecordType = 0x14
 	RecordAlert            RecordType = 0x15
@@ -20,57 +19,57 @@ const (
 )
 
 const (
-	// RecordHeaderLength is the size of a record's header: type, two bytes of
-	// version, two bytes of big-endian length.
+	// RecordHeaderLength is the length of a record's header in bytes: type, two
+	// bytes of version, two bytes of big-endian length.
 	RecordHeaderLength = 5
 
-	// maxPlaintext is the most that a TLS record holds before encryption
-	// (RFC 8446, section 5.1), and so the most that a hello may have.
+	// maxPlaintext is the longest body of an unencrypted TLS record (RFC 8446,
+	// section 5.1), and so of a hello's.
 	maxPlaintext = 1 << 14
 
-	// maxBody is the longest body accepted: whatever the length field can say.
-	// TLS 1.3 stops at 16640 bytes, but some clients put a whole message into
-	// one record, and a body costs no memory here.
+	// maxBody is the longest body accepted, the largest value of the length field.
+	// TLS 1.3's limit is 16640 bytes, but some clients send a whole message in one
+	// record, and a body is not buffered here.
 	maxBody = 1<<16 - 1
 
-	// writeFromClient is the longest body that a client sends. TDLib,
-	// Telegram Desktop, Android and mtcute all cut at this number.
+	// writeFromClient is the longest body that a client sends, the limit of TDLib,
+	// Telegram Desktop, Telegram for Android and mtcute.
 	writeFromClient = 2878
 
-	// writeFromServer is the longest body that a server sends: as much as
-	// plain TLS 1.2 would, and less than every limit known in a client.
+	// writeFromServer is the longest body that a server sends: the limit of TLS's
+	// plaintext, and below the limit of every known client.
 	writeFromServer = maxPlaintext
 )
 
-// changeCipherSpec is the one record of its type: version 1.2, body 01.
+// changeCipherSpec is the only valid ChangeCipherSpec record: version 1.2, body 01.
 const changeCipherSpec = "\x14\x03\x03\x00\x01\x01"
 
-// RecordError reports a record that has no place in the stream.
+// RecordError is a record that is malformed or out of place.
 type RecordError struct {
 	// Header is the record's header as received.
 	Header [RecordHeaderLength]byte
-	// Reason says what is wrong with it.
+	// Reason is what is wrong with it.
 	Reason string
 }
 
-// Error shows the reason and the header.
+// Error returns a message with the header and the reason.
 func (e *RecordError) Error() string {
 	return fmt.Sprintf("faketls: malformed record % x: %s", e.Header[:], e.Reason)
 }
 
-// Is reports that every RecordError is an ErrMalformed.
+// Is makes every RecordError an ErrMalformed for errors.Is.
 func (e *RecordError) Is(target error) bool { return target == ErrMalformed }
 
 func recordError(header []byte, format string, args ...any) error {
 	return &RecordError{Header: [RecordHeaderLength]byte(header), Reason: fmt.Sprintf(format, args...)}
 }
 
-// ParseRecordHeader reads the header of a record that follows the handshake,
-// written by the from end. It returns the type, which is either
-// RecordApplicationData, whose body of length bytes (0 is possible) belongs to
-// the stream, or RecordChangeCipherSpec, whose body is to be skipped.
+// ParseRecordHeader parses the header of a record that side from sends after the
+// handshake. The type is RecordApplicationData, whose body of length bytes, perhaps 0,
+// is part of the stream, or RecordChangeCipherSpec, whose body must be skipped.
 //
-// Other headers are a *RecordError; fewer than five bytes are ErrIncomplete.
+// Other headers are a *RecordError. If b has fewer than five bytes, the error is
+// ErrIncomplete.
 func ParseRecordHeader(b []byte, from frame.Side) (t RecordType, length int, err error) {
 	if len(b) < RecordHeaderLength {
 		return 0, 0, ErrIncomplete
@@ -87,16 +86,16 @@ func ParseRecordHeader(b []byte, from frame.Side) (t RecordType, length int, err
 	case t == RecordAlert:
 		return 0, 0, recordError(b, "%s sent an alert", from)
 	case t != RecordApplicationData:
-		return 0, 0, recordError(b, "type has no place after the handshake")
+		return 0, 0, recordError(b, "type is not allowed after the handshake")
 	}
 	return t, length, nil
 }
 
-// AppendRecordHeader appends the header of an ApplicationData record with a
-// body of n bytes. It panics if n does not fit the length field, because a
-// length that wraps would desynchronise the stream without a trace.
+// AppendRecordHeader appends the header of an ApplicationData record with a body of n
+// bytes. It panics if n is negative or above 65535, because a wrapped length puts the
+// stream out of step without an error.
 //
-// Clients keep n at or under 2878, servers at or under 16384.
+// Clients send at most 2878 bytes in a record, servers at most 16384.
 func AppendRecordHeader(dst []byte, n int) []byte {
 	if n < 0 || n > maxBody {
 		panic(fmt.Sprintf("faketls: internal error: record of %d bytes", n))
@@ -104,7 +103,7 @@ func AppendRecordHeader(dst []byte, n int) []byte {
 	return append(dst, byte(RecordApplicationData), 3, 3, byte(n>>8), byte(n))
 }
 
-// appendRecords appends p cut into records of at most limit bytes each.
+// appendRecords appends p in records of at most limit bytes each.
 func appendRecords(dst, p []byte, limit int) []byte {
 	for len(p) > 0 {
 		n := min(len(p), limit)

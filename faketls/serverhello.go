@@ -11,25 +11,25 @@ import (
 	"slices"
 )
 
-// The server's flight is three records. Clients check the record headers, the
-// two lengths and the digest, and look at nothing else; the rest is for who
-// watches the wire.
+// The layout of a server's flight, three records: ServerHello, ChangeCipherSpec and
+// ApplicationData. Clients check the record headers, the two lengths and the digest.
+// The rest is only for observers on the wire.
 //
 //	 0  5  16 03 03, length
 //	 5  4  02, u24 length
 //	 9  2  03 03
-//	11 32  digest: HMAC of the client's random and the flight with zeros here
-//	43 33  20, the client's session id
+//	11 32  digest: HMAC of the client's random and the flight, with zeros here
+//	43 33  20, the client's session ID
 //	76  2  cipher suite
 //	78  1  00, no compression
 //	79  2  length of the extensions: key_share and supported_versions
 //	 .  6  14 03 03 00 01 01
 //	 .  5  17 03 03, length
-//	 .  .  random bytes where TLS 1.3 has certificates, encrypted
+//	 .  .  random bytes, in place of TLS 1.3's encrypted certificates
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.3
 const (
-	// supportedVersions is the extension that says TLS 1.3.
+	// supportedVersions is the supported_versions extension with TLS 1.3.
 	supportedVersions = "\x00\x2b\x00\x02\x03\x04"
 
 	x25519Share      = 32
@@ -37,16 +37,16 @@ const (
 
 	defaultCipherSuite = 0x1301 // TLS_AES_128_GCM_SHA256
 
-	// Where no size is asked for, the data record has about the size of an
-	// ordinary chain of two certificates.
+	// By default, the data record has about the size of a usual chain of two
+	// certificates.
 	minFlightData    = 2048
 	flightDataSpread = 2049
 
-	// maxFlightData is the longest record that TLS 1.3 allows.
+	// maxFlightData is the longest body of an encrypted record in TLS 1.3.
 	maxFlightData = maxPlaintext + 256
 
-	// maxHandshakeRecords is how many handshake records a client tolerates
-	// ahead of the ChangeCipherSpec. Proxies send one.
+	// maxHandshakeRecords is the number of handshake records that a client accepts
+	// before the ChangeCipherSpec. Proxies send one.
 	maxHandshakeRecords = 16
 )
 
@@ -73,13 +73,14 @@ type ServerHelloShape struct {
 	VersionsFirst bool
 }
 
-// AppendServerHello appends the answer to hello, signed with key: ServerHello,
-// ChangeCipherSpec and exactly one ApplicationData record, the form that every
-// client accepts. More records under the digest would break all of them.
-// Random bytes come from random, or crypto/rand if that is nil.
+// AppendServerHello appends the flight that answers hello, signed with key:
+// ServerHello, ChangeCipherSpec and one ApplicationData record. Clients accept no
+// other records under the digest. random is the source of random bytes; nil means
+// crypto/rand.
 //
-// Nothing may be sent after it until the client has spoken: Android's clients
-// compute the digest over all that they have read so far.
+// The server must send nothing after the flight before it has received the client's
+// next bytes: Telegram for Android computes the digest over all bytes that it has
+// read.
 func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, shape ServerHelloShape, random io.Reader) ([]byte, error) {
 	if random == nil {
 		random = rand.Reader
@@ -146,8 +147,8 @@ func appendServerHelloRecord(dst []byte, hello *ClientHello, shape ServerHelloSh
 	dst = be.AppendUint16(dst, uint16(keyShare))
 	dst = be.AppendUint16(dst, group)
 	dst = be.AppendUint16(dst, uint16(share))
-	// Any 1088 bytes are an ML-KEM ciphertext, its coefficients use every
-	// bit, but half of all 32-byte strings are not on Curve25519.
+	// Any 1088 bytes are a valid ML-KEM ciphertext, since its coefficients use
+	// every bit. Half of all 32-byte strings are not on Curve25519.
 	if dst, err = appendRandom(dst, share-x25519Share, random); err != nil {
 		return nil, err
 	}
@@ -167,11 +168,11 @@ func appendRandom(dst []byte, n int, random io.Reader) ([]byte, error) {
 	return dst, err
 }
 
-// appendX25519 appends a public key whose private half is forgotten.
+// appendX25519 appends a new X25519 public key and drops the private key.
 //
-// Package ecdh would make it in twice the time, which is a tenth of what a
-// whole connection costs a proxy: package ed25519 has tables for its base
-// point. So this is a key of Ed25519, on the other form of the same curve.
+// It converts an Ed25519 public key, a point on the birationally equivalent curve,
+// because package ed25519 has tables for its base point. Package ecdh takes twice the
+// time, a tenth of the CPU time that a connection costs a proxy.
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc7748#section-4.1
 func appendX25519(dst []byte, random io.Reader) ([]byte, error) {
@@ -194,24 +195,22 @@ func appendX25519(dst []byte, random io.Reader) ([]byte, error) {
 // fieldPrime is 2^255 - 19.
 var fieldPrime = new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
 
-// signServerHello writes the digest of a flight.
+// signServerHello sets the digest of a flight.
 func signServerHello(flight []byte, clientRandom [32]byte, key [16]byte) {
-	sum := digest(&key, clientRandom[:], flight)
-	copy(flight[randomStart:randomEnd], sum[:])
+	mac := digest(&key, clientRandom[:], flight)
+	copy(flight[randomStart:randomEnd], mac[:])
 }
 
-// VerifyServerHello checks a server's flight at the start of b against the
-// random of the ClientHello it answers, bytes 11..43 as sent, and returns how
-// many bytes the flight takes up.
+// VerifyServerHello verifies the server's flight at the start of b and returns its
+// length n in bytes. clientRandom is bytes 11..43 of the ClientHello, as sent.
 //
-// With ErrIncomplete, n is how many bytes b must at least have before asking
-// again can help: who reads up to n and no further never reads beyond the
-// flight. ErrNoMatch means that the flight was not made with key.
-// A record that does not belong, an alert for one, is a *RecordError, and that
-// and everything else the flight cannot contain is ErrMalformed.
+// With ErrIncomplete, n is the length that b must have at least before another call
+// can succeed. A caller that reads up to n bytes never reads beyond the flight.
+// ErrNoMatch means that the flight is not signed with key. A record out of place, such
+// as an alert, is a *RecordError, which is ErrMalformed.
 //
-// The flight ends with the first ApplicationData record. Up to 16 handshake
-// records are tolerated before the ChangeCipherSpec.
+// The flight ends with the first ApplicationData record. Up to 16 handshake records
+// may precede the ChangeCipherSpec.
 func VerifyServerHello(b []byte, key [16]byte, clientRandom [32]byte) (n int, err error) {
 	for progress := (flightProgress{}); !progress.end; {
 		header := b[n:]
@@ -227,20 +226,20 @@ func VerifyServerHello(b []byte, key [16]byte, clientRandom [32]byte) (n int, er
 			return n, ErrIncomplete
 		}
 	}
-	sum := digest(&key, clientRandom[:], b[:n])
-	if subtle.ConstantTimeCompare(sum[:], b[randomStart:randomEnd]) != 1 {
+	mac := digest(&key, clientRandom[:], b[:n])
+	if subtle.ConstantTimeCompare(mac[:], b[randomStart:randomEnd]) != 1 {
 		return 0, ErrNoMatch
 	}
 	return n, nil
 }
 
-// flightProgress is how far into a server's flight the records have come.
+// flightProgress is the position in the sequence of a flight's records.
 type flightProgress struct {
 	handshakes int
 	ccs, end   bool
 }
 
-// next takes the header of the next record, or says why it cannot be there.
+// next checks the header of the next record and advances p.
 func (p *flightProgress) next(header []byte) error {
 	length := int(binary.BigEndian.Uint16(header[3:]))
 	if header[1] != 3 || header[2] != 3 {
@@ -265,7 +264,7 @@ func (p *flightProgress) next(header []byte) error {
 	case t == RecordApplicationData && p.ccs:
 		p.end = true
 	default:
-		return recordError(header, "type has no place here in the server's flight")
+		return recordError(header, "type is out of place in the server's flight")
 	}
 	return nil
 }

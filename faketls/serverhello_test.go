@@ -13,7 +13,7 @@ import (
 
 const vectorDigest = "41a517116e2fa6cd19d048bc93234203fe6da7a6180a565cbe30b58d78aa9d50"
 
-// vectorFlight is the worked example that answers signedHello.
+// vectorFlight returns the worked example's answer to signedHello.
 func vectorFlight(t testing.TB) []byte {
 	return unhex(t, "160303007a 02000076 0303"+vectorDigest+
 		"20"+strings.Repeat("11", 32)+
@@ -22,8 +22,8 @@ func vectorFlight(t testing.TB) []byte {
 		"1703030040"+strings.Repeat("33", 64))
 }
 
-// "HMAC-SHA256(key, client random as received, then the whole flight with
-// bytes 11..43 zero)."
+// The digest is the HMAC-SHA256 of the client's random and the whole flight with zeros
+// in bytes 11..43.
 func TestServerHelloIsSignedAsInTheWorkedExample(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
 	flight := vectorFlight(t)
@@ -58,8 +58,9 @@ func TestServerHelloHasTheLayoutOfTheWorkedExample(t *testing.T) {
 	}
 }
 
-// "11ec (1120 = 1088+32) if offered, the client's first TLS 1.3 suite."
-func TestServerHelloFollowsTheOffer(t *testing.T) {
+// The key share is X25519MLKEM768's (11ec, 1088+32 bytes) if the client sends one, and
+// the suite is the client's first of TLS 1.3.
+func TestServerHelloFollowsTheClientsOffer(t *testing.T) {
 	mlkem := extension(extensionKeyShare, keyShares(groupX25519MLKEM768, clientShareMLKEM))
 	hello := mustParse(t, buildHello(t, mlkem))
 	flight, err := AppendServerHello(nil, &hello, vectorKey, ServerHelloShape{DataSize: 1}, nil)
@@ -74,13 +75,12 @@ func TestServerHelloFollowsTheOffer(t *testing.T) {
 		t.Errorf("from byte 76: %x, want %x", got, want)
 	}
 	if !bytes.Equal(flight[44:76], hello.SessionID[:]) {
-		t.Error("session id is not echoed")
+		t.Error("session ID is not echoed")
 	}
 }
 
-// A Flight is followed as far as the client can: its suites and key shares are
-// its own.
-func TestServerHelloIsAsTheFlightSays(t *testing.T) {
+// A ServerHelloShape is followed as far as the client offers its suite and key share.
+func TestServerHelloHasTheShapeThatTheClientSupports(t *testing.T) {
 	const (
 		versions = "002b00020304"
 		classic  = "00330024 001d0020"
@@ -192,9 +192,8 @@ func record(kind RecordType, n int) []byte {
 	return append(b, make([]byte, n)...)
 }
 
-// Several handshake records ahead of the ChangeCipherSpec are tolerated;
-// anything else out of place is named, with its header, as soon as that is
-// there.
+// Several handshake records may precede the ChangeCipherSpec. Any other record out of
+// place is a *RecordError as soon as its header has arrived.
 func TestFlightHasItsRecordsInOrder(t *testing.T) {
 	first, ccs := record(RecordHandshake, 90), []byte(changeCipherSpec)
 	more := bytes.Repeat(record(RecordHandshake, 10), 15)
@@ -236,8 +235,8 @@ func TestFlightHasItsRecordsInOrder(t *testing.T) {
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// The key share is a public key, made by way of Ed25519: the same that package
-// ecdh makes of the same private key.
+// The key share, converted from an Ed25519 key, is the public key that package ecdh
+// derives from the same private key.
 func TestKeyShareIsAnX25519PublicKey(t *testing.T) {
 	for i := range 50 {
 		seed := sha256.Sum256([]byte{byte(i)})
@@ -245,7 +244,7 @@ func TestKeyShareIsAnX25519PublicKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// RFC 8032, section 5.1.5: what Ed25519 makes of a seed.
+		// Ed25519 hashes its seed: RFC 8032, section 5.1.5.
 		sum := sha512.Sum512(seed[:])
 		private, err := ecdh.X25519().NewPrivateKey(sum[:32])
 		if err != nil {
