@@ -5,14 +5,15 @@ import (
 	"io"
 )
 
-// bodyStep is the most memory taken on the word of a Content-Length; beyond
-// it, memory follows the bytes that came.
+// bodyStep is the largest buffer that a Content-Length alone allocates. Beyond it,
+// the buffer grows with the bytes received.
 const bodyStep = 64 << 10
 
-// readBody reads r to its end. The length announced is a hint, and negative if
-// unknown. More than limit bytes are refused with ErrLength.
+// readBody reads r to its end. announced is the expected length, or negative if
+// unknown; it need not be right. If there are more than limit bytes, the error is
+// ErrLength.
 func readBody(r io.Reader, announced int64, limit int) ([]byte, error) {
-	// One byte more than the body lets the end be seen without growing.
+	// With one byte more than the body, EOF needs no larger buffer.
 	room := int64(limit) + 1
 	if announced >= 0 {
 		room = min(room, announced+1)
@@ -21,7 +22,7 @@ func readBody(r io.Reader, announced int64, limit int) ([]byte, error) {
 	for {
 		if held := int64(len(b)); held == int64(cap(b)) {
 			if held >= room {
-				room = int64(limit) + 1 // more came than was announced
+				room = int64(limit) + 1 // the body is longer than announced
 			}
 			b = append(make([]byte, 0, min(2*held+1, room)), b...)
 		}

@@ -15,45 +15,46 @@ import (
 )
 
 const (
-	defaultMaxInFlight   = 8
-	defaultAnswerTimeout = 2 * time.Minute
+	defaultMaxInFlight     = 8
+	defaultResponseTimeout = 2 * time.Minute
 )
 
 // ClientConfig configures a Client. A nil config is a config of zeros.
 type ClientConfig struct {
-	// MaxInFlight is how many packets may be under way: requests without an
-	// answer, and answers that Receive has not returned yet. Each request in
-	// flight has a connection of its own. Default: 8.
+	// MaxInFlight limits the packets in flight: requests without a response, and
+	// responses that Receive has not returned yet. Each request in flight has its
+	// own connection. Default: 8.
 	MaxInFlight int
 
-	// MaxLength bounds a packet in bytes, in both directions. Default: 16 MiB.
+	// MaxLength limits the length of a packet in bytes, in both directions.
+	// Default: 16 MiB.
 	MaxLength int
 
-	// AnswerTimeout bounds one POST, so that a connection that died does not
-	// count as in flight for ever. It must be longer than the max_wait of
-	// http_wait, 25 s by default. Default: 2 min; negative: none.
-	AnswerTimeout time.Duration
+	// ResponseTimeout limits the duration of one POST, so that a dead connection
+	// does not stay in flight. It must be longer than the max_wait of http_wait,
+	// 25 s by default. Default: 2 min; negative: none.
+	ResponseTimeout time.Duration
 
-	// Header is sent with every POST. Content-Type defaults to
-	// application/x-www-form-urlencoded: servers ignore it, most clients send
-	// that, and it spares browsers' rules a preflight. There is no User-Agent
-	// by default.
+	// Header is added to every POST. Content-Type defaults to
+	// application/x-www-form-urlencoded: servers ignore it, most clients send it,
+	// and browsers allow it without a preflight. There is no User-Agent by
+	// default.
 	Header http.Header
 
-	// TLSClientConfig is for https. HTTP/2 is not offered, be it in NextProtos.
-	// Default: the system's roots.
+	// TLSClientConfig is for https. HTTP/2 in NextProtos is not offered. Default:
+	// the system's roots.
 	TLSClientConfig *tls.Config
 
 	// DialContext opens TCP connections. Default: a zero net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Client sends packets to an MTProto server over HTTP or HTTPS. All methods
-// may be called at the same time.
+// Client sends packets to an MTProto server over HTTP or HTTPS. All methods may be
+// called concurrently.
 //
-// Each packet is a POST of its own, on a connection of its own while its
-// answer is awaited, so a long poll holds up nothing. A failure is the failure
-// of one POST: Receive returns it once, and the client goes on.
+// Each packet is a separate POST, with its own connection until the response
+// arrives, so a long poll does not block other packets. An error affects a single
+// POST: Receive returns it once, and the Client remains usable.
 type Client struct {
 	config    ClientConfig
 	url       string
@@ -63,10 +64,10 @@ type Client struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	slots   chan struct{} // one taken for each packet under way
-	results chan result   // as much room as slots: a POST never waits to hand over
+	slots   chan struct{} // a semaphore of MaxInFlight
+	results chan result   // has the capacity of slots, so that post never blocks
 
-	mu     sync.Mutex // guards starting a POST against Close
+	mu     sync.Mutex // held to start a POST, and to set closed
 	closed bool
 	posts  sync.WaitGroup
 }
@@ -76,10 +77,10 @@ type result struct {
 	err    error
 }
 
-// NewClient makes a client of a URL like http://149.154.167.51/api or
-// https://venus.web.telegram.org/api; the path defaults to /api. It connects
-// with the first Send. Redirects are not followed and the environment's
-// proxies are not used.
+// NewClient returns a Client for a URL like http://149.154.167.51/api or
+// https://venus.web.telegram.org/api. The path defaults to /api. The Client
+// connects with the first Send. It does not follow redirects and ignores the
+// environment's proxies.
 //
 // Specification: https://core.telegram.org/mtproto/transports#uri-format
 func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
@@ -88,7 +89,7 @@ func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("httpconn: %w", err)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("httpconn: want a URL like http://host/api, have %q", rawURL)
+		return nil, fmt.Errorf("httpconn: URL %q is not like http://host/api", rawURL)
 	}
 	if u.Path == "" {
 		u.Path = "/api"
@@ -103,8 +104,8 @@ func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 	if c.config.MaxLength <= 0 {
 		c.config.MaxLength = defaultMaxLength
 	}
-	if c.config.AnswerTimeout == 0 {
-		c.config.AnswerTimeout = defaultAnswerTimeout
+	if c.config.ResponseTimeout == 0 {
+		c.config.ResponseTimeout = defaultResponseTimeout
 	}
 	c.header = c.config.Header.Clone()
 	if c.header == nil {
@@ -114,7 +115,7 @@ func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 		c.header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	if c.header.Get("User-Agent") == "" {
-		c.header.Set("User-Agent", "") // keeps net/http from naming itself
+		c.header.Set("User-Agent", "") // otherwise net/http adds its own
 	}
 	c.transport = newTransport(&c.config)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -126,7 +127,7 @@ func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 func newTransport(config *ClientConfig) *http.Transport {
 	t := &http.Transport{
 		DialContext:            config.DialContext,
-		TLSClientConfig:        netx.WithoutHTTP2(config.TLSClientConfig).Clone(), // else the server may choose it
+		TLSClientConfig:        netx.WithoutHTTP2(config.TLSClientConfig).Clone(), // HTTP/1.1 only
 		DisableCompression:     true,                                              // bodies are ciphertext
 		MaxIdleConnsPerHost:    config.MaxInFlight,
 		IdleConnTimeout:        time.Minute,
@@ -137,13 +138,11 @@ func newTransport(config *ClientConfig) *http.Transport {
 	return t
 }
 
-// Send starts a POST of packet and returns; the answer, or what went wrong, is
-// for Receive to return. The bytes are copied. While MaxInFlight packets are
-// under way Send waits, as long as ctx allows; a program that never calls
-// Receive waits for ever. The context bounds that wait only.
+// Send starts a POST of a copy of packet. Receive returns its response or error.
+// While MaxInFlight packets are in flight, Send blocks until Receive returns one or
+// ctx ends. The context applies to this wait only.
 //
-// The error is ErrLength for what cannot be a packet, the context's, or
-// net.ErrClosed.
+// The error is ErrLength, the context's error or net.ErrClosed.
 func (c *Client) Send(ctx context.Context, packet []byte) error {
 	if err := checkLength(len(packet), c.config.MaxLength); err != nil {
 		return fmt.Errorf("httpconn: send: %w", err)
@@ -165,12 +164,12 @@ func (c *Client) Send(ctx context.Context, packet []byte) error {
 	return nil
 }
 
-// Receive returns the next answer, in the order in which they arrive; the
-// bytes are the caller's. Empty answers are passed over.
+// Receive returns the packet of the next response, in the order of arrival. The
+// bytes belong to the caller. It skips empty responses.
 //
-// A *frame.TransportError is the server's answer to one packet, a *PostError
-// the failure of one; the client goes on after both. Others are the context's
-// error, and net.ErrClosed after Close.
+// A *frame.TransportError is the server's response to one packet, and a *PostError
+// is the failure of one POST; the Client remains usable. Other errors are the
+// context's, and net.ErrClosed after Close.
 func (c *Client) Receive(ctx context.Context) ([]byte, error) {
 	select {
 	case <-c.ctx.Done():
@@ -180,14 +179,14 @@ func (c *Client) Receive(ctx context.Context) ([]byte, error) {
 	case r := <-c.results:
 		<-c.slots
 		if c.ctx.Err() != nil {
-			return nil, net.ErrClosed // of which r may be the consequence
+			return nil, net.ErrClosed // r may be an effect of Close
 		}
 		return r.packet, r.err
 	}
 }
 
-// Close gives up what is in flight and waits until it has ended. Packets that
-// Receive has not returned are dropped.
+// Close cancels the requests in flight and waits until they have ended. It drops
+// packets that Receive has not returned.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	closed := c.closed
@@ -213,9 +212,9 @@ func (c *Client) post(body []byte) {
 
 func (c *Client) exchange(body []byte) ([]byte, error) {
 	ctx := c.ctx
-	if c.config.AnswerTimeout > 0 {
+	if c.config.ResponseTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.config.AnswerTimeout)
+		ctx, cancel = context.WithTimeout(ctx, c.config.ResponseTimeout)
 		defer cancel()
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
@@ -228,5 +227,5 @@ func (c *Client) exchange(body []byte) ([]byte, error) {
 		return nil, &PostError{Err: err}
 	}
 	defer resp.Body.Close()
-	return readAnswer(resp, c.config.MaxLength)
+	return readResponse(resp, c.config.MaxLength)
 }

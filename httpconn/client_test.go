@@ -35,9 +35,10 @@ func handlerServer(t *testing.T, h http.HandlerFunc) *httptest.Server {
 
 func echo(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }
 
-// "POST /api HTTP/1.1, keep-alive, Content-Length; body = one raw MTProto
-// message": seen by a server that is not ours.
-func TestClientRequest(t *testing.T) {
+// The server is the standard library's.
+//
+// Specification: https://core.telegram.org/mtproto/transports#http
+func TestClientSendsEachPacketAsAPOST(t *testing.T) {
 	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != "POST" || r.URL.Path != "/api" || r.ContentLength != 40 || r.Close ||
 			r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" ||
@@ -53,16 +54,15 @@ func TestClientRequest(t *testing.T) {
 		if err := c.Send(t.Context(), packet); err != nil {
 			t.Fatal(err)
 		}
-		clear(packet) // the caller's again
+		clear(packet) // Send has copied it
 		if got, err := c.Receive(t.Context()); err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("received % x, %v", got, err)
 		}
 	}
 }
 
-// The two ends of this package understand each other, with large packets and
-// over TLS.
-func TestClientAndServer(t *testing.T) {
+// The packets are short and long, and the connection is TLS.
+func TestClientWorksWithServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -119,9 +119,10 @@ func TestClientAndServer(t *testing.T) {
 	}
 }
 
-// Errors come as the status, as the body of a 200, or both; an empty 200 and
-// four zero bytes say nothing. The client goes on after all of them.
-func TestClientAnswers(t *testing.T) {
+// Servers send an error as the status, as the body of a 200, or as both. An empty
+// 200 and four zero bytes are no packet. The client remains usable after each of
+// them.
+func TestClientParsesEveryKindOfResponse(t *testing.T) {
 	body := func(v int32) string { return string(binary.LittleEndian.AppendUint32(nil, uint32(v))) }
 	type answer struct {
 		status int
@@ -131,7 +132,7 @@ func TestClientAnswers(t *testing.T) {
 	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		a := <-answers
-		w.Header().Set("Location", "/elsewhere") // not to be followed
+		w.Header().Set("Location", "/elsewhere") // the client must not follow it
 		w.WriteHeader(a.status)
 		io.WriteString(w, a.body)
 	})
@@ -183,7 +184,7 @@ func TestClientAnswers(t *testing.T) {
 	}
 }
 
-// A long poll does not hold up other packets, and many go at the same time.
+// MaxInFlight packets are in flight at the same time, one of them a long poll.
 func TestLongPollDoesNotBlockOthers(t *testing.T) {
 	release := make(chan struct{})
 	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -203,7 +204,7 @@ func TestLongPollDoesNotBlockOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// All eight are under way: the next Send waits.
+		// All eight are in flight: the next Send blocks.
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := c.Send(ctx, []byte("question")); !errors.Is(err, context.Canceled) {
@@ -221,8 +222,8 @@ func TestLongPollDoesNotBlockOthers(t *testing.T) {
 	}
 }
 
-// The failure of one POST is that packet's, and the next has a new connection.
-func TestFailureOfOnePostIsNotTheClients(t *testing.T) {
+// The next packet has a new connection.
+func TestFailureOfOnePOSTDoesNotEndTheClient(t *testing.T) {
 	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		if string(b) == "kill me." {
@@ -247,11 +248,10 @@ func TestFailureOfOnePostIsNotTheClients(t *testing.T) {
 	}
 }
 
-// An answer that never comes is given up after AnswerTimeout.
-func TestAnswerTimeout(t *testing.T) {
+func TestMissingResponseIsAnErrorAfterResponseTimeout(t *testing.T) {
 	release := make(chan struct{})
 	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) { <-release })
-	c := newClient(t, srv.URL, &ClientConfig{AnswerTimeout: 1})
+	c := newClient(t, srv.URL, &ClientConfig{ResponseTimeout: 1})
 	if err := c.Send(t.Context(), make([]byte, 8)); err != nil {
 		t.Fatal(err)
 	}
@@ -262,8 +262,8 @@ func TestAnswerTimeout(t *testing.T) {
 	close(release)
 }
 
-// Close gives up what is in flight and unblocks Send and Receive.
-func TestClientClose(t *testing.T) {
+// The server receives the end of the request in flight.
+func TestClientCloseUnblocksSendAndReceive(t *testing.T) {
 	arrived := make(chan struct{})
 	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -297,7 +297,7 @@ func TestClientClose(t *testing.T) {
 	}
 }
 
-func TestClientRefusesWhatCannotBeSent(t *testing.T) {
+func TestClientRefusesInvalidURLsAndLengths(t *testing.T) {
 	for _, u := range []string{"ws://host/api", "host/api", "http://", "http://%"} {
 		if _, err := NewClient(u, nil); err == nil {
 			t.Errorf("%q accepted", u)

@@ -1,11 +1,11 @@
 // Package httpconn carries MTProto over HTTP and HTTPS: one message in the body
-// of a POST, one message in the body of its answer, with neither framing nor
+// of a POST, one message in the body of its response, with neither framing nor
 // obfuscation. Client and Server therefore send and receive packets; neither
 // is a net.Conn.
 //
-// A server cannot push. What it has to say waits for a request to answer, and
-// a client that wants to hear something keeps a request open for it, by the
-// service message http_wait, which is the application's to send.
+// A server cannot push: each packet needs an open request. To receive packets at
+// any time, a client keeps a request open (long polling) with the service message
+// http_wait, which the application sends.
 //
 // Specification: https://core.telegram.org/mtproto/transports#http
 package httpconn

@@ -14,19 +14,20 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// stored is a connection whose peer has sent all it will send.
-type stored struct{ io.Reader }
+// recordedConn is a connection whose peer has sent all of its bytes.
+type recordedConn struct{ io.Reader }
 
-func (*stored) Write(p []byte) (int, error)      { return len(p), nil }
-func (*stored) Close() error                     { return nil }
-func (*stored) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (*stored) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (*stored) SetDeadline(time.Time) error      { return nil }
-func (*stored) SetReadDeadline(time.Time) error  { return nil }
-func (*stored) SetWriteDeadline(time.Time) error { return nil }
+func (*recordedConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (*recordedConn) Close() error                     { return nil }
+func (*recordedConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (*recordedConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (*recordedConn) SetDeadline(time.Time) error      { return nil }
+func (*recordedConn) SetReadDeadline(time.Time) error  { return nil }
+func (*recordedConn) SetWriteDeadline(time.Time) error { return nil }
 
-// Whatever a client sends, each packet is one by length, they are no more than
-// what was sent, and the connection ends.
+// FuzzServerRequest checks for all bytes from a client that every packet has a valid
+// length, that all packets together are no longer than the input, and that the
+// connection ends with a permanent error.
 func FuzzServerRequest(f *testing.F) {
 	f.Add(post("Hello MTProt") + post("and another "))
 	f.Add(post("odd"))
@@ -35,7 +36,7 @@ func FuzzServerRequest(f *testing.F) {
 	f.Add("POST /api HTTP/1.1\r\nContent-Length: 16777216\r\n\r\nfar less")
 	f.Add("GET /api HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
 	f.Fuzz(func(t *testing.T, data string) {
-		s := NewServer(&stored{strings.NewReader(data)}, &ServerConfig{MaxLength: 1 << 16})
+		s := NewServer(&recordedConn{strings.NewReader(data)}, &ServerConfig{MaxLength: 1 << 16})
 		total := 0
 		for {
 			packet, err := s.Receive(t.Context())
@@ -62,11 +63,11 @@ func FuzzServerRequest(f *testing.F) {
 	})
 }
 
-// Whatever a server answers, a packet is one by length, and all else is a
-// transport error, a PostError, or nothing.
+// FuzzClientResponse checks that every response is a packet of a valid length, a
+// transport error, a PostError, or empty.
 func FuzzClientResponse(f *testing.F) {
 	e := exchange{keepAlive: true, access: CrossOrigin}
-	status, body := errorAnswer(404)
+	status, body := errorResponse(404)
 	f.Add(e.appendResponse(nil, 200, "", []byte("an answer 12")))
 	f.Add(e.appendResponse(nil, status, "", body[:]))
 	f.Add(e.appendResponse(nil, 200, "", body[:]))
@@ -78,7 +79,7 @@ func FuzzClientResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		packet, err := readAnswer(resp, 1<<16)
+		packet, err := readResponse(resp, 1<<16)
 		var te *frame.TransportError
 		var pe *PostError
 		switch {

@@ -1,20 +1,21 @@
 package httpconn
 
-// Access is how a Server treats a path.
+// Access is the access that a Server allows to a path.
 type Access uint8
 
 const (
-	// Refused paths are answered with 404.
+	// Refused paths have the response 404.
 	Refused Access = iota
 	// Direct paths are served without CORS headers.
 	Direct
-	// CrossOrigin paths are served to pages of any origin: with CORS headers,
-	// and OPTIONS is answered.
+	// CrossOrigin paths are served to pages of any origin: responses have CORS
+	// headers, and OPTIONS is allowed.
 	CrossOrigin
 )
 
-// OfficialPath is the default CheckPath. The letter w asks for CORS headers;
-// where the 1 goes differs among servers, so both forms are known.
+// OfficialPath is the default CheckPath. It accepts the paths of the specification
+// and of Telegram's web clients. The letter w requests CORS headers. The position
+// of the 1 differs among clients.
 //
 //	Direct       /api /api1 /api_test /api_test1
 //	CrossOrigin  /apiw /apiw1 /apiw_test /apiw_test1 /apiw1_test

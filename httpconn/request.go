@@ -13,20 +13,20 @@ import (
 	"sync"
 )
 
-// maxHead bounds request line and headers together.
+// maxHead limits request line and headers together, in bytes.
 const maxHead = 8 << 10
 
 var errHeadTooLong = fmt.Errorf("head over %d bytes", maxHead)
 
 var readerPool = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
-// source is the connection as the parser sees it: bytes that came before
-// first, and a limit while the head is read. It keeps its first error, since
-// the parser takes half a line before an error for a malformed one.
+// source is the parser's reader of the connection: it returns the pending bytes
+// first, and limits the head. It keeps the first error of the connection, because
+// the parser only reports that the line before the error is malformed.
 type source struct {
 	pending []byte
 	conn    net.Conn
-	left    int // bytes the head may still take; negative is no limit
+	left    int // bytes left for the head; negative is no limit
 	err     error
 }
 
@@ -52,9 +52,9 @@ func (s *source) Read(p []byte) (n int, err error) {
 	return n, s.err
 }
 
-// readRequest reads one request, whose first bytes are in s.pending, and
-// leaves there what came behind it. The packet is nil for an OPTIONS request.
-// A *RequestError is still to be answered.
+// readRequest reads one request, whose first bytes are in s.pending, and stores the
+// bytes after it there. The packet is nil for an OPTIONS request. The caller sends
+// the response for a *RequestError.
 //
 // Specification: https://core.telegram.org/mtproto/transports#http
 func (s *Server) readRequest() (packet []byte, e exchange, err error) {
@@ -71,15 +71,15 @@ func (s *Server) readRequest() (packet []byte, e exchange, err error) {
 		readerPool.Put(br)
 	}()
 
-	// An empty or missing Host is fine: TDLib sends an empty one.
+	// Host may be empty or missing: TDLib sends an empty one.
 	r, err := http.ReadRequest(br)
 	if err != nil {
-		return nil, e, refusal(nil, http.StatusBadRequest, cmp.Or(src.err, err))
+		return nil, e, requestError(nil, http.StatusBadRequest, cmp.Or(src.err, err))
 	}
 	src.left = -1
 	e = exchange{keepAlive: !r.Close, access: s.checkPath(r.URL.Path)}
 	if status, err := s.checkHead(r, e.access); err != nil {
-		return nil, e, refusal(r, status, err)
+		return nil, e, requestError(r, status, err)
 	}
 	if r.Method == http.MethodOptions {
 		return nil, e, nil
@@ -92,18 +92,19 @@ func (s *Server) readRequest() (packet []byte, e exchange, err error) {
 	packet, err = readBody(r.Body, r.ContentLength, s.maxLength)
 	switch {
 	case errors.Is(err, ErrLength):
-		err = refusal(r, http.StatusRequestEntityTooLarge, err)
+		err = requestError(r, http.StatusRequestEntityTooLarge, err)
 	case err != nil:
-		err = refusal(r, http.StatusBadRequest, err)
+		err = requestError(r, http.StatusBadRequest, err)
 	default:
 		if err = checkLength(len(packet), s.maxLength); err != nil {
-			err = refusal(r, http.StatusNotFound, err)
+			err = requestError(r, http.StatusNotFound, err)
 		}
 	}
 	return packet, e, err
 }
 
-// checkHead decides by the head alone, before the body is read.
+// checkHead returns the error, and the status of the response, for a request that is
+// refused before its body is read.
 func (s *Server) checkHead(r *http.Request, access Access) (status int, err error) {
 	options := r.Method == http.MethodOptions && access == CrossOrigin
 	expect := r.Header.Get("Expect")
@@ -124,13 +125,13 @@ func (s *Server) checkHead(r *http.Request, access Access) (status int, err erro
 		return http.StatusRequestEntityTooLarge, fmt.Errorf("%w: %d bytes announced, limit %d",
 			ErrLength, r.ContentLength, s.maxLength)
 	}
-	// MTProxy answers 404 to a body that cannot be a packet.
+	// MTProxy also sends 404 for a length that no packet has.
 	return http.StatusNotFound, checkLength(int(r.ContentLength), s.maxLength)
 }
 
-// refusal turns an error while reading into a *RequestError, if there is still
-// somebody to tell.
-func refusal(r *http.Request, status int, err error) error {
+// requestError returns a *RequestError for an error of reading a request, unless
+// the connection has failed or ended.
+func requestError(r *http.Request, status int, err error) error {
 	var network net.Error
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):

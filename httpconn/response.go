@@ -2,24 +2,28 @@ package httpconn
 
 import (
 	"encoding/binary"
+	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
+
+	"github.com/mtwire/mtwire/frame"
 )
 
-// exchange is what an answer has to know of its request.
+// exchange has the properties of a request that its response depends on.
 type exchange struct {
 	keepAlive bool
 	access    Access
 }
 
-// maxPooled bounds the buffers kept for answers.
+// maxPooled limits the size of pooled buffers for responses.
 const maxPooled = 64 << 10
 
-var answerPool = sync.Pool{New: func() any { return new([]byte) }}
+var responsePool = sync.Pool{New: func() any { return new([]byte) }}
 
-// appendResponse appends a whole answer to dst, so that head and body go out
-// in one write. CORS headers are there for CrossOrigin paths.
+// appendResponse appends a whole response to dst, so that head and body are sent
+// with one write. For CrossOrigin paths it has CORS headers.
 //
 // Specification: https://core.telegram.org/mtproto/transports#http
 func (e exchange) appendResponse(dst []byte, status int, extra string, body []byte) []byte {
@@ -49,17 +53,54 @@ func (e exchange) appendResponse(dst []byte, status int, extra string, body []by
 	return append(dst, body...)
 }
 
-// errorAnswer is how a transport error is told: by the status and by the body,
-// since some clients read the one and some the other. A code that cannot be
-// the status of a final answer with a body, or that would read as success, is
-// told with 500.
+// errorResponse returns the response for a transport error. Both status and body
+// have the code, because some clients read only one of them. The status is 500 if
+// the code is no HTTP status of an error whose response has a body.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
-func errorAnswer(code uint32) (status int, body [4]byte) {
+func errorResponse(code uint32) (status int, body [4]byte) {
 	status = http.StatusInternalServerError
 	if code >= 300 && code <= 999 && code != http.StatusNotModified {
 		status = int(code)
 	}
 	binary.LittleEndian.PutUint32(body[:], -code)
 	return status, body
+}
+
+// maxErrorBody is the number of bytes that are read of an error's body, so that the
+// connection can be reused. The body is ignored.
+const maxErrorBody = 4 << 10
+
+// readResponse returns the packet in the response to a POST. Packet and error are
+// nil for a response without one: an empty body, which means that http_wait has
+// expired, or four zero bytes.
+//
+// Servers send a transport error as the status, as a negative 32-bit integer in the
+// body of a 200, or as both.
+//
+// Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
+func readResponse(resp *http.Response, maxLength int) ([]byte, error) {
+	if resp.StatusCode >= 300 {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
+		return nil, &frame.TransportError{Code: uint32(resp.StatusCode)}
+	}
+	body, err := readBody(resp.Body, resp.ContentLength, maxLength)
+	switch {
+	case err != nil:
+		return nil, &PostError{Err: fmt.Errorf("response: %w", err)}
+	case len(body) == 0:
+		return nil, nil
+	case len(body) == 4:
+		value := int32(binary.LittleEndian.Uint32(body))
+		if value == 0 {
+			return nil, nil
+		}
+		if value < 0 {
+			return nil, &frame.TransportError{Code: uint32(-int64(value))}
+		}
+	}
+	if err := checkLength(len(body), maxLength); err != nil {
+		return nil, &PostError{Err: fmt.Errorf("response: %w", err)}
+	}
+	return body, nil
 }

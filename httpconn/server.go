@@ -20,39 +20,40 @@ const (
 
 // ServerConfig configures a Server. A nil config is a config of zeros.
 type ServerConfig struct {
-	// MaxLength bounds a packet in bytes, in both directions. Default: 16 MiB.
+	// MaxLength limits the length of a packet in bytes, in both directions.
+	// Default: 16 MiB.
 	MaxLength int
 
-	// RequestTimeout bounds the time from the first byte of a request to its
-	// last. Waiting for a first byte is bounded by the context of Receive
-	// alone. Default: 15 s.
+	// RequestTimeout limits the time from the first byte of a request to its last.
+	// It does not apply to the wait for the first byte, which only Receive's
+	// context limits. Default: 15 s.
 	RequestTimeout time.Duration
 
-	// WaitLimit is how long a request may stay without an answer before
-	// Receive, which waits for it, answers it with an empty body. Default:
-	// 25 s, the default max_wait of http_wait; negative: never.
+	// WaitLimit limits the time that a request stays open. Receive sends an empty
+	// response then, if it is waiting. Default: 25 s, the default max_wait of
+	// http_wait; negative: none.
 	WaitLimit time.Duration
 
-	// CheckPath says how to treat a path. Default: OfficialPath.
+	// CheckPath returns the access to a path. Default: OfficialPath.
 	CheckPath func(path string) Access
 }
 
-// Server is the server's end of one TCP or TLS connection that speaks HTTP/1.0
-// or 1.1, for instance one whose first bytes were found to be "POST". It has
-// no goroutine, and no buffer while it waits.
+// Server is the server's end of one TCP or TLS connection with HTTP/1.0 or
+// HTTP/1.1, for instance one whose first bytes are "POST". It has no goroutine, and
+// no buffer while it waits.
 //
-// A connection has at most one open request. Receive reads it and Send answers
-// it, in turn:
+// A connection has at most one open request. Receive reads it, and Send sends its
+// response:
 //
-//   - Receive waits while a request is open, until it is answered. A client
-//     that sends requests without waiting finds them read one by one.
-//   - Send waits while no request is open, until Receive has read one. So a
-//     program that calls both from one goroutine sends once for each packet,
-//     and one that has more to say calls them from two.
+//   - While a request is open, Receive waits for its response. Pipelined requests
+//     are therefore read one by one.
+//   - While no request is open, Send waits until Receive has read one. A program
+//     with a single goroutine therefore sends once after each Receive; to send at
+//     any time, call Send and Receive from two goroutines.
 //
-// All methods may be called at the same time; two Receives wait for each
-// other. A connection that ended or failed has one error for ever, which both
-// return.
+// All methods may be called concurrently; calls of Receive are serialized. After
+// the connection has ended or failed, Receive and Send return the same error
+// permanently.
 type Server struct {
 	conn           net.Conn
 	maxLength      int
@@ -60,23 +61,23 @@ type Server struct {
 	waitLimit      time.Duration
 	checkPath      func(string) Access
 
-	receiving chan struct{} // taken by the Receive that is running
-	idle      chan struct{} // holds a token while no request is open
-	open      chan exchange // holds the open request
+	receiving chan struct{} // a mutex, held by Receive
+	idle      chan struct{} // has a token while no request is open
+	open      chan exchange // has the open request
 
 	// Used by the holder of the idle token.
-	pending []byte // came, and not looked at yet
+	pending []byte // received and not parsed yet
 	first   [512]byte
 
-	openSince time.Time // used by the holder of receiving
+	openSince time.Time // guarded by receiving
 
 	failure sync.Once
 	done    chan struct{} // closed when err is set
 	err     error
 }
 
-// NewServer serves HTTP on conn, which it owns from then on. Bytes of the
-// request that were read before must be what conn gives first.
+// NewServer returns a Server on conn, which belongs to it afterwards. If bytes of
+// the first request were read before, conn's Read must return them again.
 func NewServer(conn net.Conn, config *ServerConfig) *Server {
 	if config == nil {
 		config = &ServerConfig{}
@@ -108,14 +109,14 @@ func NewServer(conn net.Conn, config *ServerConfig) *Server {
 	return s
 }
 
-// Receive returns the body of the next request; the bytes are the caller's.
-// It answers OPTIONS requests itself. If a request is open, it waits for the
-// answer first, and gives an empty one after WaitLimit.
+// Receive returns the body of the next request. The bytes belong to the caller. It
+// handles OPTIONS requests itself. If a request is open, it waits for the response
+// first, and sends an empty one after WaitLimit.
 //
-// A request that is refused has been answered and makes the error
-// *RequestError. The end of the connection between requests is io.EOF. Both
-// are the connection's last. If ctx ends while nothing has come, Receive can
-// be called again; if it ends inside a request, the connection is closed.
+// If it refuses a request, it sends the response, and the error is *RequestError.
+// If the connection ends between requests, the error is io.EOF. Both are final. If
+// ctx ends between requests, Receive can be called again; if ctx ends inside a
+// request, the connection is closed.
 func (s *Server) Receive(ctx context.Context) ([]byte, error) {
 	select {
 	case s.receiving <- struct{}{}:
@@ -128,17 +129,17 @@ func (s *Server) Receive(ctx context.Context) ([]byte, error) {
 	}
 	i := netx.Interrupt(ctx, s.conn.SetDeadline)
 	packet, e, inside, err := s.nextPacket(i)
-	cause := i.Finish()
+	ended := i.Finish()
 	switch {
 	case err == nil:
 		s.openSince = time.Now()
 		s.open <- e
 		return packet, nil
-	case cause != nil && !inside:
+	case ended != nil && !inside:
 		s.idle <- struct{}{}
 		return nil, interrupted("receive", ctx)
-	case cause != nil:
-		err = fmt.Errorf("httpconn: receive: inside a request: %w", cause)
+	case ended != nil:
+		err = fmt.Errorf("httpconn: receive: inside a request: %w", ended)
 	}
 	return nil, s.fail(err)
 }
@@ -147,7 +148,7 @@ func interrupted(what string, ctx context.Context) error {
 	return fmt.Errorf("httpconn: %s: %w", what, ctx.Err())
 }
 
-// awaitIdle takes the idle token, when the open request has been answered.
+// awaitIdle takes the idle token, after the response to the open request.
 func (s *Server) awaitIdle(ctx context.Context) error {
 	select {
 	case <-s.done:
@@ -173,17 +174,17 @@ func (s *Server) awaitIdle(ctx context.Context) error {
 		case <-expired:
 			select {
 			case e := <-s.open:
-				if err := s.answer(ctx, e, http.StatusOK, nil); err != nil {
+				if err := s.writeResponse(ctx, e, http.StatusOK, nil); err != nil {
 					return err
 				}
-			default: // Send is about to answer it
+			default: // Send has taken the request
 			}
 		}
 	}
 }
 
-// nextPacket reads requests until one carries a packet. Inside says whether a
-// request had begun when an error came.
+// nextPacket reads requests until one has a packet. inside reports whether the error
+// occurred inside a request.
 func (s *Server) nextPacket(i *netx.Interruption) (packet []byte, e exchange, inside bool, err error) {
 	for {
 		if len(s.pending) == 0 {
@@ -212,14 +213,15 @@ func (s *Server) nextPacket(i *netx.Interruption) (packet []byte, e exchange, in
 	}
 }
 
-// lingerTime and lingerBytes bound what is read after a refusal. Closing a
-// TCP connection with unread bytes resets it, and the peer loses the answer.
+// lingerTime and lingerBytes limit reading after a refused request. Closing a TCP
+// connection with unread bytes would reset it, and the client would lose the
+// response.
 const (
 	lingerTime  = 250 * time.Millisecond
 	lingerBytes = 256 << 10
 )
 
-// refuse answers a request that is refused; other errors it leaves alone.
+// refuse sends the response for err if it is a *RequestError.
 func (s *Server) refuse(i *netx.Interruption, e exchange, err error) {
 	var refused *RequestError
 	if !errors.As(err, &refused) {
@@ -239,12 +241,12 @@ func (s *Server) refuse(i *netx.Interruption, e exchange, err error) {
 	}
 }
 
-// Send answers the open request with packet, head and body in one write. While
-// no request is open it waits, as long as ctx allows. So it does for a client
-// that does not take the answer; if ctx ends then, the connection is closed.
+// Send sends packet as the response to the open request, head and body with one
+// write. It waits for an open request, and then for the client to read the
+// response, until ctx ends. If ctx ends inside the response, the connection is
+// closed.
 //
-// The error is ErrLength for what cannot be a packet, the context's, or the
-// connection's last.
+// The error is ErrLength, the context's error or the final one of the connection.
 func (s *Server) Send(ctx context.Context, packet []byte) error {
 	if err := checkLength(len(packet), s.maxLength); err != nil {
 		return fmt.Errorf("httpconn: send: %w", err)
@@ -252,20 +254,20 @@ func (s *Server) Send(ctx context.Context, packet []byte) error {
 	return s.respond(ctx, http.StatusOK, packet)
 }
 
-// SendEmpty answers the open request with an empty body, which says that
-// http_wait ran out. It waits as Send does.
+// SendEmpty sends an empty response to the open request, which means that http_wait
+// has expired. It waits as Send does.
 func (s *Server) SendEmpty(ctx context.Context) error {
 	return s.respond(ctx, http.StatusOK, nil)
 }
 
-// SendError answers the open request with a transport error: the code as the
-// status, and negative as the 4-byte body. A code that is no HTTP status of an
-// error has the status 500. It waits as Send does. The connection stays open;
-// servers usually close it then.
+// SendError sends a transport error as the response to the open request: the status
+// is the code, and the 4-byte body is its negative value. For a code that is no HTTP
+// status of an error, the status is 500. It waits as Send does. The connection stays
+// open; servers usually close it then.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
 func (s *Server) SendError(ctx context.Context, code uint32) error {
-	status, body := errorAnswer(code)
+	status, body := errorResponse(code)
 	return s.respond(ctx, status, body[:])
 }
 
@@ -275,7 +277,7 @@ func (s *Server) respond(ctx context.Context, status int, body []byte) error {
 	}
 	select {
 	case e := <-s.open:
-		return s.answer(ctx, e, status, body)
+		return s.writeResponse(ctx, e, status, body)
 	case <-ctx.Done():
 		return interrupted("send", ctx)
 	case <-s.done:
@@ -283,21 +285,21 @@ func (s *Server) respond(ctx context.Context, status int, body []byte) error {
 	}
 }
 
-// answer writes the answer to e, and puts the idle token back.
-func (s *Server) answer(ctx context.Context, e exchange, status int, body []byte) error {
-	buf := answerPool.Get().(*[]byte)
+// writeResponse writes the response to e, and returns the idle token.
+func (s *Server) writeResponse(ctx context.Context, e exchange, status int, body []byte) error {
+	buf := responsePool.Get().(*[]byte)
 	*buf = e.appendResponse((*buf)[:0], status, "", body)
 	i := netx.Interrupt(ctx, s.conn.SetDeadline)
 	_, err := s.conn.Write(*buf)
-	cause := i.Finish()
+	ended := i.Finish()
 	if cap(*buf) <= maxPooled {
-		answerPool.Put(buf)
+		responsePool.Put(buf)
 	}
 	switch {
-	case err != nil && cause != nil:
-		return s.fail(fmt.Errorf("httpconn: inside an answer: %w", cause))
+	case err != nil && ended != nil:
+		return s.fail(fmt.Errorf("httpconn: inside a response: %w", ended))
 	case err != nil:
-		return s.fail(fmt.Errorf("httpconn: answer: %w", err))
+		return s.fail(fmt.Errorf("httpconn: response: %w", err))
 	case !e.keepAlive:
 		_ = s.fail(io.EOF)
 	default:
@@ -306,8 +308,8 @@ func (s *Server) answer(ctx context.Context, e exchange, status int, body []byte
 	return nil
 }
 
-// fail ends the connection with err, unless it has ended, and returns the
-// error that it ended with.
+// fail closes the connection with err as its final error, unless it has one already,
+// and returns the final error.
 func (s *Server) fail(err error) error {
 	s.failure.Do(func() {
 		s.err = err
@@ -317,14 +319,14 @@ func (s *Server) fail(err error) error {
 	return s.err
 }
 
-// Close closes the connection, and ends Receive and Send with net.ErrClosed.
+// Close closes the connection. Receive and Send return net.ErrClosed.
 func (s *Server) Close() error {
 	_ = s.fail(net.ErrClosed)
 	return nil
 }
 
-// LocalAddr is the connection's local address.
+// LocalAddr returns the connection's local address.
 func (s *Server) LocalAddr() net.Addr { return s.conn.LocalAddr() }
 
-// RemoteAddr is the connection's remote address.
+// RemoteAddr returns the connection's remote address.
 func (s *Server) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }

@@ -9,9 +9,9 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// A server tells a transport error once more when it closes: a close frame
-// with code 1000 whose reason is the error code in decimal, padded on the left
-// with spaces to ten characters.
+// After a transport error a server repeats the error code in its close frame: the
+// status is 1000, and the reason is the code in decimal, padded on the left with
+// spaces to ten characters.
 //
 //	"       404"
 //
@@ -20,9 +20,9 @@ const closeReasonWidth = 10
 
 func closeReason(code uint32) string { return fmt.Sprintf("%*d", closeReasonWidth, code) }
 
-// parseCloseReason is the inverse. It takes any amount of padding, since some
-// servers count the spaces for three digits only, and refuses what cannot be
-// the absolute value of a negative 32-bit integer.
+// parseCloseReason is the inverse of closeReason. It accepts any amount of padding,
+// because some servers only align codes of three digits. The code must be the
+// absolute value of a negative 32-bit integer.
 func parseCloseReason(reason string) (*frame.TransportError, bool) {
 	digits := strings.TrimLeft(reason, " ")
 	if len(reason) > closeReasonWidth || digits == "" || digits[0] == '+' {

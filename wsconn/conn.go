@@ -16,32 +16,31 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// subprotocol is the only one that MTProto servers speak.
+// subprotocol is the only sub-protocol of MTProto.
 const subprotocol = "binary"
 
-// defaultCloseTimeout is long enough for a round trip to the other side of
-// the world and short enough for a caller that closes many connections.
+// defaultCloseTimeout is longer than any usual round-trip time, and short enough
+// for a caller that closes many connections.
 const defaultCloseTimeout = time.Second
 
-// Conn is a WebSocket seen as one stream of bytes.
+// Conn is a WebSocket as one stream of bytes.
 //
-// Read, Write, Close and the deadline methods may be called at the same time;
-// two Reads, and two Writes, wait for each other. Control frames of the peer
-// are answered inside Read, so somebody has to read.
+// Read, Write, Close and the deadline methods may be called concurrently. Reads
+// are serialized, and so are Writes. Read answers the peer's control frames, so
+// the caller must keep a Read pending to answer pings.
 //
-// WebSocket has no half close: there is no CloseWrite, and after either side
-// closed, nothing moves in either direction.
+// WebSocket has no half-close: there is no CloseWrite, and once either side has
+// closed, no data moves in either direction.
 //
-// Deadlines unblock a Read or a Write at once with an error that is
-// os.ErrDeadlineExceeded and a net.Error with Timeout. A Read that was waiting
-// for the next frame can be tried again. If the deadline passes inside a
-// frame, or in a Write that has begun, that direction is lost, and every later
-// call returns ErrBroken. All other errors are kept for ever too, each
-// direction its first.
+// A deadline unblocks Read or Write with an error that is os.ErrDeadlineExceeded
+// and a net.Error with Timeout. If Read was waiting for the next frame, it can be
+// called again. If the deadline passes inside a frame, or in a Write that has
+// begun, every later call of that direction returns ErrBroken. All other errors
+// are permanent: each direction keeps its first.
 type Conn struct {
 	ws           *websocket.Conn
 	stream       *stream
-	masked       bool // the frames we write are; client only
+	masked       bool // written frames are masked; client only
 	closeTimeout time.Duration
 
 	rmu    sync.Mutex
@@ -52,7 +51,7 @@ type Conn struct {
 	werr          error
 	writeDeadline atomic.Int64 // Unix nanoseconds; 0 is none
 
-	dmu         sync.Mutex // deadlines of the connection below, and who sets them
+	dmu         sync.Mutex // also guards the deadlines of the connection below
 	closing     bool
 	closeStatus websocket.StatusCode
 }
@@ -60,7 +59,7 @@ type Conn struct {
 var _ net.Conn = (*Conn)(nil)
 
 func newConn(ws *websocket.Conn, s *stream, masked bool, closeTimeout time.Duration) *Conn {
-	// The default limit is there for callers that hold whole messages.
+	// The default limit is for callers that hold whole messages.
 	ws.SetReadLimit(-1)
 	if closeTimeout <= 0 {
 		closeTimeout = defaultCloseTimeout
@@ -71,13 +70,13 @@ func newConn(ws *websocket.Conn, s *stream, masked bool, closeTimeout time.Durat
 	}
 }
 
-// Read reads the next bytes of the peer's messages into p, never across the
-// border of a frame. It returns when p, or what the frame has left, is there.
+// Read reads the next bytes of the peer's messages into p, and never across the
+// boundary of a frame. It returns when p is full or the frame ends.
 //
-// At the end it returns io.EOF if the peer closed normally, or if its
-// connection ended between frames; *frame.TransportError if the peer's close
-// frame carries one; io.ErrUnexpectedEOF if the connection ended inside a
-// frame; ErrTextMessage; net.ErrClosed after Close.
+// At the end it returns io.EOF if the peer closed normally or its connection
+// ended between frames; *frame.TransportError if the peer's close frame has a
+// code; io.ErrUnexpectedEOF if the connection ended inside a frame;
+// ErrTextMessage; net.ErrClosed after Close.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
@@ -98,18 +97,18 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// readMessage reads from the message at hand, or waits for the next one. At
-// the end of a message it returns 0, nil.
+// readMessage reads from the current message, or waits for the next one. At the
+// end of a message it returns 0, nil.
 func (c *Conn) readMessage(p []byte) (int, error) {
-	// A context that can end would cost an allocation a call and would close
-	// the connection; deadlines act on the connection below.
+	// A context with an end would cost an allocation for each call, and its end
+	// would close the connection. Deadlines act on the connection below instead.
 	if c.reader == nil {
 		typ, r, err := c.ws.Reader(context.Background())
 		if err != nil {
 			return 0, err
 		}
 		if typ != websocket.MessageBinary {
-			c.refuse(websocket.StatusUnsupportedData)
+			c.setCloseStatus(websocket.StatusUnsupportedData)
 			return 0, ErrTextMessage
 		}
 		c.reader = r
@@ -121,10 +120,10 @@ func (c *Conn) readMessage(p []byte) (int, error) {
 	return n, err
 }
 
-// readFailed turns an error of the library into the one to return, and keeps
-// it unless the read can be tried again.
+// readFailed returns Read's error for an error of the library, and stores it unless
+// Read can be called again.
 func (c *Conn) readFailed(err error) error {
-	how := interruption(c.stream.interrupted.Swap(int32(uninterrupted)))
+	ending := readEnd(c.stream.readEnd.Swap(int32(otherEnd)))
 	if c.isClosing() {
 		c.rerr = net.ErrClosed
 		return c.rerr
@@ -133,19 +132,19 @@ func (c *Conn) readFailed(err error) error {
 	switch {
 	case errors.As(err, &closed):
 		c.rerr = closeError(closed)
-	case how == timeoutAtBorder:
+	case ending == timeoutAtBoundary:
 		return os.ErrDeadlineExceeded
-	case how == timeoutInFrame:
+	case ending == timeoutInFrame:
 		c.rerr = ErrBroken
 		return os.ErrDeadlineExceeded
-	case how == endAtBorder:
+	case ending == eofAtBoundary:
 		c.rerr = io.EOF
-	case how == endInFrame:
+	case ending == eofInFrame:
 		c.rerr = io.ErrUnexpectedEOF
 	case errors.Is(err, ErrTextMessage):
 		c.rerr = err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		// Not our deadline: a pong could not be written in time.
+		// The write deadline passed before a pong was written.
 		c.rerr = fmt.Errorf("wsconn: cannot answer a control frame: %v", err)
 	default:
 		c.rerr = fmt.Errorf("wsconn: read: %w", err)
@@ -153,7 +152,7 @@ func (c *Conn) readFailed(err error) error {
 	return c.rerr
 }
 
-// closeError says what the peer's close frame means to a reader.
+// closeError returns Read's error for the peer's close frame.
 func closeError(closed websocket.CloseError) error {
 	switch closed.Code {
 	case websocket.StatusNormalClosure:
@@ -167,9 +166,9 @@ func closeError(closed websocket.CloseError) error {
 	return fmt.Errorf("wsconn: peer closed with status %d, reason %q", int(closed.Code), closed.Reason)
 }
 
-// Write sends p as one binary message, in one write below for messages up to
-// 64 KiB. Nothing is sent for an empty p. On an error the number of bytes is
-// 0: how much of a frame the peer got is not known.
+// Write sends p as one binary message, up to 64 KiB with one write to the
+// connection below. For an empty p it sends nothing. On error it returns 0,
+// because the number of bytes that the peer has received is unknown.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
@@ -182,9 +181,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if t := c.writeDeadline.Load(); t != 0 && time.Now().UnixNano() >= t {
 		return 0, os.ErrDeadlineExceeded
 	}
-	c.stream.announce(frameLength(len(p), c.masked))
+	c.stream.beginFrame(frameLength(len(p), c.masked))
 	err := c.ws.Write(context.Background(), websocket.MessageBinary, p)
-	c.stream.settle()
+	c.stream.endFrame()
 	switch {
 	case err == nil:
 		return len(p), nil
@@ -199,22 +198,24 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return 0, c.werr
 }
 
-// Close sends a close frame, waits for the peer's for at most CloseTimeout,
-// and closes the connection below. A Write under way is given that time to
-// end; a Read under way returns net.ErrClosed by then.
+// Close sends a close frame, waits up to CloseTimeout for the peer's close frame,
+// and closes the connection below. A running Write has the same time to finish; a
+// running Read returns net.ErrClosed by then.
 //
-// Waiting is what lets the peer read everything: closing a TCP connection that
-// has unread bytes resets it.
+// The peer's close frame confirms that the peer has read all data: closing a TCP
+// connection with unread bytes would reset it.
 func (c *Conn) Close() error {
-	_, err := c.close(c.refusal(), "")
+	c.dmu.Lock()
+	status := c.closeStatus
+	c.dmu.Unlock()
+	_, err := c.close(status, "")
 	return err
 }
 
-// CloseTransportError closes as Close does, and tells the peer a transport
-// error: close code 1000 with the code in decimal, padded with spaces to ten
-// characters, as the reason. The same error inside the stream, which all
-// clients understand, is the caller's to write before. Calling Close as well
-// does no harm.
+// CloseTransportError is Close with a transport error in the close frame: the
+// status is 1000, and the reason is the code in decimal, padded with spaces to ten
+// characters. The caller writes the same error inside the stream before, where all
+// clients support it. A later Close is harmless.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
 func (c *Conn) CloseTransportError(code uint32) error {
@@ -235,7 +236,7 @@ func (c *Conn) close(status websocket.StatusCode, reason string) (sent, err erro
 		return nil, net.ErrClosed
 	}
 	c.closing = true
-	// Everything in this connection that blocks, blocks below.
+	// Every blocking operation of c is one of the connection below.
 	_ = c.stream.SetDeadline(time.Now().Add(c.closeTimeout))
 	c.dmu.Unlock()
 
@@ -246,22 +247,16 @@ func (c *Conn) close(status websocket.StatusCode, reason string) (sent, err erro
 		return c.werr, nil
 	}
 	c.werr = net.ErrClosed
-	// Its error says how the peer took it, which no caller of Close can use.
+	// The error is about the peer's close frame, which no caller of Close needs.
 	_ = c.ws.Close(status, reason)
 	return c.stream.writeError(), nil
 }
 
-// refuse chooses the status that Close will send.
-func (c *Conn) refuse(status websocket.StatusCode) {
+// setCloseStatus sets the status that Close sends.
+func (c *Conn) setCloseStatus(status websocket.StatusCode) {
 	c.dmu.Lock()
 	c.closeStatus = status
 	c.dmu.Unlock()
-}
-
-func (c *Conn) refusal() websocket.StatusCode {
-	c.dmu.Lock()
-	defer c.dmu.Unlock()
-	return c.closeStatus
 }
 
 func (c *Conn) isClosing() bool {
@@ -270,18 +265,18 @@ func (c *Conn) isClosing() bool {
 	return c.closing
 }
 
-// LocalAddr is the local address of the connection below.
+// LocalAddr returns the local address of the connection below.
 func (c *Conn) LocalAddr() net.Addr { return c.stream.LocalAddr() }
 
-// RemoteAddr is the remote address of the connection below.
+// RemoteAddr returns the remote address of the connection below.
 func (c *Conn) RemoteAddr() net.Addr { return c.stream.RemoteAddr() }
 
-// SetDeadline is SetReadDeadline and SetWriteDeadline.
+// SetDeadline calls SetReadDeadline and SetWriteDeadline.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline sets when Read gives up; the zero time is never.
+// SetReadDeadline sets the deadline of Read, or removes it if t is zero.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.dmu.Lock()
 	defer c.dmu.Unlock()
@@ -291,8 +286,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.stream.SetReadDeadline(t)
 }
 
-// SetWriteDeadline sets when Write gives up; the zero time is never. It holds
-// for the answers to the peer's control frames as well.
+// SetWriteDeadline sets the deadline of Write, or removes it if t is zero. It also
+// applies to the answers to the peer's control frames.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.dmu.Lock()
 	defer c.dmu.Unlock()

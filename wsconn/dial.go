@@ -18,33 +18,32 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// maxAnswerHeader bounds the head of the server's answer to the upgrade.
-const maxAnswerHeader = 16 << 10
+// maxResponseHead limits the head of the server's response, in bytes.
+const maxResponseHead = 16 << 10
 
 // DialConfig configures Dial. A nil config is a config of zeros.
 type DialConfig struct {
-	// Header is sent with the upgrade request. Browsers send
-	// "Origin: https://web.telegram.org". Default: nothing.
+	// Header is added to the upgrade request. Browsers send
+	// "Origin: https://web.telegram.org". Default: none.
 	Header http.Header
 
-	// TLSClientConfig is for wss. ServerName defaults to the host of the URL,
-	// and HTTP/2 is not offered, be it in NextProtos. Default: the system's
-	// roots.
+	// TLSClientConfig is for wss. ServerName defaults to the host of the URL, and
+	// HTTP/2 in NextProtos is not offered. Default: the system's roots.
 	TLSClientConfig *tls.Config
 
 	// DialContext opens the TCP connection. Default: a zero net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// CloseTimeout bounds how long Close waits for the peer. Default: 1 s.
+	// CloseTimeout limits the time that Close waits for the peer. Default: 1 s.
 	CloseTimeout time.Duration
 }
 
 // Dial connects to a URL like wss://venus.web.telegram.org/apiws or
 // ws://149.154.167.51/apiws and upgrades to WebSocket with the sub-protocol
-// "binary". The context bounds Dial, not the connection.
+// "binary". The context applies to Dial, not to the connection.
 //
-// If the server answers but refuses, the error is *HandshakeError; redirects
-// are not followed. If it does not echo the sub-protocol, the error is
+// If the server refuses the upgrade, the error is *HandshakeError; Dial does not
+// follow redirects. If the server does not echo the sub-protocol, the error is
 // ErrSubprotocol.
 //
 // Specification: https://core.telegram.org/mtproto/transports#uri-format
@@ -57,7 +56,7 @@ func Dial(ctx context.Context, rawURL string, config *DialConfig) (*Conn, error)
 		return nil, fmt.Errorf("wsconn: %w", err)
 	}
 	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
-		return nil, fmt.Errorf("wsconn: want a URL like wss://host/apiws, have %q", rawURL)
+		return nil, fmt.Errorf("wsconn: URL %q is not like wss://host/apiws", rawURL)
 	}
 	up := upgrade{config: config}
 	ws, resp, err := websocket.Dial(ctx, rawURL, &websocket.DialOptions{
@@ -95,9 +94,8 @@ func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) 
 	return &HandshakeError{Method: http.MethodGet, Path: u.Path, Status: resp.StatusCode, Err: err}
 }
 
-// upgrade is the http.RoundTripper of one Dial. Unlike an http.Transport it
-// keeps the connection in hand, for its deadlines and addresses, and leaves no
-// goroutine behind.
+// upgrade is the http.RoundTripper of one Dial. Unlike an http.Transport it keeps
+// the connection, for its deadlines and addresses, and starts no goroutine.
 type upgrade struct {
 	config *DialConfig
 	conn   net.Conn
@@ -110,8 +108,8 @@ func (u *upgrade) close() {
 	}
 }
 
-// RoundTrip connects, sends the request and reads the head of the answer. The
-// body of an upgraded answer is the stream; all others have none.
+// RoundTrip connects, sends the request and reads the head of the response. If the
+// connection was upgraded, the body is the stream; otherwise there is none.
 func (u *upgrade) RoundTrip(req *http.Request) (*http.Response, error) {
 	var err error
 	if u.conn, err = u.dial(req); err != nil {
@@ -138,11 +136,11 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 	if err := req.Write(u.conn); err != nil {
 		return nil, err
 	}
-	head := &headReader{conn: u.conn, left: maxAnswerHeader}
+	head := &headReader{conn: u.conn, left: maxResponseHead}
 	br := bufio.NewReader(head)
 	resp, err := http.ReadResponse(br, req)
 	if err != nil {
-		return nil, fmt.Errorf("answer to the upgrade: %w", cmp.Or(head.err, err))
+		return nil, fmt.Errorf("response to the upgrade: %w", cmp.Or(head.err, err))
 	}
 	resp.Body = http.NoBody
 	if resp.StatusCode == http.StatusSwitchingProtocols {
@@ -160,7 +158,7 @@ func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
 	}
 	port := req.URL.Port()
 	if port == "" {
-		// The library has turned ws into http and wss into https.
+		// The library has replaced ws by http and wss by https.
 		port = map[string]string{"http": "80", "https": "443"}[req.URL.Scheme]
 	}
 	conn, err := dial(req.Context(), "tcp", net.JoinHostPort(req.URL.Hostname(), port))

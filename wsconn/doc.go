@@ -1,15 +1,16 @@
 // Package wsconn carries an MTProto byte stream over WebSocket, as client and
-// as server. A Conn is a net.Conn: what is written goes out as binary
-// messages, what is read is the contents of the peer's binary messages in a
-// row, and where one message ends and the next begins means nothing.
+// as server. A Conn is a net.Conn: Write sends binary messages, and Read returns
+// the concatenated contents of the peer's binary messages. The boundaries between
+// messages have no meaning.
 //
-// The sub-protocol "binary" is required on both sides. Nothing else of MTProto
-// is here: obfuscation, which WebSocket requires, and framing go inside.
+// The sub-protocol "binary" is required on both sides. The package has no other
+// part of MTProto: obfuscation, which WebSocket requires, and framing are layers
+// inside the stream.
 //
-// Compression is never offered nor accepted: the contents are ciphertext, which
-// does not compress. There is no limit on the length of a message either,
-// because a message is handed to the caller as it arrives and is never held
-// whole; whoever reads frames out of the stream limits those.
+// Compression is neither offered nor accepted, because ciphertext does not
+// compress. The length of a message has no limit, because Read returns its bytes
+// as they arrive and the package never holds a whole message. The decoder of the
+// stream limits the length of MTProto packets.
 //
 // Specification: https://core.telegram.org/mtproto/transports#websocket
 package wsconn

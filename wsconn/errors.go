@@ -5,31 +5,32 @@ import (
 	"fmt"
 )
 
-// ErrSubprotocol says that the peer did not agree on the sub-protocol
-// "binary": the client did not offer it, or the server did not echo it.
+// ErrSubprotocol means that the sub-protocol "binary" was not negotiated: the
+// client did not offer it, or the server did not echo it.
 var ErrSubprotocol = errors.New(`sub-protocol "binary" not negotiated`)
 
-// ErrTextMessage says that the peer sent a text message, where MTProto has
-// binary ones only.
+// ErrTextMessage means that the peer sent a text message. MTProto uses binary ones
+// only.
 var ErrTextMessage = errors.New("wsconn: peer sent a text message, want binary")
 
-// ErrBroken is what a direction returns after a deadline passed in the middle
-// of a WebSocket frame: the border of the next frame is lost. It is not a
-// timeout, so that a loop that retries on timeouts ends.
+// ErrBroken is the permanent error of a direction after a deadline passed inside a
+// WebSocket frame: the boundary of the next frame is lost. It is not a timeout, so
+// that a loop which retries after timeouts ends.
 var ErrBroken = errors.New("wsconn: an earlier deadline passed in the middle of a frame")
 
-// HandshakeError says why an HTTP request did not become a WebSocket.
+// HandshakeError is the error of an HTTP request that was not upgraded to
+// WebSocket.
 type HandshakeError struct {
 	// Method and Path are the request's; on a server they come from the peer.
 	Method, Path string
-	// Status is the HTTP status that the server answered with, for instance
-	// 302 from a front that does not serve the data centre asked for.
+	// Status is the HTTP status of the server's answer, such as 302 from a host
+	// that does not serve the data centre.
 	Status int
 	// Err is the reason.
 	Err error
 }
 
-// Error names the request, the status and the reason.
+// Error returns the request, the status and the reason.
 func (e *HandshakeError) Error() string {
 	return fmt.Sprintf("wsconn: %s %q answered with status %d: %v", e.Method, e.Path, e.Status, e.Err)
 }

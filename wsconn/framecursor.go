@@ -1,8 +1,8 @@
 package wsconn
 
-// frameCursor follows the borders of WebSocket frames in the bytes that were
-// read so far. It exists for one question, asked when a read deadline passes
-// or the stream ends: was that between two frames, where nothing is lost?
+// frameCursor tracks the boundaries of WebSocket frames in the bytes read so far.
+// If a read deadline passes or the stream ends between two frames, no data is
+// lost.
 //
 //	byte 0      fin, opcode
 //	byte 1      mask flag 80, length 0..125, or 126 / 127
@@ -14,7 +14,7 @@ package wsconn
 type frameCursor struct {
 	have, lengthEnd, headerEnd uint8 // within the header; have is 0 between frames
 	length                     uint64
-	payload                    uint64 // bytes of payload still to come
+	payload                    uint64 // bytes of the payload not read yet
 }
 
 func (c *frameCursor) advance(b []byte) {
@@ -50,10 +50,10 @@ func (c *frameCursor) header(x byte) {
 	}
 }
 
-// atBorder says whether the bytes so far end where a frame ends.
-func (c *frameCursor) atBorder() bool { return c.have == 0 && c.payload == 0 }
+// atBoundary reports whether the bytes so far end with a whole frame.
+func (c *frameCursor) atBoundary() bool { return c.have == 0 && c.payload == 0 }
 
-// frameLength is the length of a frame with n bytes of payload, header
+// frameLength returns the length of a frame with n bytes of payload, header
 // included.
 func frameLength(n int, masked bool) int {
 	switch {

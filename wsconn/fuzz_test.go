@@ -8,27 +8,28 @@ import (
 	"time"
 )
 
-// stored is a connection whose peer has sent all it will send.
-type stored struct {
+// recordedConn is a connection whose peer has sent all of its bytes.
+type recordedConn struct {
 	io.Reader
 	read int
 }
 
-func (c *stored) Read(p []byte) (int, error) {
+func (c *recordedConn) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.read += n
 	return n, err
 }
-func (*stored) Write(p []byte) (int, error)      { return len(p), nil }
-func (*stored) Close() error                     { return nil }
-func (*stored) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (*stored) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (*stored) SetDeadline(time.Time) error      { return nil }
-func (*stored) SetReadDeadline(time.Time) error  { return nil }
-func (*stored) SetWriteDeadline(time.Time) error { return nil }
+func (*recordedConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (*recordedConn) Close() error                     { return nil }
+func (*recordedConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (*recordedConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (*recordedConn) SetDeadline(time.Time) error      { return nil }
+func (*recordedConn) SetReadDeadline(time.Time) error  { return nil }
+func (*recordedConn) SetWriteDeadline(time.Time) error { return nil }
 
-// Whatever a client sends, the server side ends, with no more bytes out of the
-// stream than went in, and keeps its last error.
+// FuzzServer checks that a server's Read ends with an error for all bytes from a
+// client, that this error is permanent, and that the stream is no longer than the
+// input.
 func FuzzServer(f *testing.F) {
 	f.Add(upgradeRequest)
 	f.Add(upgradeRequest + string(frameOf(5, true)) + string(frameOf(300, true)))
@@ -37,7 +38,7 @@ func FuzzServer(f *testing.F) {
 	f.Add(upgradeRequest + "\x89\x80\x00\x00\x00\x00\x02\x81\x00\x00\x00\x00x\x80\x80\x00\x00\x00\x00")
 	f.Add(strings.Replace(upgradeRequest, "GET", "POST", 1))
 	f.Fuzz(func(t *testing.T, data string) {
-		conn := &stored{Reader: strings.NewReader(data)}
+		conn := &recordedConn{Reader: strings.NewReader(data)}
 		c, err := Server(t.Context(), conn, nil)
 		if err != nil {
 			return

@@ -47,25 +47,25 @@ func TestServerRefusals(t *testing.T) {
 				t.Errorf("server: %v, want %v", s.err, c.is)
 			}
 			if name == "OversizedHeader" {
-				return // what was not read resets the connection, which may be faster than the answer
+				return // the reset for unread bytes may arrive before the response
 			}
 			resp, err := http.ReadResponse(bufio.NewReader(a), nil)
 			if err != nil || resp.StatusCode != c.status {
-				t.Fatalf("answer %v, %v, want status %d", resp, err, c.status)
+				t.Fatalf("response %v, %v, want status %d", resp, err, c.status)
 			}
 			io.Copy(io.Discard, resp.Body)
 			if rest, err := io.ReadAll(a); err != nil || len(rest) > 0 {
-				t.Errorf("after the answer: %q, %v, want the end", rest, err)
+				t.Errorf("after the response: %q, %v, want EOF", rest, err)
 			}
 		})
 	}
 }
 
-// The paths of the web clients are served, and a caller may choose others.
+// Specification: https://core.telegram.org/mtproto/transports#uri-format
 func TestServerPaths(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/apiws": true, "/apiws_test": true, "/apiws_premium": true, "/apiws_test_premium": true,
-		"/apis": true, "/apis_test": true, // "/api[w][s][_test]"
+		"/apis": true, "/apis_test": true,
 		"/": false, "/apiw": false, "/apiws/": false, "/apiwsx": false,
 	} {
 		if OfficialPath(path) != want {
@@ -74,7 +74,7 @@ func TestServerPaths(t *testing.T) {
 	}
 	a, b := tcpPair(t)
 	ch := serveAsync(t.Context(), b, &ServerConfig{CheckPath: func(string) bool { return true }})
-	client, err := Dial(t.Context(), "ws://dc.example/anything?x=1", &DialConfig{DialContext: handOver(a)})
+	client, err := Dial(t.Context(), "ws://dc.example/anything?x=1", &DialConfig{DialContext: dialed(a)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,17 +86,17 @@ func TestServerPaths(t *testing.T) {
 	s.conn.Close()
 }
 
-// Bytes that a client sends right behind its request, and bytes that a
-// detector has read before, belong to the stream.
-func TestBytesBehindTheRequestAreKept(t *testing.T) {
+// The stream includes bytes that a client sent together with its request, also if
+// the first bytes were read before.
+func TestBytesAfterTheRequestAreKept(t *testing.T) {
 	a, b := tcpPair(t)
 	masked := "\x82\x85\x00\x00\x00\x00hello"
 	io.WriteString(a, upgradeRequest+masked+masked[:3])
-	sniffed := make([]byte, 4)
-	if _, err := io.ReadFull(b, sniffed); err != nil {
+	detected := make([]byte, 4)
+	if _, err := io.ReadFull(b, detected); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Server(t.Context(), &replay{b, io.MultiReader(strings.NewReader(string(sniffed)), b)}, nil)
+	c, err := Server(t.Context(), &replay{b, io.MultiReader(strings.NewReader(string(detected)), b)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,19 +105,18 @@ func TestBytesBehindTheRequestAreKept(t *testing.T) {
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != "hellohello" {
 		t.Errorf("read %q, %v", got, err)
 	}
-	// The accept key is the worked example of RFC 6455, section 1.3.
+	// The accept key is the example of RFC 6455, section 1.3.
 	resp, err := http.ReadResponse(bufio.NewReader(a), nil)
 	if err != nil || resp.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" ||
 		resp.Header.Get("Sec-WebSocket-Protocol") != "binary" {
-		t.Errorf("answer %v, %v", resp, err)
+		t.Errorf("response %v, %v", resp, err)
 	}
 	a.Close()
 	c.Close()
 }
 
-// The handshake runs under the caller's deadline: a client that sends its
-// header slowly, or nothing, is dropped then.
-func TestSlowHeaderEndsWithTheContext(t *testing.T) {
+// The context also ends the handshake of a client that sends nothing.
+func TestContextEndsASlowHandshake(t *testing.T) {
 	for _, sent := range []string{"", "GET /apiws HTTP/1.1\r\nHost: "} {
 		a, b := tcpPair(t)
 		io.WriteString(a, sent)
@@ -128,13 +127,13 @@ func TestSlowHeaderEndsWithTheContext(t *testing.T) {
 			t.Errorf("%v, want the context's error", err)
 		}
 		if _, err := io.ReadAll(a); err != nil {
-			t.Errorf("connection left open: %v", err)
+			t.Errorf("the connection is open: %v", err)
 		}
 	}
 }
 
-// A client that goes away is no malformed request: nothing was refused.
-func TestEndInsideRequest(t *testing.T) {
+// The error is no HandshakeError, because no response was sent.
+func TestEndInsideARequestIsUnexpectedEOF(t *testing.T) {
 	for _, sent := range []string{"GET /ap", "GET /apiws HTTP/1.1\r\nHost: dc.ex"} {
 		a, b := tcpPair(t)
 		io.WriteString(a, sent)
@@ -145,29 +144,30 @@ func TestEndInsideRequest(t *testing.T) {
 	}
 }
 
-// answering is a server that reads one request and says answer.
-func answering(t *testing.T, answer string) net.Conn {
+// respondingConn returns a connection to a server that reads one request and sends
+// response.
+func respondingConn(t *testing.T, response string) net.Conn {
 	a, b := tcpPair(t)
 	go func() {
 		http.ReadRequest(bufio.NewReader(b))
-		io.WriteString(b, answer)
+		io.WriteString(b, response)
 	}()
 	return a
 }
 
-// Client: "server echoes it" and "301/302 = not served at that DC".
+// A redirect means that the host does not serve the data centre.
 func TestDialRefusals(t *testing.T) {
 	t.Run("Redirect", func(t *testing.T) {
-		conn := answering(t, "HTTP/1.1 302 Found\r\nLocation: https://telegram.org/\r\nContent-Length: 0\r\n\r\n")
-		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: handOver(conn)})
+		conn := respondingConn(t, "HTTP/1.1 302 Found\r\nLocation: https://telegram.org/\r\nContent-Length: 0\r\n\r\n")
+		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: dialed(conn)})
 		var he *HandshakeError
 		if !errors.As(err, &he) || he.Status != 302 || !strings.Contains(err.Error(), "https://telegram.org/") {
 			t.Errorf("%v", err)
 		}
 	})
-	t.Run("OversizedAnswer", func(t *testing.T) {
-		conn := answering(t, "HTTP/1.1 101 x\r\nX: "+strings.Repeat("x", 20000)+"\r\n\r\n")
-		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: handOver(conn)})
+	t.Run("OversizedResponse", func(t *testing.T) {
+		conn := respondingConn(t, "HTTP/1.1 101 x\r\nX: "+strings.Repeat("x", 20000)+"\r\n\r\n")
+		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: dialed(conn)})
 		if !errors.Is(err, errHeadTooLong) {
 			t.Errorf("%v", err)
 		}
@@ -184,7 +184,7 @@ func TestDialRefusals(t *testing.T) {
 				br: bufio.NewReader(b)}
 			Accept(w, r, nil)
 		}()
-		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: handOver(a)})
+		_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{DialContext: dialed(a)})
 		if !errors.Is(err, ErrSubprotocol) {
 			t.Errorf("%v", err)
 		}
@@ -198,7 +198,7 @@ func TestDialRefusals(t *testing.T) {
 	})
 }
 
-// dropHeader takes a header line out of the first write.
+// dropHeader removes a header line from each write.
 type dropHeader struct {
 	net.Conn
 	line string
@@ -209,16 +209,16 @@ func (c *dropHeader) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// Cancelling Dial's context ends it at once, in each of its waits.
+// Dial waits for the response to the upgrade, or for a TLS handshake.
 func TestCancelEndsDial(t *testing.T) {
 	for _, url := range []string{"ws://dc.example/apiws", "wss://dc.example/apiws"} {
 		a, b := tcpPair(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			b.Read(make([]byte, 1)) // the client is under way, and gets no answer
+			b.Read(make([]byte, 1)) // the client has begun, and gets no response
 			cancel()
 		}()
-		_, err := Dial(ctx, url, &DialConfig{DialContext: handOver(a)})
+		_, err := Dial(ctx, url, &DialConfig{DialContext: dialed(a)})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", url, err)
 		}

@@ -7,9 +7,9 @@ import (
 
 var errHeadTooLong = errors.New("head too long")
 
-// headReader reads the head of a request or an answer, and no more than left
-// bytes. It keeps its first error, since the parser takes half a line before
-// an error for a malformed one.
+// headReader limits the head of a request or response to left bytes. It keeps the
+// first error of the connection, because the parser only reports that the line
+// before the error is malformed.
 type headReader struct {
 	conn net.Conn
 	left int

@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ import (
 	"github.com/mtwire/mtwire/internal/loopback"
 )
 
-// tcpPair is two ends of a loopback connection.
+// tcpPair returns the two ends of a loopback connection.
 func tcpPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
 	a, b, err := loopback.Pair()
@@ -30,8 +31,8 @@ func tcpPair(t testing.TB) (client, server net.Conn) {
 	return a, b
 }
 
-// handOver makes a dialer of a connection that exists.
-func handOver(c net.Conn) func(context.Context, string, string) (net.Conn, error) {
+// dialed returns a DialContext function that returns c.
+func dialed(c net.Conn) func(context.Context, string, string) (net.Conn, error) {
 	return func(context.Context, string, string) (net.Conn, error) { return c, nil }
 }
 
@@ -49,12 +50,12 @@ func serveAsync(ctx context.Context, conn net.Conn, config *ServerConfig) <-chan
 	return ch
 }
 
-// upgradedPair is a client and a server of this package on the given ends.
+// upgradedPair returns a client and a server of this package on the given ends.
 func upgradedPair(t testing.TB, a, b net.Conn, timeout time.Duration) (client, server *Conn) {
 	t.Helper()
 	ctx := t.Context()
 	ch := serveAsync(ctx, b, &ServerConfig{CloseTimeout: timeout})
-	client, err := Dial(ctx, "ws://dc.example/apiws", &DialConfig{DialContext: handOver(a), CloseTimeout: timeout})
+	client, err := Dial(ctx, "ws://dc.example/apiws", &DialConfig{DialContext: dialed(a), CloseTimeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func upgradedPair(t testing.TB, a, b net.Conn, timeout time.Duration) (client, s
 		t.Fatal(s.err)
 	}
 	t.Cleanup(func() {
-		a.Close() // nobody is left to answer a close frame
+		a.Close() // otherwise Close waits for the peer's close frame
 		b.Close()
 		client.Close()
 		s.conn.Close()
@@ -90,10 +91,10 @@ func eachSide(t *testing.T, test func(t *testing.T, from, to *Conn)) {
 
 func isTimeout(err error) bool {
 	var e net.Error
-	return errors.Is(err, errDeadline) && errors.As(err, &e) && e.Timeout()
+	return errors.Is(err, os.ErrDeadlineExceeded) && errors.As(err, &e) && e.Timeout()
 }
 
-// countingConn counts the writes below and the bytes in them.
+// countingConn records writes.
 type countingConn struct {
 	net.Conn
 	mu     sync.Mutex
@@ -119,7 +120,7 @@ func (c *countingConn) count() int {
 	return len(c.writes)
 }
 
-// replay is a connection whose first bytes were read before.
+// replay is a connection whose reads come from r.
 type replay struct {
 	net.Conn
 	r io.Reader
@@ -127,8 +128,7 @@ type replay struct {
 
 func (c *replay) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-// certificate makes a self-signed certificate for name, and the pool that
-// trusts it.
+// certificate returns a self-signed certificate for name, and a pool with it.
 func certificate(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

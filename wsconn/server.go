@@ -16,32 +16,30 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// maxRequestHeader bounds the head of an upgrade request: browsers with
+// maxRequestHead limits the head of an upgrade request, in bytes. Browsers with
 // cookies send 1 to 2 KiB.
-const maxRequestHeader = 8 << 10
+const maxRequestHead = 8 << 10
 
 // ServerConfig configures Server and Accept. A nil config is a config of
 // zeros.
 type ServerConfig struct {
-	// CheckPath says whether to serve a path; others are answered with 404.
+	// CheckPath reports whether to serve a path. For others the response is 404.
 	// Default: OfficialPath.
 	CheckPath func(path string) bool
 
-	// CheckOrigin says whether to serve a page of that origin, which is empty
-	// for clients that are not browsers; others are answered with 403.
-	// Default: all. Browsers' own rule protects sites that know their users by
-	// cookie; an MTProto session authenticates itself, and its clients are
-	// served from any origin.
+	// CheckOrigin reports whether to serve pages of an origin, which is empty for
+	// clients other than browsers. For others the response is 403. Default: all
+	// are served. Browsers' same-origin rule protects sites that authenticate
+	// users by cookie; an MTProto session has its own authentication.
 	CheckOrigin func(origin string) bool
 
-	// CloseTimeout bounds how long Close waits for the peer. Default: 1 s.
+	// CloseTimeout limits the time that Close waits for the peer. Default: 1 s.
 	CloseTimeout time.Duration
 }
 
-// OfficialPath says whether path is one of the specification, where w asks for
-// CORS headers, of which WebSocket has no need, or one that Telegram's web
-// clients ask for: /apis, /apis_test, /apiws, /apiws_test, /apiws_premium or
-// /apiws_test_premium.
+// OfficialPath reports whether path is one of the specification or of Telegram's
+// web clients: /apis, /apis_test, /apiws, /apiws_test, /apiws_premium or
+// /apiws_test_premium. The w requests CORS headers, which WebSocket does not need.
 //
 // Specification: https://core.telegram.org/mtproto/transports#uri-format
 func OfficialPath(path string) bool {
@@ -52,14 +50,14 @@ func OfficialPath(path string) bool {
 	return false
 }
 
-// Server reads an upgrade request from conn, whose next bytes are "GET ",
-// answers it, and returns the WebSocket. The context bounds that, and only
-// that: a caller without another timer gives it a deadline. Deadlines that
-// conn had are cleared.
+// Server reads an upgrade request, which begins with "GET ", from conn, sends the
+// response and returns the WebSocket. The context applies to Server only, not to
+// the connection. It should have a deadline: Server has no timeout of its own.
+// Server clears conn's deadlines.
 //
-// A request that is refused is answered with 404 (path), 426 (not an upgrade),
-// 403 (origin), 431 (head over 8 KiB) or 400, and the error is
-// *HandshakeError. After any error conn is closed.
+// If Server refuses the request, the response is 404 (path), 426 (not an upgrade),
+// 403 (origin), 431 (head over 8 KiB) or 400, and the error is *HandshakeError.
+// After any error conn is closed.
 func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, error) {
 	interruption := netx.Interrupt(ctx, conn.SetDeadline)
 	c, err := serve(conn, config)
@@ -74,7 +72,7 @@ func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, er
 }
 
 func serve(conn net.Conn, config *ServerConfig) (*Conn, error) {
-	head := &headReader{conn: conn, left: maxRequestHeader}
+	head := &headReader{conn: conn, left: maxRequestHead}
 	br := bufio.NewReader(head)
 	w := &responseWriter{conn: conn, br: br, header: make(http.Header)}
 	r, err := http.ReadRequest(br)
@@ -92,10 +90,10 @@ func serve(conn net.Conn, config *ServerConfig) (*Conn, error) {
 	}
 }
 
-// Accept upgrades a request of an http.Server, for those who run one. It
-// refuses what Server refuses, answers on w in any case, and the error is
-// *HandshakeError. The connection is the caller's from then on: the
-// http.Server no longer knows it.
+// Accept upgrades a request of an http.Server. It refuses the same requests as
+// Server. It always sends the response on w, and its error is *HandshakeError. The
+// connection belongs to the caller afterwards, and the http.Server no longer
+// closes it.
 func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Conn, error) {
 	if config == nil {
 		config = &ServerConfig{}
@@ -106,7 +104,7 @@ func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Conn
 	t := &takeover{ResponseWriter: w}
 	ws, err := websocket.Accept(t, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{subprotocol},
-		InsecureSkipVerify: true, // CheckOrigin has been asked
+		InsecureSkipVerify: true, // check has called CheckOrigin
 		CompressionMode:    websocket.CompressionDisabled,
 	})
 	if shim, ok := w.(*responseWriter); ok && err != nil {
@@ -121,7 +119,8 @@ func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Conn
 	return newConn(ws, t.stream, false, config.CloseTimeout), nil
 }
 
-// check decides what the library does not.
+// check returns an error for requests to refuse, as far as the library does not
+// check them itself.
 func (config *ServerConfig) check(r *http.Request) (status int, err error) {
 	checkPath := config.CheckPath
 	if checkPath == nil {

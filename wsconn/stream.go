@@ -9,41 +9,41 @@ import (
 	"sync/atomic"
 )
 
-// maxGather bounds what is gathered for one write below, and with it the
-// buffers in the pool.
+// maxGather limits the bytes that are gathered for one write to the connection
+// below, and thereby the size of pooled buffers.
 const maxGather = 64 << 10
 
 var gatherPool = sync.Pool{New: func() any { return new([]byte) }}
 
-// interruption is how the last read of the connection below ended, if not
-// well.
-type interruption int32
+// readEnd is the way in which reads of the connection below ended: with a timeout
+// or EOF, between two frames or inside one.
+type readEnd int32
 
 const (
-	uninterrupted interruption = iota
-	timeoutAtBorder
+	otherEnd readEnd = iota // not yet, or with another error
+	timeoutAtBoundary
 	timeoutInFrame
-	endAtBorder
-	endInFrame
+	eofAtBoundary
+	eofInFrame
 )
 
-// stream is the connection that the WebSocket library reads and writes. It
-// puts back the bytes that came behind the handshake, knows where in the
-// frames a read was interrupted, and joins the pieces of one message that the
-// library writes in turn.
+// stream is the connection below, as the WebSocket library reads and writes it.
+// It first returns the bytes that were received with the handshake, tracks frame
+// boundaries for readEnd, and gathers the parts of a frame, which the library
+// writes separately, into one write.
 type stream struct {
 	net.Conn
 
-	// Used by one reader at a time, which the library sees to. The library
-	// asks for bytes only when it has used up all it got.
-	leftover    []byte
-	cursor      frameCursor
-	interrupted atomic.Int32
+	// Used by one reader at a time, which the library ensures. The library reads
+	// only when it has processed all bytes from before.
+	leftover []byte
+	cursor   frameCursor
+	readEnd  atomic.Int32 // a readEnd
 
-	wmu    sync.Mutex
-	expect int     // bytes of the announced frame still to come
-	gather *[]byte // those that came, borrowed from the pool
-	werr   error
+	wmu     sync.Mutex
+	missing int     // bytes of the current frame still to be gathered
+	gather  *[]byte // those gathered, borrowed from the pool
+	werr    error
 }
 
 func (s *stream) Read(p []byte) (n int, err error) {
@@ -57,39 +57,39 @@ func (s *stream) Read(p []byte) (n int, err error) {
 	}
 	s.cursor.advance(p[:n])
 	if err != nil {
-		s.interrupted.Store(int32(s.interruption(err)))
+		s.readEnd.Store(int32(s.endOf(err)))
 	}
 	return n, err
 }
 
-func (s *stream) interruption(err error) interruption {
-	border := s.cursor.atBorder()
+func (s *stream) endOf(err error) readEnd {
+	boundary := s.cursor.atBoundary()
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) && border:
-		return timeoutAtBorder
+	case errors.Is(err, os.ErrDeadlineExceeded) && boundary:
+		return timeoutAtBoundary
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return timeoutInFrame
-	case err == io.EOF && border:
-		return endAtBorder
+	case err == io.EOF && boundary:
+		return eofAtBoundary
 	case err == io.EOF:
-		return endInFrame
+		return eofInFrame
 	}
-	return uninterrupted
+	return otherEnd
 }
 
-// announce says that a frame of length bytes comes next, in pieces. They go
-// out together with the last one. A control frame in between is counted as
-// part of it; then the pieces go out a little earlier, in their order.
-func (s *stream) announce(length int) {
+// beginFrame gathers the parts of the following frame, of length bytes in all,
+// until its last byte. A control frame in between is counted as part of it; then
+// the gathered bytes are written a little earlier, in the same order.
+func (s *stream) beginFrame(length int) {
 	s.wmu.Lock()
-	s.expect = length
+	s.missing = length
 	s.wmu.Unlock()
 }
 
-// settle ends what announce began, whether or not the frame came.
-func (s *stream) settle() {
+// endFrame ends gathering, and drops the bytes of an incomplete frame.
+func (s *stream) endFrame() {
 	s.wmu.Lock()
-	s.expect = 0
+	s.missing = 0
 	s.release()
 	s.wmu.Unlock()
 }
@@ -100,15 +100,15 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.werr != nil {
 		return 0, s.werr
 	}
-	if s.expect > len(p) && s.gathered()+len(p) <= maxGather {
-		s.expect -= len(p)
+	if s.missing > len(p) && s.gathered()+len(p) <= maxGather {
+		s.missing -= len(p)
 		if s.gather == nil {
 			s.gather = gatherPool.Get().(*[]byte)
 		}
 		*s.gather = append(*s.gather, p...)
 		return len(p), nil
 	}
-	s.expect = max(0, s.expect-len(p))
+	s.missing = max(0, s.missing-len(p))
 	if err := s.writeOut(p); err != nil {
 		s.werr = err
 		return 0, err
@@ -116,7 +116,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeOut writes what was gathered and p, at once where that is possible.
+// writeOut writes the gathered bytes and p, if possible with one write.
 func (s *stream) writeOut(p []byte) error {
 	defer s.release()
 	switch n := s.gathered(); {
@@ -149,7 +149,7 @@ func (s *stream) release() {
 	}
 }
 
-// writeError is the first failure to write below.
+// writeError returns the first error of a write to the connection below.
 func (s *stream) writeError() error {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()

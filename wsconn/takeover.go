@@ -10,31 +10,30 @@ import (
 	"time"
 )
 
-// Buffers of a server's connection, which it keeps while it is idle. The
-// reader's holds a frame header and a usual client packet; longer reads go
-// around it. The writer's holds any control frame; messages are joined in
-// stream.
+// Buffer sizes of a server's connection, which keeps its buffers while it is idle.
+// The reader's holds a frame header and a usual client packet; longer reads bypass
+// it. The writer's holds any control frame; stream gathers messages.
 const (
 	readBuffer  = 1 << 10
 	writeBuffer = 128
 )
 
-// takeover stands between the library and a ResponseWriter, and puts a stream
-// between the library and the connection that it takes over.
+// takeover is the ResponseWriter for the library's upgrade. Its Hijack returns a
+// stream, with smaller buffers than those of an http.Server.
 type takeover struct {
 	http.ResponseWriter
 	status int
 	stream *stream
 }
 
-// WriteHeader notes the status for the error.
+// WriteHeader stores the status for the HandshakeError.
 func (t *takeover) WriteHeader(status int) {
 	t.status = status
 	t.ResponseWriter.WriteHeader(status)
 }
 
-// Hijack keeps the bytes that came behind the request, and lets go of the
-// buffers of an http.Server, which are large.
+// Hijack keeps the bytes that were received after the request, and replaces the
+// large buffers of an http.Server.
 func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, brw, err := http.NewResponseController(t.ResponseWriter).Hijack()
 	if err != nil {
@@ -49,8 +48,8 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		bufio.NewReaderSize(t.stream, readBuffer), bufio.NewWriterSize(t.stream, writeBuffer)), nil
 }
 
-// responseWriter is as much of an http.ResponseWriter as an upgrade on a bare
-// connection needs.
+// responseWriter is an http.ResponseWriter and http.Hijacker for an upgrade on a
+// bare connection.
 type responseWriter struct {
 	conn   net.Conn
 	br     *bufio.Reader
@@ -65,7 +64,7 @@ func (w *responseWriter) WriteHeader(status int) { w.status = status }
 
 func (w *responseWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
 
-// Hijack sends the head of the answer and gives the connection away.
+// Hijack sends the head of the response and returns the connection.
 func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err := w.writeHead(); err != nil {
 		return nil, nil, err
@@ -73,13 +72,13 @@ func (w *responseWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return w.conn, bufio.NewReadWriter(w.br, nil), nil
 }
 
-// finish sends an answer that is not an upgrade.
+// finish sends a response that is not an upgrade.
 func (w *responseWriter) finish() error {
 	w.header.Set("Content-Length", strconv.Itoa(w.body.Len()))
 	if w.header.Get("Connection") == "" {
 		w.header.Set("Connection", "close")
 	}
-	// One who does not take an answer this short will not hold us up.
+	// A client that does not read even a short response must not block the server.
 	_ = w.conn.SetWriteDeadline(time.Now().Add(time.Second))
 	return w.writeHead()
 }
