@@ -14,7 +14,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 )
 
-// gotdCodec makes gotd's codec for a framing.
+// gotdCodec returns gotd's codec for a framing.
 func gotdCodec(p frame.Protocol) codec.Codec {
 	switch p {
 	case frame.Abridged:
@@ -27,11 +27,12 @@ func gotdCodec(p frame.Protocol) codec.Codec {
 	return &codec.Full{}
 }
 
-// payloads are of many lengths: all small ones, those around the lengths at
-// which Abridged changes its form, and the longest that both sides take.
+// payloads returns payloads of many lengths: all small ones, those around the
+// lengths at which Abridged changes its form, and the longest that both sides
+// accept.
 //
-// All but the shortest have the form of a message, encrypted or not:
-// mtwire cuts padding where a message ends, and what has no form has no end.
+// All but the shortest have the form of a message, encrypted or not, because
+// mtwire removes padding only behind the end of a message.
 func payloads(p frame.Protocol) (all [][]byte) {
 	for blocks := 3; blocks <= 40; blocks++ {
 		all = append(all, encrypted(blocks))
@@ -45,7 +46,7 @@ func payloads(p frame.Protocol) (all [][]byte) {
 		}
 	}
 	all = append(all, unencrypted(65532), unencrypted(65536), unencrypted(65540), encrypted(65536))
-	// gotd stops at 16 MiB, with padding or with all of the envelope of Full.
+	// gotd's limit is 16 MiB, with padding or the envelope of Full.
 	return append(all, encrypted((16<<20-32)/16-1))
 }
 
@@ -60,7 +61,7 @@ func unencrypted(length int) []byte {
 	b := make([]byte, length)
 	rand.Read(b[8:])
 	if length == 20 {
-		rand.Read(b) // no body: the header alone is not a message
+		rand.Read(b) // a header without a body is not a message
 		b[0] |= 1
 		return b
 	}
@@ -87,7 +88,7 @@ func TestOurDecoderReadsGotdCodec(t *testing.T) {
 				}
 				got, n, err := ours.Parse(wire.Bytes())
 				if err != nil || n != wire.Len() {
-					t.Fatalf("%d bytes: took %d of %d: %v", len(payload), n, wire.Len(), err)
+					t.Fatalf("%d bytes: parsed %d of %d: %v", len(payload), n, wire.Len(), err)
 				}
 				if got.Kind != frame.KindPayload || got.AckWanted || !bytes.Equal(got.Payload, payload) {
 					t.Fatalf("%d bytes: got %v of %d bytes, ack wanted: %v", len(payload), got.Kind, len(got.Payload), got.AckWanted)
@@ -106,11 +107,12 @@ func TestGotdCodecReadsOurEncoder(t *testing.T) {
 					t.Fatal(err)
 				}
 				ours := frame.Encoder{Protocol: p, From: from}
-				// gotd cuts padding to a multiple of four, see shortPadding.
-				// A server's padding, at most three bytes, it cuts exactly.
-				left := 0
+				// gotd removes padding only down to a multiple of four
+				// bytes, see shortPadding. Therefore it removes all padding
+				// of a server, which is at most three bytes.
+				maxPadding := 0
 				if p == frame.PaddedIntermediate && from == frame.Client {
-					left = 12
+					maxPadding = 12
 				}
 				for _, payload := range payloads(p) {
 					wire, err := ours.Append(nil, frame.Packet{Payload: payload})
@@ -119,15 +121,15 @@ func TestGotdCodecReadsOurEncoder(t *testing.T) {
 					}
 					r := bytes.NewReader(wire)
 					var got bin.Buffer
-					// gotd takes whatever has four bytes for an error.
-					var refused *codec.ProtocolErr
-					if err := theirs.Read(r, &got); len(payload) == 4 && errors.As(err, &refused) {
-						got.Buf = binary.LittleEndian.AppendUint32(nil, uint32(-refused.Code))
+					// gotd reads a packet of four bytes as a transport error.
+					var transportError *codec.ProtocolErr
+					if err := theirs.Read(r, &got); len(payload) == 4 && errors.As(err, &transportError) {
+						got.Buf = binary.LittleEndian.AppendUint32(nil, uint32(-transportError.Code))
 					} else if err != nil {
 						t.Fatalf("%d bytes: %v", len(payload), err)
 					}
-					if !bytes.HasPrefix(got.Buf, payload) || got.Len() > len(payload)+left || r.Len() != 0 {
-						t.Fatalf("%d bytes: gotd got %d and left %d", len(payload), got.Len(), r.Len())
+					if !bytes.HasPrefix(got.Buf, payload) || got.Len() > len(payload)+maxPadding || r.Len() != 0 {
+						t.Fatalf("%d bytes: gotd returned %d and did not read %d", len(payload), got.Len(), r.Len())
 					}
 				}
 			})
@@ -140,7 +142,7 @@ func TestTransportErrorsAreUnderstoodBothWays(t *testing.T) {
 		t.Run(p.String(), func(t *testing.T) {
 			ours, theirs := frame.Encoder{Protocol: p, From: frame.Server}, gotdCodec(p)
 			reader, decoder := gotdCodec(p), frame.Decoder{Protocol: p, From: frame.Server}
-			// Each a few times: padding is drawn.
+			// Each code several times, because padding is random.
 			for i := range 32 {
 				code := []uint32{frame.CodeForbidden, frame.CodeAuthKeyAbsent, frame.CodeFlood, frame.CodeInvalidDC}[i%4]
 
@@ -149,8 +151,8 @@ func TestTransportErrorsAreUnderstoodBothWays(t *testing.T) {
 					t.Fatal(err)
 				}
 				var b bin.Buffer
-				var refused *codec.ProtocolErr
-				if err := reader.Read(bytes.NewReader(wire), &b); !errors.As(err, &refused) || refused.Code != int32(code) {
+				var transportError *codec.ProtocolErr
+				if err := reader.Read(bytes.NewReader(wire), &b); !errors.As(err, &transportError) || transportError.Code != int32(code) {
 					t.Errorf("gotd reads %d as %v", code, err)
 				}
 

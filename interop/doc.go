@@ -1,3 +1,3 @@
-// Package interop holds tests of mtwire against code that shares nothing with
-// it. There is nothing to import; see README.md.
+// Package interop tests the interoperability of mtwire with implementations that
+// share no code with it. It has tests only; see README.md.
 package interop

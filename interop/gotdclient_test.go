@@ -25,30 +25,31 @@ const (
 	domain = "example.com"
 )
 
-// gotdClient is one way in which gotd connects.
+// gotdClient is one of gotd's transports.
 type gotdClient struct {
 	name     string
 	resolver func(t *testing.T, s *site) dcs.Resolver
 
-	// What the listener must see. The first secret is plain, the second has
-	// gotd's domain.
+	// want is the transport that the listener must report. The first secret is
+	// plain, the second is an ee secret.
 	want mtwire.Transport
-	// maxFile is the largest file that gotd can send; 0 means all of them.
+	// maxFile is the length of the largest file that gotd can send, in bytes.
+	// 0 means gotd.MaxFile.
 	maxFile int
-	// no404 is set where gotd does not look at transport errors.
+	// no404 means that gotd ignores transport errors.
 	no404 bool
 }
 
-// site is where the listener is, and a record of who went there.
+// site is the listener's address, and records the client's connections to it.
 type site struct {
 	address *net.TCPAddr
 	trust   *tls.Config
 
 	mu     sync.Mutex
-	dialed []string // local addresses of the client's connections
+	dialed []string // the local addresses of the client's connections
 }
 
-// dial opens a TCP connection and notes it.
+// dial opens a TCP connection and records it.
 func (s *site) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
@@ -60,21 +61,28 @@ func (s *site) dial(ctx context.Context, network, address string) (net.Conn, err
 	return conn, nil
 }
 
-// carrier is what WebSocket and HTTP dial with.
+// carrier returns the HTTP client with which WebSocket and HTTP connect.
 func (s *site) carrier(t *testing.T, maxConns int) *http.Client {
 	carrier := &http.Transport{DialContext: s.dial, TLSClientConfig: s.trust.Clone(), MaxConnsPerHost: maxConns}
 	t.Cleanup(carrier.CloseIdleConnections)
 	return &http.Client{Transport: carrier}
 }
 
-// plain is gotd's resolver for data centres that are dialled directly.
-func plain(protocol dcs.Protocol, obfuscated bool) func(*testing.T, *site) dcs.Resolver {
+// plain returns gotd's resolver for data centres without a proxy.
+func plain(protocol dcs.Protocol) func(*testing.T, *site) dcs.Resolver {
 	return func(_ *testing.T, s *site) dcs.Resolver {
-		return dcs.Plain(dcs.PlainOptions{Protocol: protocol, Obfuscated: obfuscated, Dial: s.dial})
+		return dcs.Plain(dcs.PlainOptions{Protocol: protocol, Dial: s.dial})
 	}
 }
 
-// proxy is gotd's resolver for MTProxy.
+// plainObfuscated is plain with obfuscation.
+func plainObfuscated(protocol dcs.Protocol) func(*testing.T, *site) dcs.Resolver {
+	return func(_ *testing.T, s *site) dcs.Resolver {
+		return dcs.Plain(dcs.PlainOptions{Protocol: protocol, Obfuscated: true, Dial: s.dial})
+	}
+}
+
+// proxy returns gotd's resolver for MTProxy.
 func proxy(secret string) func(*testing.T, *site) dcs.Resolver {
 	return func(t *testing.T, s *site) dcs.Resolver {
 		b, err := hex.DecodeString(secret)
@@ -89,7 +97,8 @@ func proxy(secret string) func(*testing.T, *site) dcs.Resolver {
 	}
 }
 
-// webSocket is gotd's resolver for WebSocket. The address is in the list.
+// webSocket returns gotd's resolver for WebSocket, which finds the address in the
+// list of data centres.
 func webSocket(t *testing.T, s *site) dcs.Resolver {
 	return dcs.Websocket(dcs.WebsocketOptions{DialOptions: &websocket.DialOptions{
 		Subprotocols: []string{"binary"},
@@ -97,9 +106,9 @@ func webSocket(t *testing.T, s *site) dcs.Resolver {
 	}})
 }
 
-// post is gotd's resolver for HTTP, with one connection. A server ties a
-// session to all connections of a client; gotd's test server, behind the
-// bridge, ties it to the first.
+// post returns gotd's resolver for HTTP, limited to one connection. gotd's test
+// server, behind the bridge, sends a session's answers on its first connection
+// only.
 func post(scheme string) func(*testing.T, *site) dcs.Resolver {
 	return func(t *testing.T, s *site) dcs.Resolver {
 		return dcs.HTTP(dcs.HTTPOptions{
@@ -110,17 +119,17 @@ func post(scheme string) func(*testing.T, *site) dcs.Resolver {
 	}
 }
 
-// gotdClients has every transport that gotd's client has. What is not there:
+// gotdClients returns all transports of gotd's client. It lacks:
 //
-//   - Obfuscated Full. gotd announces an obfuscated Full as Intermediate: the
-//     framing has no tag, and the tag of another stays in its place.
-//   - WebSocket with other framings than Intermediate: gotd's resolver has a
-//     fixed one.
-//   - Media and test data centres: gotd's client asks for these only of
-//     servers that it knows to be such.
+//   - Obfuscated Full: gotd's init payload names it as Intermediate, because
+//     Full has no tag.
+//   - WebSocket with other framings than Intermediate, which gotd's resolver
+//     does not support.
+//   - Media and test data centres, which gotd's client requests only from
+//     servers that are in its list as such.
 //
-// gotd takes ef and ee in front of a bare key for the framing to use with it.
-// That is its own; a server sees the same key in all of them.
+// gotd has an extension: ef or ee in front of a bare key selects the framing. A
+// server has the same key for all of them.
 func gotdClients() []gotdClient {
 	tcp := func(protocol mtwire.Protocol) mtwire.Transport {
 		return mtwire.Transport{Protocol: protocol, Secret: -1}
@@ -129,14 +138,14 @@ func gotdClients() []gotdClient {
 		return mtwire.Transport{Obfuscated: true, Protocol: protocol, DC: gotd.DC, Secret: secret}
 	}
 	return []gotdClient{
-		{name: "abridged", resolver: plain(transport.Abridged, false), want: tcp(mtwire.Abridged)},
-		{name: "intermediate", resolver: plain(transport.Intermediate, false), want: tcp(mtwire.Intermediate)},
-		{name: "padded intermediate", resolver: plain(transport.PaddedIntermediate, false), want: tcp(mtwire.PaddedIntermediate)},
-		{name: "full", resolver: plain(transport.Full, false), want: tcp(mtwire.Full)},
+		{name: "abridged", resolver: plain(transport.Abridged), want: tcp(mtwire.Abridged)},
+		{name: "intermediate", resolver: plain(transport.Intermediate), want: tcp(mtwire.Intermediate)},
+		{name: "padded intermediate", resolver: plain(transport.PaddedIntermediate), want: tcp(mtwire.PaddedIntermediate)},
+		{name: "full", resolver: plain(transport.Full), want: tcp(mtwire.Full)},
 
-		{name: "obfuscated abridged", resolver: plain(transport.Abridged, true), want: obfuscated(mtwire.Abridged, -1)},
-		{name: "obfuscated intermediate", resolver: plain(transport.Intermediate, true), want: obfuscated(mtwire.Intermediate, -1)},
-		{name: "obfuscated padded intermediate", resolver: plain(transport.PaddedIntermediate, true), want: obfuscated(mtwire.PaddedIntermediate, -1)},
+		{name: "obfuscated abridged", resolver: plainObfuscated(transport.Abridged), want: obfuscated(mtwire.Abridged, -1)},
+		{name: "obfuscated intermediate", resolver: plainObfuscated(transport.Intermediate), want: obfuscated(mtwire.Intermediate, -1)},
+		{name: "obfuscated padded intermediate", resolver: plainObfuscated(transport.PaddedIntermediate), want: obfuscated(mtwire.PaddedIntermediate, -1)},
 
 		{name: "plain secret, abridged", resolver: proxy("ef" + key), want: obfuscated(mtwire.Abridged, 0)},
 		{name: "plain secret, intermediate", resolver: proxy("ee" + key), want: obfuscated(mtwire.Intermediate, 0)},
@@ -158,9 +167,10 @@ func gotdClients() []gotdClient {
 			Carrier: mtwire.WebSocket, TLS: true, Obfuscated: true, Protocol: mtwire.Intermediate, DC: gotd.DC, Secret: -1,
 		}},
 
-		// The specification says 404 by the HTTP status. gotd drops every
-		// answer whose status is not 200 without telling its caller, and finds
-		// errors in bodies only.
+		// Over HTTP, transport error 404 is the HTTP status. gotd silently
+		// drops every response with another status than 200, and finds errors
+		// in bodies only.
+		// Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
 		{name: "http", resolver: post("http"), no404: true, want: mtwire.Transport{Carrier: mtwire.HTTP, Secret: -1}},
 		{name: "http over TLS", resolver: post("https"), no404: true, want: mtwire.Transport{Carrier: mtwire.HTTP, TLS: true, Secret: -1}},
 	}
@@ -168,8 +178,9 @@ func gotdClients() []gotdClient {
 
 const eeKey = "f0e1d2c3b4a5968778695a4b3c2d1e0f"
 
-// Every transport of gotd's client, against one listener on one port: a whole
-// auth key, calls in both directions, and a transport error.
+// Every transport of gotd's client connects to one listener on one port. The
+// client creates an auth key, calls methods with data in both directions, and
+// gets a transport error.
 func TestGotdClientReachesOurListener(t *testing.T) {
 	serverTLS, trust := certificate(t)
 	secrets := make([]mtwire.Secret, 2)
@@ -189,7 +200,7 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 	}
 	serverKey := rsaKey(t)
 	datacenter := &gotd.DataCenter{Key: serverKey}
-	var accepted sync.Map // of transports, by the client's address
+	var accepted sync.Map // transports by the client's address
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
@@ -232,7 +243,7 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 				Options: []tg.DCOption{{ID: gotd.DC, IPAddress: s.address.IP.String(), Port: s.address.Port, Static: true}},
 				Domains: map[int]string{gotd.DC: fmt.Sprintf("%s://%s/apiws", scheme, s.address)},
 			}
-			ctx, cancel := context.WithTimeout(ctx, limit)
+			ctx, cancel := context.WithTimeout(ctx, testTimeout)
 			defer cancel()
 			connections := 1
 			if err := gotd.Use(ctx, c.resolver(t, s), list, serverKey.Public(), maxFile); err != nil {
@@ -245,7 +256,7 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
-				// Once: over WebSocket the connection ends with it.
+				// Once, because the error ends a WebSocket connection.
 				if err := useUnknownKey(ctx, conn, 1); err != nil {
 					t.Error(err)
 				}
@@ -258,7 +269,7 @@ func TestGotdClientReachesOurListener(t *testing.T) {
 			}
 			for _, client := range s.dialed {
 				if got, _ := accepted.Load(client); got != c.want {
-					t.Errorf("the listener saw %+v, want %+v", got, c.want)
+					t.Errorf("the listener reports %+v, want %+v", got, c.want)
 				}
 			}
 		})

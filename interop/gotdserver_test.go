@@ -22,21 +22,21 @@ import (
 	"github.com/mtwire/mtwire/interop/gotd"
 )
 
-// layers puts what gotd has for a transport on a TCP listener.
+// layers puts gotd's layers for a transport on a TCP listener.
 type layers func(t *testing.T, ln net.Listener) transport.Listener
 
-// gotdServer is one way in which gotd listens, and how to dial it.
+// gotdServer is one of gotd's listeners, and the endpoint to dial it.
 type gotdServer struct {
 	name     string
 	endpoint string // with %s for the address
 	listen   layers
 }
 
-// detecting is gotd's listener that finds out about framings in clear.
+// detecting is gotd's listener that detects unobfuscated framings.
 func detecting(_ *testing.T, ln net.Listener) transport.Listener { return transport.Listen(ln) }
 
-// only is gotd's listener for a framing that is known.
-func only(c func() transport.Codec) layers {
+// withCodec returns gotd's listener for a known framing.
+func withCodec(c func() transport.Codec) layers {
 	return func(_ *testing.T, ln net.Listener) transport.Listener { return transport.ListenCodec(c, ln) }
 }
 
@@ -45,8 +45,8 @@ func obfuscated(_ *testing.T, ln net.Listener) transport.Listener {
 	return transport.Listen(transport.ObfuscatedListener(ln))
 }
 
-// withSecret is a listener from gotd's server side of MTProxy's obfuscation,
-// of which gotd has the function but no listener.
+// withSecret is a listener for MTProxy's obfuscation. gotd has the function for
+// its server side, but no listener.
 func withSecret(t *testing.T, ln net.Listener) transport.Listener {
 	b, err := hex.DecodeString(key)
 	if err != nil {
@@ -55,7 +55,7 @@ func withSecret(t *testing.T, ln net.Listener) transport.Listener {
 	return transport.Listen(secretListener{ln, t, b})
 }
 
-// upgrading is gotd's listener for WebSocket, behind net/http.
+// upgrading returns gotd's listener for WebSocket, behind net/http.
 func upgrading(serverTLS *tls.Config) layers {
 	return func(t *testing.T, ln net.Listener) transport.Listener {
 		conns, handler := transport.WebsocketListener(ln.Addr())
@@ -70,13 +70,12 @@ func upgrading(serverTLS *tls.Config) layers {
 	}
 }
 
-// gotdServers has every listener that gotd has. What is not there:
+// gotdServers returns all of gotd's listeners. It lacks:
 //
-//   - ee secrets: gotd has only the client's side of FakeTLS. It is tested the
-//     other way round.
-//   - HTTP: gotd has only the client's side, tested the other way round.
-//   - Obfuscated Full: the init payload cannot name it, and gotd's server takes
-//     what it names.
+//   - ee secrets and HTTP: gotd has only the client side, which
+//     TestGotdClientReachesOurListener tests.
+//   - Obfuscated Full: the init payload cannot name it, and gotd's server uses
+//     the framing that the init payload names.
 func gotdServers(serverTLS *tls.Config) (servers []gotdServer) {
 	for _, p := range []mtwire.Protocol{mtwire.Abridged, mtwire.Intermediate, mtwire.PaddedIntermediate} {
 		name, query := p.String(), "?protocol="+p.String()
@@ -89,15 +88,16 @@ func gotdServers(serverTLS *tls.Config) (servers []gotdServer) {
 	}
 	return append(servers,
 		gotdServer{"full", "tcp://%s?protocol=full", detecting},
-		gotdServer{"full, expected", "tcp://%s?protocol=full", only(transport.Full.Codec)},
-		gotdServer{"abridged, expected", "tcp://%s?protocol=abridged", only(transport.Abridged.Codec)},
+		gotdServer{"full, expected", "tcp://%s?protocol=full", withCodec(transport.Full.Codec)},
+		gotdServer{"abridged, expected", "tcp://%s?protocol=abridged", withCodec(transport.Abridged.Codec)},
 		gotdServer{"websocket over TLS", "wss://%s/apiws", upgrading(serverTLS)},
 		gotdServer{"dd secret", "tcp://%s?dc=-10002&secret=dd" + key, withSecret},
 	)
 }
 
-// Dial against every listener of gotd's, with gotd's client on top: a whole
-// auth key, calls in both directions, and transport errors.
+// Dial connects gotd's client to every listener of gotd. The client creates an
+// auth key, calls methods with data in both directions, and gets transport
+// errors.
 func TestOurDialReachesGotdServer(t *testing.T) {
 	serverTLS, trust := certificate(t)
 	config := &mtwire.DialConfig{TLS: trust, Rand: shortPadding{}}
@@ -109,7 +109,7 @@ func TestOurDialReachesGotdServer(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			r.add(t, s.name, "auth key, calls, 404")
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), limit)
+			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 			defer cancel()
 
 			d := dialer{fmt.Sprintf(s.endpoint, serve(t, s)), config}
@@ -130,7 +130,7 @@ func TestOurDialReachesGotdServer(t *testing.T) {
 	}
 }
 
-// serve runs a new test server of gotd's until the test ends.
+// serve runs a new instance of gotd's test server until the test ends.
 func serve(t *testing.T, s gotdServer) (address string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -150,8 +150,9 @@ func serve(t *testing.T, s gotdServer) (address string) {
 	return ln.Addr().String()
 }
 
-// secretListener undoes the obfuscation with gotd's obfuscated2.Accept, and
-// gives what it found to gotd's detection as the header in clear.
+// secretListener removes the obfuscation with gotd's obfuscated2.Accept. Its
+// connections begin with the unobfuscated header of the framing that the init
+// payload names, for gotd's detection.
 type secretListener struct {
 	net.Listener
 	t      *testing.T
@@ -163,15 +164,15 @@ func (l secretListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	rw, hello, err := obfuscated2.Accept(conn, l.secret)
+	rw, init, err := obfuscated2.Accept(conn, l.secret)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	if dc := int16(hello.DC); dc != -10002 {
-		l.t.Errorf("gotd's server was asked for DC %d", dc)
+	if dc := int16(init.DC); dc != -10002 {
+		l.t.Errorf("gotd's server got DC %d", dc)
 	}
-	header := hello.Protocol[:]
+	header := init.Protocol[:]
 	if header[0] == codec.AbridgedClientStart[0] {
 		header = header[:1]
 	}
@@ -187,10 +188,11 @@ type secretConn struct {
 func (c *secretConn) Read(p []byte) (int, error)  { return c.r.Read(p) }
 func (c *secretConn) Write(p []byte) (int, error) { return c.w.Write(p) }
 
-// shortPadding is a source of random bytes from which mtwire draws at most
-// three bytes of padding in place of fifteen. The specification allows all of
-// them, and gotd, as the receiver, cuts what is over a multiple of four: words
-// of padding it takes for a part of the message, which then does not decrypt.
+// shortPadding is a source of random bytes with which mtwire uses at most three
+// bytes of padding. The specification allows up to fifteen, but gotd as the
+// receiver removes only the bytes above a multiple of four. It keeps four bytes
+// of padding as a part of the message, which then does not decrypt.
+// Specification: https://core.telegram.org/mtproto/mtproto-transports#padded-intermediate
 type shortPadding struct{}
 
 func (shortPadding) Read(p []byte) (int, error) {

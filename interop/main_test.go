@@ -12,7 +12,7 @@ import (
 	"github.com/gotd/td/tgtest"
 )
 
-// serverKey is the RSA key of every test server. Making one takes a while.
+// serverKey generates the RSA key of all test servers, once because that is slow.
 var serverKey = sync.OnceValues(func() (*rsa.PrivateKey, error) {
 	return rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
 })
@@ -25,5 +25,5 @@ func rsaKey(t testing.TB) exchange.PrivateKey {
 	return tgtest.NewPrivateKey(key)
 }
 
-// limit bounds a test that hangs.
-const limit = 30 * time.Second
+// testTimeout bounds each test.
+const testTimeout = 30 * time.Second

@@ -24,7 +24,7 @@ type report struct {
 	lines []string
 }
 
-// add makes a line for a case, to be filled in when its test is over.
+// add adds a line for a case, which it fills in at the end of the case's test.
 func (r *report) add(t *testing.T, transport, proved string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,8 +54,8 @@ func (r *report) print(t *testing.T) {
 	t.Logf("\n%s", text.String())
 }
 
-// certificate makes a self-signed certificate for 127.0.0.1 and a client's
-// configuration that trusts it.
+// certificate returns a server configuration with a self-signed certificate for
+// 127.0.0.1, and a client configuration that trusts it.
 func certificate(t testing.TB) (server, client *tls.Config) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -18,21 +18,21 @@ import (
 	"github.com/gotd/td/tg"
 )
 
-// FileSizes are what is uploaded and downloaded: below, at and above the
-// lengths at which envelopes and FakeTLS records change their form, up to
-// what the API allows for one part of a file.
+// FileSizes are the lengths, in bytes, of the files that Use uploads and
+// downloads: below, at and above the lengths at which envelopes and FakeTLS
+// records change their form, up to the API's limit for one part of a file.
 var FileSizes = []int{1, 400, 460, 2800, 15_000, 70_000, MaxFile}
 
-// MaxFile is the largest of them. MaxFileFakeTLS is the largest one that gotd
-// can send with an ee secret: it makes one record of each Write, however long.
-// Above 16640 bytes a record is longer than TLS allows, which the listener
-// refuses, and above 65535 its length is cut to 16 bits.
+// MaxFile is the largest of FileSizes. MaxFileFakeTLS is the largest that gotd can
+// send with an ee secret, because gotd makes one record of each Write. The
+// listener rejects records above 16640 bytes, TLS's limit, and gotd truncates the
+// length of records above 65535 bytes to 16 bits.
 const (
 	MaxFile        = 512 << 10
 	MaxFileFakeTLS = 15_000
 )
 
-// Options are those of a client of the test server with that key.
+// Options returns the options for a client of a test server with that key.
 func Options(resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, reconnect func() backoff.BackOff) telegram.Options {
 	return telegram.Options{
 		PublicKeys:          []exchange.PublicKey{key},
@@ -47,10 +47,9 @@ func Options(resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, recon
 	}
 }
 
-// Use runs gotd's client: it makes an auth key, opens a session with
-// help.getConfig, calls that once more, and sends and fetches files of at most
-// maxFile bytes. The connection that resolver gives must last for all of it:
-// a second one is not tried.
+// Use runs gotd's client. It creates an auth key, opens a session with
+// help.getConfig, calls that once more, and uploads and downloads files of at most
+// maxFile bytes. It uses one connection of resolver: if that ends, Use fails.
 func Use(ctx context.Context, resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, maxFile int) error {
 	never := func() backoff.BackOff { return &backoff.StopBackOff{} }
 	client := telegram.NewClient(1, "hash", Options(resolver, list, key, never))
@@ -60,7 +59,7 @@ func Use(ctx context.Context, resolver dcs.Resolver, list dcs.List, key exchange
 			return fmt.Errorf("help.getConfig: %w", err)
 		}
 		if config.ThisDC != DC || config.MeURLPrefix != configTMe {
-			return fmt.Errorf("help.getConfig: another server's answer: %+v", config)
+			return fmt.Errorf("help.getConfig: the answer of another server: %+v", config)
 		}
 		for _, size := range FileSizes {
 			if size > maxFile {
@@ -86,16 +85,16 @@ func sendAndFetch(ctx context.Context, api *tg.Client, size int) error {
 		return fmt.Errorf("upload.getFile of %d bytes: %w", size, err)
 	}
 	if !bytes.Equal(got, file) {
-		return fmt.Errorf("upload.getFile of %d bytes: not what was saved", size)
+		return fmt.Errorf("upload.getFile of %d bytes: differs from the saved file", size)
 	}
 	return nil
 }
 
-// ErrOtherAnswer means that an answer is not the one to its request.
-var ErrOtherAnswer = errors.New("the answer is that of another request")
+// ErrOtherAnswer means that an answer belongs to another request.
+var ErrOtherAnswer = errors.New("the answer belongs to another request")
 
-// FetchDocument calls upload.getFile once, and checks that the answer has the
-// bytes that were asked for.
+// FetchDocument calls upload.getFile for a random document, and checks that the
+// answer has the bytes of that document.
 func FetchDocument(ctx context.Context, api *tg.Client) error {
 	id, size := mathrand.Int64(), 1+mathrand.IntN(MaxFileFakeTLS)
 	location := &tg.InputDocumentFileLocation{ID: id}
@@ -118,10 +117,10 @@ func fetch(ctx context.Context, api *tg.Client, request *tg.UploadGetFileRequest
 	return file.Bytes, nil
 }
 
-// luckyRand is random, but for two guesses with which gotd's client begins to
-// factor pq. The server's pq is always the same, and from these the factors are
-// found in 9 steps and not in some 30,000, each of them slow under the race
-// detector.
+// luckyRand is a source of random bytes, except for the first two guesses with
+// which gotd's client starts to factor pq. The test server's pq is constant. From
+// these guesses the client finds its factors in 9 steps in place of about 30,000,
+// which are slow under the race detector.
 type luckyRand struct {
 	mu      sync.Mutex
 	guesses int

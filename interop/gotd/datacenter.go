@@ -20,21 +20,21 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// DataCenter is a data centre of gotd's test servers. Each client has one of
-// its own, which its later connections find by their auth key.
+// DataCenter is a data centre made of gotd's test servers, one for each client.
+// The auth key of a later connection selects the server.
 type DataCenter struct {
-	// Key is the RSA key that clients know.
+	// Key is the RSA key that clients trust.
 	Key exchange.PrivateKey
 	// Log is called, by one goroutine at a time, for every connection and for
-	// every key exchange that began. Nil means that nobody wants to know.
+	// every key exchange that starts. Nil means that they are not logged.
 	Log func(mtwiretest.Event)
 
 	mu      sync.Mutex
 	servers map[[8]byte]*tgtest.Server
 }
 
-// Handle serves a connection that an mtwire.Listener accepted, until either
-// side ends it. All that it starts has ended when it returns.
+// Handle serves a connection that an mtwire.Listener accepted, until either side
+// ends it. All goroutines that it starts have ended when it returns.
 func (d *DataCenter) Handle(ctx context.Context, conn *mtwire.Conn) error {
 	defer conn.Close()
 	if err := conn.Handshake(ctx); err != nil {
@@ -58,8 +58,8 @@ func (d *DataCenter) log(conn *mtwire.Conn, e mtwiretest.Event) {
 	d.Log(e)
 }
 
-// serverFor is the server that knows the message's auth key, or a new one. That
-// is the data centre which the client means, whichever it is.
+// serverFor returns the server that has the message's auth key. If there is none
+// it returns a new server, with the DC id that the client requested.
 func (d *DataCenter) serverFor(message []byte, t mtwire.Transport) *tgtest.Server {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -73,7 +73,7 @@ func (d *DataCenter) serverFor(message []byte, t mtwire.Transport) *tgtest.Serve
 	return NewServer(d.Key, dc)
 }
 
-// remember notes whose auth key a message is under.
+// remember records that server has the auth key of a message.
 func (d *DataCenter) remember(message []byte, server *tgtest.Server) {
 	id := keyID(message)
 	d.mu.Lock()
@@ -87,7 +87,7 @@ func (d *DataCenter) remember(message []byte, server *tgtest.Server) {
 	d.servers[id] = server
 }
 
-// noKey is what unencrypted messages have in place of an auth key's id.
+// noKey is the auth key id of unencrypted messages.
 var noKey [8]byte
 
 func keyID(message []byte) (id [8]byte) {
@@ -95,15 +95,15 @@ func keyID(message []byte) (id [8]byte) {
 	return id
 }
 
-// bare is Intermediate without its header: the framing on the pipes inside
-// this process, between an mtwire.Conn and gotd's server.
-var bare = transport.NewProtocol(func() transport.Codec { return codec.NoHeader{Codec: codec.Intermediate{}} })
+// pipeProtocol is Intermediate without its header: the framing on the in-process
+// pipes between an mtwire.Conn and gotd's server.
+var pipeProtocol = transport.NewProtocol(func() transport.Codec { return codec.NoHeader{Codec: codec.Intermediate{}} })
 
-// bridge gives a connection to a server: it passes on payloads, and transport
-// errors as such.
+// bridge connects a client's connection with a server. It forwards payloads both
+// ways, and the server's transport errors.
 func (d *DataCenter) bridge(ctx context.Context, conn *mtwire.Conn, message []byte, server *tgtest.Server) error {
 	used := &sessions{all: map[int64]tgtest.Session{}}
-	defer used.forget(server)
+	defer used.disconnect(server)
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, sessionsKey{}, used))
 	inner, outer := net.Pipe()
 	listener := newOneConnListener(inner)
@@ -114,19 +114,19 @@ func (d *DataCenter) bridge(ctx context.Context, conn *mtwire.Conn, message []by
 	defer conn.Close()
 	defer listener.Close()
 
-	tasks.Go(func() { server.Serve(ctx, transport.ListenCodec(bare.Codec, listener)) })
-	inside, err := bare.Handshake(outer)
+	tasks.Go(func() { server.Serve(ctx, transport.ListenCodec(pipeProtocol.Codec, listener)) })
+	inside, err := pipeProtocol.Handshake(outer)
 	if err != nil {
 		return err
 	}
 	request := requestName(message)
 	tasks.Go(func() {
 		defer conn.Close()
-		d.passAnswers(ctx, conn, inside, request)
+		d.forwardAnswers(ctx, conn, inside, request)
 	})
 	for {
 		d.remember(message, server)
-		// A copy: gotd's codecs write behind the message that they are given.
+		// A copy, because gotd's codecs write behind the end of the message.
 		if err := inside.Send(ctx, &bin.Buffer{Buf: bytes.Clone(message)}); err != nil {
 			return err
 		}
@@ -136,16 +136,16 @@ func (d *DataCenter) bridge(ctx context.Context, conn *mtwire.Conn, message []by
 	}
 }
 
-// passAnswers passes on what the server says, until that fails. request is
-// what the connection began with.
-func (d *DataCenter) passAnswers(ctx context.Context, conn *mtwire.Conn, inside transport.Conn, request string) {
+// forwardAnswers forwards the server's packets to the client until that fails.
+// request is the name of the connection's first request.
+func (d *DataCenter) forwardAnswers(ctx context.Context, conn *mtwire.Conn, inside transport.Conn, request string) {
 	var b bin.Buffer
 	for {
 		err := inside.Recv(ctx, &b)
-		var refused *codec.ProtocolErr
+		var transportError *codec.ProtocolErr
 		switch {
-		case errors.As(err, &refused):
-			err = conn.SendError(ctx, uint32(refused.Code))
+		case errors.As(err, &transportError):
+			err = conn.SendError(ctx, uint32(transportError.Code))
 		case err == nil:
 			if request != "" && object(b.Buf) == resPQ {
 				d.log(conn, mtwiretest.Event{Event: "request", Request: request, Answer: "resPQ"})
@@ -171,14 +171,15 @@ func receive(ctx context.Context, conn *mtwire.Conn) ([]byte, error) {
 	return p.Payload, nil
 }
 
-// The objects of a key exchange's first step.
+// Constructors of the first step of a key exchange.
+// Specification: https://core.telegram.org/mtproto/auth_key#dh-exchange-initiation
 const (
 	reqPQ      = 0x60469778
 	reqPQMulti = 0xbe7e8ef1
 	resPQ      = 0x05162463
 )
 
-// object is the constructor of an unencrypted message's object, or 0.
+// object returns the constructor of an unencrypted message's object, or 0.
 func object(message []byte) uint32 {
 	if len(message) < 24 || keyID(message) != noKey {
 		return 0
@@ -186,7 +187,7 @@ func object(message []byte) uint32 {
 	return binary.LittleEndian.Uint32(message[20:])
 }
 
-// requestName is the name of the request that begins a key exchange, or "".
+// requestName returns the name of the request if it starts a key exchange, or "".
 func requestName(message []byte) string {
 	switch object(message) {
 	case reqPQ:
@@ -197,7 +198,7 @@ func requestName(message []byte) string {
 	return ""
 }
 
-// oneConnListener is a listener that has one connection.
+// oneConnListener is a listener that accepts one connection.
 type oneConnListener struct {
 	conns  chan net.Conn
 	closed chan struct{}

@@ -16,29 +16,28 @@ import (
 )
 
 const (
-	// DC is the number of a test server for clients that do not say which
-	// they mean.
+	// DC is the DC id of a test server for clients that do not name one.
 	DC = 2
 
-	// What help.getConfig answers, so that the answer is known to be this
-	// server's.
+	// configTMe is a field of help.getConfig's answer, by which a client
+	// recognizes this server.
 	configTMe = "https://interop.invalid/"
 
-	// silence is how long a client may say nothing. gotd's client pings once a
-	// minute, but gotd's server by itself ends a connection after half a
-	// minute.
-	silence = 3 * time.Minute
+	// readTimeout is how long a client may send nothing. gotd's client pings
+	// once a minute, but the default of gotd's server is half a minute.
+	readTimeout = 3 * time.Minute
 )
 
-// NewServer makes gotd's MTProto server for data centre dc with a few methods: help.getConfig,
-// auth.bindTempAuthKey, and a file store: upload.saveFilePart keeps one file,
-// which upload.getFile returns for a takeout location. For the location of a
-// document it returns bytes that follow from the document's number.
+// NewServer returns gotd's MTProto server for data centre dc, with the methods
+// help.getConfig, auth.bindTempAuthKey, upload.saveFilePart and upload.getFile.
+// upload.saveFilePart stores one file, which upload.getFile returns for a takeout
+// location. For a document's location upload.getFile returns bytes that are
+// derived from the document's id.
 //
 // One tgtest.Server must not serve two clients at a time: it guards its map of
 // auth keys with one mutex when it writes, and with another when it reads.
 func NewServer(key exchange.PrivateKey, dc int) *tgtest.Server {
-	return tgtest.NewServer(key, noteSessions(tgtest.UnpackInvoke(methods())), tgtest.ServerOptions{DC: dc, ReadTimeout: silence})
+	return tgtest.NewServer(key, recordSessions(tgtest.UnpackInvoke(methods())), tgtest.ServerOptions{DC: dc, ReadTimeout: readTimeout})
 }
 
 func methods() *tgtest.Dispatcher {
@@ -73,10 +72,10 @@ func methods() *tgtest.Dispatcher {
 		}
 		return server.SendResult(req, &tg.UploadFile{Type: &tg.StorageFileUnknown{}, Bytes: file})
 	})
-	// Over HTTP a message must wait for a request that it can answer, and
-	// http_wait makes one. gotd's client sends everything on one connection
-	// here, so no request may remain without an answer: this one gets a
-	// message that says nothing new.
+	// Over HTTP, a message of the server must wait for a request, and http_wait
+	// is such a request. gotd's client has one connection here, which a request
+	// without an answer would block. So http_wait gets an acknowledgement.
+	// Specification: https://core.telegram.org/mtproto/service_messages
 	d.HandleFunc(mt.HTTPWaitRequestTypeID, func(server *tgtest.Server, req *tgtest.Request) error {
 		return server.SendAck(req.RequestCtx, req.Session, req.MsgID)
 	})
@@ -84,7 +83,7 @@ func methods() *tgtest.Dispatcher {
 	return d
 }
 
-// documentBytes are the same for the same number.
+// documentBytes returns the bytes of the document with that id.
 func documentBytes(id int64, length int) []byte {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], uint64(id))
@@ -93,18 +92,19 @@ func documentBytes(id int64, length int) []byte {
 	return b
 }
 
-// sessionsKey is where a connection's context has its sessions.
+// sessionsKey is the key of a connection's *sessions in its context.
 type sessionsKey struct{}
 
-// sessions are those that used a connection. A server answers on the first
-// connection that a session had, until it is told that it is gone.
+// sessions are the sessions that used a connection. A server sends a session's
+// answers on the session's first connection until ForceDisconnect.
 type sessions struct {
 	mu  sync.Mutex
 	all map[int64]tgtest.Session
 }
 
-// noteSessions makes a handler that notes who uses the connection.
-func noteSessions(next tgtest.Handler) tgtest.Handler {
+// recordSessions returns a handler that adds the session of each request to the
+// connection's sessions.
+func recordSessions(next tgtest.Handler) tgtest.Handler {
 	return tgtest.HandlerFunc(func(server *tgtest.Server, req *tgtest.Request) error {
 		if s, ok := req.RequestCtx.Value(sessionsKey{}).(*sessions); ok {
 			s.mu.Lock()
@@ -115,8 +115,8 @@ func noteSessions(next tgtest.Handler) tgtest.Handler {
 	})
 }
 
-// forget tells the server that the connection of these sessions is gone.
-func (s *sessions) forget(server *tgtest.Server) {
+// disconnect tells the server that the connection of these sessions has ended.
+func (s *sessions) disconnect(server *tgtest.Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, session := range s.all {

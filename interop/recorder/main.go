@@ -1,5 +1,5 @@
-// Recorder runs a client's cases against a listener, and writes what went over
-// the wire as test vectors: see interop/record, which calls it.
+// Recorder runs a client's cases against a listener, and writes the bytes of their
+// connections as test vectors. interop/record calls it.
 package main
 
 import (
@@ -34,18 +34,19 @@ func main() {
 	}
 }
 
-// client is one of those in clients/, installed.
+// client is an installed client of clients/.
 type client struct{ name, version, source, installed string }
 
-// testCase is what matters here of a line of its cases.
+// testCase has the fields of a client's case that the recorder needs.
 type testCase struct {
 	Name   string `json:"name"`
 	Secret string `json:"secret"`
 	Scheme string `json:"scheme"`
-	Record string `json:"record"` // the vector's name, behind the client's
+	Record string `json:"record"` // the end of the vector's name
 }
 
-// secrets are those of the cases. They open nothing but servers on loopback.
+// secrets are the clients' secrets, by their names in cases. They are used on
+// loopback only.
 var secrets = map[string]string{
 	"":      "",
 	"none":  "",
@@ -54,7 +55,8 @@ var secrets = map[string]string{
 	"ee":    mtwiretest.FakeTLSSecret,
 }
 
-// record records all cases that say so, and writes them to the directory.
+// record runs all cases that have a record field, and writes their vectors to the
+// directory data.
 func (c client) record(ctx context.Context, data string) error {
 	text, err := os.ReadFile(filepath.Join(c.source, "cases"))
 	if err != nil {
@@ -69,7 +71,7 @@ func (c client) record(ctx context.Context, data string) error {
 		if t.Record == "" {
 			continue
 		}
-		s, err := c.one(ctx, t, lines.Text())
+		s, err := c.recordCase(ctx, t, lines.Text())
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
@@ -80,38 +82,38 @@ func (c client) record(ctx context.Context, data string) error {
 		if err := os.WriteFile(name, []byte(s.vector(c, t)), 0o644); err != nil {
 			return err
 		}
-		fmt.Printf("%s-%s: %d bytes, %d back\n", c.name, t.Record, len(s.received), len(s.sent))
+		fmt.Printf("%s-%s: received %d bytes, sent %d\n", c.name, t.Record, len(s.received), len(s.sent))
 	}
 	return lines.Err()
 }
 
-// attempts is how often a case is run until the client's clock is one that
-// can be recorded: one second in four.
+// attempts is how often a case is run until the client's clock is recordable,
+// which one second in four is.
 const attempts = 60
 
-// one runs one case, and returns its session.
-func (c client) one(ctx context.Context, t testCase, line string) (*session, error) {
+// recordCase runs one case until it is recordable, and returns its session.
+func (c client) recordCase(ctx context.Context, t testCase, line string) (*session, error) {
 	for range attempts {
 		s, err := c.try(ctx, t, line)
 		if err != nil || !s.transport.FakeTLS || recordable(s.clock) {
 			return s, err
 		}
 	}
-	return nil, errors.New("the client's clock is never one that can be recorded")
+	return nil, errors.New("the client's clock was never recordable")
 }
 
-// recordable says whether the lowest byte of a hello's clock can only grow
-// where a bit that the vectors' own tests turn over is turned over. Such a
-// hello is at the border of what a server takes whose clock is 120 seconds
-// behind, so that a change of any byte is seen.
+// recordable reports whether the bits 0 and 6 of a hello's clock are 0, so that
+// the clock is later if a test of the vectors flips one of them. The vector's
+// server clock is 120 seconds behind, so the hello is at the limit of the window
+// and a later clock is rejected.
 func recordable(clock time.Time) bool { return clock.Unix()&0x41 == 0 }
 
-// driveLimit is enough for the slowest client, which has a window to open.
-const driveLimit = 150 * time.Second
+// driveTimeout is enough for the slowest client, which opens a window.
+const driveTimeout = 150 * time.Second
 
 // try runs one case once.
 func (c client) try(ctx context.Context, t testCase, line string) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, driveLimit)
+	ctx, cancel := context.WithTimeout(ctx, driveTimeout)
 	defer cancel()
 	home, err := os.MkdirTemp("", "record-")
 	if err != nil {
@@ -127,16 +129,16 @@ func (c client) try(ctx context.Context, t testCase, line string) (*session, err
 	cmd.Dir = home
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	said, err := cmd.CombinedOutput()
+	output, err := cmd.CombinedOutput()
 	if cmd.Process != nil {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what is left of its group
 	}
 	s := server.stop()
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(said)))
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(output)))
 	case s == nil:
-		return nil, errors.New("no connection had an answer")
+		return nil, errors.New("no connection was answered")
 	}
 	return s, nil
 }

@@ -13,24 +13,25 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 )
 
-// server answers the first step of a key exchange, and keeps all bytes.
+// server answers the first step of a key exchange, and records all bytes of the
+// connection.
 type server struct {
-	ln     net.Listener
-	config *mtwire.ListenConfig
-	wait   sync.WaitGroup
+	ln      net.Listener
+	config  *mtwire.ListenConfig
+	running sync.WaitGroup
 
 	mu    sync.Mutex
-	first *session // to have had an answer
+	first *session // the first that was answered
 }
 
-// session is a connection as it was.
+// session is a recorded connection.
 type session struct {
 	received, sent []byte // on the wire
 	secret         string
 	transport      mtwire.Transport
-	clock          time.Time       // in its FakeTLS hello
+	clock          time.Time       // in the client's FakeTLS hello
 	packets        []mtwire.Packet // received
-	replies        []mtwire.Packet
+	replies        []mtwire.Packet // sent
 }
 
 func startServer(secret string) (*server, error) {
@@ -46,19 +47,19 @@ func startServer(secret string) (*server, error) {
 	if s.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	s.wait.Go(func() {
+	s.running.Go(func() {
 		for {
 			conn, err := s.ln.Accept()
 			if err != nil {
 				return
 			}
-			s.wait.Go(func() { s.serve(&tap{Conn: conn}, secret) })
+			s.running.Go(func() { s.serve(&recordingConn{Conn: conn}, secret) })
 		}
 	})
 	return s, nil
 }
 
-// url is where a case's client is to go.
+// url returns the URL for a case's client.
 func (s *server) url(t testCase) string {
 	port := s.ln.Addr().(*net.TCPAddr).Port
 	switch {
@@ -72,23 +73,23 @@ func (s *server) url(t testCase) string {
 	return fmt.Sprintf("tcp://127.0.0.1:%d", port)
 }
 
-// stop ends the server, whose client has ended, and returns the first session
-// that had an answer, nil if none had.
+// stop stops the server, whose client has ended, and returns the first session
+// that was answered, nil if none was.
 func (s *server) stop() *session {
 	s.ln.Close()
-	s.wait.Wait()
+	s.running.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.first
 }
 
-// serve serves one connection, and keeps it if it had an answer.
-func (s *server) serve(t *tap, secret string) {
-	defer t.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), driveLimit)
+// serve serves one connection, and records it if it is answered.
+func (s *server) serve(c *recordingConn, secret string) {
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), driveTimeout)
 	defer cancel()
-	conn := mtwire.Server(t, s.config)
-	kept := &session{secret: secret}
+	conn := mtwire.Server(c, s.config)
+	recorded := &session{secret: secret}
 	for {
 		p, err := conn.Receive(ctx)
 		if err != nil {
@@ -97,35 +98,37 @@ func (s *server) serve(t *tap, secret string) {
 		p.Payload, p.Padding = bytes.Clone(p.Payload), bytes.Clone(p.Padding)
 		reply := answer(p.Payload)
 		if conn.Transport().Protocol == mtwire.PaddedIntermediate {
-			reply.Padding = []byte{0x5a, 0x5a} // ours to choose
+			reply.Padding = []byte{0x5a, 0x5a} // any bytes
 		}
 		if conn.SendPacket(ctx, reply) != nil {
 			break
 		}
-		kept.packets, kept.replies = append(kept.packets, p), append(kept.replies, reply)
-		// What comes behind the last answer is how the client takes its leave.
-		kept.received, kept.sent = t.received, t.sent
+		recorded.packets, recorded.replies = append(recorded.packets, p), append(recorded.replies, reply)
+		// Bytes behind the last answer are not recorded: with them the client
+		// ends the connection.
+		recorded.received, recorded.sent = c.received, c.sent
 	}
-	if len(kept.replies) == 0 {
+	if len(recorded.replies) == 0 {
 		return
 	}
-	kept.transport = conn.Transport()
-	if kept.transport.FakeTLS {
-		hello, _, err := faketls.ParseClientHello(kept.received)
+	recorded.transport = conn.Transport()
+	if recorded.transport.FakeTLS {
+		hello, _, err := faketls.ParseClientHello(recorded.received)
 		if err != nil {
 			return
 		}
-		kept.clock, _ = hello.Match(s.config.Secrets[0].Key)
+		recorded.clock, _ = hello.Match(s.config.Secrets[0].Key)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.first == nil {
-		s.first = kept
+		s.first = recorded
 	}
 }
 
-// answer is resPQ for req_pq and req_pq_multi, and transport error 404 for all
-// else, as a data centre's is.
+// answer returns resPQ for req_pq and req_pq_multi, and transport error 404 for
+// all other messages, as a data centre does.
+// Specification: https://core.telegram.org/mtproto/auth_key#dh-exchange-initiation
 func answer(request []byte) mtwire.Packet {
 	const header = 20
 	if len(request) < header+20 || binary.LittleEndian.Uint64(request) != 0 {
@@ -151,21 +154,21 @@ func answer(request []byte) mtwire.Packet {
 	return mtwire.Packet{Payload: b}
 }
 
-// tap keeps what goes through a connection. Reads and writes happen in one
-// goroutine at a time here.
-type tap struct {
+// recordingConn records the bytes of a connection. It is used by one goroutine at
+// a time.
+type recordingConn struct {
 	net.Conn
 	received, sent []byte
 }
 
-func (t *tap) Read(p []byte) (int, error) {
-	n, err := t.Conn.Read(p)
-	t.received = append(t.received, p[:n]...)
+func (c *recordingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.received = append(c.received, p[:n]...)
 	return n, err
 }
 
-func (t *tap) Write(p []byte) (int, error) {
-	n, err := t.Conn.Write(p)
-	t.sent = append(t.sent, p[:n]...)
+func (c *recordingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent = append(c.sent, p[:n]...)
 	return n, err
 }

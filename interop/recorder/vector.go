@@ -12,7 +12,7 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 )
 
-// vector writes a session in the format of vectors/README.md.
+// vector returns a session in the format of vectors/README.md.
 func (s *session) vector(c client, t testCase) string {
 	var b strings.Builder
 	field := func(key, format string, args ...any) { b.WriteString(wrap(key + ": " + fmt.Sprintf(format, args...))) }
@@ -35,7 +35,7 @@ func (s *session) vector(c client, t testCase) string {
 		}
 	}
 	if s.transport.FakeTLS {
-		for range 3 { // the server's flight, which differs each time
+		for range 3 { // the server's hello and the records after it, which are random
 			replyWire = replyWire[recordLength(replyWire):]
 		}
 	}
@@ -53,18 +53,18 @@ func (s *session) vector(c client, t testCase) string {
 		field("reply", "%s", packetText(p))
 	}
 	field("reply-wire", "%x", replyWire)
-	if places := s.free(wire); places != "" {
-		field("free", "%s", places)
+	if free := s.free(wire); free != "" {
+		field("free", "%s", free)
 	}
 	return b.String()
 }
 
-// emptyLine ends the head of an HTTP request, and of an answer.
+// emptyLine ends the head of an HTTP request or response.
 const emptyLine = "\r\n\r\n"
 
-// head splits what was received into the lines of an HTTP request's head, if
-// there is one, and what follows. A preflight, which has no body, is part of
-// the head: an empty line ends it, and it has an answer of its own.
+// head splits the received bytes into the lines of an HTTP request's head, if
+// there is one, and the rest. A preflight, which has no body, is part of the head:
+// an empty line ends it, and it has a response of its own.
 func (s *session) head() (lines []string, rest []byte) {
 	var head []byte
 	switch s.transport.Carrier {
@@ -79,7 +79,7 @@ func (s *session) head() (lines []string, rest []byte) {
 	return strings.Split(string(head), "\r\n"), rest
 }
 
-// packetText is a packet in the format's words.
+// packetText returns a packet in the format of vectors/README.md.
 func packetText(p mtwire.Packet) string {
 	text := "payload " + hex.EncodeToString(p.Payload)
 	if p.Kind == mtwire.KindTransportError {
@@ -94,20 +94,20 @@ func packetText(p mtwire.Packet) string {
 	return text
 }
 
-// free lists the bytes of wire that may be anything: of an init payload the
-// first eight and the last two, what is in a ChangeCipherSpec, and of a mask
-// what is longer than the frame, as it is with the end of a WebSocket.
+// free returns the ranges of wire whose bytes do not matter: the first eight and
+// the last two of an init payload, the body of a ChangeCipherSpec, and the bytes
+// of a WebSocket mask that a frame shorter than the mask does not use.
 func (s *session) free(wire []byte) string {
 	if !s.transport.Obfuscated {
 		return ""
 	}
 	const initLength = 64
-	var places []int
+	var offsets []int
 	stream := 0 // bytes of the obfuscated stream so far
-	take := func(from, to int) {
+	addStream := func(from, to int) {
 		for at := from; at < to; at, stream = at+1, stream+1 {
 			if stream < 8 || stream >= initLength-2 && stream < initLength {
-				places = append(places, at)
+				offsets = append(offsets, at)
 			}
 		}
 	}
@@ -116,34 +116,35 @@ func (s *session) free(wire []byte) string {
 		at := recordLength(wire) // the hello
 		for ; at < len(wire) && stream < initLength; at += recordLength(wire[at:]) {
 			if wire[at] == 0x14 {
-				places = append(places, at+5)
+				offsets = append(offsets, at+5)
 				continue
 			}
-			take(at+5, at+recordLength(wire[at:]))
+			addStream(at+5, at+recordLength(wire[at:]))
 		}
 	case s.transport.Carrier == mtwire.WebSocket:
 		for at := 0; at < len(wire); {
 			header, length := messageLength(wire[at:])
 			for unused := length; unused < maskLength; unused++ {
-				places = append(places, at+header-maskLength+unused)
+				offsets = append(offsets, at+header-maskLength+unused)
 			}
-			take(at+header, at+header+length)
+			addStream(at+header, at+header+length)
 			at += header + length
 		}
 	default:
-		take(0, initLength)
+		addStream(0, initLength)
 	}
-	return ranges(places)
+	return ranges(offsets)
 }
 
-// recordLength is that of the TLS record at the start of b, with its header.
+// recordLength returns the length of the TLS record at the start of b, with its
+// header.
 func recordLength(b []byte) int { return 5 + int(binary.BigEndian.Uint16(b[3:])) }
 
-// maskLength is that of the mask at the end of a frame's header.
+// maskLength is the length of the mask at the end of a client's frame header.
 const maskLength = 4
 
-// messageLength is that of the header and of the rest of the WebSocket frame
-// at the start of b, which a client has masked.
+// messageLength returns the lengths of the header and of the payload of the masked
+// WebSocket frame at the start of b.
 func messageLength(b []byte) (header, length int) {
 	switch length = int(b[1] & 0x7f); length {
 	case 126:
@@ -154,13 +155,13 @@ func messageLength(b []byte) (header, length int) {
 	return 6, length
 }
 
-// ranges writes places, which ascend, as "0-8 62-64".
-func ranges(places []int) string {
+// ranges formats ascending offsets as half-open ranges: "0-8 62-64".
+func ranges(offsets []int) string {
 	var parts []string
-	for i := 0; i < len(places); {
-		from := places[i]
+	for i := 0; i < len(offsets); {
+		from := offsets[i]
 		to := from + 1
-		for i++; i < len(places) && places[i] == to; i++ {
+		for i++; i < len(offsets) && offsets[i] == to; i++ {
 			to++
 		}
 		parts = append(parts, fmt.Sprintf("%d-%d", from, to))
@@ -170,8 +171,8 @@ func ranges(places []int) string {
 
 var digits = regexp.MustCompile("(?:[0-9a-f]{2}){8,}")
 
-// wrap ends a line, and breaks it first where it is long: only between the
-// bytes of long runs of hexadecimal digits, as vectors/generate.py does.
+// wrap ends a line, and wraps it if it is long: only between the bytes of long
+// runs of hexadecimal digits, as vectors/generate.py does.
 func wrap(line string) string {
 	const width = 96
 	var b strings.Builder

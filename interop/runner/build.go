@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// testServer is the client whose driver is a data centre for whole sessions
-// too.
+// testServer is the client whose driver also has a data centre for whole
+// sessions.
 const testServer = "gotd"
 
-// binaries are what the clients are run against.
+// binaries are the programs that clients are run against.
 type binaries struct {
 	mtwire, gotd string
 
@@ -22,8 +22,8 @@ type binaries struct {
 	errs     [2]error
 }
 
-// startBuild begins to build them. Both at once: the most of it is one package
-// of gotd's, which the compiler has a single thread for.
+// startBuild starts to build both binaries at the same time: most of the work is
+// one package of gotd, which the compiler compiles in a single thread.
 func startBuild(ctx context.Context, o options) *binaries {
 	b := &binaries{mtwire: filepath.Join(o.cache, "bin", "mtwire"), gotd: filepath.Join(o.cache, "bin", "gotd")}
 	b.building.Go(func() { b.errs[0] = build(ctx, filepath.Dir(o.interop), b.mtwire, "./cmd/mtwire") })
@@ -31,7 +31,7 @@ func startBuild(ctx context.Context, o options) *binaries {
 	return b
 }
 
-// wait waits until they are built.
+// wait waits until both binaries are built.
 func (b *binaries) wait() error {
 	b.building.Wait()
 	return errors.Join(b.errs[:]...)

@@ -14,8 +14,8 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// testCase is a line of a client's cases; clients/README.md says what is in
-// it.
+// testCase is a line of a client's cases. clients/README.md documents its
+// fields.
 type testCase struct {
 	Name      string `json:"name"`
 	Transport string `json:"transport"`
@@ -24,16 +24,16 @@ type testCase struct {
 	Scheme    string `json:"scheme"`
 	DC        int    `json:"dc"`
 	Timeout   int    `json:"timeout"`
-	// LoadTimeout is in place of Timeout with --load.
+	// LoadTimeout replaces Timeout with --load.
 	LoadTimeout int    `json:"load_timeout"`
 	Leaks       bool   `json:"leaks"`
 	Alone       bool   `json:"alone"`
 	Expect      expect `json:"expect"`
 
-	line []byte // as it stands
+	line []byte // as in the file
 }
 
-// expect is what the data centre has to say of a case's connection.
+// expect is what the data centre must report about a case's connection.
 type expect struct {
 	Tag       *string `json:"tag"`
 	DC        *int    `json:"dc"`
@@ -50,7 +50,7 @@ const (
 	endpointOwn     = "own"
 )
 
-// secrets are what clients are given, by their names in cases.
+// secrets are the clients' secrets, by their names in cases.
 var secrets = map[string]string{
 	"none":  "",
 	"plain": mtwiretest.PlainSecret,
@@ -58,8 +58,7 @@ var secrets = map[string]string{
 	"ee":    mtwiretest.FakeTLSSecret,
 }
 
-// paths are those of the URLs that clients are given without a secret, by the
-// URLs' schemes.
+// paths are the paths of URLs for clients without a secret, by scheme.
 var paths = map[string]string{
 	"tcp":   "",
 	"ws":    "/apiws",
@@ -68,8 +67,8 @@ var paths = map[string]string{
 	"https": "/api",
 }
 
-// casesLimit is how long a program may take to list its cases.
-const casesLimit = 30 * time.Second
+// casesTimeout bounds a program that lists a client's cases.
+const casesTimeout = 30 * time.Second
 
 // cases reads the client's cases.
 func (c *client) cases(ctx context.Context) (all []testCase, err error) {
@@ -82,7 +81,7 @@ func (c *client) cases(ctx context.Context) (all []testCase, err error) {
 	if info.Mode()&0o111 == 0 {
 		text, err = os.ReadFile(path)
 	} else {
-		ctx, cancel := context.WithTimeout(ctx, casesLimit)
+		ctx, cancel := context.WithTimeout(ctx, casesTimeout)
 		defer cancel()
 		var stdout bytes.Buffer
 		cmd := command(ctx, path)
@@ -119,22 +118,22 @@ func parseCase(line []byte) (testCase, error) {
 	_, connectable := paths[t.Scheme]
 	switch {
 	case t.Name == "" || t.Transport == "":
-		return t, errors.New("no name, or no transport")
+		return t, errors.New("name or transport is missing")
 	case !known:
-		return t, fmt.Errorf("no secret is called %q", t.Secret)
+		return t, fmt.Errorf("unknown secret %q", t.Secret)
 	case !connectable:
-		return t, fmt.Errorf("no scheme is called %q", t.Scheme)
+		return t, fmt.Errorf("unknown scheme %q", t.Scheme)
 	case t.Leaks && (t.Secret == "none" || t.Endpoint == endpointDC):
-		return t, errors.New("there is no proxy that could leak")
+		return t, errors.New("leaks is set without a proxy")
 	}
 	switch t.Endpoint {
 	case endpointProxy, endpointOwn:
 		if t.Secret == "none" {
-			return t, errors.New("a proxy wants a secret")
+			return t, errors.New("a proxy needs a secret")
 		}
 	case endpointDC, endpointSession:
 	default:
-		return t, fmt.Errorf("there is no endpoint %q", t.Endpoint)
+		return t, fmt.Errorf("unknown endpoint %q", t.Endpoint)
 	}
 	return t, nil
 }

@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// installLimit is how long a client may take to install.
-const installLimit = 10 * time.Minute
+// installTimeout bounds the installation of a client.
+const installTimeout = 10 * time.Minute
 
 // client is one of the directories in clients/.
 type client struct {
 	Name    string
-	Source  string // with install, cases and drive
-	Dir     string // what install filled
+	Source  string // the directory with install, cases and drive
+	Dir     string // the directory that install installs into
 	Version string
 }
 
-// findClients lists the clients that are asked for: those that are named, or
-// all that need no window, and with gui the others too. It also names those
-// that nobody asked for.
-func findClients(interop string, only []string, gui bool) (clients []*client, others []string, err error) {
+// findClients returns the clients to run: those named in only or, if it is
+// empty, all that need no window, and with gui the others too. skipped has the
+// names of clients that need a window and are not run.
+func findClients(interop string, only []string, gui bool) (clients []*client, skipped []string, err error) {
 	installers, err := filepath.Glob(filepath.Join(interop, "clients", "*", "install"))
 	if err != nil {
 		return nil, nil, err
@@ -37,7 +37,7 @@ func findClients(interop string, only []string, gui bool) (clients []*client, ot
 	}
 	for _, name := range only {
 		if !slices.ContainsFunc(clients, func(c *client) bool { return c.Name == name }) {
-			return nil, nil, fmt.Errorf("--only: there is no client %q", name)
+			return nil, nil, fmt.Errorf("--only: unknown client %q", name)
 		}
 	}
 	if len(only) > 0 {
@@ -47,28 +47,28 @@ func findClients(interop string, only []string, gui bool) (clients []*client, ot
 		clients = slices.DeleteFunc(clients, func(c *client) bool {
 			window := c.needsWindow()
 			if window {
-				others = append(others, c.Name)
+				skipped = append(skipped, c.Name)
 			}
 			return window
 		})
 	}
-	return clients, others, nil
+	return clients, skipped, nil
 }
 
-// needsWindow says whether the client has a file "gui".
+// needsWindow reports whether the client has a file "gui".
 func (c *client) needsWindow() bool {
 	_, err := os.Stat(filepath.Join(c.Source, "gui"))
 	return err == nil
 }
 
-// install installs the client and learns its version.
+// install installs the client and sets its version.
 func (c *client) install(ctx context.Context, cache string) error {
 	start := time.Now()
 	c.Dir = filepath.Join(cache, c.Name)
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, installLimit)
+	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := command(ctx, filepath.Join(c.Source, "install"), c.Dir)
@@ -90,9 +90,10 @@ func (c *client) install(ctx context.Context, cache string) error {
 	return nil
 }
 
-// installAll installs the clients, one at a time since apt and dpkg want that,
-// and has a row for each that cannot be installed. gotd comes last: its
-// installer compiles what is being built, and would do so a second time.
+// installAll installs the clients, one at a time because apt and dpkg hold a
+// lock. rows has a row for each client that cannot be installed. gotd comes last:
+// its installer compiles the packages that are being built, and would compile
+// them a second time.
 func installAll(ctx context.Context, clients []*client, cache string, built *binaries) (installed []*client, rows []row) {
 	install := func(c *client) {
 		if err := c.install(ctx, cache); err != nil {

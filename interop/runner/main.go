@@ -1,6 +1,7 @@
 // Runner installs MTProto clients that share no code with mtwire, drives them
-// against it in a network namespace where only lo is up, and prints what came
-// of it. It knows none of the clients: clients/README.md says what each brings.
+// against it in a network namespace where only lo is up, and prints a table of
+// the results. It has no code for a certain client: clients/README.md documents
+// the files that each one brings.
 package main
 
 import (
@@ -15,8 +16,8 @@ import (
 	"time"
 )
 
-// insideCommand is the runner's only argument when it starts itself again in
-// the namespace.
+// insideCommand is the runner's only argument when it starts itself in the
+// namespace.
 const insideCommand = "inside"
 
 func main() {
@@ -51,7 +52,7 @@ func parseFlags() (o options) {
 	flag.BoolVar(&o.strict, "strict", false, "fail if a client could not be installed or run")
 	flag.BoolVar(&o.json, "json", false, "print JSON lines in place of the table")
 	flag.BoolVar(&o.load, "load", false, "give cases under load a minute; the default is a few seconds")
-	flag.BoolVar(&o.gui, "gui", false, "also run the clients that need a window; they install much")
+	flag.BoolVar(&o.gui, "gui", false, "also run the clients that need a window or are a browser; their packages are large")
 	flag.StringVar(&o.keep, "keep", "", "where to keep screenshots; the default is a directory in the cache")
 	flag.StringVar(&o.write, "write", "", "also write the table to this file, as Markdown")
 	flag.Parse()
@@ -64,12 +65,12 @@ func parseFlags() (o options) {
 	return o
 }
 
-// outside does all that needs the network: it builds and installs. Then it
-// runs the cases inside, and tells what came of them.
+// outside builds and installs, which needs the network. Then it runs the cases
+// inside of the namespace, and prints the table.
 func outside(ctx context.Context) error {
 	o := parseFlags()
 	start := time.Now()
-	clients, others, err := findClients(o.interop, o.only, o.gui)
+	clients, skipped, err := findClients(o.interop, o.only, o.gui)
 	if err != nil {
 		return err
 	}
@@ -90,15 +91,15 @@ func outside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range others {
-		rows = append(rows, row{Client: name, Result: notAsked, Reason: "--gui runs it"})
+	for _, name := range skipped {
+		rows = append(rows, row{Client: name, Result: notRequested, Reason: "--gui runs it"})
 	}
 	t := table{Date: start, Rows: rows, Installing: installed, Total: time.Since(start)}
-	show := t.print
+	printTable := t.print
 	if o.json {
-		show = t.printJSON
+		printTable = t.printJSON
 	}
-	if err := show(os.Stdout); err != nil {
+	if err := printTable(os.Stdout); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "\ninterop: %s\n", t.summary())

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plan is what is to be done inside.
+// plan has the clients to run inside of the namespace, and how.
 type plan struct {
 	Mtwire, Gotd string // binaries
 	Load         bool
@@ -24,8 +24,8 @@ type plan struct {
 	Clients      []*client
 }
 
-// runInside runs the plan in a network namespace of its own, as
-// "unshare --net" would: who starts there reaches nothing but loopback.
+// runInside runs the plan in a process in a new network namespace, as
+// "unshare --net" makes it: this process and its children reach only loopback.
 func runInside(ctx context.Context, p plan) (rows []row, err error) {
 	if len(p.Clients) == 0 {
 		return nil, nil
@@ -69,7 +69,7 @@ func runInside(ctx context.Context, p plan) (rows []row, err error) {
 	return rows, errors.Join(lines.Err(), cmd.Wait())
 }
 
-// inside runs the plan that it reads, and writes a row of JSON for each case.
+// inside reads a plan, runs it, and writes a row as a line of JSON for each case.
 func inside(ctx context.Context, r io.Reader, w io.Writer) error {
 	var p plan
 	if err := json.NewDecoder(r).Decode(&p); err != nil {
@@ -87,7 +87,7 @@ func inside(ctx context.Context, r io.Reader, w io.Writer) error {
 	return ctx.Err()
 }
 
-// loopbackUp brings lo up, and makes sure that there is nothing else.
+// loopbackUp brings lo up, and checks that no other interface is up.
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -108,7 +108,7 @@ func loopbackUp() error {
 	}
 	for _, i := range all {
 		if i.Name != "lo" && i.Flags&net.FlagUp != 0 {
-			return fmt.Errorf("interface %s is up: this is no network namespace of our own", i.Name)
+			return fmt.Errorf("interface %s is up: this is not a new network namespace", i.Name)
 		}
 	}
 	return nil

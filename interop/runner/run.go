@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// runAll runs the cases of all clients: those of different clients side by
-// side, and then, one at a time, what is to be alone.
+// runAll runs the cases of all clients: first those of different clients in
+// parallel, and then, one at a time, those that must run alone.
 func (p *plan) runAll(ctx context.Context) (rows []row) {
 	results := make([][]row, len(p.Clients))
 	alone := make([][]testCase, len(p.Clients))
@@ -24,9 +24,9 @@ func (p *plan) runAll(ctx context.Context) (rows []row) {
 				results[i] = []row{{Client: c.Name, Version: c.Version, Result: failed, Reason: err.Error()}}
 				return
 			}
-			var beside []testCase
-			beside, alone[i] = c.split(cases)
-			results[i] = p.run(ctx, c, beside)
+			var parallel []testCase
+			parallel, alone[i] = c.split(cases)
+			results[i] = p.run(ctx, c, parallel)
 		})
 	}
 	clients.Wait()
@@ -37,20 +37,21 @@ func (p *plan) runAll(ctx context.Context) (rows []row) {
 	return rows
 }
 
-// split parts a client's cases into those that others may run beside, and
-// those that are to be alone, as all are of a client that needs a window.
-func (c *client) split(cases []testCase) (beside, alone []testCase) {
+// split separates a client's cases into those that may run in parallel with other
+// clients' and those that must run alone. All cases of a client that needs a
+// window run alone.
+func (c *client) split(cases []testCase) (parallel, alone []testCase) {
 	for _, t := range cases {
 		if t.Alone || c.needsWindow() {
 			alone = append(alone, t)
 		} else {
-			beside = append(beside, t)
+			parallel = append(parallel, t)
 		}
 	}
-	return beside, alone
+	return parallel, alone
 }
 
-// run runs cases of a client, one after another.
+// run runs cases of a client, one after the other.
 func (p *plan) run(ctx context.Context, c *client, cases []testCase) (rows []row) {
 	for _, t := range cases {
 		if ctx.Err() != nil {
@@ -59,7 +60,7 @@ func (p *plan) run(ctx context.Context, c *client, cases []testCase) (rows []row
 		start := time.Now()
 		r := p.runCase(ctx, c, t)
 		if ctx.Err() != nil {
-			break // which is what it failed by
+			break // the case failed because it was interrupted
 		}
 		r.Seconds = time.Since(start).Seconds()
 		fmt.Fprintf(os.Stderr, "%-14s %-40s %s, %.1f s\n", c.Name, t.Name, r.Result, r.Seconds)
@@ -68,7 +69,7 @@ func (p *plan) run(ctx context.Context, c *client, cases []testCase) (rows []row
 	return rows
 }
 
-// runCase runs one case on a stage of its own.
+// runCase runs one case in an environment of its own.
 func (p *plan) runCase(ctx context.Context, c *client, t testCase) row {
 	r := row{Client: c.Name, Version: c.Version, Case: t.Name, Transport: t.Transport, Result: passed}
 	fail := func(format string, args ...any) row {
@@ -80,49 +81,49 @@ func (p *plan) runCase(ctx context.Context, c *client, t testCase) row {
 		return fail("%v", err)
 	}
 	defer os.RemoveAll(home)
-	s, err := p.set(ctx, t, filesIn(home))
+	e, err := p.start(ctx, t, filesIn(home))
 	if err != nil {
 		return fail("%v", err)
 	}
-	defer s.strike()
-	said, err := p.driveAndSettle(ctx, c, t, s, home)
-	s.strike()
-	r.Said = lastNote(said)
-	r.Hello = s.tap.helloLength()
+	defer e.stop()
+	printed, err := p.driveAndCheckLeaks(ctx, c, t, e, home)
+	e.stop()
+	r.Note = lastNote(printed)
+	r.Hello = e.recorder.helloLength()
 	if err == nil {
-		err = s.check(t, &r)
+		err = e.check(t, &r)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return fail("%v", err)
 		}
-		fmt.Fprintf(os.Stderr, "--- %s, %s: %v\n%s\n%s---\n", c.Name, t.Name, err, said, s.logs())
+		fmt.Fprintf(os.Stderr, "--- %s, %s: %v\n%s\n%s---\n", c.Name, t.Name, err, printed, e.logs())
 		return fail("%v", err)
 	}
 	return r
 }
 
-// driveAndSettle runs the client, and if the case asks for it makes sure that
-// the proxy holds nothing afterwards.
-func (p *plan) driveAndSettle(ctx context.Context, c *client, t testCase, s *stage, home string) (said string, err error) {
+// driveAndCheckLeaks runs the client and, if the case has leaks set, checks that
+// the proxy releases its resources. It returns the client's output.
+func (p *plan) driveAndCheckLeaks(ctx context.Context, c *client, t testCase, e *environment, home string) (printed string, err error) {
 	if !t.Leaks {
-		return p.drive(ctx, c, t, s, home)
+		return p.drive(ctx, c, t, e, home)
 	}
-	if err := s.proxy.warmUp(ctx); err != nil {
+	if err := e.proxy.warmUp(ctx); err != nil {
 		return "", err
 	}
-	before, err := s.proxy.holdings()
+	before, err := e.proxy.resources()
 	if err != nil {
 		return "", err
 	}
-	if said, err = p.drive(ctx, c, t, s, home); err != nil {
-		return said, err
+	if printed, err = p.drive(ctx, c, t, e, home); err != nil {
+		return printed, err
 	}
-	return said, s.proxy.settles(ctx, before)
+	return printed, e.proxy.checkLeaks(ctx, before)
 }
 
-// drive runs the client. It returns what that said.
-func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home string) (string, error) {
+// drive runs the client. It returns the client's output.
+func (p *plan) drive(ctx context.Context, c *client, t testCase, e *environment, home string) (string, error) {
 	work := filepath.Join(home, "work")
 	if err := os.Mkdir(work, 0o755); err != nil {
 		return "", err
@@ -131,63 +132,63 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, s *stage, home 
 	if err := os.MkdirAll(keep, 0o755); err != nil {
 		return "", err
 	}
-	limit := time.Duration(t.Timeout) * time.Second
+	timeout := time.Duration(t.Timeout) * time.Second
 	if p.Load && t.LoadTimeout > 0 {
-		limit = time.Duration(t.LoadTimeout) * time.Second
+		timeout = time.Duration(t.LoadTimeout) * time.Second
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	cmd := command(ctx, filepath.Join(c.Source, "drive"), c.Dir, s.url, string(t.line))
-	var said output
+	cmd := command(ctx, filepath.Join(c.Source, "drive"), c.Dir, e.url, string(t.line))
+	var out output
 	trusted := filesIn(home)
-	cmd.Stdout, cmd.Stderr, cmd.Dir = &said, &said, work
+	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, work
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "LANG=" + os.Getenv("LANG"),
 		"HOME=" + work, "TMPDIR=" + work,
 		"INTEROP_SERVER_KEY=" + trusted.serverKey,
-		"INTEROP_DATA_CENTER=" + s.dataCenter,
+		"INTEROP_DATA_CENTER=" + e.dataCenter,
 		"INTEROP_KEEP=" + keep,
 	}
-	if s.dc != nil {
+	if e.dc != nil {
 		cmd.Env = append(cmd.Env, "INTEROP_CERTIFICATE="+trusted.certificate)
 	}
 	if p.Load {
 		cmd.Env = append(cmd.Env, "INTEROP_LOAD=1")
 	}
 	err := runGroup(cmd)
-	text := said.text()
+	text := out.text()
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		err = fmt.Errorf("not done after %v", limit)
+		err = fmt.Errorf("not done after %v", timeout)
 	case err != nil && text != "":
 		err = fmt.Errorf("%s (%w)", text[strings.LastIndexByte(text, '\n')+1:], err)
 	}
 	return text, err
 }
 
-// check compares what the data centre saw with what was expected, and fills
+// check compares the data centre's report with what the case expects, and fills
 // in the row.
-func (s *stage) check(t testCase, r *row) error {
-	if s.dc == nil {
+func (e *environment) check(t testCase, r *row) error {
+	if e.dc == nil {
 		return nil
 	}
-	found, err := s.evidence()
+	found, err := e.firstAnswered()
 	if err != nil {
 		return err
 	}
 	if found == nil {
 		return errors.New("the data centre answered no req_pq")
 	}
-	e := found.connected
-	r.Seen, r.Tag, r.DC, r.Request = e.Transport, e.Tag, e.DC, found.request
+	got := found.connected
+	r.Seen, r.Tag, r.DC, r.Request = got.Transport, got.Tag, got.DC, found.request
 	want := t.Expect
 	switch {
-	case want.Tag != nil && *want.Tag != e.Tag:
-		return fmt.Errorf("the tag is %q, expected %q", e.Tag, *want.Tag)
-	case want.DC != nil && (e.DC == nil || *want.DC != *e.DC):
-		return fmt.Errorf("the init payload is for %s, expected DC %d", dcText(e.DC), *want.DC)
-	case want.Transport != "" && want.Transport != e.Transport:
-		return fmt.Errorf("the transport is %q, expected %q", e.Transport, want.Transport)
+	case want.Tag != nil && *want.Tag != got.Tag:
+		return fmt.Errorf("the tag is %q, expected %q", got.Tag, *want.Tag)
+	case want.DC != nil && (got.DC == nil || *want.DC != *got.DC):
+		return fmt.Errorf("the init payload is for %s, expected DC %d", dcText(got.DC), *want.DC)
+	case want.Transport != "" && want.Transport != got.Transport:
+		return fmt.Errorf("the transport is %q, expected %q", got.Transport, want.Transport)
 	case want.Request != "" && want.Request != found.request:
 		return fmt.Errorf("the request is %s, expected %s", found.request, want.Request)
 	case r.Hello < want.Hello:
@@ -196,10 +197,10 @@ func (s *stage) check(t testCase, r *row) error {
 	return nil
 }
 
-// lastNote is what a client wants to have in the table: a line that begins
-// with "note: ", the last of them.
-func lastNote(said string) (note string) {
-	for line := range strings.Lines(said) {
+// lastNote returns the rest of the last line that begins with "note: ", which a
+// client prints for the table.
+func lastNote(printed string) (note string) {
+	for line := range strings.Lines(printed) {
 		if rest, ok := strings.CutPrefix(line, "note: "); ok {
 			note = strings.TrimSpace(rest)
 		}

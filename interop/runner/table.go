@@ -18,27 +18,28 @@ const (
 	failed       = "FAILED"
 	notInstalled = "NOT INSTALLED"
 	notRun       = "NOT RUN"
-	notAsked     = "not asked for"
+	notRequested = "not asked for"
 )
 
-// row is what came of a case, or of a client.
+// row is the result of a case, or of a client that did not get as far as that.
 type row struct {
 	Client    string  `json:"client"`
 	Version   string  `json:"version,omitempty"`
 	Case      string  `json:"case,omitempty"`
 	Transport string  `json:"transport,omitempty"`
-	Seen      string  `json:"seen,omitempty"` // the transport, as the data centre has it
+	Seen      string  `json:"seen,omitempty"` // the transport that the data centre reported
 	Tag       string  `json:"tag,omitempty"`
 	DC        *int    `json:"dc,omitempty"`
 	Request   string  `json:"request,omitempty"`
 	Hello     int     `json:"hello,omitempty"`
-	Said      string  `json:"note,omitempty"`
+	Note      string  `json:"note,omitempty"` // printed by the client
 	Result    string  `json:"result"`
 	Reason    string  `json:"reason,omitempty"`
 	Seconds   float64 `json:"seconds,omitempty"`
 }
 
-// sent is what the client sent, as far as it names it.
+// sent describes what the client sent, as the data centre and the recorder
+// reported it.
 func (r row) sent() string {
 	var parts []string
 	if r.Tag != "" {
@@ -56,13 +57,13 @@ func (r row) sent() string {
 	return strings.Join(parts, ", ")
 }
 
-// result is the result, with what there is to say about it.
+// result returns the result with its reason or note.
 func (r row) result() string {
 	switch {
 	case r.Reason != "":
 		return r.Result + ": " + r.Reason
-	case r.Said != "":
-		return r.Result + ": " + r.Said
+	case r.Note != "":
+		return r.Result + ": " + r.Note
 	}
 	return r.Result
 }
@@ -82,7 +83,7 @@ func dcText(dc *int) string {
 	return fmt.Sprintf("DC %d", *dc)
 }
 
-// table is all that came of a run.
+// table has the results of a run.
 type table struct {
 	Date       time.Time
 	Rows       []row
@@ -92,7 +93,7 @@ type table struct {
 
 var heading = []string{"client", "version", "transport", "sent", "result", "time"}
 
-type counts struct{ passed, failed, notInstalled, notRun, notAsked int }
+type counts struct{ passed, failed, notInstalled, notRun, notRequested int }
 
 func (t table) count() (n counts) {
 	for _, r := range t.Rows {
@@ -105,30 +106,30 @@ func (t table) count() (n counts) {
 			n.notInstalled++
 		case notRun:
 			n.notRun++
-		case notAsked:
-			n.notAsked++
+		case notRequested:
+			n.notRequested++
 		}
 	}
 	return n
 }
 
-// verdict is the error that a run ends with, nil if it passed. The table has
-// the reasons.
+// verdict returns the error that a run ends with, nil if it passed. The table
+// has the reasons.
 func (n counts) verdict(strict bool) error {
 	switch {
 	case n.failed > 0:
-		return errors.New("not all of it passed")
+		return errors.New("a case or a client failed")
 	case strict && n.notInstalled+n.notRun > 0:
-		return errors.New("not all of it was run")
-	case n == counts{notAsked: n.notAsked}:
-		return errors.New("there was nothing to run")
+		return errors.New("a client could not be installed or run")
+	case n == counts{notRequested: n.notRequested}:
+		return errors.New("no case was run")
 	}
 	return nil
 }
 
 func (n counts) String() string {
 	return fmt.Sprintf("%d passed, %d failed, %d clients not installed, %d clients not run, %d clients not asked for",
-		n.passed, n.failed, n.notInstalled, n.notRun, n.notAsked)
+		n.passed, n.failed, n.notInstalled, n.notRun, n.notRequested)
 }
 
 func (t table) summary() string {
@@ -156,16 +157,16 @@ func (t table) print(w io.Writer) error {
 	return tabs.Flush()
 }
 
-// write writes the table as a page.
+// write writes the table as a Markdown document.
 func (t table) write(path string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Compatibility
 
-Other people's clients against `+"`mtwire proxy`, `mtwire dc`"+` and the library's listener, as last run: on %s, with
+Clients of other projects against `+"`mtwire proxy`, `mtwire dc`"+` and the library's listener, as last run: on %s, with
 %s, %s/%s, %d processors. `+"`interop/run --write docs/compatibility.md`"+` writes this page;
-[interop/clients](../interop/clients/README.md) says how a case passes.
+[interop/clients](../interop/clients/README.md) documents when a case passes.
 
-"sent" is what arrived at the data centre: the framing's tag, the DC id, how long the hello of TLS or FakeTLS was, and
+"sent" is what arrived at the data centre: the framing's tag, the DC id, the length of the TLS or FakeTLS hello, and
 the request.
 
 `, t.Date.Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())

@@ -1,6 +1,5 @@
-// A browser without a window, told what to do over the pipes of its DevTools
-// protocol: JSON messages, each with a zero byte behind it, into descriptor 3
-// and out of descriptor 4.
+// A headless Chromium, controlled by the DevTools protocol over pipes: JSON
+// messages, each followed by a zero byte, to descriptor 3 and from descriptor 4.
 'use strict'
 const { spawn } = require('node:child_process')
 const { createHash, X509Certificate } = require('node:crypto')
@@ -13,31 +12,31 @@ const flags = [
   '--disable-crash-reporter', '--disable-breakpad', '--window-size=1000,1100',
 ]
 
-// trust is a flag: errors with a certificate that has this one's key are passed
-// over.
+// trust returns the flag with which Chromium ignores errors of certificates that
+// have the same key as this one.
 function trust(pem) {
   const key = new X509Certificate(pem).publicKey.export({ type: 'spki', format: 'der' })
   return `--ignore-certificate-errors-spki-list=${createHash('sha256').update(key).digest('base64')}`
 }
 
-// exitLimit is how long Chromium may take to end by itself.
-const exitLimit = 3000
+// exitTimeout, in ms, is how long Chromium may take to exit by itself.
+const exitTimeout = 3000
 
 class Browser {
-  // directory is for the profile and the log; certificate, in PEM, is one to
-  // trust, if there is any.
+  // directory is for the profile and the log. certificate, in PEM, is trusted,
+  // unless it is false.
   constructor(directory, certificate) {
     this.log = join(directory, 'chromium.log')
     const log = openSync(this.log, 'w')
-    const own = [`--user-data-dir=${join(directory, 'profile')}`, ...(certificate ? [trust(certificate)] : [])]
-    this.process = spawn('chromium', [...flags, ...own, 'about:blank'], { stdio: ['ignore', log, log, 'pipe', 'pipe'] })
+    const ownFlags = [`--user-data-dir=${join(directory, 'profile')}`, ...(certificate ? [trust(certificate)] : [])]
+    this.process = spawn('chromium', [...flags, ...ownFlags, 'about:blank'], { stdio: ['ignore', log, log, 'pipe', 'pipe'] })
     this.ended = new Promise((resolve) => this.process.on('close', resolve).on('error', resolve))
-    this.waiting = new Map() // the number of a command, or the name of an event, to who waits for it
+    this.waiting = new Map() // from a command's number or an event's name to the promise's functions
     this.number = 0
     this.ended.then(() => {
       for (const { reject } of this.waiting.values()) reject(new Error('Chromium has ended'))
     })
-    this.process.stdio[3].on('error', () => {}) // it has ended, which is said above
+    this.process.stdio[3].on('error', () => {}) // Chromium has ended: see above
     this.read(this.process.stdio[4].setEncoding('utf8'))
   }
 
@@ -46,15 +45,16 @@ class Browser {
     for await (const chunk of pipe) {
       const messages = (text + chunk).split('\0')
       text = messages.pop()
-      messages.map(JSON.parse).forEach((message) => this.take(message))
+      messages.map(JSON.parse).forEach((message) => this.handle(message))
     }
   }
 
-  take({ id, method, result, params, error }) {
-    const who = this.waiting.get(id ?? method)
+  // handle settles the promise that waits for a message.
+  handle({ id, method, result, params, error }) {
+    const promise = this.waiting.get(id ?? method)
     this.waiting.delete(id ?? method)
-    if (error) who?.reject(new Error(error.message))
-    else who?.resolve(result ?? params)
+    if (error) promise?.reject(new Error(error.message))
+    else promise?.resolve(result ?? params)
   }
 
   // wait waits for the result of a command, or for an event.
@@ -78,7 +78,7 @@ class Browser {
     await send('Page.navigate', { url })
     await loaded
     return {
-      // evaluate returns the value of an expression, or what it promises.
+      // evaluate returns the value of an expression, after its promise.
       async evaluate(expression) {
         const { result, exceptionDetails } = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true })
         if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text)
@@ -90,14 +90,14 @@ class Browser {
     }
   }
 
-  // said is what Chromium printed.
-  said() {
+  // output returns Chromium's output.
+  output() {
     return readFileSync(this.log, 'utf8')
   }
 
-  // close ends the browser with all of its processes.
+  // close ends all processes of the browser.
   async close() {
-    const kill = setTimeout(() => this.process.kill('SIGKILL'), exitLimit)
+    const kill = setTimeout(() => this.process.kill('SIGKILL'), exitTimeout)
     this.send('Browser.close').catch(() => {})
     await this.ended
     clearTimeout(kill)

@@ -1,4 +1,4 @@
-// Bytes, as far as JavaScript has no words for them.
+// Functions on Uint8Array that JavaScript lacks.
 
 export const hex = (b) => Array.from(b, (x) => x.toString(16).padStart(2, '0')).join('')
 
@@ -6,8 +6,8 @@ export const equal = (a, b) => a.length === b.length && a.every((x, i) => x === 
 
 export const random = (length) => {
   const b = new Uint8Array(length)
-  const most = 65536 // of one call
-  for (let at = 0; at < length; at += most) crypto.getRandomValues(b.subarray(at, at + most))
+  const maxLength = 65536 // bytes per call
+  for (let at = 0; at < length; at += maxLength) crypto.getRandomValues(b.subarray(at, at + maxLength))
   return b
 }
 

@@ -10,8 +10,8 @@ function littleEndian(value, length) {
   return b.subarray(0, length)
 }
 
-// A word in front with the length in bytes; its top bit asks for a quick
-// acknowledgement.
+// Intermediate: four bytes with the length in bytes precede the payload. Their top
+// bit requests a quick acknowledgement.
 const intermediate = {
   tag: 0xee,
   wrap: (payload, ack) => join(littleEndian(payload.length + (ack ? ackWanted : 0), 4), payload),
@@ -22,14 +22,16 @@ const intermediate = {
   },
 }
 
-// The same with up to 15 bytes behind the payload, which count.
+// Padded intermediate: intermediate with up to 15 bytes of padding, which the length
+// includes.
 const padded = {
   tag: 0xdd,
   wrap: (payload, ack) => intermediate.wrap(join(payload, random(random(1)[0] % 16)), ack),
   read: intermediate.read,
 }
 
-// A length in words: one byte, or 7f and three bytes.
+// Abridged: the length in words of four bytes, in one byte, or in three bytes after
+// 7f.
 const abridged = {
   tag: 0xef,
   wrap(payload, ack) {

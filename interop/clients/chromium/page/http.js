@@ -4,8 +4,8 @@ import { random } from './bytes.js'
 import { checkResPQ, requestPQ, transportError, underUnknownKey } from './message.js'
 
 export async function overHTTP(url, test, show) {
-  // A body without a Content-Type makes a "simple" request; with one that no
-  // form has, the browser asks with OPTIONS first.
+  // A request without a Content-Type needs no preflight. For a Content-Type that
+  // forms cannot have, the browser sends a preflight (OPTIONS) first.
   const headers = test.content_type ? { 'Content-Type': test.content_type } : {}
   const post = async (path, body) => {
     show('POST', path, body)
@@ -22,7 +22,7 @@ export async function overHTTP(url, test, show) {
   }
 
   if (test.withheld) {
-    const read = await exchange(test.withheld).then(() => true, (error) => show('not to be read', error))
+    const read = await exchange(test.withheld).then(() => true, (error) => show('withheld', error))
     if (read) throw new Error(`${test.withheld} can be read from another origin`)
   }
   await exchange(test.path)

@@ -1,20 +1,20 @@
-// Runs one case, which the page's address names, and shows what it does.
-// window.outcome is what came of it: {error} or {note}.
+// Runs the case in the page's URL, and shows its steps. window.outcome is a promise
+// of {error} or {note}.
 import { hex } from './bytes.js'
 import { overHTTP } from './http.js'
 import { overWebSocket } from './websocket.js'
 
 const query = new URLSearchParams(location.search)
 const url = query.get('url')
-const over = url.startsWith('ws') ? overWebSocket : overHTTP
+const runCase = url.startsWith('ws') ? overWebSocket : overHTTP
 const test = JSON.parse(query.get('case'))
 
 const title = document.querySelector('h1')
 const table = document.querySelector('table')
 const start = performance.now()
 
-// show adds a line to the page: values that are bytes in hexadecimal, of long
-// ones the beginning.
+// show adds a line to the page. Bytes are shown in hexadecimal, long ones
+// shortened.
 function show(what, ...values) {
   const row = table.insertRow()
   row.insertCell().textContent = `${Math.round(performance.now() - start)} ms`
@@ -25,17 +25,17 @@ function show(what, ...values) {
 const shown = 96
 const brief = (b) => `${b.length} bytes: ${hex(b.subarray(0, shown))}${b.length > shown ? ' …' : ''}`
 
-// limit is how long a case may take. It is less than the driver's, so that
-// there is a picture of what went well until then.
-const limit = 15000
-const tooLong = () => new Promise((_, reject) => setTimeout(reject, limit, new Error('no answer')))
+// timeout, in ms, bounds a case. It is less than the driver's, so that there is a
+// screenshot of the steps until then.
+const timeout = 15000
+const timedOut = () => new Promise((_, reject) => setTimeout(reject, timeout, new Error('no answer')))
 
 async function run() {
   title.textContent = `${test.name}:`
   show('browser', navigator.userAgent)
   show('data centre', url)
   try {
-    const note = await Promise.race([over(url, test, show), tooLong()])
+    const note = await Promise.race([runCase(url, test, show), timedOut()])
     title.className = 'passed'
     return { note }
   } catch (error) {

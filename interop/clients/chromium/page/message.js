@@ -1,5 +1,5 @@
-// Unencrypted messages, as far as the first step of a key exchange needs them,
-// and an encrypted one that nobody can read.
+// Unencrypted messages of the first step of a key exchange, and an encrypted
+// message under a random key.
 // https://core.telegram.org/mtproto/description#unencrypted-message
 import { equal, hex, join, random, view } from './bytes.js'
 
@@ -9,15 +9,16 @@ const header = 20 // auth key id, message id, length
 
 let last = 0n
 
-// messageID is the time in seconds and its fraction, and grows.
+// messageID returns the time in units of 2^-32 seconds, a multiple of four that is
+// larger than the last one.
 function messageID() {
   const now = (BigInt(Date.now()) << 32n) / 1000n & ~3n
   last = now > last ? now : last + 4n
   return last
 }
 
-// requestPQ is a req_pq_multi with that nonce, and random bytes behind it,
-// inside the message's length.
+// requestPQ returns a req_pq_multi message with that nonce, followed by tail random
+// bytes, which the message's length includes.
 export function requestPQ(nonce, tail = 0) {
   const head = new Uint8Array(header + 4)
   view(head).setBigUint64(8, messageID(), true)
@@ -35,10 +36,10 @@ export function checkResPQ(packet, nonce) {
   if (!equal(answered, nonce)) throw new Error(`resPQ with the nonce ${hex(answered)}`)
 }
 
-// underUnknownKey looks like an encrypted message.
+// underUnknownKey returns random bytes with the form of an encrypted message.
 export const underUnknownKey = () => join([1], random(24 + 48 - 1))
 
-// transportError is the code that a packet of four bytes carries.
+// transportError returns the code in a packet of four bytes.
 export function transportError(packet) {
   if (packet.length !== 4) throw new Error(`no transport error: ${hex(packet)}`)
   return -view(packet).getInt32(0, true)

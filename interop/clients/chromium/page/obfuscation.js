@@ -4,9 +4,9 @@ import { hex, random, view } from './bytes.js'
 
 const block = 16
 
-// KeyStream is AES-CTR without an end. WebCrypto begins anew with each call:
-// it is given the counter of the block that the stream stands in, and bytes in
-// front to fill what of that block is used up.
+// KeyStream is an AES-CTR key stream. WebCrypto's calls keep no state: each gets the
+// counter of the stream's current block, and padding in place of the bytes of that
+// block that are used up.
 class KeyStream {
   constructor(key, counter) {
     this.key = crypto.subtle.importKey('raw', key, 'AES-CTR', false, ['encrypt'])
@@ -19,9 +19,9 @@ class KeyStream {
     const used = this.offset % block
     const counter = this.counter(BigInt((this.offset - used) / block))
     this.offset += bytes.length
-    const filled = new Uint8Array(used + bytes.length)
-    filled.set(bytes, used)
-    const out = await crypto.subtle.encrypt({ name: 'AES-CTR', counter, length: 8 * block }, await this.key, filled)
+    const padded = new Uint8Array(used + bytes.length)
+    padded.set(bytes, used)
+    const out = await crypto.subtle.encrypt({ name: 'AES-CTR', counter, length: 8 * block }, await this.key, padded)
     return new Uint8Array(out, used)
   }
 
@@ -32,7 +32,8 @@ class KeyStream {
   }
 }
 
-// Beginnings that stand for something else: HTTP, plain framings, TLS.
+// First bytes that a server detects as something else: HTTP, unobfuscated framings,
+// TLS.
 const methods = ['HEAD', 'POST', 'GET ', 'OPTI', 'PVrG']
 const words = ['eeeeeeee', 'dddddddd', '16030102', '16030103', '16030303']
 
@@ -42,8 +43,8 @@ function forbidden(init) {
     view(init).getUint32(4) === 0
 }
 
-// obfuscate draws an init payload that names the framing and the data centre,
-// and returns it as it is sent, with the key streams of both directions.
+// obfuscate returns a random init payload for a framing and a DC id, as it is sent,
+// and the key streams of both directions.
 export async function obfuscate(tag, dc) {
   let init
   do init = random(64)

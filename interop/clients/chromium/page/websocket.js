@@ -18,7 +18,7 @@ async function open(url, show) {
   return socket
 }
 
-// messages are the socket's, until it is closed.
+// messages returns the socket's messages, until it is closed.
 const messages = (socket) => new ReadableStream({
   start(controller) {
     socket.addEventListener('message', (event) => controller.enqueue(new Uint8Array(event.data)))
@@ -26,7 +26,7 @@ const messages = (socket) => new ReadableStream({
   },
 })
 
-// packets are those inside the messages, whose borders mean nothing.
+// packets returns the packets in the messages, whose boundaries have no meaning.
 async function* packets(socket, stream, framing) {
   let buffer = new Uint8Array()
   for await (const message of messages(socket)) {
@@ -36,9 +36,9 @@ async function* packets(socket, stream, framing) {
   throw new Error('the WebSocket was closed')
 }
 
-// cut makes messages of what is to be sent.
-function cut(how, parts) {
-  switch (how) {
+// split returns the messages that parts are sent in.
+function split(mode, parts) {
+  switch (mode) {
     case 'one': return [join(...parts)]
     case 'halves': return parts.flatMap((part) => [part.subarray(0, part.length >> 1), part.subarray(part.length >> 1)])
     case 'blobs': return parts.map((part) => new Blob([part]))
@@ -61,7 +61,7 @@ export async function overWebSocket(url, test, show) {
     show('req_pq_multi', packet)
     parts.push(await send.apply(packet))
   }
-  const sent = cut(test.messages, parts)
+  const sent = split(test.messages, parts)
   show('sent', sent.map((message) => message.size ?? message.length).join(' + '), 'bytes')
   sent.forEach((message) => socket.send(message))
   for (const nonce of nonces) {
@@ -77,14 +77,14 @@ export async function overWebSocket(url, test, show) {
     const code = transportError(value)
     show('under an unknown key', `transport error ${code}`)
     if (code !== 404) throw new Error(`transport error ${code}`)
-    return `transport error ${code}, ${ended(await closed, 1000, '404', show)}`
+    return `transport error ${code}, ${checkClose(await closed, 1000, '404', show)}`
   }
   socket.close()
-  ended(await closed, 1005, '', show) // no status in our close frame, and none in the answer
+  checkClose(await closed, 1005, '', show) // no status in either close frame
 }
 
-// ended checks how the WebSocket was closed.
-function ended({ code, reason, wasClean }, wantCode, wantReason, show) {
+// checkClose checks how the WebSocket was closed.
+function checkClose({ code, reason, wasClean }, wantCode, wantReason, show) {
   show('closed', `${code} "${reason}"`, wasClean ? 'clean' : 'not clean')
   if (code !== wantCode || reason.trim() !== wantReason || !wasClean) throw new Error(`closed with ${code} "${reason}"`)
   return `closed with ${code} and reason ${reason.trim()}`

@@ -22,7 +22,7 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// serve is a data centre on a port of loopback, which says what connects as
+// serve runs a data centre on a port of loopback, which logs its connections as
 // "mtwire dc --json" does. It writes its public key and its certificate to files.
 func serve(ctx context.Context, keyFile, certificateFile string) error {
 	key, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
@@ -58,14 +58,13 @@ func serve(ctx context.Context, keyFile, certificateFile string) error {
 	return err
 }
 
-// listen takes what data centres take, and what has TLS around it if there is
-// a configuration for that.
+// listen returns a listener for all transports without a secret, with those over
+// TLS unless serverTLS is nil.
 func listen(address string, serverTLS *tls.Config) (*mtwire.Listener, error) {
 	return mtwire.Listen("tcp", address, &mtwire.ListenConfig{AllowNoSecret: true, TLS: serverTLS})
 }
 
-// trust is a configuration that trusts the data centre whose certificate is in
-// the file.
+// trust returns a client configuration that trusts the certificate in a file.
 func trust(certificateFile string) (*tls.Config, error) {
 	text, err := os.ReadFile(certificateFile)
 	if err != nil {
@@ -78,7 +77,7 @@ func trust(certificateFile string) (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool}, nil
 }
 
-// readKey reads the file that serve wrote.
+// readKey reads the public key that serve wrote.
 func readKey(keyFile string) (exchange.PublicKey, error) {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
@@ -92,11 +91,11 @@ func readKey(keyFile string) (exchange.PublicKey, error) {
 	return exchange.PublicKey{RSA: key}, err
 }
 
-// version prints which gotd this is.
+// version prints the version of gotd.
 func version() error {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return errors.New("the binary does not say what it was built of")
+		return errors.New("the binary has no build information")
 	}
 	for _, module := range info.Deps {
 		if module.Path == "github.com/gotd/td" {
@@ -104,5 +103,5 @@ func version() error {
 			return nil
 		}
 	}
-	return errors.New("the binary has no gotd")
+	return errors.New("the binary is built without gotd")
 }

@@ -24,15 +24,15 @@ import (
 	"github.com/mtwire/mtwire/interop/gotd"
 )
 
-// clientCase is what gotd's cases have for gotd.
+// clientCase has the fields of a case that only gotd's cases have.
 type clientCase struct {
-	// Lead is put in front of the bare key: gotd chooses the framing by it.
+	// Lead is a prefix of the bare key, by which gotd selects the framing.
 	Lead string `json:"lead"`
-	// Framing is what is spoken without a secret, in clear or obfuscated.
+	// Framing is the framing without a secret, Obfuscated or not.
 	Framing    string `json:"framing"`
 	Obfuscated bool   `json:"obfuscated"`
-	// Clients is how many there are, for a load; 0 is one that goes through a
-	// whole session. LoadClients is how many with interop/run --load.
+	// Clients is the number of clients of a load test; 0 means no load test but
+	// one session. LoadClients replaces Clients with interop/run --load.
 	Clients     int `json:"clients"`
 	LoadClients int `json:"load_clients"`
 }
@@ -53,7 +53,7 @@ func drive(ctx context.Context, endpoint, text string) error {
 	if err != nil {
 		return err
 	}
-	resolver, list, maxFile, err := c.connect(u)
+	resolver, list, maxFile, err := c.resolver(u)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func drive(ctx context.Context, endpoint, text string) error {
 	}
 	keyFile := os.Getenv("INTEROP_SERVER_KEY")
 	if keyFile == "" {
-		return greet(ctx, resolver, list)
+		return firstStep(ctx, resolver, list)
 	}
 	key, err := readKey(keyFile)
 	if err != nil {
@@ -74,9 +74,9 @@ func drive(ctx context.Context, endpoint, text string) error {
 	return gotd.Use(ctx, resolver, list, key, maxFile)
 }
 
-// greet goes as far as one can without the server's key: to a resPQ with a
-// nonce of gotd's and the fingerprint of another key.
-func greet(ctx context.Context, resolver dcs.Resolver, list dcs.List) error {
+// firstStep performs the first step of a key exchange, which needs no key of the
+// server: gotd must get a resPQ with its nonce and an unknown fingerprint.
+func firstStep(ctx context.Context, resolver dcs.Resolver, list dcs.List) error {
 	other, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
 	if err != nil {
 		return err
@@ -85,21 +85,22 @@ func greet(ctx context.Context, resolver dcs.Resolver, list dcs.List) error {
 	if errors.Is(err, exchange.ErrKeyFingerprintNotFound) {
 		return nil
 	}
-	return fmt.Errorf("no resPQ with another key's fingerprint: %w", err)
+	return fmt.Errorf("no resPQ with an unknown fingerprint: %w", err)
 }
 
-// connect is gotd's way to the endpoint, and the largest file that goes there.
-func (c clientCase) connect(u *url.URL) (resolver dcs.Resolver, list dcs.List, maxFile int, err error) {
+// resolver returns gotd's resolver for the endpoint, and the length of the largest
+// file that it can send, in bytes.
+func (c clientCase) resolver(u *url.URL) (resolver dcs.Resolver, list dcs.List, maxFile int, err error) {
 	if u.Scheme == "tg" {
-		return c.connectProxy(u.Query())
+		return c.proxyResolver(u.Query())
 	}
 	address, err := netip.ParseAddrPort(u.Host)
 	if err != nil {
 		return nil, list, 0, err
 	}
 	list.Options = []tg.DCOption{{ID: gotd.DC, IPAddress: address.Addr().String(), Port: int(address.Port()), Static: true}}
-	// A server ties a session to all connections of a client; gotd's test
-	// server, behind the bridge, ties it to the first.
+	// One connection, because gotd's test server sends a session's answers on its
+	// first connection only.
 	carrier := &http.Transport{MaxConnsPerHost: 1}
 	if u.Scheme == "wss" || u.Scheme == "https" {
 		if carrier.TLSClientConfig, err = trust(os.Getenv("INTEROP_CERTIFICATE")); err != nil {
@@ -118,16 +119,16 @@ func (c clientCase) connect(u *url.URL) (resolver dcs.Resolver, list dcs.List, m
 	case "tcp":
 		framing, ok := framings[c.Framing]
 		if !ok {
-			return nil, list, 0, fmt.Errorf("no framing is called %q", c.Framing)
+			return nil, list, 0, fmt.Errorf("unknown framing %q", c.Framing)
 		}
 		resolver = dcs.Plain(dcs.PlainOptions{Protocol: framing, Obfuscated: c.Obfuscated})
 	default:
-		return nil, list, 0, fmt.Errorf("cannot connect to %s", u)
+		return nil, list, 0, fmt.Errorf("unknown scheme: %s", u)
 	}
 	return resolver, list, gotd.MaxFile, nil
 }
 
-func (c clientCase) connectProxy(link url.Values) (resolver dcs.Resolver, list dcs.List, maxFile int, err error) {
+func (c clientCase) proxyResolver(link url.Values) (resolver dcs.Resolver, list dcs.List, maxFile int, err error) {
 	secret, err := hex.DecodeString(c.Lead + link.Get("secret"))
 	if err != nil {
 		return nil, list, 0, err

@@ -24,36 +24,35 @@ import (
 )
 
 const (
-	// When a quarter of the time is over, and when three are, the data centre
-	// cuts one of cutOneIn connections. In between it is restarted, and away
-	// for a moment.
+	// After a quarter of the time, and after three quarters, the data centre
+	// cuts one of cutOneIn connections. After half of the time it is restarted,
+	// and refuses connections for outage.
 	cutOneIn = 10
 	outage   = time.Second
 
 	shortLoad = 10 * time.Second
 	fullLoad  = time.Minute
 
-	// A key exchange costs gotd's client a second of processor time, for it
-	// checks anew that the prime is one. So many are made at a time that none
-	// takes too long.
+	// exchanges is the number of key exchanges at the same time. Each takes
+	// gotd's client a second of processor time, to check that the prime is one.
 	exchanges = 4
 
-	// recovery is how long a call may take, with all its tries.
-	recovery = 20 * time.Second
-	// pause is between two calls of a client, at most.
-	pause = 200 * time.Millisecond
+	// callTimeout bounds a call with all its retries.
+	callTimeout = 20 * time.Second
+	// maxPause is the longest time between two calls of a client.
+	maxPause = 200 * time.Millisecond
 )
 
-// loadRun is a load: a data centre of our own, and clients of it.
+// loadRun is a load test: a data centre of its own, and clients.
 type loadRun struct {
 	resolver dcs.Resolver
 	key      exchange.PrivateKey
 	duration time.Duration
 
-	exchanging chan struct{}  // has room for those who make an auth key
-	coming     sync.WaitGroup // those who have no session yet
+	exchanging chan struct{}  // semaphore of clients that create an auth key
+	connecting sync.WaitGroup // clients that have no session yet
 	started    chan struct{}  // closed when all have one
-	back       chan struct{}  // closed when the data centre is back
+	restarted  chan struct{}  // closed when the data centre is restarted
 
 	mu   sync.Mutex
 	open map[*mtwire.Conn]context.CancelFunc // the data centre's connections
@@ -61,10 +60,10 @@ type loadRun struct {
 	replies, retries, cut, connections atomic.Int64
 }
 
-// load runs a data centre at INTEROP_DATA_CENTER, and so many clients that
-// have whole sessions with it: an auth key, a session, and then calls with
-// answers that are told apart. Connections are cut from the data centre's
-// side, and once all of them, when it is restarted. Every session has to go on.
+// load runs a data centre at INTEROP_DATA_CENTER and its clients. Each client
+// creates an auth key, opens a session and makes calls, each of which has another
+// answer. The data centre cuts some connections, and all when it is restarted.
+// Every session must go on.
 func load(ctx context.Context, resolver dcs.Resolver, clients int, duration time.Duration) error {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
 	if err != nil {
@@ -72,7 +71,7 @@ func load(ctx context.Context, resolver dcs.Resolver, clients int, duration time
 	}
 	l := &loadRun{
 		resolver: resolver, key: tgtest.NewPrivateKey(rsaKey), duration: duration,
-		exchanging: make(chan struct{}, exchanges), started: make(chan struct{}), back: make(chan struct{}),
+		exchanging: make(chan struct{}, exchanges), started: make(chan struct{}), restarted: make(chan struct{}),
 		open: map[*mtwire.Conn]context.CancelFunc{},
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -84,7 +83,7 @@ func load(ctx context.Context, resolver dcs.Resolver, clients int, duration time
 			cancel(fmt.Errorf("the data centre: %w", err))
 		}
 	})
-	l.coming.Add(clients)
+	l.connecting.Add(clients)
 	for i := range clients {
 		all.Go(func() {
 			if err := l.client(ctx); err != nil {
@@ -93,7 +92,7 @@ func load(ctx context.Context, resolver dcs.Resolver, clients int, duration time
 		})
 	}
 	all.Go(func() {
-		l.coming.Wait()
+		l.connecting.Wait()
 		close(l.started)
 	})
 	all.Wait()
@@ -105,13 +104,13 @@ func load(ctx context.Context, resolver dcs.Resolver, clients int, duration time
 	if err != nil {
 		return err
 	}
-	return l.unexplained(clients)
+	return l.checkConnections(clients)
 }
 
-// unexplained says whether connections ended that nobody cut. There is one for
-// each client, another for each after the restart, and one for each cut; two
-// if the restart came while the client was on its way back.
-func (l *loadRun) unexplained(clients int) error {
+// checkConnections returns an error if more connections were opened than cuts and
+// the restart explain: one for each client, another for each after the restart,
+// and one for each cut, or two if the restart interrupts the client's reconnect.
+func (l *loadRun) checkConnections(clients int) error {
 	opened, explained := l.connections.Load(), 2*int64(clients)+2*l.cut.Load()
 	if opened > explained {
 		return fmt.Errorf("%d connections were opened, and only %d are explained", opened, explained)
@@ -119,8 +118,8 @@ func (l *loadRun) unexplained(clients int) error {
 	return nil
 }
 
-// serveTwice is a data centre that is restarted when half of the time is over.
-// It keeps the auth keys, as a data centre does.
+// serveTwice runs a data centre, and restarts it after half of the time. The data
+// centre keeps its auth keys.
 func (l *loadRun) serveTwice(ctx context.Context) error {
 	datacenter := &gotd.DataCenter{Key: l.key}
 	first, end := context.WithCancel(ctx)
@@ -147,7 +146,7 @@ func (l *loadRun) serveTwice(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	close(l.back)
+	close(l.restarted)
 	return l.serve(ctx, datacenter)
 }
 
@@ -177,8 +176,8 @@ func (l *loadRun) serve(ctx context.Context, datacenter *gotd.DataCenter) error 
 	return err
 }
 
-// cutSome cuts some of the connections: a quarter of the time after all have a
-// session, or after the restart.
+// cutSome cuts some of the connections, a quarter of the time after all clients
+// have a session, or after the restart.
 func (l *loadRun) cutSome(ctx context.Context) {
 	select {
 	case <-l.started:
@@ -202,8 +201,8 @@ func (l *loadRun) cutSome(ctx context.Context) {
 	}
 }
 
-// client is one client. It ends when the load is over, and must have had an
-// answer since the data centre came back.
+// client runs one client until the end of the load test. The client must get an
+// answer after the restart.
 func (l *loadRun) client(ctx context.Context) error {
 	reconnect := func() backoff.BackOff {
 		return backoff.NewExponentialBackOff(
@@ -213,13 +212,13 @@ func (l *loadRun) client(ctx context.Context) error {
 	}
 	client := telegram.NewClient(1, "hash", gotd.Options(l.resolver, dcs.List{}, l.key.Public(), reconnect))
 	l.exchanging <- struct{}{}
-	leave := sync.OnceFunc(func() {
+	connected := sync.OnceFunc(func() {
 		<-l.exchanging
-		l.coming.Done()
+		l.connecting.Done()
 	})
-	defer leave()
+	defer connected()
 	return client.Run(ctx, func(ctx context.Context) error {
-		leave()
+		connected()
 		select {
 		case <-l.started:
 		case <-ctx.Done():
@@ -229,29 +228,30 @@ func (l *loadRun) client(ctx context.Context) error {
 	})
 }
 
-// calls makes calls until the load is over.
+// calls makes calls until the end of the load test.
 func (l *loadRun) calls(ctx context.Context, client *telegram.Client) error {
-	until, sinceBack := time.Now().Add(l.duration), false
-	for time.Now().Before(until) {
+	end, afterRestart := time.Now().Add(l.duration), false
+	for time.Now().Before(end) {
 		select {
-		case <-l.back:
-			sinceBack = true
+		case <-l.restarted:
+			afterRestart = true
 		default:
 		}
 		if err := l.call(ctx, client); err != nil {
 			return err
 		}
-		time.Sleep(mathrand.N(pause))
+		time.Sleep(mathrand.N(maxPause))
 	}
-	if !sinceBack {
-		return errors.New("no answer since the data centre was restarted")
+	if !afterRestart {
+		return errors.New("no answer after the restart of the data centre")
 	}
 	return nil
 }
 
-// call asks for a document until there is an answer, which must be that one.
+// call fetches a document, and retries until it gets an answer. The answer must
+// belong to the request.
 func (l *loadRun) call(ctx context.Context, client *telegram.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, recovery)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for {
 		err := gotd.FetchDocument(ctx, client.API())
@@ -265,6 +265,6 @@ func (l *loadRun) call(ctx context.Context, client *telegram.Client) error {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 		l.retries.Add(1)
-		time.Sleep(mathrand.N(pause))
+		time.Sleep(mathrand.N(maxPause))
 	}
 }

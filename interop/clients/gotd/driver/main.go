@@ -1,5 +1,6 @@
-// Driver is gotd in interop/run: "driver dc" is the data centre for whole
-// sessions, and "driver drive" and "driver load" are clients.
+// Driver drives gotd in interop/run: "driver dc" runs a data centre for whole
+// sessions, "driver drive" runs the clients of a case, and "driver version" prints
+// gotd's version.
 package main
 
 import (

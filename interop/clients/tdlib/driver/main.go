@@ -1,6 +1,6 @@
-// Driver is TDLib in interop/run, as the shared library that its packagers
-// distribute: "driver test" lets it test a proxy, "driver session" has it go
-// through a whole session, and "driver version" says which it is.
+// Driver drives TDLib in interop/run, as the shared library that is distributed as
+// a package. For a case it has TDLib test a proxy or, with endpoint session, open a
+// session. "driver version" prints the library's version.
 package main
 
 import (
@@ -49,13 +49,13 @@ func run(ctx context.Context, args []string) error {
 	return errors.New("usage: driver LIBRARY LINK CASE | driver version LIBRARY")
 }
 
-// tdlibCase is what matters of a case.
+// tdlibCase has the fields of a case that the driver needs.
 type tdlibCase struct {
 	Endpoint string `json:"endpoint"`
 	DC       int    `json:"dc"`
 }
 
-// proxyObject is the proxy that a link names.
+// proxyObject returns the proxy of a link.
 func proxyObject(link url.Values) (object, error) {
 	port, err := strconv.Atoi(link.Get("port"))
 	if err != nil {

@@ -9,13 +9,12 @@ import (
 	"regexp"
 )
 
-// session has TDLib make an auth key, open a session and get as far as a
-// client without an account can: to connectionStateReady, which it is in once
-// a data centre has answered its calls.
+// session has TDLib create an auth key, open a session and reach
+// connectionStateReady. That is the state after a data centre has answered its
+// calls, and the last one that a client without an account reaches.
 //
-// TDLib trusts the data centres whose keys are compiled in. So it is a copy of
-// the library that runs here, in this case's own directory, with the test
-// server's key in their place.
+// TDLib trusts only keys that are compiled in. So a copy of the library runs, in
+// the case's own directory, in which the test server's key replaces them.
 func session(ctx context.Context, library string, proxy object) error {
 	home, err := os.Getwd()
 	if err != nil {
@@ -44,7 +43,7 @@ func session(ctx context.Context, library string, proxy object) error {
 	return awaitReady(ctx, t)
 }
 
-// awaitReady waits until TDLib is connected and says so.
+// awaitReady waits until TDLib reports connectionStateReady.
 func awaitReady(ctx context.Context, t *tdjson) error {
 	for {
 		update, err := t.receive(ctx)
@@ -64,14 +63,13 @@ func awaitReady(ctx context.Context, t *tdjson) error {
 	}
 }
 
-// keyPattern finds the keys of data centres in the library: the one for
-// production and the one for tests. They end with a zero byte, as strings do
-// in C. What begins with their first lines and ends otherwise is for something
-// else.
+// keyPattern matches the data centres' keys in the library, one for production and
+// one for tests. As strings of C they end with a zero byte. A key without one is
+// not a data centre's.
 var keyPattern = regexp.MustCompile(`-----BEGIN RSA PUBLIC KEY-----\n[^-]{300,400}\n-----END RSA PUBLIC KEY-----\x00`)
 
-// copyWithKey copies the library with the key of keyFile in place of those of
-// the data centres, which are as long.
+// copyWithKey copies the library, and replaces the data centres' keys with the key
+// of keyFile, which has the same length.
 func copyWithKey(dst, library, keyFile string) error {
 	key, err := os.ReadFile(keyFile)
 	if err != nil {
@@ -90,7 +88,7 @@ func copyWithKey(dst, library, keyFile string) error {
 		}
 	}
 	if replaced != 2 {
-		return fmt.Errorf("the library has %d public keys of data centres, not two: the driver has to follow it", replaced)
+		return fmt.Errorf("the library has %d public keys of data centres, want 2: adapt keyPattern", replaced)
 	}
 	return os.WriteFile(dst, text, 0o755)
 }

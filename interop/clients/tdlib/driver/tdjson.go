@@ -10,7 +10,8 @@ static void (*client_send)(int, const char *);
 static const char *(*client_receive)(double);
 static const char *(*execute)(const char *);
 
-// load_tdjson binds the library's four functions, and returns what is wrong.
+// load_tdjson binds the library's four functions. It returns an error message, or
+// NULL.
 static const char *load_tdjson(const char *path) {
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!library) return dlerror();
@@ -36,23 +37,23 @@ import (
 	"unsafe"
 )
 
-// object is an object of TDLib's: a request, an answer or an update.
+// object is a TDLib object: a request, an answer or an update.
 type object = map[string]any
 
-// tdjson is a client of a TDLib that was loaded from a file. The library has
-// one queue of answers, so there is one client in a process.
+// tdjson is a client of a TDLib library that was loaded from a file. The library
+// has one queue of answers, so a process can have one client.
 type tdjson struct{ client C.int }
 
 // loadTDLib loads the library.
 func loadTDLib(path string) (*tdjson, error) {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
-	if wrong := C.load_tdjson(name); wrong != nil {
-		return nil, fmt.Errorf("%s: %s", path, C.GoString(wrong))
+	if message := C.load_tdjson(name); message != nil {
+		return nil, fmt.Errorf("%s: %s", path, C.GoString(message))
 	}
 	t := &tdjson{}
-	// TDLib tells what it does on standard error, which is shown if the case
-	// fails: 2 is warnings, 3 would be everything that happens.
+	// TDLib logs to standard error, which is shown if the case fails. Level 2 is
+	// warnings.
 	if _, err := t.execute(object{"@type": "setLogVerbosityLevel", "new_verbosity_level": 2}); err != nil {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func loadTDLib(path string) (*tdjson, error) {
 	return t, nil
 }
 
-// send sends a request, whose answer comes with receive.
+// send sends a request. receive returns its answer.
 func (t *tdjson) send(request object) error {
 	text, err := json.Marshal(request)
 	if err != nil {
@@ -74,16 +75,16 @@ func (t *tdjson) send(request object) error {
 
 // receive returns the next answer or update.
 func (t *tdjson) receive(ctx context.Context) (object, error) {
-	const atMost = 0.2 // seconds, between two looks at ctx
+	const pollInterval = 0.2 // seconds between two checks of ctx
 	for ctx.Err() == nil {
-		if text := C.call_receive(atMost); text != nil {
+		if text := C.call_receive(pollInterval); text != nil {
 			return parse(C.GoString(text))
 		}
 	}
 	return nil, ctx.Err()
 }
 
-// execute calls one of the few functions that need no client.
+// execute calls a function of TDLib that needs no client.
 func (t *tdjson) execute(request object) (object, error) {
 	text, err := json.Marshal(request)
 	if err != nil {

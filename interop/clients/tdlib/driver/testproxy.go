@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// fingerprint is that of the key which "mtwire dc" says it has, as TDLib
-// writes it. TDLib does not know the key of test servers as one for data
-// centres of production, and that is how an answer of ours shows.
+// fingerprint is the key fingerprint in the answer of "mtwire dc", as TDLib prints
+// it. It is the key of Telegram's test servers, which TDLib does not accept from a
+// production data centre: its error proves that TDLib got the answer.
 const fingerprint = "-5595554452916591101"
 
-// testProxy lets TDLib connect to a data centre through a proxy, up to its
-// first answer. It needs no account and makes no other connection.
+// testProxy has TDLib connect to a data centre through a proxy, up to its first
+// answer. It needs no account and opens no other connection.
 func testProxy(ctx context.Context, library string, proxy object, dc int) error {
 	t, err := loadTDLib(library)
 	if err != nil {
@@ -33,7 +33,7 @@ func testProxy(ctx context.Context, library string, proxy object, dc int) error 
 		text, _ := answer["message"].(string)
 		fmt.Println(answer)
 		if !strings.Contains(text, fingerprint) {
-			return fmt.Errorf("TDLib does not name our key: %v", answer)
+			return fmt.Errorf("TDLib's error does not name the fingerprint: %v", answer)
 		}
 		return nil
 	}

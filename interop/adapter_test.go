@@ -15,27 +15,28 @@ import (
 )
 
 // useUnknownKey sends a message under an auth key that the server cannot know,
-// as often as it says, and wants to be told 404 each time.
+// several times. It returns an error unless the answer is transport error 404
+// each time.
 func useUnknownKey(ctx context.Context, conn transport.Conn, times int) error {
 	for range times {
 		message := make([]byte, 24+5*16)
 		rand.Read(message)
-		message[0] |= 1 // a key id of zero would mean that there is no key
+		message[0] |= 1 // a key id of zero means that the message is unencrypted
 		if err := conn.Send(ctx, &bin.Buffer{Buf: message}); err != nil {
 			return err
 		}
 		var b bin.Buffer
 		err := conn.Recv(ctx, &b)
-		var refused *codec.ProtocolErr
-		if !errors.As(err, &refused) || refused.Code != codec.CodeAuthKeyNotFound {
+		var transportError *codec.ProtocolErr
+		if !errors.As(err, &transportError) || transportError.Code != codec.CodeAuthKeyNotFound {
 			return fmt.Errorf("want transport error 404, got %d bytes and %w", b.Len(), err)
 		}
 	}
 	return nil
 }
 
-// adapter is an mtwire.Conn as gotd knows connections, so that all of gotd
-// above the transport runs on it.
+// adapter makes an mtwire.Conn gotd's transport.Conn, on which the layers of gotd
+// above the transport run.
 type adapter struct{ conn *mtwire.Conn }
 
 var _ transport.Conn = adapter{}
@@ -45,9 +46,9 @@ func (a adapter) Send(ctx context.Context, b *bin.Buffer) error { return a.conn.
 func (a adapter) Recv(ctx context.Context, b *bin.Buffer) error {
 	for {
 		p, err := a.conn.Receive(ctx)
-		var refused *mtwire.TransportError
-		if errors.As(err, &refused) {
-			return &codec.ProtocolErr{Code: int32(refused.Code)}
+		var transportError *mtwire.TransportError
+		if errors.As(err, &transportError) {
+			return &codec.ProtocolErr{Code: int32(transportError.Code)}
 		}
 		if err != nil {
 			return err
@@ -61,7 +62,8 @@ func (a adapter) Recv(ctx context.Context, b *bin.Buffer) error {
 
 func (a adapter) Close() error { return a.conn.Close() }
 
-// dialer is a resolver that dials with mtwire, whatever it is asked for.
+// dialer is a gotd resolver that dials one endpoint with mtwire for every data
+// centre.
 type dialer struct {
 	endpoint string
 	config   *mtwire.DialConfig
