@@ -207,15 +207,17 @@ func (h *ClientHello) parseOffer(b []byte) {
 	_, b = vector8(b) // compression methods
 	extensions, _ := vector16(b)
 	for len(extensions) >= 4 {
-		id := binary.BigEndian.Uint16(extensions)
-		var body []byte
-		body, extensions = vector16(extensions[2:])
+		id, end := binary.BigEndian.Uint16(extensions), 4+int(binary.BigEndian.Uint16(extensions[2:]))
+		if end > len(extensions) {
+			return
+		}
 		switch id {
 		case extensionServerName:
-			h.SNI = serverName(body)
+			h.SNI = serverName(extensions[4:end])
 		case extensionKeyShare:
-			h.MLKEM = offersMLKEM(body)
+			h.MLKEM = offersMLKEM(extensions[4:end])
 		}
+		extensions = extensions[end:]
 	}
 }
 
@@ -243,12 +245,14 @@ func serverName(b []byte) string {
 func offersMLKEM(b []byte) bool {
 	shares, _ := vector16(b)
 	for len(shares) >= 4 {
-		group := binary.BigEndian.Uint16(shares)
-		var share []byte
-		share, shares = vector16(shares[2:])
-		if group == groupX25519MLKEM768 && len(share) == clientShareMLKEM {
+		group, end := binary.BigEndian.Uint16(shares), 4+int(binary.BigEndian.Uint16(shares[2:]))
+		if end > len(shares) {
+			return false
+		}
+		if group == groupX25519MLKEM768 && end-4 == clientShareMLKEM {
 			return true
 		}
+		shares = shares[end:]
 	}
 	return false
 }

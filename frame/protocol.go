@@ -80,9 +80,9 @@ func (p Protocol) Tag() (tag [4]byte, ok bool) {
 
 // ProtocolByTag is the inverse of Tag.
 func ProtocolByTag(tag [4]byte) (Protocol, bool) {
-	for _, p := range Protocols {
-		if t, ok := p.Tag(); ok && t == tag {
-			return p, true
+	for p := range protocolTable {
+		if protocolTable[p].tag == string(tag[:]) {
+			return Protocol(p), true
 		}
 	}
 	return 0, false

@@ -20,6 +20,7 @@ var errMode = errors.New("the secret, or the proxy, does not allow this mode")
 type authentication struct {
 	*session
 	users *snapshot
+	mode  mtproxy.Modes // the client's, once Allow was called
 }
 
 // Find searches for the client's secret. A client that is found is not pending
@@ -43,8 +44,9 @@ func (a *authentication) Find(q handshake.Query, try func(*mtproxy.KeySet) int) 
 
 // Allow refuses modes that the secret or the proxy does not allow.
 func (a *authentication) Allow(t detect.Transport, index int) error {
-	if mode := modeOf(t); mode&a.users.secrets[index].modes == 0 {
-		return fmt.Errorf("%v: %w", mode, errMode)
+	a.mode = modeOf(t)
+	if a.mode&a.users.secrets[index].modes == 0 {
+		return fmt.Errorf("%v: %w", a.mode, errMode)
 	}
 	return nil
 }
@@ -68,8 +70,9 @@ func modeOf(t detect.Transport) mtproxy.Modes {
 	return mtproxy.Classic
 }
 
-// setUser makes s the session of the user with that secret.
-func (s *session) setUser(secret userSecret, mode mtproxy.Modes) {
+// setUser makes the session that of the user with the secret at index.
+func (a *authentication) setUser(index int, mode mtproxy.Modes) {
+	s, secret := a.session, &a.users.secrets[index]
 	s.mu.Lock()
 	s.secret, s.mode = secret.secret, mode
 	s.mu.Unlock()
@@ -77,7 +80,9 @@ func (s *session) setUser(secret userSecret, mode mtproxy.Modes) {
 	// The users may have been replaced since the client connected. SetUsers checks
 	// all sessions with a user after it has replaced them, so one of the two sees
 	// the other's change.
-	s.checkUser(s.proxy.users.Load())
+	if now := s.proxy.users.Load(); now != a.users {
+		s.checkUser(now)
+	}
 }
 
 // checkUser keeps s if its user still has its secret, and closes it otherwise.

@@ -106,16 +106,17 @@ type Config struct {
 
 // Proxy is an MTProxy server. Its methods may be called concurrently.
 type Proxy struct {
-	config   Config
-	trust    proxyprotocol.Trust
-	pending  pendingConns
-	search   *keysearch.Search
-	replay   *replayMemory
-	outbound route.Outbound
-	fronts   *fronting.Pool
-	trace    traces
-	counters counters
-	lastID   atomic.Uint64
+	config       Config
+	trust        proxyprotocol.Trust
+	readsHeaders bool // trust has any peer
+	pending      pendingConns
+	search       *keysearch.Search
+	replay       *replayMemory
+	outbound     route.Outbound
+	fronts       *fronting.Pool
+	trace        traces
+	counters     counters
+	lastID       atomic.Uint64
 
 	settingUsers sync.Mutex // held by SetUsers
 	users        atomic.Pointer[snapshot]
@@ -157,6 +158,7 @@ func New(config Config) (*Proxy, error) {
 	p.serving, p.endSessions = context.WithCancel(context.Background())
 	p.running, p.stop = context.WithCancel(context.Background())
 	p.trust.Unix = config.TrustUnixSockets
+	p.readsHeaders = config.TrustUnixSockets || len(config.TrustedProxies) > 0
 	for _, network := range config.TrustedProxies {
 		if err := p.trust.AddNetwork(network); err != nil {
 			return nil, fmt.Errorf("proxy: trusted proxies: %w", err)

@@ -111,7 +111,7 @@ func (s *session) connect(ctx context.Context) error {
 		s.preconnected.Close()
 	}
 	s.protocol, s.dc = client.Protocol, client.DC
-	s.setUser(auth.users.secrets[client.Secret], modeOf(client.Transport))
+	auth.setUser(client.Secret, auth.mode)
 	s.reach(Authenticated)
 	s.proxy.counters.authenticated.Add(1)
 	s.proxy.trace.authenticated(s)
@@ -128,7 +128,7 @@ func (s *session) connect(ctx context.Context) error {
 // reject deals with a client whose handshake ended with err. It returns err.
 func (s *session) reject(ctx context.Context, auth *authentication, h *handshake.Handshake, err error) error {
 	if t := h.Transport(); t.FakeTLS {
-		s.setUser(auth.users.secrets[t.Secret], mtproxy.EE)
+		auth.setUser(t.Secret, mtproxy.EE)
 		s.reach(ServerHelloSent)
 	}
 	var rejected *handshake.UnauthenticatedError
@@ -175,11 +175,11 @@ func (s *session) sendInit(ctx context.Context, client *handshake.Result, stream
 	}
 	first := append(stream.Init, client.Buffered...)
 	early := first[len(stream.Init):]
-	s.up.receive.XORKeyStream(early, early)
-	s.up.send.XORKeyStream(early, early)
 	if len(early) > 0 {
 		s.armStall()
 	}
+	s.up.receive.XORKeyStream(early, early)
+	s.up.send.XORKeyStream(early, early)
 	i := netx.Interrupt(ctx, s.upstream.conn.SetWriteDeadline)
 	_, err := s.upstream.conn.Write(first)
 	if ended := i.Finish(); ended != nil {
@@ -363,7 +363,7 @@ const headerTimeout = 10 * time.Second
 // readHeader reads the PROXY protocol header of a peer that is trusted to send
 // one.
 func (s *session) readHeader() error {
-	if !s.proxy.trust.Contains(s.socket.RemoteAddr()) {
+	if !s.proxy.readsHeaders || !s.proxy.trust.Contains(s.socket.RemoteAddr()) {
 		return nil
 	}
 	s.socket.SetReadDeadline(time.Now().Add(headerTimeout))

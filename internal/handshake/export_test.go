@@ -11,7 +11,7 @@ func MatchAllocations(config *Config, auth Auth, payload []byte) float64 {
 	defer near.Close()
 	defer far.Close()
 	h := New(near, config, auth)
-	h.source.Preload(payload)
+	h.payload = payload
 	return testing.AllocsPerRun(100, func() {
 		if err := h.match(h.tryInit, h.tryInitSet); err != nil {
 			panic(err)

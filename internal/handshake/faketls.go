@@ -13,9 +13,9 @@ import (
 // clock, and whether it is new. The key's index is transport's Secret afterwards.
 func (h *Handshake) findHello(hello *faketls.ClientHello, length int) error {
 	h.hello = hello
-	defer func() { h.hello = nil }()
 	q := Query{FakeTLS: true, ServerName: hello.SNI, Length: length}
 	key, err := h.auth.Find(q, h.tryHello)
+	h.hello = nil
 	if err != nil {
 		return err
 	}
@@ -30,9 +30,10 @@ func (h *Handshake) findHello(hello *faketls.ClientHello, length int) error {
 }
 
 func (h *Handshake) tryHello(set *mtproxy.KeySet) int {
-	i, clientTime := h.hello.MatchAny(set.Keys())
+	keys := set.Keys()
+	i, clientTime := h.hello.MatchAny(keys)
 	if i >= 0 {
-		h.key, h.clientTime = set.Keys()[i], clientTime
+		h.key, h.clientTime = keys[i], clientTime
 	}
 	return i
 }

@@ -44,8 +44,9 @@ type Handshake struct {
 	records *faketls.Deframer
 	inner   []byte
 
-	// What a search left.
+	// What a search is for, and what it left.
 	hello      *faketls.ClientHello
+	payload    []byte // begins with the init payload; good until the next fill
 	clientTime time.Time
 	init       obfuscation.Init
 }
@@ -90,11 +91,8 @@ func (h *Handshake) Run(ctx context.Context) (*Result, error) {
 	h.resumable = false
 	h.startTimer()
 	result, err := h.step(ctx)
-	if err == nil {
-		h.deadline.SetLimit(time.Time{})
-	}
-	h.deadline.Unwatch()
 	if h.resumable {
+		h.deadline.Unwatch()
 		return nil, err
 	}
 	h.deadline.Close()
@@ -186,28 +184,32 @@ func (h *Handshake) startTimer() {
 	h.deadline.SetLimit(h.until)
 }
 
-// more reads until n bytes of the current layer are there.
-func (h *Handshake) more(ctx context.Context, n int) error {
+// more reads until n bytes of the current layer are there, and returns all there
+// are. They are good until the next fill.
+func (h *Handshake) more(ctx context.Context, n int) ([]byte, error) {
 	if h.layered && len(h.bytes()) == 0 {
 		// The client has shown that it speaks the layer below, and may keep the
 		// connection open for later use with nothing else.
 		h.deadline.SetLimit(time.Time{})
 		h.until = time.Time{}
 		if err := h.firstByte(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		h.startTimer()
 	}
-	for len(h.bytes()) < n {
+	for {
+		b := h.bytes()
+		if len(b) >= n {
+			return b, nil
+		}
 		if err := h.fill(); err != nil {
 			if netx.IsTimeout(err) && ctx.Err() != nil {
 				h.resumable = true
-				return ctx.Err()
+				return nil, ctx.Err()
 			}
-			return h.readError(err)
+			return nil, h.readError(err)
 		}
 	}
-	return nil
 }
 
 // popLayer returns the layer read from so far, with what was read and not

@@ -10,23 +10,22 @@ import (
 
 // identify decides what the first bytes are, on the socket or inside TLS.
 func (h *Handshake) identify(ctx context.Context) (*Result, error) {
+	need := 1
 	for {
-		if err := h.more(ctx, 1); err != nil {
+		b, err := h.more(ctx, need)
+		if err != nil {
 			return nil, err
 		}
 		if h.config.FakeTLSOnly {
-			return h.tls(ctx)
+			return h.tls(ctx, b)
 		}
-		b := h.bytes()
 		r := detect.First(b, h.config.MaxLength)
 		if r.Kind != detect.More && r.Kind != detect.Obfuscated && r.Kind != detect.TLS && !h.config.open() {
 			return nil, h.reject(errUnknown)
 		}
 		switch r.Kind {
 		case detect.More:
-			if err := h.more(ctx, r.Need); err != nil {
-				return nil, err
-			}
+			need = r.Need
 		case detect.Framed:
 			return h.framed(r), nil
 		case detect.HTTP:
@@ -35,7 +34,7 @@ func (h *Handshake) identify(ctx context.Context) (*Result, error) {
 			}
 			return h.http(), nil
 		case detect.TLS:
-			return h.tls(ctx)
+			return h.tls(ctx, b)
 		case detect.Obfuscated:
 			return h.obfuscated(ctx)
 		}
@@ -49,15 +48,15 @@ func (h *Handshake) framed(r detect.Result) *Result {
 	return &Result{Conn: h.conn, Buffered: h.source.Take()}
 }
 
-// tls takes a TLS record for FakeTLS, for TLS, or for an init payload that
-// happens to begin like one.
-func (h *Handshake) tls(ctx context.Context) (*Result, error) {
-	hello, n, err := faketls.ParseClientHello(h.bytes())
+// tls takes a TLS record, of which b is the beginning, for FakeTLS, for TLS, or
+// for an init payload that happens to begin like one.
+func (h *Handshake) tls(ctx context.Context, b []byte) (*Result, error) {
+	hello, n, err := faketls.ParseClientHello(b)
 	for errors.Is(err, faketls.ErrIncomplete) {
-		if err := h.more(ctx, n); err != nil {
+		if b, err = h.more(ctx, n); err != nil {
 			return nil, err
 		}
-		hello, n, err = faketls.ParseClientHello(h.bytes())
+		hello, n, err = faketls.ParseClientHello(b)
 	}
 	reason := err
 	if err == nil && h.config.Secrets && !h.transport.TLS {

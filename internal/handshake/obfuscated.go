@@ -9,12 +9,14 @@ import (
 
 // obfuscated expects an init payload.
 func (h *Handshake) obfuscated(ctx context.Context) (*Result, error) {
-	if err := h.more(ctx, obfuscation.InitLength); err != nil {
+	payload, err := h.more(ctx, obfuscation.InitLength)
+	if err != nil {
 		return nil, err
 	}
-	err := h.match(h.tryInit, h.tryInitSet)
+	h.payload = payload
+	err = h.match(h.tryInit, h.tryInitSet)
 	if err != nil && h.config.ObfuscatedFull { // which has no tag, and so is tried last
-		if err := h.more(ctx, obfuscation.FullLength); err != nil {
+		if h.payload, err = h.more(ctx, obfuscation.FullLength); err != nil {
 			return nil, err
 		}
 		err = h.match(h.tryFull, h.tryFullSet)
@@ -27,7 +29,7 @@ func (h *Handshake) obfuscated(ctx context.Context) (*Result, error) {
 	if err := h.auth.Allow(t, t.Secret); err != nil {
 		return nil, h.reject(err)
 	}
-	if t.Secret >= 0 && !t.FakeTLS && h.auth.Replayed([16]byte(h.bytes()[8:])) {
+	if t.Secret >= 0 && !t.FakeTLS && h.auth.Replayed([16]byte(h.payload[8:])) {
 		return nil, h.reject(ErrReplay)
 	}
 	h.transport = t
@@ -69,7 +71,7 @@ func (h *Handshake) match(try func([][16]byte) bool, trySet func(*mtproxy.KeySet
 }
 
 func (h *Handshake) tryInit(keys [][16]byte) bool {
-	init, err := obfuscation.Match((*[obfuscation.InitLength]byte)(h.bytes()), keys)
+	init, err := obfuscation.Match((*[obfuscation.InitLength]byte)(h.payload), keys)
 	h.init = init
 	return err == nil
 }
@@ -82,7 +84,7 @@ func (h *Handshake) tryInitSet(set *mtproxy.KeySet) int {
 }
 
 func (h *Handshake) tryFull(keys [][16]byte) bool {
-	init, err := obfuscation.MatchFull((*[obfuscation.FullLength]byte)(h.bytes()), keys, h.config.MaxLength)
+	init, err := obfuscation.MatchFull((*[obfuscation.FullLength]byte)(h.payload), keys, h.config.MaxLength)
 	h.init = init
 	return err == nil
 }

@@ -102,10 +102,14 @@ func (d *Deadline) detach() {
 	d.done, d.stop = nil, nil
 }
 
-// Close drops the registration for good: d sets no deadline any more.
+// Close drops the registration for good and clears the deadline: d sets none any
+// more.
 func (d *Deadline) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.detach()
+	if !d.closed && d.set != nil {
+		d.set(time.Time{})
+	}
 	d.closed = true
 }

@@ -118,8 +118,10 @@ func (r *Reader) Take() []byte {
 
 // Release returns the buffer to the pool. Unread bytes are lost.
 func (r *Reader) Release() {
-	bufpool.Put(r.buf)
-	r.buf, r.start, r.end = nil, 0, 0
+	if r.buf != nil {
+		bufpool.Put(r.buf)
+		r.buf, r.start, r.end = nil, 0, 0
+	}
 }
 
 // Fill reads at least one more byte. At the end of the stream it returns io.EOF if

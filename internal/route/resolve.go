@@ -27,14 +27,13 @@ func (r *Router) resolve(dc datacenter.DC) (location, error) {
 // all numbers; or else, for a media number, those configured for the main one; or
 // else the table's.
 func (r *Router) addresses(dc datacenter.DC) ([]string, bool) {
-	numbers := []datacenter.DC{dc, 0}
-	if dc.Media() {
-		numbers = append(numbers, -dc)
-	}
-	for _, number := range numbers {
+	for _, number := range [...]datacenter.DC{dc, 0} {
 		if addresses, ok := r.config.DataCenters[number]; ok {
 			return addresses, true
 		}
+	}
+	if addresses, ok := r.config.DataCenters[-dc]; ok && dc.Media() {
+		return addresses, true
 	}
 	known, ok := datacenter.Lookup(dc)
 	if !ok {
