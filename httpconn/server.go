@@ -56,6 +56,7 @@ type ServerConfig struct {
 // permanently.
 type Server struct {
 	conn           net.Conn
+	setDeadline    func(time.Time) error // conn's, allocated once for all requests
 	maxLength      int
 	requestTimeout time.Duration
 	waitLimit      time.Duration
@@ -105,6 +106,7 @@ func NewServer(conn net.Conn, config *ServerConfig) *Server {
 	if s.checkPath == nil {
 		s.checkPath = OfficialPath
 	}
+	s.setDeadline = func(t time.Time) error { return s.conn.SetDeadline(t) }
 	s.idle <- struct{}{}
 	return s
 }
@@ -127,7 +129,7 @@ func (s *Server) Receive(ctx context.Context) ([]byte, error) {
 	if err := s.awaitIdle(ctx); err != nil {
 		return nil, err
 	}
-	i := netx.Interrupt(ctx, s.conn.SetDeadline)
+	i := netx.Interrupt(ctx, s.setDeadline)
 	packet, e, inside, err := s.nextPacket(i)
 	ended := i.Finish()
 	switch {
@@ -289,7 +291,7 @@ func (s *Server) respond(ctx context.Context, status int, body []byte) error {
 func (s *Server) writeResponse(ctx context.Context, e exchange, status int, body []byte) error {
 	buf := responsePool.Get().(*[]byte)
 	*buf = e.appendResponse((*buf)[:0], status, "", body)
-	i := netx.Interrupt(ctx, s.conn.SetDeadline)
+	i := netx.Interrupt(ctx, s.setDeadline)
 	_, err := s.conn.Write(*buf)
 	ended := i.Finish()
 	if cap(*buf) <= maxPooled {

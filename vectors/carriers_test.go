@@ -20,8 +20,8 @@ import (
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// head returns the head of an HTTP request: its lines, and an empty one. It is
-// nothing if the case has no lines.
+// head returns the head of an HTTP request: its lines, and an empty one. It returns
+// nil if the case has no lines.
 func (r *reader) head() []byte {
 	var b []byte
 	for _, line := range r.all("head") {
@@ -33,48 +33,47 @@ func (r *reader) head() []byte {
 	return b
 }
 
-// answer is what a peer got over HTTP.
-type answer struct {
+// response is an HTTP response.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
-	rest   []byte // behind the first answer
+	rest   []byte // the bytes after the response to an upgrade
 }
 
-func readAnswer(r io.Reader) (answer, error) {
+func readResponse(r io.Reader) (response, error) {
 	br := bufio.NewReader(r)
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		rest, err := io.ReadAll(br)
-		return answer{status: resp.StatusCode, header: resp.Header, rest: rest}, err
+		return response{status: resp.StatusCode, header: resp.Header, rest: rest}, err
 	}
 	body, err := io.ReadAll(resp.Body)
-	return answer{status: resp.StatusCode, header: resp.Header, body: body}, err
+	return response{status: resp.StatusCode, header: resp.Header, body: body}, err
 }
 
-// exchange lets use be a server that gets the pieces, and returns what it
-// answered.
-func exchange(pieces [][]byte, use func(conn net.Conn) error) (answer, error) {
+// exchange sends the pieces to the server serve, and returns its response.
+func exchange(pieces [][]byte, serve func(conn net.Conn) error) (response, error) {
 	near, far := duplexPipe()
 	sent := far.send(pieces)
-	used := make(chan error, 1)
+	served := make(chan error, 1)
 	go func() {
-		err := use(near)
+		err := serve(near)
 		near.Close()
-		used <- err
+		served <- err
 	}()
 	var got bytes.Buffer
 	_, readErr := io.Copy(&got, far)
-	err := errors.Join(<-used, readErr)
+	err := errors.Join(<-served, readErr)
 	far.Close()
 	<-sent
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	return readAnswer(&got)
+	return readResponse(&got)
 }
 
 func checkHTTPRequest(r *reader, d depth) error {
@@ -100,7 +99,7 @@ func checkHTTPRequest(r *reader, d depth) error {
 				return server.Send(ctx, reply)
 			case good:
 				return err
-			case err == io.EOF && status == http.StatusOK: // OPTIONS, and then the end
+			case err == io.EOF && status == http.StatusOK: // after OPTIONS
 				return nil
 			case errors.As(err, &refusal):
 				return same("status of the error", int64(refusal.Status), status)
@@ -111,7 +110,7 @@ func checkHTTPRequest(r *reader, d depth) error {
 			err = same("status", int64(got.status), status)
 		}
 		if good && err == nil {
-			err = equal("answer", got.body, reply)
+			err = equal("response", got.body, reply)
 		}
 		if err == nil && (good || cors != "") {
 			err = same("cors", got.header.Get("Access-Control-Allow-Origin") == "*", r.yes("cors"))
@@ -123,7 +122,7 @@ func checkHTTPRequest(r *reader, d depth) error {
 	return nil
 }
 
-// errorCode reads "error N".
+// errorCode parses "error N".
 func errorCode(result string) (code uint32, ok bool) {
 	_, err := fmt.Sscanf(result, "error %d", &code)
 	return code, err == nil && result == fmt.Sprintf("error %d", code)
@@ -140,7 +139,7 @@ func checkHTTPAnswer(r *reader, d depth) error {
 		var told *frame.TransportError
 		var failed *httpconn.PostError
 		switch {
-		case err == nil && bytes.Equal(got, secondAnswer):
+		case err == nil && bytes.Equal(got, secondBody):
 			err = same("result", "nothing", result)
 		case err == nil:
 			err = errors.Join(same("result", "payload", result), equal("payload", got, body))
@@ -174,23 +173,23 @@ func checkHTTPAnswer(r *reader, d depth) error {
 	return errors.Join(err, same("status sent", int64(got.status), status), equal("body sent", got.body, body))
 }
 
-// secondAnswer follows the answer of a case. A client that makes nothing of
-// the first receives this.
-var secondAnswer = bytes.Repeat([]byte("second12"), 3)
+// secondBody is the response after that of a case. A client receives it if the
+// first one has no packet.
+var secondBody = bytes.Repeat([]byte("second12"), 3)
 
-// post sends two requests through a client, which are answered with the pieces
-// and with secondAnswer, and returns what the client receives first.
+// post sends two requests with a client. The responses are the pieces, and
+// secondBody. It returns the first packet or error that the client receives.
 func post(pieces [][]byte) ([]byte, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	answers := [][][]byte{pieces, {append(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(secondAnswer)), secondAnswer...)}}
+	responses := [][][]byte{pieces, {append(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(secondBody)), secondBody...)}}
 	served := make(chan struct{})
 	dialled := make(chan net.Conn, 2)
 	go func() {
 		defer close(served)
 		var conn net.Conn
 		var br *bufio.Reader
-		for _, answer := range answers {
+		for _, pieces := range responses {
 			for {
 				if conn == nil {
 					select {
@@ -207,10 +206,10 @@ func post(pieces [][]byte) ([]byte, error) {
 				if err == nil {
 					break
 				}
-				conn.Close() // the client opens another
+				conn.Close() // the client dials again
 				conn = nil
 			}
-			for _, piece := range answer {
+			for _, piece := range pieces {
 				if _, err := conn.Write(piece); err != nil {
 					return
 				}
@@ -306,14 +305,14 @@ func checkClose(r *reader, d depth) error {
 		near.Close()
 		closed <- err
 	}()
-	got, err := readAnswer(far)
+	got, err := readResponse(far)
 	far.Close()
 	<-sent
 	return errors.Join(err, <-closed, equal("close frame", got.rest, wire))
 }
 
-// readClose lets a client connect to a server that sends the pieces behind its
-// answer, and returns what the client's first Read makes of them.
+// readClose connects a client to a server that sends the pieces after its response,
+// and returns the error of the client's first Read.
 func readClose(pieces [][]byte) error {
 	near, far := duplexPipe()
 	served := make(chan struct{})

@@ -36,8 +36,8 @@ func checkDetect(r *reader, _ depth) error {
 	if err := same("result", got, want); err != nil {
 		return err
 	}
-	// Fewer bytes lead to the same, or ask for more, and never for more than
-	// it takes.
+	// For fewer bytes the result is the same or More, whose Need is never above
+	// the number of bytes that decide.
 	for n := range first {
 		if r := detect.First(first[:n], 0); r != want && (r.Kind != detect.More || r.Need <= n || kind != detect.More && r.Need > len(first)) {
 			return fmt.Errorf("%+v after %d bytes, %+v after all", r, n, want)
@@ -46,7 +46,8 @@ func checkDetect(r *reader, _ depth) error {
 	return nil
 }
 
-// checkConnection is a server, from the first byte to the last.
+// checkConnection tests a server, and for some layers also a client, with a whole
+// connection.
 func checkConnection(r *reader, d depth) error {
 	config := mtwire.ListenConfig{
 		Secrets: r.secrets(), AllowNoSecret: r.flag("allow-no-secret"), ObfuscatedFull: r.flag("obfuscated-full"),
@@ -65,14 +66,14 @@ func checkConnection(r *reader, d depth) error {
 		}
 	}
 	if layers, _ := r.optional("layers"); strings.HasPrefix(layers, "tcp, ") && !strings.Contains(layers, "faketls") {
-		return dialBack(r, d, config, wire)
+		return checkClient(r, d, config, wire)
 	}
 	return nil
 }
 
-// dialBack is a client that sends what the case says, and receives the
-// replies. The bytes it sends are the case's, but for those that are free.
-func dialBack(r *reader, d depth, config mtwire.ListenConfig, wire []byte) error {
+// checkClient tests a client that sends the packets of the case and receives the
+// replies. It must send the bytes of the case, except for free ones.
+func checkClient(r *reader, d depth, config mtwire.ListenConfig, wire []byte) error {
 	ctx := context.Background()
 	words := strings.Split(r.text("layers"), ", ")
 	protocol, err := mtwire.ParseProtocol(words[len(words)-1])
@@ -83,7 +84,7 @@ func dialBack(r *reader, d depth, config mtwire.ListenConfig, wire []byte) error
 	if index := r.number("secret-index"); index >= 0 {
 		ep.Secret = config.Secrets[index]
 	}
-	places, err := free(r.c)
+	freeOffsets, err := free(r.c)
 	if err != nil {
 		return err
 	}
@@ -118,8 +119,8 @@ func dialBack(r *reader, d depth, config mtwire.ListenConfig, wire []byte) error
 		<-sent
 		b := <-received
 		if len(b) == len(wire) {
-			for at := range places {
-				b[at] = wire[at]
+			for offset := range freeOffsets {
+				b[offset] = wire[offset]
 			}
 		}
 		if err := errors.Join(err, equal("client sent", b, wire), got.diff(want)); err != nil {
@@ -139,8 +140,8 @@ func serve(r *reader, config mtwire.ListenConfig, pieces [][]byte, wire []byte) 
 	conn := mtwire.Server(near, &config)
 	sent := far.send(pieces)
 
-	// What the server sends is read to the end, or until all has come that is
-	// expected: a server that closes a WebSocket waits for the other side.
+	// Read until the expected bytes have arrived, or to the end: a server that
+	// closes a WebSocket waits for the client.
 	replyWire, hasReply := r.optional("reply-wire")
 	want := r.hex("reply-wire", replyWire)
 	received := make(chan []byte, 1)
@@ -150,7 +151,7 @@ func serve(r *reader, config mtwire.ListenConfig, pieces [][]byte, wire []byte) 
 		for {
 			n, err := far.Read(buf)
 			got = append(got, buf[:n]...)
-			if tail := behindHandshake(got, r); hasReply && len(tail) >= len(want) || err != nil {
+			if tail := afterHandshake(got, r); hasReply && len(tail) >= len(want) || err != nil {
 				far.in.Close()
 				received <- tail
 				return
@@ -167,7 +168,7 @@ func serve(r *reader, config mtwire.ListenConfig, pieces [][]byte, wire []byte) 
 	return err
 }
 
-// converse receives and answers as the case says.
+// converse receives the packets of the case and sends the replies.
 func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byte) error {
 	ctx := context.Background()
 	if word, ok := r.optional("error"); ok {
@@ -206,12 +207,12 @@ func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byt
 		if transport.Carrier != mtwire.HTTP {
 			continue
 		}
-		// Each request wants an answer before the next.
-		answer := mtwire.Packet{Payload: make([]byte, 84)}
+		// Each request needs a response before the next is read.
+		response := mtwire.Packet{Payload: make([]byte, 84)}
 		if len(replies) > 0 {
-			answer, replies = replies[0], replies[1:]
+			response, replies = replies[0], replies[1:]
 		}
-		if err := conn.SendPacket(ctx, answer); err != nil {
+		if err := conn.SendPacket(ctx, response); err != nil {
 			return err
 		}
 	}
@@ -234,15 +235,15 @@ func converse(r *reader, conn *mtwire.Conn, handedOver <-chan []byte, wire []byt
 		return nil
 	}
 	if p, err := conn.Receive(ctx); err != io.EOF {
-		return fmt.Errorf("in the end: %+v, %v", p, err)
+		return fmt.Errorf("after the replies: %+v, %v", p, err)
 	}
 	return nil
 }
 
-// behindHandshake cuts off what a server sends before the stream, and differs
-// from one connection to the next: the head of an HTTP answer, the one to a
-// preflight too, or a FakeTLS flight of three records.
-func behindHandshake(b []byte, r *reader) []byte {
+// afterHandshake removes the part of b that differs between connections: the head
+// of HTTP responses, also of the one to a preflight, or the three records of a
+// FakeTLS server's handshake.
+func afterHandshake(b []byte, r *reader) []byte {
 	head := r.c.All("head")
 	for i, line := range head {
 		if line == "" || i == len(head)-1 {

@@ -22,9 +22,9 @@ var helloErrors = map[string]error{
 // secret's domain, which package faketls leaves to it.
 var errWrongSNI = errors.New("server name is not the secret's")
 
-// parseInPieces gives parse what has come so far, piece by piece, until it is
-// content. It also holds parse to its promises: that fewer bytes than it asked
-// for do not help, and that it asks for no more than it takes.
+// parseInPieces calls parse with the bytes received so far, after each piece, until
+// the error is not ErrIncomplete. It returns an error if parse succeeds with fewer
+// bytes than it has requested, or requests no more bytes than it has.
 func parseInPieces(pieces [][]byte, parse func(b []byte) (n int, err error)) (n int, err error) {
 	var b []byte
 	need := 0
@@ -33,12 +33,12 @@ func parseInPieces(pieces [][]byte, parse func(b []byte) (n int, err error)) (n 
 		n, err = parse(b)
 		if !errors.Is(err, faketls.ErrIncomplete) {
 			if len(b) < need && err == nil {
-				return 0, fmt.Errorf("content with %d bytes, after asking for %d", len(b), need)
+				return 0, fmt.Errorf("success with %d bytes, after a request for %d", len(b), need)
 			}
 			return n, err
 		}
 		if n <= len(b) || n < need {
-			return 0, fmt.Errorf("asked for %d bytes, after %d and having %d", n, need, len(b))
+			return 0, fmt.Errorf("request for %d bytes, after one for %d and with %d", n, need, len(b))
 		}
 		need = n
 	}
@@ -194,7 +194,7 @@ func checkRecords(r *reader, d depth) error {
 	return errors.Join(err, <-wrote, equal("written", got, wire))
 }
 
-// recordEnd is the word for how a stream of records ended.
+// recordEnd returns the format's word for the end of a stream of records.
 func recordEnd(err error, complete bool) string {
 	var record *faketls.RecordError
 	switch {

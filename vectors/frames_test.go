@@ -26,8 +26,8 @@ var frameErrors = map[string]error{
 	"token":      frame.ErrQuickAck,
 }
 
-// stream is what a receiver makes of a stream: packets, and the word for how
-// it ended, "" for an end behind a whole packet.
+// stream has the packets of a byte stream and the format's word for its end, which
+// is "" after a whole packet.
 type stream struct {
 	packets []frame.Packet
 	end     string
@@ -49,7 +49,7 @@ func (s stream) diff(want stream) error {
 	return same("end", s.end, want.end)
 }
 
-// packetLine writes a packet as it stands in a case.
+// packetLine returns a packet in the format of a case.
 func packetLine(p frame.Packet) string {
 	var line string
 	switch p.Kind {
@@ -71,8 +71,8 @@ func packetLine(p frame.Packet) string {
 	return line
 }
 
-// packets reads the packets of a case. Their padding is never nil, so that an
-// encoder adds none of its own.
+// packets parses the packets of a case. Their padding is never nil, so that an
+// encoder adds no random padding.
 func (r *reader) packets(key string) []frame.Packet {
 	var all []frame.Packet
 	for _, line := range r.all(key) {
@@ -118,7 +118,7 @@ func (r *reader) packets(key string) []frame.Packet {
 			p.AckWanted = true
 		}
 		if len(words) > 0 {
-			r.fail(key, "%q behind a packet", words[0])
+			r.fail(key, "%q after a packet", words[0])
 		}
 		all = append(all, p)
 	}
@@ -181,8 +181,8 @@ func checkFrames(r *reader, d depth) error {
 			return err
 		}
 	}
-	// Full has no header, so that a server does not know it by a first frame
-	// that is wrong.
+	// Full has no header, so a server does not identify it if the first frame is
+	// invalid.
 	if d == whole || protocol == frame.Full && from == frame.Client && len(want.packets) == 0 {
 		return nil
 	}
@@ -226,10 +226,10 @@ func frameErrorWord(err error) string {
 	return err.Error()
 }
 
-// overConnection feeds the same bytes to a whole connection, in which nothing
-// is beneath the framing.
+// overConnection sends the same bytes to a whole connection, which has no layer
+// below the framing.
 func overConnection(protocol frame.Protocol, from frame.Side, maxLength int, wire []byte, want stream, d depth) error {
-	// A connection keeps packets that mean nothing to itself.
+	// A connection does not return NOPs.
 	want.packets = slices.DeleteFunc(slices.Clone(want.packets), func(p frame.Packet) bool { return p.Kind == frame.KindNOP })
 	if from == frame.Client {
 		wire = append([]byte(protocol.Header()), wire...)

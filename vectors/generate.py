@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the cases below data/ that say "source: computed".
+"""Generates the test vectors below data/ with the line "source: computed".
 
-It shares no code with the Go library: what it writes is a second opinion. It
-needs Python 3.9 and the package "cryptography", for AES. Nothing in it is
-random, so that running it again gives the same files byte for byte:
+It shares no code with the Go library, so the expected values are independent of
+it. It needs Python 3.9 and the package "cryptography", for AES. The output is
+deterministic, byte for byte:
 
-    python3 generate.py          write the files, remove computed ones that are gone
+    python3 generate.py          write the files, remove obsolete computed ones
     python3 generate.py --check  write nothing, fail if a file would change
 """
 
@@ -30,7 +30,7 @@ files = {}
 
 
 def wrap(line):
-    """Breaks a long line, only between the bytes of long runs of hexadecimal digits."""
+    """Breaks a long line, between bytes in long runs of hexadecimal digits only."""
     out = []
     while len(line) > WIDTH:
         runs = re.finditer("(?:[0-9a-f]{2}){8,}", line)
@@ -52,7 +52,7 @@ def case(path, about, spec, test, *fields):
     files[path] = "\n".join(lines) + "\n"
 
 
-# Packets. One is a tuple: kind, bytes or number, padding, ack wanted.
+# Packets. A packet is a tuple: kind, bytes or number, padding, ack wanted.
 
 
 def payload(b, padding=b"", ack=False):
@@ -122,7 +122,7 @@ def encode(protocol, packets, seq=0):
 
 
 def frames(path, about, anchor, protocol, side, packets, *, wire=None, err=None, max_length=None):
-    """A case of the test "frames". Without wire it encodes both ways."""
+    """Adds a case of the test "frames". Without wire, it is for encoding too."""
     both = wire is None
     wire = encode(protocol, packets) if both else wire
     fields = [("protocol", protocol), ("from", side)]
@@ -146,12 +146,12 @@ SHORT = {"abridged": "abridged", "intermediate": "intermediate", "padded-interme
 
 
 def pattern(n, start=0x11):
-    """n bytes that differ from their neighbours."""
+    """Returns n bytes, of which adjacent ones differ."""
     return bytes((start + 37 * i) & 0xFF for i in range(n))
 
 
 def encrypted(blocks):
-    """The shape of an encrypted message: key id, msg_key, cipher blocks."""
+    """Returns bytes of the form of an encrypted message: key id, msg_key, cipher blocks."""
     return pattern(24 + 16 * blocks)
 
 
@@ -356,7 +356,7 @@ def ctr(key, iv):
 
 
 class Obfuscated:
-    """A client's end. start is what stands at 0..56 of the init payload."""
+    """The client's end of a connection. start is bytes 0..56 of the init payload."""
 
     def __init__(self, protocol, dc, key=b"", start=bytes(range(1, 57))):
         tag = bytes([TAG[protocol]]) * 4 if protocol in TAG else bytes.fromhex("c0ffee00")
@@ -453,7 +453,7 @@ def sni(name):
 
 
 def client_hello(domain=b"example.com", mlkem=True, suites="8a8a130113021303c02b", session=bytes([0x11]) * 32, pad=0):
-    """A message without its record header, with zeros for the random."""
+    """Returns a ClientHello without its record header, with zeros for the random."""
     extensions = bytes.fromhex("0a0a0000")
     if domain is not None:
         extensions += sni(domain)
@@ -474,7 +474,7 @@ def record(kind, body, version=b"\x03\x03"):
 
 
 def sign_hello(message, key, when, version=b"\x03\x01"):
-    """The random of the message, and the message with it."""
+    """Returns the random of the message, and the message with it."""
     digest = hmac.new(key, record(0x16, message, version), hashlib.sha256).digest()
     last = struct.unpack("<I", digest[28:])[0] ^ when
     random = digest[:28] + struct.pack("<I", last)
@@ -661,7 +661,7 @@ def unencrypted_messages():
                protocol, "server", [payload(RES, padding[:3])])
 
 
-# Whole connections: what a server sees from the first byte on.
+# Whole connections, from the first byte that a server receives.
 
 
 def connections():
@@ -727,7 +727,7 @@ def connections():
         free = f"{at - 1}-{at} {at + 5}-{at + 13} {at + 67}-{at + 69}"
         inner = o.answer(encode(p, back(p)))
         cut = len(encode(p, back(p)[:1]))
-        # At the end of the window, so that a second more is one too many.
+        # At the end of the window: one more second is an error.
         conn(name, about, wire, packets, secrets=secrets, clock=when - 120, layers=f"tcp, faketls, obfuscated, {p}", dc=-10002, index=index,
              sni_name=sni_name, replies=back(p), reply_wire=data(inner[:cut]) + data(inner[cut:]), free=free, spec=OBFUSCATION)
 
@@ -757,7 +757,7 @@ def connections():
     signed = sign_hello(client_hello(domain=b"example.org", mlkem=False), KEY, CLOCK)[1]
     unknown("unknown-wrong-sni", "A hello for another host than the secret's.", record(0x16, signed, b"\x03\x01"), secrets=[FAKE], clock=CLOCK)
 
-    # An init payload may begin like a TLS record that is too long to be one.
+    # An init payload can begin like a TLS record whose length is not valid.
     start = bytes.fromhex("160301ffff") + pattern(51, 0x31)
     o = Obfuscated("intermediate", 2, KEY, start=start)
     conn("obfuscated-that-begins-like-tls", "16 03 01 is refused only by newer clients; what follows cannot be a hello.",
@@ -809,7 +809,7 @@ for path in sorted(DATA.glob("*/*.txt")):
 for name, text in files.items():
     path = DATA / (name + ".txt")
     if path.exists() and "\nsource: computed\n" not in path.read_text():
-        sys.exit(f"{name} was not computed, and is not overwritten")
+        sys.exit(f"{name} was not computed and is not overwritten")
     if not path.exists() or path.read_text() != text:
         stale.append(name)
         if not check:

@@ -10,35 +10,35 @@ import (
 	"github.com/mtwire/mtwire/vectors"
 )
 
-// Fields in which a change need not be seen. All others decide.
+// A change in these fields may have no effect. A change in any other must fail the
+// case.
 var (
 	unchecked = []string{
 		"about", "spec", "source", "test", "free",
-		"head",       // most headers mean nothing
-		"max-length", // decides only at its border, where cases stand on both sides
-		"clock",      // so does the clock
-		"domain",     // clients may name no host
-		"first",      // what is near is a case of its own
-		"from",       // the sides differ in service packets alone, which stand on both
+		"head",       // most headers are ignored
+		"max-length", // only matters at the limit, which has cases on both sides
+		"clock",      // only matters at the ends of its window
+		"domain",     // clients may send no host
+		"first",      // similar bytes have their own cases
+		"from",       // only matters for service packets, which have cases for both sides
 	}
 
-	// In a case that ends in an error, many inputs end in the same one.
+	// Many inputs end in the same error.
 	uncheckedInErrors = []string{"wire", "secret", "key", "text", "dc", "random", "protocol", "body"}
 
-	// Where there are several, only one fits.
+	// If there are several, only one matches.
 	uncheckedIfSeveral = []string{"secret", "key"}
 
-	// mainFields hold what a peer sent: what a free byte in them is does not
-	// matter, and that is checked too.
+	// mainFields have a peer's bytes. A change in their free bytes must have no
+	// effect.
 	mainFields = []string{"wire", "auth-key"}
 )
 
-// "Each test must be able to fail": with any field changed, in every byte that
-// the case does not call free, the case fails. For bytes from the wire that is
-// the proof that CRC, HMAC, tags and lengths are looked at.
+// A case fails after a change of any field, in every byte that is not free. For
+// bytes on the wire this proves that CRC, HMAC, tags and lengths are checked.
 func TestEveryFieldDecides(t *testing.T) {
 	each(t, func(t *testing.T, c vectors.Case) {
-		places, err := free(c)
+		freeOffsets, err := free(c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,26 +49,25 @@ func TestEveryFieldDecides(t *testing.T) {
 				continue
 			}
 			main := slices.Contains(mainFields, f.Key)
-			for at, value := range changes(f) {
-				if f.Key == "secret" && at > 16 {
+			for offset, value := range changes(f) {
+				if f.Key == "secret" && offset > 16 {
 					break // the domain
 				}
 				changed := c
 				changed.Fields = slices.Clone(c.Fields)
 				changed.Fields[i].Value = value
 				err := run(changed, whole)
-				if mattersNot := main && places[at]; mattersNot && err != nil && !isEncoded(c) {
-					t.Errorf("%s fails with another free byte at %d: %v", f.Key, at, err)
-				} else if !mattersNot && err == nil {
-					t.Errorf("%s may as well be, changed at %d, %.20s", f.Key, at, value)
+				if isFree := main && freeOffsets[offset]; isFree && err != nil && !isEncoded(c) {
+					t.Errorf("%s: failed after a change of the free byte at %d: %v", f.Key, offset, err)
+				} else if !isFree && err == nil {
+					t.Errorf("%s: passed after a change at %d to %.20s", f.Key, offset, value)
 				}
 			}
 		}
 	})
 }
 
-// isNegative says whether the case ends in an error, and isEncoded whether it
-// also fixes each byte that is sent.
+// isNegative reports whether the case ends in an error.
 func isNegative(c vectors.Case) bool {
 	for _, f := range c.Fields {
 		switch f.Key {
@@ -86,20 +85,21 @@ func servesWithoutSecret(c vectors.Case) bool {
 	return index == "-1"
 }
 
+// isEncoded reports whether the case is also for encoding, where every byte counts.
 func isEncoded(c vectors.Case) bool {
 	encode, ok := c.Get("encode")
 	_, ours := c.Get("init")
 	return ok && encode == "yes" || ours
 }
 
-// changes yields other values of a field, and where they differ.
+// changes yields other values of a field, with the offset of the difference.
 func changes(f vectors.Field) func(yield func(int, string) bool) {
 	return func(yield func(int, string) bool) {
 		if f.Key == "encode" {
 			if f.Value == "no" {
 				yield(0, "yes")
 			}
-			return // "yes" promises more than "no"
+			return // a case for encoding is for decoding too
 		}
 		if other, ok := opposites[f.Value]; ok {
 			yield(0, other)
@@ -119,14 +119,14 @@ func changes(f vectors.Field) func(yield func(int, string) bool) {
 			yield(0, "0"+f.Value)
 			return
 		}
-		for at := range b {
-			if at >= 256 && at < len(b)-64 && at%16 != 0 {
-				continue // the middle of something long, where bytes are alike
+		for i := range b {
+			if i >= 256 && i < len(b)-64 && i%16 != 0 {
+				continue // a sample of a long payload is enough
 			}
 			for _, bit := range []byte{0x01, 0x40} {
-				b[at] ^= bit
-				more := yield(at, hex.EncodeToString(b))
-				b[at] ^= bit
+				b[i] ^= bit
+				more := yield(i, hex.EncodeToString(b))
+				b[i] ^= bit
 				if !more {
 					return
 				}

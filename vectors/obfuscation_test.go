@@ -15,7 +15,7 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// secrets reads the server's secrets of a case, which may have none.
+// secrets parses the server's secrets of a case, which may have none.
 func (r *reader) secrets() []mtproxy.Secret {
 	var all []mtproxy.Secret
 	for _, text := range r.all("secret") {
@@ -60,7 +60,7 @@ func checkInit(r *reader, d depth) error {
 		return nil
 	}
 
-	// The keys as given make the block as given, by the standard library.
+	// The standard library encrypts the init payload with the keys of the case.
 	block := make([]byte, obfuscation.InitLength)
 	ctr(ekey, eiv).XORKeyStream(block, init)
 	if hasEncrypted {
@@ -127,13 +127,13 @@ func checkInit(r *reader, d depth) error {
 	return nil
 }
 
-// match is what a server does, one that was told of Full if that is what comes.
+// match matches init as a server does that expects Full if protocol is Full.
 func match(init [obfuscation.InitLength]byte, keys [][16]byte, protocol frame.Protocol, upload []byte) (obfuscation.Init, error) {
 	if protocol != frame.Full {
 		return obfuscation.Match(&init, keys)
 	}
 	if got, err := obfuscation.Match(&init, keys); err == nil {
-		return got, errors.New("Full was taken for another framing")
+		return got, errors.New("matched Full as another framing")
 	}
 	first := [obfuscation.FullLength]byte(append(init[:], upload...))
 	return obfuscation.MatchFull(&first, keys, 0)
@@ -167,7 +167,7 @@ func checkDC(r *reader, _ depth) error {
 	if err != nil {
 		return err
 	}
-	// The bytes are found where a client put them.
+	// The bytes are at 60..62 of a client's init payload.
 	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.Abridged, DC: dc})
 	if err != nil {
 		return err
@@ -239,8 +239,8 @@ func checkLink(r *reader, _ depth) error {
 	return err
 }
 
-// checkMessage takes an unencrypted message apart, and puts it together again
-// from its fields. In a padded frame the library finds its end.
+// checkMessage compares an unencrypted message with its fields, and with the payload
+// that the library decodes from a padded frame.
 func checkMessage(r *reader, d depth) error {
 	wire := r.bytes("wire")
 	var body []byte

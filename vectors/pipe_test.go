@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// duplex is one end of two pipes, one a direction, so that an end can be told
-// in one and the other go on: net.Pipe has no half-close.
+// duplex is one end of two pipes, one for each direction. Unlike a net.Pipe it has
+// a half-close.
 type duplex struct{ in, out net.Conn }
 
 func duplexPipe() (near, far *duplex) {
@@ -23,7 +23,8 @@ func (d *duplex) Close() error                { return errors.Join(d.in.Close(),
 func (d *duplex) LocalAddr() net.Addr         { return d.in.LocalAddr() }
 func (d *duplex) RemoteAddr() net.Addr        { return d.in.RemoteAddr() }
 
-// A net.Pipe whose other end is closed takes no deadline; a socket does.
+// The deadline methods ignore errors: unlike a socket, a net.Pipe whose other end is
+// closed refuses deadlines.
 
 func (d *duplex) SetDeadline(t time.Time) error {
 	d.in.SetDeadline(t)
@@ -41,8 +42,8 @@ func (d *duplex) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// send writes the pieces, one Write each, then ends the direction. The channel
-// is closed when that is done, or when the other end has closed.
+// send writes the pieces, each with its own Write, and then closes the direction.
+// It closes done afterwards, or if the other end has closed.
 func (d *duplex) send(pieces [][]byte) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -50,7 +51,7 @@ func (d *duplex) send(pieces [][]byte) <-chan struct{} {
 		defer d.CloseWrite()
 		for _, piece := range pieces {
 			if len(piece) == 0 {
-				continue // a net.Pipe would hand nothing over, which no socket does
+				continue // a net.Pipe's Read would return 0 bytes, unlike a socket's
 			}
 			if _, err := d.Write(piece); err != nil {
 				return

@@ -16,7 +16,7 @@ import (
 	"github.com/mtwire/mtwire/vectors"
 )
 
-// checks says what each test does with a case. README.md describes them for
+// checks has the implementation of each test. README.md describes the tests for
 // other implementations.
 var checks = map[string]func(r *reader, depth depth) error{
 	"frames":            checkFrames,
@@ -39,15 +39,15 @@ var checks = map[string]func(r *reader, depth depth) error{
 	"connection":        checkConnection,
 }
 
-// depth is how the bytes of a case arrive.
+// depth is the set of ways in which the bytes of a case arrive.
 type depth bool
 
 const (
 	whole depth = false // all at once
-	split depth = true  // also one by one, and in two parts, cut at every place
+	split depth = true  // also one by one, and in two parts split at every offset
 )
 
-// arrivals yields the pieces in which b arrives, for every way of the depth.
+// arrivals yields the pieces of b for each of these ways.
 func (d depth) arrivals(b []byte) iter.Seq[[][]byte] {
 	return func(yield func([][]byte) bool) {
 		if !yield([][]byte{b}) || d == whole {
@@ -68,23 +68,22 @@ func (d depth) arrivals(b []byte) iter.Seq[[][]byte] {
 	}
 }
 
-// describe names one way of arrival in an error.
+// describe returns the way in which pieces arrive, for errors.
 func describe(pieces [][]byte) string {
 	switch len(pieces) {
 	case 1:
 		return "all at once"
 	case 2:
-		return fmt.Sprintf("cut at %d", len(pieces[0]))
+		return fmt.Sprintf("split at %d", len(pieces[0]))
 	}
 	return "byte by byte"
 }
 
-// reader gives a case's fields to its check, and knows which were looked at.
-// It keeps the first thing that is wrong with a field.
+// reader parses the fields of a case for its check.
 type reader struct {
 	c    vectors.Case
-	used map[string]bool
-	err  error
+	used map[string]bool // the keys that the check has requested
+	err  error           // the first error of a field
 }
 
 func (r *reader) fail(key, format string, args ...any) {
@@ -93,7 +92,7 @@ func (r *reader) fail(key, format string, args ...any) {
 	}
 }
 
-// optional returns a field that need not be there.
+// optional returns an optional field.
 func (r *reader) optional(key string) (string, bool) {
 	values := r.all(key)
 	switch len(values) {
@@ -134,7 +133,7 @@ func (r *reader) hex(key, text string) []byte {
 	return b
 }
 
-// fixed returns bytes of a length that the field must have.
+// fixed returns a field of length bytes.
 func (r *reader) fixed(key string, length int) []byte {
 	b := r.bytes(key)
 	if len(b) != length {
@@ -162,15 +161,15 @@ func (r *reader) isYes(key, text string) bool {
 	return text == "yes"
 }
 
-// flag is a field that says yes or is not there.
+// flag returns an optional field of yes or no.
 func (r *reader) flag(key string) bool {
 	text, ok := r.optional(key)
 	return ok && r.isYes(key, text)
 }
 
-// free returns which bytes of the case's main field mean nothing.
+// free returns the offsets of the bytes in the case's main field that are ignored.
 func free(c vectors.Case) (map[int]bool, error) {
-	places := make(map[int]bool)
+	offsets := make(map[int]bool)
 	text, _ := c.Get("free")
 	for _, part := range strings.Fields(text) {
 		var from, to int
@@ -178,14 +177,13 @@ func free(c vectors.Case) (map[int]bool, error) {
 			return nil, fmt.Errorf("field free: %q is not FROM-TO", part)
 		}
 		for i := from; i < to; i++ {
-			places[i] = true
+			offsets[i] = true
 		}
 	}
-	return places, nil
+	return offsets, nil
 }
 
-// run runs one case. Fields that the check has not looked at are an error, and
-// so is a field that no check knows.
+// run runs one case. A field that the check does not use is an error.
 func run(c vectors.Case, d depth) error {
 	r := &reader{c: c, used: map[string]bool{"about": true, "spec": true, "source": true, "test": true, "free": true}}
 	check, ok := checks[r.text("test")]
@@ -210,22 +208,22 @@ func run(c vectors.Case, d depth) error {
 	return nil
 }
 
-// equal compares bytes. If they differ it shows both, from a little ahead of
-// the place.
+// equal returns an error unless got and want are equal. It has both from 16 bytes
+// before the first difference.
 func equal(what string, got, want []byte) error {
 	if bytes.Equal(got, want) {
 		return nil
 	}
-	at := 0
-	for at < min(len(got), len(want)) && got[at] == want[at] {
-		at++
+	i := 0
+	for i < min(len(got), len(want)) && got[i] == want[i] {
+		i++
 	}
-	from := max(at-16, 0)
+	from := max(i-16, 0)
 	part := func(b []byte) []byte { return b[from:min(from+64, len(b))] }
 	return fmt.Errorf("%s: %d bytes, want %d; from %d:\n got %x\nwant %x", what, len(got), len(want), from, part(got), part(want))
 }
 
-// same compares two values of any sort.
+// same returns an error unless got and want are equal.
 func same[T comparable](what string, got, want T) error {
 	if got != want {
 		return fmt.Errorf("%s: got %v, want %v", what, got, want)
@@ -251,8 +249,8 @@ func each(t *testing.T, f func(t *testing.T, c vectors.Case)) {
 	}
 }
 
-// "One case a file with the expected result per layer, positive and negative;
-// each runs decode, encode back, one byte at a time, and every split point."
+// Each case is decoded all at once, byte by byte and split at every offset, and
+// encoded if it is for encoding.
 func TestVectors(t *testing.T) {
 	each(t, func(t *testing.T, c vectors.Case) {
 		if err := run(c, split); err != nil {
@@ -261,9 +259,8 @@ func TestVectors(t *testing.T) {
 	})
 }
 
-// Every case begins with the same four fields, says where it is from, and
-// quotes a page.
-func TestCasesSayWhatTheyAre(t *testing.T) {
+// The first four fields of every case are the same. Every test has a case.
+func TestCasesHaveTheirDescriptionFirst(t *testing.T) {
 	tests := make(map[string]bool)
 	each(t, func(t *testing.T, c vectors.Case) {
 		for i, key := range []string{"about", "spec", "source", "test"} {
@@ -289,8 +286,8 @@ func TestCasesSayWhatTheyAre(t *testing.T) {
 	}
 }
 
-// README.md describes the format for those who write other implementations: it
-// names every row, test and field, and quotes a file that exists.
+// README.md describes the format for other implementations, with every row, test and
+// field, and with an existing file as its example.
 func TestReadmeNamesEveryField(t *testing.T) {
 	b, err := os.ReadFile("README.md")
 	if err != nil {
@@ -316,17 +313,17 @@ func TestReadmeNamesEveryField(t *testing.T) {
 			}
 		}
 	})
-	quoted, err := fs.ReadFile(vectors.FS(), "framing/abridged-one-word.txt")
+	example, err := fs.ReadFile(vectors.FS(), "framing/abridged-one-word.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(readme, "```\n"+string(quoted)+"```\n") {
-		t.Error("the example in README.md is no file")
+	if !strings.Contains(readme, "```\n"+string(example)+"```\n") {
+		t.Error("the example in README.md is not the file")
 	}
 }
 
-// "An unknown key in a case fails; an unused field fails."
-func TestUnknownFieldsFail(t *testing.T) {
+// The change is an unknown, unused or missing field.
+func TestCaseFailsForUnknownAndUnusedFields(t *testing.T) {
 	cases, err := vectors.Load("framing")
 	if err != nil {
 		t.Fatal(err)
@@ -357,4 +354,4 @@ func TestUnknownFieldsFail(t *testing.T) {
 	}
 }
 
-var errUnexpected = errors.New("no error, where one was expected")
+var errUnexpected = errors.New("no error")

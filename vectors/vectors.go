@@ -1,10 +1,10 @@
-// Package vectors holds test vectors for MTProto transports as plain text, one
-// case a file, for this library and for every other implementation. README.md
-// beside it says what the files look like and what each test does.
+// Package vectors has test vectors for MTProto transports as plain text files, one
+// for each case, for this library and for other implementations. README.md
+// describes the format and the tests.
 //
-// The package itself knows nothing of MTProto: it lists the files and cuts
-// them into fields. What they expect was made without this library, or taken by a
-// a client of others: see generate.py, and the field "source".
+// The package only lists the files and parses them into fields; it does not depend
+// on MTProto. Expected values were produced without this library, or recorded from
+// other projects' clients: see generate.py, and the field "source".
 package vectors
 
 import (
@@ -18,11 +18,11 @@ import (
 //go:embed data
 var files embed.FS
 
-// extension is what the name of every case's file ends in.
+// extension is the file name extension of every case.
 const extension = ".txt"
 
-// FS returns the files as they lie in data: one directory a row of the table
-// in README.md, one file a case.
+// FS returns the contents of data: one directory for each row of the table in
+// README.md, one file for each case.
 func FS() fs.FS {
 	sub, err := fs.Sub(files, "data")
 	if err != nil {
@@ -42,8 +42,8 @@ type Case struct {
 	Fields []Field
 }
 
-// Get returns the value of the first field of that key, and whether there is
-// one.
+// Get returns the value of the first field of that key, and reports whether there
+// is one.
 func (c Case) Get(key string) (value string, ok bool) {
 	for _, f := range c.Fields {
 		if f.Key == key {
@@ -53,7 +53,7 @@ func (c Case) Get(key string) (value string, ok bool) {
 	return "", false
 }
 
-// All returns the values of every field of that key, in their order.
+// All returns the values of all fields of that key, in the order of the file.
 func (c Case) All(key string) []string {
 	var values []string
 	for _, f := range c.Fields {
@@ -64,12 +64,12 @@ func (c Case) All(key string) []string {
 	return values
 }
 
-// Rows returns the names of the directories, sorted. It fails if there are
-// none.
+// Rows returns the names of the directories, sorted. It returns an error if there
+// are none.
 func Rows() ([]string, error) { return rows(FS()) }
 
-// Load reads the cases of one row, sorted by name. It fails if there are none,
-// and if a file is not in the format.
+// Load returns the cases of one row, sorted by name. It returns an error if there
+// are none, or if a file is not valid.
 func Load(row string) ([]Case, error) { return load(FS(), row) }
 
 func rows(fsys fs.FS) ([]string, error) {
@@ -99,7 +99,7 @@ func load(fsys fs.FS, row string) ([]Case, error) {
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), extension)
 		if !ok || entry.IsDir() {
-			return nil, fmt.Errorf("vectors: %s/%s is not a case, whose name ends in %s", row, entry.Name(), extension)
+			return nil, fmt.Errorf("vectors: %s/%s is not a case, want a file name ending in %s", row, entry.Name(), extension)
 		}
 		text, err := fs.ReadFile(fsys, path.Join(row, entry.Name()))
 		if err != nil {
@@ -117,15 +117,15 @@ func load(fsys fs.FS, row string) ([]Case, error) {
 	return cases, nil
 }
 
-// ParseFields reads the text of one file:
+// ParseFields parses the text of one file:
 //
 //	key: value
 //	  more of the value
 //
-// A key is of the letters a to z, digits and hyphens. One space follows the
-// colon unless the value is empty, and the value is the rest of the line as it
-// stands. A line that begins with two spaces goes on with the value, with
-// nothing in between. Every line ends in a single newline.
+// A key consists of the letters a to z, digits and hyphens. One space follows the
+// colon unless the value is empty. The value is the rest of the line unchanged. A
+// line that begins with two spaces continues the value without a separator. Every
+// line ends in a single newline.
 func ParseFields(text string) ([]Field, error) {
 	if text == "" {
 		return nil, fmt.Errorf("empty file")
@@ -146,7 +146,7 @@ func ParseFields(text string) ([]Field, error) {
 		}
 		if value != "" {
 			if value, ok = strings.CutPrefix(value, " "); !ok || value == "" {
-				return nil, fmt.Errorf("line %d: want one space and a value behind the colon, or nothing", i+1)
+				return nil, fmt.Errorf("line %d: want one space and a value after the colon, or nothing", i+1)
 			}
 		}
 		fields = append(fields, Field{key, value})

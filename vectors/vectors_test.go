@@ -8,8 +8,8 @@ import (
 	"testing/fstest"
 )
 
-// The format, as README.md describes it.
-func TestFieldsAreReadAsTheyStand(t *testing.T) {
+// README.md describes the format.
+func TestFieldsAreParsedUnchanged(t *testing.T) {
 	got, err := ParseFields("about: a: b \nwire: 0a\n  0b\n  0c\nempty:\nwire: 0d\n")
 	want := []Field{{"about", "a: b "}, {"wire", "0a0b0c"}, {"empty", ""}, {"wire", "0d"}}
 	if err != nil || !slices.Equal(got, want) {
@@ -27,7 +27,7 @@ func TestFieldsAreReadAsTheyStand(t *testing.T) {
 	}
 }
 
-// A file that is nearly right is refused, so that nothing is passed over.
+// A lenient parser would skip fields.
 func TestMalformedFilesAreRefused(t *testing.T) {
 	for _, text := range []string{
 		"", "\n", "key: value", "key value\n", "  more\n", "Key: value\n", "key : value\n",
@@ -39,8 +39,8 @@ func TestMalformedFilesAreRefused(t *testing.T) {
 	}
 }
 
-// "A loader that finds no file fails."
-func TestLoadFailsWhereThereIsNothing(t *testing.T) {
+// A runner without cases would pass.
+func TestLoadFailsWithoutCases(t *testing.T) {
 	if _, err := Load("no-such-row"); err == nil {
 		t.Error("loaded a row that does not exist")
 	}
@@ -62,8 +62,8 @@ func TestLoadFailsWhereThereIsNothing(t *testing.T) {
 	}
 }
 
-// Each row of the table has its directory, and no other has crept in.
-func TestEveryRowIsThere(t *testing.T) {
+// Each row of the table in README.md has its directory, and there is no other.
+func TestEveryRowHasCases(t *testing.T) {
 	got, err := Rows()
 	want := []string{
 		"connection", "datacenter", "detection", "faketls", "framing", "http", "link", "obfuscation",

@@ -1,4 +1,5 @@
-// Client asks the endpoint it is given for the start of a key exchange.
+// Client sends the first message of a key exchange to an endpoint, and prints the
+// response.
 package main
 
 import (

@@ -1,5 +1,4 @@
-// Server takes every transport on one port, and answers each packet with
-// itself.
+// Server serves every transport on one port, and sends each packet back.
 package main
 
 import (
