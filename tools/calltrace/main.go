@@ -45,9 +45,9 @@ const maxConnections = 12
 
 func main() {
 	var limit figures
-	flag.IntVar(&limit.entries, "max-entries", 0, "exit with 1 if there are more entries; 0: no limit")
-	flag.IntVar(&limit.changes, "max-changes", 0, "exit with 1 if there are more package changes; 0: no limit")
-	flag.IntVar(&limit.crossings, "max-crossings", 0, "exit with 1 if there are more proxy/mtwire crossings; 0: no limit")
+	flag.IntVar(&limit.entries, "max-entries", -1, "exit with 1 if there are more entries; -1: no limit")
+	flag.IntVar(&limit.changes, "max-changes", -1, "exit with 1 if there are more package changes; -1: no limit")
+	flag.IntVar(&limit.crossings, "max-crossings", -1, "exit with 1 if there are more proxy/mtwire crossings; -1: no limit")
 	verbose := flag.Bool("v", false, "list the entries, indented by stack depth, and show the proxy's log on standard error")
 	flag.Parse()
 	if err := count(*verbose, limit); err != nil {
@@ -142,10 +142,10 @@ func figuresOf(entries []hook.Entry, functions []function) figures {
 	return f
 }
 
-// check returns an error if f exceeds a limit that is not 0.
+// check returns an error if f exceeds a limit that is not negative.
 func (f figures) check(limit figures) error {
 	over := func(n, most int, what string) error {
-		if most == 0 || n <= most {
+		if most < 0 || n <= most {
 			return nil
 		}
 		return fmt.Errorf("%d %s, limit %d", n, what, most)
