@@ -1,0 +1,219 @@
+package admission
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+// testTable is a table with a clock that the test sets, and a name for each
+// member.
+type testTable struct {
+	*Table
+	clock   time.Time
+	members map[string]*Member
+	gone    []string // evicted, in order
+	reasons map[string]*EvictedError
+}
+
+func newTestTable(limits Limits) *testTable {
+	t := &testTable{
+		Table: New(limits, 2*time.Second), clock: time.Unix(1e9, 0),
+		members: map[string]*Member{}, reasons: map[string]*EvictedError{},
+	}
+	t.now = func() time.Time { return t.clock }
+	return t
+}
+
+// enter adds a member and lets a second pass.
+func (t *testTable) enter(name, from string, class Class) *Member {
+	m := &Member{Evict: func(reason *EvictedError) {
+		t.gone, t.reasons[name] = append(t.gone, name), reason
+	}}
+	addr, _ := netip.ParseAddr(from)
+	t.Enter(m, addr, class)
+	t.members[name] = m
+	t.clock = t.clock.Add(time.Second)
+	return m
+}
+
+// The connection that has been unanswered for longest goes first, then the one
+// that has been silent for longest, then the one answered first.
+func TestOldestUnansweredConnectionIsEvictedFirst(t *testing.T) {
+	table := newTestTable(Limits{Address: 100, Site: 100, Total: 6})
+	for i, class := range []Class{Answered, Silent, Unanswered, Silent, Unanswered, Answered} {
+		table.enter(fmt.Sprint(i), fmt.Sprintf("192.0.%d.1", i), class)
+	}
+	table.clock = table.clock.Add(time.Minute)
+	for i := range 5 {
+		table.enter(fmt.Sprint("new", i), fmt.Sprintf("198.51.%d.1", i), Answered)
+		table.Move(table.members[fmt.Sprint("new", i)], Answered)
+		table.clock = table.clock.Add(time.Minute)
+	}
+	if want := []string{"2", "4", "1", "3", "0"}; !slices.Equal(table.gone, want) {
+		t.Errorf("evicted %v, want %v", table.gone, want)
+	}
+}
+
+// A connection that is silent gets a new place with its first byte: its age
+// counts from there.
+func TestAgeCountsFromTheFirstByte(t *testing.T) {
+	table := newTestTable(Limits{Address: 2, Site: 100, Total: 100})
+	early := table.enter("early", "192.0.2.1", Silent)
+	table.clock = table.clock.Add(time.Hour)
+	table.enter("stale", "192.0.2.1", Unanswered)
+	table.clock = table.clock.Add(3 * time.Second)
+	table.Move(early, Unanswered)
+	table.enter("next", "192.0.2.1", Silent)
+	if !slices.Equal(table.gone, []string{"stale"}) {
+		t.Errorf("evicted %v", table.gone)
+	}
+}
+
+// A client within its grace is not evicted while there are older connections on
+// its address, even by a crowd of newcomers.
+func TestClientWithinGraceStaysBesideAnAttacker(t *testing.T) {
+	table := newTestTable(Limits{Address: 10, Site: 100, Total: 100})
+	for i := range 10 {
+		table.enter(fmt.Sprint("attacker", i), "192.0.2.1", Class(i%2))
+	}
+	table.enter("client", "192.0.2.1", Silent)
+	table.clock = table.clock.Add(-time.Second) // as if at once
+	for i := range 4 {
+		table.enter(fmt.Sprint("more", i), "192.0.2.1", Silent)
+		table.clock = table.clock.Add(-time.Second)
+	}
+	if slices.Contains(table.gone, "client") || len(table.gone) != 5 {
+		t.Errorf("evicted %v", table.gone)
+	}
+	// Where all are within it, the oldest silent one goes all the same.
+	crowd := newTestTable(Limits{Address: 3, Site: 3, Total: 3})
+	for i := range 4 {
+		crowd.enter(fmt.Sprint(i), "192.0.2.1", Silent)
+		crowd.clock = crowd.clock.Add(-time.Second)
+	}
+	if !slices.Equal(crowd.gone, []string{"0"}) {
+		t.Errorf("evicted %v", crowd.gone)
+	}
+}
+
+// A network at its limit makes room itself: others are untouched, and the reason
+// names it.
+func TestNetworkAtItsLimitMakesRoomItself(t *testing.T) {
+	table := newTestTable(Limits{Address: 2, Site: 4, Total: 1000})
+	table.enter("neighbour", "192.0.3.9", Silent)
+	for i := range 5 {
+		table.enter(fmt.Sprint("a", i), "::ffff:192.0.2.1", Silent)
+	}
+	for i := range 5 {
+		table.enter(fmt.Sprint("b", i), fmt.Sprintf("192.0.2.%d", 10+i), Silent)
+	}
+	for i := range 3 {
+		table.enter(fmt.Sprint("six", i), fmt.Sprintf("2001:db8:0:1::%d", i), Silent)
+	}
+	if slices.Contains(table.gone, "neighbour") || len(table.gone) != 3+3+1 {
+		t.Errorf("evicted %v", table.gone)
+	}
+	if r := table.reasons["a0"]; r.Scope != Address || r.Limit != 2 || r.Network != netip.MustParsePrefix("192.0.2.1/32") {
+		t.Errorf("%+v", r)
+	}
+	if r := table.reasons["a3"]; r.Scope != Site || r.Limit != 4 || r.Network != netip.MustParsePrefix("192.0.2.0/24") {
+		t.Errorf("%+v", r)
+	}
+	if r := table.reasons["six0"]; r.Network != netip.MustParsePrefix("2001:db8:0:1::/64") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// When the total is reached, a site that has more than an equal share of it makes
+// room for its own newcomers.
+func TestSiteBeyondItsShareMakesRoomInTotal(t *testing.T) {
+	table := newTestTable(Limits{Address: 1000, Site: 1000, Total: 20})
+	table.enter("old visitor", "198.51.100.1", Silent)
+	for i := range 50 {
+		table.enter(fmt.Sprint("crowd", i), "192.0.2.1", Silent)
+	}
+	if slices.Contains(table.gone, "old visitor") || len(table.gone) != 31 {
+		t.Errorf("%d evicted: %v", len(table.gone), table.gone)
+	}
+	table.enter("new visitor", "203.0.113.1", Silent)
+	if table.Len() != 20 || slices.Contains(table.gone, "new visitor") {
+		t.Errorf("%d members", table.Len())
+	}
+}
+
+// Clients without an address, of a Unix socket, have no share and no network.
+func TestClientsWithoutAnAddressCountInTotalOnly(t *testing.T) {
+	table := newTestTable(Limits{Address: 1, Site: 1, Total: 3})
+	for i := range 4 {
+		table.enter(fmt.Sprint(i), "", Silent)
+	}
+	if !slices.Equal(table.gone, []string{"0"}) || table.reasons["0"].Network.IsValid() {
+		t.Errorf("evicted %v, %v", table.gone, table.reasons["0"])
+	}
+}
+
+// EvictOldest makes room when descriptors run out.
+func TestEvictOldestStopsWhenNoneIsLeft(t *testing.T) {
+	table := newTestTable(Limits{Address: 100, Site: 100, Total: 100})
+	for i := range 5 {
+		table.enter(fmt.Sprint(i), "192.0.2.1", Silent)
+	}
+	if n := table.EvictOldest(3); n != 3 || table.Len() != 2 {
+		t.Errorf("%d evicted, %d left", n, table.Len())
+	}
+	if n := table.EvictOldest(3); n != 2 || table.Len() != 0 {
+		t.Errorf("%d evicted, %d left", n, table.Len())
+	}
+}
+
+// After any sequence of calls the limits hold, an evicted member does not come
+// back, and nothing is left of members that are gone.
+func TestLimitsHoldAfterAnySequence(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	limits := Limits{Address: 3, Site: 7, Total: 20}
+	table := newTestTable(limits)
+	var all []*Member
+	for step := range 20000 {
+		switch m := (*Member)(nil); {
+		case len(all) > 0 && random.IntN(3) > 0:
+			m = all[random.IntN(len(all))]
+			if random.IntN(2) == 0 {
+				table.Move(m, Class(random.IntN(classes)))
+			} else {
+				table.Leave(m)
+			}
+		default:
+			all = append(all, table.enter(fmt.Sprint(step), fmt.Sprintf("10.0.%d.%d", random.IntN(4), random.IntN(5)), Class(random.IntN(classes))))
+		}
+		counts := [scopes]map[netip.Prefix]int{{}, {}, {}}
+		present := 0
+		for _, m := range all {
+			if !m.present {
+				continue
+			}
+			present++
+			for scope, g := range m.groups {
+				counts[scope][g.network]++
+				if g.count < counts[scope][g.network] || g.count > limits[scope] {
+					t.Fatalf("step %d: a group of %d", step, g.count)
+				}
+			}
+		}
+		if table.Len() != present || len(table.networks[Address]) != len(counts[Address]) || len(table.networks[Site]) != len(counts[Site]) {
+			t.Fatalf("step %d: %d members of %d, %d addresses", step, table.Len(), present, len(table.networks[Address]))
+		}
+		if len(all) > 100 {
+			all = slices.DeleteFunc(all, func(m *Member) bool { return !m.present })
+		}
+	}
+	for _, m := range all {
+		table.Leave(m)
+	}
+	if table.Len() != 0 || len(table.networks[Address])+len(table.networks[Site]) != 0 {
+		t.Error("something is left")
+	}
+}
