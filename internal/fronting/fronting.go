@@ -81,6 +81,9 @@ type Pool struct {
 	tunnels     semaphore
 	preconnects semaphore
 
+	running atomic.Pointer[context.Context] // of Run
+	probing sync.WaitGroup                  // probes made for clients, which Run waits for
+
 	setting sync.Mutex // held by SetHosts
 	hosts   atomic.Pointer[hostSet]
 }

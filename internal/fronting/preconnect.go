@@ -4,41 +4,45 @@ import (
 	"context"
 	"io"
 	"net"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/readbuf"
 )
 
-// Preconnected is a connection to the first host, opened for a client that has
-// sent nothing yet. Authenticated in the end or not, the client is to see what
-// it would see at the host: a greeting, or a close at the host's timeout. The
-// host's clock runs from the beginning, whatever the client sends later.
+// Preconnected is a connection to a host, opened for a client that is neither
+// authenticated nor rejected yet. The host gets the client's bytes as they come,
+// so that a client which is rejected in the end sees what it would see at the
+// host, at the host's own time: a greeting, an answer to a part of a request, a
+// close at the host's timeout.
 //
-// Its methods must not be called concurrently with one another. After Tunnel or
-// Close, only Close may be called.
+// Forward may be called concurrently with Wait, and otherwise no method with
+// another. After Tunnel or Close, only Close may be called.
 type Preconnected struct {
-	pool *Pool // nil once it is closed or tunneled
-	host *host
-	conn net.Conn
-	u    *unanswered
+	pool      *Pool // nil once it is closed or tunneled
+	host      *host
+	conn      net.Conn
+	u         *unanswered
+	forwarded int // bytes of the client that were sent to the host
 
 	greeting readbuf.Reader // what the host has sent
 	ended    error          // io.EOF, or why nothing more will come
 }
 
-// Preconnect connects to the first host for a silent client that connected to
-// the address local. It fails with ErrBusy if Config.MaxPreconnected is reached,
-// or as Tunnel does; then the client may be left without an answer. The
-// connection must be ended by Close or by Tunnel.
-func (p *Pool) Preconnect(ctx context.Context, local net.Addr) (*Preconnected, error) {
-	h := p.choose("")
+// Preconnect connects to a host for a client that connected to the address local
+// and has sent first so far, perhaps nothing: the host that first names, or the
+// first one. It sends nothing yet. It fails with ErrBusy if Config.MaxPreconnected
+// is reached, or as Tunnel does; then the client may be left without an answer.
+// The connection must be ended by Close or by Tunnel.
+func (p *Pool) Preconnect(ctx context.Context, local net.Addr, first []byte) (*Preconnected, error) {
+	h := p.choose(serverName(first))
 	if h == nil {
 		return nil, errNoHost
 	}
 	if !p.preconnects.tryAcquire() {
 		return nil, ErrBusy
 	}
-	conn, u, err := p.connect(ctx, h, nil, local)
+	conn, u, err := p.connect(ctx, h, first, local)
 	if err != nil {
 		p.preconnects.release()
 		return nil, err
@@ -46,6 +50,22 @@ func (p *Pool) Preconnect(ctx context.Context, local net.Addr) (*Preconnected, e
 	c := &Preconnected{pool: p, host: h, conn: conn, u: u}
 	c.greeting.Reset(conn)
 	return c, nil
+}
+
+// forwardTimeout bounds how long Forward waits for a host that does not read: the
+// first bytes of a client fit into the socket's buffer.
+const forwardTimeout = time.Second
+
+// Forward sends the host the next bytes of the client. An error is not reported:
+// Wait will return.
+func (c *Preconnected) Forward(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	c.conn.SetWriteDeadline(time.Now().Add(forwardTimeout))
+	n, _ := c.conn.Write(b)
+	c.conn.SetWriteDeadline(time.Time{})
+	c.forwarded += n
 }
 
 // Wait returns nil when the host has sent bytes or has ended the connection;
@@ -66,8 +86,9 @@ func (c *Preconnected) Wait(ctx context.Context) error {
 }
 
 // Tunnel is Pool.Tunnel over the connection that is open already, with what the
-// host has sent meanwhile. If first names another host, the connection is closed
-// and that host is dialed.
+// host has sent meanwhile. first is all that the client has sent, with what was
+// forwarded. If it names another host, the connection is closed and that host is
+// dialed.
 func (c *Preconnected) Tunnel(ctx context.Context, client net.Conn, first []byte) (Result, error) {
 	p := c.pool
 	// A removed host keeps its connection, also if its domain has another
@@ -97,7 +118,7 @@ func (c *Preconnected) Tunnel(ctx context.Context, client net.Conn, first []byte
 		reset(client) // a second read of the socket would not return the error again
 		return Result{Domain: c.host.Domain}, withoutAddresses("from the fronting host", c.ended)
 	}
-	return p.tunnel(ctx, c.host, client, c.conn, first, greeting, c.u)
+	return p.tunnel(ctx, c.host, client, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u)
 }
 
 // Close ends the connection. After Tunnel it does nothing.

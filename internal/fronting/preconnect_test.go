@@ -12,7 +12,7 @@ import (
 
 func preconnect(t *testing.T, p *Pool) *Preconnected {
 	t.Helper()
-	c, err := p.Preconnect(context.Background(), nil)
+	c, err := p.Preconnect(context.Background(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestPreconnectedClientMayNameAnotherHost(t *testing.T) {
 func TestPreconnectedConnectionsAreLimited(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxPreconnected: 1, MaxTunnels: 1})
 	c := preconnect(t, p)
-	if _, err := p.Preconnect(context.Background(), nil); err != ErrBusy {
+	if _, err := p.Preconnect(context.Background(), nil, nil); err != ErrBusy {
 		t.Errorf("beyond MaxPreconnected: %v", err)
 	}
 	first, server := pair(t)
@@ -166,12 +166,12 @@ func TestPreconnectedConnectionsAreLimited(t *testing.T) {
 // Without a reachable host, Preconnect fails and keeps room for the next call.
 func TestPreconnectFailsWithoutAHost(t *testing.T) {
 	p, _ := newPool(t, Config{})
-	if _, err := p.Preconnect(context.Background(), nil); err != errNoHost {
+	if _, err := p.Preconnect(context.Background(), nil, nil); err != errNoHost {
 		t.Error(err)
 	}
 	p, _ = newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable, MaxPreconnected: 1})
 	for range 2 {
-		if _, err := p.Preconnect(context.Background(), nil); err == nil || err == ErrBusy {
+		if _, err := p.Preconnect(context.Background(), nil, nil); err == nil || err == ErrBusy {
 			t.Error(err)
 		}
 	}

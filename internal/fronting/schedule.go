@@ -34,7 +34,9 @@ const (
 // later ones fail. Without Run, ServerHello returns zero.
 func (p *Pool) Run(ctx context.Context) error {
 	var running sync.WaitGroup
+	defer p.probing.Wait()
 	defer running.Wait()
+	p.running.Store(&ctx)
 	measured := make(map[*host]context.CancelFunc)
 	for {
 		current := p.hosts.Load()

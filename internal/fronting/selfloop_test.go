@@ -67,7 +67,7 @@ func (n *translated) serve(conn net.Conn) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return
 	}
-	c, err := n.pool.Preconnect(n.ctx, nil)
+	c, err := n.pool.Preconnect(n.ctx, nil, nil)
 	if err != nil {
 		return
 	}
@@ -103,7 +103,7 @@ func TestHostWithTheProxysAddressIsRefused(t *testing.T) {
 	if _, err := p.Tunnel(context.Background(), server, nil); !errors.Is(err, errLoop) {
 		t.Error(err)
 	}
-	if _, err := p.Preconnect(context.Background(), ln.Addr()); !errors.Is(err, errLoop) {
+	if _, err := p.Preconnect(context.Background(), ln.Addr(), nil); !errors.Is(err, errLoop) {
 		t.Error(err)
 	}
 	if !strings.Contains(log.String(), "--front") {
@@ -160,7 +160,7 @@ func TestLoopIsFoundByMeasuring(t *testing.T) {
 		if !errors.Is(err, errLoop) || n.dials.Load() != 1 || loopWarnings(log) != 1 {
 			t.Fatalf("%v after %d connections; log %q", err, n.dials.Load(), log)
 		}
-		if _, err := n.pool.Preconnect(t.Context(), nil); !errors.Is(err, errLoop) || n.dials.Load() != 1 {
+		if _, err := n.pool.Preconnect(t.Context(), nil, nil); !errors.Is(err, errLoop) || n.dials.Load() != 1 {
 			t.Errorf("a silent client: %v", err)
 		}
 		real := func(conn net.Conn) { serveTLS(conn, config) }
@@ -168,7 +168,7 @@ func TestLoopIsFoundByMeasuring(t *testing.T) {
 		if err := n.pool.round(t.Context(), only(n.pool)); err != nil {
 			t.Fatal(err)
 		}
-		c, err := n.pool.Preconnect(t.Context(), nil)
+		c, err := n.pool.Preconnect(t.Context(), nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,11 @@ func (u *unanswered) end() {
 // blocks until a probe of h is settled.
 func (p *Pool) acquire(ctx context.Context, h *host) (*unanswered, error) {
 	for ctx.Err() == nil {
-		if u := h.tryAcquire(); u != nil {
+		u, probeSoon := h.tryAcquire()
+		if probeSoon {
+			p.probeNow(h)
+		}
+		if u != nil {
 			return u, nil
 		}
 		if err := p.check(ctx, h); err != nil && ctx.Err() == nil {
@@ -43,27 +47,42 @@ func (p *Pool) acquire(ctx context.Context, h *host) (*unanswered, error) {
 	return nil, ctx.Err()
 }
 
-// tryAcquire returns nil if h is at its limit or is this proxy.
-func (h *host) tryAcquire() *unanswered {
+// tryAcquire returns nil if h is at its limit or is this proxy. It reports whether
+// h is to be probed ahead of need, because most of the limit is used.
+func (h *host) tryAcquire() (u *unanswered, probeSoon bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.isProxy || h.unanswered >= max(minUnanswered, h.allowance) {
-		return nil
+	limit := max(minUnanswered, h.allowance)
+	if h.isProxy || h.unanswered >= limit {
+		return nil, false
 	}
 	h.unanswered++
-	return &unanswered{host: h}
+	return &unanswered{host: h}, h.unanswered >= limit/4*3 && len(h.probes) == 0
+}
+
+// probeNow returns a running probe of h, which it starts if there is none, or nil
+// within probeBackoff after a probe without an answer. A probe that is started
+// here takes at most DialTimeout.
+func (p *Pool) probeNow(h *host) *probe {
+	pr, isNew := h.startProbe()
+	if isNew {
+		ctx := context.Background()
+		if running := p.running.Load(); running != nil {
+			ctx = *running
+		}
+		p.probing.Go(func() { p.handshake(ctx, h, pr, p.config.DialTimeout) })
+	}
+	return pr
 }
 
 // check probes h, or waits for a running probe, and returns errLoop or errSilent
-// unless h answered or the probe was abandoned. It takes at most DialTimeout.
+// unless h answered or the probe was abandoned. It ends with the first byte of h,
+// and takes little more than DialTimeout.
 func (p *Pool) check(ctx context.Context, h *host) error {
-	limit := time.NewTimer(p.config.DialTimeout)
+	limit := time.NewTimer(p.config.DialTimeout + flightGap) // a probe for clients has ended by then
 	defer limit.Stop()
-	pr, isNew := h.startProbe()
-	switch {
-	case isNew:
-		p.handshake(ctx, h, pr, p.config.DialTimeout)
-	case pr != nil:
+	pr := p.probeNow(h)
+	if pr != nil {
 		select {
 		case <-pr.settled:
 		case <-limit.C:
