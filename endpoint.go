@@ -126,7 +126,8 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 	}
 	ep.Address = net.JoinHostPort(u.Hostname(), port)
 	ep.Path = u.Path
-	return ep, ep.setParams(u)
+	err = ep.setParams(u)
+	return ep, err
 }
 
 // setParams reads the query of a URL that is no link. A parameter that nobody
@@ -178,7 +179,8 @@ func (ep *Endpoint) setParams(u *url.URL) error {
 // padded-intermediate (or padded) or full.
 func ParseProtocol(name string) (Protocol, error) {
 	var p Protocol
-	return p, p.UnmarshalText([]byte(name))
+	err := p.UnmarshalText([]byte(name))
+	return p, err
 }
 
 func parseLink(text string) (ep Endpoint, err error) {

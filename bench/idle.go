@@ -222,7 +222,8 @@ func MeasureIdle(ctx context.Context, name string, n int) (Idle, error) {
 		return Idle{}, fmt.Errorf("idle %s: %w", name, err)
 	}
 	var result Idle
-	return result, json.Unmarshal(out, &result)
+	err = json.Unmarshal(out, &result)
+	return result, err
 }
 
 // findIdle returns the kind and the number of connections of a child's arguments,

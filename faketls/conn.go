@@ -124,14 +124,6 @@ func (c *Conn) HasPending() bool {
 	return c.in.err != nil
 }
 
-// Deframer returns the state of the reading direction, for a caller that continues on
-// the connection below. No Read may run at the same time or later.
-func (c *Conn) Deframer() Deframer {
-	c.in.mu.Lock()
-	defer c.in.mu.Unlock()
-	return c.in.deframer
-}
-
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 

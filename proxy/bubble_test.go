@@ -17,20 +17,20 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// bubble is a proxy on pipes, for what takes time: its clock moves on when
-// everybody waits. It has no Poller, which waits for the kernel.
+// bubble is a proxy on pipes, for tests of timeouts: inside synctest.Test the
+// clock moves on when all goroutines wait. It is not served, so it has no Poller,
+// which would wait for the kernel.
 type bubble struct {
 	*Proxy
 	t       *testing.T
 	log     *logBuffer
-	terms   *mtwire.Listener
 	ctx     context.Context
 	running sync.WaitGroup
 }
 
-// inBubble runs test with a proxy that knows mtwiretest.PlainSecret, unless
-// config has others. hosts are what it can connect to, by address; nil is one
-// that does not answer.
+// inBubble runs test with a proxy for mtwiretest.PlainSecret, unless config has
+// other users. hosts are what it can connect to, by address; nil is a host that
+// does not answer.
 func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test func(t *testing.T, b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -38,7 +38,7 @@ func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test
 		ctx, cancel := context.WithCancel(context.Background())
 		b.ctx = ctx
 		if config.Users == nil {
-			config.Users = []User{{Name: "everybody", Secret: secretOf(t, mtwiretest.PlainSecret)}}
+			config.Users = []User{user(t, "alice", mtwiretest.PlainSecret)}
 		}
 		config.Log = b.log.logger()
 		config.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
@@ -61,15 +61,10 @@ func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test
 		if b.Proxy, err = New(config); err != nil {
 			t.Fatal(err)
 		}
-		b.terms = mtwire.NewListener(nil, &b.listen)
 		defer func() {
 			cancel()
-			b.each(func(s *session) { s.abort(errStopping) })
-			b.Proxy.running.Wait()
+			closeProxy(t, b.Proxy)
 			b.running.Wait()
-			if stats := b.Stats(); stats.Open != 0 || stats.Carried != 0 {
-				t.Errorf("%+v", stats)
-			}
 		}()
 		test(t, b)
 	})
@@ -79,31 +74,35 @@ func inBubble(t *testing.T, config Config, hosts map[string]func(net.Conn), test
 func (b *bubble) connect() net.Conn {
 	client, server := net.Pipe()
 	b.t.Cleanup(func() { client.Close() })
-	s := &session{proxy: b.Proxy, socket: &addressed{server, clientAddress}, start: time.Now()}
-	b.add(s)
-	go s.run(b.ctx, b.terms)
+	b.handle(&addressed{server, clientAddress})
 	return client
 }
 
-// join connects a client that knows the secret, in classic, dd or ee mode.
+// join connects a client with a secret for classic, dd or ee mode.
 func (b *bubble) join(secret string) *mtwire.Conn {
 	b.t.Helper()
-	return b.joinOn(b.connect(), secret)
+	return b.joinOn(b.connect(), secret, 4)
 }
 
-// joinOn is join on a connection that is open already.
-func (b *bubble) joinOn(client net.Conn, secret string) *mtwire.Conn {
+// joinOn is join for a data centre, on a connection that is open already.
+func (b *bubble) joinOn(client net.Conn, secret string, dc mtwire.DC) *mtwire.Conn {
 	b.t.Helper()
-	conn, err := mtwire.Client(b.ctx, client, mtwire.Endpoint{Secret: secretOf(b.t, secret), DC: 4}, nil)
+	conn, err := mtwire.Client(b.ctx, client, mtwire.Endpoint{Secret: secretOf(b.t, secret), DC: dc}, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return conn
 }
 
+// closeAll closes all sessions with that cause.
+func (b *bubble) closeAll(cause error) {
+	b.each(func(s *session) { s.Close(cause) })
+	synctest.Wait()
+}
+
 var clientAddress = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 4567}
 
-// addressed is a pipe's end that says where the other one is.
+// addressed is the end of a pipe with a remote address.
 type addressed struct {
 	net.Conn
 	remote net.Addr
@@ -111,8 +110,8 @@ type addressed struct {
 
 func (a *addressed) RemoteAddr() net.Addr { return a.remote }
 
-// echoing is a data centre that answers so many packets with themselves, and
-// then goes on reading.
+// echoing returns a data centre that answers that many packets with themselves,
+// and then discards the rest.
 func echoing(packets int) func(net.Conn) {
 	return func(conn net.Conn) {
 		server := mtwire.Server(conn, nil)
@@ -126,7 +125,19 @@ func echoing(packets int) func(net.Conn) {
 	}
 }
 
-// logBuffer keeps what was logged.
+// read reads n bytes, without a limit that a bubble's clock reaches early.
+func read(t *testing.T, conn net.Conn, n int) string {
+	t.Helper()
+	b := make([]byte, n)
+	conn.SetReadDeadline(time.Now().Add(time.Hour))
+	got, err := io.ReadFull(conn, b)
+	if err != nil {
+		t.Fatalf("%q, %v", b[:got], err)
+	}
+	return string(b)
+}
+
+// logBuffer keeps what is logged.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -150,7 +161,7 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// lines are all that have what in them.
+// lines returns all lines that contain what.
 func (l *logBuffer) lines(what string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +173,7 @@ func (l *logBuffer) lines(what string) (found []string) {
 	return found
 }
 
-// last is the last line.
+// last returns the last line.
 func (l *logBuffer) last() string {
 	if all := l.lines(""); len(all) > 0 {
 		return all[len(all)-1]

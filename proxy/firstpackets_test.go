@@ -8,10 +8,9 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// "The first packets down are read at frame level for error codes (-404, -429,
-// -444) before the zero-copy path takes over": in every framing, however the
-// bytes are cut, and not beyond the packets that show that all is well.
-func TestWatchFindsTransportErrorsAmongTheFirstPackets(t *testing.T) {
+// errorScanner finds errors in every framing, however the bytes are cut, and does
+// not look beyond the payloads that show that there is none.
+func TestScannerFindsTransportErrorsAmongTheFirstPackets(t *testing.T) {
 	type packets []frame.Packet
 	long := frame.Packet{Payload: make([]byte, 24+16*100)}
 	fail := func(code uint32) frame.Packet {
@@ -48,17 +47,17 @@ func TestWatchFindsTransportErrorsAmongTheFirstPackets(t *testing.T) {
 				}
 				download.StreamAt(0).XORKeyStream(wire, wire)
 				var got []uint32
-				w := &watch{
+				s := &errorScanner{
 					decoder:  frame.Decoder{Protocol: protocol, From: frame.Server},
 					download: &download,
 					failed:   func(code uint32) { got = append(got, code) },
 				}
 				for more := true; more && len(wire) > 0; {
 					n := min(size, len(wire))
-					more = w.see(wire[:n])
+					more = s.scan(wire[:n])
 					wire = wire[n:]
-					if len(w.rest) > longestError+size && len(w.rest) > 4*longestError {
-						t.Fatalf("%d bytes are kept", len(w.rest))
+					if len(s.rest) > maxErrorLength+size && len(s.rest) > 4*maxErrorLength {
+						t.Fatalf("%d bytes are kept", len(s.rest))
 					}
 				}
 				if !slices.Equal(got, c.want) {
@@ -69,20 +68,20 @@ func TestWatchFindsTransportErrorsAmongTheFirstPackets(t *testing.T) {
 	}
 }
 
-// What is no packet ends the watch: nothing that comes after it can be read.
-func TestWatchEndsAtWhatIsNoPacket(t *testing.T) {
+// The scan ends at bytes that are no packet: no packet can be found behind them.
+func TestScanEndsAtBytesThatAreNoPacket(t *testing.T) {
 	var download obfuscation.KeyStream
-	w := &watch{
+	s := &errorScanner{
 		decoder:  frame.Decoder{Protocol: frame.Intermediate, From: frame.Server},
 		download: &download,
 		failed:   func(code uint32) { t.Errorf("error %d", code) },
 	}
 	wire := []byte{0xff, 0xff, 0xff, 0x7f} // a length beyond any limit
 	download.StreamAt(0).XORKeyStream(wire, wire)
-	if w.see(wire[:3]) != true {
+	if s.scan(wire[:3]) != true {
 		t.Error("it does not wait for the rest of a length")
 	}
-	if w.see(wire[3:]) {
+	if s.scan(wire[3:]) {
 		t.Error("it goes on")
 	}
 }

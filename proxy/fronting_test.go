@@ -15,19 +15,75 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "Wrong secret, wrong SNI, stale clock, plain HTTP": each gets the fronting
-// host's answer to its own bytes, and nothing of ours in front of it.
-func TestStrangersSeeTheFrontingHost(t *testing.T) {
+// frontingHost starts a host that sends nothing before its client does, and then
+// answers with one word. It returns the first bytes of each client.
+func frontingHost(t *testing.T) (address string, visits <-chan []byte) {
+	t.Helper()
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	seen := make(chan []byte, 100)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer conn.Close()
+				b := make([]byte, 4096)
+				n, err := conn.Read(b)
+				if err != nil {
+					return // a probe that was stopped, or nothing
+				}
+				seen <- b[:n]
+				conn.Write([]byte("fronting"))
+				conn.(*net.TCPConn).CloseWrite()
+				io.Copy(io.Discard, conn)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); running.Wait() })
+	return ln.Addr().String(), seen
+}
+
+// fronted sends bytes, and expects the fronting host's answer to just these.
+func fronted(t *testing.T, address net.Addr, visits <-chan []byte, sent []byte) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write(sent)
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if answer, err := io.ReadAll(conn); err != nil || string(answer) != "fronting" {
+		t.Errorf("an unauthenticated client got %q, %v", answer, err)
+	}
+	for limit := short(t); ; {
+		select {
+		case got := <-visits:
+			if bytes.Equal(got, sent) {
+				return
+			}
+			// The host may be probed at any time.
+		case <-limit.Done():
+			t.Fatal("the fronting host did not get what was sent")
+		}
+	}
+}
+
+// A client with a wrong secret, server name, clock, mode or protocol gets the
+// fronting host's answer to its own bytes, and nothing in front of it.
+func TestUnauthenticatedClientsSeeTheFrontingHost(t *testing.T) {
 	host, visits := frontingHost(t)
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	other := keyOf(1)
-	p, address := startProxy(t, Config{Users: []User{{Secret: secret}}, Fronts: map[string]string{secret.Domain: host}})
+	p, address := startProxy(t, Config{Users: onlyUser(t, mtwiretest.FakeTLSSecret), Fronts: map[string]string{secret.Domain: host}})
 	hello := func(key [16]byte, domain string, off time.Duration) []byte {
 		b, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
 			Key: key, Domain: domain, Time: func() time.Time { return time.Now().Add(off) },
@@ -37,9 +93,9 @@ func TestStrangersSeeTheFrontingHost(t *testing.T) {
 		}
 		return b
 	}
-	strangers := map[string][]byte{
+	clients := map[string][]byte{
 		"a wrong secret, ee":    hello(other, secret.Domain, 0),
-		"a wrong name":          hello(secret.Key, "www.example.org", 0),
+		"a wrong server name":   hello(secret.Key, "www.example.org", 0),
 		"a clock that is early": hello(secret.Key, secret.Domain, -time.Hour),
 		"a clock that is late":  hello(secret.Key, secret.Domain, time.Hour),
 		"a wrong secret, dd":    initOf(t, other, mtwire.PaddedIntermediate),
@@ -48,21 +104,40 @@ func TestStrangersSeeTheFrontingHost(t *testing.T) {
 		"a WebSocket":           []byte("GET /apiws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),
 		"abridged":              append([]byte{0xef}, make([]byte, 80)...),
 		"intermediate":          append([]byte("\xee\xee\xee\xee\x50\x00\x00\x00"), make([]byte, 80)...),
-		"TLS that is none":      append([]byte("\x16\x03\x01\x02\x00\xff"), make([]byte, 600)...),
+		"malformed TLS":         append([]byte("\x16\x03\x01\x02\x00\xff"), make([]byte, 600)...),
 		"SSH":                   []byte("SSH-2.0-OpenSSH_9.6 and what follows it, to be long enough for an init payload\r\n"),
 	}
-	for name, first := range strangers {
+	for name, first := range clients {
 		t.Log(name)
 		fronted(t, address, visits, first)
 	}
-	eventually(t, "the end of all", func() bool { return p.Stats().Open == 0 })
-	if s := p.Stats(); int(s.Strangers) != len(strangers) || s.Authenticated != 0 {
+	eventually(t, "all sessions end", func() bool { return p.Stats().Open == 0 })
+	if s := p.Stats(); int(s.Unauthenticated) != len(clients) || s.Authenticated != 0 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// site is a fronting host with TLS, which says its name, and its certificate.
-func site(t *testing.T, name string) (address string, certificate []byte) {
+// Where only FakeTLS is allowed, bytes that no hello begins with are tunneled
+// without waiting for more: a host on its own answers as soon.
+func TestShortBytesAreFrontedAtOnceWhereOnlyFakeTLSIsAllowed(t *testing.T) {
+	host, visits := frontingHost(t)
+	p, address := startProxy(t, Config{
+		Users:  onlyUser(t, mtwiretest.FakeTLSSecret),
+		Fronts: map[string]string{"": host},
+	})
+	for _, sent := range []string{"h", "\x16\x04", "SSH-2.0-Go\r\n"} {
+		began := time.Now()
+		fronted(t, address, visits, []byte(sent))
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%q: after %v", sent, took)
+		}
+	}
+	eventually(t, "three clients are counted", func() bool { return p.Stats().Unauthenticated == 3 })
+}
+
+// site starts a fronting host with TLS, which sends text, and returns its
+// certificate.
+func site(t *testing.T, text string) (address string, certificate []byte) {
 	t.Helper()
 	config, _, err := mtwiretest.Certificate()
 	if err != nil {
@@ -79,7 +154,7 @@ func site(t *testing.T, name string) (address string, certificate []byte) {
 			running.Go(func() {
 				defer conn.Close()
 				if conn.(*tls.Conn).Handshake() == nil {
-					io.WriteString(conn, name)
+					io.WriteString(conn, text)
 				}
 			})
 		}
@@ -89,7 +164,7 @@ func site(t *testing.T, name string) (address string, certificate []byte) {
 	return ln.Addr().String(), config.Certificates[0].Certificate[0]
 }
 
-// browse is what a browser does: it makes a TLS connection for that name.
+// browse makes a TLS connection with that server name, as a browser does.
 func browse(t *testing.T, address net.Addr, name string) (certificate []byte, text string) {
 	t.Helper()
 	dialer := &tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
@@ -105,16 +180,16 @@ func browse(t *testing.T, address net.Addr, name string) (certificate []byte, te
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].Raw, string(b)
 }
 
-// "A real crypto/tls client sees the fronting host's certificate", "several
-// domains choose their hosts": whoever names none of them gets the first one's.
+// A crypto/tls client sees the certificate of the host that its server name
+// chooses, or of the first host if it is unknown.
 func TestBrowsersSeeTheSiteTheyAskFor(t *testing.T) {
 	hostA, certificateA := site(t, "this is A")
 	hostB, certificateB := site(t, "this is B")
 	dc, _ := dataCenter(t)
-	users := append(crowd(0, 2, mtproxy.FakeTLS, "a.example"), crowd(2, 2, mtproxy.FakeTLS, "b.example")...)
+	users := append(numberedUsers(0, 2, mtproxy.FakeTLS, "a.example"), numberedUsers(2, 2, mtproxy.FakeTLS, "b.example")...)
 	address := start(t, Config{
 		Users:       users,
-		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
+		DataCenters: allAt(dc),
 		Fronts:      map[string]string{"b.example": hostB, "": hostA},
 	})
 	for name, want := range map[string]struct {
@@ -132,26 +207,32 @@ func TestBrowsersSeeTheSiteTheyAskFor(t *testing.T) {
 		}
 	}
 	for _, user := range users {
-		join(t, address, "secret="+user.Secret.String())
+		join(t, address, "secret="+user.Secrets[0].String())
 	}
 }
 
-// The host for all that are not named is the first, whatever else is named, if
-// no secret has a domain; and a name's case is of no importance.
+// If no secret has a domain, the host of the empty name is the first, whatever
+// else is configured. The case of a domain is ignored.
 func TestFrontsAreOfAnyCaseAndOrder(t *testing.T) {
 	named := map[string]string{"": "site.test:443", "Z.example": "z.test:443", "b.example": "b.test:443", "a.example": "a.test:443"}
+	several := User{Secrets: []mtproxy.Secret{
+		{Key: keyOf(0), Mode: mtproxy.Plain},
+		{Key: keyOf(1), Mode: mtproxy.FakeTLS, Domain: "c.example"},
+		{Key: keyOf(2), Mode: mtproxy.FakeTLS, Domain: "b.example"},
+	}}
 	for range 20 { // a map has no order
 		for _, c := range []struct {
 			users []User
 			want  string
 		}{
-			{crowd(0, 1, mtproxy.Plain, ""), "site.test=site.test:443 a.example=a.test:443 b.example=b.test:443 z.example=z.test:443"},
-			{append(crowd(0, 1, mtproxy.FakeTLS, "B.example"), crowd(1, 1, mtproxy.FakeTLS, "c.example")...),
+			{numberedUsers(0, 1, mtproxy.Plain, ""), "site.test=site.test:443 a.example=a.test:443 b.example=b.test:443 z.example=z.test:443"},
+			{append(numberedUsers(0, 1, mtproxy.FakeTLS, "B.example"), numberedUsers(1, 1, mtproxy.FakeTLS, "c.example")...),
 				"b.example=b.test:443 c.example=site.test:443 a.example=a.test:443 z.example=z.test:443"},
-			{append(crowd(0, 1, mtproxy.FakeTLS, "z.example"), crowd(1, 1, mtproxy.FakeTLS, "Z.EXAMPLE")...),
+			{append(numberedUsers(0, 1, mtproxy.FakeTLS, "z.example"), numberedUsers(1, 1, mtproxy.FakeTLS, "Z.EXAMPLE")...),
 				"z.example=z.test:443 a.example=a.test:443 b.example=b.test:443"},
+			{[]User{several}, "c.example=site.test:443 b.example=b.test:443 a.example=a.test:443 z.example=z.test:443"},
 		} {
-			hosts, err := fronts(&Config{Users: c.users, Fronts: named})
+			hosts, err := fronts(&Config{Fronts: named}, c.users)
 			var got []string
 			for _, h := range hosts {
 				got = append(got, h.Domain+"="+h.Address)
@@ -161,26 +242,26 @@ func TestFrontsAreOfAnyCaseAndOrder(t *testing.T) {
 			}
 		}
 	}
-	if hosts, err := fronts(&Config{Users: crowd(0, 1, mtproxy.Plain, "")}); err != nil || len(hosts) != 0 {
-		t.Errorf("%v, %v: nobody was named", hosts, err)
+	if hosts, err := fronts(&Config{}, numberedUsers(0, 1, mtproxy.Plain, "")); err != nil || len(hosts) != 0 {
+		t.Errorf("%v, %v: no host is configured", hosts, err)
 	}
 }
 
-// flights is a TLS site that keeps the length, as one record, of what it sent
-// encrypted before its visitor answered.
-type flights struct {
+// measuredHost is a TLS site that keeps the length, as one record, of what it
+// sent encrypted before its client answered.
+type measuredHost struct {
 	mu    sync.Mutex
 	sizes []int
 }
 
-func (f *flights) serve(config *tls.Config) func(net.Conn) {
+func (h *measuredHost) serve(config *tls.Config) func(net.Conn) {
 	return func(conn net.Conn) {
-		r := &recording{Conn: conn}
-		server := tls.Server(&answered{recording: r, answer: func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
+		r := &writeRecorder{Conn: conn}
+		server := tls.Server(&readNotifier{writeRecorder: r, onRead: func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			if size := encryptedSize(r.sent); size > 0 {
-				f.sizes = append(f.sizes, size)
+				h.sizes = append(h.sizes, size)
 			}
 			r.sent = nil
 		}}, config)
@@ -189,22 +270,22 @@ func (f *flights) serve(config *tls.Config) func(net.Conn) {
 	}
 }
 
-// answered calls answer whenever something has been read.
-type answered struct {
-	*recording
-	answer func()
+// readNotifier calls onRead whenever something has been read.
+type readNotifier struct {
+	*writeRecorder
+	onRead func()
 }
 
-func (a *answered) Read(p []byte) (int, error) {
-	n, err := a.recording.Read(p)
-	if n > 0 {
-		a.answer()
+func (n *readNotifier) Read(p []byte) (int, error) {
+	count, err := n.writeRecorder.Read(p)
+	if count > 0 {
+		n.onRead()
 	}
-	return n, err
+	return count, err
 }
 
-// encryptedSize is the length of one record as long on the wire as all
-// encrypted ones in b.
+// encryptedSize returns the length of the body of one record that is as long on
+// the wire as all encrypted records in b.
 func encryptedSize(b []byte) (size int) {
 	for len(b) >= 5 {
 		n := min(5+int(binary.BigEndian.Uint16(b[3:])), len(b))
@@ -216,32 +297,31 @@ func encryptedSize(b []byte) (size int) {
 	return size - 5
 }
 
-// "Flight from a real TLS fronting host reaches the client's ServerHello":
-// the record's length on the wire is one that the host had.
+// The encrypted record of the proxy's ServerHello has a length that the fronting
+// host's own answers had.
 func TestAnswersAreAsLongAsTheHosts(t *testing.T) {
 	config, _, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Certificates[0].Certificate = slices.Repeat(config.Certificates[0].Certificate, 4) // a length of its own
-	seen := &flights{}
-	hosts := map[string]func(net.Conn){"front.test:443": seen.serve(config)}
-	user := crowd(0, 1, mtproxy.FakeTLS, "a.example")
-	inBubble(t, Config{Users: user, Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
+	config.Certificates[0].Certificate = slices.Repeat(config.Certificates[0].Certificate, 4) // an unusual length
+	host := &measuredHost{}
+	hosts := map[string]func(net.Conn){"front.test:443": host.serve(config)}
+	users := numberedUsers(0, 1, mtproxy.FakeTLS, "a.example")
+	inBubble(t, Config{Users: users, Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
 		ctx, cancel := context.WithCancel(b.ctx)
-		measured := make(chan error, 1)
-		go func() { measured <- b.front.Run(ctx) }()
+		probed := make(chan error, 1)
+		go func() { probed <- b.fronts.Run(ctx) }()
 		time.Sleep(time.Minute)
-		seen.mu.Lock()
-		sizes := slices.Clone(seen.sizes)
-		seen.mu.Unlock()
+		host.mu.Lock()
+		sizes := slices.Clone(host.sizes)
+		host.mu.Unlock()
 		if len(sizes) != 3 {
-			t.Fatalf("the host has sent flights of %d bytes", sizes)
+			t.Fatalf("the host has sent %d bytes", sizes)
 		}
 		for range 10 {
 			conn := b.connect()
-			hello := helloOf(t, keyOf(0), "a.example")
-			conn.Write(hello)
+			conn.Write(helloOf(t, keyOf(0), "a.example"))
 			var types, lengths []int
 			for range 3 {
 				head := read(t, conn, 5)
@@ -250,11 +330,11 @@ func TestAnswersAreAsLongAsTheHosts(t *testing.T) {
 				read(t, conn, lengths[len(lengths)-1])
 			}
 			if fmt.Sprintf("%x", types) != "[16 14 17]" || !slices.Contains(sizes, lengths[2]) {
-				t.Errorf("records of types %x and %d bytes, the host's flights have %d", types, lengths, sizes)
+				t.Errorf("records of types %x and %d bytes, the host's have %d", types, lengths, sizes)
 			}
 			conn.Close()
 		}
 		cancel()
-		<-measured
+		<-probed
 	})
 }

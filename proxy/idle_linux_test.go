@@ -9,9 +9,14 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "Idle connections have no goroutines and go on working afterwards."
+// noGoroutines reports whether no session has a goroutine.
+func noGoroutines() bool {
+	return len(goroutinesIn("splice.(*direction)"))+len(goroutinesIn("proxy.(*session)")) == 0
+}
+
+// Idle connections have no goroutine, and go on working afterwards.
 func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
-	p := unserved(t)
+	p := newEchoProxy(t)
 	p.relaying.Idle = 10 * time.Millisecond
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, ln)
@@ -21,24 +26,38 @@ func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
 			conns = append(conns, join(t, ln.Addr(), "secret="+secret))
 		}
 	}
-	parked := func() bool {
-		return len(ours("relay.(*direction)"))+len(ours("proxy.(*session)")) == 0
-	}
 	for _, blocks := range []int{3, 10000, 3} {
-		eventually(t, "no goroutine", parked)
+		eventually(t, "no goroutine", noGoroutines)
 		for _, conn := range conns {
 			echo(t, conn, blocks)
 		}
 	}
-	eventually(t, "no goroutine", parked)
-	if n := p.Stats().Carried; int(n) != len(conns) {
-		t.Errorf("%d connections are carried", n)
+	eventually(t, "no goroutine", noGoroutines)
+	if n := p.Stats().Relaying; int(n) != len(conns) {
+		t.Errorf("%d connections are relayed", n)
 	}
-	// Data centres may speak at any time too: what is parked wakes up.
+	// Data centres may send at any time too: the parked direction wakes up.
 	if err := conns[0].SendPacket(context.Background(), mtwire.Packet{Payload: payload(3)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conns[0].Receive(short(t)); err != nil {
 		t.Error(err)
 	}
+}
+
+// A second listener keeps the Poller of the first: connections that are parked
+// are woken.
+func TestParkedConnectionsAreWokenAfterAnotherServe(t *testing.T) {
+	p := newEchoProxy(t)
+	p.relaying.Idle = 10 * time.Millisecond
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, p, ln)
+	first := join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
+	eventually(t, "no goroutine", noGoroutines)
+	other := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, p, other)
+	second := join(t, other.Addr(), "secret="+mtwiretest.FakeTLSSecret)
+	eventually(t, "no goroutine", noGoroutines)
+	echo(t, first, 3)
+	echo(t, second, 3)
 }

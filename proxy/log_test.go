@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -13,11 +12,12 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "Each stage in the log line."
-func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
+// The line of a session has its stage, and what is known at that stage.
+func TestLogLineHasTheStage(t *testing.T) {
 	hosts := map[string]func(net.Conn){
 		"silent.test:443": echoing(0),
 		"echo.test:443":   echoing(1),
@@ -26,14 +26,7 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 		1: {"silent.test:443"}, 2: {"echo.test:443"}, 3: {"nowhere.test:443"},
 	}}
 	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
-		as := func(dc mtwire.DC) *mtwire.Conn {
-			secret := secretOf(t, mtwiretest.PaddedSecret)
-			conn, err := mtwire.Client(b.ctx, b.connect(), mtwire.Endpoint{Secret: secret, DC: dc}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return conn
-		}
+		as := func(dc mtwire.DC) *mtwire.Conn { return b.joinOn(b.connect(), mtwiretest.PaddedSecret, dc) }
 		send := func(conn *mtwire.Conn) {
 			if err := conn.Send(b.ctx, payload(3)); err != nil {
 				t.Fatal(err)
@@ -46,7 +39,7 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 			{func() { b.connect().Close() },
 				`stage=accepted up=0 down=0`},
 			{func() { conn := b.connect(); conn.Write(make([]byte, 500)); conn.Close() },
-				`stage=hello up=0 down=0`},
+				`stage="client bytes" up=0 down=0`},
 			{func() {
 				conn := b.connect()
 				hello := helloOf(t, secretOf(t, mtwiretest.FakeTLSSecret).Key, "example.com")
@@ -54,17 +47,17 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 				synctest.Wait()
 				read(t, conn, 127)
 				conn.Close()
-			}, `stage=answered user=everybody mode=ee up=0 down=0`},
+			}, `stage="server hello sent" user=alice mode=ee up=0 down=0`},
 			{func() { conn := as(77); conn.Handshake(b.ctx); synctest.Wait(); conn.Close() },
-				`stage=authenticated user=everybody mode=dd protocol=padded-intermediate dc=77 up=0 down=0`},
+				`stage=authenticated user=alice mode=dd protocol=padded-intermediate dc=77 up=0 down=0`},
 			{func() { conn := as(3); conn.Handshake(b.ctx); synctest.Wait(); conn.Close() },
-				`stage=authenticated user=everybody mode=dd protocol=padded-intermediate dc=3 up=0 down=0`},
+				`stage=authenticated user=alice mode=dd protocol=padded-intermediate dc=3 up=0 down=0`},
 			{func() { conn := as(1); conn.Handshake(b.ctx); synctest.Wait(); conn.Close() },
-				`stage=dialled user=everybody mode=dd protocol=padded-intermediate dc=1 address=silent.test:443 via=direct up=0 down=0`},
+				`stage=dialled user=alice mode=dd protocol=padded-intermediate dc=1 address=silent.test:443 via=direct up=0 down=0`},
 			{func() { conn := as(1); send(conn); synctest.Wait(); conn.Close() },
-				`stage="first byte up" user=everybody mode=dd protocol=padded-intermediate dc=1 address=silent.test:443 via=direct up=`},
+				`stage="first byte up" user=alice mode=dd protocol=padded-intermediate dc=1 address=silent.test:443 via=direct up=`},
 			{func() { conn := as(2); echo(t, conn, 3); conn.Close() },
-				`stage="first byte down" user=everybody mode=dd protocol=padded-intermediate dc=2 address=echo.test:443 via=direct up=`},
+				`stage="first byte down" user=alice mode=dd protocol=padded-intermediate dc=2 address=echo.test:443 via=direct up=`},
 		} {
 			c.visit()
 			time.Sleep(2 * time.Minute) // pipes have no half-close
@@ -72,40 +65,35 @@ func TestLogLineSaysHowFarAConnectionCame(t *testing.T) {
 				t.Errorf("%s\nwant %s", got, c.want)
 			}
 		}
-		if s := b.Stats(); s.Unreachable != 2 || s.Authenticated != 5 || s.Accepted != 8 || s.Strangers != 1 {
+		if s := b.Stats(); s.Unreachable != 2 || s.Authenticated != 5 || s.Accepted != 8 || s.Unauthenticated != 1 {
 			t.Errorf("%+v", s)
 		}
 	})
 }
 
-// Who is let go hears nothing of it; the log says why it was, however far it
-// had come.
-func TestLogLineSaysWhyTheProxyEndedAConnection(t *testing.T) {
+// The line of a session that the proxy closes has the cause, at every stage.
+func TestLogLineHasTheCauseOfClose(t *testing.T) {
 	hosts := map[string]func(net.Conn){"echo.test:443": echoing(1), "slow.test:443": nil, "example.com:443": nil}
 	config := Config{
-		Users:       []User{{Name: "everybody", Secret: secretOf(t, mtwiretest.PlainSecret)}, {Secret: secretOf(t, mtwiretest.FakeTLSSecret)}},
+		Users:       []User{user(t, "alice", mtwiretest.PlainSecret), user(t, "", mtwiretest.FakeTLSSecret)},
 		DataCenters: map[datacenter.DC][]string{2: {"echo.test:443"}, 3: {"slow.test:443"}},
 	}
 	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 		join := func(dc mtwire.DC) *mtwire.Conn {
-			conn, err := mtwire.Client(b.ctx, b.connect(), mtwire.Endpoint{Secret: secretOf(t, mtwiretest.PaddedSecret), DC: dc}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := b.joinOn(b.connect(), mtwiretest.PaddedSecret, dc)
 			go conn.Handshake(b.ctx)
 			return conn
 		}
 		for stage, visit := range map[string]func(){
 			"accepted":          func() { b.connect() },
-			"hello":             func() { b.connect().Write(make([]byte, 500)) },
+			`"client bytes"`:    func() { b.connect().Write(make([]byte, 500)) },
 			"authenticated":     func() { join(3) },
 			"dialled":           func() { join(2) },
 			`"first byte down"`: func() { echo(t, join(2), 3) },
 		} {
 			visit()
 			synctest.Wait()
-			b.each(func(s *session) { s.abort(errStopping) })
-			synctest.Wait()
+			b.closeAll(errStopping)
 			line := b.log.last()
 			if !strings.Contains(line, " stage="+stage+" ") || !strings.HasSuffix(strings.TrimSpace(line), `cause="the proxy stops"`) {
 				t.Errorf("%s, at stage %s", line, stage)
@@ -114,24 +102,24 @@ func TestLogLineSaysWhyTheProxyEndedAConnection(t *testing.T) {
 	})
 }
 
-// "No client address unless LogClients": then it is in an attribute of its own,
-// and in no other.
-func TestClientsAddressIsLoggedOnlyWhenAskedFor(t *testing.T) {
+// The client's address is in an attribute of its own with LogClients, and nowhere
+// else.
+func TestClientsAddressIsLoggedOnlyWithLogClients(t *testing.T) {
 	hosts := map[string]func(net.Conn){"echo.test:443": echoing(1)}
-	for _, wanted := range []bool{false, true} {
-		config := Config{DataCenters: map[datacenter.DC][]string{0: {"echo.test:443"}}, LogClients: wanted}
+	for _, logged := range []bool{false, true} {
+		config := Config{DataCenters: at("echo.test:443"), LogClients: logged}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 			b.connect().Close()
-			stranger := b.connect()
-			stranger.Write(make([]byte, 500))
-			stranger.Close()
+			unauthenticated := b.connect()
+			unauthenticated.Write(make([]byte, 500))
+			unauthenticated.Close()
 			conn := b.join(mtwiretest.FakeTLSSecret)
 			echo(t, conn, 3)
 			conn.Close()
 			time.Sleep(2 * time.Minute)
 			all := b.log.lines("msg=closed")
 			named := b.log.lines(" client=192.0.2.7:4567 ")
-			if wanted && len(named) != 3 || !wanted && len(named) != 0 || len(all) != 3 {
+			if logged && len(named) != 3 || !logged && len(named) != 0 || len(all) != 3 {
 				t.Errorf("%d of %d lines have the address", len(named), len(all))
 			}
 			if n := strings.Count(strings.Join(all, "\n"), "192.0.2.7"); n != len(named) {
@@ -141,11 +129,12 @@ func TestClientsAddressIsLoggedOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
-// "The errors' text has the client address redacted": sockets put it there.
+// Errors of sockets have the client's address in their text, and Report.Err has
+// not.
 func TestClientsAddressIsRedactedInErrors(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
-	address := start(t, Config{Log: log.logger(), DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{Log: log.logger(), DataCenters: allAt(dc)})
 	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 		var socket *net.TCPConn
 		conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+secret, &mtwire.DialConfig{
@@ -171,24 +160,28 @@ func TestClientsAddressIsRedactedInErrors(t *testing.T) {
 	near, _ := net.Pipe()
 	s := &session{socket: &addressed{near, clientAddress}}
 	err := &net.OpError{Op: "read", Net: "tcp", Source: address, Addr: clientAddress, Err: errors.New("reset\nor so")}
-	if got, want := s.describe(err), "read tcp "+address.String()+"->[client]: reset; or so"; got != want {
+	got, want := s.cause(splice.Result{Err: err}, splice.Result{}).Error(), "read tcp "+address.String()+"->[client]: reset; or so"
+	if got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
 
-// A connection that does not know where it comes from has nothing to redact.
-func TestErrorsOfNamelessPeersStayReadable(t *testing.T) {
+// The client of a Unix socket has no address, so nothing is redacted.
+func TestErrorsOfUnnamedPeersStayReadable(t *testing.T) {
 	for _, remote := range []string{"", "@"} {
 		near, _ := net.Pipe()
 		s := &session{socket: &addressed{near, &net.UnixAddr{Name: remote, Net: "unix"}}}
-		if got := s.describe(io.ErrUnexpectedEOF); got != "unexpected EOF" {
-			t.Errorf("%q: %s", remote, got)
+		for _, text := range []string{"unexpected EOF", "the quota of alice@example.com is used up"} {
+			if got := s.cause(splice.Result{Err: errors.New(text)}, splice.Result{}).Error(); got != text {
+				t.Errorf("%q: %s", remote, got)
+			}
 		}
 	}
 }
 
-// "Strangers' lines are limited and say how many were left out."
-func TestStrangersDoNotFillTheLog(t *testing.T) {
+// The lines of unauthenticated clients are limited. A line has how many were left
+// out before it.
+func TestUnauthenticatedClientsDoNotFillTheLog(t *testing.T) {
 	inBubble(t, Config{}, nil, func(t *testing.T, b *bubble) {
 		visit := func() {
 			b.connect().Close()
@@ -197,25 +190,44 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 		for range 150 {
 			visit()
 		}
-		if n := len(b.log.lines("msg=closed")); n < strangerBurst || n > strangerBurst+1 {
+		if n := len(b.log.lines("msg=closed")); n < lineBurst || n > lineBurst+1 {
 			t.Errorf("%d lines at once", n)
 		}
 		left := 150 - len(b.log.lines("msg=closed"))
-		time.Sleep(2 * strangerLines)
+		time.Sleep(2 * lineInterval)
 		visit()
 		if want := fmt.Sprintf("stage=accepted unlogged_before=%d ", left); !strings.Contains(b.log.last(), want) {
 			t.Errorf("%s, want %s", b.log.last(), want)
 		}
 		time.Sleep(time.Hour)
 		before := len(b.log.lines("msg=closed"))
-		for range strangerBurst {
+		for range lineBurst {
 			visit()
 		}
-		if n := len(b.log.lines("msg=closed")) - before; n != strangerBurst {
-			t.Errorf("%d lines of %d after an hour", n, strangerBurst)
+		if n := len(b.log.lines("msg=closed")) - before; n != lineBurst {
+			t.Errorf("%d lines of %d after an hour", n, lineBurst)
 		}
 		if n := len(b.log.lines("unlogged_before")); n != 1 {
-			t.Errorf("%d lines say that others were left out", n)
+			t.Errorf("%d lines have the number of those left out", n)
 		}
 	})
+}
+
+// Each session has one line, without the secret and the client's address.
+func TestLogHasOneLineForEachSession(t *testing.T) {
+	dc, _ := dataCenter(t)
+	log := &logBuffer{}
+	address := start(t, Config{DataCenters: allAt(dc), Log: log.logger()})
+	conn := join(t, address, "dc=-2&secret="+mtwiretest.FakeTLSSecret)
+	client := conn.LocalAddr().String()
+	conn.Close()
+	eventually(t, "a line", func() bool { return len(log.lines("")) > 0 })
+	text := strings.Join(log.lines(""), "\n")
+	if strings.Count(text, "\n") != 0 || !strings.Contains(text, "stage=\"first byte down\" user=alice mode=ee protocol=padded-intermediate dc=-2 address="+dc.String()+" via=direct up=") ||
+		!strings.Contains(text, `cause="end of stream"`) {
+		t.Errorf("%s", text)
+	}
+	if strings.Contains(text, mtwiretest.PlainSecret) || strings.Contains(text, client) {
+		t.Errorf("the secret or the client's address is in the log: %s", text)
+	}
 }

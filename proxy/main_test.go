@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// "Everything returns to base": what the tests started is gone when all are
-// over.
+// TestMain checks that no goroutine which the tests started is left at the end.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	left := ours("github.com/mtwire/")
-	for begin := time.Now(); len(left) > 0 && time.Since(begin) < 10*time.Second; left = ours("github.com/mtwire/") {
+	left := goroutinesIn("github.com/mtwire/")
+	for begin := time.Now(); len(left) > 0 && time.Since(begin) < 10*time.Second; left = goroutinesIn("github.com/mtwire/") {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if len(left) > 0 {
@@ -24,9 +23,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// ours returns the stacks of all goroutines, but its caller's, that something
-// of that name is in.
-func ours(name string) (stacks []string) {
+// goroutinesIn returns the stacks that contain name, except the caller's own.
+func goroutinesIn(name string) (stacks []string) {
 	b := make([]byte, 4<<20)
 	for _, stack := range strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")[1:] {
 		if strings.Contains(stack, name) {

@@ -11,13 +11,12 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// testDataCenter answers as data centres do, and tells what connects to it.
+// testDataCenter starts a data centre of mtwiretest and returns its connections.
 func testDataCenter(t *testing.T) (net.Addr, <-chan mtwiretest.Event) {
 	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
 	if err != nil {
@@ -36,15 +35,15 @@ func testDataCenter(t *testing.T) (net.Addr, <-chan mtwiretest.Event) {
 	return ln.Addr(), connected
 }
 
-// plainSecretTags are what clients make of a secret without a prefix.
+// plainSecretTags are the framings that clients use with a plain secret.
 var plainSecretTags = map[string]mtwire.Protocol{
 	"Telegram Desktop, Android, GramJS": mtwire.Abridged,
 	"TDLib, mtcute":                     mtwire.Intermediate,
 	"gotd":                              mtwire.PaddedIntermediate,
 }
 
-// classicClient connects to a proxy with an init payload alone, of any
-// framing: what a client does with its own secret does not matter.
+// classicClient connects to a proxy with an init payload alone, in any framing,
+// whatever the mode of the proxy's secret.
 func classicClient(t *testing.T, address net.Addr, protocol mtwire.Protocol) *mtwire.Conn {
 	t.Helper()
 	conn, err := mtwire.DialEndpoint(short(t), mtwire.Endpoint{
@@ -57,12 +56,12 @@ func classicClient(t *testing.T, address net.Addr, protocol mtwire.Protocol) *mt
 	return conn
 }
 
-// "Plain secrets mean tag eeeeeeee (TDLib), efefefef (Desktop), dddddddd
-// (gotd)": all are served, and the data centre sees the tag that the client
-// chose. Two pings in a row come back as two answers.
-func TestPlainSecretMeansAnotherTagToEachClient(t *testing.T) {
+// Clients choose different tags for a plain secret. All are served, and the data
+// centre sees the tag that the client chose. Two requests in a row get two
+// answers.
+func TestEachClientChoosesItsTagForAPlainSecret(t *testing.T) {
 	dc, connected := testDataCenter(t)
-	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{DataCenters: allAt(dc)})
 	for name, protocol := range plainSecretTags {
 		conn := classicClient(t, address, protocol)
 		nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
@@ -86,16 +85,16 @@ func TestPlainSecretMeansAnotherTagToEachClient(t *testing.T) {
 	}
 }
 
-// GramJS sends tag efefefef with a dd secret as well. Where the proxy's own
-// secret has no prefix that is plain obfuscation like any other; where it has,
-// only dddddddd is good enough, and the rest are strangers.
+// GramJS sends tag efefefef with a dd secret as well. If the proxy's secret is
+// plain, that is classic mode. If it is a dd secret, only tag dddddddd is
+// accepted, and other clients are unauthenticated.
 func TestTagDecidesAndNotTheClientsLink(t *testing.T) {
 	dc, _ := testDataCenter(t)
 	for name, protocol := range plainSecretTags {
 		host, visits := frontingHost(t)
 		address := start(t, Config{
-			Users:       []User{{Secret: secretOf(t, mtwiretest.PaddedSecret)}},
-			DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
+			Users:       onlyUser(t, mtwiretest.PaddedSecret),
+			DataCenters: allAt(dc),
 			Fronts:      map[string]string{"": host},
 		})
 		conn := classicClient(t, address, protocol)
@@ -113,15 +112,16 @@ func TestTagDecidesAndNotTheClientsLink(t *testing.T) {
 	}
 }
 
-// Telethon waits two seconds behind its init payload for a proxy that does not
-// want it to close; TDLib and Telegram Desktop keep connections warm. Nothing
-// comes and nothing closes, until the client speaks.
-func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
+// Telethon waits two seconds after its init payload, and takes a proxy that closes
+// in that time for one that refuses it. TDLib and Telegram Desktop open
+// connections ahead of need. The proxy sends nothing and does not close before the
+// client sends.
+func TestClientsMayPauseBeforeTheirFirstRequest(t *testing.T) {
 	dc, _ := testDataCenter(t)
-	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{DataCenters: allAt(dc)})
 	pause := func(socket net.Conn) {
 		t.Helper()
-		// Longer than it takes until a connection is parked.
+		// Longer than it takes to park a connection.
 		socket.SetReadDeadline(time.Now().Add(time.Second))
 		if n, err := socket.Read(make([]byte, 1)); n != 0 || !os.IsTimeout(err) {
 			t.Errorf("during a pause: %d bytes, %v", n, err)
@@ -147,15 +147,15 @@ func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
 	}
 	defer socket.Close()
 
-	pause(socket) // a warm connection
+	pause(socket) // opened ahead of need
 	if _, err := socket.Write(init[:]); err != nil {
 		t.Fatal(err)
 	}
 	pause(socket) // Telethon
 	for range 2 {
-		ask := bytes.Clone(request)
-		streams.Send.XORKeyStream(ask, ask)
-		if _, err := socket.Write(ask); err != nil {
+		sent := bytes.Clone(request)
+		streams.Send.XORKeyStream(sent, sent)
+		if _, err := socket.Write(sent); err != nil {
 			t.Fatal(err)
 		}
 		answer := make([]byte, 1+84)
@@ -166,14 +166,14 @@ func TestClientsMayPauseBeforeTheyAsk(t *testing.T) {
 		if err := mtwiretest.CheckResPQ(answer[1:], nonce); err != nil {
 			t.Error(err)
 		}
-		pause(socket) // between two pings
+		pause(socket) // between two requests
 	}
 }
 
-// Behind a hello as well: clients keep a connection warm with and without it.
-func TestWarmFakeTLSConnectionIsServedWhenItSpeaks(t *testing.T) {
+// A client may also pause after its FakeTLS hello.
+func TestClientsMayPauseAfterTheirHello(t *testing.T) {
 	dc, _ := testDataCenter(t)
-	address := start(t, Config{DataCenters: map[datacenter.DC][]string{0: {dc.String()}}})
+	address := start(t, Config{DataCenters: allAt(dc)})
 	socket, err := net.Dial("tcp", address.String())
 	if err != nil {
 		t.Fatal(err)
@@ -184,10 +184,10 @@ func TestWarmFakeTLSConnectionIsServedWhenItSpeaks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	quiet, cancel := context.WithTimeout(context.Background(), time.Second)
+	pause, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if _, err := conn.Receive(quiet); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("before the client spoke: %v", err)
+	if _, err := conn.Receive(pause); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("before the client sent a request: %v", err)
 	}
 	nonce := [16]byte(bytes.Repeat([]byte{0xa0}, 16))
 	if err := conn.Send(short(t), mtwiretest.AppendReqPQ(nil, nonce, nil)); err != nil {

@@ -116,7 +116,7 @@ type redactedError struct {
 
 func (e *redactedError) Error() string {
 	text := strings.ReplaceAll(e.err.Error(), "\n", "; ")
-	if e.address != "" { // the client of a Unix socket may have none
+	if e.address != "" && e.address != "@" { // the client of a Unix socket has none
 		text = strings.ReplaceAll(text, e.address, "[client]")
 	}
 	return text

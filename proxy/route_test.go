@@ -19,36 +19,37 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "DataCenters override including media, test, CDN 203 and all others":
-// everybody arrives where their number is, under the number they asked for.
-func TestEachDataCenterIsWhereTheConfigurationSays(t *testing.T) {
-	places := make(map[datacenter.DC][]string)
+// Config.DataCenters may have media, test and CDN data centres, and an address for
+// all others. Each client is connected to the address of the DC that it asks for,
+// and the data centre sees that DC.
+func TestEachDataCenterIsAtItsConfiguredAddress(t *testing.T) {
+	addresses := make(map[datacenter.DC][]string)
 	arrived := make(map[datacenter.DC]<-chan mtwire.Transport)
 	for _, dc := range []datacenter.DC{2, -2, 10002, -10002, 203} {
-		at, transports := dataCenter(t)
-		places[dc], arrived[dc] = []string{at.String()}, transports
+		address, transports := dataCenter(t)
+		addresses[dc], arrived[dc] = []string{address.String()}, transports
 	}
-	visit := func(address net.Addr, dc, place datacenter.DC) {
+	visit := func(address net.Addr, dc, want datacenter.DC) {
 		t.Helper()
 		join(t, address, fmt.Sprintf("dc=%d&secret=%s", dc, mtwiretest.PaddedSecret))
 		select {
-		case seen := <-arrived[place]:
+		case seen := <-arrived[want]:
 			if seen.DC != dc {
 				t.Errorf("DC %d: the data centre was asked for DC %d", dc, seen.DC)
 			}
 		default:
-			t.Errorf("DC %d did not arrive at %d's place", dc, place)
+			t.Errorf("the client of DC %d is not at the address of %d", dc, want)
 		}
 	}
-	address := start(t, Config{DataCenters: places})
+	address := start(t, Config{DataCenters: addresses})
 	for dc := range arrived {
 		visit(address, dc, dc)
 	}
-	visit(address, -203, 203) // which has no media of its own
+	visit(address, -203, 203) // which has no media DC of its own
 
 	others, transports := dataCenter(t)
-	places[0], arrived[0] = []string{others.String()}, transports
-	address = start(t, Config{DataCenters: places})
+	addresses[0], arrived[0] = []string{others.String()}, transports
+	address = start(t, Config{DataCenters: addresses})
 	for dc := range arrived {
 		visit(address, max(dc, -dc)+1, 0)
 		if dc != 0 {
@@ -59,9 +60,9 @@ func TestEachDataCenterIsWhereTheConfigurationSays(t *testing.T) {
 	visit(address, -203, 0)
 }
 
-// "DefaultDC" is for clients that ask for what nobody knows, under its own
-// number, and for no other.
-func TestDefaultDataCenterTakesTheUnknown(t *testing.T) {
+// Clients that ask for an unknown DC, and no others, are connected to DefaultDC
+// under its own number.
+func TestDefaultDataCenterIsForUnknownNumbers(t *testing.T) {
 	dc, transports := dataCenter(t)
 	other, _ := dataCenter(t)
 	address := start(t, Config{
@@ -78,40 +79,40 @@ func TestDefaultDataCenterTakesTheUnknown(t *testing.T) {
 	}
 }
 
-// tapped is a listener whose connections keep what is sent on them.
-type tapped struct {
+// recordingListener is a listener whose last connection keeps what is sent on it.
+type recordingListener struct {
 	net.Listener
 	mu   sync.Mutex
-	last *recording
+	last *writeRecorder
 }
 
-func (l *tapped) Accept() (net.Conn, error) {
+func (l *recordingListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last = &recording{Conn: conn}
+	l.last = &writeRecorder{Conn: conn}
 	return l.last, nil
 }
 
-// hearing keeps what is read.
-type hearing struct {
+// readRecorder keeps what is read.
+type readRecorder struct {
 	net.Conn
-	heard []byte
+	received []byte
 }
 
-func (h *hearing) Read(p []byte) (int, error) {
-	n, err := h.Conn.Read(p)
-	h.heard = append(h.heard, p[:n]...)
+func (r *readRecorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.received = append(r.received, p[:n]...)
 	return n, err
 }
 
-// Without fast mode, the data centre's bytes differ from the client's, in all
-// modes; with it they are the same, and the proxy does not re-encrypt them.
+// With fast mode the download's bytes are the same on both sides, in all modes:
+// the proxy does not re-encrypt them. Without it they differ.
 func TestBytesDifferOnlyWithoutFastMode(t *testing.T) {
-	ln := &tapped{Listener: listen(t, "tcp", "127.0.0.1:0")}
+	ln := &recordingListener{Listener: listen(t, "tcp", "127.0.0.1:0")}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
@@ -120,11 +121,11 @@ func TestBytesDifferOnlyWithoutFastMode(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-served })
 	for _, fast := range []bool{true, false} {
 		address := start(t, Config{
-			DataCenters:     map[datacenter.DC][]string{0: {ln.Addr().String()}},
+			DataCenters:     allAt(ln.Addr()),
 			DisableFastMode: !fast,
 		})
 		for _, m := range mtwiretest.ProxiedModes() {
-			client := &hearing{}
+			client := &readRecorder{}
 			conn, err := mtwire.Dial(short(t), m.Endpoint(address), &mtwire.DialConfig{
 				DialContext: func(ctx context.Context, network, address string) (_ net.Conn, err error) {
 					client.Conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
@@ -134,32 +135,32 @@ func TestBytesDifferOnlyWithoutFastMode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			hello := len(client.heard)
+			hello := len(client.received)
 			for _, blocks := range []int{3, 10000, 100} {
 				echo(t, conn, blocks)
 			}
-			heard := client.heard[hello:]
+			received := client.received[hello:]
 			if strings.Contains(m.Transport, "faketls") {
 				records := faketls.Deframer{From: frame.Server}
-				n, err := records.Deframe(heard)
+				n, err := records.Deframe(received)
 				if err != nil {
 					t.Fatal(err)
 				}
-				heard = heard[:n]
+				received = received[:n]
 			}
 			ln.mu.Lock()
 			sent := ln.last.sent
 			ln.mu.Unlock()
 			conn.Close()
-			if len(heard) != len(sent) || len(sent) < 16*10000 {
-				t.Fatalf("%s: %d bytes were sent, and %d came down", m.Transport, len(sent), len(heard))
+			if len(received) != len(sent) || len(sent) < 16*10000 {
+				t.Fatalf("%s: %d bytes were sent, and %d came down", m.Transport, len(sent), len(received))
 			}
-			if fast && !bytes.Equal(sent, heard) {
+			if fast && !bytes.Equal(sent, received) {
 				t.Errorf("%s: the bytes were re-encrypted", m.Transport)
 			}
 			same := 0
 			for i := range sent {
-				if sent[i] == heard[i] {
+				if sent[i] == received[i] {
 					same++
 				}
 			}
@@ -170,19 +171,19 @@ func TestBytesDifferOnlyWithoutFastMode(t *testing.T) {
 	}
 }
 
-// "Chaining: client -> proxy A (dd, ee) -> proxy B by link (plain, dd, ee) ->
-// data centre, big transfers both ways."
+// A client of proxy A, in dd or ee mode, is relayed through proxy B, by a plain, dd
+// or ee link, to the data centre. Long packets pass both ways.
 func TestProxiesFormAChain(t *testing.T) {
 	dc, transports := dataCenter(t)
 	keyOfB := strings.Repeat("b7", 16)
 	log := &logBuffer{}
 	b := start(t, Config{
-		Users:       []User{{Name: "A", Secret: secretOf(t, keyOfB)}},
-		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
+		Users:       []User{user(t, "A", keyOfB)},
+		DataCenters: allAt(dc),
 		Log:         log.logger(),
 	})
 	_, port, _ := net.SplitHostPort(b.String())
-	carried := 0
+	relayed := 0
 	for _, secret := range []string{keyOfB, "dd" + keyOfB, "ee" + keyOfB + fmt.Sprintf("%x", "b.example")} {
 		p, a := startProxy(t, Config{Upstreams: upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret="+secret)})
 		for _, own := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
@@ -194,10 +195,10 @@ func TestProxiesFormAChain(t *testing.T) {
 				echo(t, conn, blocks)
 			}
 			conn.Close()
-			carried++
-			eventually(t, "B's line", func() bool { return len(log.lines(`stage="first byte down" user=A`)) == carried })
+			relayed++
+			eventually(t, "B's line", func() bool { return len(log.lines(`stage="first byte down" user=A`)) == relayed })
 		}
-		eventually(t, "A's end", func() bool { return p.Stats().Open == 0 })
+		eventually(t, "A's sessions end", func() bool { return p.Stats().Open == 0 })
 		if s := p.Stats(); s.Up < 2*16*90000 || s.Down < 2*16*90000 || s.Authenticated != 2 {
 			t.Errorf("%+v", s)
 		}
@@ -210,16 +211,16 @@ func TestProxiesFormAChain(t *testing.T) {
 	}
 }
 
-// An upstream that does not know us leaves the client with a closed connection.
-func TestChainThatIsRefusedClosesTheClient(t *testing.T) {
-	b := start(t, Config{Users: []User{{Secret: secretOf(t, strings.Repeat("b7", 16))}}})
+// If the upstream does not have the proxy's secret, the client is closed.
+func TestClientIsClosedIfTheUpstreamRefuses(t *testing.T) {
+	b := start(t, Config{Users: onlyUser(t, strings.Repeat("b7", 16))})
 	_, port, _ := net.SplitHostPort(b.String())
 	log := &logBuffer{}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*cutOff)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*shortDial)
 	defer cancel()
 	p, a := startProxy(t, Config{
 		Upstreams:   upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret=ee"+strings.Repeat("c8", 16)+"6162"),
-		DialTimeout: cutOff, Log: log.logger(),
+		DialTimeout: shortDial, Log: log.logger(),
 	})
 	conn, err := mtwire.Dial(ctx, "tcp://"+a.String()+"?secret="+mtwiretest.PaddedSecret, nil)
 	if err != nil {
@@ -232,22 +233,22 @@ func TestChainThatIsRefusedClosesTheClient(t *testing.T) {
 	if _, err := conn.Receive(ctx); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	eventually(t, "an end", func() bool { return p.Stats().Open == 0 })
+	eventually(t, "all sessions end", func() bool { return p.Stats().Open == 0 })
 	line := log.last()
 	if p.Stats().Unreachable != 1 || !strings.Contains(line, "stage=authenticated") || strings.Contains(line, "c8c8") {
 		t.Error(line)
 	}
 }
 
-// cutOff is how long a test's proxy tries to reach something that is silent.
-const cutOff = 200 * time.Millisecond
+// shortDial is the DialTimeout for an upstream that does not answer.
+const shortDial = 200 * time.Millisecond
 
-// "SOCKS5 upstream": the data centre sees its client, and the server was asked
-// for its address, with the password.
-func TestSOCKS5UpstreamCarriesEveryMode(t *testing.T) {
+// The proxy passes a SOCKS5 server its password and the data centre's address, and
+// the data centre sees its client.
+func TestSOCKS5UpstreamRelaysEveryMode(t *testing.T) {
 	dc, transports := dataCenter(t)
 	ln := listen(t, "tcp", "127.0.0.1:0")
-	asked := make(chan string, 100)
+	requests := make(chan string, 100)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -257,7 +258,7 @@ func TestSOCKS5UpstreamCarriesEveryMode(t *testing.T) {
 			}
 			running.Go(func() {
 				defer conn.Close()
-				if err := socks5(conn, asked); err != nil {
+				if err := socks5(conn, requests); err != nil {
 					t.Error(err)
 				}
 			})
@@ -267,7 +268,7 @@ func TestSOCKS5UpstreamCarriesEveryMode(t *testing.T) {
 	t.Cleanup(func() { ln.Close() })
 	log := &logBuffer{}
 	address := start(t, Config{
-		DataCenters: map[datacenter.DC][]string{0: {dc.String()}},
+		DataCenters: allAt(dc),
 		Upstreams:   upstreams(t, "socks5://me:word@"+ln.Addr().String()),
 		Log:         log.logger(),
 	})
@@ -280,8 +281,8 @@ func TestSOCKS5UpstreamCarriesEveryMode(t *testing.T) {
 			echo(t, conn, blocks)
 		}
 		conn.Close()
-		if got := <-asked; got != "me:word@"+dc.String() {
-			t.Errorf("it was asked for %s", got)
+		if got := <-requests; got != "me:word@"+dc.String() {
+			t.Errorf("it was requested to connect %s", got)
 		}
 		if seen := <-transports; int(seen.DC) != m.DC {
 			t.Errorf("the data centre saw DC %v", seen.DC)
@@ -293,9 +294,11 @@ func TestSOCKS5UpstreamCarriesEveryMode(t *testing.T) {
 	}
 }
 
-// socks5 is a server that wants a password and is asked for IPv4 addresses: RFC
-// 1928 and 1929.
-func socks5(client net.Conn, asked chan<- string) error {
+// socks5 serves one client of a SOCKS5 server with a password, for IPv4 addresses.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc1928 and
+// https://www.rfc-editor.org/rfc/rfc1929
+func socks5(client net.Conn, requests chan<- string) error {
 	b := make([]byte, 300)
 	next := func(n int) []byte { io.ReadFull(client, b[:n]); return b[:n] }
 	next(int(next(2)[1]))
@@ -308,7 +311,7 @@ func socks5(client net.Conn, asked chan<- string) error {
 	}
 	to := next(6)
 	address := fmt.Sprintf("%v:%d", net.IP(to[:4]), int(to[4])<<8|int(to[5]))
-	asked <- user + ":" + password + "@" + address
+	requests <- user + ":" + password + "@" + address
 	server, err := net.Dial("tcp", address)
 	if err != nil {
 		return err

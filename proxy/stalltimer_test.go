@@ -11,9 +11,9 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "A stall is counted and logged with DC and address, Warn when nothing ever
-// came down": once for each session.
-func TestStallIsToldOnce(t *testing.T) {
+// A stall is counted and logged once for each session, with DC and address, at
+// level Warn if the data centre has never answered.
+func TestStallIsLoggedOnce(t *testing.T) {
 	for _, c := range []struct {
 		answers int
 		level   string
@@ -30,9 +30,9 @@ func TestStallIsToldOnce(t *testing.T) {
 			for range c.answers {
 				echo(t, conn, 3)
 			}
-			time.Sleep(minSilence - time.Second) // longer it may not say nothing
+			time.Sleep(minSilence - time.Second) // the limit for a silent client
 			if n := b.Stats().Stalls; n != 0 {
-				t.Errorf("%d stalls while nothing was owed", n)
+				t.Errorf("%d stalls while no answer was due", n)
 			}
 			for i := range 2 {
 				if err := conn.Send(b.ctx, payload(3)); err != nil {
@@ -49,7 +49,7 @@ func TestStallIsToldOnce(t *testing.T) {
 				time.Sleep(time.Hour)
 			}
 			lines := b.log.lines("stalled")
-			want := "level=" + c.level + ` msg="stalled: bytes went up and none came down" dc=4 address=dc.test:443 via=direct stage=` + c.stage + " waited=10s"
+			want := "level=" + c.level + ` msg="stalled: bytes were sent to the data centre and none came back" dc=4 address=dc.test:443 via=direct stage=` + c.stage + " waited=10s"
 			if len(lines) != 1 || lines[0] != want {
 				t.Errorf("%s\nwant %s", strings.Join(lines, "\n"), want)
 			}
@@ -57,8 +57,8 @@ func TestStallIsToldOnce(t *testing.T) {
 	}
 }
 
-// A data centre that answers, a client that is gone, and a timeout that is
-// switched off make no stall.
+// There is no stall if the data centre answers, if the client is gone, or without
+// a StallTimeout.
 func TestAnsweredConnectionsDoNotStall(t *testing.T) {
 	hosts := map[string]func(net.Conn){
 		"echo.test:443":   echoing(1000),
@@ -97,23 +97,23 @@ func TestAnsweredConnectionsDoNotStall(t *testing.T) {
 	}
 }
 
-// A byte that goes up while the timer finds that nothing was owed has a timer
-// all the same.
-func TestByteBesideTheTimerIsTimed(t *testing.T) {
+// A byte that goes up while the timer expires without an answer due has a timer
+// of its own.
+func TestByteBesideAnExpiringTimerHasATimer(t *testing.T) {
 	for range 20 {
 		s := &session{start: time.Now(), proxy: &Proxy{config: Config{StallTimeout: time.Hour}}}
-		s.stall.timed.Store(true) // by the timer that calls look now
+		s.stall.armed.Store(true) // by the timer that expires now
 		s.stall.mu.Lock()
 		var timer sync.WaitGroup
-		timer.Go(s.look)
-		time.Sleep(time.Millisecond) // mostly enough for look to come as far as the lock
-		s.expect()
+		timer.Go(s.expireStall)
+		time.Sleep(time.Millisecond) // mostly enough for expireStall to reach the lock
+		s.armStall()
 		s.stall.mu.Unlock()
 		timer.Wait()
-		timed := s.stall.timed.Load()
+		armed := s.stall.armed.Load()
 		s.stall.stop()
-		if !timed {
-			t.Fatal("something is owed, and there is no timer")
+		if !armed {
+			t.Fatal("an answer is due, and there is no timer")
 		}
 	}
 }

@@ -8,16 +8,14 @@ import (
 	"testing"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// "Transport errors 404, 429 and 444 sent first by the data centre appear in the
-// log line and in Stats, and still reach the client": in every mode, and the
-// connection goes on.
+// Transport errors that the data centre sends first are in the log line and in
+// Stats, and reach the client, in every mode. The connection goes on.
 func TestTransportErrorsPassAndAreCounted(t *testing.T) {
 	codes := []uint32{404, 429, 444}
-	asked := make(chan uint32, 1)
+	next := make(chan uint32, 1)
 	dc, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +26,7 @@ func TestTransportErrorsPassAndAreCounted(t *testing.T) {
 		served <- dc.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) {
 			p, err := conn.Receive(ctx)
 			if err == nil {
-				err = conn.SendError(ctx, <-asked)
+				err = conn.SendError(ctx, <-next)
 			}
 			for err == nil {
 				if err = conn.Send(ctx, p.Payload); err == nil {
@@ -40,7 +38,7 @@ func TestTransportErrorsPassAndAreCounted(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-served })
 
 	log := &logBuffer{}
-	p, address := startProxy(t, Config{Log: log.logger(), DataCenters: map[datacenter.DC][]string{0: {dc.Addr().String()}}})
+	p, address := startProxy(t, Config{Log: log.logger(), DataCenters: allAt(dc.Addr())})
 	total := 0
 	for _, m := range mtwiretest.ProxiedModes() {
 		for _, code := range codes {
@@ -48,7 +46,7 @@ func TestTransportErrorsPassAndAreCounted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asked <- code
+			next <- code
 			if err := conn.Send(short(t), payload(3)); err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"testing"
 )
 
+// upstreams parses upstreams.
 func upstreams(t *testing.T, texts ...string) (all []Upstream) {
 	t.Helper()
 	for _, text := range texts {
@@ -17,7 +18,7 @@ func upstreams(t *testing.T, texts ...string) (all []Upstream) {
 	return all
 }
 
-// Upstreams are parsed from a configuration file as from a flag.
+// UnmarshalText, for configuration files, parses as ParseUpstream does.
 func TestUpstreamIsParsedAndShownWithoutCredentials(t *testing.T) {
 	const text = "socks5://me:hunter2@127.0.0.1:1080?weight=2"
 	u, err := ParseUpstream(text)
@@ -40,7 +41,7 @@ func TestBadUpstreamIsRefusedWithoutQuotingIt(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, u, err)
 		}
 		if v := upstreams(t, "http://x:1")[0]; v.UnmarshalText([]byte(text)) == nil || v.String() != "http://x:1" {
-			t.Errorf("%q is read as %v", text, v)
+			t.Errorf("%q changes an upstream to %v", text, v)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -186,5 +187,18 @@ func TestRejectedConnectionIsIntact(t *testing.T) {
 	left, err := io.ReadAll(handshake.Replay(server, rejected.First))
 	if err != nil || !bytes.Equal(left, sent) {
 		t.Errorf("%d bytes of %d, %v", len(left), len(sent), err)
+	}
+}
+
+// A server that accepts FakeTLS only and has no secret rejects a good hello, with a
+// reason.
+func TestHelloToAServerWithoutSecretsIsRejected(t *testing.T) {
+	server, socket := tcpPair(t)
+	hello := clientHello(t, secretOf(t, mtwiretest.FakeTLSSecret))
+	socket.Write(hello)
+	_, err := run(short(t), handshake.New(server, &handshake.Config{FakeTLSOnly: true}, &testAuth{}))
+	var rejected *handshake.UnauthenticatedError
+	if !errors.As(err, &rejected) || rejected.Err == nil || !bytes.Equal(rejected.First, hello) {
+		t.Errorf("%T without a reason, or without the hello", err)
 	}
 }

@@ -19,7 +19,7 @@ func (h *Handshake) realTLS(ctx context.Context) (*Result, error) {
 		return nil, innerError(ctx, err)
 	}
 	h.transport.TLS, h.transport.ServerName = true, conn.ConnectionState().ServerName
-	h.pushLayer(conn, h.identify)
+	h.pushLayer(conn, (*Handshake).identify)
 	return h.identify(ctx)
 }
 
@@ -32,7 +32,7 @@ func (h *Handshake) webSocket(ctx context.Context) (*Result, error) {
 		return nil, innerError(ctx, err)
 	}
 	h.transport.Carrier = detect.CarrierWebSocket
-	h.pushLayer(conn, h.obfuscated)
+	h.pushLayer(conn, (*Handshake).obfuscated)
 	return h.obfuscated(ctx)
 }
 

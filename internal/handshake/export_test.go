@@ -11,10 +11,13 @@ func MatchAllocations(config *Config, auth Auth, payload []byte) float64 {
 	defer near.Close()
 	defer far.Close()
 	h := New(near, config, auth)
-	h.payload = payload
+	h.search = &search{payload: payload}
 	return testing.AllocsPerRun(100, func() {
 		if err := h.match(h.tryInit, h.tryInitSet); err != nil {
 			panic(err)
 		}
 	})
 }
+
+// HasBuffer reports whether h has a buffer from the pool.
+func (h *Handshake) HasBuffer() bool { return h.source.Bytes() != nil }

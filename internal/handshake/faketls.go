@@ -9,8 +9,9 @@ import (
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
-// findHello decides whether a FakeTLS hello of that length is answered: its key,
-// clock, and whether it is new. The key's index is transport's Secret afterwards.
+// findHello decides whether a FakeTLS hello of that length is answered: it checks
+// the key, the clock, and that the hello is new. It leaves the key in key, and its
+// index in transport's Secret.
 func (h *Handshake) findHello(hello *faketls.ClientHello, length int) error {
 	h.hello = hello
 	q := Query{FakeTLS: true, ServerName: hello.SNI, Length: length}
@@ -49,7 +50,7 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	h.layered = true
 	h.transport.FakeTLS, h.transport.ServerName = true, hello.SNI
 	h.records = &faketls.Deframer{From: frame.Client}
-	h.step = h.obfuscated
+	h.step = (*Handshake).obfuscated
 
 	i := netx.Interrupt(ctx, h.conn.SetWriteDeadline)
 	i.SetDeadline(h.until)
@@ -57,9 +58,6 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	i.Finish()
 	if err != nil {
 		return nil, innerError(ctx, err)
-	}
-	if _, err := h.deframe(); err != nil {
-		return nil, err
 	}
 	return h.obfuscated(ctx)
 }

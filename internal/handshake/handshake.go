@@ -21,42 +21,46 @@ import (
 type Handshake struct {
 	config *Config
 	auth   Auth
-	socket net.Conn
 
 	conn     net.Conn // the layer that source reads
 	source   readbuf.Reader
 	deadline netx.Deadline
 	until    time.Time // limit of the current layer, set by its first byte
-	layered  bool      // something was answered or removed: there is no way back
 
 	// step continues from where the handshake stands. It looks at what has been
 	// read and consumes it only with its decision, so that it can be called
 	// again after a context ended it: then resumable is true.
-	step      func(ctx context.Context) (*Result, error)
+	step      func(*Handshake, context.Context) (*Result, error)
 	resumable bool
+	layered   bool // something was answered or removed: conn is not as it came
 
 	// transport is what was found so far.
 	transport detect.Transport
 
-	// After a FakeTLS hello was answered: the client's key, the reading
-	// direction of its records, and what was in them and is not consumed.
-	key     [16]byte
+	// search is allocated by Run: a silent connection has none.
+	*search
+
+	// After a FakeTLS hello was answered: the reading direction of its records,
+	// and what was in them and is not consumed.
 	records *faketls.Deframer
 	inner   []byte
+}
 
-	// What a search is for, and what it left.
+// search is what a search for the client's key is for, and what it found.
+type search struct {
 	hello      *faketls.ClientHello
-	payload    []byte // begins with the init payload; good until the next fill
-	clientTime time.Time
-	init       obfuscation.Init
+	clientTime time.Time // of hello, if its key was found
+	key        [16]byte  // hello's
+
+	payload []byte // begins with the init payload; good until the next fill
+	init    obfuscation.Init
 }
 
 // New returns the handshake with the client at the other end of socket. It does
 // no I/O.
 func New(socket net.Conn, config *Config, auth Auth) *Handshake {
-	h := &Handshake{config: config, auth: auth, socket: socket, conn: socket}
+	h := &Handshake{config: config, auth: auth, conn: socket, step: (*Handshake).identify}
 	h.transport.Secret = -1
-	h.step = h.identify
 	h.source.Reset(socket)
 	h.deadline.Rebind(socket.SetReadDeadline)
 	return h
@@ -89,23 +93,22 @@ func (h *Handshake) Run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	h.resumable = false
+	if h.search == nil {
+		h.search = new(search)
+	}
 	h.startTimer()
-	result, err := h.step(ctx)
+	result, err := h.step(h, ctx)
 	if h.resumable {
 		h.deadline.Unwatch()
 		return nil, err
 	}
 	h.deadline.Close()
-	if err == nil {
-		result.Transport = h.transport
-		return result, nil
-	}
 	h.source.Release()
-	var rejected *UnauthenticatedError
-	if errors.As(err, &rejected) && !rejected.Answered {
-		h.socket.SetReadDeadline(time.Time{})
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	result.Transport = h.transport
+	return result, nil
 }
 
 // Resumable reports whether the last Await or Run failed because its context
@@ -135,29 +138,24 @@ func (h *Handshake) fill() error {
 		return h.source.Fill()
 	}
 	for {
-		if err := h.source.Fill(); err != nil {
-			if err == io.EOF && (len(h.inner) > 0 || !h.records.Complete()) {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
+		// First what came with the hello, or the error behind the last bytes.
+		b := h.source.Bytes()
+		n, err := h.records.Deframe(b)
+		h.inner = append(h.inner, b[:n]...)
+		h.source.Consume(len(b))
+		if n > 0 {
+			return nil
 		}
-		if n, err := h.deframe(); n > 0 || err != nil {
+		if err == nil {
+			err = h.source.Fill()
+		}
+		if err == io.EOF && (len(h.inner) > 0 || !h.records.Complete()) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
 			return err
 		}
 	}
-}
-
-// deframe moves what was read from the socket out of its records. An error
-// behind bytes that belong to the stream is returned by the next call.
-func (h *Handshake) deframe() (n int, err error) {
-	b := h.source.Bytes()
-	n, err = h.records.Deframe(b)
-	h.inner = append(h.inner, b[:n]...)
-	h.source.Consume(len(b))
-	if n > 0 {
-		err = nil
-	}
-	return n, err
 }
 
 // firstByte waits for the first byte of a layer, for as long as ctx allows.
@@ -224,7 +222,7 @@ func (h *Handshake) popLayer() net.Conn {
 }
 
 // pushLayer puts conn on top: it is read from now on, and step continues with it.
-func (h *Handshake) pushLayer(conn net.Conn, step func(context.Context) (*Result, error)) {
+func (h *Handshake) pushLayer(conn net.Conn, step func(*Handshake, context.Context) (*Result, error)) {
 	h.conn, h.step = conn, step
 	h.source.Reset(conn)
 	h.deadline.Rebind(conn.SetReadDeadline)

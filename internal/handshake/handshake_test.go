@@ -3,7 +3,6 @@ package handshake_test
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"net"
 	"testing"
@@ -141,50 +140,6 @@ func rest(t *testing.T, r *handshake.Result) []byte {
 	b = append(r.Buffered, b...)
 	r.Upload.StreamAt(obfuscation.InitLength).XORKeyStream(b, b)
 	return b
-}
-
-// Await consumes and answers nothing, however often it is called, and a context
-// that ends before the first byte loses nothing.
-func TestAwaitConsumesNothing(t *testing.T) {
-	secret := secretOf(t, mtwiretest.FakeTLSSecret)
-	server, socket := tcpPair(t)
-	h := handshake.New(server, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
-	for range 3 {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-		if err := h.Await(ctx); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
-			t.Errorf("before the first byte: %v, resumable %v", err, h.Resumable())
-		}
-		cancel()
-	}
-	socket.Write(clientHello(t, secret))
-	for range 3 {
-		if err := h.Await(short(t)); err != nil {
-			t.Errorf("after it: %v", err)
-		}
-	}
-	socket.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-	if n, _ := socket.Read(make([]byte, 1)); n != 0 {
-		t.Error("the hello was answered")
-	}
-	socket.SetReadDeadline(time.Now().Add(10 * time.Second))
-	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() {
-		_, err := h.Run(ctx)
-		ran <- err
-	}()
-	if _, err := io.ReadFull(socket, make([]byte, 1000)); err != nil {
-		t.Errorf("the hello is lost: %v", err)
-	}
-	cancel()
-	if err := <-ran; !errors.Is(err, context.Canceled) || !h.Resumable() {
-		t.Errorf("between the hello and the init payload: %v, resumable %v", err, h.Resumable())
-	}
-	u := newUpload(t, secret.Key, nil)
-	socket.Write(append(faketls.AppendRecordHeader(nil, len(u.wire)), u.wire...))
-	if r, err := h.Run(short(t)); err != nil || r.DC != 4 {
-		t.Errorf("resumed: %v", err)
-	}
 }
 
 // A connection that ends before its first byte ends the handshake.

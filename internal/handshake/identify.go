@@ -59,16 +59,15 @@ func (h *Handshake) tls(ctx context.Context, b []byte) (*Result, error) {
 		hello, n, err = faketls.ParseClientHello(b)
 	}
 	reason := err
-	if err == nil && h.config.Secrets && !h.transport.TLS {
-		if reason = h.findHello(&hello, n); reason == nil {
-			return h.fakeTLS(ctx, &hello, n)
+	if err == nil {
+		reason = errUnknown // without secrets, or inside TLS
+		if h.config.Secrets && !h.transport.TLS {
+			if reason = h.findHello(&hello, n); reason == nil {
+				return h.fakeTLS(ctx, &hello, n)
+			}
 		}
 	}
-	// A client with the right key and a wrong clock, server name or hello is not
-	// to be taken for anything else.
-	authenticated := reason != nil && !errors.Is(reason, ErrNoMatch) && !errors.Is(reason, ErrNotSearched) &&
-		!errors.Is(reason, faketls.ErrMalformed)
-	if authenticated || h.config.FakeTLSOnly {
+	if h.config.FakeTLSOnly || hasKey(reason) {
 		return nil, h.reject(reason)
 	}
 	realTLS := h.config.TLS != nil && !h.transport.TLS && h.config.open()
@@ -82,8 +81,14 @@ func (h *Handshake) tls(ctx context.Context, b []byte) (*Result, error) {
 		return result, err
 	case realTLS: // FakeTLS requires more of a hello than TLS does
 		return h.realTLS(ctx)
-	case reason == nil:
-		return nil, h.reject(errUnknown)
 	}
 	return nil, h.reject(reason)
+}
+
+// hasKey reports whether a hello was rejected although its client has a key, for
+// its clock, its server name or as a replay. Such a hello is not to be taken for
+// anything else.
+func hasKey(reason error) bool {
+	return !errors.Is(reason, errUnknown) && !errors.Is(reason, ErrNoMatch) && !errors.Is(reason, ErrNotSearched) &&
+		!errors.Is(reason, faketls.ErrMalformed)
 }

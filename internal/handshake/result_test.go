@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -105,6 +105,81 @@ func TestBytesBehindAHelloStayInTheStream(t *testing.T) {
 	}
 }
 
+// A bad record behind a part of the init payload ends the handshake at once, and
+// not when its time is over.
+func TestBadRecordBehindAPartOfTheInitPayloadIsReportedAtOnce(t *testing.T) {
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	u := newUpload(t, secret.Key, nil)
+	server, socket := tcpPair(t)
+	stream := append(faketls.AppendRecordHeader(clientHello(t, secret), 10), u.wire[:10]...)
+	socket.Write(append(stream, "\x15\x03\x03\x00\x02\x01\x00"...)) // an alert
+	config := &handshake.Config{Secrets: true, Timeout: time.Hour}
+	_, err := run(short(t), handshake.New(server, config, &testAuth{secrets: []mtproxy.Secret{secret}}))
+	var bad *faketls.RecordError
+	if !errors.As(err, &bad) {
+		t.Errorf("%v, want a *RecordError", err)
+	}
+}
+
+// A client that sends much behind its handshake makes the server read at most one
+// buffer of it.
+func TestBufferedBytesAreBounded(t *testing.T) {
+	const limit = 128 << 10
+	plain, ee := secretOf(t, mtwiretest.PaddedSecret), secretOf(t, mtwiretest.FakeTLSSecret)
+	for _, secret := range []mtproxy.Secret{plain, ee} {
+		accepted, socket := tcpPair(t)
+		u := newUpload(t, secret.Key, make([]byte, 4<<20))
+		stream := u.wire
+		if secret.Mode == mtproxy.FakeTLS {
+			stream = clientHello(t, secret)
+			for piece := range slices.Chunk(u.wire, 16<<10) {
+				stream = append(faketls.AppendRecordHeader(stream, len(piece)), piece...)
+			}
+		}
+		go socket.Write(stream)
+		r, err := run(short(t), handshake.New(accepted, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}}))
+		if err != nil || cap(r.Buffered) > limit {
+			t.Errorf("%d bytes are buffered, %v", cap(r.Buffered), err)
+		}
+	}
+}
+
+// A handshake that is over has no buffer from the pool, whatever its result.
+func TestFinishedHandshakeHasNoBuffer(t *testing.T) {
+	plain, ee := secretOf(t, mtwiretest.PaddedSecret), secretOf(t, mtwiretest.FakeTLSSecret)
+	both := &testAuth{secrets: []mtproxy.Secret{plain, ee}}
+	inRecords := func(b []byte) []byte { return append(faketls.AppendRecordHeader(clientHello(t, ee), len(b)), b...) }
+	config := &handshake.Config{Secrets: true, AllowNoSecret: true}
+	for name, c := range map[string]struct {
+		auth     handshake.Auth
+		sent     []byte
+		accepted bool
+	}{
+		"init payload":         {both, newUpload(t, plain.Key, encrypted(9)).wire, true},
+		"FakeTLS":              {both, inRecords(newUpload(t, ee.Key, encrypted(9)).wire), true},
+		"Intermediate":         {both, []byte("\xee\xee\xee\xee\x08\x00\x00\x0012345678"), true},
+		"HTTP":                 {both, []byte("POST /api HTTP/1.1\r\n"), true},
+		"no secret matches":    {&testAuth{}, append([]byte("GETX"), make([]byte, 60)...), false},
+		"other key inside":     {both, inRecords(newUpload(t, [16]byte{9}, nil).wire), false},
+		"bad record":           {both, inRecords(make([]byte, 10))[:520], false},
+		"the client is gone":   {both, []byte("\x16\x03"), false},
+		"no record in FakeTLS": {both, append(clientHello(t, ee), make([]byte, 100)...), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, socket := tcpPair(t)
+			socket.Write(c.sent)
+			socket.CloseWrite()
+			h := handshake.New(server, config, c.auth)
+			if _, err := run(short(t), h); (err == nil) != c.accepted {
+				t.Error(err)
+			}
+			if h.HasBuffer() {
+				t.Error("it has a buffer")
+			}
+		})
+	}
+}
+
 // Bytes behind the init payload that are no record end the stream, whether they
 // come with it or later.
 func TestBadRecordsBehindAHelloAreAnError(t *testing.T) {
@@ -125,48 +200,6 @@ func TestBadRecordsBehindAHelloAreAnError(t *testing.T) {
 	var bad *faketls.RecordError
 	if !errors.As(err, &bad) {
 		t.Errorf("%v, want a *RecordError", err)
-	}
-}
-
-// A handshake whose context ends before the first byte can be resumed, also
-// before the first byte inside FakeTLS.
-func TestHandshakeIsResumed(t *testing.T) {
-	for _, text := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
-		secret := secretOf(t, text)
-		synctest.Test(t, func(t *testing.T) {
-			near, far := net.Pipe()
-			h := handshake.New(near, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
-			sent := make(chan struct{})
-			go func() {
-				defer close(sent)
-				time.Sleep(15 * time.Minute)
-				client, err := mtwire.Client(context.Background(), far, mtwire.Endpoint{Secret: secret}, nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				time.Sleep(20 * time.Minute)
-				if err := client.Send(context.Background(), encrypted(3)); err != nil {
-					t.Error(err)
-				}
-				far.Close()
-			}()
-			for range 3 {
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-				if _, err := run(ctx, h); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
-					t.Errorf("before the first byte: %v, resumable %v", err, h.Resumable())
-				}
-				cancel()
-			}
-			r, err := run(context.Background(), h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := rest(t, r); len(got) < 4+24+3*16 {
-				t.Errorf("%d bytes", len(got))
-			}
-			<-sent
-		})
 	}
 }
 

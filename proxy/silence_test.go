@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -9,38 +12,25 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
-	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// greeter says a word to whoever connects, and echoes.
-func greeter(word string) func(net.Conn) {
+// greeter returns a host that sends greeting at once, and then echoes.
+func greeter(greeting string) func(net.Conn) {
 	return func(conn net.Conn) {
-		io.WriteString(conn, word)
+		io.WriteString(conn, greeting)
 		io.Copy(conn, conn)
 	}
 }
 
-// read reads so many bytes, within what is no time in a bubble.
-func read(t *testing.T, conn net.Conn, n int) string {
-	t.Helper()
-	b := make([]byte, n)
-	conn.SetReadDeadline(time.Now().Add(time.Hour))
-	got, err := io.ReadFull(conn, b)
-	if err != nil {
-		t.Fatalf("%q, %v", b[:got], err)
-	}
-	return string(b)
-}
-
-// "Silence: a host that speaks first." Whoever says nothing for a while sees
-// what the host says to that, and goes on with it.
-func TestSilentClientHearsTheHostThatSpeaksFirst(t *testing.T) {
+// A client that is silent for a while gets the host's greeting, and goes on with
+// that host.
+func TestSilentClientGetsTheGreetingOfTheHost(t *testing.T) {
 	hosts := map[string]func(net.Conn){"front.test:22": greeter("SSH-2.0-host\r\n")}
 	inBubble(t, Config{Fronts: map[string]string{"": "front.test:22"}}, hosts, func(t *testing.T, b *bubble) {
 		begin := time.Now()
 		conn := b.connect()
-		if got := read(t, conn, 14); got != "SSH-2.0-host\r\n" || time.Since(begin) != patience {
+		if got := read(t, conn, 14); got != "SSH-2.0-host\r\n" || time.Since(begin) != preconnectAfter {
 			t.Errorf("%q after %v", got, time.Since(begin))
 		}
 		io.WriteString(conn, "SSH-2.0-client\r\n")
@@ -55,24 +45,25 @@ func TestSilentClientHearsTheHostThatSpeaksFirst(t *testing.T) {
 	})
 }
 
-// "Silence: a host that closes after a while": then, and not before, it closes.
-func TestSilentClientIsLeftWhenTheHostLeaves(t *testing.T) {
+// A silent client is closed when the host closes, and not before.
+func TestSilentClientIsClosedWhenTheHostCloses(t *testing.T) {
 	const wait = 75 * time.Second
 	hosts := map[string]func(net.Conn){"front.test:443": func(net.Conn) { time.Sleep(wait) }}
 	inBubble(t, Config{Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
 		begin := time.Now()
 		conn := b.connect()
 		n, err := conn.Read(make([]byte, 1))
-		if passed := time.Since(begin); n != 0 || err != io.EOF || passed < patience+wait || passed > patience+wait+2*time.Minute {
+		passed := time.Since(begin)
+		if n != 0 || err != io.EOF || passed < preconnectAfter+wait || passed > preconnectAfter+wait+2*time.Minute {
 			t.Errorf("%d bytes, %v after %v", n, err, passed)
 		}
 	})
 }
 
-// A client may take its time: the host was asked meanwhile, and lets it go
-// without a word. A stranger that takes as long goes on with the host that it
-// was connected to all the time.
-func TestClientThatSpeaksLateIsNoStranger(t *testing.T) {
+// A client that sends its handshake late is served: the connection to the host is
+// closed unused. An unauthenticated client that is as late goes on with the host
+// that was connected for it.
+func TestClientThatSendsLateIsAuthenticated(t *testing.T) {
 	var visits atomic.Int32
 	hosts := map[string]func(net.Conn){
 		"dc.test:443": echoing(10),
@@ -83,29 +74,29 @@ func TestClientThatSpeaksLateIsNoStranger(t *testing.T) {
 	}
 	config := Config{
 		Fronts:      map[string]string{"": "front.test:443"},
-		DataCenters: map[datacenter.DC][]string{0: {"dc.test:443"}},
+		DataCenters: at("dc.test:443"),
 	}
 	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 		for range 2 {
 			client := b.connect()
 			time.Sleep(time.Hour)
-			echo(t, b.joinOn(client, mtwiretest.FakeTLSSecret), 3)
+			echo(t, b.joinOn(client, mtwiretest.FakeTLSSecret, 4), 3)
 		}
 		synctest.Wait()
-		if s := b.Stats(); visits.Load() != 2 || s.Authenticated != 2 || s.Strangers != 0 {
+		if s := b.Stats(); visits.Load() != 2 || s.Authenticated != 2 || s.Unauthenticated != 0 {
 			t.Errorf("%d visits to the fronting host, %+v", visits.Load(), s)
 		}
-		stranger := b.connect()
+		other := b.connect()
 		time.Sleep(time.Hour)
-		io.WriteString(stranger, "GET / HTTP/1.0\r\n")
-		if got := read(t, stranger, 16); got != "GET / HTTP/1.0\r\n" || visits.Load() != 3 {
+		io.WriteString(other, "GET / HTTP/1.0\r\n")
+		if got := read(t, other, 16); got != "GET / HTTP/1.0\r\n" || visits.Load() != 3 {
 			t.Errorf("%q, %d visits", got, visits.Load())
 		}
 	})
 }
 
-// Whoever begins to speak and does not go on gets the fronting host as well,
-// and nothing before it.
+// A client that stops in the middle of a handshake gets the fronting host, and
+// nothing before it.
 func TestHalfAHandshakeEndsAtTheHost(t *testing.T) {
 	hosts := map[string]func(net.Conn){"front.test:443": func(conn net.Conn) { io.Copy(conn, conn) }}
 	for name, first := range map[string][]byte{
@@ -125,24 +116,58 @@ func TestHalfAHandshakeEndsAtTheHost(t *testing.T) {
 	}
 }
 
-// A fronting host that cannot be reached keeps no client waiting.
+// A fronting host that is unreachable delays no client.
 func TestClientDoesNotWaitForAHostThatIsDown(t *testing.T) {
 	for name, front := range map[string]string{"no answer": "silent.test:443", "refused": "nowhere.test:443"} {
 		hosts := map[string]func(net.Conn){"dc.test:443": echoing(10), "silent.test:443": nil}
 		config := Config{
 			Fronts:      map[string]string{"": front},
-			DataCenters: map[datacenter.DC][]string{0: {"dc.test:443"}},
+			DataCenters: at("dc.test:443"),
 		}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
-			for _, late := range []time.Duration{patience + time.Second, minSilence - time.Second} {
+			for _, late := range []time.Duration{preconnectAfter + time.Second, minSilence - time.Second} {
 				client := b.connect()
 				time.Sleep(late)
 				begin := time.Now()
-				echo(t, b.joinOn(client, mtwiretest.FakeTLSSecret), 3)
+				echo(t, b.joinOn(client, mtwiretest.FakeTLSSecret, 4), 3)
 				if passed := time.Since(begin); passed != 0 {
-					t.Errorf("%s: a client that spoke after %v had to wait for %v", name, late, passed)
+					t.Errorf("%s: a client that sent first after %v had to wait for %v", name, late, passed)
 				}
 			}
+		})
+	}
+}
+
+// Without a fronting host, and with one that is unreachable, a silent client is
+// closed after a time that is drawn at random for each.
+func TestSilenceWithoutAHostHasAnEnd(t *testing.T) {
+	for name, secret := range map[string]string{"none": mtwiretest.PaddedSecret, "unreachable": mtwiretest.FakeTLSSecret} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newProxy(t, Config{
+					Users: onlyUser(t, secret),
+					Log:   slog.New(slog.DiscardHandler),
+					DialContext: func(context.Context, string, string) (net.Conn, error) {
+						return nil, errors.New("no route to host")
+					},
+				})
+				took := make(map[time.Duration]bool)
+				for range 5 {
+					client, server := net.Pipe()
+					p.handle(server)
+					begin := time.Now()
+					if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+						t.Errorf("it ended with %v", err)
+					}
+					age := time.Since(begin)
+					if took[age] = true; age < minSilence || age > minSilence+silenceSpread+preconnectAfter {
+						t.Errorf("it was closed after %v", age)
+					}
+				}
+				if len(took) < 2 {
+					t.Error("each waited as long as the others")
+				}
+			})
 		})
 	}
 }

@@ -1,0 +1,231 @@
+package handshake_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/handshake"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
+	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/wsconn"
+)
+
+// Await consumes and answers nothing, however often it is called, and a context
+// that ends before the first byte loses nothing.
+func TestAwaitConsumesNothing(t *testing.T) {
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	server, socket := tcpPair(t)
+	h := handshake.New(server, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
+	for range 3 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		if err := h.Await(ctx); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
+			t.Errorf("before the first byte: %v, resumable %v", err, h.Resumable())
+		}
+		cancel()
+	}
+	socket.Write(clientHello(t, secret))
+	for range 3 {
+		if err := h.Await(short(t)); err != nil {
+			t.Errorf("after it: %v", err)
+		}
+	}
+	socket.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if n, _ := socket.Read(make([]byte, 1)); n != 0 {
+		t.Error("the hello was answered")
+	}
+	socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() {
+		_, err := h.Run(ctx)
+		ran <- err
+	}()
+	if _, err := io.ReadFull(socket, make([]byte, 1000)); err != nil {
+		t.Errorf("the hello is lost: %v", err)
+	}
+	cancel()
+	if err := <-ran; !errors.Is(err, context.Canceled) || !h.Resumable() {
+		t.Errorf("between the hello and the init payload: %v, resumable %v", err, h.Resumable())
+	}
+	u := newUpload(t, secret.Key, nil)
+	socket.Write(append(faketls.AppendRecordHeader(nil, len(u.wire)), u.wire...))
+	if r, err := h.Run(short(t)); err != nil || r.DC != 4 {
+		t.Errorf("resumed: %v", err)
+	}
+}
+
+// A handshake whose context ends before the first byte can be resumed, also
+// before the first byte inside FakeTLS.
+func TestHandshakeIsResumed(t *testing.T) {
+	for _, text := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+		secret := secretOf(t, text)
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			h := handshake.New(near, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
+			sent := make(chan struct{})
+			go func() {
+				defer close(sent)
+				time.Sleep(15 * time.Minute)
+				client, err := mtwire.Client(context.Background(), far, mtwire.Endpoint{Secret: secret}, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(20 * time.Minute)
+				if err := client.Send(context.Background(), encrypted(3)); err != nil {
+					t.Error(err)
+				}
+				far.Close()
+			}()
+			for range 3 {
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+				if _, err := run(ctx, h); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
+					t.Errorf("before the first byte: %v, resumable %v", err, h.Resumable())
+				}
+				cancel()
+			}
+			r, err := run(context.Background(), h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := rest(t, r); len(got) < 4+24+3*16 {
+				t.Errorf("%d bytes", len(got))
+			}
+			<-sent
+		})
+	}
+}
+
+// A context may end after any byte of a client's handshake: Await and Run return
+// its error, and a later call continues with nothing lost. After the last byte the
+// handshake succeeds, however often it was interrupted.
+func TestHandshakeCanBeInterruptedAfterAnyByte(t *testing.T) {
+	plain, ee := secretOf(t, mtwiretest.PaddedSecret), secretOf(t, mtwiretest.FakeTLSSecret)
+	u := newUpload(t, plain.Key, nil)
+	inside := newUpload(t, ee.Key, nil)
+	hello := clientHello(t, ee)
+	stream := append(bytes.Clone(hello), "\x14\x03\x03\x00\x01\x01"...)
+	for piece := range slices.Chunk(inside.wire, 10) {
+		stream = append(faketls.AppendRecordHeader(stream, len(piece)), piece...)
+	}
+	for name, c := range map[string]struct {
+		secret mtproxy.Secret
+		config handshake.Config
+		bytes  []byte
+	}{
+		"init payload":        {plain, handshake.Config{Secrets: true}, u.wire},
+		"FakeTLS":             {ee, handshake.Config{Secrets: true, ClockWindow: -1}, stream},
+		"Intermediate":        {mtproxy.Secret{}, handshake.Config{}, []byte("\xee\xee\xee\xee")},
+		"Full in obfuscation": {mtproxy.Secret{}, handshake.Config{ObfuscatedFull: true}, obfuscatedFull(t)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c.config.Timeout = 24 * time.Hour
+				near, far := net.Pipe()
+				h := handshake.New(near, &c.config, &testAuth{secrets: []mtproxy.Secret{c.secret}})
+				ran := interrupted(h)
+				go io.Copy(io.Discard, far) // the answer to a hello
+				far.SetWriteDeadline(time.Now().Add(24 * time.Hour))
+				for i := range c.bytes {
+					time.Sleep(3 * time.Second)
+					if _, err := far.Write(c.bytes[i : i+1]); err != nil {
+						t.Errorf("byte %d: %v", i, err)
+						break
+					}
+				}
+				if times, err := ran(); err != nil || times < len(c.bytes) {
+					t.Errorf("interrupted %d times in %d bytes: %v", times, len(c.bytes), err)
+				}
+				far.Close()
+			})
+		})
+	}
+}
+
+// Between layers it is the same, inside TLS and WebSocket: an init payload comes in
+// frames of one byte each.
+func TestHandshakeCanBeInterruptedBetweenFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		serverTLS, clientTLS, err := mtwiretest.Certificate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		h := handshake.New(near, &handshake.Config{TLS: serverTLS, Timeout: 24 * time.Hour}, &testAuth{})
+		ran := interrupted(h)
+		ws, err := wsconn.Dial(t.Context(), "wss://localhost/apiws", &wsconn.DialConfig{
+			TLSClientConfig: clientTLS,
+			DialContext:     func(context.Context, string, string) (net.Conn, error) { return far, nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: mtwire.Abridged})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range init {
+			time.Sleep(3 * time.Second)
+			if _, err := ws.Write(init[i : i+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if times, err := ran(); err != nil || times < len(init) {
+			t.Errorf("interrupted %d times in %d bytes: %v", times, len(init), err)
+		}
+		near.Close()
+		far.Close()
+	})
+}
+
+// interrupted runs a handshake with contexts of one second, until it ends with
+// another error than theirs. ran waits for it, and returns how often it was
+// interrupted and its error.
+func interrupted(h *handshake.Handshake) (ran func() (times int, err error)) {
+	done := make(chan struct{})
+	times, err := 0, error(nil)
+	go func() {
+		defer close(done)
+		for {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			_, err = run(ctx, h)
+			cancel()
+			if !h.Resumable() || !errors.Is(err, context.DeadlineExceeded) {
+				return
+			}
+			times++
+		}
+	}()
+	return func() (int, error) { <-done; return times, err }
+}
+
+// obfuscatedFull returns an init payload without a tag and the first frame of Full
+// behind it.
+func obfuscatedFull(t *testing.T) []byte {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	client, err := mtwire.Client(short(t), far, mtwire.Endpoint{Protocol: mtwire.Full, Obfuscated: true}, &mtwire.DialConfig{ObfuscatedFull: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		client.Send(short(t), encrypted(0))
+		client.Close()
+	}()
+	b, err := io.ReadAll(near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b[:obfuscation.FullLength]
+}
