@@ -126,7 +126,7 @@ func (c *Conn) runServer(ctx context.Context, h *handshake.Handshake) error {
 		err := errInterrupted // if it does not return
 		defer func() { done <- err }()
 		var result *handshake.Result
-		if result, err = h.Run(ctx); err != nil {
+		if result, err = h.Run(ctx, &c.settings.handshake, listenAuth{c.settings}); err != nil {
 			err = c.settings.reject(ctx, c.net, err)
 			return
 		}

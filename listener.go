@@ -204,12 +204,14 @@ func (a listenAuth) Allow(t Transport, _ int) error {
 
 func (a listenAuth) Replayed(id [16]byte) bool { return a.Replay != nil && a.Replay(id) }
 
-func (a listenAuth) ServerHello(serverName string) (shape faketls.ServerHelloShape) {
+func (a listenAuth) ServerHello(hello *faketls.ClientHello) (shape faketls.ServerHelloShape, patience time.Duration) {
 	if a.ListenConfig.ServerHello != nil {
-		shape = a.ListenConfig.ServerHello(serverName)
+		shape = a.ListenConfig.ServerHello(hello.SNI)
 	}
-	return shape
+	return shape, 0
 }
+
+func (a listenAuth) Undecided([]byte) {}
 
 // reject deals with a client that is not authenticated, err being a handshake's:
 // it hands the connection over, or reads on and answers nothing.
@@ -288,7 +290,7 @@ func Server(conn net.Conn, config *ListenConfig) *Conn {
 
 func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
 	c := &Conn{net: conn, side: frame.Server, settings: settings}
-	c.server.Store(handshake.New(conn, &settings.handshake, listenAuth{settings}))
+	c.server.Store(handshake.New(conn))
 	return c
 }
 

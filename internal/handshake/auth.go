@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"errors"
+	"time"
 
 	"github.com/mtwire/mtwire/detect"
 	"github.com/mtwire/mtwire/faketls"
@@ -24,6 +25,10 @@ var (
 	// ErrReplay means that a hello or an init payload was seen before.
 	ErrReplay = errors.New("the handshake was seen before")
 
+	// ErrShortRecord means that a FakeTLS client's first record is too short for
+	// an init payload.
+	ErrShortRecord = errors.New("the first record has no init payload")
+
 	// ErrTimeout means that a client sent a part of its handshake and not the
 	// rest in time.
 	ErrTimeout = errors.New("the client's first bytes took too long")
@@ -39,6 +44,10 @@ type Query struct {
 	// Length is the length of the hello or init payload in bytes. Trying a
 	// secret on a hello takes time in proportion to it.
 	Length int
+
+	// First is all that the client has sent, if nothing was answered yet. It is
+	// good until Find returns.
+	First []byte
 }
 
 // Auth decides about one client. Its methods are called one after the other, by
@@ -60,6 +69,14 @@ type Auth interface {
 	// clients only, so others cannot fill the memory.
 	Replayed(id [16]byte) bool
 
-	// ServerHello returns the shape of the answer to a FakeTLS hello for a host.
-	ServerHello(serverName string) faketls.ServerHelloShape
+	// ServerHello returns the shape of the answer to a FakeTLS hello. patience is
+	// how long the client may then take until its init payload is complete,
+	// before the connection ends as a TLS server's does; 0 means that it may be
+	// silent for any time, and that the end is not imitated.
+	ServerHello(hello *faketls.ClientHello) (shape faketls.ServerHelloShape, patience time.Duration)
+
+	// Undecided is called with all that the client has sent, when more of it must
+	// come for a decision and nothing was answered yet. first is good until it
+	// returns.
+	Undecided(first []byte)
 }

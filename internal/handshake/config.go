@@ -33,7 +33,8 @@ type Config struct {
 	MaxLength int
 
 	// Timeout bounds the time from the first byte of a layer to its end. 0
-	// means netx.UnansweredTime, drawn for each connection.
+	// means netx.UnansweredTime, drawn for each connection, a negative value no
+	// limit.
 	Timeout time.Duration
 
 	// ClockWindow limits the difference of a FakeTLS client's clock from ours.
@@ -56,7 +57,7 @@ type Config struct {
 func (c *Config) open() bool { return !c.Secrets || c.AllowNoSecret }
 
 func (c *Config) timeout() time.Duration {
-	if c.Timeout > 0 {
+	if c.Timeout != 0 {
 		return c.Timeout
 	}
 	return netx.UnansweredTime()

@@ -10,7 +10,8 @@ func MatchAllocations(config *Config, auth Auth, payload []byte) float64 {
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
-	h := New(near, config, auth)
+	h := New(near)
+	h.config, h.auth = config, auth
 	h.search = &search{payload: payload}
 	return testing.AllocsPerRun(100, func() {
 		if err := h.match(h.tryInit, h.tryInitSet); err != nil {

@@ -2,6 +2,8 @@ package handshake
 
 import (
 	"context"
+	"crypto/rand"
+	"time"
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
@@ -14,7 +16,7 @@ import (
 // index in transport's Secret.
 func (h *Handshake) findHello(hello *faketls.ClientHello, length int) error {
 	h.hello = hello
-	q := Query{FakeTLS: true, ServerName: hello.SNI, Length: length}
+	q := Query{FakeTLS: true, ServerName: hello.SNI, Length: length, First: h.bytes()}
 	key, err := h.auth.Find(q, h.tryHello)
 	h.hello = nil
 	if err != nil {
@@ -42,7 +44,8 @@ func (h *Handshake) tryHello(set *mtproxy.KeySet) int {
 // fakeTLS answers a hello of n bytes that was accepted, and goes on inside its
 // records.
 func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n int) (*Result, error) {
-	answer, err := faketls.AppendServerHello(nil, hello, h.key, h.auth.ServerHello(hello.SNI), h.config.Rand)
+	shape, patience := h.auth.ServerHello(hello)
+	answer, err := faketls.AppendServerHello(nil, hello, h.key, shape, h.config.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +55,9 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	h.records = &faketls.Deframer{From: frame.Client}
 	h.step = (*Handshake).obfuscated
 
+	if patience > 0 {
+		h.imitate, h.until = true, time.Now().Add(patience)
+	}
 	i := netx.Interrupt(ctx, h.conn.SetWriteDeadline)
 	i.SetDeadline(h.until)
 	_, err = h.conn.Write(answer)
@@ -60,4 +66,37 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 		return nil, innerError(ctx, err)
 	}
 	return h.obfuscated(ctx)
+}
+
+// rejectInside ends a client that had its hello answered and sent no init payload
+// behind it, as a TLS server ends one whose first record it cannot decrypt: when
+// that record is complete, with an encrypted alert.
+func (h *Handshake) rejectInside(reason error) error {
+	for !h.records.Complete() {
+		h.inner = h.inner[:0]
+		if err := h.fill(); err != nil {
+			return h.readError(err)
+		}
+	}
+	h.alert()
+	return h.reject(reason)
+}
+
+// alertLength is the length of an alert's record body in TLS 1.3: level,
+// description, content type, and the tag of the cipher.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8446#section-5.2
+const alertLength = 2 + 1 + 16
+
+// alert sends a record that looks like an encrypted alert, if a TLS server is
+// imitated. The connection ends in any case, so an error does not matter.
+func (h *Handshake) alert() {
+	if !h.imitate {
+		return
+	}
+	record := faketls.AppendRecordHeader(make([]byte, 0, faketls.RecordHeaderLength+alertLength), alertLength)
+	record = record[:cap(record)]
+	rand.Read(record[faketls.RecordHeaderLength:])
+	h.conn.SetWriteDeadline(h.until)
+	h.conn.Write(record)
 }

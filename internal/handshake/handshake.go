@@ -19,8 +19,8 @@ import (
 // client, and nothing is lost. It is not safe for concurrent use, except for
 // Close.
 type Handshake struct {
-	config *Config
-	auth   Auth
+	config *Config // Run's
+	auth   Auth    // Run's
 
 	conn     net.Conn // the layer that source reads
 	source   readbuf.Reader
@@ -33,6 +33,7 @@ type Handshake struct {
 	step      func(*Handshake, context.Context) (*Result, error)
 	resumable bool
 	layered   bool // something was answered or removed: conn is not as it came
+	imitate   bool // a FakeTLS hello was answered, and until is a TLS server's limit
 
 	// transport is what was found so far.
 	transport detect.Transport
@@ -58,8 +59,8 @@ type search struct {
 
 // New returns the handshake with the client at the other end of socket. It does
 // no I/O.
-func New(socket net.Conn, config *Config, auth Auth) *Handshake {
-	h := &Handshake{config: config, auth: auth, conn: socket, step: (*Handshake).identify}
+func New(socket net.Conn) *Handshake {
+	h := &Handshake{conn: socket, step: (*Handshake).identify}
 	h.transport.Secret = -1
 	h.source.Reset(socket)
 	h.deadline.Rebind(socket.SetReadDeadline)
@@ -81,13 +82,15 @@ func (h *Handshake) Await(ctx context.Context) error {
 }
 
 // Run completes the handshake, after Await. It reads no further than it must,
-// but may have read more: see Result.Buffered.
+// but may have read more: see Result.Buffered. If it is called again, config and
+// auth must be the same.
 //
 // The error is *UnauthenticatedError if the client is not authenticated; if
 // nothing was answered, the connection is then the caller's, to be handed to
 // another server. It is ctx's if ctx ended; then Run may be called again if
 // Resumable. All others are final.
-func (h *Handshake) Run(ctx context.Context) (*Result, error) {
+func (h *Handshake) Run(ctx context.Context, config *Config, auth Auth) (*Result, error) {
+	h.config, h.auth = config, auth
 	h.resumable = true
 	if err := h.deadline.Watch(ctx); err != nil {
 		return nil, err
@@ -130,6 +133,25 @@ func (h *Handshake) bytes() []byte {
 		return h.inner
 	}
 	return h.source.Bytes()
+}
+
+// first returns all that the client has sent, nil if something was answered or
+// removed.
+func (h *Handshake) first() []byte {
+	if h.layered {
+		return nil
+	}
+	return h.source.Bytes()
+}
+
+// Abandon ends a handshake whose context has ended, if it is Resumable, and
+// returns all that the client has sent. The connection is then as if nothing had
+// been read.
+func (h *Handshake) Abandon() []byte {
+	h.deadline.Close()
+	first := h.source.Take()
+	h.conn.SetReadDeadline(time.Time{})
+	return first
 }
 
 // fill reads at least one byte more from the current layer.
@@ -177,7 +199,11 @@ func (h *Handshake) noFirstByte(ctx context.Context, err error) error {
 // startTimer limits the layer from now, unless it is limited already.
 func (h *Handshake) startTimer() {
 	if h.until.IsZero() {
-		h.until = time.Now().Add(h.config.timeout())
+		timeout := h.config.timeout()
+		if timeout < 0 {
+			return
+		}
+		h.until = time.Now().Add(timeout)
 	}
 	h.deadline.SetLimit(h.until)
 }
@@ -185,7 +211,10 @@ func (h *Handshake) startTimer() {
 // more reads until n bytes of the current layer are there, and returns all there
 // are. They are good until the next fill.
 func (h *Handshake) more(ctx context.Context, n int) ([]byte, error) {
-	if h.layered && len(h.bytes()) == 0 {
+	switch {
+	case h.imitate:
+		h.deadline.SetLimit(h.until)
+	case h.layered && len(h.bytes()) == 0:
 		// The client has shown that it speaks the layer below, and may keep the
 		// connection open for later use with nothing else.
 		h.deadline.SetLimit(time.Time{})
@@ -197,8 +226,13 @@ func (h *Handshake) more(ctx context.Context, n int) ([]byte, error) {
 	}
 	for {
 		b := h.bytes()
-		if len(b) >= n {
+		switch {
+		case len(b) >= n:
 			return b, nil
+		case !h.layered && len(b) > 0:
+			h.auth.Undecided(b)
+		case h.imitate && len(b) > 0 && h.records.Complete():
+			return nil, h.rejectInside(ErrShortRecord)
 		}
 		if err := h.fill(); err != nil {
 			if netx.IsTimeout(err) && ctx.Err() != nil {

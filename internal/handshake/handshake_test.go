@@ -25,6 +25,9 @@ type testAuth struct {
 	allow    func(t detect.Transport, key int) error
 	replayed func(id [16]byte) bool
 	shape    faketls.ServerHelloShape
+	patience time.Duration
+	// undecided is called by Undecided.
+	undecided func(first []byte)
 }
 
 func (a *testAuth) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
@@ -46,17 +49,25 @@ func (a *testAuth) Allow(t detect.Transport, key int) error {
 
 func (a *testAuth) Replayed(id [16]byte) bool { return a.replayed != nil && a.replayed(id) }
 
-func (a *testAuth) ServerHello(string) faketls.ServerHelloShape { return a.shape }
+func (a *testAuth) ServerHello(*faketls.ClientHello) (faketls.ServerHelloShape, time.Duration) {
+	return a.shape, a.patience
+}
+
+func (a *testAuth) Undecided(first []byte) {
+	if a.undecided != nil {
+		a.undecided(first)
+	}
+}
 
 // withSecrets is the configuration of a server with secrets only.
 var withSecrets = &handshake.Config{Secrets: true}
 
 // run waits for the client and runs the handshake.
-func run(ctx context.Context, h *handshake.Handshake) (*handshake.Result, error) {
+func run(ctx context.Context, h *handshake.Handshake, config *handshake.Config, auth handshake.Auth) (*handshake.Result, error) {
 	if err := h.Await(ctx); err != nil {
 		return nil, err
 	}
-	return h.Run(ctx)
+	return h.Run(ctx, config, auth)
 }
 
 func short(t *testing.T) context.Context {
@@ -145,7 +156,7 @@ func rest(t *testing.T, r *handshake.Result) []byte {
 // A connection that ends before its first byte ends the handshake.
 func TestAwaitReturnsTheEndOfTheConnection(t *testing.T) {
 	server, socket := tcpPair(t)
-	h := handshake.New(server, withSecrets, &testAuth{})
+	h := handshake.New(server)
 	socket.Close()
 	if err := h.Await(short(t)); err != io.EOF || h.Resumable() {
 		t.Errorf("%v, resumable %v", err, h.Resumable())

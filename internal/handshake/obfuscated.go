@@ -21,6 +21,9 @@ func (h *Handshake) obfuscated(ctx context.Context) (*Result, error) {
 		}
 		err = h.match(h.tryFull, h.tryFullSet)
 	}
+	if err != nil && h.imitate {
+		return nil, h.rejectInside(err)
+	}
 	if err != nil {
 		return nil, h.reject(err)
 	}
@@ -59,7 +62,7 @@ func (h *Handshake) match(try func([][16]byte) bool, trySet func(*mtproxy.KeySet
 	err := ErrNoMatch
 	if h.config.Secrets {
 		var key int
-		if key, err = h.auth.Find(Query{Length: obfuscation.InitLength}, trySet); err == nil {
+		if key, err = h.auth.Find(Query{Length: obfuscation.InitLength, First: h.first()}, trySet); err == nil {
 			h.init.Key = key
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
@@ -49,6 +50,8 @@ func (h *Handshake) readError(err error) error {
 		return h.reject(ErrTimeout)
 	case err == io.EOF || err == io.ErrUnexpectedEOF:
 		return h.reject(io.ErrUnexpectedEOF)
+	case errors.Is(err, faketls.ErrMalformed):
+		h.alert()
 	}
 	return err
 }

@@ -31,7 +31,7 @@ func TestResultHasEveryByte(t *testing.T) {
 		u := newUpload(t, secret.Key, encrypted(7))
 		first := obfuscation.InitLength + early
 		socket.Write(u.wire[:first])
-		r, err := run(short(t), handshake.New(accepted, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}}))
+		r, err := run(short(t), handshake.New(accepted), withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestBytesBehindAHelloStayInTheStream(t *testing.T) {
 		socket.Write(append(bytes.Clone(hello), stream[:cut]...))
 		results := make(chan *handshake.Result, 1)
 		go func() {
-			r, err := run(short(t), handshake.New(accepted, withSecrets, auth))
+			r, err := run(short(t), handshake.New(accepted), withSecrets, auth)
 			if err != nil {
 				t.Errorf("cut at %d: %v", cut, err)
 			}
@@ -114,7 +114,7 @@ func TestBadRecordBehindAPartOfTheInitPayloadIsReportedAtOnce(t *testing.T) {
 	stream := append(faketls.AppendRecordHeader(clientHello(t, secret), 10), u.wire[:10]...)
 	socket.Write(append(stream, "\x15\x03\x03\x00\x02\x01\x00"...)) // an alert
 	config := &handshake.Config{Secrets: true, Timeout: time.Hour}
-	_, err := run(short(t), handshake.New(server, config, &testAuth{secrets: []mtproxy.Secret{secret}}))
+	_, err := run(short(t), handshake.New(server), config, &testAuth{secrets: []mtproxy.Secret{secret}})
 	var bad *faketls.RecordError
 	if !errors.As(err, &bad) {
 		t.Errorf("%v, want a *RecordError", err)
@@ -137,7 +137,7 @@ func TestBufferedBytesAreBounded(t *testing.T) {
 			}
 		}
 		go socket.Write(stream)
-		r, err := run(short(t), handshake.New(accepted, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}}))
+		r, err := run(short(t), handshake.New(accepted), withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
 		if err != nil || cap(r.Buffered) > limit {
 			t.Errorf("%d bytes are buffered, %v", cap(r.Buffered), err)
 		}
@@ -169,8 +169,8 @@ func TestFinishedHandshakeHasNoBuffer(t *testing.T) {
 			server, socket := tcpPair(t)
 			socket.Write(c.sent)
 			socket.CloseWrite()
-			h := handshake.New(server, config, c.auth)
-			if _, err := run(short(t), h); (err == nil) != c.accepted {
+			h := handshake.New(server)
+			if _, err := run(short(t), h, config, c.auth); (err == nil) != c.accepted {
 				t.Error(err)
 			}
 			if h.HasBuffer() {
@@ -190,7 +190,7 @@ func TestBadRecordsBehindAHelloAreAnError(t *testing.T) {
 	server, socket := tcpPair(t)
 	socket.Write(append(clientHello(t, secret), stream...))
 	socket.CloseWrite()
-	r, err := run(short(t), handshake.New(server, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}}))
+	r, err := run(short(t), handshake.New(server), withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
 	if err == nil {
 		var b []byte
 		if b, err = io.ReadAll(r.Conn); err == nil {
@@ -209,7 +209,7 @@ func TestResultMayComeFromAWebSocket(t *testing.T) {
 	server, socket := tcpPair(t)
 	results := make(chan *handshake.Result, 1)
 	go func() {
-		r, err := run(short(t), handshake.New(server, &handshake.Config{}, &testAuth{}))
+		r, err := run(short(t), handshake.New(server), &handshake.Config{}, &testAuth{})
 		if err != nil {
 			t.Error(err)
 		}
@@ -243,7 +243,7 @@ func TestResultMayComeFromAWebSocket(t *testing.T) {
 func TestResultOfAPlainFraming(t *testing.T) {
 	server, socket := tcpPair(t)
 	fmt.Fprint(socket, "\xee\xee\xee\xee\x08\x00\x00\x0012345678")
-	r, err := run(short(t), handshake.New(server, &handshake.Config{}, &testAuth{}))
+	r, err := run(short(t), handshake.New(server), &handshake.Config{}, &testAuth{})
 	if err != nil {
 		t.Fatal(err)
 	}

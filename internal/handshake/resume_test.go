@@ -25,7 +25,7 @@ import (
 func TestAwaitConsumesNothing(t *testing.T) {
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	server, socket := tcpPair(t)
-	h := handshake.New(server, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
+	h, auth := handshake.New(server), &testAuth{secrets: []mtproxy.Secret{secret}}
 	for range 3 {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		if err := h.Await(ctx); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
@@ -47,7 +47,7 @@ func TestAwaitConsumesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() {
-		_, err := h.Run(ctx)
+		_, err := h.Run(ctx, withSecrets, auth)
 		ran <- err
 	}()
 	if _, err := io.ReadFull(socket, make([]byte, 1000)); err != nil {
@@ -59,7 +59,7 @@ func TestAwaitConsumesNothing(t *testing.T) {
 	}
 	u := newUpload(t, secret.Key, nil)
 	socket.Write(append(faketls.AppendRecordHeader(nil, len(u.wire)), u.wire...))
-	if r, err := h.Run(short(t)); err != nil || r.DC != 4 {
+	if r, err := h.Run(short(t), withSecrets, auth); err != nil || r.DC != 4 {
 		t.Errorf("resumed: %v", err)
 	}
 }
@@ -71,7 +71,7 @@ func TestHandshakeIsResumed(t *testing.T) {
 		secret := secretOf(t, text)
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
-			h := handshake.New(near, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}})
+			h, auth := handshake.New(near), &testAuth{secrets: []mtproxy.Secret{secret}}
 			sent := make(chan struct{})
 			go func() {
 				defer close(sent)
@@ -89,12 +89,12 @@ func TestHandshakeIsResumed(t *testing.T) {
 			}()
 			for range 3 {
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-				if _, err := run(ctx, h); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
+				if _, err := run(ctx, h, withSecrets, auth); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
 					t.Errorf("before the first byte: %v, resumable %v", err, h.Resumable())
 				}
 				cancel()
 			}
-			r, err := run(context.Background(), h)
+			r, err := run(context.Background(), h, withSecrets, auth)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,8 +132,7 @@ func TestHandshakeCanBeInterruptedAfterAnyByte(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c.config.Timeout = 24 * time.Hour
 				near, far := net.Pipe()
-				h := handshake.New(near, &c.config, &testAuth{secrets: []mtproxy.Secret{c.secret}})
-				ran := interrupted(h)
+				ran := interrupted(handshake.New(near), &c.config, &testAuth{secrets: []mtproxy.Secret{c.secret}})
 				go io.Copy(io.Discard, far) // the answer to a hello
 				far.SetWriteDeadline(time.Now().Add(24 * time.Hour))
 				for i := range c.bytes {
@@ -161,8 +160,7 @@ func TestHandshakeCanBeInterruptedBetweenFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		near, far := net.Pipe()
-		h := handshake.New(near, &handshake.Config{TLS: serverTLS, Timeout: 24 * time.Hour}, &testAuth{})
-		ran := interrupted(h)
+		ran := interrupted(handshake.New(near), &handshake.Config{TLS: serverTLS, Timeout: 24 * time.Hour}, &testAuth{})
 		ws, err := wsconn.Dial(t.Context(), "wss://localhost/apiws", &wsconn.DialConfig{
 			TLSClientConfig: clientTLS,
 			DialContext:     func(context.Context, string, string) (net.Conn, error) { return far, nil },
@@ -191,14 +189,14 @@ func TestHandshakeCanBeInterruptedBetweenFrames(t *testing.T) {
 // interrupted runs a handshake with contexts of one second, until it ends with
 // another error than theirs. ran waits for it, and returns how often it was
 // interrupted and its error.
-func interrupted(h *handshake.Handshake) (ran func() (times int, err error)) {
+func interrupted(h *handshake.Handshake, config *handshake.Config, auth handshake.Auth) (ran func() (times int, err error)) {
 	done := make(chan struct{})
 	times, err := 0, error(nil)
 	go func() {
 		defer close(done)
 		for {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			_, err = run(ctx, h)
+			_, err = run(ctx, h, config, auth)
 			cancel()
 			if !h.Resumable() || !errors.Is(err, context.DeadlineExceeded) {
 				return
