@@ -66,6 +66,9 @@ func Dial(ctx context.Context, endpoint string, config *DialConfig) (*Conn, erro
 // DialEndpoint is Dial for an endpoint that has been read already, or put
 // together by hand.
 func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error) {
+	if err := ep.checkAddress(); err != nil {
+		return nil, fmt.Errorf("bad endpoint: %w", err)
+	}
 	if err := ep.complete(); err != nil {
 		return nil, fmt.Errorf("bad endpoint: %w", err)
 	}
@@ -150,9 +153,6 @@ func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
 func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig) (*Conn, error) {
 	if config == nil {
 		config = &DialConfig{}
-	}
-	if ep.Address == "" {
-		ep.Address = ":0" // it is of no importance here
 	}
 	if err := ep.complete(); err != nil {
 		return nil, fmt.Errorf("bad endpoint: %w", err)

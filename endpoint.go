@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
@@ -72,6 +73,9 @@ var defaultPaths = [...]string{WebSocket: "/apiws", HTTP: "/api"}
 func ParseEndpoint(text string) (Endpoint, error) {
 	ep, err := parseEndpoint(text)
 	if err == nil {
+		err = ep.checkAddress()
+	}
+	if err == nil {
 		err = ep.complete()
 	}
 	if err != nil {
@@ -120,9 +124,6 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 	}
 	if port == "" {
 		return ep, errors.New("no port")
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return ep, fmt.Errorf("port %q is not between 1 and 65535", port)
 	}
 	ep.Address = net.JoinHostPort(u.Hostname(), port)
 	ep.Path = u.Path
@@ -201,11 +202,18 @@ func parseLink(text string) (ep Endpoint, err error) {
 	return ep, nil
 }
 
-// complete fills in the defaults and refuses what cannot be.
-func (ep *Endpoint) complete() error {
-	if _, _, err := net.SplitHostPort(ep.Address); err != nil {
-		return fmt.Errorf("address %q: want host:port", ep.Address)
+// checkAddress returns an error if Address cannot be dialled. The error does not
+// quote it: it may be a misplaced secret.
+func (ep *Endpoint) checkAddress() error {
+	if _, _, err := netx.SplitHostPort(ep.Address); err != nil {
+		return fmt.Errorf("bad address: %w", err)
 	}
+	return nil
+}
+
+// complete fills in the defaults and returns an error if fields contradict each
+// other. It ignores Address.
+func (ep *Endpoint) complete() error {
 	if ep.Path == "" && ep.Carrier != TCP {
 		ep.Path = defaultPaths[ep.Carrier]
 	}
@@ -276,12 +284,4 @@ func (ep Endpoint) String() string {
 	}
 	u.RawQuery = strings.Join(query, "&")
 	return u.String()
-}
-
-// Redacted is String without the secret, for logs.
-func (ep Endpoint) Redacted() string {
-	if ep.Secret == (Secret{}) {
-		return ep.String()
-	}
-	return strings.Replace(ep.String(), ep.Secret.String(), "redacted", 1)
 }

@@ -13,6 +13,8 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0
 	// cmd/mtwire: commands, flags, help.
 	github.com/spf13/cobra v1.10.2
+	// cmd/mtwire: cobra's flags; their errors quote the text, and it may be a secret.
+	github.com/spf13/pflag v1.0.9
 	// internal/front: reads the hellos of TLS: of strangers, and of the hosts measured.
 	golang.org/x/crypto v0.58.0
 	// internal/route: the client's side of SOCKS5, by those who also write net.
@@ -27,6 +29,5 @@ require (
 	github.com/andybalholm/brotli v1.0.6 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.17.4 // indirect
-	github.com/spf13/pflag v1.0.9 // indirect
 	golang.org/x/tools v0.26.0 // indirect
 )

@@ -53,7 +53,7 @@ func DirectModes() (modes []Mode) {
 
 // ProxiedModes returns the modes with a secret, those of an MTProxy's clients:
 // classic in every framing, dd and ee. The secrets are PlainSecret, PaddedSecret
-// and FakeTLSSecret, so a server with one of them knows the key of all.
+// and FakeTLSSecret, so a server with one of them has the key of all.
 func ProxiedModes() (modes []Mode) {
 	for _, p := range []string{"abridged", "intermediate", "padded-intermediate"} {
 		modes = append(modes, Mode{

@@ -3,10 +3,12 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mtwire/mtwire/detect"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/keysearch"
 	"github.com/mtwire/mtwire/mtproxy"
@@ -19,17 +21,16 @@ var errMode = errors.New("the secret, or the proxy, does not allow this mode")
 // as they were when the client connected.
 type authentication struct {
 	*session
-	users *snapshot
+	users *snapshot     // since the client's first byte
 	mode  mtproxy.Modes // the client's, once Allow was called
 }
 
-// Find searches for the client's secret. A client that is found is not pending
-// any more.
+// Find searches for the client's secret.
 func (a *authentication) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
-	index, searched := a.proxy.search.Find(a.users.index, a.clientAddr(), keysearch.Query(q), try)
+	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
+	index, searched := a.proxy.search.Find(a.users.index, a.clientAddr(), query, try)
 	switch {
 	case index >= 0:
-		a.proxy.pending.leave(a.session)
 		return index, nil
 	case searched:
 		return -1, handshake.ErrNoMatch
@@ -42,21 +43,40 @@ func (a *authentication) Find(q handshake.Query, try func(*mtproxy.KeySet) int) 
 	return -1, handshake.ErrNotSearched
 }
 
-// Allow refuses modes that the secret or the proxy does not allow.
+// Allow refuses modes that the secret or the proxy does not allow. A client that is
+// allowed is not pending any more.
 func (a *authentication) Allow(t detect.Transport, index int) error {
 	a.mode = modeOf(t)
 	if a.mode&a.users.secrets[index].modes == 0 {
 		return fmt.Errorf("%v: %w", a.mode, errMode)
 	}
+	a.proxy.pending.Leave(&a.pending)
 	return nil
 }
 
 // Replayed reports whether the handshake was seen before.
 func (a *authentication) Replayed(id [16]byte) bool { return a.proxy.replay.seen(id) }
 
-// ServerHello returns the shape of the fronting host's own answer.
-func (a *authentication) ServerHello(serverName string) faketls.ServerHelloShape {
-	return a.proxy.fronts.ServerHello(serverName)
+// ServerHello returns the shape of the fronting host's own answer. The hello is
+// authenticated, so the host is not needed. Until the init payload comes, the
+// connection is pending like a silent one.
+func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.ServerHelloShape, time.Duration) {
+	if host := a.stopMirror(); host != nil {
+		host.Close()
+		a.proxy.fronted.Leave(&a.fronted)
+	}
+	a.proxy.pending.Move(&a.pending, admission.Silent)
+	if a.proxy.fronts.Empty() {
+		return faketls.ServerHelloShape{}, 0
+	}
+	return a.proxy.fronts.ServerHello(hello.SNI), a.proxy.fronts.Patience(hello.SNI)
+}
+
+// Undecided forwards what the client has sent to its fronting host.
+func (a *authentication) Undecided(first []byte) {
+	if a.mirror != nil {
+		a.mirror.update(first)
+	}
 }
 
 // modeOf returns the mode that a client used.

@@ -4,21 +4,19 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/mtproxy"
 )
-
-// preconnectAfter is how long a client may be silent until the fronting host is
-// connected for it, to behave as the host does. Telegram's clients open
-// connections ahead of need, but most send sooner.
-const preconnectAfter = 3 * time.Second
 
 // Without a fronting host whose timeout applies, a client may be silent for this
 // long. Telegram's clients keep unused connections for minutes. The limit is
@@ -68,92 +66,60 @@ func fronts(config *Config, users []User) (hosts []fronting.Host, err error) {
 	return hosts, nil
 }
 
-// tunnelUnauthenticated connects an unauthenticated client to its fronting host,
-// until both are done. Without hosts it reads on and answers nothing.
-func (s *session) tunnelUnauthenticated(ctx context.Context, e *handshake.UnauthenticatedError) {
-	s.proxy.pending.enter(s, hasBytes) // again, if it has a secret that it may not use
-	if s.proxy.fronts.Empty() && s.preconnected == nil {
-		e.Discard(ctx, s.socket)
-		return
+// stopMirror stops the mirror and returns its connection to the host, nil if there
+// is none. It may be called again.
+func (s *session) stopMirror() *fronting.Preconnected {
+	if s.mirror == nil {
+		return nil
 	}
+	m := s.mirror
+	s.mirror = nil
+	return m.stop()
+}
+
+// reject ends the session of a client that is not authenticated: it tunnels the
+// client to its fronting host, over host if that is connected already, unless the
+// client is gone or has been answered. It returns the session's end.
+func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handshake, auth *authentication, host *fronting.Preconnected, err error) error {
+	if t := h.Transport(); t.FakeTLS {
+		auth.setUser(t.Secret, mtproxy.EE)
+		s.reach(ServerHelloSent)
+		return err
+	}
+	var first []byte
+	var rejected *handshake.UnauthenticatedError
+	switch cause := context.Cause(handshakeCtx); {
+	case errors.As(err, &rejected) && !rejected.Answered:
+		first = rejected.First
+	case cause == errHostActed && h.Resumable():
+		first, err = h.Abandon(), cause
+	case err == io.EOF: // which the host is to see as well
+		h.Abandon()
+		err = errClientGone
+	default:
+		if cause == errNoAnswer {
+			err = cause
+		}
+		if host != nil {
+			host.Close()
+		}
+		return err
+	}
+	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Unanswered) // again, if it may not use its secret
+	if host == nil && s.proxy.fronts.Empty() {
+		if rejected != nil {
+			rejected.Discard(ctx, s.socket)
+		}
+		return err
+	}
+	s.proxy.fronted.Enter(&s.fronted, s, s.clientAddr(), admission.Unanswered)
 	tunnel := s.proxy.fronts.Tunnel
-	if s.preconnected != nil {
-		tunnel = s.preconnected.Tunnel
+	if host != nil {
+		tunnel = host.Tunnel
 	}
-	result, err := tunnel(ctx, s.socket, e.First)
-	s.setFronted(result, err)
-}
-
-func (s *session) setFronted(result fronting.Result, err error) {
+	result, tunnelErr := tunnel(ctx, s.socket, first)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fronted, s.frontErr = result, err
+	s.tunnel, s.tunnelErr = result, tunnelErr
+	s.mu.Unlock()
+	return err
 }
-
-// await waits for the client's first byte. When the client is silent for a while,
-// the fronting host is connected beside it: if the host sends something or closes
-// first, the client is unauthenticated and tunneled to it.
-func (s *session) await(ctx context.Context, h *handshake.Handshake) error {
-	if s.proxy.fronts.Empty() {
-		limited, cancel := context.WithTimeout(ctx, silenceLimit())
-		defer cancel()
-		return h.Await(limited)
-	}
-	limited, cancel := context.WithTimeout(ctx, preconnectAfter)
-	err := h.Await(limited)
-	cancel()
-	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	first, err := s.raceHost(ctx, h)
-	if first == clientFirst {
-		return err
-	}
-	result, err := s.preconnected.Tunnel(ctx, s.socket, nil)
-	s.setFronted(result, err)
-	return errSilent
-}
-
-// firstToAct is which side of a silent connection sent something, or closed,
-// first.
-type firstToAct uint8
-
-const (
-	clientFirst firstToAct = iota
-	hostFirst
-)
-
-// raceHost waits for the client or the host to act. If it is the client, err is
-// Await's. A host that cannot be connected does nothing, and the client may be
-// silent for a limited time.
-func (s *session) raceHost(ctx context.Context, h *handshake.Handshake) (first firstToAct, err error) {
-	hostCtx, clientActed := context.WithCancel(ctx)
-	defer clientActed()
-	clientCtx, hostActed := context.WithCancel(ctx)
-	defer hostActed()
-	waited := make(chan error, 1)
-	go func() {
-		var err error
-		if s.preconnected, err = s.proxy.fronts.Preconnect(hostCtx, s.socket.LocalAddr()); err == nil {
-			err = s.preconnected.Wait(hostCtx)
-		} else {
-			select {
-			case <-time.After(silenceLimit()):
-				hostActed()
-			case <-hostCtx.Done():
-			}
-		}
-		if err == nil {
-			hostActed()
-		}
-		waited <- err
-	}()
-	err = h.Await(clientCtx)
-	clientActed()
-	if hostErr := <-waited; hostErr == nil && errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		first = hostFirst
-	}
-	return first, err
-}
-
-var errSilent = errors.New("the client sent nothing, and the fronting host acted first")

@@ -12,7 +12,7 @@ import (
 // and warnings. Secrets are in none, and clients' addresses only with LogClients.
 func logTrace(log *slog.Logger, clients bool) *Trace {
 	l := &sessionLog{log: log, clients: clients}
-	return &Trace{Stalled: l.stalled, AcceptDelayed: l.acceptDelayed, Closed: l.closed}
+	return &Trace{Stalled: l.stalled, Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed}
 }
 
 type sessionLog struct {
@@ -20,8 +20,27 @@ type sessionLog struct {
 	clients         bool
 	unauthenticated lineLimiter
 
-	mu         sync.Mutex
-	nextDelays time.Time // when a delay is logged again
+	delays, evictions interval
+}
+
+// interval allows something once in warnInterval.
+type interval struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+// warnInterval is the least time between two warnings of one kind.
+const warnInterval = time.Minute
+
+func (i *interval) due() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now := time.Now()
+	if now.Before(i.next) {
+		return false
+	}
+	i.next = now.Add(warnInterval)
+	return true
 }
 
 func (l *sessionLog) closed(_ Session, r Report) {
@@ -77,19 +96,17 @@ func (l *sessionLog) stalled(s Session, waited time.Duration) {
 		slog.String("stage", r.Stage.String()), slog.Duration("waited", waited.Round(time.Millisecond)))
 }
 
-// delayInterval is the least time between two lines about delayed connections.
-const delayInterval = time.Minute
-
 func (l *sessionLog) acceptDelayed(address net.Addr, err error) {
-	l.mu.Lock()
-	now := time.Now()
-	due := !now.Before(l.nextDelays)
-	if due {
-		l.nextDelays = now.Add(delayInterval)
-	}
-	l.mu.Unlock()
-	if due {
+	if l.delays.due() {
 		l.log.Warn("clients have to wait: no connection can be accepted", "listener", address.String(), "cause", err)
+	}
+}
+
+// evicted warns of a limit, with the network that has reached it and without the
+// client's address.
+func (l *sessionLog) evicted(_ Session, reason error) {
+	if l.evictions.due() {
+		l.log.Warn("unauthenticated connections are closed to make room for new ones", "cause", reason)
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/keysearch"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
@@ -91,6 +92,14 @@ type Config struct {
 	// DefaultStallTimeout, a negative value never.
 	StallTimeout time.Duration
 
+	// MaxUnauthenticated limits the connections that are not authenticated, and
+	// MaxFronted those of them that are connected to a fronting host. One site
+	// (IPv4 /24, IPv6 /48) may have three quarters of each, one address (IPv6 /64)
+	// half. At a limit, the connection that has been unanswered for longest makes
+	// room. 0 means 16,384 and 4,096, or a quarter and an eighth of the
+	// descriptors that the process may have, if that is less.
+	MaxUnauthenticated, MaxFronted int
+
 	// Policy limits users. Nil admits all of them, without limits.
 	Policy Policy
 
@@ -108,8 +117,9 @@ type Config struct {
 type Proxy struct {
 	config       Config
 	trust        proxyprotocol.Trust
-	readsHeaders bool // trust has any peer
-	pending      pendingConns
+	readsHeaders bool             // trust has any peer
+	pending      *admission.Table // unauthenticated connections
+	fronted      *admission.Table // those with a connection to a fronting host
 	search       *keysearch.Search
 	replay       *replayMemory
 	outbound     route.Outbound
@@ -147,7 +157,10 @@ func New(config Config) (*Proxy, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
+	config.defaultLimits()
 	p := &Proxy{
+		pending:  admission.New(shares(config.MaxUnauthenticated), admissionGrace),
+		fronted:  admission.New(shares(config.MaxFronted), admissionGrace),
 		config:   config,
 		search:   keysearch.New(),
 		replay:   newReplayMemory(replayGeneration),
@@ -171,7 +184,10 @@ func New(config Config) (*Proxy, error) {
 	p.fronts, err = fronting.New(fronting.Config{
 		DialContext: config.DialContext,
 		DialTimeout: config.DialTimeout,
-		Log:         config.Log,
+		MaxTunnels:  config.MaxFronted,
+		// Each is also one of the fronted connections.
+		MaxPreconnected: config.MaxFronted,
+		Log:             config.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -65,7 +65,7 @@ func (s *session) report() Report {
 	r := Report{
 		Stage:          Stage(s.stage.Load()),
 		Client:         s.client(),
-		Front:          s.fronted.Domain,
+		Front:          s.tunnel.Domain,
 		Duration:       time.Since(s.start),
 		TransportError: s.transportError.Load(),
 	}
@@ -92,13 +92,13 @@ func (s *session) bytes() (up, down int64) {
 		up, down = s.pair.Moved()
 		return up + s.early, down
 	}
-	return s.early + s.fronted.Up, s.fronted.Down
+	return s.early + s.tunnel.Up, s.tunnel.Down
 }
 
 // cause is what ended the session: the cause given to Close, or else the errors
 // of its directions.
 func (s *session) cause(up, down splice.Result) error {
-	err := errors.Join(up.Err, down.Err, s.frontErr)
+	err := errors.Join(up.Err, down.Err, s.tunnelErr)
 	if s.closed != nil {
 		err = s.closed // the others are its consequence
 	}

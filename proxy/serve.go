@@ -27,7 +27,10 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	defer context.AfterFunc(p.accepting, func() { cancel(context.Cause(p.accepting)) })()
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	err := netx.AcceptLoop(ctx, ln, p.handle, func(err error) { p.trace.acceptDelayed(ln.Addr(), err) })
+	err := netx.AcceptLoop(ctx, ln, p.handle, func(err error) {
+		p.acceptDelayed(err)
+		p.trace.acceptDelayed(ln.Addr(), err)
+	})
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -92,7 +95,8 @@ func (p *Proxy) add(s *session) bool {
 
 // remove removes s, with its last report.
 func (p *Proxy) remove(s *session, r Report) {
-	p.pending.leave(s)
+	p.pending.Leave(&s.pending)
+	p.fronted.Leave(&s.fronted)
 	p.mu.Lock()
 	delete(p.sessions, s)
 	p.endedUp, p.endedDown = p.endedUp+r.Up, p.endedDown+r.Down

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
@@ -34,10 +34,10 @@ type session struct {
 	stage  atomic.Uint32 // a Stage
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start
 
-	pending pendingEntry // until authenticated
-
-	// Unauthenticated clients only; see fronting.go.
-	preconnected  *fronting.Preconnected
+	// Until the client is authenticated; see limits.go, mirror.go, fronting.go.
+	pending       admission.Member // of the unauthenticated connections
+	fronted       admission.Member // of those with a connection to a fronting host
+	mirror        *mirror          // nil if there are no fronting hosts
 	searchSkipped bool
 
 	// Known once the client is authenticated.
@@ -56,16 +56,16 @@ type session struct {
 	stall          stallTimer
 	transportError atomic.Uint32
 
-	mu       sync.Mutex
-	secret   mtproxy.Secret // the client's
-	mode     mtproxy.Modes
-	fronted  fronting.Result
-	frontErr error
-	early    int64 // bytes sent up before there was a pair
-	pair     *splice.Pair
-	cancel   context.CancelFunc // until there is a pair
-	closed   error              // the cause given to Close
-	err      error              // what ended the session
+	mu        sync.Mutex
+	secret    mtproxy.Secret // the client's
+	mode      mtproxy.Modes
+	tunnel    fronting.Result
+	tunnelErr error
+	early     int64 // bytes sent up before there was a pair
+	pair      *splice.Pair
+	cancel    context.CancelFunc // until there is a pair
+	closed    error              // the cause given to Close
+	err       error              // what ended the session
 }
 
 // ID is a number that no other session of the proxy has.
@@ -95,20 +95,22 @@ func (s *session) connect(ctx context.Context) error {
 	if err := s.readHeader(); err != nil {
 		return err
 	}
-	s.proxy.pending.enter(s, silent)
-	auth := &authentication{session: s, users: s.proxy.users.Load()}
-	h := handshake.New(s.socket, &auth.users.handshake, auth)
-	if err := s.await(ctx, h); err != nil {
-		return err
+	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Silent)
+	handshakeCtx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if !s.proxy.fronts.Empty() {
+		s.mirror = newMirror(ctx, s, end)
 	}
-	s.proxy.pending.firstByte(s)
-	s.reach(ClientBytes)
-	client, err := h.Run(ctx)
+	auth := &authentication{session: s}
+	h := handshake.New(s.socket)
+	client, err := s.authenticate(handshakeCtx, h, auth)
+	host := s.stopMirror()
 	if err != nil {
-		return s.reject(ctx, auth, h, err)
+		return s.reject(ctx, handshakeCtx, h, auth, host, err)
 	}
-	if s.preconnected != nil {
-		s.preconnected.Close()
+	if host != nil {
+		host.Close()
+		s.proxy.fronted.Leave(&s.fronted)
 	}
 	s.protocol, s.dc = client.Protocol, client.DC
 	auth.setUser(client.Secret, auth.mode)
@@ -125,17 +127,21 @@ func (s *session) connect(ctx context.Context) error {
 	return s.relay(client, upstream.Stream)
 }
 
-// reject deals with a client whose handshake ended with err. It returns err.
-func (s *session) reject(ctx context.Context, auth *authentication, h *handshake.Handshake, err error) error {
-	if t := h.Transport(); t.FakeTLS {
-		auth.setUser(t.Secret, mtproxy.EE)
-		s.reach(ServerHelloSent)
+// authenticate waits for the client and runs its handshake.
+func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth *authentication) (*handshake.Result, error) {
+	awaitCtx := ctx
+	if s.mirror == nil { // there is no host whose timeout applies
+		limited, cancel := context.WithTimeout(ctx, silenceLimit())
+		defer cancel()
+		awaitCtx = limited
 	}
-	var rejected *handshake.UnauthenticatedError
-	if errors.As(err, &rejected) && !rejected.Answered {
-		s.tunnelUnauthenticated(ctx, rejected)
+	if err := h.Await(awaitCtx); err != nil {
+		return nil, err
 	}
-	return err
+	s.proxy.pending.Move(&s.pending, admission.Unanswered)
+	s.reach(ClientBytes)
+	auth.users = s.proxy.users.Load()
+	return h.Run(ctx, &auth.users.handshake, auth)
 }
 
 // dial asks the policy, and then connects the data centre.
@@ -316,9 +322,6 @@ func (s *session) hasQueuedBytes() bool {
 func (s *session) end(up, down splice.Result) {
 	s.stall.stop()
 	s.socket.Close()
-	if s.preconnected != nil {
-		s.preconnected.Close()
-	}
 	if s.upstream.conn != nil {
 		s.upstream.conn.Close()
 	}

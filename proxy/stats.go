@@ -16,6 +16,9 @@ type Stats struct {
 	// SearchesSkipped is how many clients were not searched for among all
 	// secrets, because failed searches had used up their budget.
 	SearchesSkipped int64
+	// Evicted is how many unauthenticated connections were closed to make room
+	// for others.
+	Evicted int64
 	// Refused is how many authenticated clients the policy did not admit.
 	Refused int64
 	// Unreachable is how often no address of a data centre could be connected.
@@ -32,8 +35,8 @@ type Stats struct {
 
 // counters are the numbers behind Stats, except for bytes.
 type counters struct {
-	open, relaying, accepted, authenticated, unauthenticated       atomic.Int64
-	searchesSkipped, refused, unreachable, stalls, transportErrors atomic.Int64
+	open, relaying, accepted, authenticated, unauthenticated                atomic.Int64
+	searchesSkipped, evicted, refused, unreachable, stalls, transportErrors atomic.Int64
 }
 
 // Stats returns the numbers as they are now.
@@ -42,7 +45,7 @@ func (p *Proxy) Stats() Stats {
 	stats := Stats{
 		Open: c.open.Load(), Relaying: c.relaying.Load(),
 		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Unauthenticated: c.unauthenticated.Load(),
-		SearchesSkipped: c.searchesSkipped.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
+		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
 		Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
 	}
 	// A session that ends between the two steps is counted in the first only, with

@@ -24,6 +24,10 @@ type Trace struct {
 	// after bytes were sent to it; at most once for each session.
 	Stalled func(s Session, waited time.Duration)
 
+	// Evicted is called when an unauthenticated session is closed to make room for
+	// another one. reason tells the limit, and the network whose limit it is.
+	Evicted func(s Session, reason error)
+
 	// AcceptDelayed is called each time that a listener cannot accept a
 	// connection for want of a system resource.
 	AcceptDelayed func(address net.Addr, err error)
@@ -63,6 +67,14 @@ func (all traces) stalled(s Session, waited time.Duration) {
 	for _, t := range all {
 		if t.Stalled != nil {
 			t.Stalled(s, waited)
+		}
+	}
+}
+
+func (all traces) evicted(s Session, reason error) {
+	for _, t := range all {
+		if t.Evicted != nil {
+			t.Evicted(s, reason)
 		}
 	}
 }

@@ -60,7 +60,7 @@ type userSecret struct {
 // be a proxy without authentication, or without use; if a user's clients could
 // not connect; and if a client of one user cannot be told from another's. Users
 // that are as they were before keep their address.
-func (p *Proxy) newSnapshot(users []User, before *snapshot) (*snapshot, error) {
+func (p *Proxy) newSnapshot(users []User, hosts int, before *snapshot) (*snapshot, error) {
 	next := &snapshot{users: make(map[string]*User, len(users))}
 	var entries []keysearch.Entry
 	owners := make(map[mtproxy.Secret]int, len(users))
@@ -96,6 +96,9 @@ func (p *Proxy) newSnapshot(users []User, before *snapshot) (*snapshot, error) {
 		FakeTLSOnly: next.index.NeedsFakeTLS(),
 		ClockWindow: p.config.ClockWindow,
 	}
+	if hosts > 0 {
+		next.handshake.Timeout = -1 // the hosts' own timeouts apply
+	}
 	return next, nil
 }
 
@@ -116,11 +119,11 @@ func (u *User) keep(before *snapshot) *User {
 func (p *Proxy) SetUsers(users []User) error {
 	p.settingUsers.Lock()
 	defer p.settingUsers.Unlock()
-	next, err := p.newSnapshot(users, p.users.Load())
+	hosts, err := fronts(&p.config, users)
 	if err != nil {
 		return err
 	}
-	hosts, err := fronts(&p.config, users)
+	next, err := p.newSnapshot(users, len(hosts), p.users.Load())
 	if err != nil {
 		return err
 	}

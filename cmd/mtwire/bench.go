@@ -16,6 +16,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/tools/loadgen"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/spf13/cobra"
@@ -115,7 +116,9 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 	case strings.Contains(link, "/"):
 		err = errors.New("--secret goes with HOST:PORT; a link has its own")
 	default:
-		if err = checkAddress(link); err == nil {
+		if _, _, err = netx.SplitHostPort(link); err != nil {
+			err = fmt.Errorf("address %q: %w", link, err)
+		} else {
 			ep.Address = link
 			if ep.Secret, err = mtwire.ParseSecret(flags.secret); err != nil {
 				err = fmt.Errorf("--secret: %w", err)

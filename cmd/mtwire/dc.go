@@ -13,7 +13,7 @@ import (
 
 func dcCommand() *cobra.Command {
 	var listen, certificate string
-	var secrets []string
+	var secrets []mtwire.Secret
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "dc",
@@ -30,8 +30,9 @@ that it cannot decrypt with transport error 404, as Telegram's data centres do.
 Every connection and every request is a line on standard output.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := dcConfig(secrets)
-			if err != nil {
+			config := &mtwire.ListenConfig{Secrets: secrets, AllowNoSecret: true, ObfuscatedFull: true}
+			var err error
+			if config.TLS, _, err = mtwiretest.Certificate(); err != nil {
 				return err
 			}
 			if certificate != "" {
@@ -55,24 +56,8 @@ Every connection and every request is a line on standard output.`,
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address to listen on")
-	cmd.Flags().StringArrayVar(&secrets, "secret", nil, "also accept MTProxy clients with this secret (repeatable)")
+	listVar(cmd.Flags(), &secrets, "secret", errorsNumbered, "also accept MTProxy clients with this `SECRET` (repeatable)")
 	cmd.Flags().StringVar(&certificate, "certificate", "", "write the TLS certificate to this file")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print events as lines of JSON")
 	return cmd
-}
-
-// dcConfig returns a configuration that accepts every transport, with the secrets
-// and without.
-func dcConfig(secrets []string) (*mtwire.ListenConfig, error) {
-	config := &mtwire.ListenConfig{AllowNoSecret: true, ObfuscatedFull: true}
-	for _, text := range secrets {
-		secret, err := mtwire.ParseSecret(text)
-		if err != nil {
-			return nil, err
-		}
-		config.Secrets = append(config.Secrets, secret)
-	}
-	var err error
-	config.TLS, _, err = mtwiretest.Certificate()
-	return config, err
 }

@@ -34,6 +34,7 @@ func run() int {
 	// Without this flag cobra makes one with the shorthand -v, which is --verbose
 	// for subcommands.
 	root.Flags().Bool("version", false, "print the version")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return nameFlag(err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(proxyCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
 	if err := root.ExecuteContext(ctx); err != nil {

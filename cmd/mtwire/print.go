@@ -9,7 +9,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/spf13/cobra"
 	"rsc.io/qr"
 )
@@ -70,12 +70,6 @@ func printJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
-// namedLink is the link of a named user of a proxy.
-type namedLink struct {
-	name string
-	link mtproxy.Link
-}
-
 // qrCodes selects whether links are followed by QR codes.
 type qrCodes bool
 
@@ -88,15 +82,15 @@ const (
 const fewCodes = 3
 
 // printLinks prints each link on a line, and its QR code if codes selects it. If
-// there are several links, each has its name in front.
-func printLinks(w io.Writer, links []namedLink, codes qrCodes) error {
+// there are several links, each has its user's name in front.
+func printLinks(w io.Writer, links []service.Link, codes qrCodes) error {
 	for _, l := range links {
 		if len(links) > 1 {
-			fmt.Fprint(w, l.name, " ")
+			fmt.Fprint(w, l.User, " ")
 		}
-		fmt.Fprintln(w, l.link)
+		fmt.Fprintln(w, l.Link)
 		if codes == qrAlways || isTerminal(w) && len(links) <= fewCodes {
-			if err := printQR(w, l.link.String()); err != nil {
+			if err := printQR(w, l.Link.String()); err != nil {
 				return err
 			}
 		}

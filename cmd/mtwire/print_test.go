@@ -8,10 +8,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"rsc.io/qr"
 )
+
+func secretOf(t *testing.T, text string) mtproxy.Secret {
+	secret, err := mtproxy.ParseSecret(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
 
 // modulesOf returns the modules of a printed QR code, true for dark.
 func modulesOf(t *testing.T, printed string) (rows [][]bool) {
@@ -107,13 +116,13 @@ func TestFilesPipesAndBuffersAreNotTerminals(t *testing.T) {
 // link if it is asked for, and no link to a pipe or file otherwise.
 func TestLinksArePrintedOnePerLine(t *testing.T) {
 	link := mtproxy.Link{Server: "proxy.example.com", Port: 443, Secret: secretOf(t, mtwiretest.PlainSecret)}
-	links := []namedLink{{"alice", link}, {"bob", link}}
+	links := []service.Link{{User: "alice", Link: link}, {User: "bob", Link: link}}
 	var code bytes.Buffer
 	if err := printQR(&code, link.String()); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
-		links []namedLink
+		links []service.Link
 		codes qrCodes
 		want  string
 	}{

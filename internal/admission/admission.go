@@ -2,7 +2,7 @@
 // total, per site (IPv4 /24, IPv6 /48) and per address (IPv4, IPv6 /64). At a
 // limit a newcomer is admitted and another connection evicted, so that neither a
 // crowd of idle connections nor an attacker keeps clients out, and one network
-// does not take the place of the others.
+// leaves room for the others.
 package admission
 
 import (
@@ -73,12 +73,17 @@ func (e *EvictedError) Error() string {
 // Is reports that every EvictedError is ErrEvicted.
 func (e *EvictedError) Is(target error) bool { return target == ErrEvicted }
 
+// Evictable is a connection that can be evicted.
+type Evictable interface {
+	// Evict closes the connection. The goroutine of another connection calls it,
+	// so it must not block.
+	Evict(reason *EvictedError)
+}
+
 // Member is a connection's membership of a Table. The zero value is none. It must
-// not be copied while it is one.
+// not be copied once it has entered.
 type Member struct {
-	// Evict is called, in a goroutine of the newcomer's, when the connection is
-	// evicted. It must be set before Enter, and not block.
-	Evict func(*EvictedError)
+	connection Evictable
 
 	present, evicted bool
 	class            Class
@@ -149,21 +154,21 @@ func (t *Table) Count(class Class) (n int) {
 	return n
 }
 
-// Enter adds m, a connection from that address, which is invalid if it is not
-// known, and evicts others to make room. It does nothing if m is present already
-// or was evicted.
-func (t *Table) Enter(m *Member, from netip.Addr, class Class) {
-	for _, evicted := range t.enter(m, from, class) {
-		evicted.member.Evict(evicted.reason)
+// Enter adds m, the membership of a connection from that address, which is invalid
+// if it is not known, and evicts others to make room. It does nothing if m is
+// present already or was evicted.
+func (t *Table) Enter(m *Member, connection Evictable, from netip.Addr, class Class) {
+	for _, evicted := range t.enter(m, connection, from, class) {
+		evicted.connection.Evict(evicted.reason)
 	}
 }
 
 type eviction struct {
-	member *Member
-	reason *EvictedError
+	connection Evictable // nil: none
+	reason     *EvictedError
 }
 
-func (t *Table) enter(m *Member, from netip.Addr, class Class) (evicted []eviction) {
+func (t *Table) enter(m *Member, connection Evictable, from netip.Addr, class Class) (evicted []eviction) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m.present || m.evicted {
@@ -181,7 +186,7 @@ func (t *Table) enter(m *Member, from netip.Addr, class Class) (evicted []evicti
 		if scope == Total {
 			g = t.payer(m)
 		}
-		if e := t.evict(g, scope, m.groups[scope]); e.member != nil {
+		if e := t.evict(g, scope, m.groups[scope]); e.connection != nil {
 			evicted = append(evicted, e)
 		}
 	}
@@ -191,7 +196,7 @@ func (t *Table) enter(m *Member, from netip.Addr, class Class) (evicted []evicti
 			t.networks[scope][g.network] = g
 		}
 	}
-	m.present, m.class, m.since = true, class, t.now()
+	m.connection, m.present, m.class, m.since = connection, true, class, t.now()
 	t.push(m)
 	return evicted
 }
@@ -216,7 +221,7 @@ func (t *Table) evict(g *group, scope Scope, limited *group) eviction {
 	}
 	t.remove(m)
 	m.evicted = true
-	return eviction{m, &EvictedError{Scope: scope, Limit: t.limits[scope], Network: limited.network}}
+	return eviction{m.connection, &EvictedError{Scope: scope, Limit: t.limits[scope], Network: limited.network}}
 }
 
 // pick returns the member of g to evict: the one that has been unanswered for
@@ -244,14 +249,14 @@ func (t *Table) EvictOldest(n int) int {
 	t.mu.Lock()
 	for range n {
 		e := t.evict(&t.all, Total, &t.all)
-		if e.member == nil {
+		if e.connection == nil {
 			break
 		}
 		evicted = append(evicted, e)
 	}
 	t.mu.Unlock()
 	for _, e := range evicted {
-		e.member.Evict(e.reason)
+		e.connection.Evict(e.reason)
 	}
 	return len(evicted)
 }

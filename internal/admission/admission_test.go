@@ -28,13 +28,17 @@ func newTestTable(limits Limits) *testTable {
 	return t
 }
 
+type evictFunc func(*EvictedError)
+
+func (f evictFunc) Evict(reason *EvictedError) { f(reason) }
+
 // enter adds a member and lets a second pass.
 func (t *testTable) enter(name, from string, class Class) *Member {
-	m := &Member{Evict: func(reason *EvictedError) {
-		t.gone, t.reasons[name] = append(t.gone, name), reason
-	}}
+	m := &Member{}
 	addr, _ := netip.ParseAddr(from)
-	t.Enter(m, addr, class)
+	t.Enter(m, evictFunc(func(reason *EvictedError) {
+		t.gone, t.reasons[name] = append(t.gone, name), reason
+	}), addr, class)
 	t.members[name] = m
 	t.clock = t.clock.Add(time.Second)
 	return m

@@ -3,7 +3,7 @@
 // bytes with the host's own timing: the package sends none of its own to a client.
 //
 // It also probes the hosts, because the ServerHello that an authenticated client
-// gets should have the size and the look of the host's.
+// gets should have the size and shape of the host's.
 //
 //	fronting.go    Config, Pool, connections to hosts
 //	hosts.go       the hosts and their replacement

@@ -102,9 +102,9 @@ func (p *Pool) choose(serverName string) *host {
 	return s.hosts[0]
 }
 
-// ServerHello returns what the answer to a ClientHello for domain has to look
-// like to match the host's own answer: size, cipher suite, key share and order
-// of extensions. It is drawn at random from the last measurements. It is zero if
+// ServerHello returns the shape in which the answer to a ClientHello for domain
+// matches the host's own answer: size, cipher suite, key share and order of
+// extensions. It is drawn at random from the last measurements. It is zero if
 // there are none: the host was not measured yet, or does not support TLS 1.3. An
 // unknown domain gets the answer of the first host.
 func (p *Pool) ServerHello(domain string) faketls.ServerHelloShape {
@@ -124,3 +124,11 @@ func (h *host) shape() faketls.ServerHelloShape {
 	}
 	return h.shapes[rand.IntN(len(h.shapes))]
 }
+
+// DefaultPatience is how long a TLS server waits for the rest of a handshake, as
+// long as it was not measured: nginx's client_header_timeout.
+const DefaultPatience = time.Minute
+
+// Patience returns how long the host for domain waits for a client that has its
+// answer to a ClientHello and sends nothing.
+func (p *Pool) Patience(domain string) time.Duration { return DefaultPatience }

@@ -2,6 +2,11 @@
 // An address from which a client came before, or an SNI that few secrets have,
 // narrows the search down. Otherwise all keys are tried; a rate limit (leaky
 // bucket) and a semaphore bound the CPU that failed searches take.
+//
+//	search.go     the search for one client's secret
+//	set.go        the secrets, indexed by mode and SNI
+//	addresses.go  the secrets that were used from an address
+//	costlimit.go  the rate limit of failed searches
 package keysearch
 
 import (

@@ -7,7 +7,7 @@
 //   - SHA-256 of one prefix followed by each key, and one block encrypted in
 //     AES-256 under each result.
 //
-// The package does no I/O and knows no protocol.
+// The package does no I/O and depends on no protocol.
 //
 // Under HMAC all keys hash the same blocks after the first one, so that the
 // message schedule of these is computed once. On other processors the standard
@@ -16,7 +16,7 @@
 //	batch.go            keys and their digests
 //	message.go          the message that all keys share
 //	generic.go          one key after the other
-//	engine_amd64.go     all keys of a batch at once
+//	engine_amd64.go     all keys of a batch at once; engine_other.go: other processors
 //	schedule_amd64.go   SHA-256's message schedule
 //	*_amd64.s           SHA-256's rounds in AVX2 and in AVX-512, and AES
 //

@@ -14,7 +14,7 @@ const (
 )
 
 // AcceptLoop passes every connection that ln accepts to handle, one after the
-// other, until ctx ends or ln fails for good, and returns why. The caller closes
+// other, until ctx ends or ln fails for good, and returns the cause. The caller closes
 // ln when ctx ends, to unblock Accept.
 //
 // When there are no descriptors, no memory or no epoll watches for another
@@ -47,9 +47,9 @@ func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), del
 }
 
 // isTemporary reports whether Accept failed for one connection, or for want of a
-// resource, and not because the listener is gone. Package net calls the former
-// temporary and has no other word for it; nor does it know ENOSPC, which epoll
-// returns when this user may watch no more sockets.
+// resource, and not because the listener is gone. Temporary is deprecated, but
+// package net has no other method for this. It does not cover shortages of memory,
+// nor ENOSPC, which epoll returns when this user may watch no more sockets.
 func isTemporary(err error) bool {
 	var temporary interface{ Temporary() bool }
 	return errors.As(err, &temporary) && temporary.Temporary() ||

@@ -1,4 +1,6 @@
-// Package netx has what package net lacks, each idea once.
+// Package netx has helpers for network connections that package net lacks: a
+// context for one operation or for a direction's repeated calls, a mutex with a
+// context, half-close, an accept loop.
 //
 //	acceptloop.go  accepting connections through a shortage of descriptors
 //	deadline.go    contexts for the repeated calls of one direction

@@ -1,7 +1,7 @@
-// Package recent is a bounded memory of recent keys, in two generations: when
-// the young one is full, it becomes the old one and what that held is forgotten.
-// So a key is remembered for at least as many other keys as one generation has,
-// without a list or a timer.
+// Package recent provides a bounded map of recent keys: a cache in two generations,
+// without a list or a timer. When the young generation is full, it becomes the old
+// one, and the keys of the previous old one are dropped. A key is therefore
+// remembered for at least as many other keys as one generation has.
 package recent
 
 // Map remembers values by key. It is not safe for concurrent use. Capacity must
@@ -14,7 +14,7 @@ type Map[K comparable, V any] struct {
 	young, old map[K]V
 }
 
-// Get returns the value of key, and whether it is remembered.
+// Get returns the value of key, and reports whether it is remembered.
 func (m *Map[K, V]) Get(key K) (V, bool) {
 	if v, ok := m.young[key]; ok {
 		return v, true

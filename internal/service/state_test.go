@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"bytes"
@@ -16,25 +16,26 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// kept is what loadOrMakeSecret says and logs.
-func kept(t *testing.T, dir, domain string) (secret mtproxy.Secret, made bool, log string) {
+// load returns the results of loadOrGenerateSecret, and its log.
+func load(t *testing.T, dir, domain string) (secret mtproxy.Secret, generated bool, log string) {
 	t.Helper()
 	var text bytes.Buffer
-	secret, made, err := loadOrMakeSecret(dir, domain, slog.New(slog.NewTextHandler(&text, nil)))
+	secret, generated, err := loadOrGenerateSecret(dir, domain, slog.New(slog.NewTextHandler(&text, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return secret, made, text.String()
+	return secret, generated, text.String()
 }
 
-func notKept(dir, domain string) error {
-	_, _, err := loadOrMakeSecret(dir, domain, slog.New(slog.DiscardHandler))
+// loadError returns the error of loadOrGenerateSecret.
+func loadError(dir, domain string) error {
+	_, _, err := loadOrGenerateSecret(dir, domain, slog.New(slog.DiscardHandler))
 	return err
 }
 
-func TestStateDirectoryIsTheFirstThatIsNamed(t *testing.T) {
-	for _, test := range []struct{ flag, systemd, xdg, home, want string }{
-		{"/flag", "/systemd", "/xdg", "/home/me", "/flag"},
+func TestStateDirectoryIsTheFirstThatIsSet(t *testing.T) {
+	for _, test := range []struct{ configured, systemd, xdg, home, want string }{
+		{"/configured", "/systemd", "/xdg", "/home/me", "/configured"},
 		{"relative", "", "", "", "relative"},
 		{"", "/systemd", "/xdg", "/home/me", "/systemd"},
 		{"", "/systemd:/second", "", "", "/systemd"},
@@ -45,25 +46,25 @@ func TestStateDirectoryIsTheFirstThatIsNamed(t *testing.T) {
 		t.Setenv("STATE_DIRECTORY", test.systemd)
 		t.Setenv("XDG_STATE_HOME", test.xdg)
 		t.Setenv("HOME", test.home)
-		if dir, err := stateDirectory(test.flag); dir != test.want || err != nil {
+		if dir, err := stateDirectory(test.configured); dir != test.want || err != nil {
 			t.Errorf("%+v: %q, %v", test, dir, err)
 		}
 	}
 	t.Setenv("HOME", "")
-	if _, err := stateDirectory(""); err == nil || !strings.Contains(err.Error(), "--state") {
+	if _, err := stateDirectory(""); err == nil || !strings.Contains(err.Error(), "state: no directory") {
 		t.Errorf("without a home: %v", err)
 	}
 }
 
-func TestSecretIsMadeOnceAndKept(t *testing.T) {
+func TestSecretIsGeneratedOnceAndKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
-	first, made, log := kept(t, dir, "")
-	if !made || first.Mode != mtproxy.FakeTLS || first.Domain != defaultDomain || log != "" {
-		t.Errorf("%v, new: %t, log %q", first.Redacted(), made, log)
+	first, generated, log := load(t, dir, "")
+	if !generated || first.Mode != mtproxy.FakeTLS || first.Domain != DefaultDomain || log != "" {
+		t.Errorf("%v, new: %t, log %q", first.Redacted(), generated, log)
 	}
-	second, made, log := kept(t, dir, "")
-	if made || second != first || log != "" {
-		t.Errorf("then %v, new: %t, log %q", second.Redacted(), made, log)
+	second, generated, log := load(t, dir, "")
+	if generated || second != first || log != "" {
+		t.Errorf("then %v, new: %t, log %q", second.Redacted(), generated, log)
 	}
 	for path, want := range map[string]fs.FileMode{dir: 0o700, filepath.Join(dir, secretFile): 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
@@ -75,33 +76,33 @@ func TestSecretIsMadeOnceAndKept(t *testing.T) {
 	}
 }
 
-func TestSecretIsMadeForTheDomain(t *testing.T) {
-	if secret, made, _ := kept(t, t.TempDir(), "example.com"); !made || secret.Domain != "example.com" {
-		t.Error(secret.Redacted(), made)
+func TestSecretIsGeneratedForTheDomain(t *testing.T) {
+	if secret, generated, _ := load(t, t.TempDir(), "example.com"); !generated || secret.Domain != "example.com" {
+		t.Error(secret.Redacted(), generated)
 	}
 	dir := t.TempDir()
-	if err := notKept(dir, "not a domain"); err == nil || !strings.HasPrefix(err.Error(), "--domain: ") {
+	if err := loadError(dir, "not a domain"); err == nil || !strings.HasPrefix(err.Error(), "domain: ") {
 		t.Error(err)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
-		t.Errorf("for no domain it left %v", entries)
+		t.Errorf("the directory has %v", entries)
 	}
 }
 
-// "concurrent first runs must not end with two secrets."
-func TestRunsAtOnceEndWithOneSecret(t *testing.T) {
+// Concurrent first runs generate one secret.
+func TestConcurrentRunsEndWithOneSecret(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	var mu sync.Mutex
-	secrets, makers := map[mtproxy.Secret]int{}, 0
+	secrets, generators := map[mtproxy.Secret]int{}, 0
 	var runs sync.WaitGroup
 	for range 20 {
 		runs.Go(func() {
-			secret, made, err := loadOrMakeSecret(dir, "", slog.New(slog.DiscardHandler))
+			secret, generated, err := loadOrGenerateSecret(dir, "", slog.New(slog.DiscardHandler))
 			mu.Lock()
 			defer mu.Unlock()
 			secrets[secret]++
-			if made {
-				makers++
+			if generated {
+				generators++
 			}
 			if err != nil {
 				t.Error(err)
@@ -109,37 +110,37 @@ func TestRunsAtOnceEndWithOneSecret(t *testing.T) {
 		})
 	}
 	runs.Wait()
-	if len(secrets) != 1 || makers != 1 {
-		t.Errorf("%d secrets by %d makers", len(secrets), makers)
+	if len(secrets) != 1 || generators != 1 {
+		t.Errorf("%d secrets, %d runs that generated one", len(secrets), generators)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("left in the directory: %v, %v", entries, err)
 	}
 }
 
-// The flag wins, with the same key, and goes no further than its run.
+// The configured domain replaces the kept one, with the same key, for one run.
 func TestAnotherDomainKeepsTheKey(t *testing.T) {
 	dir := t.TempDir()
-	first, _, _ := kept(t, dir, "old.example.com")
-	other, made, log := kept(t, dir, "new.example.com")
-	if made || other.Key != first.Key || other.Domain != "new.example.com" || other.Mode != mtproxy.FakeTLS {
-		t.Errorf("%v, new: %t", other.Redacted(), made)
+	first, _, _ := load(t, dir, "old.example.com")
+	other, generated, log := load(t, dir, "new.example.com")
+	if generated || other.Key != first.Key || other.Domain != "new.example.com" || other.Mode != mtproxy.FakeTLS {
+		t.Errorf("%v, new: %t", other.Redacted(), generated)
 	}
 	if !strings.Contains(log, "kept=old.example.com now=new.example.com") || strings.Contains(log, first.String()[2:34]) {
 		t.Error(log)
 	}
 	for _, domain := range []string{"", "old.example.com"} {
-		if again, _, log := kept(t, dir, domain); again != first || log != "" {
+		if again, _, log := load(t, dir, domain); again != first || log != "" {
 			t.Errorf("then %v, log %q", again.Redacted(), log)
 		}
 	}
-	if err := notKept(dir, "not a domain"); err == nil || !strings.HasPrefix(err.Error(), "--domain: ") {
+	if err := loadError(dir, "not a domain"); err == nil || !strings.HasPrefix(err.Error(), "domain: ") {
 		t.Error(err)
 	}
 }
 
-// A file that an operator wrote is as good.
-func TestSecretOfAnyKindIsLoaded(t *testing.T) {
+// An operator may write the file.
+func TestSecretOfAnyModeIsLoaded(t *testing.T) {
 	for _, text := range []string{
 		mtwiretest.PlainSecret, mtwiretest.PaddedSecret + "\n", " " + mtwiretest.FakeTLSSecret + "\r\n", "3QABAgMEBQYHCAkKCwwNDg8=\n",
 	} {
@@ -147,29 +148,29 @@ func TestSecretOfAnyKindIsLoaded(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, secretFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		secret, made, log := kept(t, dir, "")
-		if want, _ := mtproxy.ParseSecret(strings.TrimSpace(text)); secret != want || made || log != "" {
+		secret, generated, log := load(t, dir, "")
+		if want, _ := mtproxy.ParseSecret(strings.TrimSpace(text)); secret != want || generated || log != "" {
 			t.Errorf("%q: %v", text, secret)
 		}
-		if secret, _, _ = kept(t, dir, "example.net"); secret.Domain != "example.net" || secret.Key[15] != 15 {
+		if secret, _, _ = load(t, dir, "example.net"); secret.Domain != "example.net" || secret.Key[15] != 15 {
 			t.Errorf("%q, for a domain: %v", text, secret)
 		}
 	}
 }
 
-func TestGarbledSecretIsAnErrorAndStays(t *testing.T) {
+func TestInvalidSecretFileIsAnErrorAndStays(t *testing.T) {
 	for _, text := range []string{"", "\n", "dd00", mtwiretest.PlainSecret + " " + mtwiretest.PlainSecret, strings.Repeat("0", 1<<20)} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, secretFile)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := notKept(dir, "")
-		if err == nil || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), "remove the file") {
+		err := loadError(dir, "")
+		if err == nil || !strings.HasPrefix(err.Error(), "state: "+path+": ") || !strings.Contains(err.Error(), "remove the file") {
 			t.Errorf("%.100q: %v", text, err)
 		}
 		if err != nil && strings.Contains(err.Error(), mtwiretest.PlainSecret) {
-			t.Errorf("the error says too much: %v", err)
+			t.Errorf("the error quotes the secret: %v", err)
 		}
 		if now, err := os.ReadFile(path); err != nil || string(now) != text {
 			t.Errorf("now the file is %.100q, %v", now, err)
@@ -177,27 +178,27 @@ func TestGarbledSecretIsAnErrorAndStays(t *testing.T) {
 	}
 }
 
-func TestUnusableStateIsAnErrorThatNamesTheFlags(t *testing.T) {
+func TestUnusableStateIsAnErrorWithARemedy(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := notKept(filepath.Join(file, "state"), ""); err == nil {
+	if err := loadError(filepath.Join(file, "state"), ""); err == nil {
 		t.Error("a directory in a file")
 	}
-	if err := unkept(fs.ErrPermission); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "--state") {
+	if err := notKept(fs.ErrPermission); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "choose another directory") {
 		t.Error(err)
 	}
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, secretFile), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := notKept(dir, ""); err == nil || !strings.Contains(err.Error(), "directory") {
+	if err := loadError(dir, ""); err == nil || !strings.Contains(err.Error(), "directory") {
 		t.Errorf("a directory in place of the file: %v", err)
 	}
 }
 
-func TestSecretThatOthersMayReadIsWarnedOf(t *testing.T) {
+func TestReadableSecretFileIsWarnedOf(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		return // no such bits
 	}
@@ -210,7 +211,7 @@ func TestSecretThatOthersMayReadIsWarnedOf(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		secret, _, log := kept(t, dir, "")
+		secret, _, log := load(t, dir, "")
 		if strings.Contains(log, "chmod 600") != warned || strings.Contains(log, mtwiretest.PlainSecret) {
 			t.Errorf("%v: %q", mode, log)
 		}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/mtwire/mtwire/internal/service"
+	"github.com/spf13/pflag"
+)
+
+// nameFlag puts the name of the flag in front of an error that is about a flag. An
+// error of package pflag quotes the flag's text, which may be a secret: it is
+// replaced by the error of the value.
+func nameFlag(err error) error {
+	var invalid *pflag.InvalidValueError
+	var config *service.ConfigError
+	switch {
+	case errors.As(err, &invalid):
+		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, invalid.Unwrap())
+	case errors.As(err, &config):
+		return fmt.Errorf("--%s: %w", config.Setting, config.Err) // a setting has the name of its flag
+	}
+	return err
+}
+
+// textList is a pflag.Value that collects the values of a repeatable flag in a
+// slice. The first one replaces the default.
+type textList[T any, P textPointer[T]] struct {
+	values *[]T
+	given  int
+	errors listErrors
+}
+
+// textPointer is *T, if that can be parsed from a text.
+type textPointer[T any] interface {
+	*T
+	encoding.TextUnmarshaler
+}
+
+// listErrors selects how the errors of a textList tell which value is meant.
+type listErrors bool
+
+const (
+	errorsQuote    listErrors = false // by themselves: they quote the value
+	errorsNumbered listErrors = true  // by position: the value may be a secret
+)
+
+// listVar defines a repeatable flag whose values are appended to values.
+func listVar[T any, P textPointer[T]](flags *pflag.FlagSet, values *[]T, name string, errors listErrors, usage string) {
+	flags.Var(&textList[T, P]{values: values, errors: errors}, name, usage)
+}
+
+// Set appends a value.
+func (l *textList[T, P]) Set(text string) error {
+	var value T
+	if err := P(&value).UnmarshalText([]byte(text)); err != nil {
+		if l.errors == errorsNumbered {
+			return fmt.Errorf("number %d: %w", l.given+1, err)
+		}
+		return err
+	}
+	if l.given == 0 {
+		*l.values = nil
+	}
+	*l.values = append(*l.values, value)
+	l.given++
+	return nil
+}
+
+// String returns the values for the help text, which shows the default.
+func (l *textList[T, P]) String() string {
+	var texts []string
+	for _, value := range *l.values {
+		texts = append(texts, fmt.Sprint(value))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Type is the name of the value in the help text, unless the usage has one.
+func (l *textList[T, P]) Type() string { return "value" }

@@ -1,0 +1,116 @@
+package service
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
+)
+
+// FrontAddress is the address of a fronting host:
+//
+//	HOST:PORT           for all domains without an address of their own
+//	DOMAIN=HOST:PORT    for one domain of a FakeTLS secret
+type FrontAddress struct {
+	Domain  string // in lower case; "" for all others
+	Address string
+}
+
+// UnmarshalText parses either form. After an error f is unchanged.
+func (f *FrontAddress) UnmarshalText(text []byte) error {
+	domain, address, ok := strings.Cut(string(text), "=")
+	if !ok {
+		domain, address = "", string(text)
+	}
+	if _, _, err := netx.SplitHostPort(address); err != nil {
+		return fmt.Errorf("bad fronting host %q: %w", text, err)
+	}
+	*f = FrontAddress{strings.ToLower(domain), address}
+	return nil
+}
+
+// String returns the form that UnmarshalText parses.
+func (f FrontAddress) String() string {
+	if f.Domain == "" {
+		return f.Address
+	}
+	return f.Domain + "=" + f.Address
+}
+
+// DataCenterAddress is an address of a data centre:
+//
+//	ID=HOST:PORT    of the data centre with that signed number
+//	*=HOST:PORT     of all data centres without an address of their own
+type DataCenterAddress struct {
+	DC      datacenter.DC // 0 for all others
+	Address string
+}
+
+// UnmarshalText parses either form. After an error d is unchanged.
+func (d *DataCenterAddress) UnmarshalText(text []byte) error {
+	id, address, ok := strings.Cut(string(text), "=")
+	if !ok {
+		return fmt.Errorf("bad data centre address %q: want ID=HOST:PORT or *=HOST:PORT", text)
+	}
+	var dc datacenter.DC
+	if id != "*" {
+		var err error
+		if dc, err = datacenter.ParseDC(id); err != nil {
+			return fmt.Errorf("bad data centre address %q: %w", text, err)
+		}
+		if dc == 0 {
+			return fmt.Errorf("bad data centre address %q: no data centre has number 0; * stands for all others", text)
+		}
+	}
+	if _, _, err := netx.SplitHostPort(address); err != nil {
+		return fmt.Errorf("bad data centre address %q: %w", text, err)
+	}
+	*d = DataCenterAddress{dc, address}
+	return nil
+}
+
+// String returns the form that UnmarshalText parses.
+func (d DataCenterAddress) String() string {
+	if d.DC == 0 {
+		return "*=" + d.Address
+	}
+	return d.DC.String() + "=" + d.Address
+}
+
+// TrustedPeer is a load balancer, or several, whose connections begin with a PROXY
+// protocol header:
+//
+//	ADDRESS         an IP address
+//	NETWORK/BITS    such as 10.0.0.0/8
+//	unix            every peer that connects to a Unix socket
+type TrustedPeer struct {
+	Network netip.Prefix // not valid for unix
+	Unix    bool
+}
+
+// UnmarshalText parses any of the forms. After an error p is unchanged.
+func (p *TrustedPeer) UnmarshalText(text []byte) error {
+	var trust proxyprotocol.Trust
+	if err := trust.Add(string(text)); err != nil {
+		return err
+	}
+	*p = TrustedPeer{Unix: trust.Unix}
+	for _, network := range trust.Networks {
+		p.Network = network
+	}
+	return nil
+}
+
+// String returns the form that UnmarshalText parses.
+func (p TrustedPeer) String() string {
+	switch {
+	case p.Unix:
+		return "unix"
+	case p.Network.IsSingleIP():
+		return p.Network.Addr().String()
+	}
+	return p.Network.String()
+}

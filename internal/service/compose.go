@@ -1,0 +1,116 @@
+// Package service composes an MTProxy server from a configuration, and runs it.
+// The caller parses the configuration, from flags or a file, and prints the result.
+//
+//	config.go     the configuration, its defaults and errors
+//	addresses.go  addresses of data centres, fronting hosts and load balancers
+//	secrets.go    secrets of named users; state.go: the generated one
+//	compose.go    from a configuration to a proxy
+//	listen.go     addresses to listen on, TCP and Unix sockets
+//	links.go      tg://proxy links
+//	run.go        serving, and graceful shutdown
+package service
+
+import (
+	"log/slog"
+	"net"
+
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// Service is a configured MTProxy server. New returns one, Listen and Run are
+// called once each, in this order, and Close at any time.
+type Service struct {
+	config Config
+	log    *slog.Logger
+	users  []proxy.User // in the order of the configuration
+	proxy  *proxy.Proxy
+
+	listeners []net.Listener // those of config.Listen, once Listen was called
+}
+
+// New checks config and returns a service that does not listen yet. Without
+// configured secrets it loads the one of the state directory, or generates it. The
+// service, and New already, write their log to log.
+//
+// The error is a *ConfigError if it is about one setting.
+func New(config Config, log *slog.Logger) (*Service, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	s := &Service{config: config, log: log}
+	proxyConfig, err := config.proxyConfig()
+	if err != nil {
+		return nil, err
+	}
+	if s.users, err = config.users(log); err != nil {
+		return nil, err
+	}
+	proxyConfig.Users, proxyConfig.Log = s.users, log
+	if s.proxy, err = proxy.New(proxyConfig); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// users returns the users of the configured secrets, or else one user with the
+// secret of the state directory.
+func (c *Config) users(log *slog.Logger) ([]proxy.User, error) {
+	if len(c.Secrets) > 0 {
+		return usersOf(c.Secrets)
+	}
+	dir, err := stateDirectory(c.State)
+	if err != nil {
+		return nil, err
+	}
+	secret, generated, err := loadOrGenerateSecret(dir, string(c.Domain), log)
+	if err != nil {
+		return nil, err
+	}
+	if generated {
+		log.Info("made a secret", "kept_in", dir, "domain", secret.Domain)
+	}
+	return usersOf([]NamedSecret{{Secret: secret}})
+}
+
+// proxyConfig returns the proxy's configuration, without users and log. It depends
+// on c alone, so that the results for two configurations can be compared with
+// reflect.DeepEqual.
+func (c *Config) proxyConfig() (proxy.Config, error) {
+	config := proxy.Config{
+		Modes:           c.Modes,
+		ClockWindow:     c.ClockWindow,
+		Fronts:          make(map[string]string),
+		DataCenters:     make(map[datacenter.DC][]string),
+		DefaultDC:       c.DefaultDC,
+		Family:          c.Family,
+		Upstreams:       c.Upstreams,
+		DisableFastMode: !c.FastMode,
+		DialTimeout:     c.DialTimeout,
+		StallTimeout:    c.StallTimeout,
+		LogClients:      c.LogClients,
+	}
+	if c.ClockWindow <= 0 {
+		config.ClockWindow = -1 // 0 means the default there
+	}
+	if c.StallTimeout <= 0 {
+		config.StallTimeout = -1
+	}
+	for _, peer := range c.TrustedPeers {
+		if peer.Unix {
+			config.TrustUnixSockets = true
+		} else {
+			config.TrustedProxies = append(config.TrustedProxies, peer.Network)
+		}
+	}
+	for _, front := range c.Fronts {
+		if before, ok := config.Fronts[front.Domain]; ok {
+			return config, configError("front", "%v and %v are for the same domain", FrontAddress{front.Domain, before}, front)
+		}
+		config.Fronts[front.Domain] = front.Address
+	}
+	for _, d := range c.DataCenters {
+		config.DataCenters[d.DC] = append(config.DataCenters[d.DC], d.Address)
+	}
+	return config, nil
+}

@@ -1,0 +1,113 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// Config is the configuration of an MTProxy server. Default returns the defaults;
+// the zero value is not valid. The comments begin with the name of the setting,
+// which ConfigError has and the flags of mtwire proxy have as well.
+//
+// Repeatable settings are slices. Their elements parse themselves, as
+// encoding.TextUnmarshaler, and String leaves out keys and passwords.
+type Config struct {
+	Listen       []ListenAddress // listen: addresses to listen on
+	TrustedPeers []TrustedPeer   // proxy-protocol-from: load balancers
+
+	Secrets []NamedSecret // secret: none means the generated one
+	State   string        // state: directory of the generated secret, "" for the default
+	Domain  Domain        // domain: that of the generated secret, "" for DefaultDomain
+	Modes   mtproxy.Modes // modes: those that are accepted
+
+	// ClockWindow is clock-window: the largest difference of a FakeTLS client's
+	// clock from this machine's. 0 means no limit.
+	ClockWindow time.Duration
+
+	Fronts      []FrontAddress      // front: fronting hosts
+	DataCenters []DataCenterAddress // dc: in the order in which to try them
+	DefaultDC   datacenter.DC       // default-dc: for unknown ones, 0 for none
+	Family      datacenter.Family   // ip: address family of data centres
+	Upstreams   []proxy.Upstream    // upstream: none means direct
+	FastMode    bool                // fast-mode
+
+	DialTimeout  time.Duration // dial-timeout: limit of one attempt
+	StallTimeout time.Duration // stall: 0 means that stalls are not logged
+	Drain        time.Duration // drain: limit of a graceful shutdown
+
+	Server string // server: that of the links, "" for the address listened on
+	Port   uint16 // port: that of the links, 0 for the one listened on
+
+	LogClients bool // log-clients: log the addresses of clients
+}
+
+// Default returns the default configuration.
+func Default() Config {
+	return Config{
+		Listen:       []ListenAddress{{Network: "tcp", Address: ":8443"}},
+		Modes:        mtproxy.AllModes,
+		ClockWindow:  2 * time.Minute,
+		FastMode:     true,
+		DialTimeout:  5 * time.Second,
+		StallTimeout: proxy.DefaultStallTimeout,
+		Drain:        30 * time.Second,
+	}
+}
+
+// ConfigError is the error of one setting of a Config: its value is invalid, or the
+// machine does not let the service use it.
+type ConfigError struct {
+	Setting string // such as "dial-timeout"
+	Err     error
+}
+
+func (e *ConfigError) Error() string { return e.Setting + ": " + e.Err.Error() }
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+func configError(setting, format string, args ...any) error {
+	return &ConfigError{setting, fmt.Errorf(format, args...)}
+}
+
+// check returns an error if settings contradict each other, or if one that has no
+// type of its own is out of range.
+func (c *Config) check() error {
+	switch {
+	case c.DialTimeout <= 0:
+		return configError("dial-timeout", "must be positive")
+	case c.Drain < 0:
+		return configError("drain", "must not be negative")
+	case len(c.Secrets) > 0 && c.State != "":
+		return configError("state", "only for the generated secret: configured secrets are not kept")
+	case len(c.Secrets) > 0 && c.Domain != "":
+		return configError("domain", "only for the generated secret: a configured secret contains its domain")
+	}
+	if err := c.checkListen(); err != nil {
+		return err
+	}
+	return c.checkLinks()
+}
+
+// Domain is the domain that a FakeTLS secret imitates: a host name in ASCII.
+type Domain string
+
+// UnmarshalText parses a domain. After an error d is unchanged.
+func (d *Domain) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("the domain is empty")
+	}
+	secret := mtproxy.Secret{Mode: mtproxy.FakeTLS, Domain: string(text)}
+	if _, err := secret.MarshalText(); err != nil {
+		return err
+	}
+	*d = Domain(text)
+	return nil
+}
+
+// MarshalText returns the domain.
+func (d Domain) MarshalText() ([]byte, error) { return []byte(d), nil }

@@ -1,0 +1,224 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ListenAddress is an address to listen on:
+//
+//	:PORT        all addresses, IPv4 and IPv6
+//	HOST:PORT    one address; 0.0.0.0 is all of IPv4 and [::] all of IPv6
+//	unix:/PATH   a Unix socket, which is removed when its listener closes
+//
+// Port 0 is one that the system chooses.
+type ListenAddress struct {
+	Network string // tcp, tcp4, tcp6 or unix
+	Address string // host:port or a path
+}
+
+const unixPrefix = "unix:"
+
+// UnmarshalText parses any of the forms. After an error a is unchanged.
+func (a *ListenAddress) UnmarshalText(text []byte) error {
+	if path, ok := strings.CutPrefix(string(text), unixPrefix); ok {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("bad address %q: want an absolute path, unix:/PATH", text)
+		}
+		*a = ListenAddress{"unix", path}
+		return nil
+	}
+	host, port, err := net.SplitHostPort(string(text))
+	if err != nil {
+		return fmt.Errorf("bad address %q: want :PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH", text)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("bad address %q: invalid port", text)
+	}
+	*a = ListenAddress{tcpNetwork(host), string(text)}
+	return nil
+}
+
+// String returns the form that UnmarshalText parses.
+func (a ListenAddress) String() string {
+	if a.Network == "unix" {
+		return unixPrefix + a.Address
+	}
+	return a.Address
+}
+
+// tcpNetwork returns the network of a host's address family, so that 0.0.0.0 and
+// [::] can be listened on side by side: with network tcp, package net listens on
+// both families for either of them.
+func tcpNetwork(host string) string {
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case err != nil:
+		return "tcp"
+	case addr.Is4():
+		return "tcp4"
+	}
+	return "tcp6"
+}
+
+func (c *Config) checkListen() error {
+	if len(c.Listen) == 0 {
+		return configError("listen", "no address")
+	}
+	for i, address := range c.Listen {
+		if slices.Contains(c.Listen[:i], address) {
+			return configError("listen", "%v is given twice", address)
+		}
+	}
+	return nil
+}
+
+// Listen listens on all configured addresses, or on none: if one fails, it closes
+// the others. Clients can connect from then on, and wait for Run. The caller calls
+// Run or Close.
+func (s *Service) Listen(ctx context.Context) (err error) {
+	s.listeners, err = listenAll(ctx, s.config.Listen)
+	return err
+}
+
+// Addresses returns the addresses of the listeners, in the order of Config.Listen.
+func (s *Service) Addresses() (addresses []net.Addr) {
+	for _, ln := range s.listeners {
+		addresses = append(addresses, ln.Addr())
+	}
+	return addresses
+}
+
+func listenAll(ctx context.Context, addresses []ListenAddress) (listeners []net.Listener, err error) {
+	for _, address := range addresses {
+		ln, err := address.listen(ctx)
+		if err != nil {
+			closeAll(listeners)
+			return nil, configError("listen", "%v: %w", address, err)
+		}
+		listeners = append(listeners, ln)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, ln := range listeners {
+		ln.Close()
+	}
+}
+
+func (a ListenAddress) listen(ctx context.Context) (net.Listener, error) {
+	if a.Network == "unix" {
+		return listenUnix(ctx, a.Address)
+	}
+	// Keep-alive probes detect clients that vanish without a FIN, such as phones
+	// that lose their network, so that their sockets do not stay open for ever. An
+	// active client sends something about every minute, and one in the background
+	// every few minutes. Probes begin after that, because each wakes a phone's
+	// radio. A client that vanished is detected after 7 minutes.
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 5 * time.Minute, Interval: 30 * time.Second, Count: 4,
+	}}
+	// Go listens for Multipath TCP by default. Telegram's clients do not use it,
+	// and such a socket costs more with every client.
+	config.SetMultipathTCP(false)
+	ln, err := config.Listen(ctx, a.Network, a.Address)
+	if err != nil {
+		return nil, explainTCP(err)
+	}
+	return ln, nil
+}
+
+// explainTCP adds the remedy to an error, and removes the address, which listenAll
+// adds.
+func explainTCP(err error) error {
+	cause := err
+	var op *net.OpError
+	if errors.As(err, &op) {
+		cause = op.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: choose a port above 1023, or allow this one with setcap cap_net_bind_service=+ep on the program's file", cause)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another proxy or a web server may be running there", cause)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine does not have that address; leave it out to listen on all addresses", cause)
+	}
+	return cause
+}
+
+// socketMode allows processes of the same group, such as a web server, to connect
+// to a Unix socket, and no others.
+const socketMode = 0o660
+
+// listenUnix listens on a Unix socket. It replaces a socket that a process left
+// behind when it died.
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if err := removeStale(path); err != nil {
+			return nil, err
+		}
+		ln, err = config.Listen(ctx, "unix", path)
+	}
+	if err != nil {
+		return nil, explainUnix(err, path)
+	}
+	// Until here the file has the mode of the umask. Connecting takes write
+	// permission, which the usual masks leave to the owner alone.
+	if err := os.Chmod(path, socketMode); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// removeStale removes a socket that no process listens on any more.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("the file there is not a socket")
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	// Any other error, such as that of a full queue, does not prove that the
+	// process is dead.
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return errors.New("another process listens there, perhaps another proxy")
+	}
+	return os.Remove(path)
+}
+
+func explainUnix(err error, path string) error {
+	cause := err
+	var op *net.OpError
+	if errors.As(err, &op) {
+		cause = op.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: make the directory %s first", cause, filepath.Dir(path))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: this user may not make files in %s", cause, filepath.Dir(path))
+	case errors.Is(err, syscall.EINVAL):
+		return fmt.Errorf("%w: the path of %d bytes may be too long for a socket", cause, len(path))
+	}
+	return cause
+}

@@ -1,0 +1,60 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// Run serves clients until ctx ends. Then it drains: it stops listening, closes
+// each session as soon as it is idle, and returns nil when none is left. After
+// Config.Drain, or when abort ends, it closes the rest at once.
+//
+// If a listener fails, Run closes everything and returns the error.
+func (s *Service) Run(ctx, abort context.Context) (err error) {
+	failed := make(chan error, len(s.listeners)) // closed when nothing is served any more
+	var serving sync.WaitGroup
+	for _, ln := range s.listeners {
+		serving.Go(func() {
+			if err := s.proxy.Serve(context.WithoutCancel(ctx), ln); !errors.Is(err, proxy.ErrStopped) {
+				failed <- err
+			}
+		})
+	}
+	go func() {
+		serving.Wait()
+		close(failed)
+	}()
+	select {
+	case err = <-failed: // nil after Close
+		s.proxy.Close()
+	case <-ctx.Done():
+		s.drain(abort)
+	}
+	for e := range failed {
+		if err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// drain shuts the proxy down gracefully, until Config.Drain is over or abort ends.
+func (s *Service) drain(abort context.Context) {
+	limit, cancel := context.WithTimeout(abort, s.config.Drain)
+	defer cancel()
+	open := s.proxy.Stats().Open
+	s.log.Info("stopping", "open", open)
+	if err := s.proxy.Shutdown(limit); err != nil && open > 0 {
+		s.log.Info("stopped before all connections had ended")
+	}
+}
+
+// Close stops listening and closes all sessions; Run returns. It may be called at
+// any time and more than once.
+func (s *Service) Close() {
+	s.proxy.Close()
+	closeAll(s.listeners)
+}

@@ -1,0 +1,89 @@
+package service
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// NamedSecret is the secret of a user, with the user's name for the log:
+//
+//	SECRET
+//	NAME=SECRET
+//
+// A user without a name is named after the position in Config.Secrets, from 1.
+//
+// String, MarshalText and LogValue leave the key out, so UnmarshalText does not
+// parse what they return. Errors quote nothing of the text: after a typing mistake
+// a part of a secret may look like a name.
+type NamedSecret struct {
+	Name   string // "" for none
+	Secret mtproxy.Secret
+}
+
+// maxNameLength is the length limit of names, in bytes.
+const maxNameLength = 64
+
+// UnmarshalText parses either form. After an error n is unchanged.
+//
+// A text that is a secret as a whole is one: base64 may end in "=". A secret never
+// has "=" before its end, so NAME=SECRET is never a secret as a whole.
+func (n *NamedSecret) UnmarshalText(text []byte) error {
+	secret, err := mtproxy.ParseSecret(string(text))
+	if err == nil {
+		*n = NamedSecret{"", secret}
+		return nil
+	}
+	name, rest, found := strings.Cut(string(text), "=")
+	if !found || strings.Trim(rest, "=") == "" {
+		return err
+	}
+	if !validName(name) {
+		return fmt.Errorf("bad name before the =: want 1 to %d letters of English, digits, dots, dashes or underscores", maxNameLength)
+	}
+	if secret, err = mtproxy.ParseSecret(rest); err != nil {
+		return err
+	}
+	*n = NamedSecret{name, secret}
+	return nil
+}
+
+func validName(name string) bool {
+	return name != "" && len(name) <= maxNameLength && !strings.ContainsFunc(name, func(r rune) bool {
+		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || r == '_' || r == '.' || r == '-')
+	})
+}
+
+// String returns the name and the redacted secret.
+func (n NamedSecret) String() string {
+	if n.Name == "" {
+		return n.Secret.Redacted()
+	}
+	return n.Name + "=" + n.Secret.Redacted()
+}
+
+// MarshalText returns the same text as String.
+func (n NamedSecret) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
+
+// LogValue returns the same text as String.
+func (n NamedSecret) LogValue() slog.Value { return slog.StringValue(n.String()) }
+
+// usersOf returns a user for each secret. Names must differ.
+func usersOf(secrets []NamedSecret) (users []proxy.User, err error) {
+	positions := make(map[string]int)
+	for i, n := range secrets {
+		if n.Name == "" {
+			n.Name = strconv.Itoa(i + 1)
+		}
+		if before, ok := positions[n.Name]; ok {
+			return nil, configError("secret", "numbers %d and %d are both called %q", before, i+1, n.Name)
+		}
+		positions[n.Name] = i + 1
+		users = append(users, proxy.User{Name: n.Name, Secrets: []mtproxy.Secret{n.Secret}})
+	}
+	return users, nil
+}

@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/netx"
+)
+
+// Defaults of the limits for unauthenticated connections, where descriptors allow
+// them. The rest of the descriptors, more than half of all, is for authenticated
+// clients, of which each has two.
+const (
+	maxUnauthenticated = 16384
+	maxFronted         = 4096
+
+	// minLimit is the least that a limit derived from few descriptors is.
+	minLimit = 16
+
+	// admissionGrace is how long a client may take to authenticate without being
+	// evicted in favour of newcomers, as long as there are older connections.
+	admissionGrace = 2 * time.Second
+
+	// evictedAtShortage is how many unauthenticated connections are evicted when
+	// there is no descriptor for another connection.
+	evictedAtShortage = 16
+)
+
+// defaultLimits fills in the limits that are 0. A fronted connection takes two
+// descriptors, and an unauthenticated one the client's.
+func (c *Config) defaultLimits() {
+	files := netx.MaxDescriptors()
+	if c.MaxUnauthenticated <= 0 {
+		c.MaxUnauthenticated = max(minLimit, min(maxUnauthenticated, files/4))
+	}
+	if c.MaxFronted <= 0 {
+		c.MaxFronted = max(minLimit, min(maxFronted, files/8, c.MaxUnauthenticated))
+	}
+}
+
+// shares returns a limit in total with the shares of a site and of an address.
+// Thousands of telephones may share an IPv4 address, and each opens a few
+// connections ahead of need.
+func shares(total int) admission.Limits {
+	return admission.Limits{
+		admission.Address: max(1, total/2),
+		admission.Site:    max(1, total/4*3),
+		admission.Total:   total,
+	}
+}
+
+// Evict ends an unauthenticated session that makes room for another one.
+func (s *session) Evict(reason *admission.EvictedError) {
+	s.proxy.counters.evicted.Add(1)
+	s.Close(reason)
+	s.proxy.trace.evicted(s, reason)
+}
+
+// acceptDelayed makes room when no connection can be accepted.
+func (p *Proxy) acceptDelayed(err error) {
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		p.pending.EvictOldest(evictedAtShortage)
+	}
+}

@@ -1,0 +1,135 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/fronting"
+	"github.com/mtwire/mtwire/internal/netx"
+)
+
+// mirrorDelay is how long after a client's connection its fronting host is
+// connected for it, if it is neither authenticated nor rejected by then. Real
+// clients have sent their hello, and are authenticated. The host's clock runs
+// late by this much, which is less than network delays vary.
+const mirrorDelay = 50 * time.Millisecond
+
+// What ends the handshake of a client that is not decided about.
+var (
+	errHostActed  = errors.New("the fronting host acted before the client was authenticated")
+	errNoAnswer   = errors.New("the client was not authenticated in time")
+	errClientGone = errors.New("the client ended its stream")
+)
+
+// mirror connects the fronting host of a client that is undecided: it forwards the
+// client's bytes as they come, while the handshake keeps them as well. The first
+// to act decides: if the host sends something or closes, the client is
+// unauthenticated and sees just that; if the client authenticates, the host's
+// connection is closed and nothing of it has reached the client. So an active
+// probe gets the host's answer at the host's time, whatever part of a handshake
+// it sends.
+type mirror struct {
+	s      *session
+	ctx    context.Context
+	cancel context.CancelFunc
+	// end ends the client's handshake.
+	end context.CancelCauseFunc
+
+	timer   *time.Timer
+	running sync.WaitGroup // the goroutine of run
+
+	mu      sync.Mutex
+	started bool
+	stopped bool
+	first   []byte // what the client has sent, as far as it is known
+	host    *fronting.Preconnected
+	limit   *time.Timer // of a client for which there is no host
+}
+
+// newMirror returns a mirror that starts after mirrorDelay. ctx is the session's;
+// end ends the handshake.
+func newMirror(ctx context.Context, s *session, end context.CancelCauseFunc) *mirror {
+	m := &mirror{s: s, end: end}
+	m.ctx, m.cancel = context.WithCancel(ctx)
+	m.timer = time.AfterFunc(mirrorDelay, m.start)
+	return m
+}
+
+// start connects the host, unless that was done or the client is decided about.
+func (m *mirror) start() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.started || m.stopped {
+		return
+	}
+	m.started = true
+	m.running.Go(m.run)
+}
+
+// update notes all that the client has sent so far.
+func (m *mirror) update(first []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.limit != nil && len(m.first) == 0 {
+		m.limit.Reset(netx.UnansweredTime())
+	}
+	next := first[len(m.first):]
+	if m.host != nil {
+		m.host.Forward(next)
+	}
+	m.first = append(m.first, next...)
+}
+
+func (m *mirror) run() {
+	m.mu.Lock()
+	first := slices.Clone(m.first)
+	m.mu.Unlock()
+	m.s.proxy.fronted.Enter(&m.s.fronted, m.s, m.s.clientAddr(), admission.Unanswered)
+	host, err := m.s.proxy.fronts.Preconnect(m.ctx, m.s.socket.LocalAddr(), first)
+	if err != nil {
+		m.s.proxy.fronted.Leave(&m.s.fronted)
+		m.limitWithoutHost()
+		return
+	}
+	m.mu.Lock()
+	m.host = host
+	host.Forward(m.first)
+	m.mu.Unlock()
+	if host.Wait(m.ctx) == nil {
+		m.s.proxy.fronted.Move(&m.s.fronted, admission.Answered)
+		m.end(errHostActed)
+	}
+}
+
+// limitWithoutHost limits a client for which there is no host: the time that it may
+// be silent, or that it may take from its first byte on.
+func (m *mirror) limitWithoutHost() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	limit := netx.UnansweredTime()
+	if len(m.first) == 0 {
+		limit = silenceLimit()
+	}
+	if !m.stopped {
+		m.limit = time.AfterFunc(limit, func() { m.end(errNoAnswer) })
+	}
+}
+
+// stop ends the mirror. It returns the host's connection, nil if there is none,
+// which is the caller's.
+func (m *mirror) stop() *fronting.Preconnected {
+	m.mu.Lock()
+	m.stopped = true
+	if m.limit != nil {
+		m.limit.Stop()
+	}
+	m.mu.Unlock()
+	m.timer.Stop()
+	m.cancel()
+	m.running.Wait()
+	return m.host
+}
