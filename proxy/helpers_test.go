@@ -183,8 +183,8 @@ func closeProxy(t *testing.T, p *Proxy) {
 		t.Error("the proxy does not stop")
 		return
 	}
-	if stats := p.Stats(); stats.Open != 0 || stats.Relaying != 0 || len(p.sessions) != 0 || p.pending.size() != 0 {
-		t.Errorf("after Close: %+v, %d sessions, %d pending", stats, len(p.sessions), p.pending.size())
+	if stats := p.Stats(); stats.Open != 0 || stats.Relaying != 0 || len(p.sessions) != 0 || p.pending.Len()+p.fronted.Len() != 0 {
+		t.Errorf("after Close: %+v, %d sessions, %d pending", stats, len(p.sessions), p.pending.Len())
 	}
 }
 
