@@ -11,10 +11,9 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// The race detector makes sync.Pool forget at random, so this runs without it.
-
-// "Steady state, send and receive, every framing, plain and obfuscated: 0
-// allocations per packet", over a real socket.
+// Send and Receive do not allocate over TCP, in every framing, in clear and obfuscated.
+// The race detector makes sync.Pool drop buffers at random, so the test needs a build
+// without it.
 func TestPacketsDoNotAllocate(t *testing.T) {
 	for _, m := range mtwiretest.DirectModes() {
 		ep, err := mtwire.ParseEndpoint(fmt.Sprintf(m.URL, "127.0.0.1:1"))

@@ -20,85 +20,85 @@ import (
 // acknowledgements and transport errors. It is the same on a client and on a
 // server, over TCP, WebSocket and HTTP.
 //
-// One goroutine may send and another receive at the same time; several of either
-// are served in order. Each direction keeps its first error for ever.
+// All methods may be called concurrently. On a byte stream, calls that send are
+// served one after the other, in order, and so are calls of Receive. Each direction
+// keeps its first error: later calls return the same.
 //
-// Contexts: when ctx ends, a blocked call returns at once with ctx.Err(). A
-// Receive that ended like this has lost nothing and can be called again, unless
-// it was inside a WebSocket frame, an HTTP request, or the handshake of TLS,
-// FakeTLS or WebSocket. A Send that ended like this may have sent a part, and is
-// the last.
+// When ctx ends, a blocked call returns ctx.Err() at once. A Receive that its
+// context ended can be called again and has lost nothing, unless it was inside a
+// WebSocket frame, an HTTP request, or the handshake of TLS, FakeTLS or WebSocket.
+// A Send that its context ended may have sent a part; all later ones fail.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
 
-	handshaking netx.Mutex
+	handshakeMu netx.Mutex
 	ready       atomic.Bool // the fields below are final
-	err         error
+	err         error       // of the handshake
 	transport   Transport
 	stream      *stream
 	http        httpPackets  // in place of stream
 	websocket   *wsconn.Conn // below stream, for its close reason
 
-	closed   atomic.Bool
-	settings *serverSettings                     // servers
-	server   atomic.Pointer[handshake.Handshake] // servers, until ready
+	closed    atomic.Bool
+	settings  *serverSettings                     // servers
+	handshake atomic.Pointer[handshake.Handshake] // servers, until ready
 }
 
-// httpPackets is what an HTTP client and an HTTP server have in common.
+// httpPackets is an *httpconn.Client or an *httpconn.Server.
 type httpPackets interface {
 	Send(ctx context.Context, payload []byte) error
 	Receive(ctx context.Context) ([]byte, error)
 	Close() error
 }
 
-// ErrNotOverHTTP is returned for packets that HTTP has no form for, such as quick
-// acknowledgements.
+// ErrNotOverHTTP is returned by Send methods for packets that HTTP has no form for,
+// such as quick acknowledgements. The connection stays usable.
 var ErrNotOverHTTP = errors.New("HTTP carries payloads and transport errors only")
 
 // errInterrupted is the final error of a handshake whose context ended during an
 // inner handshake (TLS, WebSocket, FakeTLS), which cannot be resumed.
-var errInterrupted = errors.New("it was interrupted earlier")
+var errInterrupted = errors.New("interrupted by an earlier context")
 
-// Handshake completes what must be done before packets can flow. Send and Receive
-// call it; on its own it serves to look at Transport first.
+// Handshake completes the handshake, after which packets can be exchanged and
+// Transport is known. Send and Receive call it. A second call returns the same.
 //
 // On a server it waits for the client's first bytes, for as long as ctx allows,
-// and detects the transport. On a client it sends the bytes that announce the
-// transport, which otherwise go out together with the first packet.
+// and detects the transport. On a client it sends the header or init payload,
+// which otherwise goes out together with the first packet.
 func (c *Conn) Handshake(ctx context.Context) error {
-	if err := c.prepare(ctx); err != nil || c.side == frame.Server || c.http != nil {
+	if err := c.serverHandshake(ctx); err != nil || c.side == frame.Server || c.http != nil {
 		return err
 	}
 	return c.stream.sendHeader(ctx)
 }
 
-// prepare runs a server's handshake once. Its error is final, unless ctx ended it
-// while it waited for the client.
-func (c *Conn) prepare(ctx context.Context) error {
+// serverHandshake runs a server's handshake once. Its error is final, unless ctx
+// ended while the handshake waited for the client.
+func (c *Conn) serverHandshake(ctx context.Context) error {
 	if c.ready.Load() {
 		return c.err
 	}
-	if err := c.handshaking.Lock(ctx); err != nil {
-		return inHandshake(err)
+	if err := c.handshakeMu.Lock(ctx); err != nil {
+		return handshakeError(err)
 	}
 	if !c.ready.Load() {
-		return c.settle(ctx, c.server.Load().Await(ctx))
+		return c.afterFirstByte(ctx, c.handshake.Load().Await(ctx))
 	}
-	c.handshaking.Unlock()
+	c.handshakeMu.Unlock()
 	return c.err
 }
 
-// settle continues from the client's first byte. It is apart from prepare so that
-// the wait for that byte needs little stack.
-func (c *Conn) settle(ctx context.Context, err error) error {
-	defer c.handshaking.Unlock()
-	h := c.server.Load()
+// afterFirstByte continues serverHandshake. err is the result of the wait for the
+// client's first byte, which needs little stack because this is another function.
+func (c *Conn) afterFirstByte(ctx context.Context, err error) error {
+	defer c.handshakeMu.Unlock()
+	h := c.handshake.Load()
 	if err == nil {
-		err = c.runServer(ctx, h)
+		err = c.runHandshake(ctx, h)
 	}
 	if err != nil {
-		err = inHandshake(err)
+		err = handshakeError(err)
 		if h.Resumable() {
 			return err
 		}
@@ -107,10 +107,10 @@ func (c *Conn) settle(ctx context.Context, err error) error {
 	c.err = err
 	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
 		// The error kept must not look like the end of a later context.
-		c.err = inHandshake(errInterrupted)
+		c.err = handshakeError(errInterrupted)
 	}
 	h.Close()
-	c.server.Store(nil)
+	c.handshake.Store(nil)
 	c.ready.Store(true)
 	if c.closed.Load() && c.stream != nil {
 		c.stream.release()
@@ -118,25 +118,28 @@ func (c *Conn) settle(ctx context.Context, err error) error {
 	return err
 }
 
-// runServer runs the handshake in a goroutine of its own, which takes the stack
-// it needed along when it ends.
-func (c *Conn) runServer(ctx context.Context, h *handshake.Handshake) error {
-	done := make(chan error, 1)
+// runHandshake runs h in a goroutine of its own. The stack that the handshake
+// needs is released when the goroutine ends; the caller's would stay grown.
+func (c *Conn) runHandshake(ctx context.Context, h *handshake.Handshake) error {
+	c.err = errInterrupted // unless a callback calls runtime.Goexit
+	done := make(chan struct{})
 	go func() {
-		err := errInterrupted // if it does not return
-		defer func() { done <- err }()
-		var result *handshake.Result
-		if result, err = h.Run(ctx, &c.settings.handshake, listenAuth{c.settings}); err != nil {
+		defer close(done)
+		result, err := h.Run(ctx, &c.settings.handshake, listenAuth{c.settings})
+		if err != nil {
 			err = c.settings.reject(ctx, c.net, err)
-			return
+		} else {
+			c.setResult(result)
 		}
-		c.start(result)
+		c.err = err
 	}()
-	return <-done
+	<-done
+	return c.err
 }
 
-// start makes c what a server's handshake found.
-func (c *Conn) start(result *handshake.Result) {
+// setResult puts the layers that a server's handshake found on top of its
+// connection.
+func (c *Conn) setResult(result *handshake.Result) {
 	c.transport = result.Transport
 	if c.transport.Carrier == HTTP {
 		c.http = httpconn.NewServer(result.Conn, c.settings.http())
@@ -157,9 +160,9 @@ func (c *Conn) start(result *handshake.Result) {
 	c.stream.in.source.Preload(result.Buffered)
 }
 
-func inHandshake(err error) error { return fmt.Errorf("handshake: %w", err) }
+func handshakeError(err error) error { return fmt.Errorf("handshake: %w", err) }
 
-// Transport returns what the connection speaks. On a server it is zero until the
+// Transport returns the connection's transport. On a server it is zero until the
 // handshake is over.
 func (c *Conn) Transport() Transport {
 	if !c.ready.Load() {
@@ -168,19 +171,19 @@ func (c *Conn) Transport() Transport {
 	return c.transport
 }
 
-// Send sends a payload, a multiple of four bytes, in one Write. The payload
-// is the caller's again when Send returns.
+// Send sends a payload, whose length is a multiple of four bytes, in one Write. It
+// does not keep the payload.
 //
-// An error from checking the payload leaves the connection as it was. Any
-// other is final.
+// An error in the payload itself leaves the connection usable. Any other error is
+// final.
 func (c *Conn) Send(ctx context.Context, payload []byte) error {
 	return c.SendPacket(ctx, Packet{Payload: payload})
 }
 
-// SendPacket sends a packet of any kind. To ask for a quick acknowledgement,
-// set AckWanted; to give one, as a server, send its Token under KindQuickAck.
+// SendPacket sends a packet of any kind. A client requests a quick acknowledgement
+// with AckWanted. A server sends one as a Token, with KindQuickAck.
 func (c *Conn) SendPacket(ctx context.Context, p Packet) error {
-	if err := c.prepare(ctx); err != nil {
+	if err := c.serverHandshake(ctx); err != nil {
 		return err
 	}
 	if c.http == nil {
@@ -203,9 +206,9 @@ func (c *Conn) sendHTTP(ctx context.Context, p Packet) error {
 	return fmt.Errorf("send: %w", ErrNotOverHTTP)
 }
 
-// SendError sends a transport error, as a server: framed like a payload; over
-// HTTP as status and body; over WebSocket also as the reason of a close frame,
-// after which the connection is over.
+// SendError sends a transport error, as a server: in a frame like a payload's, or
+// over HTTP as status and body. Over WebSocket it is also the reason of a close
+// frame, which ends the connection.
 func (c *Conn) SendError(ctx context.Context, code uint32) error {
 	err := c.SendPacket(ctx, Packet{Kind: frame.KindTransportError, Code: code})
 	if err == nil && c.websocket != nil {
@@ -214,21 +217,21 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 	return err
 }
 
-// Receive returns the next payload or quick acknowledgement. Its bytes are
-// good until the next call of Receive.
+// Receive returns the next payload or quick acknowledgement. Its bytes are valid
+// until the next call of Receive.
 //
 // Receive strips the padding of encrypted messages and of unencrypted ones with a
 // valid length. Other payloads in padded intermediate may keep up to 12 bytes of
-// padding. Over HTTP a client waits until it has sent something, since all it
-// receives are answers, and a payload has eight bytes or more.
+// padding. Over HTTP, a client receives nothing before it has sent something, since
+// every packet is a response, and a payload has eight bytes or more.
 //
 // A transport error from the server is returned as *TransportError and does not
-// end the connection; over WebSocket it may come once more, from the close frame,
+// end the connection. Over WebSocket it may come once more, from the close frame,
 // followed by io.EOF. io.EOF means that the peer ended the stream after a whole
 // packet. All other errors are final, except context errors and, on an HTTP
 // client, *httpconn.PostError, which fails a single request.
 func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
-	if err = c.prepare(ctx); err != nil {
+	if err = c.serverHandshake(ctx); err != nil {
 		return p, err
 	}
 	if c.http == nil {
@@ -239,15 +242,14 @@ func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
 	return p, err
 }
 
-// Close closes the connection. Calls that are blocked return.
+// Close closes the connection. Blocked calls return an error.
 func (c *Conn) Close() error {
 	c.closed.Store(true)
-	if h := c.server.Load(); h != nil {
+	if h := c.handshake.Load(); h != nil {
 		h.Close()
 	}
-	// A server's handshake may be running: until it is over, what it reads from is
-	// closed, and not what it puts on top.
 	switch {
+	// A server's handshake may be running, and put layers on top of the socket.
 	case !c.ready.Load() || c.err != nil:
 		return c.net.Close()
 	case c.http != nil:
@@ -257,8 +259,8 @@ func (c *Conn) Close() error {
 	return c.stream.conn.Close()
 }
 
-// LocalAddr returns the address of this end, nil on an HTTP client, whose
-// requests may use several connections.
+// LocalAddr returns the local address. It is nil on an HTTP client, whose requests
+// may use several connections.
 func (c *Conn) LocalAddr() net.Addr {
 	if c.net == nil {
 		return nil
@@ -266,7 +268,7 @@ func (c *Conn) LocalAddr() net.Addr {
 	return c.net.LocalAddr()
 }
 
-// RemoteAddr returns the address of the other end, nil on an HTTP client.
+// RemoteAddr returns the peer's address. It is nil on an HTTP client.
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.net == nil {
 		return nil

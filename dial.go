@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
@@ -19,38 +18,38 @@ import (
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// DialConfig is what a client can choose beside the endpoint. Nil is good, and
-// so is the zero value of every field.
+// DialConfig configures a client, in addition to its endpoint. A nil config is a
+// config of zeros, and the zero value of every field is usable.
 type DialConfig struct {
-	// MaxLength limits incoming packets, in bytes, over HTTP outgoing ones as
-	// well. 0 means 16 MiB.
+	// MaxLength limits the length of incoming packets, in bytes, and over HTTP of
+	// outgoing ones too. 0 means 16 MiB.
 	MaxLength int
 
-	// DialContext opens the TCP connection. Nil means a net.Dialer. This is
-	// where a SOCKS5 proxy goes.
+	// DialContext opens the TCP connection, through a SOCKS5 proxy for instance.
+	// Nil means a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// TLS is for wss and https. Nil means the system's roots.
+	// TLS configures wss and https. Nil means the system's roots.
 	TLS *tls.Config
 
 	// Header is sent with WebSocket and HTTP requests.
 	Header http.Header
 
-	// ObfuscatedFull allows Full inside obfuscation. The specification has no
-	// tag for it; only a server with the same setting understands.
+	// ObfuscatedFull allows Full inside obfuscation. The specification has no tag
+	// for it, so the server must have ListenConfig.ObfuscatedFull set.
 	ObfuscatedFull bool
 
-	// Rand is the source of init payloads, padding and hellos. Nil means the
-	// system's.
+	// Rand is the source of init payloads, padding and hellos. Nil means
+	// crypto/rand.
 	Rand io.Reader
 
-	// Time is the clock that FakeTLS shows to the server. Nil means time.Now.
+	// Time is the clock of a FakeTLS hello. Nil means time.Now.
 	Time func() time.Time
 }
 
-// Dial connects to an endpoint, named by its URL; see Endpoint. With TCP and
-// WebSocket it returns when the connection stands; an HTTP client connects
-// when it sends. ctx bounds Dial alone.
+// Dial connects to an endpoint, named by its URL: see Endpoint. Over TCP and
+// WebSocket it returns when the connection is established; an HTTP client connects
+// when it sends. ctx applies to Dial only.
 //
 //	tcp://149.154.167.51:443?protocol=abridged&obfuscated=true
 //	wss://venus.web.telegram.org/apiws
@@ -63,8 +62,8 @@ func Dial(ctx context.Context, endpoint string, config *DialConfig) (*Conn, erro
 	return DialEndpoint(ctx, ep, config)
 }
 
-// DialEndpoint is Dial for an endpoint that has been read already, or put
-// together by hand.
+// DialEndpoint is Dial for an endpoint that has been parsed, or that the caller has
+// put together.
 func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error) {
 	if err := ep.checkAddress(); err != nil {
 		return nil, fmt.Errorf("bad endpoint: %w", err)
@@ -75,24 +74,10 @@ func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, 
 	if config == nil {
 		config = &DialConfig{}
 	}
-	switch ep.Carrier {
-	case HTTP:
+	if ep.Carrier == HTTP {
 		return dialHTTP(ep, config)
-	case WebSocket:
-		return dialWebSocket(ctx, ep, config)
 	}
-	return dialTCP(ctx, ep, config)
-}
-
-func (config *DialConfig) dial() func(ctx context.Context, network, address string) (net.Conn, error) {
-	if config.DialContext != nil {
-		return config.DialContext
-	}
-	return (&net.Dialer{}).DialContext
-}
-
-func dialTCP(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error) {
-	conn, err := config.dial()(ctx, "tcp", ep.Address)
+	conn, err := dialStream(ctx, ep, config)
 	if err != nil {
 		return nil, err
 	}
@@ -104,37 +89,31 @@ func dialTCP(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error
 	return c, nil
 }
 
-func dialWebSocket(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error) {
-	u := url.URL{Scheme: "ws", Host: ep.Address, Path: ep.Path}
-	if ep.TLS {
-		u.Scheme = "wss"
+func (config *DialConfig) dialContext() func(ctx context.Context, network, address string) (net.Conn, error) {
+	if config.DialContext != nil {
+		return config.DialContext
 	}
-	ws, err := wsconn.Dial(ctx, u.String(), &wsconn.DialConfig{
+	return (&net.Dialer{}).DialContext
+}
+
+// dialStream opens the byte stream of a TCP or WebSocket endpoint.
+func dialStream(ctx context.Context, ep Endpoint, config *DialConfig) (net.Conn, error) {
+	if ep.Carrier == TCP {
+		return config.dialContext()(ctx, "tcp", ep.Address)
+	}
+	return wsconn.Dial(ctx, ep.url().String(), &wsconn.DialConfig{
 		Header:          config.Header,
 		TLSClientConfig: config.TLS,
-		DialContext:     config.dial(),
+		DialContext:     config.dialContext(),
 	})
-	if err != nil {
-		return nil, err
-	}
-	c, err := Client(ctx, ws, ep, config)
-	if err != nil {
-		ws.Close()
-		return nil, err
-	}
-	return c, nil
 }
 
 func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
-	u := url.URL{Scheme: "http", Host: ep.Address, Path: ep.Path}
-	if ep.TLS {
-		u.Scheme = "https"
-	}
-	client, err := httpconn.NewClient(u.String(), &httpconn.ClientConfig{
+	client, err := httpconn.NewClient(ep.url().String(), &httpconn.ClientConfig{
 		MaxLength:       config.MaxLength,
 		Header:          config.Header,
 		TLSClientConfig: config.TLS,
-		DialContext:     config.dial(),
+		DialContext:     config.dialContext(),
 	})
 	if err != nil {
 		return nil, err
@@ -144,12 +123,12 @@ func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
 	return c, nil
 }
 
-// Client starts a connection on a byte stream that is open already: TCP, a
-// tunnel, a *wsconn.Conn. Of the endpoint it needs what lies above that:
-// protocol, obfuscation, secret and DC. With a FakeTLS secret it exchanges
-// hellos within ctx; otherwise nothing is sent before the first packet.
+// Client returns the client's end of a connection over conn, an open byte stream
+// such as a TCP connection, a tunnel or a *wsconn.Conn. It uses the protocol,
+// obfuscation, secret and DC of the endpoint. With a FakeTLS secret it exchanges
+// hellos, for which ctx applies; otherwise it sends nothing.
 //
-// On error the byte stream is left open.
+// The Conn owns conn. On error, conn stays open and belongs to the caller.
 func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig) (*Conn, error) {
 	if config == nil {
 		config = &DialConfig{}
@@ -179,13 +158,13 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 		conn = records
 	}
 	if ep.Obfuscated {
-		hidden := &obfuscation.ClientConfig{
+		initConfig := &obfuscation.ClientConfig{
 			Protocol: ep.Protocol, DC: ep.DC, AllowFull: config.ObfuscatedFull, Rand: config.Rand,
 		}
 		if ep.Secret != (Secret{}) {
-			hidden.Key = &ep.Secret.Key
+			initConfig.Key = &ep.Secret.Key
 		}
-		obfuscated, err := obfuscation.Client(conn, hidden)
+		obfuscated, err := obfuscation.Client(conn, initConfig)
 		if err != nil {
 			return nil, err
 		}

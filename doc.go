@@ -1,4 +1,4 @@
-// Package mtwire speaks the MTProto transports, as a client and as a server:
+// Package mtwire implements the MTProto transports, for clients and servers:
 // everything between a socket and an MTProto message.
 //
 // A client dials an endpoint, named by a URL, and exchanges packets:
@@ -8,22 +8,21 @@
 //	err = conn.Send(ctx, message)
 //	packet, err := conn.Receive(ctx)
 //
-// A server listens on one port and takes every transport there is; what a
-// client has chosen is found out from its first bytes:
+// A server accepts every transport on one port. It detects the transport of a
+// connection by the first bytes:
 //
 //	ln, err := mtwire.Listen("tcp", ":443", nil)
 //	...
 //	err = ln.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) { ... })
 //
-// A packet is a whole MTProto message, encrypted or not; this package does not
-// look inside. Beside messages there are quick acknowledgements and transport
-// errors: see Packet and TransportError. MTProxy's secrets and links are
-// endpoints like any other.
+// A packet is a whole MTProto message, encrypted or not, which this package does
+// not look into; or a quick acknowledgement, or a transport error: see Packet and
+// TransportError. An MTProxy's secret and link are endpoints like any other.
 //
 // # The specification and the files
 //
-// Sections of https://core.telegram.org/mtproto/mtproto-transports and where
-// to read them here:
+// Sections of https://core.telegram.org/mtproto/mtproto-transports and the files
+// that implement them:
 //
 //	Abridged, Intermediate,         frame/decoder.go, frame/encoder.go
 //	  Padded intermediate, Full
@@ -33,25 +32,26 @@
 //	Transport obfuscation           obfuscation/init.go (client),
 //	                                obfuscation/match.go (server),
 //	                                obfuscation/conn.go
-//	  DC id                         obfuscation/dc.go
-//	  MTProxy secrets               obfuscation/secret.go, link.go
+//	  DC id                         datacenter/dc.go
+//	  MTProxy secrets and links     mtproxy/secret.go, mtproxy/link.go
 //	  FakeTLS (ee secrets)          faketls/clienthello.go, serverhello.go,
 //	                                record.go
 //
-// And of https://core.telegram.org/mtproto/transports:
+// Sections of https://core.telegram.org/mtproto/transports:
 //
 //	TCP                             stream.go
 //	WebSocket                       wsconn/dial.go, wsconn/server.go
 //	HTTP, HTTPS                     httpconn/client.go, httpconn/server.go
-//	URI format, data centres        datacenter.go
+//	URI format                      datacenter/url.go
 //
-// What no page specifies:
+// Not specified:
 //
-//	telling the transports apart    detect/detect.go, accept.go
+//	Detection of the transport      detect/detect.go, internal/handshake
+//	Addresses of data centres       datacenter/table.go
 //
 // # Memory and time
 //
-// A length is checked before memory is taken for it, and memory is taken as
-// bytes arrive. A connection that is silent has no buffer. Sending and
-// receiving over TCP allocates nothing, and makes one Write for a packet.
+// A length is checked before memory is allocated for it, and memory grows as bytes
+// arrive. A silent connection has no buffer. Over TCP, Send and Receive allocate
+// nothing, and Send makes one Write for a packet.
 package mtwire

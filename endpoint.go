@@ -1,6 +1,7 @@
 package mtwire
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -9,26 +10,28 @@ import (
 	"strings"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
-// Secret is an MTProxy secret. Read one with ParseSecret.
+// Secret is an MTProxy secret: see mtproxy.Secret.
 type Secret = mtproxy.Secret
 
-// ParseSecret reads an MTProxy secret in hex, base64url or base64.
+// ParseSecret parses an MTProxy secret in hex, base64url or base64.
 func ParseSecret(text string) (Secret, error) { return mtproxy.ParseSecret(text) }
 
 // DC is a data centre's signed number: see package datacenter.
 type DC = datacenter.DC
 
-// DefaultDC is the data centre that a proxy is asked for when none is named.
+// DefaultDC is the data centre that a client requests from a proxy if its endpoint
+// has none.
 const DefaultDC DC = 2
 
-// Endpoint names a server and how to speak to it. The zero values of all
-// fields but Address are good: TCP, Intermediate, no obfuscation.
+// Endpoint is the address of a server and the transport to use. The zero values of
+// all fields but Address are usable: TCP, Intermediate, no obfuscation.
 //
-// It is a URL in one of these forms, query parameters being optional:
+// As text it is a URL in one of these forms. Query parameters are optional:
 //
 //	tcp://HOST:PORT?protocol=intermediate&obfuscated=true&dc=2&secret=...
 //	ws://HOST:PORT/apiws?protocol=intermediate&dc=2&secret=...     also wss
@@ -36,29 +39,30 @@ const DefaultDC DC = 2
 //	tg://proxy?server=HOST&port=PORT&secret=...&dc=2
 //	https://t.me/proxy?server=HOST&port=PORT&secret=...&dc=2
 type Endpoint struct {
+	// Carrier is TCP, WebSocket or HTTP.
 	Carrier Carrier
-	// TLS asks for wss or https.
+	// TLS selects wss or https.
 	TLS bool
 	// Address is host:port.
 	Address string
-	// Path is the request's path, for WebSocket and HTTP. Empty means /apiws
+	// Path is the path of the request, for WebSocket and HTTP. Empty means /apiws
 	// and /api.
 	Path string
 
 	// Protocol is the framing. 0 means PaddedIntermediate with a secret and
 	// Intermediate without. HTTP has none.
 	Protocol Protocol
-	// Obfuscated asks for an init payload. A secret and WebSocket imply it.
+	// Obfuscated selects obfuscation. A secret and WebSocket imply it.
 	Obfuscated bool
-	// Secret is an MTProxy's; its zero value means none. FakeTLS secrets need
-	// a byte stream of their own, and so TCP.
+	// Secret is an MTProxy's. The zero value means none. FakeTLS secrets need
+	// TCP.
 	Secret Secret
-	// DC goes into the init payload. 0 means DefaultDC with a secret. A data
-	// centre that is dialled directly does not look at it.
+	// DC is sent in the init payload. 0 means DefaultDC with a secret. A data
+	// centre ignores it.
 	DC DC
 }
 
-// The names of the parameters.
+// The names of the query parameters.
 const (
 	paramProtocol   = "protocol"
 	paramObfuscated = "obfuscated"
@@ -68,8 +72,21 @@ const (
 
 var defaultPaths = [...]string{WebSocket: "/apiws", HTTP: "/api"}
 
-// ParseEndpoint reads the URL of an endpoint. Defaults are filled in. Errors
-// name what is wrong and do not quote the secret.
+// schemes are the URL schemes of endpoints. Links are parsed by package mtproxy.
+var schemes = map[string]struct {
+	carrier Carrier
+	tls     bool
+	port    string // default
+}{
+	"tcp":   {carrier: TCP},
+	"ws":    {WebSocket, false, "80"},
+	"wss":   {WebSocket, true, "443"},
+	"http":  {HTTP, false, "80"},
+	"https": {HTTP, true, "443"},
+}
+
+// ParseEndpoint parses the URL of an endpoint and fills in the defaults. Errors do
+// not quote the secret.
 func ParseEndpoint(text string) (Endpoint, error) {
 	ep, err := parseEndpoint(text)
 	if err == nil {
@@ -92,7 +109,7 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 	if err != nil {
 		var e *url.Error
 		if errors.As(err, &e) {
-			err = e.Err // without the text, which may hold a secret
+			err = e.Err // without the text, which may have a secret
 		}
 		return ep, err
 	}
@@ -100,28 +117,14 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 		return ep, errors.New("want a URL such as tcp://HOST:PORT, wss://HOST/apiws or https://HOST/api, or a tg://proxy?... link")
 	}
 	if u.User != nil {
-		return ep, errors.New("no user or password can be given")
+		return ep, errors.New("a user or password is not supported")
 	}
-	port := ""
-	switch u.Scheme {
-	case "tcp":
-		ep.Carrier = TCP
-	case "ws", "wss":
-		ep.Carrier = WebSocket
-	case "http", "https":
-		ep.Carrier = HTTP
-	default:
+	scheme, ok := schemes[u.Scheme]
+	if !ok {
 		return ep, fmt.Errorf("unknown scheme %q: want tcp, ws, wss, http, https or tg", u.Scheme)
 	}
-	switch u.Scheme {
-	case "ws", "http":
-		port = "80"
-	case "wss", "https":
-		ep.TLS, port = true, "443"
-	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
+	ep.Carrier, ep.TLS = scheme.carrier, scheme.tls
+	port := cmp.Or(u.Port(), scheme.port)
 	if port == "" {
 		return ep, errors.New("no port")
 	}
@@ -131,20 +134,23 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 	return ep, err
 }
 
-// setParams reads the query of a URL that is no link. A parameter that nobody
-// knows is an error: it is more likely a slip than of no importance.
+// setParams parses the query of a URL that is not a link. An unknown parameter is
+// an error, because it is likely a typing error.
 func (ep *Endpoint) setParams(u *url.URL) error {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return errors.New("the query cannot be read")
+		return errors.New("malformed query")
 	}
 	for name, values := range query {
-		value := values[0]
+		value, shown := values[0], name
+		if len(name) > len(paramObfuscated) {
+			shown = name[:3] + "..." // possibly a secret without its name
+		}
 		if len(values) > 1 {
-			return fmt.Errorf("parameter %s is given twice", name)
+			return fmt.Errorf("duplicate parameter %q", shown)
 		}
 		if ep.Carrier == HTTP {
-			return fmt.Errorf("parameter %s: HTTP has no framing and no obfuscation", name)
+			return fmt.Errorf("parameter %q: HTTP has no framing and no obfuscation", shown)
 		}
 		switch name {
 		case paramProtocol:
@@ -153,7 +159,7 @@ func (ep *Endpoint) setParams(u *url.URL) error {
 			}
 		case paramObfuscated:
 			if ep.Obfuscated, err = strconv.ParseBool(value); err != nil {
-				return fmt.Errorf("obfuscated=%s is neither true nor false", value)
+				return errors.New("obfuscated is neither true nor false")
 			}
 			if !ep.Obfuscated && (ep.Carrier == WebSocket || query.Has(paramSecret)) {
 				return errors.New("obfuscated=false: WebSocket and secrets need obfuscation")
@@ -167,22 +173,15 @@ func (ep *Endpoint) setParams(u *url.URL) error {
 				return err
 			}
 		default:
-			if len(name) > len(paramObfuscated) {
-				name = name[:3] + "..." // a secret without its name, perhaps
-			}
-			return fmt.Errorf("unknown parameter %q: want protocol, obfuscated, dc or secret", name)
+			return fmt.Errorf("unknown parameter %q: want protocol, obfuscated, dc or secret", shown)
 		}
 	}
 	return nil
 }
 
-// ParseProtocol reads the name of a framing: abridged, intermediate,
+// ParseProtocol parses the name of a framing: abridged, intermediate,
 // padded-intermediate (or padded) or full.
-func ParseProtocol(name string) (Protocol, error) {
-	var p Protocol
-	err := p.UnmarshalText([]byte(name))
-	return p, err
-}
+func ParseProtocol(name string) (Protocol, error) { return frame.ParseProtocol(name) }
 
 func parseLink(text string) (ep Endpoint, err error) {
 	link, err := mtproxy.ParseLink(text)
@@ -214,13 +213,18 @@ func (ep *Endpoint) checkAddress() error {
 // complete fills in the defaults and returns an error if fields contradict each
 // other. It ignores Address.
 func (ep *Endpoint) complete() error {
+	if int(ep.Carrier) >= len(defaultPaths) {
+		return fmt.Errorf("unknown carrier %d", ep.Carrier)
+	}
 	if ep.Path == "" && ep.Carrier != TCP {
 		ep.Path = defaultPaths[ep.Carrier]
 	}
 	secret := ep.Secret != Secret{}
 	switch {
+	case ep.Protocol != 0 && !ep.Protocol.Valid():
+		return fmt.Errorf("unknown protocol %d", ep.Protocol)
 	case ep.Carrier == TCP && ep.Path != "" && ep.Path != "/":
-		return fmt.Errorf("TCP has no path: %s", ep.Path)
+		return errors.New("TCP has no path")
 	case ep.Carrier == TCP && ep.TLS:
 		return errors.New("TLS goes with WebSocket and HTTP only")
 	case ep.Carrier == HTTP && (ep.Protocol != 0 || ep.Obfuscated || secret):
@@ -250,26 +254,28 @@ func (ep *Endpoint) complete() error {
 	return nil
 }
 
-// String returns the endpoint's URL, which ParseEndpoint reads back. It holds
-// the secret.
-func (ep Endpoint) String() string {
-	u := url.URL{Host: ep.Address, Path: ep.Path}
-	switch {
-	case ep.Carrier == TCP:
-		u.Scheme = "tcp"
-	case ep.Carrier == WebSocket && ep.TLS:
-		u.Scheme = "wss"
-	case ep.Carrier == WebSocket:
-		u.Scheme = "ws"
-	case ep.TLS:
-		u.Scheme = "https"
-	default:
-		u.Scheme = "http"
+// url returns the endpoint's URL without a query.
+func (ep Endpoint) url() *url.URL {
+	scheme := "http"
+	switch ep.Carrier {
+	case TCP:
+		scheme = "tcp"
+	case WebSocket:
+		scheme = "ws"
 	}
+	if ep.TLS && ep.Carrier != TCP {
+		scheme += "s"
+	}
+	return &url.URL{Scheme: scheme, Host: ep.Address, Path: ep.Path}
+}
+
+// String returns the endpoint's URL, secret included. ParseEndpoint parses it.
+func (ep Endpoint) String() string {
+	u := ep.url()
 	if ep.Carrier == HTTP {
 		return u.String()
 	}
-	var query []string // in a fixed and readable order
+	var query []string // in a fixed order
 	if ep.Protocol != 0 {
 		query = append(query, paramProtocol+"="+ep.Protocol.String())
 	}

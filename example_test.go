@@ -10,8 +10,8 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// startServer runs a server on loopback that answers each payload with itself,
-// and one of four bytes with transport error 404.
+// startServer starts a server on loopback that echoes each payload, and answers one of four
+// bytes with transport error 404.
 func startServer(config *mtwire.ListenConfig) (address string, stop func()) {
 	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {
@@ -41,7 +41,7 @@ func startServer(config *mtwire.ListenConfig) (address string, stop func()) {
 	return ln.Addr().String(), func() { cancel(); <-done }
 }
 
-// A client: connect, send a message, receive the answer.
+// A client connects, sends a message and receives the answer.
 func ExampleDial() {
 	address, stop := startServer(nil)
 	defer stop()
@@ -64,7 +64,7 @@ func ExampleDial() {
 	// Output: 40 bytes over tcp, obfuscated, abridged
 }
 
-// A server: every transport on one port.
+// A server accepts every transport on one port.
 func ExampleListener_Serve() {
 	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
 	if err != nil {
@@ -100,8 +100,8 @@ func ExampleListener_Serve() {
 	// context canceled
 }
 
-// Through an MTProxy: its link is an endpoint like any other. This one is
-// FakeTLS, for the data centre 2.
+// A client connects through an MTProxy, whose link is an endpoint like any other. This one
+// has a FakeTLS secret. Without a dc parameter, the client requests data centre 2.
 func ExampleDial_proxy() {
 	secret, err := mtwire.ParseSecret("ee000102030405060708090a0b0c0d0e0f6578616d706c652e636f6d")
 	if err != nil {
@@ -127,8 +127,8 @@ func ExampleDial_proxy() {
 	// Output: tcp, faketls, obfuscated, padded-intermediate to DC 2
 }
 
-// A data centre that does not know the auth key says so with a transport
-// error; the connection goes on.
+// A data centre that does not have the auth key answers with transport error 404. The
+// connection stays usable.
 func ExampleConn_Receive() {
 	address, stop := startServer(nil)
 	defer stop()
@@ -141,9 +141,9 @@ func ExampleConn_Receive() {
 
 	conn.Send(ctx, []byte{1, 2, 3, 4})
 	_, err = conn.Receive(ctx)
-	var refused *mtwire.TransportError
-	if errors.As(err, &refused) {
-		fmt.Println("code", refused.Code)
+	var transportError *mtwire.TransportError
+	if errors.As(err, &transportError) {
+		fmt.Println("code", transportError.Code)
 	}
 	fmt.Println(err)
 	// Output:
@@ -151,8 +151,8 @@ func ExampleConn_Receive() {
 	// transport error 404: auth key not found
 }
 
-// A quick acknowledgement comes before the answer. Its token is
-// frame.QuickAckToken of the auth key and the text that was encrypted.
+// A client requests a quick acknowledgement, which comes before the answer. Its token is
+// frame.QuickAckToken of the auth key and the plaintext of the message.
 func ExampleConn_SendPacket() {
 	address, stop := startServer(nil)
 	defer stop()
@@ -171,12 +171,12 @@ func ExampleConn_SendPacket() {
 		}
 		switch packet.Kind {
 		case mtwire.KindQuickAck:
-			fmt.Printf("received there: %08x\n", packet.Token)
+			fmt.Printf("quick ack: %08x\n", packet.Token)
 		case mtwire.KindPayload:
 			fmt.Println("answer:", len(packet.Payload), "bytes")
 		}
 	}
 	// Output:
-	// received there: 9e42fb8a
+	// quick ack: 9e42fb8a
 	// answer: 88 bytes
 }

@@ -19,7 +19,7 @@ import (
 
 var helloTime = time.Unix(1767225600, 0)
 
-// clientHello returns a FakeTLS hello of that secret, made at helloTime.
+// clientHello returns a FakeTLS hello with that key and domain, made at helloTime.
 func clientHello(t *testing.T, key [16]byte, domain string) []byte {
 	t.Helper()
 	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
@@ -31,13 +31,13 @@ func clientHello(t *testing.T, key [16]byte, domain string) []byte {
 	return hello
 }
 
-// offerHello sends first to a server and closes the sending direction. It returns
-// nil if the server answers, and otherwise the handshake's error. A server that
-// rejects first must have handed over all its bytes.
+// offerHello sends first to a server and closes the sending direction. It returns nil if
+// the server answers, and otherwise the handshake's error. If the server rejects first, the
+// Unauthenticated hook must read all of it.
 func offerHello(t *testing.T, config mtwire.ListenConfig, first []byte) error {
 	t.Helper()
-	var handed []byte
-	config.Unauthenticated = func(_ context.Context, conn net.Conn, _ error) { handed, _ = io.ReadAll(conn) }
+	var forwarded []byte
+	config.Unauthenticated = func(_ context.Context, conn net.Conn, _ error) { forwarded, _ = io.ReadAll(conn) }
 	server, client := serve(t, &config)
 	client.Write(first)
 	client.CloseWrite()
@@ -49,15 +49,15 @@ func offerHello(t *testing.T, config mtwire.ListenConfig, first []byte) error {
 	if answer, _ := io.ReadAll(client); len(answer) > 0 {
 		return nil
 	}
-	var unknown *mtwire.UnauthenticatedError
-	if errors.As(err, &unknown) && !bytes.Equal(handed, first) {
-		t.Errorf("%d bytes are handed over, want %d: %v", len(handed), len(first), err)
+	var rejected *mtwire.UnauthenticatedError
+	if errors.As(err, &rejected) && !bytes.Equal(forwarded, first) {
+		t.Errorf("the hook read %d bytes, want %d: %v", len(forwarded), len(first), err)
 	}
 	return err
 }
 
-// A rejected hello is not answered, its error has the reason, and its bytes can
-// be forwarded to another server.
+// A rejected hello is not answered. The error has the reason, and the bytes can be forwarded
+// to another server.
 func TestFakeTLSHelloIsRejectedWithItsReason(t *testing.T) {
 	key, other := [16]byte{1}, [16]byte{2}
 	secrets := []mtwire.Secret{{Key: other}, {Key: key, Domain: "a.example"}}
@@ -72,7 +72,7 @@ func TestFakeTLSHelloIsRejectedWithItsReason(t *testing.T) {
 		want   error
 	}{
 		"good":            {mtwire.ListenConfig{Secrets: secrets, Time: at(7 * time.Second)}, hello, nil},
-		"any clock":       {mtwire.ListenConfig{Secrets: secrets, ClockWindow: -1}, hello, nil},
+		"no clock window": {mtwire.ListenConfig{Secrets: secrets, ClockWindow: -1}, hello, nil},
 		"no server name":  {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, withoutSNI(t, key), nil},
 		"wrong key":       {mtwire.ListenConfig{Secrets: secrets[:1], Time: at(0)}, hello, mtwire.ErrNoMatch},
 		"clock too late":  {mtwire.ListenConfig{Secrets: secrets, Time: at(121 * time.Second)}, hello, faketls.ErrStaleClock},
@@ -80,7 +80,7 @@ func TestFakeTLSHelloIsRejectedWithItsReason(t *testing.T) {
 		"small window":    {mtwire.ListenConfig{Secrets: secrets, Time: at(4 * time.Second), ClockWindow: 3 * time.Second}, hello, faketls.ErrStaleClock},
 		"wrong name":      {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, clientHello(t, key, "b.example"), mtwire.ErrWrongServerName},
 		"replay":          {mtwire.ListenConfig{Secrets: secrets, Time: at(0), Replay: known}, hello, mtwire.ErrReplay},
-		"cut off":         {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, hello[:500], io.ErrUnexpectedEOF},
+		"incomplete":      {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, hello[:500], io.ErrUnexpectedEOF},
 		"silence":         {mtwire.ListenConfig{Secrets: secrets, Time: at(0)}, nil, io.EOF},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,15 +88,15 @@ func TestFakeTLSHelloIsRejectedWithItsReason(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
-			var unknown *mtwire.UnauthenticatedError
-			if c.want != nil && len(c.first) > 0 && (!errors.As(err, &unknown) || !bytes.Equal(unknown.First, c.first)) {
+			var rejected *mtwire.UnauthenticatedError
+			if c.want != nil && len(c.first) > 0 && (!errors.As(err, &rejected) || !bytes.Equal(rejected.First, c.first)) {
 				t.Errorf("%v does not have the %d bytes received", err, len(c.first))
 			}
 		})
 	}
 }
 
-// sign makes a hello that was changed one of key again.
+// sign returns hello with the digest and time of key and helloTime.
 func sign(t *testing.T, hello []byte, key [16]byte) []byte {
 	t.Helper()
 	signed, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
@@ -118,8 +118,8 @@ func withoutSNI(t *testing.T, key [16]byte) []byte {
 	return sign(t, hello, key)
 }
 
-// Replay is called after all other checks: unauthenticated clients cannot fill the
-// memory. The hello's clock, which is not authenticated, is not part of the ID.
+// Replay is called after all other checks, so that unauthenticated clients cannot fill its
+// memory. The hello's time, which is not authenticated, is not part of the ID.
 func TestReplayIsCalledForGoodHellosAndIgnoresTheirClock(t *testing.T) {
 	key := [16]byte{1}
 	seen := map[[16]byte]bool{}
@@ -141,7 +141,7 @@ func TestReplayIsCalledForGoodHellosAndIgnoresTheirClock(t *testing.T) {
 		t.Errorf("a hello with another name: %v", err)
 	}
 	if len(seen) != 0 {
-		t.Errorf("%d rejected hellos are remembered", len(seen))
+		t.Errorf("%d rejected hellos are stored", len(seen))
 	}
 	if err := offerHello(t, config, hello); err != nil {
 		t.Fatal(err)
@@ -167,8 +167,8 @@ func TestServerAcceptsAFragmentedHello(t *testing.T) {
 	}
 }
 
-// A client that sends a part of a hello is handed over when the time is up, with
-// that part and on a connection that still works.
+// When the time of a client that sent a part of a hello is over, the Unauthenticated hook
+// gets a connection that still works, with that part put back in front.
 func TestHelloThatTimesOutLeavesTheConnectionUsable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
@@ -177,9 +177,9 @@ func TestHelloThatTimesOutLeavesTheConnectionUsable(t *testing.T) {
 		start := time.Now()
 		server := mtwire.Server(b, &mtwire.ListenConfig{
 			Secrets: []mtwire.Secret{{Key: [16]byte{1}}}, HandshakeTimeout: 10 * time.Second,
-			Unauthenticated: func(_ context.Context, conn net.Conn, why error) {
-				if took := time.Since(start); !errors.Is(why, mtwire.ErrHandshakeTimeout) || took != 10*time.Second {
-					t.Errorf("%v after %v", why, took)
+			Unauthenticated: func(_ context.Context, conn net.Conn, reason error) {
+				if took := time.Since(start); !errors.Is(reason, mtwire.ErrHandshakeTimeout) || took != 10*time.Second {
+					t.Errorf("%v after %v", reason, took)
 				}
 				go a.Write([]byte("more"))
 				b := make([]byte, len(half)+4)
@@ -190,25 +190,25 @@ func TestHelloThatTimesOutLeavesTheConnectionUsable(t *testing.T) {
 		})
 		defer server.Close()
 		go a.Write(half)
-		var unknown *mtwire.UnauthenticatedError
-		if err := server.Handshake(t.Context()); !errors.As(err, &unknown) || !bytes.Equal(unknown.First, half) {
+		var rejected *mtwire.UnauthenticatedError
+		if err := server.Handshake(t.Context()); !errors.As(err, &rejected) || !bytes.Equal(rejected.First, half) {
 			t.Errorf("%v, want the %d bytes received", err, len(half))
 		}
 	})
 }
 
-// A configuration that no flight can follow is the server's error: the client is
-// not taken for an unauthenticated one.
-func TestServerReportsAShapeItCannotFollow(t *testing.T) {
+// An invalid shape of the ServerHello is the server's error: the client is not
+// unauthenticated.
+func TestInvalidServerHelloShapeIsNotTheClientsError(t *testing.T) {
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	for _, size := range []int{-5, 20_000} {
 		err := offerHello(t, mtwire.ListenConfig{
 			Secrets: []mtwire.Secret{secret}, ClockWindow: -1,
 			ServerHello: func(string) faketls.ServerHelloShape { return faketls.ServerHelloShape{DataSize: size} },
 		}, clientHello(t, secret.Key, secret.Domain))
-		var unknown *mtwire.UnauthenticatedError
-		if err == nil || errors.As(err, &unknown) {
-			t.Errorf("DataSize %d: %v, want an error that does not blame the client", size, err)
+		var rejected *mtwire.UnauthenticatedError
+		if err == nil || errors.As(err, &rejected) {
+			t.Errorf("DataSize %d: %v, want another error than UnauthenticatedError", size, err)
 		}
 	}
 }

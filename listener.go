@@ -20,23 +20,23 @@ import (
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// Why a client is not authenticated, besides faketls.ErrStaleClock and
-// faketls.ErrMalformed. Find them with errors.Is.
+// The reasons for which a client is unauthenticated, besides faketls.ErrStaleClock
+// and faketls.ErrMalformed. Test for them with errors.Is.
 var (
-	// ErrHandshakeTimeout means that a client sent a part of its handshake and
-	// not the rest in time.
+	// ErrHandshakeTimeout means that a client sent only a part of its handshake in
+	// time.
 	ErrHandshakeTimeout = handshake.ErrTimeout
-	// ErrNoMatch means that no secret fits what the client sent.
+	// ErrNoMatch means that no secret matches what the client sent.
 	ErrNoMatch = handshake.ErrNoMatch
-	// ErrWrongServerName means that a FakeTLS hello with a known key names
-	// another host than its secret.
+	// ErrWrongServerName means that a FakeTLS hello with the key of a secret names
+	// another host than the secret.
 	ErrWrongServerName = handshake.ErrWrongServerName
-	// ErrReplay means that ListenConfig.Replay has seen the handshake before.
+	// ErrReplay means that ListenConfig.Replay returned true.
 	ErrReplay = handshake.ErrReplay
 )
 
-// UnauthenticatedError ends the handshake of a client whose first bytes are no
-// transport that the server accepts, or that no secret fits.
+// UnauthenticatedError is the handshake's error for an unauthenticated client: its
+// first bytes are no transport that the server accepts, or no secret matches.
 type UnauthenticatedError struct {
 	// First is what the client sent.
 	First []byte
@@ -47,95 +47,94 @@ type UnauthenticatedError struct {
 // Error returns the reason and at most 16 of the client's bytes.
 func (e *UnauthenticatedError) Error() string {
 	if len(e.First) == 0 {
-		return fmt.Sprintf("unauthenticated: %v; nothing came", e.Err)
+		return fmt.Sprintf("unauthenticated: %v; no bytes received", e.Err)
 	}
-	return fmt.Sprintf("unauthenticated: %v; it begins with % x", e.Err, e.First[:min(len(e.First), 16)])
+	return fmt.Sprintf("unauthenticated: %v; first bytes % x", e.Err, e.First[:min(len(e.First), 16)])
 }
 
 // Unwrap returns the reason.
 func (e *UnauthenticatedError) Unwrap() error { return e.Err }
 
-// ListenConfig is what a server can choose. Nil is good, and so is the zero value
-// of every field: a server that accepts every transport from every client. It
-// must not change while it is in use, and may serve several listeners.
+// ListenConfig configures a server. A nil config is a config of zeros: a server that
+// accepts every transport from every client. It must not change while it is in use,
+// and may be used for several listeners. Its functions may be called concurrently.
 type ListenConfig struct {
-	// Secrets are those of an MTProxy. With any here, a client must have one:
-	// everything else is unauthenticated, even a plain framing or an HTTP
-	// request, and gets no answer. FakeTLS needs a secret; any mode's key will
-	// do.
+	// Secrets are the secrets of an MTProxy. If there are any, a client must have
+	// the key of one of them, and may use it in any mode. All other clients are
+	// unauthenticated and get no answer, even those with a plain framing or an HTTP
+	// request.
 	Secrets []Secret
 
-	// FakeTLSOnly accepts FakeTLS alone. Then a client is rejected at the first
-	// byte that no FakeTLS hello has in its place. Without it there may be an
-	// init payload to wait for, as a web server in place of Unauthenticated would
-	// not.
+	// FakeTLSOnly accepts FakeTLS only. A client is then rejected at the first byte
+	// that differs from every FakeTLS hello. Without FakeTLSOnly, the server waits
+	// for 64 bytes, since they may be an init payload.
 	FakeTLSOnly bool
 
-	// AllowNoSecret serves clients without a secret beside those with one.
+	// AllowNoSecret accepts clients without a secret too.
 	AllowNoSecret bool
 
-	// ObfuscatedFull accepts an init payload without a tag for Full, if what
-	// follows it can be Full's first frame. The specification has no tag for it,
-	// and few clients do this.
+	// ObfuscatedFull accepts an init payload without a tag for Full, if the bytes
+	// behind it can be Full's first frame. The specification has no tag for Full,
+	// and few clients obfuscate it.
 	ObfuscatedFull bool
 
-	// MaxLength limits incoming packets, in bytes, over HTTP outgoing ones as
-	// well. 0 means 16 MiB.
+	// MaxLength limits the length of incoming packets, in bytes, and over HTTP of
+	// outgoing ones too. 0 means 16 MiB.
 	MaxLength int
 
-	// HandshakeTimeout bounds the time from a client's first byte until its
-	// transport is known. 0 means between 10 and 15 seconds, drawn for each
-	// connection, so that the limit is no fingerprint. Only the context limits
-	// how long a client may be silent before its first byte: official clients
-	// open connections ahead of need.
+	// HandshakeTimeout limits the time from a client's first byte until its
+	// transport is known. 0 means 10 to 15 seconds, drawn at random for each
+	// connection, so that the limit is no fingerprint. Before the first byte only
+	// the context limits the time: official clients open connections in advance.
 	HandshakeTimeout time.Duration
 
-	// Unauthenticated is called with every connection whose client is not
-	// authenticated, with all its bytes still to be read: to tunnel it to
-	// another server, for instance. It owns conn until it returns; conn is then
-	// closed and Handshake returns err. ctx is Handshake's.
+	// Unauthenticated is called with the connection of an unauthenticated client,
+	// for instance to tunnel it to another server. All bytes that the client sent
+	// can be read from conn. Unauthenticated owns conn until it returns; conn is
+	// then closed, and Handshake returns err. ctx is Handshake's.
 	//
-	// Nil means that the server reads on for the rest of HandshakeTimeout,
-	// answers nothing, and leaves the connection to be closed.
+	// Nil means that the server reads from the client for the rest of
+	// HandshakeTimeout and answers nothing. The caller of Handshake closes the
+	// connection.
 	Unauthenticated func(ctx context.Context, conn net.Conn, err error)
 
-	// Allow may refuse a client that has a secret, or that needs none, for its
-	// transport, as an MTProxy does that accepts FakeTLS only. It is called once
-	// for clients that sent an init payload, with a complete Transport, before
-	// anything but a FakeTLS or WebSocket handshake was answered. An error makes
-	// the client unauthenticated. Nil means that all are served.
+	// Allow returns an error to make an authenticated client unauthenticated for
+	// its transport: an MTProxy that accepts FakeTLS only, for instance. It is
+	// called once for each client that sent an init payload, with the complete
+	// Transport. Nothing but a FakeTLS or WebSocket handshake was answered before.
+	// Nil allows all clients.
 	Allow func(t Transport) error
 
-	// Replay remembers id, which stands for one FakeTLS hello or one init
-	// payload, and reports whether it was remembered already. It is called after
-	// a secret has matched, so unauthenticated clients cannot fill its memory.
-	// Nil means that nothing is remembered.
+	// Replay stores id, which identifies a FakeTLS hello or an init payload, and
+	// reports whether it was stored before. It is called after a secret has
+	// matched, so that unauthenticated clients cannot fill its memory. Nil stores
+	// nothing.
 	Replay func(id [16]byte) (seen bool)
 
-	// ClockWindow limits the difference of the clock in a FakeTLS hello from
-	// ours. 0 means 120 seconds, a negative value no limit.
+	// ClockWindow limits the difference between the time in a FakeTLS hello and
+	// the server's. 0 means 120 seconds, a negative value no limit.
 	ClockWindow time.Duration
 
 	// ServerHello returns the shape of the answer to a FakeTLS hello for a host.
 	// Nil means the zero shape.
 	ServerHello func(serverName string) faketls.ServerHelloShape
 
-	// TLS serves wss and https, and needs a certificate. HTTP/2 is not
+	// TLS configures wss and https, and must have a certificate. HTTP/2 is not
 	// negotiated, even if NextProtos has it. Nil means no TLS.
 	TLS *tls.Config
 
-	// HTTP and WebSocket configure these carriers; nil is fine. MaxLength takes
-	// precedence over HTTP.MaxLength.
+	// HTTP and WebSocket configure these carriers. They may be nil. MaxLength
+	// overrides HTTP.MaxLength.
 	HTTP      *httpconn.ServerConfig
 	WebSocket *wsconn.ServerConfig
 
-	// Time is the clock for FakeTLS, nil time.Now. Rand is the source of padding
-	// and of FakeTLS's random parts, nil the system's.
+	// Time is the clock for FakeTLS. Nil means time.Now. Rand is the source of
+	// padding and of FakeTLS's random parts. Nil means crypto/rand.
 	Time func() time.Time
 	Rand io.Reader
 }
 
-// serverSettings is a ListenConfig made ready.
+// serverSettings is a ListenConfig and what is derived from it once.
 type serverSettings struct {
 	ListenConfig
 	handshake handshake.Config
@@ -164,13 +163,14 @@ func newServerSettings(config *ListenConfig) *serverSettings {
 	return s
 }
 
-// secretFor returns the first secret with the same key as the given one whose
-// domain fits, or -1. One key may be handed out for several domains.
+// secretFor returns the index of the first secret that has the same key as the
+// secret at index key and matches the server name, or -1. Secrets for several
+// domains may share a key.
 func (s *serverSettings) secretFor(key int, name string) int {
 	for i := key; i < len(s.Secrets); i++ {
 		secret := &s.Secrets[i]
-		fits := secret.Domain == "" || name == "" || strings.EqualFold(secret.Domain, name)
-		if fits && secret.Key == s.Secrets[key].Key {
+		matches := secret.Domain == "" || name == "" || strings.EqualFold(secret.Domain, name)
+		if matches && secret.Key == s.Secrets[key].Key {
 			return i
 		}
 	}
@@ -180,8 +180,8 @@ func (s *serverSettings) secretFor(key int, name string) int {
 // listenAuth is the handshake.Auth of a ListenConfig.
 type listenAuth struct{ *serverSettings }
 
-// Find tries all secrets in order. A hello without a server name passes: several
-// versions of Telegram for iOS send none.
+// Find tries all secrets in order. A hello without a server name matches any domain:
+// several versions of Telegram for iOS send none.
 func (a listenAuth) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 	i := try(a.keys)
 	if i < 0 {
@@ -213,8 +213,9 @@ func (a listenAuth) ServerHello(hello *faketls.ClientHello) (shape faketls.Serve
 
 func (a listenAuth) Undecided([]byte) {}
 
-// reject deals with a client that is not authenticated, err being a handshake's:
-// it hands the connection over, or reads on and answers nothing.
+// reject ends a handshake that failed with err. An unauthenticated client's
+// connection is passed to the Unauthenticated hook, or read from without an answer.
+// It returns the error for the caller of Handshake.
 func (s *serverSettings) reject(ctx context.Context, conn net.Conn, err error) error {
 	var rejected *handshake.UnauthenticatedError
 	if !errors.As(err, &rejected) {
@@ -232,7 +233,7 @@ func (s *serverSettings) reject(ctx context.Context, conn net.Conn, err error) e
 	return err
 }
 
-// http returns the configuration of HTTP connections.
+// http returns the configuration of an HTTP connection.
 func (s *serverSettings) http() *httpconn.ServerConfig {
 	config := httpconn.ServerConfig{}
 	if s.HTTP != nil {
@@ -244,7 +245,7 @@ func (s *serverSettings) http() *httpconn.ServerConfig {
 	return &config
 }
 
-// Listener accepts connections of every transport on one port.
+// Listener accepts connections of all transports on one port.
 type Listener struct {
 	net      net.Listener
 	settings *serverSettings
@@ -264,9 +265,9 @@ func NewListener(ln net.Listener, config *ListenConfig) *Listener {
 	return &Listener{net: ln, settings: newServerSettings(config)}
 }
 
-// Accept returns the next connection, at once: it reads nothing from it. The
-// Conn's Handshake, which its first Receive calls, detects the transport, so a
-// silent client blocks no other.
+// Accept returns the next connection. It reads nothing from it, so that a silent
+// client delays no other. Handshake, which the first Receive calls, detects the
+// transport.
 func (l *Listener) Accept() (*Conn, error) {
 	conn, err := l.net.Accept()
 	if err != nil {
@@ -275,40 +276,40 @@ func (l *Listener) Accept() (*Conn, error) {
 	return newServerConn(conn, l.settings), nil
 }
 
-// Close stops listening. Connections that Accept returned go on; Serve returns,
-// and closes those it serves.
+// Close stops listening. Connections returned by Accept stay open. Serve returns and
+// closes those that it serves.
 func (l *Listener) Close() error { return l.net.Close() }
 
-// Addr returns the address listened on.
+// Addr returns the listener's address.
 func (l *Listener) Addr() net.Addr { return l.net.Addr() }
 
-// Server serves one connection that was accepted elsewhere. Nothing is read
-// from it before Handshake.
+// Server returns the server's end of a connection over conn, which was accepted
+// elsewhere and which the Conn owns. It reads nothing before Handshake.
 func Server(conn net.Conn, config *ListenConfig) *Conn {
 	return newServerConn(conn, newServerSettings(config))
 }
 
 func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
 	c := &Conn{net: conn, side: frame.Server, settings: settings}
-	c.server.Store(handshake.New(conn))
+	c.handshake.Store(handshake.New(conn))
 	return c
 }
 
-// Serve accepts connections and gives each to handle, in a goroutine of its
-// own, and closes it when handle returns. When ctx ends, or Accept fails for
-// good, it closes the listener and all connections, waits for the handlers,
-// and returns why. When the system is out of descriptors or memory for
-// another connection, it tries again.
+// Serve accepts connections and calls handle for each in a goroutine of its own. It
+// closes the connection when handle returns. When ctx ends or the listener fails,
+// Serve closes the listener and all connections, waits for the handlers, and returns
+// the cause. If the system has no descriptor or memory for another connection, it
+// tries again after a pause.
 func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, conn *Conn)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var open connSet
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer cancel() // before the wait
+	defer cancel() // runs before the wait
 	running.Go(func() {
 		<-ctx.Done()
 		l.Close()
-		open.close(&running) // handlers that do not use ctx are to end as well
+		open.close(&running) // ends handlers that ignore ctx
 	})
 
 	return netx.AcceptLoop(ctx, l.net, func(socket net.Conn) {
@@ -341,7 +342,7 @@ func (s *connSet) add(conn *Conn) {
 	s.conns[conn] = struct{}{}
 }
 
-// remove closes conn and takes it out of the set.
+// remove closes conn and removes it from the set.
 func (s *connSet) remove(conn *Conn) {
 	s.mu.Lock()
 	delete(s.conns, conn)
@@ -349,8 +350,8 @@ func (s *connSet) remove(conn *Conn) {
 	conn.Close()
 }
 
-// close closes all connections of the set, and those added later. They are closed
-// concurrently, since a WebSocket waits for its peer's close frame.
+// close closes all connections of the set, and those added later. It closes them
+// concurrently, because a WebSocket waits for its peer's close frame.
 func (s *connSet) close(running *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

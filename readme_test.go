@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// "The README is true today": what it shows is what is compiled.
+// The README shows the main functions of the examples, which are compiled.
 func TestREADMEShowsTheExamples(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

@@ -18,13 +18,13 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// helloOf makes a ClientHello of that many bytes, record header included, by
-// padding.
-func helloOf(t *testing.T, secret mtwire.Secret, size int) []byte {
+// helloOfSize returns a ClientHello padded to that many bytes, record header included.
+func helloOfSize(t *testing.T, secret mtwire.Secret, size int) []byte {
+	t.Helper()
 	hello := unhex("1603010000" + "01000000" + "0303")
 	hello = append(hello, make([]byte, 32)...) // random, signed below
 	hello = append(hello, 32)
-	hello = append(hello, bytes.Repeat([]byte{0x11}, 32)...) // session id
+	hello = append(hello, bytes.Repeat([]byte{0x11}, 32)...) // session ID
 	hello = append(hello, unhex("0002"+"1301"+"0100")...)    // cipher suites, no compression
 	hello = append(hello, unhex("0000"+"0015"+"0000")...)    // extensions: padding alone
 	extensions := len(hello) - 6
@@ -42,9 +42,8 @@ func helloOf(t *testing.T, secret mtwire.Secret, size int) []byte {
 	return signed
 }
 
-// skipFlight reads the server's half of a FakeTLS handshake: no client speaks
-// before it has that.
-func skipFlight(t *testing.T, client net.Conn) {
+// skipServerHello reads a server's answer to a FakeTLS hello, which every client waits for.
+func skipServerHello(t *testing.T, client net.Conn) {
 	t.Helper()
 	for range 3 {
 		header := make([]byte, 5)
@@ -57,14 +56,14 @@ func skipFlight(t *testing.T, client net.Conn) {
 	}
 }
 
-// obfuscated returns an init payload, and payload twice as it follows.
+// obfuscated returns an init payload, and two packets with payload that follow it.
 func obfuscated(t *testing.T, config *obfuscation.ClientConfig, payload, padding []byte) (init, first, second []byte) {
 	t.Helper()
-	drawn, announced, err := obfuscation.NewInit(config)
+	drawn, content, err := obfuscation.NewInit(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	streams := announced.Streams(frame.Client)
+	streams := content.Streams(frame.Client)
 	e := frame.Encoder{Protocol: config.Protocol}
 	packet := func() []byte {
 		b, err := e.Append(nil, mtwire.Packet{Payload: payload, Padding: padding})
@@ -77,21 +76,24 @@ func obfuscated(t *testing.T, config *obfuscation.ClientConfig, payload, padding
 	return drawn[:], packet(), packet()
 }
 
-// Hellos have 517 bytes (all clients until 2025), or some 1,700 to 1,850, each
-// time another number (TDLib, mtcute). "TDLib, tdesktop, Android put init and
-// first packet into one record"; mtcute does so too, but sends its
-// ChangeCipherSpec ahead of it, and gotd has a record for each write. Some send
-// two pings in a row.
-func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
+// A server accepts the records of each client:
+//
+//   - The hello has 517 bytes in all clients until 2025, and about 1,700 to 1,850, a
+//     different number each time, in TDLib and mtcute.
+//   - TDLib, Telegram Desktop and Android put the init payload and the first packet into one
+//     record. mtcute does too, but writes its ChangeCipherSpec before it. gotd has a record
+//     for each write.
+//   - Some send two pings in a row.
+func TestServerAcceptsTheRecordsOfEachClient(t *testing.T) {
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	ping := append(make([]byte, 16), unhex("14000000f18e7ebea0a1a2a3a4a5a6a7a8a9aaabacadaeaf")...)
-	ping[8] = 1 // TDLib's message id
+	ping[8] = 1 // TDLib's message ID
 	ccs := unhex("140303000101")
 	record := func(parts ...[]byte) []byte {
 		b := bytes.Join(parts, nil)
 		return append(binary.BigEndian.AppendUint16([]byte{0x17, 3, 3}, uint16(len(b))), b...)
 	}
-	writes := map[string]func(init, first, second []byte) [][]byte{
+	writesOf := map[string]func(init, first, second []byte) [][]byte{
 		"TDLib": func(init, first, second []byte) [][]byte {
 			return [][]byte{append(bytes.Clone(ccs), record(init, first)...), record(second)}
 		},
@@ -105,22 +107,22 @@ func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
 			return [][]byte{append(bytes.Clone(ccs), record(init)...), record(first), record(second)}
 		},
 	}
-	one := func(name string, size, padding int) {
+	check := func(name string, size, padding int) {
 		server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
 		client.SetDeadline(time.Now().Add(10 * time.Second))
-		shaken := make(chan error, 1)
-		go func() { shaken <- server.Handshake(short(t)) }()
-		if _, err := client.Write(helloOf(t, secret, size)); err != nil {
+		handshake := make(chan error, 1)
+		go func() { handshake <- server.Handshake(short(t)) }()
+		if _, err := client.Write(helloOfSize(t, secret, size)); err != nil {
 			t.Fatal(err)
 		}
-		skipFlight(t, client)
+		skipServerHello(t, client)
 		config := &obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Key: &secret.Key, DC: 2}
-		for _, b := range writes[name](obfuscated(t, config, ping, bytes.Repeat([]byte{0x5a}, padding))) {
+		for _, b := range writesOf[name](obfuscated(t, config, ping, bytes.Repeat([]byte{0x5a}, padding))) {
 			if _, err := client.Write(b); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := <-shaken; err != nil {
+		if err := <-handshake; err != nil {
 			t.Fatalf("%s, hello of %d bytes: %v", name, size, err)
 		}
 		for range 2 {
@@ -130,25 +132,25 @@ func TestRecordsAreCutAsEachClientCutsThem(t *testing.T) {
 			}
 		}
 	}
-	for name := range writes {
+	for name := range writesOf {
 		for _, size := range []int{517, 1753, 1817} {
 			for padding := range 16 {
-				one(name, size, padding)
+				check(name, size, padding)
 			}
 		}
 	}
 }
 
-// Telegram Desktop tries each connection with req_pq, and asks req_pq_multi on
-// it after the answer. Both have up to 63 random words after the nonce, inside
-// the message's length; with dd and ee up to 15 bytes more follow behind it.
+// Telegram Desktop tests each connection with req_pq, and sends req_pq_multi after the
+// answer. Both have up to 63 random words after the nonce, which the message's length
+// includes. With dd and ee secrets, up to 15 bytes of padding follow the message.
 func TestWordsAfterTheNonceBelongToTheRequest(t *testing.T) {
-	one := func(secret mtwire.Secret, protocol mtwire.Protocol, paddings int) {
-		init, announced, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: protocol, Key: &secret.Key, DC: 2})
+	check := func(secret mtwire.Secret, protocol mtwire.Protocol, paddings int) {
+		init, content, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: protocol, Key: &secret.Key, DC: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
-		streams := announced.Streams(frame.Client)
+		streams := content.Streams(frame.Client)
 		server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
 		if _, err := client.Write(init[:]); err != nil {
 			t.Fatal(err)
@@ -174,13 +176,13 @@ func TestWordsAfterTheNonceBelongToTheRequest(t *testing.T) {
 			}
 		}
 	}
-	one(secretOf(t, mtwiretest.PlainSecret), mtwire.Abridged, 1)
-	one(secretOf(t, mtwiretest.PaddedSecret), mtwire.PaddedIntermediate, 16)
+	check(secretOf(t, mtwiretest.PlainSecret), mtwire.Abridged, 1)
+	check(secretOf(t, mtwiretest.PaddedSecret), mtwire.PaddedIntermediate, 16)
 }
 
-// "Official text, mtcute, Telethon, Android: bytes stay random" in place of
-// the DC where there is no secret: no number there keeps a client out.
-func TestAnyDCMayStandWhereThereIsNoSecret(t *testing.T) {
+// Without a secret, a server accepts every DC number: mtcute, Telethon and Android leave
+// random bytes in its place.
+func TestAnyDCIsAcceptedWithoutASecret(t *testing.T) {
 	for _, dc := range []datacenter.DC{0, 1, 252, 25839, -20118, 32767, -32768} {
 		for _, protocol := range []mtwire.Protocol{mtwire.Abridged, mtwire.Intermediate, mtwire.PaddedIntermediate} {
 			init, first, _ := obfuscated(t, &obfuscation.ClientConfig{Protocol: protocol, DC: dc}, encrypted(3), nil)
@@ -195,16 +197,16 @@ func TestAnyDCMayStandWhereThereIsNoSecret(t *testing.T) {
 	}
 }
 
-// What Chromium 156 sends of its own accord: it offers compression, which is
-// declined.
+// browserUpgrade is the upgrade request of Chromium 156. It offers compression, which the
+// server declines.
 const browserUpgrade = "GET /apiws HTTP/1.1\r\nHost: 127.0.0.1:7443\r\nConnection: Upgrade\r\nPragma: no-cache\r\n" +
 	"Cache-Control: no-cache\r\nUser-Agent: Mozilla/5.0\r\nUpgrade: websocket\r\nOrigin: https://web.telegram.org\r\n" +
 	"Sec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-US,en;q=0.9\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
 	"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\nSec-WebSocket-Protocol: binary\r\n\r\n"
 
-// maskedFrame is a WebSocket frame as a client sends it. Chromium writes a
-// length in eight bytes where two are too short.
+// maskedFrame returns a client's WebSocket frame. A length that is too large for two bytes
+// has eight.
 func maskedFrame(first byte, payload []byte) []byte {
 	key := [4]byte{0x5a, 0xc3, 0x01, 0xfe}
 	b := []byte{first}
@@ -223,10 +225,10 @@ func maskedFrame(first byte, payload []byte) []byte {
 	return b
 }
 
-// "Messages: binary; borders meaningless": Chromium sends what is over 128 KiB
-// in several frames, a Blob with short ones in between. It closes without a
-// status when the page does, and with 1001 when the page is left.
-func TestBrowsersCutLongMessages(t *testing.T) {
+// Chromium sends a message of more than 128 KiB in several frames, and a Blob with short
+// ones in between. The boundaries of frames have no meaning. Its close frame has no status
+// if the page closes the WebSocket, and 1001 if the user leaves the page.
+func TestServerAcceptsAMessageInSeveralFrames(t *testing.T) {
 	const binaryMessage, continued, last, closing = 0x02, 0x00, 0x80, 0x88
 	for name, c := range map[string]struct {
 		cuts  []int
@@ -255,7 +257,7 @@ func TestBrowsersCutLongMessages(t *testing.T) {
 				t.Fatalf("%d bytes of %d, %v", len(p.Payload), len(payload), err)
 			}
 			if _, err := server.Receive(short(t)); err != io.EOF {
-				t.Errorf("in the end: %v", err)
+				t.Errorf("at the end: %v", err)
 			}
 			server.Close()
 			answer := bufio.NewReader(client)
@@ -264,7 +266,7 @@ func TestBrowsersCutLongMessages(t *testing.T) {
 				response.Header.Get("Sec-WebSocket-Protocol") != "binary" || response.Header.Get("Sec-WebSocket-Extensions") != "" {
 				t.Fatalf("%+v, %v", response, err)
 			}
-			// A browser calls it clean if its own close frame comes back.
+			// A browser reports a clean close if its close frame is echoed.
 			want := append([]byte{closing, byte(len(c.leave))}, c.leave...)
 			if rest, err := io.ReadAll(answer); err != nil || !bytes.Equal(rest, want) {
 				t.Errorf("behind the upgrade: % x, %v, want % x", rest, err, want)

@@ -14,14 +14,14 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// stream is packets in one of the four framings on a byte stream: TCP,
-// FakeTLS or WebSocket, obfuscated or not.
+// stream carries packets in one of the four framings over a byte stream: TCP, FakeTLS
+// or WebSocket, with obfuscation or without.
 //
-// Each direction has its own mutex and keeps its first error for ever. The end of
-// a context is not such an error for receiving, where it loses nothing.
+// Each direction has its own mutex and keeps its first error. When a context ends, the
+// receiving direction loses nothing and keeps no error.
 type stream struct {
 	conn net.Conn
-	obf  *obfuscation.Conn // conn, if that is what it is
+	obf  *obfuscation.Conn // conn, or nil if it is none
 	in   receiver
 	out  sender
 }
@@ -38,7 +38,7 @@ type sender struct {
 	mu       netx.Mutex
 	deadline netx.Deadline
 	encoder  frame.Encoder
-	header   string // of the protocol, in front of the first packet
+	header   string // of the protocol; sent before the first packet
 	err      error
 }
 
@@ -58,18 +58,18 @@ func newStream(conn net.Conn, protocol frame.Protocol, side frame.Side, maxLengt
 	return s
 }
 
-// receive reads the next packet into p, its caller's result: connections wait in
-// here, and their stacks should be small.
+// receive reads the next packet into p. Idle connections wait in receive, so it
+// needs little stack: the packet is in the caller's frame.
 func (s *stream) receive(ctx context.Context, p *Packet) error {
 	if err := s.in.mu.Lock(ctx); err != nil {
-		return inReceive(err)
+		return receiveError(err)
 	}
 	defer s.in.mu.Unlock()
 	if s.in.err != nil {
 		return s.in.err
 	}
 	if err := s.in.deadline.Watch(ctx); err != nil {
-		return inReceive(err)
+		return receiveError(err)
 	}
 	defer s.in.deadline.Unwatch()
 	for {
@@ -86,7 +86,7 @@ func (s *stream) receive(ctx context.Context, p *Packet) error {
 				continue
 			}
 			if netx.IsTimeout(err) {
-				return inReceive(netx.Cause(ctx, err))
+				return receiveError(netx.Cause(ctx, err))
 			}
 		}
 		return s.endReceiving(err)
@@ -101,19 +101,19 @@ func (s *stream) parse(p *Packet) (n int, err error) {
 
 func (s *stream) endReceiving(err error) error {
 	if err != io.EOF {
-		err = inReceive(err)
+		err = receiveError(err)
 	}
 	s.in.err = err
-	if told := (*TransportError)(nil); errors.As(err, &told) {
-		// It was in a WebSocket's close frame. A caller that continues after it
-		// must come to an end.
+	if code := (*TransportError)(nil); errors.As(err, &code) {
+		// The code was in a WebSocket's close frame. The error is returned once, so
+		// that a caller that continues after it reaches the end.
 		s.in.err = io.EOF
 	}
 	s.in.source.Release()
 	return err
 }
 
-func inReceive(err error) error { return fmt.Errorf("receive: %w", err) }
+func receiveError(err error) error { return fmt.Errorf("receive: %w", err) }
 
 func (s *stream) send(ctx context.Context, p *Packet) error {
 	if err := s.beginSending(ctx); err != nil {
@@ -122,12 +122,12 @@ func (s *stream) send(ctx context.Context, p *Packet) error {
 	defer s.endSending()
 	env, err := s.out.encoder.Envelope(p)
 	if err != nil {
-		return fmt.Errorf("send: %w", err) // of the packet, not of the connection
+		return fmt.Errorf("send: %w", err) // the connection stays usable
 	}
 	return s.write(ctx, env.Head(), env.Body(p), env.Tail(p))
 }
 
-// sendHeader sends what announces the transport, if no packet has done so.
+// sendHeader sends the header or init payload, unless a packet was sent with it.
 func (s *stream) sendHeader(ctx context.Context) error {
 	if err := s.beginSending(ctx); err != nil {
 		return err
@@ -156,8 +156,8 @@ func (s *stream) endSending() {
 	s.out.mu.Unlock()
 }
 
-// write makes one Write of the pieces, with the protocol's header before the
-// first. Any error is final: how much the peer has received is not known.
+// write makes one Write of the header, if it was not sent yet, and the pieces. Any
+// error is final, because the number of bytes that the peer received is unknown.
 func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 	var err error
 	if s.obf != nil {
@@ -176,7 +176,7 @@ func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 	return s.out.err
 }
 
-// release drops what ties the stream to contexts that may outlive it.
+// release ends the stream's registrations with contexts, which may outlive it.
 func (s *stream) release() {
 	s.in.deadline.Close()
 	s.out.deadline.Close()

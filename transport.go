@@ -16,23 +16,22 @@ const (
 	Full               = frame.Full
 )
 
-// Packet is what a connection sends and receives: a payload, a quick
-// acknowledgement or a transport error. Its fields are Kind, Payload, Padding,
-// AckWanted, Token and Code: see frame.Packet.
+// Packet is a payload, a quick acknowledgement or a transport error. Its fields are
+// Kind, Payload, Padding, AckWanted, Token and Code: see frame.Packet.
 type Packet = frame.Packet
 
-// What a Packet holds.
+// The kinds of packets.
 const (
 	KindPayload        = frame.KindPayload
 	KindQuickAck       = frame.KindQuickAck
 	KindTransportError = frame.KindTransportError
 )
 
-// TransportError is a server's answer in place of a payload, such as 404 for
-// an unknown auth key. Find it with errors.As.
+// TransportError is a server's answer in place of a payload, such as 404 for an
+// unknown auth key. Test for it with errors.As.
 type TransportError = frame.TransportError
 
-// Carrier is what carries the bytes: TCP, WebSocket or HTTP.
+// Carrier is the connection below a transport: TCP, WebSocket or HTTP.
 type Carrier = detect.Carrier
 
 // The carriers.
@@ -42,6 +41,6 @@ const (
 	HTTP      = detect.CarrierHTTP
 )
 
-// Transport is what a connection speaks: see detect.Transport. On a server it is
-// what the client chose, known after the handshake.
+// Transport describes the layers of a connection: see detect.Transport. On a server
+// it is known after the handshake.
 type Transport = detect.Transport

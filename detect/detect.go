@@ -7,7 +7,6 @@ package detect
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/mtwire/mtwire/frame"
 )
@@ -73,21 +72,6 @@ type Result struct {
 	// Need is the number of bytes, counted from the first, after which First can
 	// return another result. More only.
 	Need int
-}
-
-// UnknownError is a server's error for a client whose transport is unknown: none of
-// the server's secrets matches its first bytes.
-type UnknownError struct {
-	// First has the bytes that were read: at least InitLength, unless the client
-	// stopped before.
-	First []byte
-}
-
-func (e *UnknownError) Error() string {
-	if len(e.First) == 0 {
-		return "unknown transport: no bytes received"
-	}
-	return fmt.Sprintf("unknown transport: the first bytes are % x", e.First[:min(len(e.First), 16)])
 }
 
 // First returns the kind of a connection's first bytes. maxLength is the server's

@@ -53,16 +53,6 @@ func TestFirstBytesDecide(t *testing.T) {
 	}
 }
 
-func TestUnknownErrorHasTheFirstBytes(t *testing.T) {
-	err := &UnknownError{First: make([]byte, 64)}
-	if err.Error() != "unknown transport: the first bytes are 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00" {
-		t.Error(err)
-	}
-	if text := (&UnknownError{}).Error(); text != "unknown transport: no bytes received" {
-		t.Error(text)
-	}
-}
-
 // FuzzFirst checks that bytes which arrive one by one have the same result as all at
 // once, that Need is always more than the bytes so far, and that InitLength bytes
 // are enough.

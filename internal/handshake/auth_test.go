@@ -24,8 +24,9 @@ func someSecrets(n int) (secrets []mtproxy.Secret) {
 	return secrets
 }
 
-// join runs the handshake of a client with that key and mode.
-func join(t *testing.T, config *handshake.Config, auth handshake.Auth, key [16]byte, mode mtproxy.Mode) (*handshake.Result, []byte, error) {
+// join runs the handshake of a client with that key and mode. After an error, left has the
+// bytes that can still be read from the connection.
+func join(t *testing.T, config *handshake.Config, auth handshake.Auth, key [16]byte, mode mtproxy.Mode) (r *handshake.Result, left []byte, err error) {
 	t.Helper()
 	server, socket := tcpPair(t)
 	secret := mtproxy.Secret{Key: key, Mode: mode}
@@ -40,8 +41,7 @@ func join(t *testing.T, config *handshake.Config, auth handshake.Auth, key [16]b
 		}
 		joined <- err
 	}()
-	r, err := run(short(t), handshake.New(server), config, auth)
-	var left []byte
+	r, err = run(short(t), handshake.New(server), config, auth)
 	if err != nil {
 		server.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 		left, _ = io.ReadAll(server)
@@ -55,8 +55,8 @@ func join(t *testing.T, config *handshake.Config, auth handshake.Auth, key [16]b
 
 var everyMode = []mtproxy.Mode{mtproxy.Plain, mtproxy.Padded, mtproxy.FakeTLS}
 
-// Find calls try any number of times, which returns the index in that set, and
-// returns the caller's own index: in every mode.
+// In every mode, Find may call try any number of times. try returns an index in its set,
+// and the result has the index that Find returns.
 func TestFindIdentifiesTheClient(t *testing.T) {
 	secrets := someSecrets(40)
 	config := &handshake.Config{Secrets: true, Timeout: 50 * time.Millisecond}
@@ -96,8 +96,8 @@ func TestFindIdentifiesTheClient(t *testing.T) {
 	}
 }
 
-// The reason of Find is the handshake's error: a client that was not searched
-// for can be told from one that no secret fits.
+// Find's error is the reason of the handshake's: it distinguishes a client whose key was not
+// searched for from one that no secret matches.
 func TestReasonOfFindIsKept(t *testing.T) {
 	for _, mode := range everyMode {
 		for _, reason := range []error{handshake.ErrNoMatch, handshake.ErrNotSearched, handshake.ErrWrongServerName} {
@@ -112,8 +112,7 @@ func TestReasonOfFindIsKept(t *testing.T) {
 	}
 }
 
-// A server that serves clients without a secret as well searches for a secret
-// first.
+// A server that accepts clients without a secret too searches for a secret first.
 func TestSecretsAreTriedBeforeNone(t *testing.T) {
 	secrets := someSecrets(3)
 	config := &handshake.Config{Secrets: true, AllowNoSecret: true}
@@ -132,9 +131,8 @@ func TestSecretsAreTriedBeforeNone(t *testing.T) {
 }
 
 // Allow is called once, with a complete Transport. Its error makes the client
-// unauthenticated: with all its bytes, and nothing answered but FakeTLS's own
-// hello.
-func TestAllowRefusesClients(t *testing.T) {
+// unauthenticated: First has all its bytes, and only a FakeTLS hello was answered.
+func TestAllowRejectsClients(t *testing.T) {
 	secrets := someSecrets(3)
 	refused := errors.New("not in this mode")
 	for _, mode := range everyMode {
@@ -158,9 +156,9 @@ func TestAllowRefusesClients(t *testing.T) {
 			if len(asked) != 1 || asked[0] != want || answer == nil && r.Transport != want {
 				t.Errorf("mode %v: asked about %+v, want %+v", mode, asked, want)
 			}
-			// A client that was refused for an init payload may come again with it.
+			// The init payload of a client that Allow rejected is not stored.
 			if wantReplays := map[bool]int{true: 1, false: 0}[answer == nil || mode == mtproxy.FakeTLS]; replays != wantReplays {
-				t.Errorf("mode %v, %v: remembered %d times", mode, answer, replays)
+				t.Errorf("mode %v, %v: stored %d times", mode, answer, replays)
 			}
 			if answer == nil {
 				continue
@@ -172,8 +170,8 @@ func TestAllowRefusesClients(t *testing.T) {
 	}
 }
 
-// A rejected connection is as it was: without a deadline, and with every byte
-// either in First or still to be read.
+// A rejected connection has no deadline, and each byte is either in First or can still be
+// read.
 func TestRejectedConnectionIsIntact(t *testing.T) {
 	server, socket := tcpPair(t)
 	sent := bytes.Repeat([]byte("no transport at all "), 100)

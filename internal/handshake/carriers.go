@@ -10,40 +10,41 @@ import (
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// realTLS completes a TLS handshake, and identifies what is inside.
-func (h *Handshake) realTLS(ctx context.Context) (*Result, error) {
+// realTLS completes a TLS handshake and identifies the transport inside.
+func (h *Handshake) realTLS(ctx context.Context) error {
 	limited, cancel := context.WithDeadline(ctx, h.until)
 	defer cancel()
 	conn := tls.Server(h.popLayer(), h.config.TLS)
 	if err := conn.HandshakeContext(limited); err != nil {
-		return nil, innerError(ctx, err)
+		return innerError(ctx, err)
 	}
 	h.transport.TLS, h.transport.ServerName = true, conn.ConnectionState().ServerName
 	h.pushLayer(conn, (*Handshake).identify)
 	return h.identify(ctx)
 }
 
-// webSocket upgrades, and goes on inside, where only an init payload may be.
-func (h *Handshake) webSocket(ctx context.Context) (*Result, error) {
+// webSocket upgrades to WebSocket, inside which only an init payload is valid.
+func (h *Handshake) webSocket(ctx context.Context) error {
 	limited, cancel := context.WithDeadline(ctx, h.until)
 	defer cancel()
 	conn, err := wsconn.Server(limited, h.popLayer(), h.config.WebSocket)
 	if err != nil {
-		return nil, innerError(ctx, err)
+		return innerError(ctx, err)
 	}
 	h.transport.Carrier = detect.CarrierWebSocket
 	h.pushLayer(conn, (*Handshake).obfuscated)
 	return h.obfuscated(ctx)
 }
 
-// http ends the handshake with a connection that carries requests.
-func (h *Handshake) http() *Result {
+// http ends the handshake of a client that sends HTTP requests. The result's
+// connection returns the first one again.
+func (h *Handshake) http() {
 	h.transport.Carrier = detect.CarrierHTTP
-	return &Result{Conn: h.popLayer()}
+	h.result.Conn = h.popLayer()
 }
 
-// innerError tells the end of the caller's context from that of the handshake's
-// own time, in an error of an inner handshake.
+// innerError returns the error of an inner handshake that failed with err: ctx's if
+// it has ended, and ErrTimeout if the handshake's own time has.
 func innerError(ctx context.Context, err error) error {
 	if !netx.IsTimeout(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err

@@ -12,7 +12,7 @@ func MatchAllocations(config *Config, auth Auth, payload []byte) float64 {
 	defer far.Close()
 	h := New(near)
 	h.config, h.auth = config, auth
-	h.search = &search{payload: payload}
+	h.runState = &runState{payload: payload}
 	return testing.AllocsPerRun(100, func() {
 		if err := h.match(h.tryInit, h.tryInitSet); err != nil {
 			panic(err)

@@ -41,13 +41,12 @@ func (h *Handshake) tryHello(set *mtproxy.KeySet) int {
 	return i
 }
 
-// fakeTLS answers a hello of n bytes that was accepted, and goes on inside its
-// records.
-func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n int) (*Result, error) {
+// fakeTLS answers an accepted hello of n bytes and continues inside the records.
+func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n int) error {
 	shape, patience := h.auth.ServerHello(hello)
 	answer, err := faketls.AppendServerHello(nil, hello, h.key, shape, h.config.Rand)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h.source.Consume(n)
 	h.layered = true
@@ -63,14 +62,14 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	_, err = h.conn.Write(answer)
 	i.Finish()
 	if err != nil {
-		return nil, innerError(ctx, err)
+		return innerError(ctx, err)
 	}
 	return h.obfuscated(ctx)
 }
 
 // rejectInside ends a client that had its hello answered and sent no init payload
-// behind it, as a TLS server ends one whose first record it cannot decrypt: when
-// that record is complete, with an encrypted alert.
+// behind it. A TLS server ends such a client when the record that it cannot decrypt
+// is complete, with an encrypted alert.
 func (h *Handshake) rejectInside(reason error) error {
 	for !h.records.Complete() {
 		h.inner = h.inner[:0]
@@ -89,7 +88,7 @@ func (h *Handshake) rejectInside(reason error) error {
 const alertLength = 2 + 1 + 16
 
 // alert sends a record that looks like an encrypted alert, if a TLS server is
-// imitated. The connection ends in any case, so an error does not matter.
+// imitated. It ignores errors, because the connection ends in any case.
 func (h *Handshake) alert() {
 	if !h.imitate {
 		return

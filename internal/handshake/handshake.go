@@ -14,51 +14,52 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// Handshake is a server's handshake with one client. It is an object and not one
-// call because it can be resumed: a context may end it while it waits for the
-// client, and nothing is lost. It is not safe for concurrent use, except for
-// Close.
+// Handshake is a server's handshake with one client. When a context ends Await or Run
+// while it waits for the client, nothing is lost, and a later call resumes the
+// handshake. A Handshake is not safe for concurrent use, except for Close.
 type Handshake struct {
-	config *Config // Run's
-	auth   Auth    // Run's
+	config *Config // from Run
+	auth   Auth    // from Run
 
 	conn     net.Conn // the layer that source reads
 	source   readbuf.Reader
 	deadline netx.Deadline
 	until    time.Time // limit of the current layer, set by its first byte
 
-	// step continues from where the handshake stands. It looks at what has been
-	// read and consumes it only with its decision, so that it can be called
-	// again after a context ended it: then resumable is true.
-	step      func(*Handshake, context.Context) (*Result, error)
+	// step handles the current layer and those in it, and stores the result. It reads
+	// without consuming and consumes with its decision, so that it can be called again
+	// after its context ended. Then resumable is true.
+	step      func(*Handshake, context.Context) error
 	resumable bool
-	layered   bool // something was answered or removed: conn is not as it came
+	layered   bool // a layer was answered or removed: conn is not the bare socket
 	imitate   bool // a FakeTLS hello was answered, and until is a TLS server's limit
 
-	// transport is what was found so far.
+	// transport has the layers found so far.
 	transport detect.Transport
 
-	// search is allocated by Run: a silent connection has none.
-	*search
+	// runState is allocated by Run, so that a silent connection has none.
+	*runState
 
-	// After a FakeTLS hello was answered: the reading direction of its records,
-	// and what was in them and is not consumed.
+	// records and inner are set after a FakeTLS hello was answered. inner has the
+	// bytes from the records that are not consumed.
 	records *faketls.Deframer
 	inner   []byte
 }
 
-// search is what a search for the client's key is for, and what it found.
-type search struct {
+// runState has the arguments and results of the searches for the client's key, and the
+// result of the handshake.
+type runState struct {
 	hello      *faketls.ClientHello
 	clientTime time.Time // of hello, if its key was found
-	key        [16]byte  // hello's
+	key        [16]byte  // of hello, if it was found
 
-	payload []byte // begins with the init payload; good until the next fill
+	payload []byte // begins with the init payload; valid until the next fill
 	init    obfuscation.Init
+
+	result Result
 }
 
-// New returns the handshake with the client at the other end of socket. It does
-// no I/O.
+// New returns a handshake with the client at the other end of socket. It does no I/O.
 func New(socket net.Conn) *Handshake {
 	h := &Handshake{conn: socket, step: (*Handshake).identify}
 	h.transport.Secret = -1
@@ -67,9 +68,8 @@ func New(socket net.Conn) *Handshake {
 	return h
 }
 
-// Await waits for the client's first byte, without a time limit of its own. A
-// connection may wait in here for days, so the way down needs little stack. When
-// ctx ends first, nothing is lost.
+// Await waits for the client's first byte. Only ctx limits the time. When ctx ends,
+// nothing is lost. Idle connections wait in Await, so its calls need little stack.
 func (h *Handshake) Await(ctx context.Context) error {
 	h.resumable = true
 	err := h.deadline.Watch(ctx)
@@ -81,14 +81,13 @@ func (h *Handshake) Await(ctx context.Context) error {
 	return err
 }
 
-// Run completes the handshake, after Await. It reads no further than it must,
-// but may have read more: see Result.Buffered. If it is called again, config and
-// auth must be the same.
+// Run completes the handshake, after Await. It may read bytes behind the handshake:
+// see Result.Buffered. Further calls must have the same config and auth.
 //
-// The error is *UnauthenticatedError if the client is not authenticated; if
-// nothing was answered, the connection is then the caller's, to be handed to
-// another server. It is ctx's if ctx ended; then Run may be called again if
-// Resumable. All others are final.
+// The error is *UnauthenticatedError for an unauthenticated client. If nothing was
+// answered, the caller can forward the connection to another server. The error is
+// ctx's if ctx ended; then Run may be called again if Resumable. All others are
+// final.
 func (h *Handshake) Run(ctx context.Context, config *Config, auth Auth) (*Result, error) {
 	h.config, h.auth = config, auth
 	h.resumable = true
@@ -96,11 +95,11 @@ func (h *Handshake) Run(ctx context.Context, config *Config, auth Auth) (*Result
 		return nil, err
 	}
 	h.resumable = false
-	if h.search == nil {
-		h.search = new(search)
+	if h.runState == nil {
+		h.runState = new(runState)
 	}
 	h.startTimer()
-	result, err := h.step(h, ctx)
+	err := h.step(h, ctx)
 	if h.resumable {
 		h.deadline.Unwatch()
 		return nil, err
@@ -110,24 +109,24 @@ func (h *Handshake) Run(ctx context.Context, config *Config, auth Auth) (*Result
 	if err != nil {
 		return nil, err
 	}
-	result.Transport = h.transport
-	return result, nil
+	h.result.Transport = h.transport
+	return &h.result, nil
 }
 
-// Resumable reports whether the last Await or Run failed because its context
-// ended while it waited for the client, and may be called again.
+// Resumable reports whether Await or Run may be called again: the last call failed
+// because its context ended while it waited for the client.
 func (h *Handshake) Resumable() bool { return h.resumable }
 
-// Transport returns what was found so far. Its FakeTLS and Secret are good if a
-// hello was answered, even if the handshake failed afterwards.
+// Transport returns the layers found so far. FakeTLS and Secret are valid once a
+// hello was answered, even if the handshake fails afterwards.
 func (h *Handshake) Transport() detect.Transport { return h.transport }
 
-// Close releases what ties the handshake to contexts that may outlive it. It may
-// be called while Await or Run runs, by a caller that closes the socket.
+// Close ends the handshake's registration with a context, which may outlive it. A
+// caller that closes the socket may call it while Await or Run runs.
 func (h *Handshake) Close() { h.deadline.Close() }
 
-// bytes returns what has been read from the current layer and not consumed. It
-// is good until the next fill.
+// bytes returns the bytes of the current layer that were read and not consumed. They
+// are valid until the next fill.
 func (h *Handshake) bytes() []byte {
 	if h.records != nil {
 		return h.inner
@@ -135,8 +134,7 @@ func (h *Handshake) bytes() []byte {
 	return h.source.Bytes()
 }
 
-// first returns all that the client has sent, nil if something was answered or
-// removed.
+// first returns all that the client has sent, nil if a layer was answered or removed.
 func (h *Handshake) first() []byte {
 	if h.layered {
 		return nil
@@ -144,14 +142,11 @@ func (h *Handshake) first() []byte {
 	return h.source.Bytes()
 }
 
-// Abandon ends a handshake whose context has ended, if it is Resumable, and
-// returns all that the client has sent. The connection is then as if nothing had
-// been read.
+// Abandon ends a Resumable handshake and returns all that the client has sent. The
+// connection is then as if nothing had been read.
 func (h *Handshake) Abandon() []byte {
 	h.deadline.Close()
-	first := h.source.Take()
-	h.conn.SetReadDeadline(time.Time{})
-	return first
+	return h.source.Take()
 }
 
 // fill reads at least one byte more from the current layer.
@@ -160,7 +155,7 @@ func (h *Handshake) fill() error {
 		return h.source.Fill()
 	}
 	for {
-		// First what came with the hello, or the error behind the last bytes.
+		// First the bytes behind the hello, or the error behind the last bytes.
 		b := h.source.Bytes()
 		n, err := h.records.Deframe(b)
 		h.inner = append(h.inner, b[:n]...)
@@ -184,19 +179,20 @@ func (h *Handshake) fill() error {
 func (h *Handshake) firstByte(ctx context.Context) error {
 	if len(h.bytes()) == 0 {
 		if err := h.fill(); err != nil {
-			return h.noFirstByte(ctx, err)
+			return h.firstByteError(ctx, err)
 		}
 	}
 	return nil
 }
 
-func (h *Handshake) noFirstByte(ctx context.Context, err error) error {
+// firstByteError is not a part of firstByte, for the sake of its stack.
+func (h *Handshake) firstByteError(ctx context.Context, err error) error {
 	err = netx.Cause(ctx, err)
 	h.resumable = ctx.Err() != nil && errors.Is(err, ctx.Err())
 	return err
 }
 
-// startTimer limits the layer from now, unless it is limited already.
+// startTimer starts the time limit of the current layer, unless it runs already.
 func (h *Handshake) startTimer() {
 	if h.until.IsZero() {
 		timeout := h.config.timeout()
@@ -208,15 +204,15 @@ func (h *Handshake) startTimer() {
 	h.deadline.SetLimit(h.until)
 }
 
-// more reads until n bytes of the current layer are there, and returns all there
-// are. They are good until the next fill.
-func (h *Handshake) more(ctx context.Context, n int) ([]byte, error) {
+// readAtLeast reads until the current layer has n unconsumed bytes or more, and
+// returns them. They are valid until the next fill.
+func (h *Handshake) readAtLeast(ctx context.Context, n int) ([]byte, error) {
 	switch {
 	case h.imitate:
 		h.deadline.SetLimit(h.until)
 	case h.layered && len(h.bytes()) == 0:
-		// The client has shown that it speaks the layer below, and may keep the
-		// connection open for later use with nothing else.
+		// The layer below is complete. The client may keep the connection open for
+		// later use and send nothing.
 		h.deadline.SetLimit(time.Time{})
 		h.until = time.Time{}
 		if err := h.firstByte(ctx); err != nil {
@@ -244,8 +240,8 @@ func (h *Handshake) more(ctx context.Context, n int) ([]byte, error) {
 	}
 }
 
-// popLayer returns the layer read from so far, with what was read and not
-// consumed put back in front.
+// popLayer returns the current layer's connection, with the unconsumed bytes put back
+// in front.
 func (h *Handshake) popLayer() net.Conn {
 	h.layered = true
 	h.deadline.SetLimit(time.Time{})
@@ -255,8 +251,8 @@ func (h *Handshake) popLayer() net.Conn {
 	return h.conn
 }
 
-// pushLayer puts conn on top: it is read from now on, and step continues with it.
-func (h *Handshake) pushLayer(conn net.Conn, step func(*Handshake, context.Context) (*Result, error)) {
+// pushLayer makes conn the current layer's connection, and step the layer.
+func (h *Handshake) pushLayer(conn net.Conn, step func(*Handshake, context.Context) error) {
 	h.conn, h.step = conn, step
 	h.source.Reset(conn)
 	h.deadline.Rebind(conn.SetReadDeadline)

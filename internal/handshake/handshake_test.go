@@ -17,8 +17,8 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// testAuth is an Auth of some secrets, all of them tried in order. Its functions
-// replace its methods if they are set.
+// testAuth is an Auth that tries its secrets in order. Its functions replace its methods if
+// they are set.
 type testAuth struct {
 	secrets  []mtproxy.Secret
 	find     func(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error)
@@ -59,10 +59,10 @@ func (a *testAuth) Undecided(first []byte) {
 	}
 }
 
-// withSecrets is the configuration of a server with secrets only.
+// withSecrets is the configuration of a server that requires a secret.
 var withSecrets = &handshake.Config{Secrets: true}
 
-// run waits for the client and runs the handshake.
+// run calls Await and Run.
 func run(ctx context.Context, h *handshake.Handshake, config *handshake.Config, auth handshake.Auth) (*handshake.Result, error) {
 	if err := h.Await(ctx); err != nil {
 		return nil, err
@@ -70,6 +70,7 @@ func run(ctx context.Context, h *handshake.Handshake, config *handshake.Config, 
 	return h.Run(ctx, config, auth)
 }
 
+// short returns a context that ends a test that hangs.
 func short(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -86,7 +87,7 @@ func secretOf(t *testing.T, text string) mtproxy.Secret {
 	return secret
 }
 
-// tcpPair returns both ends of a TCP connection, which end with the test.
+// tcpPair returns both ends of a TCP connection, which the end of the test closes.
 func tcpPair(t *testing.T) (server, client *net.TCPConn) {
 	t.Helper()
 	client, server, err := mtwiretest.Pair()
@@ -97,17 +98,16 @@ func tcpPair(t *testing.T) (server, client *net.TCPConn) {
 	return server, client
 }
 
-// encrypted returns a payload that looks like an encrypted message of so many
-// blocks.
+// encrypted returns a payload with the length of an encrypted message of so many blocks.
 func encrypted(blocks int) []byte {
 	b := make([]byte, 24+16*blocks)
 	rand.Read(b)
 	return b
 }
 
-// upload is an init payload and what a client sends behind it.
+// upload is an init payload and the bytes that a client sends behind it.
 type upload struct {
-	wire  []byte // the payload, and clear encrypted
+	wire  []byte // the init payload, and clear encrypted
 	clear []byte
 	obfuscation.Streams
 }
@@ -133,7 +133,7 @@ func clientHello(t *testing.T, secret mtproxy.Secret) []byte {
 	return hello
 }
 
-// rest reads the stream that a handshake found to its end, as a proxy does.
+// rest reads the stream of a result to its end, and decrypts it, as a proxy does.
 func rest(t *testing.T, r *handshake.Result) []byte {
 	t.Helper()
 	r.Conn.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -163,8 +163,8 @@ func TestAwaitReturnsTheEndOfTheConnection(t *testing.T) {
 	}
 }
 
-// An init payload is matched with at most one allocation, the caller's call of
-// try: with thousands of secrets this is the cost of an unauthenticated client.
+// A match of an init payload allocates at most once, for the argument of Find, however many
+// secrets there are.
 func TestMatchingAllocatesOnce(t *testing.T) {
 	secrets := make([]mtproxy.Secret, 100)
 	for i := range secrets {

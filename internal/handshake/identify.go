@@ -8,31 +8,33 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 )
 
-// identify decides what the first bytes are, on the socket or inside TLS.
-func (h *Handshake) identify(ctx context.Context) (*Result, error) {
+// identify detects the transport by the first bytes, on the socket or inside TLS.
+func (h *Handshake) identify(ctx context.Context) error {
 	need := 1
 	for {
-		b, err := h.more(ctx, need)
+		b, err := h.readAtLeast(ctx, need)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if h.config.FakeTLSOnly {
 			return h.tls(ctx, b)
 		}
 		r := detect.First(b, h.config.MaxLength)
 		if r.Kind != detect.More && r.Kind != detect.Obfuscated && r.Kind != detect.TLS && !h.config.open() {
-			return nil, h.reject(errUnknown)
+			return h.reject(errUnknown)
 		}
 		switch r.Kind {
 		case detect.More:
 			need = r.Need
 		case detect.Framed:
-			return h.framed(r), nil
+			h.framed(r)
+			return nil
 		case detect.HTTP:
 			if string(b[:4]) == "GET " {
 				return h.webSocket(ctx)
 			}
-			return h.http(), nil
+			h.http()
+			return nil
 		case detect.TLS:
 			return h.tls(ctx, b)
 		case detect.Obfuscated:
@@ -41,20 +43,20 @@ func (h *Handshake) identify(ctx context.Context) (*Result, error) {
 	}
 }
 
-// framed ends the handshake with one of the framings in clear.
-func (h *Handshake) framed(r detect.Result) *Result {
+// framed ends the handshake of a client with a framing in clear.
+func (h *Handshake) framed(r detect.Result) {
 	h.source.Consume(r.Header)
 	h.transport.Protocol = r.Protocol
-	return &Result{Conn: h.conn, Buffered: h.source.Take()}
+	h.result.Conn, h.result.Buffered = h.conn, h.source.Take()
 }
 
-// tls takes a TLS record, of which b is the beginning, for FakeTLS, for TLS, or
-// for an init payload that happens to begin like one.
-func (h *Handshake) tls(ctx context.Context, b []byte) (*Result, error) {
+// tls continues with a TLS record that begins with b. It may be of FakeTLS or TLS, or
+// an init payload that begins like a record by chance.
+func (h *Handshake) tls(ctx context.Context, b []byte) error {
 	hello, n, err := faketls.ParseClientHello(b)
 	for errors.Is(err, faketls.ErrIncomplete) {
-		if b, err = h.more(ctx, n); err != nil {
-			return nil, err
+		if b, err = h.readAtLeast(ctx, n); err != nil {
+			return err
 		}
 		hello, n, err = faketls.ParseClientHello(b)
 	}
@@ -68,26 +70,25 @@ func (h *Handshake) tls(ctx context.Context, b []byte) (*Result, error) {
 		}
 	}
 	if h.config.FakeTLSOnly || hasKey(reason) {
-		return nil, h.reject(reason)
+		return h.reject(reason)
 	}
 	realTLS := h.config.TLS != nil && !h.transport.TLS && h.config.open()
 	if err == nil && realTLS {
 		return h.realTLS(ctx)
 	}
-	result, err := h.obfuscated(ctx)
+	err = h.obfuscated(ctx)
 	var rejected *UnauthenticatedError
 	switch {
 	case !errors.As(err, &rejected):
-		return result, err
-	case realTLS: // FakeTLS requires more of a hello than TLS does
+		return err
+	case realTLS: // a hello of TLS may be malformed for FakeTLS
 		return h.realTLS(ctx)
 	}
-	return nil, h.reject(reason)
+	return h.reject(reason)
 }
 
-// hasKey reports whether a hello was rejected although its client has a key, for
-// its clock, its server name or as a replay. Such a hello is not to be taken for
-// anything else.
+// hasKey reports whether a hello was rejected although it has the key of a secret:
+// for its clock, its server name or as a replay. Such a hello is no other transport.
 func hasKey(reason error) bool {
 	return !errors.Is(reason, errUnknown) && !errors.Is(reason, ErrNoMatch) && !errors.Is(reason, ErrNotSearched) &&
 		!errors.Is(reason, faketls.ErrMalformed)

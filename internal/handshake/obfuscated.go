@@ -7,50 +7,50 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// obfuscated expects an init payload.
-func (h *Handshake) obfuscated(ctx context.Context) (*Result, error) {
-	payload, err := h.more(ctx, obfuscation.InitLength)
+// obfuscated continues with an init payload.
+func (h *Handshake) obfuscated(ctx context.Context) error {
+	payload, err := h.readAtLeast(ctx, obfuscation.InitLength)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h.payload = payload
 	err = h.match(h.tryInit, h.tryInitSet)
-	if err != nil && h.config.ObfuscatedFull { // which has no tag, and so is tried last
-		if h.payload, err = h.more(ctx, obfuscation.FullLength); err != nil {
-			return nil, err
+	if err != nil && h.config.ObfuscatedFull { // tried last, because it has no tag
+		if h.payload, err = h.readAtLeast(ctx, obfuscation.FullLength); err != nil {
+			return err
 		}
 		err = h.match(h.tryFull, h.tryFullSet)
 	}
 	if err != nil && h.imitate {
-		return nil, h.rejectInside(err)
+		return h.rejectInside(err)
 	}
 	if err != nil {
-		return nil, h.reject(err)
+		return h.reject(err)
 	}
 	t := h.transport
 	t.Obfuscated, t.Protocol, t.DC, t.Secret = true, h.init.Protocol, h.init.DC, h.init.Key
 	if err := h.auth.Allow(t, t.Secret); err != nil {
-		return nil, h.reject(err)
+		return h.reject(err)
 	}
 	if t.Secret >= 0 && !t.FakeTLS && h.auth.Replayed([16]byte(h.payload[8:])) {
-		return nil, h.reject(ErrReplay)
+		return h.reject(ErrReplay)
 	}
 	h.transport = t
-	result := &Result{Conn: h.conn, Records: h.records, Upload: h.init.Upload, Download: h.init.Download}
+	h.result = Result{Conn: h.conn, Records: h.records, Upload: h.init.Upload, Download: h.init.Download}
 	if h.records != nil {
-		result.Buffered = h.inner[obfuscation.InitLength:]
-		return result, nil
+		h.result.Buffered = h.inner[obfuscation.InitLength:]
+		return nil
 	}
 	h.source.Consume(obfuscation.InitLength)
-	result.Buffered = h.source.Take()
-	return result, nil
+	h.result.Buffered = h.source.Take()
+	return nil
 }
 
-// match searches for the key of the init payload, and leaves what it found in
-// init: the key of the FakeTLS hello, if there was one, or else one of the
-// caller's, and after them none if clients without a secret are served.
+// match searches for the key of the init payload and stores the result in init. The
+// key is that of the FakeTLS hello, if there was one. Otherwise it is one of Auth's
+// or, if clients without a secret are accepted, none.
 //
-// try is trySet for keys without a set: of the two, only trySet escapes.
+// try is trySet for keys without a set. Only trySet escapes to the heap.
 func (h *Handshake) match(try func([][16]byte) bool, trySet func(*mtproxy.KeySet) int) error {
 	if h.records != nil {
 		if !try([][16]byte{h.key}) {
@@ -80,7 +80,7 @@ func (h *Handshake) tryInit(keys [][16]byte) bool {
 }
 
 func (h *Handshake) tryInitSet(set *mtproxy.KeySet) int {
-	if set.Len() == 0 || !h.tryInit(set.Keys()) { // no keys at all would match clients without one
+	if set.Len() == 0 || !h.tryInit(set.Keys()) { // an empty list would match clients without a secret
 		return -1
 	}
 	return h.init.Key

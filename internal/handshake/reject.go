@@ -12,18 +12,18 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// UnauthenticatedError ends the handshake of a client that is not authenticated:
-// its bytes are no transport that the server accepts, or no secret fits.
+// UnauthenticatedError is Run's error for an unauthenticated client: its bytes are no
+// transport that the server accepts, or no secret matches.
 type UnauthenticatedError struct {
 	// First is all that was read of the current layer. It belongs to the caller.
 	First []byte
 
-	// Answered means that the server has answered something already: a TLS or
-	// FakeTLS hello, a WebSocket upgrade. Otherwise First is all that the client
-	// has sent, and the connection is as if nothing had been read.
+	// Answered means that the server has answered a layer: TLS, FakeTLS or
+	// WebSocket. Without Answered, First is all that was read from the connection,
+	// nothing was written and it has no deadline.
 	Answered bool
 
-	// Until is when the time of the handshake is over.
+	// Until is the end of the handshake's time.
 	Until time.Time
 
 	// Err is the reason.
@@ -37,12 +37,12 @@ func (e *UnauthenticatedError) Unwrap() error { return e.Err }
 
 var errUnknown = errors.New("unknown transport")
 
-// reject is the error for what the client has sent so far.
+// reject returns the error for a client that is unauthenticated for that reason.
 func (h *Handshake) reject(reason error) error {
 	return &UnauthenticatedError{First: slices.Clone(h.bytes()), Answered: h.layered, Until: h.until, Err: reason}
 }
 
-// readError is the error for a read that failed with err before the layer was
+// readError returns the error for a read that failed with err before the layer was
 // complete.
 func (h *Handshake) readError(err error) error {
 	switch {
@@ -56,10 +56,10 @@ func (h *Handshake) readError(err error) error {
 	return err
 }
 
-// Discard reads on from conn, the client's connection, for the rest of the
-// handshake's time and drops what it reads, so that the client cannot tell from
-// an early close that it was rejected. It returns at once for a client whose time
-// is over or that has ended its stream.
+// Discard reads from conn, the client's connection, for the rest of the handshake's
+// time and drops the bytes: an early close would tell the client that it was
+// rejected. It returns at once if the time is over or the client has ended its
+// stream.
 func (e *UnauthenticatedError) Discard(ctx context.Context, conn net.Conn) {
 	if errors.Is(e.Err, io.ErrUnexpectedEOF) || errors.Is(e.Err, ErrTimeout) {
 		return

@@ -6,17 +6,17 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// Replay returns conn with b, which was read from it, put back in front. It
-// keeps b.
+// Replay returns conn with b, which was read from it, put back in front. It keeps b.
 func Replay(conn net.Conn, b []byte) net.Conn { return &replayConn{Conn: conn, rest: b} }
 
-// replayConn is a connection of which the first bytes have been read already.
+// replayConn is a connection whose first bytes have been read before.
 type replayConn struct {
 	net.Conn
 	rest []byte
 }
 
-// Read returns the bytes read before, and then reads on.
+// Read returns the bytes that were read before, and then reads from the connection
+// below.
 func (c *replayConn) Read(p []byte) (int, error) {
 	if len(c.rest) > 0 {
 		n := copy(p, c.rest)
@@ -31,5 +31,6 @@ func (c *replayConn) Read(p []byte) (int, error) {
 // NetConn returns the connection below.
 func (c *replayConn) NetConn() net.Conn { return c.Conn }
 
-// CloseWrite closes the sending direction, if the connection below can.
+// CloseWrite closes the sending direction. The error is errors.ErrUnsupported if the
+// connection below has no half-close.
 func (c *replayConn) CloseWrite() error { return netx.CloseWrite(c.Conn) }

@@ -8,21 +8,22 @@ import (
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// Result is what a handshake found. No cipher runs yet: the caller starts those
-// it uses.
+// Result is the result of a handshake. It has key streams and no ciphers: the caller
+// starts the ciphers that it needs.
 type Result struct {
 	detect.Transport
 
-	// Conn is the connection that carries what follows: the socket, unless TLS
-	// or WebSocket is in between. It has no deadline.
+	// Conn is the connection that carries the rest of the stream: the socket, or
+	// the TLS or WebSocket connection over it. It has no deadline.
 	Conn net.Conn
 
-	// Buffered is what was read from Conn and belongs to what follows, with the
-	// records of FakeTLS removed and still obfuscated. It belongs to the caller.
+	// Buffered is the part of the stream that was read from Conn before: without
+	// the records of FakeTLS, and still obfuscated. It belongs to the caller and
+	// has at most one read's bytes, about 64 KiB.
 	Buffered []byte
 
-	// Records removes the records of FakeTLS from what follows on Conn. Nil
-	// means that there are none.
+	// Records removes the records of FakeTLS from the bytes of Conn. It is nil
+	// without FakeTLS.
 	Records *faketls.Deframer
 
 	// Upload and Download are the key streams from the client and to it, if

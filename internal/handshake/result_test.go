@@ -22,8 +22,8 @@ import (
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// The result has the very socket and every byte of the stream, however much came
-// together with the init payload.
+// The result has the socket itself and every byte of the stream, however many came together
+// with the init payload.
 func TestResultHasEveryByte(t *testing.T) {
 	secret := secretOf(t, mtwiretest.PaddedSecret)
 	for _, early := range []int{0, 1, 15, 16, 100} {
@@ -58,9 +58,8 @@ func TestResultHasEveryByte(t *testing.T) {
 	}
 }
 
-// Bytes pipelined behind a FakeTLS hello, such as mtcute's ChangeCipherSpec, stay
-// in the stream wherever it is cut between what came with the hello and what
-// came later.
+// Bytes pipelined behind a FakeTLS hello, such as mtcute's ChangeCipherSpec, stay in the
+// stream, wherever it is cut into a part that comes with the hello and one that comes later.
 func TestBytesBehindAHelloStayInTheStream(t *testing.T) {
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	hello := clientHello(t, secret)
@@ -121,8 +120,8 @@ func TestBadRecordBehindAPartOfTheInitPayloadIsReportedAtOnce(t *testing.T) {
 	}
 }
 
-// A client that sends much behind its handshake makes the server read at most one
-// buffer of it.
+// Of a client that sends megabytes behind its handshake, the server reads at most one
+// buffer.
 func TestBufferedBytesAreBounded(t *testing.T) {
 	const limit = 128 << 10
 	plain, ee := secretOf(t, mtwiretest.PaddedSecret), secretOf(t, mtwiretest.FakeTLSSecret)
@@ -180,8 +179,8 @@ func TestFinishedHandshakeHasNoBuffer(t *testing.T) {
 	}
 }
 
-// Bytes behind the init payload that are no record end the stream, whether they
-// come with it or later.
+// Bytes behind the init payload that are not a record end the stream with an error, whether
+// they come with it or later.
 func TestBadRecordsBehindAHelloAreAnError(t *testing.T) {
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	u := newUpload(t, secret.Key, nil)
@@ -203,8 +202,7 @@ func TestBadRecordsBehindAHelloAreAnError(t *testing.T) {
 	}
 }
 
-// Over WebSocket the result's connection is the WebSocket, and the stream is the
-// same.
+// Over WebSocket the result's connection is the WebSocket, which carries the same stream.
 func TestResultMayComeFromAWebSocket(t *testing.T) {
 	server, socket := tcpPair(t)
 	results := make(chan *handshake.Result, 1)
@@ -238,8 +236,8 @@ func TestResultMayComeFromAWebSocket(t *testing.T) {
 	}
 }
 
-// A framing in clear has no key streams; its header is consumed, and the rest is
-// buffered.
+// The result of a framing in clear has no key streams. The header is consumed, and the bytes
+// behind it are buffered.
 func TestResultOfAPlainFraming(t *testing.T) {
 	server, socket := tcpPair(t)
 	fmt.Fprint(socket, "\xee\xee\xee\xee\x08\x00\x00\x0012345678")

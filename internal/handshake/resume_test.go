@@ -20,8 +20,8 @@ import (
 	"github.com/mtwire/mtwire/wsconn"
 )
 
-// Await consumes and answers nothing, however often it is called, and a context
-// that ends before the first byte loses nothing.
+// Await consumes and answers nothing, however often it is called. A context that ends before
+// the first byte, or between the hello and the init payload, loses nothing.
 func TestAwaitConsumesNothing(t *testing.T) {
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	server, socket := tcpPair(t)
@@ -151,8 +151,8 @@ func TestHandshakeCanBeInterruptedAfterAnyByte(t *testing.T) {
 	}
 }
 
-// Between layers it is the same, inside TLS and WebSocket: an init payload comes in
-// frames of one byte each.
+// Inside TLS and WebSocket, a context may end between any two frames. Here each has one byte
+// of the init payload.
 func TestHandshakeCanBeInterruptedBetweenFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		serverTLS, clientTLS, err := mtwiretest.Certificate()
@@ -186,9 +186,8 @@ func TestHandshakeCanBeInterruptedBetweenFrames(t *testing.T) {
 	})
 }
 
-// interrupted runs a handshake with contexts of one second, until it ends with
-// another error than theirs. ran waits for it, and returns how often it was
-// interrupted and its error.
+// interrupted runs a handshake with contexts of one second, again and again until it ends.
+// ran waits for that, and returns the number of interruptions and the error.
 func interrupted(h *handshake.Handshake, config *handshake.Config, auth handshake.Auth) (ran func() (times int, err error)) {
 	done := make(chan struct{})
 	times, err := 0, error(nil)

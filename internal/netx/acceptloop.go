@@ -13,13 +13,13 @@ const (
 	maxPause = time.Second
 )
 
-// AcceptLoop passes every connection that ln accepts to handle, one after the
-// other, until ctx ends or ln fails for good, and returns the cause. The caller closes
-// ln when ctx ends, to unblock Accept.
+// AcceptLoop passes every connection that ln accepts to handle, one after the other,
+// until ctx ends or ln fails permanently, and returns the cause. The caller closes ln
+// when ctx ends, to unblock Accept.
 //
-// When there are no descriptors, no memory or no epoll watches for another
-// connection, or a connection was gone before it was accepted, it tries again
-// after a pause. delayed is called with each such error, if it is not nil.
+// If there are no descriptors, no memory or no epoll watches for another connection,
+// or a connection ended before it was accepted, AcceptLoop tries again after a pause.
+// It calls delayed with each such error, unless delayed is nil.
 func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), delayed func(error)) error {
 	pause := time.Duration(0)
 	for {
@@ -46,10 +46,10 @@ func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), del
 	}
 }
 
-// isTemporary reports whether Accept failed for one connection, or for want of a
-// resource, and not because the listener is gone. Temporary is deprecated, but
-// package net has no other method for this. It does not cover shortages of memory,
-// nor ENOSPC, which epoll returns when this user may watch no more sockets.
+// isTemporary reports whether Accept failed for one connection or for lack of a
+// resource, and not because the listener is closed. Temporary is deprecated, but package
+// net has no other method for this. It does not cover ENOMEM and ENOBUFS, nor ENOSPC,
+// which epoll returns at the limit on a user's watches.
 func isTemporary(err error) bool {
 	var temporary interface{ Temporary() bool }
 	return errors.As(err, &temporary) && temporary.Temporary() ||

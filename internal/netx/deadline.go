@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Deadline makes the calls of one direction of a connection follow their
-// contexts. It stays registered with a context after the call that brought it,
-// because the next call usually brings the same one and registering allocates. A
-// context that ends between two calls does nothing.
+// Deadline makes the calls of one direction of a connection return when their contexts
+// end. It stays registered with the context of the last call, because the next call
+// usually has the same one and a registration allocates. A context that ends between
+// two calls has no effect.
 //
 // The zero value needs a Rebind. All methods may be called concurrently.
 type Deadline struct {
@@ -33,9 +33,8 @@ func (d *Deadline) Rebind(set func(time.Time) error) {
 	}
 }
 
-// Watch makes the end of ctx end the call that begins now, and must be followed
-// by Unwatch. It returns ctx's error if ctx has ended already; then there is no
-// call.
+// Watch begins a call that the end of ctx ends, and must be followed by Unwatch. If
+// ctx has ended already, it returns ctx's error and there is no call.
 func (d *Deadline) Watch(ctx context.Context) error {
 	done := ctx.Done()
 	if done != nil {
@@ -60,7 +59,7 @@ func (d *Deadline) Watch(ctx context.Context) error {
 	return nil
 }
 
-// expire unblocks the call that follows the context of done, if there is one.
+// expire unblocks the call whose context has the channel done, if there is one.
 func (d *Deadline) expire(done <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,16 +84,16 @@ func (d *Deadline) Unwatch() {
 	}
 }
 
-// SetLimit sets a deadline beside the context's, or removes it if t is zero.
+// SetLimit sets a deadline in addition to the context's, or removes it if t is zero.
 func (d *Deadline) SetLimit(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.expired && !d.closed { // the context's deadline is stronger
+	if !d.expired && !d.closed { // an ended context takes precedence
 		d.set(t)
 	}
 }
 
-// detach drops the registration. Under mu.
+// detach ends the registration. The caller holds mu.
 func (d *Deadline) detach() {
 	if d.stop != nil {
 		d.stop()
@@ -102,8 +101,7 @@ func (d *Deadline) detach() {
 	d.done, d.stop = nil, nil
 }
 
-// Close drops the registration for good and clears the deadline: d sets none any
-// more.
+// Close ends the registration and clears the deadline. Afterwards d sets none.
 func (d *Deadline) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

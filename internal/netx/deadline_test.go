@@ -149,6 +149,14 @@ func TestClosedDeadlineSetsNone(t *testing.T) {
 	})
 }
 
+func TestCloseClearsTheDeadline(t *testing.T) {
+	inPipe(t, func(t *testing.T, d *Deadline, conn, peer net.Conn) {
+		d.SetLimit(longAgo)
+		d.Close()
+		checkReadable(t, conn, peer)
+	})
+}
+
 // observedContext counts the functions that wait for its end.
 type observedContext struct {
 	context.Context

@@ -12,10 +12,10 @@ const (
 	unansweredSpread = 5 * time.Second
 )
 
-// UnansweredTime returns how long a server reads from a client that it does not
-// answer: from 10 to 15 seconds, drawn at random, so that the limit is no
-// fingerprint. It also limits handshakes: the time at which a connection is
-// closed must not tell an incomplete handshake from a refused one.
+// UnansweredTime returns the time for which a server reads from a client that it does
+// not answer: from 10 to 15 seconds, drawn at random, so that the limit is no
+// fingerprint. Handshakes have the same limit, so that the time of the close does not
+// distinguish an incomplete handshake from a rejected one.
 func UnansweredTime() time.Duration { return minUnanswered + rand.N(unansweredSpread) }
 
 // Discard reads from conn and drops what it reads, until conn fails or ctx ends.

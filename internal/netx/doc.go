@@ -2,11 +2,11 @@
 // context for one operation or for a direction's repeated calls, a mutex with a
 // context, half-close, an accept loop.
 //
-//	acceptloop.go  accepting connections through a shortage of descriptors
+//	acceptloop.go  accepting connections in spite of temporary errors
 //	deadline.go    contexts for the repeated calls of one direction
 //	discard.go     reading from a client that gets no answer
 //	halfclose.go   closing the sending direction
-//	hostport.go    host:port, checked
+//	hostport.go    splitting and checking host:port
 //	interrupt.go   a context for one operation on a connection
 //	mutex.go       a mutex whose Lock takes a context
 //	tlsconfig.go   TLS without HTTP/2

@@ -8,10 +8,10 @@ import (
 	"unicode"
 )
 
-// SplitHostPort splits host:port, as net.SplitHostPort does, and checks both: the
-// host is neither empty nor has characters that no host name has, and the port
-// is a number from 1 to 65535. Errors quote nothing of address, which may be a
-// mistyped URL with a password in it.
+// SplitHostPort splits host:port, as net.SplitHostPort does, and checks both: the host
+// is not empty and has no characters that are invalid in every host name, and the port
+// is a number from 1 to 65535. Errors do not quote address, which may be a mistyped URL
+// with a password in it.
 func SplitHostPort(address string) (host string, port uint16, err error) {
 	host, digits, err := net.SplitHostPort(address)
 	if err != nil || host == "" || digits == "" {

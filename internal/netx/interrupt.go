@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// longAgo is a deadline that has passed: setting it unblocks a call at once.
+// longAgo is a deadline in the past, which unblocks a call at once.
 var longAgo = time.Unix(1, 0)
 
-// IsTimeout reports whether err means that a deadline has passed. A peer that
-// stopped answering times out as well (ETIMEDOUT), but that is the end of the
-// connection.
+// IsTimeout reports whether err means that a deadline has passed. ETIMEDOUT, the error
+// for a peer that does not answer any more, is no such error: it ends the connection.
 func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// Cause returns ctx's error if ctx has ended and err is a timeout, which then
-// is its consequence, and err otherwise.
+// Cause returns ctx's error if ctx has ended and err is a timeout, which is then a
+// consequence. Otherwise it returns err.
 func Cause(ctx context.Context, err error) error {
 	if IsTimeout(err) {
 		if ended := ctx.Err(); ended != nil {
@@ -40,8 +39,8 @@ type Interruption struct {
 }
 
 // Interrupt begins an Interruption. set is the connection's SetDeadline,
-// SetReadDeadline or SetWriteDeadline. Finish must be called when the operation
-// is over.
+// SetReadDeadline or SetWriteDeadline. The caller calls Finish when the operation is
+// over.
 func Interrupt(ctx context.Context, set func(time.Time) error) *Interruption {
 	i := &Interruption{ctx: ctx, set: set}
 	if ctx.Done() == nil {
@@ -58,8 +57,8 @@ func Interrupt(ctx context.Context, set func(time.Time) error) *Interruption {
 	return i
 }
 
-// SetDeadline sets a deadline of the caller's own, or removes it if t is zero.
-// It does nothing once the context has ended.
+// SetDeadline sets a deadline in addition to the context's, or removes it if t is
+// zero. It does nothing if the context has ended.
 func (i *Interruption) SetDeadline(t time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

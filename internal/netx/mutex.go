@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Mutex is a FIFO mutex whose Lock also returns when a context ends: a caller
-// that waits behind a blocked call follows its own context. Uncontended, it does
-// not allocate. The zero value is unlocked.
+// Mutex is a FIFO mutex whose Lock also returns when a context ends, for callers that
+// wait behind a blocked call. Uncontended, it does not allocate. The zero value is
+// unlocked.
 type Mutex struct {
 	mu     sync.Mutex
 	locked bool

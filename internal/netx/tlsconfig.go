@@ -7,9 +7,9 @@ import (
 
 const http2 = "h2"
 
-// WithoutHTTP2 returns config, or a copy that does not negotiate HTTP/2 if config
-// does: for code that supports HTTP/1.1 only, whatever else the configuration is
-// used for. It returns nil for nil.
+// WithoutHTTP2 returns config, or, if config negotiates HTTP/2, a copy that does not.
+// It is for code that implements HTTP/1.1 only and whose configuration may be shared.
+// It returns nil for nil.
 func WithoutHTTP2(config *tls.Config) *tls.Config {
 	if config == nil || !slices.Contains(config.NextProtos, http2) {
 		return config

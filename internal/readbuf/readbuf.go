@@ -76,8 +76,10 @@ func (r *Reader) Reset(conn net.Conn) {
 		conn = r.cipher.NetConn()
 	}
 	if r.raw = RawConn(conn); r.raw != nil {
-		r.direct, r.room = true, bulk
-		r.try, r.read = r.tryRead, r.readRaw
+		r.direct, r.room, r.try = true, bulk, r.tryRead
+		if r.cipher != nil {
+			r.read = r.readRaw
+		}
 		return
 	}
 	r.direct = false

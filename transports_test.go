@@ -3,54 +3,20 @@ package mtwire_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"net"
 	"testing"
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/mtwiretest"
+	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// echo answers every payload with itself, its first word turned over.
-func echo(ctx context.Context, conn *mtwire.Conn) {
-	for {
-		p, err := conn.Receive(ctx)
-		if err != nil {
-			return
-		}
-		if p.AckWanted {
-			if err := conn.SendPacket(ctx, mtwire.Packet{Kind: mtwire.KindQuickAck, Token: 0x80000000 | uint32(len(p.Payload))}); err != nil {
-				return
-			}
-		}
-		if len(p.Payload) == 444 {
-			if err := conn.SendError(ctx, 444); err != nil {
-				return
-			}
-			continue
-		}
-		answer := bytes.Clone(p.Payload)
-		answer[0] ^= 0xff
-		if err := conn.Send(ctx, answer); err != nil {
-			return
-		}
-	}
-}
-
-// encrypted makes a payload of the length of an encrypted message, and of no
-// other: 24 bytes and cipher blocks.
-func encrypted(blocks int) []byte {
-	b := make([]byte, 24+16*blocks)
-	rand.Read(b)
-	return b
-}
-
-// "One port takes" every transport: each mode of the client against one
-// listener.
-func TestOnePortTakesEveryTransport(t *testing.T) {
+// One listener accepts every transport: each mode of the client exchanges packets with it,
+// quick acknowledgements and a transport error.
+func TestOnePortAcceptsEveryTransport(t *testing.T) {
 	serverTLS, clientTLS, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +76,7 @@ func TestOnePortTakesEveryTransport(t *testing.T) {
 			}
 			server := <-transports
 			if server.String() != m.Transport || int(server.DC) != m.DC {
-				t.Errorf("the server saw %v, DC %v, want %s, DC %v", server, server.DC, m.Transport, m.DC)
+				t.Errorf("the server found %v, DC %v, want %s, DC %v", server, server.DC, m.Transport, m.DC)
 			}
 			http, full := server.Carrier == mtwire.HTTP, server.Protocol == mtwire.Full
 			if !http && !full {
@@ -142,13 +108,41 @@ func TestOnePortTakesEveryTransport(t *testing.T) {
 	}
 }
 
-// tcpPair returns both ends of a TCP connection, which end with the test.
-func tcpPair(t *testing.T) (server, client *net.TCPConn) {
-	t.Helper()
-	client, server, err := mtwiretest.Pair()
+// An init payload that begins like a TLS record, as one in 2^24 valid ones does, is
+// accepted.
+func TestInitPayloadThatLooksLikeTLSIsAccepted(t *testing.T) {
+	secret := secretOf(t, mtwiretest.PaddedSecret)
+	for _, first := range []string{"1603010600", "1603010004", "16030106ff", "1603014000"} {
+		for _, secrets := range [][]mtwire.Secret{nil, {secret}} {
+			server, client := serve(t, &mtwire.ListenConfig{Secrets: secrets})
+			init, streams := initWith(t, unhex(first), secrets)
+			e := frame.Encoder{Protocol: frame.PaddedIntermediate}
+			packet, err := e.Append(nil, frame.Packet{Payload: encrypted(4)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			streams.Send.XORKeyStream(packet, packet)
+			if _, err := client.Write(append(init, packet...)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := server.Receive(short(t)); err != nil {
+				t.Errorf("%s: %v", first, err)
+			}
+		}
+	}
+}
+
+// initWith returns an init payload with the given first bytes, which NewInit never draws.
+func initWith(t *testing.T, first []byte, secrets []mtwire.Secret) ([]byte, obfuscation.Streams) {
+	config := &obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, DC: 2}
+	if secrets != nil {
+		config.Key = &secrets[0].Key
+	}
+	init, announced, err := obfuscation.NewInit(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close(); server.Close() })
-	return server, client
+	streams := announced.Streams(frame.Client)
+	copy(init[:], first) // bytes 0..8 are not part of a key
+	return init[:], streams
 }

@@ -8,7 +8,43 @@ import (
 	"testing"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
+
+// An error about a mistyped endpoint does not quote its secret.
+func TestEndpointErrorsDoNotQuoteSecrets(t *testing.T) {
+	const secret = mtwiretest.PlainSecret
+	for _, url := range []string{
+		"tcp://h:443?" + mtwiretest.PaddedSecret,
+		"tcp://h:443?" + secret + "&" + secret,
+		"tcp://h:443/" + secret,
+		"tcp://h:443?obfuscated=" + secret,
+		"http://h:443/api?" + secret,
+		"tcp://h:443?secret=" + secret + "0",
+		"tcp://h:443?secret=zz" + secret,
+		"tg://proxy?server=h&port=443&secret=" + secret + "00",
+		"tcp://h:%zz?secret=" + secret,
+	} {
+		if _, err := mtwire.ParseEndpoint(url); err == nil || strings.Contains(err.Error(), secret[8:]) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// An endpoint that a program has put together with a carrier or a protocol that does
+// not exist is an error.
+func TestUnknownCarriersAndProtocolsAreErrors(t *testing.T) {
+	for _, ep := range []mtwire.Endpoint{
+		{Address: "127.0.0.1:1", Carrier: mtwire.HTTP + 1},
+		{Address: "127.0.0.1:1", Carrier: 255},
+		{Address: "127.0.0.1:1", Protocol: mtwire.Full + 1},
+		{Address: "127.0.0.1:1", Protocol: 255},
+	} {
+		if conn, err := mtwire.DialEndpoint(t.Context(), ep, nil); err == nil || !strings.Contains(err.Error(), "unknown") {
+			t.Errorf("carrier %d, protocol %d: %v, %v", ep.Carrier, ep.Protocol, conn, err)
+		}
+	}
+}
 
 // An address that cannot be dialled is refused before anything is dialled. The
 // error does not quote it.
