@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -18,10 +19,11 @@ import (
 var errMode = errors.New("the secret, or the proxy, does not allow this mode")
 
 // authentication is a session as the handshake.Auth of its client, with the users
-// as they were when the client connected.
+// as they were when the client's first byte came.
 type authentication struct {
 	*session
 	users *snapshot     // since the client's first byte
+	found int           // by the last Find that found a secret
 	mode  mtproxy.Modes // the client's, once Allow was called
 }
 
@@ -31,6 +33,7 @@ func (a *authentication) Find(q handshake.Query, try func(*mtproxy.KeySet) int) 
 	index, searched := a.proxy.search.Find(a.users.index, a.clientAddr(), query, try)
 	switch {
 	case index >= 0:
+		a.found = index
 		return index, nil
 	case searched:
 		return -1, handshake.ErrNoMatch
@@ -57,10 +60,13 @@ func (a *authentication) Allow(t detect.Transport, index int) error {
 // Replayed reports whether the handshake was seen before.
 func (a *authentication) Replayed(id [16]byte) bool { return a.proxy.replay.seen(id) }
 
-// ServerHello returns the shape of the fronting host's own answer. The hello is
-// authenticated, so the host is not needed. Until the init payload comes, the
-// connection is pending like a silent one.
+// ServerHello returns the shape of the fronting host's own answer. It is called
+// when a hello is accepted, so the client's user is known from here on, and the
+// host is not needed. Until the init payload comes, the connection is pending like
+// a silent one.
 func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.ServerHelloShape, time.Duration) {
+	a.setUser(a.found, mtproxy.EE)
+	a.reach(ServerHelloSent)
 	if host := a.stopMirror(); host != nil {
 		host.Close()
 		a.proxy.fronted.Leave(&a.fronted)
@@ -90,34 +96,42 @@ func modeOf(t detect.Transport) mtproxy.Modes {
 	return mtproxy.Classic
 }
 
-// setUser makes the session that of the user with the secret at index.
+// setUser makes the session that of the user with the secret at index, unless the
+// secret was removed since the client's first byte.
 func (a *authentication) setUser(index int, mode mtproxy.Modes) {
 	s, secret := a.session, &a.users.secrets[index]
 	s.mu.Lock()
 	s.secret, s.mode = secret.secret, mode
-	s.mu.Unlock()
 	s.user.Store(secret.user)
-	// The users may have been replaced since the client connected. SetUsers checks
-	// all sessions with a user after it has replaced them, so one of the two sees
-	// the other's change.
-	if now := s.proxy.users.Load(); now != a.users {
-		s.checkUser(now)
+	s.mu.Unlock()
+	// SetUsers checks all sessions with a user after it has replaced the users. So
+	// one of the two sees the other's change.
+	if s.proxy.users.Load() != a.users {
+		s.checkUser()
 	}
 }
 
 // checkUser keeps s if its user still has its secret, and closes it otherwise.
-func (s *session) checkUser(users *snapshot) {
+func (s *session) checkUser() {
+	if !s.updateUser() {
+		s.Close(errUserGone)
+	}
+}
+
+// updateUser replaces the session's user by the one of the same name in the newest
+// snapshot. It returns false if that is none, or does not have the session's secret
+// and ad tag.
+func (s *session) updateUser() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	user := s.user.Load()
 	if user == nil {
-		return
+		return true
 	}
-	s.mu.Lock()
-	secret := s.secret
-	s.mu.Unlock()
-	now := users.users[user.Name]
-	if now == nil || !now.has(secret) || string(now.AdTag) != string(user.AdTag) {
-		s.Close(errUserGone)
-		return
+	now := s.proxy.users.Load().users[user.Name] // under mu, so that no other call has a newer one
+	if now == nil || !now.has(s.secret) || !bytes.Equal(now.AdTag, user.AdTag) {
+		return false
 	}
-	s.user.CompareAndSwap(user, now)
+	s.user.Store(now)
+	return true
 }

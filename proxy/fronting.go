@@ -15,7 +15,6 @@ import (
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
-	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // Without a fronting host whose timeout applies, a client may be silent for this
@@ -80,10 +79,8 @@ func (s *session) stopMirror() *fronting.Preconnected {
 // reject ends the session of a client that is not authenticated: it tunnels the
 // client to its fronting host, over host if that is connected already, unless the
 // client is gone or has been answered. It returns the session's end.
-func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handshake, auth *authentication, host *fronting.Preconnected, err error) error {
-	if t := h.Transport(); t.FakeTLS {
-		auth.setUser(t.Secret, mtproxy.EE)
-		s.reach(ServerHelloSent)
+func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handshake, host *fronting.Preconnected, err error) error {
+	if h.Transport().FakeTLS {
 		return err
 	}
 	var first []byte

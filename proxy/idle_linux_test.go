@@ -54,10 +54,14 @@ func TestParkedConnectionsAreWokenAfterAnotherServe(t *testing.T) {
 	serve(t, p, ln)
 	first := join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
 	eventually(t, "no goroutine", noGoroutines)
+	poller := p.relaying.Poller
 	other := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, other)
 	second := join(t, other.Addr(), "secret="+mtwiretest.FakeTLSSecret)
 	eventually(t, "no goroutine", noGoroutines)
+	if p.relaying.Poller != poller {
+		t.Error("the Poller is another one")
+	}
 	echo(t, first, 3)
 	echo(t, second, 3)
 }

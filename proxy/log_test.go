@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
-	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -126,56 +123,6 @@ func TestClientsAddressIsLoggedOnlyWithLogClients(t *testing.T) {
 				t.Errorf("the address is there %d times, in %d lines", n, len(named))
 			}
 		})
-	}
-}
-
-// Errors of sockets have the client's address in their text, and Report.Err has
-// not.
-func TestClientsAddressIsRedactedInErrors(t *testing.T) {
-	dc, _ := dataCenter(t)
-	log := &logBuffer{}
-	address := start(t, Config{Log: log.logger(), DataCenters: allAt(dc)})
-	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
-		var socket *net.TCPConn
-		conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?secret="+secret, &mtwire.DialConfig{
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-				socket = conn.(*net.TCPConn)
-				return conn, err
-			},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		echo(t, conn, 3)
-		before := len(log.lines("msg=closed"))
-		socket.SetLinger(0) // a reset
-		socket.Close()
-		eventually(t, "a line", func() bool { return len(log.lines("msg=closed")) == before+1 })
-		line := log.last()
-		if !strings.Contains(line, "reset by peer") || strings.Contains(line, socket.LocalAddr().String()) {
-			t.Error(line)
-		}
-	}
-	near, _ := net.Pipe()
-	s := &session{socket: &addressed{near, clientAddress}}
-	err := &net.OpError{Op: "read", Net: "tcp", Source: address, Addr: clientAddress, Err: errors.New("reset\nor so")}
-	got, want := s.cause(splice.Result{Err: err}, splice.Result{}).Error(), "read tcp "+address.String()+"->[client]: reset; or so"
-	if got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-}
-
-// The client of a Unix socket has no address, so nothing is redacted.
-func TestErrorsOfUnnamedPeersStayReadable(t *testing.T) {
-	for _, remote := range []string{"", "@"} {
-		near, _ := net.Pipe()
-		s := &session{socket: &addressed{near, &net.UnixAddr{Name: remote, Net: "unix"}}}
-		for _, text := range []string{"unexpected EOF", "the quota of alice@example.com is used up"} {
-			if got := s.cause(splice.Result{Err: errors.New(text)}, splice.Result{}).Error(); got != text {
-				t.Errorf("%q: %s", remote, got)
-			}
-		}
 	}
 }
 

@@ -131,13 +131,13 @@ type Proxy struct {
 	settingUsers sync.Mutex // held by SetUsers
 	users        atomic.Pointer[snapshot]
 
-	// accepting ends when Serve is to return, serving when sessions are to end,
-	// running when what they share is to end.
-	accepting, serving, running context.Context
-	stopServing                 context.CancelCauseFunc
-	endSessions, stop           context.CancelFunc
-	background                  sync.WaitGroup // poller and fronting hosts
-	ending                      sync.WaitGroup // sessions
+	// accepting ends when Serve is to return, running when what sessions share is
+	// to end.
+	accepting, running context.Context
+	stopServing        context.CancelCauseFunc
+	stop               context.CancelFunc
+	background         sync.WaitGroup // poller and fronting hosts
+	ending             sync.WaitGroup // sessions
 
 	mu                 sync.Mutex
 	relaying           splice.Config // with a poller once Serve was called
@@ -168,7 +168,6 @@ func New(config Config) (*Proxy, error) {
 		sessions: make(map[*session]struct{}),
 	}
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())
-	p.serving, p.endSessions = context.WithCancel(context.Background())
 	p.running, p.stop = context.WithCancel(context.Background())
 	p.trust.Unix = config.TrustUnixSockets
 	p.readsHeaders = config.TrustUnixSockets || len(config.TrustedProxies) > 0

@@ -105,19 +105,21 @@ func (s *session) cause(up, down splice.Result) error {
 	if err == nil {
 		return nil
 	}
-	return &redactedError{err: err, address: s.socket.RemoteAddr().String()}
+	return &redactedError{err: err, client: s.client(), peer: s.socket.RemoteAddr().String()}
 }
 
 // redactedError is an error in one line, without the client's address.
 type redactedError struct {
-	err     error
-	address string
+	err          error
+	client, peer string // peer is the load balancer, if there is one
 }
 
 func (e *redactedError) Error() string {
 	text := strings.ReplaceAll(e.err.Error(), "\n", "; ")
-	if e.address != "" && e.address != "@" { // the client of a Unix socket has none
-		text = strings.ReplaceAll(text, e.address, "[client]")
+	for _, address := range []string{e.client, e.peer} {
+		if address != "" && address != "@" { // the client of a Unix socket has none
+			text = strings.ReplaceAll(text, address, "[client]")
+		}
 	}
 	return text
 }

@@ -72,7 +72,7 @@ func (p *Proxy) fail(cause error) {
 func (p *Proxy) handle(socket net.Conn) {
 	s := &session{proxy: p, id: p.lastID.Add(1), socket: socket, start: time.Now()}
 	if p.add(s) {
-		go s.run(p.serving)
+		go s.run()
 		return
 	}
 	socket.Close()

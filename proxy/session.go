@@ -32,7 +32,7 @@ type session struct {
 	source netip.AddrPort // the client's address in a PROXY protocol header; written under mu
 	start  time.Time
 	stage  atomic.Uint32 // a Stage
-	last   atomic.Int64  // when bytes moved last, in nanoseconds since start
+	last   atomic.Int64  // when bytes moved last, in nanoseconds since start; 0 if never
 
 	// Until the client is authenticated; see limits.go, mirror.go, fronting.go.
 	pending       admission.Member // of the unauthenticated connections
@@ -77,8 +77,8 @@ func (s *session) User() *User { return s.user.Load() }
 func (s *session) reach(next Stage) { s.stage.Store(uint32(next)) }
 
 // run is the session until it is connected, or refused.
-func (s *session) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
+func (s *session) run() {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.mu.Lock()
 	if s.cancel = cancel; s.closed != nil {
@@ -106,7 +106,7 @@ func (s *session) connect(ctx context.Context) error {
 	client, err := s.authenticate(handshakeCtx, h, auth)
 	host := s.stopMirror()
 	if err != nil {
-		return s.reject(ctx, handshakeCtx, h, auth, host, err)
+		return s.reject(ctx, handshakeCtx, h, host, err)
 	}
 	if host != nil {
 		host.Close()
@@ -140,17 +140,23 @@ func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth
 	}
 	s.proxy.pending.Move(&s.pending, admission.Unanswered)
 	s.reach(ClientBytes)
-	auth.users = s.proxy.users.Load()
+	auth.users = s.proxy.users.Load() // the client may have been silent for hours
 	return h.Run(ctx, &auth.users.handshake, auth)
 }
 
-// dial asks the policy, and then connects the data centre.
+// dial asks the policy, and then connects the data centre. What fails because the
+// session was closed counts as neither refused nor unreachable.
 func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Upstream, error) {
+	if err := ctx.Err(); err != nil { // its secret was removed during the handshake
+		return nil, err
+	}
 	user := s.user.Load()
 	if policy := s.proxy.config.Policy; policy != nil {
 		account, err := policy.Admit(ctx, s)
 		if err != nil {
-			s.proxy.counters.refused.Add(1)
+			if ctx.Err() == nil {
+				s.proxy.counters.refused.Add(1)
+			}
 			return nil, err
 		}
 		s.account = account
@@ -159,7 +165,9 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 		DC: client.DC, Protocol: client.Protocol, Download: &client.Download, User: user.Name, Tag: user.AdTag,
 	})
 	if err != nil {
-		s.proxy.counters.unreachable.Add(1)
+		if ctx.Err() == nil {
+			s.proxy.counters.unreachable.Add(1)
+		}
 		return nil, err
 	}
 	s.upstream.Via, s.upstream.Address, s.upstream.conn = upstream.Via, upstream.Address, upstream.Stream.Conn
@@ -267,7 +275,7 @@ func (s *session) downloaded(n int) {
 }
 
 func (s *session) moved(d Direction, n int) {
-	s.last.Store(int64(time.Since(s.start)))
+	s.last.Store(max(int64(time.Since(s.start)), 1))
 	if s.account != nil {
 		s.account.Moved(d, n)
 	}
@@ -279,9 +287,12 @@ func (s *session) failed(code uint32) {
 	s.proxy.counters.transportErrors.Add(1)
 }
 
-// Close ends the session from outside. cause, which is not nil, is its reason,
-// unless it was closed before.
+// Close ends the session from outside. cause is its reason, unless it was closed
+// before; nil means net.ErrClosed.
 func (s *session) Close(cause error) {
+	if cause == nil {
+		cause = net.ErrClosed
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed == nil {

@@ -53,7 +53,6 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 			})
 		}
 	}
-	p.stopSessions()
 	p.stop() // sessions are over, so nothing is parked in the poller
 	p.background.Wait()
 	return err
@@ -74,8 +73,5 @@ func (p *Proxy) stopAccepting(cause error) {
 	p.stopServing(cause)
 }
 
-// stopSessions closes all sessions.
-func (p *Proxy) stopSessions() {
-	p.endSessions()
-	p.each(func(s *session) { s.Close(errStopping) })
-}
+// stopSessions closes all sessions. After stopAccepting there are no new ones.
+func (p *Proxy) stopSessions() { p.each(func(s *session) { s.Close(errStopping) }) }

@@ -8,8 +8,8 @@ const (
 	Accepted Stage = iota
 	// ClientBytes: the client's first bytes have come, and are not authenticated.
 	ClientBytes
-	// ServerHelloSent: the connection ended behind an authenticated FakeTLS
-	// hello, which was answered.
+	// ServerHelloSent: a FakeTLS hello with a secret was answered, and the init
+	// payload has not come.
 	ServerHelloSent
 	// Authenticated: the client has a secret.
 	Authenticated

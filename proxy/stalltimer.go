@@ -57,12 +57,6 @@ func (t *stallTimer) stop() {
 	}
 }
 
-func (t *stallTimer) isStopped() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.stopped
-}
-
 // idle goes on without a timer until a byte goes up again.
 func (t *stallTimer) idle() {
 	t.mu.Lock()
@@ -86,7 +80,10 @@ func (s *session) expireStall() {
 		s.stall.start(left, s.expireStall)
 		return
 	}
-	if s.stall.isStopped() {
+	// Under mu, so that the session does not end before the hooks have returned.
+	s.stall.mu.Lock()
+	defer s.stall.mu.Unlock()
+	if s.stall.stopped {
 		return
 	}
 	s.proxy.counters.stalls.Add(1)

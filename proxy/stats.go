@@ -48,8 +48,7 @@ func (p *Proxy) Stats() Stats {
 		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
 		Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
 	}
-	// A session that ends between the two steps is counted in the first only, with
-	// all its bytes.
+	// Ended and open sessions are taken at one time, so that each counts once.
 	p.mu.Lock()
 	stats.Up, stats.Down = p.endedUp, p.endedDown
 	open := p.openSessions()

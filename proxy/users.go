@@ -36,7 +36,7 @@ func (u *User) equal(other *User) bool {
 
 var (
 	errNoUsers   = errors.New("proxy: no secret")
-	errUserGone  = errors.New("the user was removed or has another secret")
+	errUserGone  = errors.New("the user was removed, or has another secret or ad tag")
 	errUserTaken = errors.New("have the same secret: keep the one that allows more")
 )
 
@@ -60,9 +60,8 @@ type userSecret struct {
 // be a proxy without authentication, or without use; if a user's clients could
 // not connect; and if a client of one user cannot be told from another's. Users
 // that are as they were before keep their address.
-func (p *Proxy) newSnapshot(users []User, hosts int, before *snapshot) (*snapshot, error) {
+func (p *Proxy) newSnapshot(users []User, before *snapshot) (*snapshot, error) {
 	next := &snapshot{users: make(map[string]*User, len(users))}
-	var entries []keysearch.Entry
 	owners := make(map[mtproxy.Secret]int, len(users))
 	for i := range users {
 		user := &users[i]
@@ -84,22 +83,30 @@ func (p *Proxy) newSnapshot(users []User, hosts int, before *snapshot) (*snapsho
 			}
 			owners[anyMode] = i
 			next.secrets = append(next.secrets, userSecret{user, secret, modes})
-			entries = append(entries, keysearch.Entry{Secret: secret, Modes: modes})
 		}
 	}
-	if len(entries) == 0 {
+	if len(next.secrets) == 0 {
 		return nil, errNoUsers
 	}
-	next.index = p.search.NewIndex(entries)
-	next.handshake = handshake.Config{
+	return next, nil
+}
+
+// prepare completes a snapshot that is going to be used. The index it makes is the
+// search's newest, for which the memory of addresses is kept.
+func (n *snapshot) prepare(p *Proxy, hosts int) {
+	entries := make([]keysearch.Entry, len(n.secrets))
+	for i, s := range n.secrets {
+		entries[i] = keysearch.Entry{Secret: s.secret, Modes: s.modes}
+	}
+	n.index = p.search.NewIndex(entries)
+	n.handshake = handshake.Config{
 		Secrets:     true,
-		FakeTLSOnly: next.index.NeedsFakeTLS(),
+		FakeTLSOnly: n.index.NeedsFakeTLS(),
 		ClockWindow: p.config.ClockWindow,
 	}
 	if hosts > 0 {
-		next.handshake.Timeout = -1 // the hosts' own timeouts apply
+		n.handshake.Timeout = -1 // the hosts' own timeouts apply
 	}
-	return next, nil
 }
 
 // keep returns the user of before that equals u, or else a copy of u.
@@ -123,15 +130,16 @@ func (p *Proxy) SetUsers(users []User) error {
 	if err != nil {
 		return err
 	}
-	next, err := p.newSnapshot(users, len(hosts), p.users.Load())
+	next, err := p.newSnapshot(users, p.users.Load())
 	if err != nil {
 		return err
 	}
 	if err := p.fronts.SetHosts(hosts); err != nil {
 		return err
 	}
+	next.prepare(p, len(hosts))
 	p.users.Store(next)
-	p.each(func(s *session) { s.checkUser(next) })
+	p.each((*session).checkUser)
 	return nil
 }
 

@@ -68,7 +68,8 @@ type Auth interface {
 	// that others cannot fill its memory.
 	Replayed(id [16]byte) bool
 
-	// ServerHello returns the shape of the answer to a FakeTLS hello. patience is
+	// ServerHello returns the shape of the answer to a FakeTLS hello. It is called
+	// after Find, for a hello that is accepted and about to be answered. patience is
 	// the time until the client's init payload must be complete; after it the
 	// connection ends as a TLS server's does. 0 means that the client may be silent
 	// for any time and that the end imitates no server.

@@ -68,6 +68,10 @@ func New(socket net.Conn) *Handshake {
 	return h
 }
 
+// SetConfig replaces the config. It may be called between Await and the first Run: a
+// server's config may change while its client is silent.
+func (h *Handshake) SetConfig(config *Config) { h.config = config }
+
 // Await waits for the client's first byte. Only ctx limits the time. When ctx ends,
 // nothing is lost. Idle connections wait in Await, so its calls need little stack.
 func (h *Handshake) Await(ctx context.Context) error {
