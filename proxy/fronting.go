@@ -86,6 +86,11 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 	var first []byte
 	var rejected *handshake.UnauthenticatedError
 	switch cause := context.Cause(handshakeCtx); {
+	case ctx.Err() != nil: // closed from outside
+		if host != nil {
+			host.Close()
+		}
+		return err
 	case errors.As(err, &rejected) && !rejected.Answered:
 		first = rejected.First
 	case cause == errHostActed && h.Resumable():

@@ -51,7 +51,7 @@ func TestReportHasWhatIsKnownAtItsStage(t *testing.T) {
 		{func(t *testing.T, b *bubble) { b.connect() },
 			Report{Stage: Accepted}, Report{}},
 		{func(t *testing.T, b *bubble) { b.connect().Write(initOf(t, keyOf(0), mtwire.Abridged)[:50]) },
-			Report{Stage: ClientBytes}, Report{}},
+			Report{Stage: ClientBytes}, Report{Stage: ClientBytes, Front: "front.test", Up: 50}},
 		{func(t *testing.T, b *bubble) {
 			conn := b.connect()
 			conn.Write(initOf(t, keyOf(0), mtwire.Abridged))

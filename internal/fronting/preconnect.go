@@ -116,9 +116,11 @@ func (c *Preconnected) Tunnel(ctx context.Context, client net.Conn, first []byte
 	defer c.conn.Close()
 	if c.ended != nil && c.ended != io.EOF {
 		reset(client) // a second read of the socket would not return the error again
-		return Result{Domain: c.host.Domain}, withoutAddresses("from the fronting host", c.ended)
+		return Result{Domain: c.host.Domain, Up: int64(c.forwarded)}, withoutAddresses("from the fronting host", c.ended)
 	}
-	return p.tunnel(ctx, c.host, client, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u)
+	r, err := p.tunnel(ctx, c.host, client, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u)
+	r.Up += int64(c.forwarded)
+	return r, err
 }
 
 // Close ends the connection. After Tunnel it does nothing.
