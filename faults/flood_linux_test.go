@@ -12,9 +12,10 @@ import (
 // maxFlood is the number of connections in a flood, if descriptors allow it.
 const maxFlood = 5000
 
-// A flood of 5,000 connections that send nothing does not disturb a client. When
-// they are closed, their descriptors are released, and a second flood takes no
-// more memory than the first.
+// A flood of 5,000 connections of a client's own address, which send nothing, does
+// not disturb the client. Most of them make room for later ones. When they are
+// closed, their descriptors are released, and a second flood takes no more memory
+// than the first.
 func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 	t.Parallel()
 	for _, m := range modes[1:] {
@@ -31,7 +32,7 @@ func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 			for range 2 {
 				before := p.resident(t)
 				silent := openSilent(t, p.address, n)
-				eventually(t, "all are accepted", func() bool { open, _ := p.descriptors(); return open >= n })
+				eventually(t, "they are accepted", func() bool { open, _ := p.descriptors(); return open >= descriptors+n/4 })
 				// Long enough for the proxy to connect the fronting host for them.
 				for end := time.Now().Add(4 * time.Second); time.Now().Before(end); {
 					exchange(t, c, 20)

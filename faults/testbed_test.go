@@ -310,9 +310,20 @@ func newFrontingHost(t *testing.T) *frontingHost {
 
 func (h *frontingHost) address() string { return h.ln.Addr().String() }
 
+// serve answers as a TLS server does: at once what is no TLS, and a ClientHello
+// when it is complete.
 func (h *frontingHost) serve(conn net.Conn) {
-	if _, err := conn.Read(make([]byte, 4096)); err != nil {
+	var header [5]byte
+	if _, err := io.ReadFull(conn, header[:1]); err != nil {
 		return
+	}
+	if header[0] == 0x16 {
+		if _, err := io.ReadFull(conn, header[1:]); err != nil {
+			return
+		}
+		if _, err := io.CopyN(io.Discard, conn, int64(header[3])<<8|int64(header[4])); err != nil {
+			return
+		}
 	}
 	h.mu.Lock()
 	h.seen++

@@ -58,7 +58,7 @@ func (a *authentication) Allow(t detect.Transport, index int) error {
 }
 
 // Replayed reports whether the handshake was seen before.
-func (a *authentication) Replayed(id [16]byte) bool { return a.proxy.replay.seen(id) }
+func (a *authentication) Replayed(id [16]byte) bool { return a.proxy.config.Replay.Seen(id) }
 
 // ServerHello returns the shape of the fronting host's own answer. It is called
 // when a hello is accepted, so the client's user is known from here on, and the

@@ -7,6 +7,7 @@
 //	serve.go         listeners and the sessions they bring; shutdown.go
 //	session.go       one client's connection
 //	auth.go          which client it is
+//	replay.go        handshakes that were seen before
 //	pendingconns.go  unauthenticated connections, and eviction
 //	fronting.go      where unauthenticated clients go
 //	upstream.go      what data centres are reached through
@@ -58,6 +59,11 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// TrustUnixSockets has the same effect for all connections to Unix sockets.
 	TrustUnixSockets bool
+
+	// Replay remembers handshakes, so that a recorded one is not answered. Nil
+	// means a memory of two days and two million handshakes, which takes up to 32
+	// MiB and is lost with the proxy.
+	Replay ReplayCache
 
 	// Fronts are the addresses of fronting hosts, host:port, by the domain of a
 	// FakeTLS secret; "" stands for all others. The default address is the
@@ -121,7 +127,6 @@ type Proxy struct {
 	pending      *admission.Table // unauthenticated connections
 	fronted      *admission.Table // those with a connection to a fronting host
 	search       *keysearch.Search
-	replay       *replayMemory
 	outbound     route.Outbound
 	fronts       *fronting.Pool
 	trace        traces
@@ -158,12 +163,14 @@ func New(config Config) (*Proxy, error) {
 		config.Log = slog.Default()
 	}
 	config.defaultLimits()
+	if config.Replay == nil {
+		config.Replay = newReplayCache(config.Log)
+	}
 	p := &Proxy{
 		pending:  admission.New(shares(config.MaxUnauthenticated), admissionGrace),
 		fronted:  admission.New(shares(config.MaxFronted), admissionGrace),
 		config:   config,
 		search:   keysearch.New(),
-		replay:   newReplayMemory(replayGeneration),
 		trace:    slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
 		sessions: make(map[*session]struct{}),
 	}

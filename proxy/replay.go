@@ -1,34 +1,27 @@
 package proxy
 
 import (
-	"sync"
+	"log/slog"
+	"time"
 
-	"github.com/mtwire/mtwire/internal/recent"
+	"github.com/mtwire/mtwire/internal/replay"
 )
 
-// replayGeneration is how many handshakes one generation remembers. There are
-// two, so that an id is remembered for at least this many others: 3 MiB in all.
-const replayGeneration = 1 << 16
-
-// replayMemory remembers handshakes, so that a recorded one is not answered
-// again. Only handshakes that a secret matches are put into it, so
-// unauthenticated clients cannot fill it.
-type replayMemory struct {
-	mu  sync.Mutex
-	ids recent.Map[[16]byte, struct{}]
+// ReplayCache remembers the handshakes of authenticated clients, so that a recorded
+// one is not answered. Its method is called concurrently, once in a handshake, which
+// waits for it.
+type ReplayCache interface {
+	// Seen remembers id, and reports whether it was remembered already. id stands
+	// for one FakeTLS hello or one init payload: it is a part that a client chooses
+	// at random, and that cannot be changed without the secret. For FakeTLS this is
+	// so for the first 28 bytes of the hello's random, but not for the time in the
+	// last four.
+	Seen(id [16]byte) bool
 }
 
-func newReplayMemory(capacity int) *replayMemory {
-	return &replayMemory{ids: recent.Map[[16]byte, struct{}]{Capacity: capacity}}
-}
-
-// seen remembers id, and reports whether it was remembered already.
-func (m *replayMemory) seen(id [16]byte) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, ok := m.ids.Get(id); ok {
-		return true
-	}
-	m.ids.Put(id, struct{}{})
-	return false
+// newReplayCache returns the default for Config.Replay.
+func newReplayCache(log *slog.Logger) ReplayCache {
+	return replay.New(replay.Options{Full: func(reach time.Duration) {
+		log.Warn("the replay cache is full: older handshakes can be replayed", "remembered", reach.Round(time.Second))
+	}})
 }
