@@ -3,7 +3,6 @@ package fronting
 import (
 	"context"
 	"errors"
-	"net"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/splice"
@@ -15,24 +14,20 @@ var errIdle = errors.New("no bytes in either direction for the idle timeout")
 // compared.
 const idleChecks = 4
 
-// copyBothWays copies bytes between client and upstream until both directions
-// have ended. It aborts them, and returns why, when ctx ends or when nothing has
-// moved for the idle timeout or up to a quarter longer. It ends u at the first
-// bytes from the host.
-func (p *Pool) copyBothWays(ctx context.Context, client, upstream net.Conn, u *unanswered) (up, down splice.Result, aborted error) {
+// copyBothWays copies bytes until both directions have ended. It aborts them, and
+// returns why, when ctx ends or when nothing has moved for the idle timeout or up
+// to a quarter longer.
+func (p *Pool) copyBothWays(ctx context.Context, toHost, toClient splice.Flow) (up, down splice.Result, aborted error) {
 	tick := time.NewTicker(p.config.IdleTimeout / idleChecks)
 	defer tick.Stop()
 	ended := make(chan struct{})
 	// With the zero splice.Config, a direction that is idle after the end of the
 	// other one is cut off after a minute. The host's own system would not wait
 	// longer.
-	pair := splice.Start(
-		splice.Flow{Dst: upstream, Src: client},
-		splice.Flow{Dst: client, Src: upstream, Moved: func(int) { u.end() }},
-		&splice.Config{}, func(u, d splice.Result) {
-			up, down = u, d
-			close(ended)
-		})
+	pair := splice.Start(toHost, toClient, &splice.Config{}, func(u, d splice.Result) {
+		up, down = u, d
+		close(ended)
+	})
 	last, unchanged := int64(0), 0
 	for aborted == nil {
 		select {

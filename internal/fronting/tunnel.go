@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/splice"
 )
 
 // Result describes a tunnel that has ended.
@@ -23,7 +23,8 @@ type Result struct {
 // already; it may be empty, and Tunnel may keep it. The server name of a
 // ClientHello at its beginning chooses the host; without a known name it is the
 // first host. An end of stream is passed on from each side to the other, and so
-// is a reset. Tunnel closes client when it returns.
+// is a reset, behind all bytes that came before it. Tunnel closes client when it
+// returns.
 //
 // If the host is unreachable or is this proxy itself, or if too many clients are
 // tunneled (ErrBusy), Tunnel reads on without an answer, as
@@ -71,45 +72,27 @@ func (p *Pool) connect(ctx context.Context, h *host, first []byte, local net.Add
 	return conn, u, nil
 }
 
-// tunnel writes what was already read from each side, first from the client and
-// greeting from the host, and then copies both ways until both directions have
-// ended.
+// tunnel copies both ways until both directions have ended: first, which was read
+// from the client already, and greeting, which was read from the host, go ahead.
 func (p *Pool) tunnel(ctx context.Context, h *host, client, upstream net.Conn, first, greeting []byte, u *unanswered) (Result, error) {
-	r := Result{Domain: h.Domain}
-	err := p.writeBuffered(ctx, client, greeting, &r.Down)
-	if err == nil {
-		err = p.writeBuffered(ctx, upstream, first, &r.Up)
+	up, down, aborted := p.copyBothWays(ctx,
+		splice.Flow{Dst: upstream, Src: client, First: first},
+		splice.Flow{Dst: client, Src: upstream, First: greeting, Moved: func(int) { u.end() }})
+	r := Result{Domain: h.Domain, Up: up.Bytes, Down: down.Bytes}
+	if aborted != nil {
+		return r, aborted
 	}
-	if err == nil {
-		up, down, aborted := p.copyBothWays(ctx, client, upstream, u)
-		r.Up, r.Down = r.Up+up.Bytes, r.Down+down.Bytes
-		if aborted != nil {
-			return r, aborted
-		}
-		err = errors.Join(withoutAddresses("to the fronting host", up.Err), withoutAddresses("from the fronting host", down.Err))
-	}
+	err := errors.Join(withoutAddresses("to the fronting host", up.Err), withoutAddresses("from the fronting host", down.Err))
 	if ended := ctx.Err(); ended != nil && err != nil {
 		return r, ended
 	}
 	if err != nil && !netx.IsTimeout(err) {
-		// A side has failed. The other side gets a reset, whichever it is.
+		// A side has failed. The other side gets a reset, whichever it is, after
+		// all bytes that were meant for it: the pair has waited for that.
 		reset(client)
 		reset(upstream)
 	}
 	return r, err
-}
-
-// writeBuffered writes b and adds what was written to n.
-func (p *Pool) writeBuffered(ctx context.Context, conn net.Conn, b []byte, n *int64) error {
-	if len(b) == 0 {
-		return nil
-	}
-	i := netx.Interrupt(ctx, conn.SetWriteDeadline)
-	i.SetDeadline(time.Now().Add(p.config.IdleTimeout))
-	written, err := conn.Write(b)
-	i.Finish()
-	*n += int64(written)
-	return withoutAddresses("first bytes", err)
 }
 
 // withoutAddresses wraps err with the place where it happened, and drops the

@@ -42,9 +42,9 @@ var (
 )
 
 // Read reads a PROXY protocol header, version 1 or 2, from the beginning of conn
-// and returns the client's address. If the header is LOCAL or UNKNOWN, it returns
-// conn's remote address: the connection is the load balancer's own, for example a
-// health check. If the client's address is a Unix socket's, it returns the zero
+// and returns the client's address. If the header is LOCAL, UNKNOWN or UNSPEC, it
+// returns conn's remote address: the connection is the load balancer's own, for
+// example a health check, or the load balancer does not know its source. If the client's address is a Unix socket's, it returns the zero
 // AddrPort. An IPv4-mapped IPv6 address is returned as IPv4.
 //
 // Read reads not one byte after the header. It sets no deadline; if the caller's
@@ -129,6 +129,9 @@ func truncated(err error) error {
 
 // source returns the client's address from a complete header, which peer sent.
 func source(header []byte, peer net.Addr) (netip.AddrPort, error) {
+	if isUnspec(header) {
+		return addrPort(peer), nil
+	}
 	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
 	if err != nil {
 		return netip.AddrPort{}, malformed(err)
@@ -137,6 +140,18 @@ func source(header []byte, peer net.Addr) (netip.AddrPort, error) {
 		return addrPort(peer), nil
 	}
 	return addrPort(h.SourceAddr), nil
+}
+
+// isUnspec reports whether header is of version 2, with the command PROXY and the
+// family and protocol UNSPEC. The parser accepts these only with the command LOCAL,
+// but the specification allows a receiver to use the connection's own addresses. Its
+// bytes after the length are ignored.
+//
+// Specification: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.2
+func isUnspec(header []byte) bool {
+	const command, family = v2Length - 4, v2Length - 3
+	return len(header) >= v2Length && string(header[:command]) == string(proxyproto.SIGV2) &&
+		header[command] == 0x21 && header[family] == 0
 }
 
 // addrPort returns the zero AddrPort if a is not an IP address.

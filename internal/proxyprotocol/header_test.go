@@ -66,6 +66,9 @@ func good(t testing.TB) []struct{ name, header, want string } {
 			proxyproto.TLV{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte("proxy.example.com")},
 			proxyproto.TLV{Type: proxyproto.PP2_TYPE_NOOP, Value: make([]byte, 7)}), "192.0.2.7:40000"},
 		{"version 2, longest", v2(t, four, four, large), "192.0.2.7:40000"},
+		{"version 2, unspecified", signature + "\x21\x00\x00\x00", own},
+		{"version 2, unspecified with addresses", signature + "\x21\x00\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x09\x00\x09", own},
+		{"version 2, unspecified with anything", signature + "\x21\x00\x00\x03\x01\x02\x03", own},
 		{"version 2, local", signature + "\x20\x00\x00\x00", own},
 		{"version 2, local with addresses", signature + "\x20\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x09\x00\x09", own},
 		{"version 2, local with anything", signature + "\x20\x11\x00\x03\x01\x02\x03", own},
@@ -215,7 +218,8 @@ func TestMalformedHeadersAreRefusedWithoutQuotingThem(t *testing.T) {
 		signature + "\x21\x13\x00\x0c" + four,               // an unknown transport
 		signature + "\x21\x41\x00\x0c" + four,               // an unknown family
 		signature + "\x20\x41\x00\x0c" + four,
-		signature + "\x21\x00\x00\x00",                                         // no family
+		signature + "\x21\x01\x00\x00",                                         // a transport without a family
+		signature + "\x21\x10\x00\x0c" + four,                                  // a family without a transport
 		signature + "\x21\x11\x00\x0b" + four,                                  // too short for the family
 		signature + "\x21\x11\x10\x01" + four + strings.Repeat("7", 4096+1-12), // too long
 	} {

@@ -27,10 +27,11 @@ func (d *direction) copy() error {
 	for {
 		d.arm()
 		if err := r.Fill(); err == io.EOF {
-			return nil
+			return d.endOfStream()
 		} else if err != nil {
 			return err
 		}
+		d.refusal = nil
 		b := r.Bytes()
 		r.Consume(len(b)) // b is valid until the next Fill
 		var bad error

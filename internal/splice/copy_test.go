@@ -130,3 +130,41 @@ func TestFailedTransformDeliversWhatIsGood(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// First is written ahead of the bytes from the source: before there are any, and
+// in frames if the flow has a Framing, but neither transformed nor inspected.
+func TestFirstBytesAreWrittenFirst(t *testing.T) {
+	for treatment, treat := range treatments {
+		t.Run(treatment, func(t *testing.T) {
+			client, left := pair(t)
+			right, server := pair(t)
+			moved := 0
+			up := Flow{Dst: right, Src: left, First: []byte("first, "), Moved: func(n int) { moved += n }}
+			treat(&up)
+			ended := make(chan [2]Result, 1)
+			Start(up, Flow{Dst: left, Src: right}, &Config{Poller: startPoller(t), Idle: time.Millisecond},
+				func(up, down Result) {
+					right.Close()
+					ended <- [2]Result{up, down}
+				})
+			time.Sleep(5 * time.Millisecond)
+			second := []byte("second")
+			if up.Transform != nil {
+				invert(second)
+			}
+			client.Write(second)
+			client.CloseWrite()
+			server.CloseWrite()
+			read := io.ReadAll
+			if up.Framing != nil {
+				read = unframe
+			}
+			if got, err := read(server); err != nil || string(got) != "first, second" {
+				t.Errorf("%q, %v", got, err)
+			}
+			if r := <-ended; r != [2]Result{{13, nil}, {}} || moved != 13 {
+				t.Errorf("%+v, %d moved", r, moved)
+			}
+		})
+	}
+}

@@ -25,11 +25,11 @@ func (d *direction) delayed(n int) error {
 }
 
 // pause starts the timer of a pause. If it returns true, the goroutine must
-// return. It returns false if the pair is over.
+// return. It returns false if the pair is over or has failed.
 func (d *direction) pause(delay time.Duration) bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
-	if d.pair.over.Load() {
+	if d.pair.over.Load() || d.pair.failed.Load() {
 		return false
 	}
 	d.paused = time.AfterFunc(delay, d.resume)

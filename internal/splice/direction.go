@@ -22,6 +22,10 @@ import (
 type Flow struct {
 	Dst, Src net.Conn
 
+	// First is written ahead of the bytes from Src, without Transform and Inspect.
+	// The flow owns it.
+	First []byte
+
 	// Transform changes b, which was read, in place and returns how many bytes
 	// from the front of b to write. If it returns an error, those are still
 	// written, and then the direction ends with the error.
@@ -66,10 +70,11 @@ type direction struct {
 	// Owned by the goroutine.
 	rearm    time.Time // when to renew the read deadline
 	noSplice bool
+	refusal  error // why, until copy has read bytes; see fallBack
 	noPark   bool
 	cut      bool // a write failed, and bytes are lost
 
-	lingering atomic.Bool // the other direction has reached the end of its stream
+	lingering atomic.Bool // the other direction has ended
 
 	// Guarded by the pair's mu.
 	waiter   waiterID    // in the poller
@@ -88,7 +93,7 @@ func (d *direction) prepare(p *Pair, f Flow) {
 // start parks the direction until its first bytes come or, where that is not
 // possible, starts its goroutine.
 func (d *direction) start() {
-	if d.pair.poller == nil || d.src == nil || !d.park() {
+	if d.pair.poller == nil || d.src == nil || len(d.flow.First) > 0 || !d.park() {
 		go d.run()
 	}
 }
@@ -132,10 +137,45 @@ func (d *direction) late() bool {
 // bytes are lost.
 var errFallback = errors.New("fall back to another way of copying")
 
+// fallBack makes copy move the bytes from now on. err is why splice(2) or readv(2)
+// cannot, and no bytes were taken from the source: a sandbox may refuse a system
+// call with any error. If err is the socket's own error, which the kernel reports
+// only once, copy reads the end of the stream instead: see endOfStream.
+func (d *direction) fallBack(err error) error {
+	d.noSplice, d.refusal = true, err
+	return errFallback
+}
+
+// endOfStream returns the error of a direction in which copy has read the end of
+// the stream: nil, or the error that splice(2) or readv(2) has consumed.
+func (d *direction) endOfStream() error {
+	switch d.refusal {
+	case syscall.ECONNRESET, syscall.ECONNABORTED, syscall.ECONNREFUSED, syscall.EPIPE, syscall.ETIMEDOUT,
+		syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN:
+		return spliceError(d.flow.Src, d.refusal)
+	}
+	return nil
+}
+
+// spliceError adds the addresses of conn to err.
+func spliceError(conn net.Conn, err error) error {
+	return &net.OpError{Op: "splice", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
+}
+
 // transfer copies in the cheapest way that the flow allows. It returns nil at the
 // end of the stream, a timeout after a wait without bytes, errFallback or a
 // pauseFor.
 func (d *direction) transfer() error {
+	if first := d.flow.First; len(first) > 0 {
+		d.flow.First = nil
+		if err := d.write(first); err != nil {
+			d.cut = true
+			return err
+		}
+		if err := d.delayed(len(first)); err != nil {
+			return err
+		}
+	}
 	if d.src != nil && d.dst != nil && d.flow.Transform == nil && d.flow.Inspect == nil && !d.noSplice {
 		if d.flow.Framing == nil {
 			return d.splice()
@@ -202,7 +242,7 @@ func (d *direction) moved(n int) {
 	}
 	if d.lingering.Load() {
 		d.pair.mu.Lock()
-		if !d.pair.over.Load() {
+		if !d.pair.over.Load() && !d.pair.failed.Load() {
 			d.limit(d.pair.linger)
 		}
 		d.pair.mu.Unlock()

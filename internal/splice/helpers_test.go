@@ -27,6 +27,8 @@ func pair(t *testing.T) (client, server *net.TCPConn) {
 // and the direction is not parked.
 type plain struct{ net.Conn }
 
+func (p plain) NetConn() net.Conn { return p.Conn }
+
 func (p plain) CloseWrite() error { return p.Conn.(*net.TCPConn).CloseWrite() }
 
 // wrappers make a connection of a Flow from a socket.

@@ -2,7 +2,10 @@
 
 package splice
 
-import "context"
+import (
+	"context"
+	"net"
+)
 
 // Fallbacks for systems without splice(2) and epoll: bytes are copied, and
 // directions are neither parked nor watched for a reset.
@@ -13,6 +16,9 @@ func (d *direction) readvCopy() error { return d.copy() }
 
 // waitReset returns at once: the next write reports a reset of the source.
 func (d *direction) waitReset() error { return nil }
+
+// unacknowledged returns false: awaitDelivery does not wait.
+func unacknowledged(net.Conn) bool { return false }
 
 // Poller parks idle directions on Linux. Here park always fails, so that each
 // direction keeps its goroutine.

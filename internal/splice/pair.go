@@ -4,6 +4,7 @@
 //
 //	pair.go          two directions: half-close, linger, first error, Abort
 //	direction.go     one direction: its goroutine, and how it is parked
+//	failure.go       what still arrives after an error
 //	delay.go         pausing a direction, for a rate limit
 //	copy.go          copying through a buffer; framing
 //	splice_linux.go  splice(2)
@@ -37,7 +38,8 @@ type Config struct {
 	// Linger limits how long a direction may move nothing after the other one
 	// has ended; then it is cut off. The time starts again with every byte moved
 	// and at the end of every pause (Flow.Delay): during a pause the peer waits
-	// for this end, so the direction is not silent. 0 means DefaultLinger.
+	// for this end, so the direction is not silent. After an error it limits how
+	// long the pair lasts, moving or not. 0 means DefaultLinger.
 	Linger time.Duration
 
 	// Poller holds directions that have moved nothing for Idle: a socket that is
@@ -71,6 +73,11 @@ type Pair struct {
 	open  int         // directions that have not ended
 	until time.Time   // when the linger of the remaining one is over
 	over  atomic.Bool // both directions must end; set under mu
+
+	// After an error of one of the connections: see failure.go. Set under mu.
+	failed  atomic.Bool
+	intact  net.Conn    // the other connection
+	aborted atomic.Bool // Abort was called
 }
 
 // Run copies in both directions until both have ended. When the stream of one
@@ -82,6 +89,11 @@ type Pair struct {
 // reset of a source whose stream has ended, if the source is a bare socket. Only
 // the first error is reported: the other direction's is its consequence. Run
 // closes neither connection, but after an error both are unusable.
+//
+// If the error is of one of the connections, what that one has received is still
+// delivered to the other, for up to linger: on Linux a socket can be read after a
+// reset. If the other is a TCP socket, Run also waits until its peer has
+// acknowledged the bytes, so that no way of closing it takes them back.
 func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, downward Result) {
 	ended := make(chan struct{})
 	p := newPair(up, down, &Config{Linger: linger}, func(u, d Result) {
@@ -125,11 +137,16 @@ func newPair(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 func (p *Pair) Moved() (up, down int64) { return p.up.bytes.Load(), p.down.bytes.Load() }
 
 // Abort ends both directions. One of their results has cause as its error,
-// unless both have ended already.
+// unless both have ended already or one has failed.
 func (p *Pair) Abort(cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.aborted.Store(true)
 	if p.over.Load() || p.open == 0 {
+		return
+	}
+	if p.failed.Load() {
+		p.endBoth()
 		return
 	}
 	d := &p.up
@@ -165,7 +182,12 @@ func (p *Pair) ended(d *direction) {
 		p.poller.remove(&p.up)
 		p.poller.remove(&p.down)
 	}
-	go p.done(Result{p.up.bytes.Load(), p.up.err}, Result{p.down.bytes.Load(), p.down.err})
+	go p.finish()
+}
+
+func (p *Pair) finish() {
+	p.awaitDelivery()
+	p.done(Result{p.up.bytes.Load(), p.up.err}, Result{p.down.bytes.Load(), p.down.err})
 }
 
 func (p *Pair) other(d *direction) *direction {
@@ -178,17 +200,22 @@ func (p *Pair) other(d *direction) *direction {
 // end is the last call of d's goroutine. err is what ended the direction, nil
 // for the end of the stream, which end passes on as a half-close.
 func (p *Pair) end(d *direction, err error) {
-	if err == nil {
-		err = closeWrite(d.flow.Dst)
+	failed := sourceFailed
+	if d.cut {
+		failed = destinationFailed
+	}
+	if err == nil && !p.failed.Load() {
+		if err = closeWrite(d.flow.Dst); err != nil {
+			failed = destinationFailed
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	other := p.other(d)
 	switch {
-	case p.over.Load():
+	case p.over.Load(), p.failed.Load():
 	case err != nil:
-		d.err = err
-		p.endBoth()
+		p.fail(d, failed, err)
 	case other.watching:
 		other.flow.Src.SetReadDeadline(longAgo) // ends its watchForReset
 	case !other.ended:
@@ -213,10 +240,9 @@ func (p *Pair) watchForReset(d *direction) {
 	p.mu.Unlock()
 	err := d.waitReset()
 	p.mu.Lock()
-	d.watching = false
-	if other := p.other(d); err != nil && !other.ended && !p.over.Load() {
-		other.err = err
-		p.endBoth()
+	defer func() { d.watching = false }()
+	if other := p.other(d); err != nil && !other.ended && !p.over.Load() && !p.failed.Load() {
+		p.fail(other, destinationFailed, err)
 	}
 }
 

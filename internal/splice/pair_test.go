@@ -215,3 +215,23 @@ func TestForeignTimeoutEndsThePair(t *testing.T) {
 		t.Fatal("the pair continues")
 	}
 }
+
+// A stream without bytes ends like any other.
+func TestEmptyStreamEndsWithoutAnError(t *testing.T) {
+	for name, treat := range treatments {
+		t.Run(name, func(t *testing.T) {
+			client, left := pair(t)
+			right, server := pair(t)
+			up := Flow{Dst: right, Src: left}
+			treat(&up)
+			ended := make(chan [2]Result, 1)
+			Start(up, Flow{Dst: left, Src: right}, &Config{Poller: startPoller(t)},
+				func(up, down Result) { ended <- [2]Result{up, down} })
+			client.CloseWrite()
+			server.CloseWrite()
+			if r := <-ended; r != [2]Result{} {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}

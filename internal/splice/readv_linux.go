@@ -37,7 +37,7 @@ func (d *direction) readvCopy() error {
 		}
 		switch {
 		case g.err != nil:
-			return spliceError(d.flow.Src, g.err)
+			return d.fallBack(g.err)
 		case g.n == 0:
 			return nil
 		}

@@ -3,11 +3,11 @@ package splice
 import (
 	"errors"
 	"io"
-	"net"
 	"runtime"
 	"sync"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/bufpool"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,7 +73,8 @@ type splicer struct {
 	fill, drain func(fd uintptr) bool
 }
 
-// Causes of a fallback to copy. Nothing was taken from the source.
+// Causes of a fallback to copy beside errors of system calls. Nothing was taken
+// from the source.
 var (
 	errNoPipe = errors.New("pipe unavailable")
 	errUrgent = errors.New("next byte is urgent data")
@@ -84,30 +85,27 @@ func (d *direction) splice() error {
 	s := &splicer{src: d.src, dst: d.dst}
 	s.fill, s.drain = s.tryFill, s.tryDrain
 	defer func() { s.pipe.release() }()
-	for first := true; ; first = false {
+	for {
 		d.arm()
 		s.n, s.err = 0, nil
-		err := s.src.Read(s.fill)
-		if err == nil {
-			err = s.err
+		if err := s.src.Read(s.fill); err != nil {
+			return spliceError(d.flow.Src, err)
 		}
 		switch {
-		case err == errNoPipe, err == errUrgent, first && (err == unix.EINVAL || err == unix.ENOSYS):
-			d.noSplice = true
-			return errFallback
-		case err != nil:
-			return spliceError(d.flow.Src, err)
+		case s.err != nil:
+			return d.fallBack(s.err)
 		case s.n == 0:
 			return nil
 		}
 		filled := s.n
 		for s.pipe.held > 0 {
 			s.n, s.err = 0, nil
-			if err = s.dst.Write(s.drain); err == nil {
-				err = s.err
-			}
+			err := s.dst.Write(s.drain)
 			d.moved(s.n)
-			if err == nil && s.n == 0 {
+			switch {
+			case err == nil && s.err != nil:
+				err = d.unspliced(s)
+			case err == nil && s.n == 0:
 				err = io.ErrShortWrite
 			}
 			if err != nil {
@@ -115,14 +113,36 @@ func (d *direction) splice() error {
 				return spliceError(d.flow.Dst, err)
 			}
 		}
-		if err = d.delayed(filled); err != nil {
+		if err := d.delayed(filled); err != nil {
 			return err
+		}
+		if d.noSplice {
+			return errFallback
 		}
 	}
 }
 
-func spliceError(conn net.Conn, err error) error {
-	return &net.OpError{Op: "splice", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
+// unspliced is called after splice(2) to the destination has failed with s.err. A
+// sandbox may have refused it, so unspliced writes the bytes of the pipe with
+// write(2). It returns s.err if that fails too.
+func (d *direction) unspliced(s *splicer) error {
+	buf := bufpool.Get(s.pipe.held)
+	defer bufpool.Put(buf)
+	for s.pipe.held > 0 {
+		n, err := unix.Read(s.pipe.r, buf.B[:s.pipe.held])
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 {
+			return s.err
+		}
+		s.pipe.held -= n
+		if d.write(buf.B[:n]) != nil {
+			return s.err
+		}
+	}
+	d.noSplice = true
+	return nil
 }
 
 // tryFill moves bytes from the source into a pipe. If there are none, it releases
