@@ -36,9 +36,10 @@ const (
 	// Telegram Desktop, Telegram for Android and mtcute.
 	writeFromClient = 2878
 
-	// writeFromServer is the longest body that a server sends: the limit of TLS's
-	// plaintext, and below the limit of every known client.
-	writeFromServer = maxPlaintext
+	// writeFromServer is the longest body that a server sends, as servers of TLS 1.3
+	// do: maxPlaintext bytes of data, their type, and the tag of the cipher. It is
+	// below the limit of every known client.
+	writeFromServer = maxPlaintext + 1 + 16
 )
 
 // changeCipherSpec is the only valid ChangeCipherSpec record: version 1.2, body 01.

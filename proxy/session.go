@@ -245,10 +245,13 @@ func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
 	return nil
 }
 
-// clientRecords is the framing of the download to a FakeTLS client.
+// clientRecords is the framing of the download to a FakeTLS client. A record of
+// TLS 1.3 has at least 17 bytes: a type and the cipher's tag, besides data.
 var clientRecords = &splice.Framing{
 	HeaderLength: faketls.RecordHeaderLength,
-	MaxBody:      16<<10 - faketls.RecordHeaderLength,
+	MaxBody:      1<<14 + 17,
+	MinBody:      18,
+	Hold:         100 * time.Millisecond,
 	PutHeader:    func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
 }
 

@@ -3,21 +3,8 @@ package splice
 import (
 	"io"
 
-	"github.com/mtwire/mtwire/internal/bufpool"
 	"github.com/mtwire/mtwire/internal/readbuf"
 )
-
-// Framing cuts a stream into bodies with a header before each. One Framing may
-// serve any number of flows concurrently.
-type Framing struct {
-	// HeaderLength and MaxBody are the length of a header, and the maximum length
-	// of a body, in bytes. Their sum is best a power of two, up to 16 KiB: then
-	// it fills a pooled buffer.
-	HeaderLength, MaxBody int
-
-	// PutHeader writes the header of a body of n bytes, 1 to MaxBody.
-	PutHeader func(header []byte, n int)
-}
 
 // copy copies through a pooled buffer.
 func (d *direction) copy() error {
@@ -32,6 +19,10 @@ func (d *direction) copy() error {
 			return err
 		}
 		d.refusal = nil
+		var ended error
+		if d.isShort(len(r.Bytes())) {
+			ended = d.hold(func() int { return len(r.Bytes()) }, r.Fill)
+		}
 		b := r.Bytes()
 		r.Consume(len(b)) // b is valid until the next Fill
 		var bad error
@@ -51,6 +42,12 @@ func (d *direction) copy() error {
 		if bad != nil {
 			return bad
 		}
+		switch {
+		case ended == io.ErrUnexpectedEOF: // behind bytes that were held
+			return d.endOfStream()
+		case ended != nil:
+			return ended
+		}
 		if err := d.delayed(len(b)); err != nil {
 			return err
 		}
@@ -65,35 +62,10 @@ func (d *direction) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if d.flow.Framing != nil {
+	if d.frames.Framing != nil {
 		return d.writeFramed(b)
 	}
 	n, err := d.flow.Dst.Write(b)
 	d.moved(n)
 	return err
-}
-
-func (d *direction) writeFramed(b []byte) error {
-	f := d.flow.Framing
-	frames := (len(b) + f.MaxBody - 1) / f.MaxBody
-	scratch := bufpool.Get(len(b) + frames*f.HeaderLength)
-	defer bufpool.Put(scratch)
-	out := scratch.B[:0]
-	for rest := b; len(rest) > 0; {
-		n := min(len(rest), f.MaxBody)
-		header := out[len(out) : len(out)+f.HeaderLength]
-		f.PutHeader(header, n)
-		out = append(out[:len(out)+f.HeaderLength], rest[:n]...)
-		rest = rest[n:]
-	}
-	n, err := d.flow.Dst.Write(out)
-	d.moved(f.bodyBytes(n))
-	return err
-}
-
-// bodyBytes returns how many of n framed bytes belong to bodies.
-func (f *Framing) bodyBytes(n int) int {
-	whole := n / (f.HeaderLength + f.MaxBody)
-	rest := n % (f.HeaderLength + f.MaxBody)
-	return whole*f.MaxBody + max(0, rest-f.HeaderLength)
 }

@@ -68,6 +68,7 @@ type direction struct {
 	bytes atomic.Int64
 
 	// Owned by the goroutine.
+	frames   cutter
 	rearm    time.Time // when to renew the read deadline
 	noSplice bool
 	refusal  error // why, until copy has read bytes; see fallBack
@@ -87,6 +88,7 @@ type direction struct {
 
 func (d *direction) prepare(p *Pair, f Flow) {
 	d.pair, d.flow = p, f
+	d.frames.Framing = f.Framing
 	d.src, d.dst = readbuf.RawConn(f.Src), readbuf.RawConn(f.Dst)
 }
 

@@ -45,11 +45,20 @@ func invert(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// records is a Framing like that of TLS records.
-var records = &Framing{HeaderLength: 5, MaxBody: 16<<10 - 5, PutHeader: func(h []byte, n int) {
+// records is a Framing like that of TLS records, and shapedRecords one like that of
+// a site.
+var (
+	records       = &Framing{HeaderLength: 5, MaxBody: 1<<14 + 17, PutHeader: putHeader}
+	shapedRecords = &Framing{
+		HeaderLength: 5, MaxBody: 8017, Leading: []int{306, 290}, Ramp: []int{1203, 2389, 3575},
+		MinBody: 17, Hold: 100 * time.Millisecond, PutHeader: putHeader,
+	}
+)
+
+func putHeader(h []byte, n int) {
 	copy(h, "\x17\x03\x03")
 	binary.BigEndian.PutUint16(h[3:], uint16(n))
-}}
+}
 
 // unframe reads records until the end of the stream, and returns their bodies.
 func unframe(r io.Reader) (b []byte, err error) {
@@ -78,6 +87,8 @@ var treatments = map[string]func(*Flow){
 	"transformed":            func(f *Flow) { f.Transform = invert },
 	"framed":                 func(f *Flow) { f.Framing = records },
 	"transformed and framed": func(f *Flow) { f.Transform, f.Framing = invert, records },
+	"shaped":                 func(f *Flow) { f.Framing = shapedRecords },
+	"transformed and shaped": func(f *Flow) { f.Transform, f.Framing = invert, shapedRecords },
 	"inspected": func(f *Flow) {
 		seen := 0
 		f.Inspect = func(b []byte) bool { seen += len(b); return seen < 3000 }

@@ -6,7 +6,8 @@
 //	direction.go     one direction: its goroutine, and how it is parked
 //	failure.go       what still arrives after an error
 //	delay.go         pausing a direction, for a rate limit
-//	copy.go          copying through a buffer; framing
+//	copy.go          copying through a buffer
+//	framing.go       cutting a stream into frames
 //	splice_linux.go  splice(2)
 //	readv_linux.go   readv(2)
 //	poller_linux.go  the epoll set that parked directions wait in

@@ -7,53 +7,80 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readvBodies is the number of bodies that one readv fills.
-const readvBodies = 4
-
 // readvCopier reads a stream with readv(2) into the bodies of frames, and fills in
 // the headers, so that no byte is moved in memory before the write.
 //
-//	| header | body, MaxBody bytes | header | body | …
+//	| header | body | header | body | …
 type readvCopier struct {
-	framing *Framing
-	buf     *bufpool.Buffer
-	bodies  [readvBodies][]byte
+	frames *cutter
+	buf    *bufpool.Buffer
+	room   [readvBodies][]byte // of the bodies that have not come yet
+	bodies [][]byte            // the part of room that is in use
+	n      int                 // bytes in bodies
+	held   []byte              // those of them that wait for more without buf
 	// The result of tryRead, whose signature has no room for it.
-	n   int
-	err error
+	read int
+	err  error
 }
+
+// readvBodies is the maximum number of bodies that one readv fills, and readvBytes
+// the length of the buffer for them: room for three of the longest bodies of TLS
+// records. Four would need twice the buffer.
+const (
+	readvBodies = 8
+	readvBytes  = 64 << 10
+)
 
 // readvCopy copies with one readv and one write at a time. Splicing each body
 // behind a header that was written separately is more work for the kernel.
 func (d *direction) readvCopy() error {
-	g := &readvCopier{framing: d.flow.Framing}
+	g := &readvCopier{frames: &d.frames}
 	defer g.release()
-	read := g.tryRead
+	try := g.tryRead
+	more := func() error { return g.readMore(d, try) }
 	for {
 		d.arm()
-		g.n, g.err = 0, nil
-		if err := d.src.Read(read); err != nil {
+		if err := more(); err == io.EOF {
+			return nil
+		} else if err != nil {
 			return err
 		}
-		switch {
-		case g.err != nil:
-			return d.fallBack(g.err)
-		case g.n == 0:
-			return nil
+		var ended error
+		if d.isShort(g.n) {
+			ended = d.hold(func() int { return g.n }, more)
 		}
-		n, err := d.flow.Dst.Write(g.framed())
-		d.moved(g.framing.bodyBytes(n))
-		if err == nil && n < g.n {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
+		moved := g.n
+		if err := g.write(d); err != nil {
 			d.cut = true
 			return err
 		}
-		if err = d.delayed(g.n); err != nil {
+		if ended == io.EOF {
+			return nil
+		} else if ended != nil {
+			return ended
+		}
+		if err := d.delayed(moved); err != nil {
 			return err
 		}
 	}
+}
+
+// readMore reads at least one more byte into the bodies.
+func (g *readvCopier) readMore(d *direction, try func(fd uintptr) bool) error {
+	g.read, g.err = 0, nil
+	if err := d.src.Read(try); err != nil {
+		return err
+	}
+	switch {
+	case g.err != nil && g.n == 0:
+		return d.fallBack(g.err)
+	case g.err != nil:
+		return spliceError(d.flow.Src, g.err)
+	case g.read == 0:
+		return io.EOF
+	}
+	g.n += g.read
+	return nil
 }
 
 // tryRead reads into the bodies. If there is nothing to read, it releases the
@@ -61,44 +88,71 @@ func (d *direction) readvCopy() error {
 func (g *readvCopier) tryRead(fd uintptr) bool {
 	g.borrow()
 	for {
-		n, err := unix.Readv(int(fd), g.bodies[:])
+		n, err := unix.Readv(int(fd), g.bodies)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
+			g.held = append(g.held[:0], g.buf.B[g.frames.HeaderLength:][:g.n]...)
 			g.release()
 			return false
 		}
-		g.n, g.err = n, err
+		g.read, g.err = n, err
 		return true
 	}
 }
 
+// borrow lays the bodies out in a buffer: each is as long as it may be. g.n bytes,
+// fewer than the first has room for, have come already.
 func (g *readvCopier) borrow() {
-	if g.buf != nil {
-		return
+	if g.buf == nil {
+		g.buf = bufpool.Get(readvBytes)
+		copy(g.buf.B[g.frames.HeaderLength:], g.held)
 	}
-	frame := g.framing.HeaderLength + g.framing.MaxBody
-	g.buf = bufpool.Get(readvBodies * frame)
-	for i := range g.bodies {
-		g.bodies[i] = g.buf.B[i*frame+g.framing.HeaderLength : (i+1)*frame]
+	start, end := 0, 0
+	g.bodies = g.room[:0]
+	for i := range readvBodies {
+		start = end + g.frames.HeaderLength
+		end = start + g.frames.limit(i)
+		if end > len(g.buf.B) {
+			break
+		}
+		g.bodies = append(g.bodies, g.buf.B[start:end])
 	}
+	g.bodies[0] = g.bodies[0][g.n:]
 }
 
 func (g *readvCopier) release() {
 	bufpool.Put(g.buf)
-	g.buf, g.bodies = nil, [readvBodies][]byte{}
+	g.buf, g.bodies, g.room = nil, nil, [readvBodies][]byte{}
 }
 
-// framed fills in the headers and returns the frames to write. They are valid
-// until the next tryRead.
-func (g *readvCopier) framed() []byte {
-	total := 0
-	for rest := g.n; rest > 0; {
-		n := min(rest, g.framing.MaxBody)
-		g.framing.PutHeader(g.buf.B[total:total+g.framing.HeaderLength], n)
-		total += g.framing.HeaderLength + n
-		rest -= n
+// write writes the bodies with their headers. They were read where their headers
+// leave room for them; only what a minimum makes part of the last body is moved.
+func (g *readvCopier) write(d *direction) error {
+	if g.buf == nil {
+		g.borrow()
 	}
-	return g.buf.B[:total]
+	var layout [readvBodies]int
+	for i := range layout {
+		layout[i] = g.frames.limit(i)
+	}
+	var room [readvBodies]int
+	lengths := g.frames.split(room[:0], g.n)
+	b, total := g.buf.B, 0
+	for i, length := range lengths {
+		if short := layout[i] - length; short > 0 && i+1 < len(lengths) {
+			end := total + g.frames.HeaderLength + length
+			copy(b[end+g.frames.HeaderLength:], b[end:end+short])
+		}
+		g.frames.PutHeader(b[total:total+g.frames.HeaderLength], length)
+		total += g.frames.HeaderLength + length
+	}
+	g.n, g.held = 0, g.held[:0]
+	n, err := d.flow.Dst.Write(b[:total])
+	d.moved(g.frames.bodyBytes(lengths, n))
+	if err == nil && n < total {
+		err = io.ErrShortWrite
+	}
+	return err
 }
