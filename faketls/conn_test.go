@@ -57,7 +57,7 @@ func TestWriteSendsRecordsInOneWriteBelow(t *testing.T) {
 	for _, c := range []struct {
 		side  frame.Side
 		limit int
-	}{{frame.Client, 2878}, {frame.Server, 16384}} {
+	}{{frame.Client, 2878}, {frame.Server, 16401}} {
 		for _, size := range []int{1, c.limit, c.limit + 1, 1 << 16, 1<<16 + 1, 200_000} {
 			below := &counted{}
 			p := make([]byte, size)
