@@ -24,6 +24,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "mtwire")
+	os.Setenv("STATE_DIRECTORY", filepath.Join(dir, "state")) // of the programs
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}

@@ -56,7 +56,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
 	listVar(flags, &c.TrustedPeers, "proxy-protocol-from", errorsQuote, "load balancer that sends PROXY protocol headers: `ADDRESS`, NETWORK/BITS or unix (repeatable)")
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user, in hex or base64 (repeatable)")
-	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
+	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
 	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate in the generated secret (default: "+service.DefaultDomain+")")
 	flags.TextVar(&c.Modes, "modes", c.Modes, "accepted `MODES`")
 	flags.DurationVar(&c.ClockWindow, "clock-window", c.ClockWindow, "largest clock difference of an ee client; 0: no limit")

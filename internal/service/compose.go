@@ -4,6 +4,7 @@
 //	config.go     the configuration, its defaults and errors
 //	addresses.go  addresses of data centres, fronting hosts and load balancers
 //	secrets.go    secrets of named users; state.go: the generated one
+//	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
 //	listen.go     addresses to listen on, TCP and Unix sockets
 //	links.go      tg://proxy links
@@ -15,6 +16,7 @@ import (
 	"net"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/replay"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -25,6 +27,7 @@ type Service struct {
 	log    *slog.Logger
 	users  []proxy.User // in the order of the configuration
 	proxy  *proxy.Proxy
+	replay *replay.Memory
 
 	listeners []net.Listener // those of config.Listen, once Listen was called
 }
@@ -46,8 +49,12 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if s.users, err = config.users(log); err != nil {
 		return nil, err
 	}
-	proxyConfig.Users, proxyConfig.Log = s.users, log
+	if s.replay, err = config.openReplayMemory(log); err != nil {
+		return nil, err
+	}
+	proxyConfig.Users, proxyConfig.Log, proxyConfig.Replay = s.users, log, s.replay
 	if s.proxy, err = proxy.New(proxyConfig); err != nil {
+		s.replay.Close()
 		return nil, err
 	}
 	return s, nil

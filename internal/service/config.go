@@ -21,7 +21,7 @@ type Config struct {
 	TrustedPeers []TrustedPeer   // proxy-protocol-from: load balancers
 
 	Secrets []NamedSecret // secret: none means the generated one
-	State   string        // state: directory of the generated secret, "" for the default
+	State   string        // state: directory of what outlives a run, "" for the default
 	Domain  Domain        // domain: that of the generated secret, "" for DefaultDomain
 	Modes   mtproxy.Modes // modes: those that are accepted
 
@@ -82,8 +82,6 @@ func (c *Config) check() error {
 		return configError("dial-timeout", "must be positive")
 	case c.Drain < 0:
 		return configError("drain", "must not be negative")
-	case len(c.Secrets) > 0 && c.State != "":
-		return configError("state", "only for the generated secret: configured secrets are not kept")
 	case len(c.Secrets) > 0 && c.Domain != "":
 		return configError("domain", "only for the generated secret: a configured secret contains its domain")
 	}

@@ -42,7 +42,6 @@ func TestErrorsNameTheSetting(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"dial-timeout: must be positive":                               func(c *Config) { c.DialTimeout = 0 },
 		"drain: must not be negative":                                  func(c *Config) { c.Drain = -1 },
-		"state: only for the generated secret":                         func(c *Config) { c.State = "/state" },
 		"domain: only for the generated secret":                        func(c *Config) { c.Domain = "example.com" },
 		"listen: no address":                                           func(c *Config) { c.Listen = nil },
 		"listen: 127.0.0.1:0 is given twice":                           func(c *Config) { c.Listen = append(c.Listen, c.Listen...) },

@@ -14,6 +14,8 @@ import (
 //
 // If a listener fails, Run closes everything and returns the error.
 func (s *Service) Run(ctx, abort context.Context) (err error) {
+	go s.replay.Run(context.WithoutCancel(ctx))
+	defer s.replay.Close()                       // when the last handshake has ended
 	failed := make(chan error, len(s.listeners)) // closed when nothing is served any more
 	var serving sync.WaitGroup
 	for _, ln := range s.listeners {
@@ -56,5 +58,6 @@ func (s *Service) drain(abort context.Context) {
 // any time and more than once.
 func (s *Service) Close() {
 	s.proxy.Close()
+	s.replay.Close()
 	closeAll(s.listeners)
 }

@@ -49,7 +49,7 @@ func stateDirectory(configured string) (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil || !filepath.IsAbs(home) {
-		return "", configError("state", "no directory for the generated secret: this user has no home directory; set one, or configure a secret")
+		return "", configError("state", "no directory: this user has no home directory; set one")
 	}
 	return filepath.Join(home, ".local", "state", "mtwire"), nil
 }
