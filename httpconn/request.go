@@ -8,9 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // maxHead limits request line and headers together, in bytes.
@@ -21,12 +24,13 @@ var errHeadTooLong = fmt.Errorf("head over %d bytes", maxHead)
 var readerPool = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
 // source is the parser's reader of the connection: it returns the pending bytes
-// first, and limits the head. It keeps the first error of the connection, because
+// first, and limits and checks the head. It keeps the first error of the connection, because
 // the parser only reports that the line before the error is malformed.
 type source struct {
 	pending []byte
 	conn    net.Conn
 	left    int // bytes left for the head; negative is no limit
+	head    netx.RequestHead
 	err     error
 }
 
@@ -48,6 +52,10 @@ func (s *source) Read(p []byte) (n int, err error) {
 	}
 	if s.left > 0 {
 		s.left -= n
+		checked, err := s.head.Check(p[:n])
+		if err != nil {
+			n, s.err = checked, err
+		}
 	}
 	return n, s.err
 }
@@ -95,6 +103,8 @@ func (s *Server) readRequest() (packet []byte, e exchange, err error) {
 		err = requestError(r, http.StatusRequestEntityTooLarge, err)
 	case err != nil:
 		err = requestError(r, http.StatusBadRequest, err)
+	case len(r.Trailer) > 0: // its lines are parsed without the checks of the head
+		err = requestError(r, http.StatusBadRequest, errors.New("a trailer"))
 	default:
 		if err = checkLength(len(packet), s.maxLength); err != nil {
 			err = requestError(r, http.StatusNotFound, err)
@@ -133,11 +143,13 @@ func (s *Server) checkHead(r *http.Request, access Access) (status int, err erro
 // the connection has failed or ended.
 func requestError(r *http.Request, status int, err error) error {
 	var network net.Error
+	var parse *url.Error // a net.Error too, though none of the connection
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return io.ErrUnexpectedEOF
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		status, err = http.StatusRequestTimeout, errors.New("the request did not arrive in time")
+	case errors.As(err, &parse):
 	case errors.As(err, &network) || errors.Is(err, io.ErrClosedPipe):
 		return err
 	case errors.Is(err, errHeadTooLong):

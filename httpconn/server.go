@@ -42,6 +42,10 @@ type ServerConfig struct {
 // HTTP/1.1, for instance one whose first bytes are "POST". It has no goroutine, and
 // no buffer while it waits.
 //
+// It refuses what an http.Server refuses, except for a request without Host, and
+// beyond that what two parsers may read differently: lines without a carriage
+// return, folded lines, Content-Length together with Transfer-Encoding, trailers.
+//
 // A connection has at most one open request. Receive reads it, and Send sends its
 // response:
 //

@@ -56,8 +56,12 @@ func OfficialPath(path string) bool {
 // Server clears conn's deadlines.
 //
 // If Server refuses the request, the response is 404 (path), 426 (not an upgrade),
-// 403 (origin), 431 (head over 8 KiB) or 400, and the error is *HandshakeError.
-// After any error conn is closed.
+// 403 (origin), 431 (head over 8 KiB), 505 (not HTTP/1) or 400, and the error is
+// *HandshakeError. After any error conn is closed.
+//
+// Server refuses what an http.Server refuses, except for a request without Host,
+// and beyond that what two parsers may read differently: lines without a carriage
+// return, folded lines, Content-Length together with Transfer-Encoding, a body.
 func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, error) {
 	interruption := netx.Interrupt(ctx, conn.SetDeadline)
 	c, err := serve(conn, config)
@@ -72,15 +76,19 @@ func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, er
 }
 
 func serve(conn net.Conn, config *ServerConfig) (*Conn, error) {
-	head := &headReader{conn: conn, left: maxRequestHead}
+	head := &headReader{conn: conn, left: maxRequestHead, request: new(netx.RequestHead)}
 	br := bufio.NewReader(head)
 	w := &responseWriter{conn: conn, br: br, header: make(http.Header)}
 	r, err := http.ReadRequest(br)
 	switch {
+	case err == nil && r.ProtoMajor != 1:
+		return nil, refuseRequest(w, r, http.StatusHTTPVersionNotSupported, errors.New("not HTTP/1"))
 	case err == nil:
 		return Accept(w, r, config)
 	case head.err == errHeadTooLong:
 		return nil, refuseRequest(w, &http.Request{}, http.StatusRequestHeaderFieldsTooLarge, head.err)
+	case errors.Is(head.err, netx.ErrRequestHead):
+		return nil, refuseRequest(w, &http.Request{}, http.StatusBadRequest, head.err)
 	case head.err == io.EOF:
 		return nil, fmt.Errorf("wsconn: upgrade: %w", io.ErrUnexpectedEOF)
 	case head.err != nil:
@@ -132,6 +140,8 @@ func (config *ServerConfig) check(r *http.Request) (status int, err error) {
 		return http.StatusNotFound, errors.New("no such path")
 	case !hasToken(r.Header, "Upgrade", "websocket"):
 		return http.StatusUpgradeRequired, errors.New("not an upgrade to WebSocket")
+	case r.ContentLength != 0: // its body would be taken for frames
+		return http.StatusBadRequest, errors.New("an upgrade with a body")
 	case !hasToken(r.Header, "Sec-Websocket-Protocol", subprotocol):
 		return http.StatusBadRequest, fmt.Errorf("%w: the client did not offer it", ErrSubprotocol)
 	case config.CheckOrigin != nil && !config.CheckOrigin(origin):

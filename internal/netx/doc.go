@@ -8,6 +8,8 @@
 //	halfclose.go   closing the sending direction
 //	hostport.go    splitting and checking host:port
 //	interrupt.go   a context for one operation on a connection
+//	liveness.go    detecting that a TCP peer has gone
 //	mutex.go       a mutex whose Lock takes a context
+//	requesthead.go strict checks of an HTTP request's head
 //	tlsconfig.go   TLS without HTTP/2
 package netx

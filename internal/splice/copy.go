@@ -65,7 +65,14 @@ func (d *direction) write(b []byte) error {
 	if d.frames.Framing != nil {
 		return d.writeFramed(b)
 	}
-	n, err := d.flow.Dst.Write(b)
+	n, err := d.writeOnce(b)
 	d.moved(n)
 	return err
+}
+
+// writeOnce is Dst.Write within the write timeout.
+func (d *direction) writeOnce(b []byte) (int, error) {
+	d.watch.begin()
+	defer d.watch.end()
+	return d.flow.Dst.Write(b)
 }

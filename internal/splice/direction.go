@@ -66,6 +66,7 @@ type direction struct {
 	src   syscall.RawConn // nil if Src is not a bare socket
 	dst   syscall.RawConn // nil if Dst is not a bare socket
 	bytes atomic.Int64
+	watch *writeWatch // nil without a Config.WriteTimeout
 
 	// Owned by the goroutine.
 	frames   cutter
@@ -90,6 +91,9 @@ func (d *direction) prepare(p *Pair, f Flow) {
 	d.pair, d.flow = p, f
 	d.frames.Framing = f.Framing
 	d.src, d.dst = readbuf.RawConn(f.Src), readbuf.RawConn(f.Dst)
+	if p.writeTimeout > 0 {
+		d.watch = &writeWatch{d: d}
+	}
 }
 
 // start parks the direction until its first bytes come or, where that is not

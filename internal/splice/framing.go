@@ -95,7 +95,7 @@ func (d *direction) writeFramed(b []byte) error {
 		out = append(out[:len(out)+f.HeaderLength], b[:length]...)
 		b = b[length:]
 	}
-	n, err := d.flow.Dst.Write(out)
+	n, err := d.writeOnce(out)
 	d.moved(f.bodyBytes(lengths, n))
 	return err
 }

@@ -20,6 +20,9 @@ func (d *direction) waitReset() error { return nil }
 // unacknowledged returns false: awaitDelivery does not wait.
 func unacknowledged(net.Conn) bool { return false }
 
+// queued returns 0: it is not known.
+func queued(net.Conn) int { return 0 }
+
 // Poller parks idle directions on Linux. Here park always fails, so that each
 // direction keeps its goroutine.
 type Poller struct{}

@@ -5,6 +5,7 @@
 //	pair.go          two directions: half-close, linger, first error, Abort
 //	direction.go     one direction: its goroutine, and how it is parked
 //	failure.go       what still arrives after an error
+//	writetimeout.go  a peer that takes nothing
 //	delay.go         pausing a direction, for a rate limit
 //	copy.go          copying through a buffer
 //	framing.go       cutting a stream into frames
@@ -43,6 +44,12 @@ type Config struct {
 	// long the pair lasts, moving or not. 0 means DefaultLinger.
 	Linger time.Duration
 
+	// WriteTimeout ends the pair, with ErrWriteTimeout, when the peer of a
+	// destination takes no byte for that long, or up to a quarter longer, while there
+	// are bytes for it. On Linux an acknowledged byte counts, elsewhere a byte or
+	// a Write that the destination has taken. 0 means no limit.
+	WriteTimeout time.Duration
+
 	// Poller holds directions that have moved nothing for Idle: a socket that is
 	// parked in it needs no goroutine. If it is nil, each direction keeps its
 	// goroutine.
@@ -66,6 +73,7 @@ type Result struct {
 type Pair struct {
 	poller       *Poller
 	linger, idle time.Duration
+	writeTimeout time.Duration
 	done         func(up, down Result)
 
 	up, down direction
@@ -122,7 +130,7 @@ func Start(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 }
 
 func newPair(up, down Flow, config *Config, done func(up, down Result)) *Pair {
-	p := &Pair{poller: config.Poller, linger: config.Linger, idle: config.Idle, done: done, open: 2}
+	p := &Pair{poller: config.Poller, linger: config.Linger, idle: config.Idle, writeTimeout: config.WriteTimeout, done: done, open: 2}
 	if p.linger == 0 {
 		p.linger = DefaultLinger
 	}
@@ -176,6 +184,7 @@ func (p *Pair) endBoth() {
 // Nothing happens to d afterwards. Under mu.
 func (p *Pair) ended(d *direction) {
 	d.ended = true
+	d.watch.stop()
 	if p.open--; p.open > 0 {
 		return
 	}

@@ -149,7 +149,7 @@ func (g *readvCopier) write(d *direction) error {
 		total += g.frames.HeaderLength + length
 	}
 	g.n, g.held = 0, g.held[:0]
-	n, err := d.flow.Dst.Write(b[:total])
+	n, err := d.writeOnce(b[:total])
 	d.moved(g.frames.bodyBytes(lengths, n))
 	if err == nil && n < total {
 		err = io.ErrShortWrite

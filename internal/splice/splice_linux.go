@@ -100,7 +100,9 @@ func (d *direction) splice() error {
 		filled := s.n
 		for s.pipe.held > 0 {
 			s.n, s.err = 0, nil
+			d.watch.begin()
 			err := s.dst.Write(s.drain)
+			d.watch.end()
 			d.moved(s.n)
 			switch {
 			case err == nil && s.err != nil:
