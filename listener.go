@@ -182,7 +182,7 @@ type listenAuth struct{ *serverSettings }
 
 // Find tries all secrets in order. A hello without a server name matches any domain:
 // several versions of Telegram for iOS send none.
-func (a listenAuth) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+func (a listenAuth) Find(_ context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 	i := try(a.keys)
 	if i < 0 {
 		return i, ErrNoMatch

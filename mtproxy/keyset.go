@@ -16,5 +16,9 @@ func NewKeySet(secrets ...Secret) *KeySet {
 // Keys returns the keys. The slice belongs to s and must not be changed.
 func (s *KeySet) Keys() [][16]byte { return s.keys }
 
+// Slice returns the set of the keys with an index from start to end-1, which it
+// shares with s.
+func (s *KeySet) Slice(start, end int) *KeySet { return &KeySet{s.keys[start:end:end]} }
+
 // Len returns the number of keys.
 func (s *KeySet) Len() int { return len(s.keys) }

@@ -30,3 +30,14 @@ func TestKeySetOfNoSecretsIsEmpty(t *testing.T) {
 		t.Errorf("%d keys: %x", set.Len(), set.Keys())
 	}
 }
+
+func TestSliceOfAKeySetHasTheKeysBetweenTwoIndexes(t *testing.T) {
+	set := NewKeySet(Secret{Key: [16]byte{0}}, Secret{Key: [16]byte{1}}, Secret{Key: [16]byte{2}}, Secret{Key: [16]byte{3}})
+	for start := range 5 {
+		for end := start; end <= 4; end++ {
+			if got := set.Slice(start, end); !slices.Equal(got.Keys(), set.Keys()[start:end]) || cap(got.Keys()) != end-start {
+				t.Errorf("%d to %d: %x", start, end, got.Keys())
+			}
+		}
+	}
+}

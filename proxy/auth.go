@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -28,15 +29,17 @@ type authentication struct {
 }
 
 // Find searches for the client's secret.
-func (a *authentication) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
-	index, searched := a.proxy.search.Find(a.users.index, a.clientAddr(), query, try)
-	switch {
-	case index >= 0:
+	index, outcome := a.proxy.search.Find(ctx, a.users.index, a.clientAddr(), query, try)
+	switch outcome {
+	case keysearch.Found:
 		a.found = index
 		return index, nil
-	case searched:
+	case keysearch.NoMatch:
 		return -1, handshake.ErrNoMatch
+	case keysearch.Canceled:
+		return -1, ctx.Err()
 	}
 	if !a.searchSkipped { // a FakeTLS hello may be searched for as an init payload as well
 		a.searchSkipped = true

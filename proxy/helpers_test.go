@@ -290,11 +290,11 @@ func ended(t *testing.T, conn *mtwire.Conn) {
 func spendBudget(t *testing.T, p *Proxy) {
 	t.Helper()
 	q := keysearch.Query{FakeTLS: true, ServerName: "a.example", Length: 1 << 40}
-	search := func() bool {
-		_, searched := p.search.Find(p.users.Load().index, netip.MustParseAddr("10.0.0.0"), q, func(*mtproxy.KeySet) int { return -1 })
-		return searched
+	search := func() keysearch.Outcome {
+		_, outcome := p.search.Find(t.Context(), p.users.Load().index, netip.MustParseAddr("10.0.0.0"), q, func(*mtproxy.KeySet) int { return -1 })
+		return outcome
 	}
-	if search(); search() {
+	if search(); search() != keysearch.NotSearched {
 		t.Error("the budget is not spent")
 	}
 }

@@ -170,7 +170,7 @@ func New(config Config) (*Proxy, error) {
 		pending:  admission.New(shares(config.MaxUnauthenticated), admissionGrace),
 		fronted:  admission.New(shares(config.MaxFronted), admissionGrace),
 		config:   config,
-		search:   keysearch.New(),
+		search:   keysearch.New(keysearch.Config{}),
 		trace:    slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
 		sessions: make(map[*session]struct{}),
 	}

@@ -14,7 +14,8 @@ type Stats struct {
 	// had a secret, and Unauthenticated how many have sent something and did not.
 	Accepted, Authenticated, Unauthenticated int64
 	// SearchesSkipped is how many clients were not searched for among all
-	// secrets, because failed searches had used up their budget.
+	// secrets, because failed searches had used up their budget and the searches
+	// of other clients came first.
 	SearchesSkipped int64
 	// Evicted is how many unauthenticated connections were closed to make room
 	// for others.

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/mtproxy"
@@ -24,6 +25,7 @@ func TestUnauthenticatedClientsAreCountedOnce(t *testing.T) {
 			conn.Write(first)
 			synctest.Wait()
 			conn.Close()
+			time.Sleep(5 * time.Second) // a search waits for two seconds
 			synctest.Wait()
 		}
 		visit(nil)

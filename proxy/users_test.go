@@ -172,13 +172,13 @@ func TestSetUsersWithAnErrorChangesNothing(t *testing.T) {
 		if !slices.Equal(p.Users(), before) {
 			t.Errorf("%s: the users are %q", name, namesOf(p.Users()))
 		}
-		if keys := remembered(p, netip.MustParseAddr("127.0.0.1")); !slices.Equal(keys, [][16]byte{keyOf(5)}) {
+		if keys := remembered(t, p, netip.MustParseAddr("127.0.0.1")); !slices.Equal(keys, [][16]byte{keyOf(5)}) {
 			t.Errorf("%s: keys %x are remembered", name, keys)
 		}
 		echo(t, conn, 3)
 	}
 	setUsers(t, p, good...)
-	if keys := remembered(p, netip.MustParseAddr("127.0.0.1")); !slices.Equal(keys, [][16]byte{keyOf(5)}) || !slices.Equal(p.Users(), before) {
+	if keys := remembered(t, p, netip.MustParseAddr("127.0.0.1")); !slices.Equal(keys, [][16]byte{keyOf(5)}) || !slices.Equal(p.Users(), before) {
 		t.Errorf("after the same users again keys %x are remembered", keys)
 	}
 	echo(t, conn, 3)

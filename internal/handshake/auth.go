@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -55,8 +56,9 @@ type Auth interface {
 	// Find searches for the client's key and returns the index of its secret, which
 	// has a meaning for Auth and its caller only. Find calls try any number of
 	// times. try returns the index in the set of the first key that matches, or -1.
-	// The error is ErrNoMatch, ErrNotSearched or ErrWrongServerName.
-	Find(q Query, try func(*mtproxy.KeySet) int) (key int, err error)
+	// The error is ErrNoMatch, ErrNotSearched or ErrWrongServerName, or that of ctx,
+	// which is Handshake.Run's.
+	Find(ctx context.Context, q Query, try func(*mtproxy.KeySet) int) (key int, err error)
 
 	// Allow is called once for each client that sent an init payload, with the
 	// complete transport. An error rejects the client. key is from Find, or -1 for

@@ -2,6 +2,7 @@ package handshake_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"testing"
@@ -63,7 +64,7 @@ func TestFindIdentifiesTheClient(t *testing.T) {
 	for _, mode := range everyMode {
 		for _, want := range []int{0, 7, 21, 39} {
 			var queries []handshake.Query
-			auth := &testAuth{find: func(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+			auth := &testAuth{find: func(_ context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 				queries = append(queries, q)
 				if i := try(mtproxy.NewKeySet()); i != -1 {
 					t.Errorf("index %d in an empty set", i)
@@ -104,7 +105,7 @@ func TestReasonOfFindIsKept(t *testing.T) {
 			if reason == handshake.ErrWrongServerName && mode != mtproxy.FakeTLS {
 				continue // an init payload has no server name
 			}
-			auth := &testAuth{find: func(handshake.Query, func(*mtproxy.KeySet) int) (int, error) { return -1, reason }}
+			auth := &testAuth{find: func(context.Context, handshake.Query, func(*mtproxy.KeySet) int) (int, error) { return -1, reason }}
 			if _, _, err := join(t, withSecrets, auth, [16]byte{1}, mode); !errors.Is(err, reason) {
 				t.Errorf("mode %v: %v, want %v", mode, err, reason)
 			}
@@ -198,5 +199,47 @@ func TestHelloToAServerWithoutSecretsIsRejected(t *testing.T) {
 	var rejected *handshake.UnauthenticatedError
 	if !errors.As(err, &rejected) || rejected.Err == nil || !bytes.Equal(rejected.First, hello) {
 		t.Errorf("%T without a reason, or without the hello", err)
+	}
+}
+
+// A context that ends a search ends the handshake with its error. Nothing is
+// lost: the handshake goes on with the next context and searches again.
+func TestSearchThatAContextEndsIsResumed(t *testing.T) {
+	secret := someSecrets(1)[0]
+	for _, mode := range everyMode {
+		for _, config := range []*handshake.Config{withSecrets, {Secrets: true, AllowNoSecret: true}, {Secrets: true, ObfuscatedFull: true}} {
+			server, socket := tcpPair(t)
+			first := newUpload(t, secret.Key, nil).wire
+			if mode == mtproxy.FakeTLS {
+				first = clientHello(t, mtproxy.Secret{Key: secret.Key, Domain: "a.example"})
+			}
+			socket.Write(first)
+			searches := 0
+			auth := &testAuth{find: func(ctx context.Context, _ handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+				if searches++; searches == 1 {
+					<-ctx.Done()
+					return -1, ctx.Err()
+				}
+				return try(mtproxy.NewKeySet(secret)), nil
+			}}
+			h := handshake.New(server)
+			defer h.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			if err := h.Await(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.Run(ctx, config, auth); err != context.DeadlineExceeded || !h.Resumable() {
+				t.Fatalf("mode %v: %v, resumable %v", mode, err, h.Resumable())
+			}
+			ctx = short(t)
+			if mode == mtproxy.FakeTLS { // the init payload does not follow
+				ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+				defer cancel()
+			}
+			if _, err := h.Run(ctx, config, auth); searches != 2 || mode != mtproxy.FakeTLS && err != nil || mode == mtproxy.FakeTLS && !h.Transport().FakeTLS {
+				t.Errorf("mode %v: %d searches, %v", mode, searches, err)
+			}
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"context"
 	"net"
 	"testing"
 )
@@ -14,7 +15,7 @@ func MatchAllocations(config *Config, auth Auth, payload []byte) float64 {
 	h.config, h.auth = config, auth
 	h.runState = &runState{payload: payload}
 	return testing.AllocsPerRun(100, func() {
-		if err := h.match(h.tryInit, h.tryInitSet); err != nil {
+		if err := h.match(context.Background(), h.tryInit, h.tryInitSet); err != nil {
 			panic(err)
 		}
 	})

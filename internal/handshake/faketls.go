@@ -14,10 +14,10 @@ import (
 // findHello decides whether a FakeTLS hello of that length is answered: it checks
 // the key, the clock, and that the hello is new. It leaves the key in key, and its
 // index in transport's Secret.
-func (h *Handshake) findHello(hello *faketls.ClientHello, length int) error {
+func (h *Handshake) findHello(ctx context.Context, hello *faketls.ClientHello, length int) error {
 	h.hello = hello
 	q := Query{FakeTLS: true, ServerName: hello.SNI, Length: length, First: h.bytes()}
-	key, err := h.auth.Find(q, h.tryHello)
+	key, err := h.find(ctx, q, h.tryHello)
 	h.hello = nil
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ import (
 // they are set.
 type testAuth struct {
 	secrets  []mtproxy.Secret
-	find     func(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error)
+	find     func(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (int, error)
 	allow    func(t detect.Transport, key int) error
 	replayed func(id [16]byte) bool
 	shape    faketls.ServerHelloShape
@@ -30,9 +30,9 @@ type testAuth struct {
 	undecided func(first []byte)
 }
 
-func (a *testAuth) Find(q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+func (a *testAuth) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 	if a.find != nil {
-		return a.find(q, try)
+		return a.find(ctx, q, try)
 	}
 	if i := try(mtproxy.NewKeySet(a.secrets...)); i >= 0 {
 		return i, nil
@@ -171,7 +171,9 @@ func TestMatchingAllocatesOnce(t *testing.T) {
 		secrets[i] = mtproxy.Secret{Mode: mtproxy.Plain, Key: [16]byte{1, byte(i)}}
 	}
 	set := mtproxy.NewKeySet(secrets...)
-	auth := &testAuth{find: func(_ handshake.Query, try func(*mtproxy.KeySet) int) (int, error) { return try(set), nil }}
+	auth := &testAuth{find: func(_ context.Context, _ handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+		return try(set), nil
+	}}
 	n := handshake.MatchAllocations(withSecrets, auth, newUpload(t, secrets[99].Key, nil).wire)
 	if n > 1 {
 		t.Errorf("%v allocations", n)

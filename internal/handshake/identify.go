@@ -64,8 +64,11 @@ func (h *Handshake) tls(ctx context.Context, b []byte) error {
 	if err == nil {
 		reason = errUnknown // without secrets, or inside TLS
 		if h.config.Secrets && !h.transport.TLS {
-			if reason = h.findHello(&hello, n); reason == nil {
+			if reason = h.findHello(ctx, &hello, n); reason == nil {
 				return h.fakeTLS(ctx, &hello, n)
+			}
+			if h.resumable {
+				return reason
 			}
 		}
 	}

@@ -14,12 +14,15 @@ func (h *Handshake) obfuscated(ctx context.Context) error {
 		return err
 	}
 	h.payload = payload
-	err = h.match(h.tryInit, h.tryInitSet)
-	if err != nil && h.config.ObfuscatedFull { // tried last, because it has no tag
+	err = h.match(ctx, h.tryInit, h.tryInitSet)
+	if err != nil && !h.resumable && h.config.ObfuscatedFull { // tried last, because it has no tag
 		if h.payload, err = h.readAtLeast(ctx, obfuscation.FullLength); err != nil {
 			return err
 		}
-		err = h.match(h.tryFull, h.tryFullSet)
+		err = h.match(ctx, h.tryFull, h.tryFullSet)
+	}
+	if h.resumable {
+		return err
 	}
 	if err != nil && h.imitate {
 		return h.rejectInside(err)
@@ -51,7 +54,7 @@ func (h *Handshake) obfuscated(ctx context.Context) error {
 // or, if clients without a secret are accepted, none.
 //
 // try is trySet for keys without a set. Only trySet escapes to the heap.
-func (h *Handshake) match(try func([][16]byte) bool, trySet func(*mtproxy.KeySet) int) error {
+func (h *Handshake) match(ctx context.Context, try func([][16]byte) bool, trySet func(*mtproxy.KeySet) int) error {
 	if h.records != nil {
 		if !try([][16]byte{h.key}) {
 			return ErrNoMatch
@@ -62,15 +65,26 @@ func (h *Handshake) match(try func([][16]byte) bool, trySet func(*mtproxy.KeySet
 	err := ErrNoMatch
 	if h.config.Secrets {
 		var key int
-		if key, err = h.auth.Find(Query{Length: obfuscation.InitLength, First: h.first()}, trySet); err == nil {
+		if key, err = h.find(ctx, Query{Length: obfuscation.InitLength, First: h.first()}, trySet); err == nil {
 			h.init.Key = key
 			return nil
+		}
+		if h.resumable {
+			return err
 		}
 	}
 	if h.config.open() && try(nil) {
 		return nil
 	}
 	return err
+}
+
+// find searches for the client's secret. If ctx ends the search, it consumed
+// nothing, so the handshake may be resumed and searches again.
+func (h *Handshake) find(ctx context.Context, q Query, try func(*mtproxy.KeySet) int) (key int, err error) {
+	key, err = h.auth.Find(ctx, q, try)
+	h.resumable = err != nil && err == ctx.Err()
+	return key, err
 }
 
 func (h *Handshake) tryInit(keys [][16]byte) bool {

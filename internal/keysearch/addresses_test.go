@@ -54,11 +54,11 @@ func TestNetworkIsAnIPv4AddressOrAnIPv6Prefix(t *testing.T) {
 		"fe80::1%eth0":             "fe80::",
 		"::ffff:192.0.2.1%ignored": "192.0.2.1",
 	} {
-		if got := Network(netip.MustParseAddr(text)); got != netip.MustParseAddr(want) {
+		if got := networkOf(netip.MustParseAddr(text)); got != netip.MustParseAddr(want) {
 			t.Errorf("%s: %v, want %s", text, got, want)
 		}
 	}
-	if got := Network(netip.Addr{}); got.IsValid() {
+	if got := networkOf(netip.Addr{}); got.IsValid() {
 		t.Errorf("no address: %v", got)
 	}
 }

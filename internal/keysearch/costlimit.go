@@ -1,105 +1,153 @@
 package keysearch
 
 import (
+	"math"
 	"net/netip"
-	"sync"
+	"runtime"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/recent"
 )
 
-// The rate limit of failed searches. The unit of cost is one key tried on an
-// init payload, which takes about 0.1 µs: see the benchmarks of packages
-// obfuscation and faketls.
+// The rate limit of failed searches, in processor time: a leaky bucket in total,
+// and a debt for each network and site, which decides what is searched for first.
 const (
-	// helloBytesPerUnit is how many bytes of a FakeTLS hello take as long as
-	// an init payload, for each key.
-	helloBytesPerUnit = 256
+	// burstTime is how long the bucket takes to leak when it is full.
+	burstTime = 4 * time.Second
 
-	// totalRate is the cost per second that all failed searches together may
-	// have: a quarter to a half of a processor. totalBurst is the cost that
-	// they may have at once: four seconds' worth.
-	totalRate  = 4_000_000
-	totalBurst = 4 * totalRate
+	// networkShare is the part of the bucket that one network may fill and still
+	// have the whole bucket to itself: see costLimiter.limit.
+	networkShare = 16
 
-	// networkRate and networkBurst are the share of one network.
-	networkRate  = totalRate / 16
-	networkBurst = totalBurst / 16
+	// halfLife is how long a debt takes to halve. It is longer than clients need
+	// to try again, and shorter than the lease of an address.
+	halfLife = 30 * time.Second
 
-	// networkCapacity is how many networks one generation of the limiter's
-	// table has; there are two. A network that is dropped starts with an empty
-	// bucket.
-	networkCapacity = 1 << 14
+	// siteShare is the part of a site's debt that each of its networks has as
+	// well. An attacker changes the network within an IPv6 site at no cost, but
+	// the subscribers of an access provider share a site too.
+	siteShare = 8
+
+	// accountCapacity is how many networks, and how many sites, one generation of
+	// the table has; there are two. A network that is dropped starts without debt.
+	accountCapacity = 1 << 14
 )
 
-// cost returns what it costs to try that many keys.
-func cost(q Query, keys int) int {
-	if !q.FakeTLS {
-		return keys
-	}
-	return keys * (1 + q.Length/helloBytesPerUnit)
-}
-
-// costLimiter bounds the CPU spent on failed key searches, with a leaky bucket
-// per network and one in total. While one of them is full, full searches are
-// skipped; clients found by address or SNI are still served. Successful searches
-// cost nothing, so after a restart the limiter does not delay clients that have
-// a secret.
+// costLimiter bounds the processor time of failed searches. Successful ones cost
+// nothing, so after a restart it does not delay clients that have a secret. It is
+// not safe for concurrent use.
 type costLimiter struct {
-	now func() time.Time // nil means time.Now
-
-	mu       sync.Mutex
-	total    bucket
-	networks recent.Map[netip.Addr, bucket]
+	rate            float64 // processors
+	total           bucket
+	networks, sites recent.Map[netip.Addr, *account]
 }
 
-func newCostLimiter() costLimiter {
-	return costLimiter{networks: recent.Map[netip.Addr, bucket]{Capacity: networkCapacity}}
+func newCostLimiter(processors float64) costLimiter {
+	if processors <= 0 {
+		processors = max(0.5, float64(runtime.GOMAXPROCS(0))/8)
+	}
+	return costLimiter{
+		rate:     processors,
+		networks: recent.Map[netip.Addr, *account]{Capacity: accountCapacity},
+		sites:    recent.Map[netip.Addr, *account]{Capacity: accountCapacity},
+	}
 }
 
-// bucket is a leaky bucket: cost that time has not paid off yet. Its zero value
-// is empty.
+// burst is the size of the bucket.
+func (l *costLimiter) burst() time.Duration {
+	return time.Duration(l.rate * float64(burstTime))
+}
+
+// charge adds cost to the bucket, or takes it back if it is negative.
+func (l *costLimiter) charge(cost time.Duration, now time.Time) {
+	l.total = bucket{max(0, l.total.levelAt(now, l.rate)+cost), now}
+}
+
+// limit returns the level up to which the bucket is for searches of a client whose
+// network has that debt, the search included. The second half of the bucket is
+// for networks with little debt, so that their first searches do not wait while
+// an attacker's have filled the first half.
+func (l *costLimiter) limit(debt time.Duration) time.Duration {
+	if limit := l.burst(); debt <= limit/networkShare {
+		return limit
+	}
+	return l.burst() / 2
+}
+
+// delay returns how long the bucket allows no search with that debt.
+func (l *costLimiter) delay(debt time.Duration, now time.Time) time.Duration {
+	over := l.total.levelAt(now, l.rate) - l.limit(debt)
+	if over < 0 {
+		return 0
+	}
+	return time.Duration(float64(over)/l.rate) + time.Nanosecond
+}
+
+// isSpent reports whether the bucket is almost at its limit for that debt, as it
+// is while more fails than there is time for.
+func (l *costLimiter) isSpent(debt time.Duration, now time.Time) bool {
+	return l.total.levelAt(now, l.rate) > l.limit(debt)*3/4
+}
+
+// accounts returns the accounts of a client's network and site. A client without
+// an address, that of a Unix socket, has accounts of its own.
+func (l *costLimiter) accounts(from netip.Addr) (network, site *account) {
+	if !from.IsValid() {
+		return new(account), new(account)
+	}
+	return accountOf(&l.networks, networkOf(from)), accountOf(&l.sites, siteOf(from))
+}
+
+func accountOf(table *recent.Map[netip.Addr, *account], key netip.Addr) *account {
+	a, ok := table.Get(key)
+	if !ok {
+		a = new(account)
+	}
+	table.Put(key, a)
+	return a
+}
+
+// bucket is a leaky bucket of processor time. Its zero value is empty.
 type bucket struct {
-	level float64 // at time at, in units of cost
+	level time.Duration // at time at
 	at    time.Time
 }
 
-// levelAt returns the level at time now of a bucket that leaks rate a second.
-func (b bucket) levelAt(now time.Time, rate float64) float64 {
-	return max(0, b.level-rate*now.Sub(b.at).Seconds())
+// levelAt returns the level at time now of a bucket that leaks at that rate.
+func (b bucket) levelAt(now time.Time, rate float64) time.Duration {
+	return max(0, b.level-time.Duration(rate*float64(now.Sub(b.at))))
 }
 
-// allows reports whether a full search for a client at address from may start.
-func (l *costLimiter) allows(from netip.Addr) bool {
-	from = Network(from)
-	now := l.time()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.total.levelAt(now, totalRate) >= totalBurst {
-		return false
+// account is what the searches of one network or site cost lately. Its zero value
+// is without debt.
+type account struct {
+	debt time.Duration // at time at
+	at   time.Time
+
+	// queued is the estimated cost of its searches that wait for their start.
+	queued time.Duration
+}
+
+// debtAt returns the debt at time now.
+func (a *account) debtAt(now time.Time) time.Duration {
+	if a.debt == 0 {
+		return 0
 	}
-	// Clients of a Unix socket have no address, and are no network.
-	return !from.IsValid() || l.of(from).levelAt(now, networkRate) < networkBurst
+	return decayed(a.debt, now.Sub(a.at))
 }
 
-// charge adds the cost of a failed search to both buckets.
-func (l *costLimiter) charge(from netip.Addr, cost int) {
-	from = Network(from)
-	now := l.time()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.total = bucket{l.total.levelAt(now, totalRate) + float64(cost), now}
-	l.networks.Put(from, bucket{l.of(from).levelAt(now, networkRate) + float64(cost), now})
+// charge adds cost to the debt, or takes it back if it is negative.
+func (a *account) charge(cost time.Duration, now time.Time) {
+	a.debt, a.at = max(0, a.debtAt(now)+cost), now
 }
 
-func (l *costLimiter) of(network netip.Addr) bucket {
-	b, _ := l.networks.Get(network)
-	return b
-}
-
-func (l *costLimiter) time() time.Time {
-	if l.now != nil {
-		return l.now()
+// decayed returns what is left of a debt after that time.
+func decayed(debt, after time.Duration) time.Duration {
+	x := -math.Ln2 / float64(halfLife) * float64(after)
+	if x < -0.1 {
+		return time.Duration(float64(debt) * math.Exp(x))
 	}
-	return time.Now()
+	// The queue compares debts of the last seconds, many at a time, for which the
+	// series of the exponential is several times as fast and exact to 0.001 %.
+	return time.Duration(float64(debt) * (1 + x*(1+x*(1./2+x/6))))
 }

@@ -2,219 +2,267 @@ package keysearch
 
 import (
 	"net/netip"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
-	"github.com/mtwire/mtwire/obfuscation"
 )
 
-// limitedSearch is a search among 10,000 entries, with a clock that the test
-// sets.
-type limitedSearch struct {
-	*Search
-	index   *Index
-	clock   time.Time
-	skipped int
-}
-
-func newLimitedSearch() *limitedSearch {
-	l := &limitedSearch{Search: New(), clock: time.Unix(1e9, 0)}
-	l.index = l.NewIndex(entriesOf(0, 10000, mtproxy.Plain, ""))
-	l.costs.now = func() time.Time { return l.clock }
-	return l
-}
-
-// fail searches for a client without a secret, and reports whether all keys
-// were tried.
-func (l *limitedSearch) fail(from netip.Addr, q Query) (tried bool) {
-	_, searched := l.Find(l.index, from, q, func(*mtproxy.KeySet) int { tried = true; return -1 })
-	if searched != tried {
-		panic("Find does not report what it did")
-	}
-	if !searched {
-		l.skipped++
-	}
-	return tried
-}
-
-// failUntilSkipped counts the searches for clients of an address before the
-// first one that is skipped.
-func (l *limitedSearch) failUntilSkipped(from netip.Addr, q Query) (n int) {
-	for n < 1e6 && l.fail(from, q) {
-		n++
-	}
-	return n
-}
-
-// find searches for a client that has the secret of entry i.
-func (l *limitedSearch) find(from netip.Addr, i int) (entry int) {
-	entry, searched := l.Find(l.index, from, initQuery, func(set *mtproxy.KeySet) int {
-		if set.Len() == 10000 {
-			return i
-		}
-		return 0 // the remembered one
-	})
-	if !searched {
-		l.skipped++
-	}
-	return entry
-}
-
-var (
-	initQuery      = Query{Length: obfuscation.InitLength}
-	helloQuery     = Query{FakeTLS: true, ServerName: "a.example", Length: 517}
-	longHelloQuery = Query{FakeTLS: true, ServerName: "a.example", Length: 10 * 1024}
-)
-
-// After failed searches at the cost of its share, a network's searches are
-// skipped, and those of other networks are not. Time refills the share.
-func TestNetworkHasAShareOfTheBudget(t *testing.T) {
+// For any processor, length of the hellos and number of networks, failed searches
+// take their share of processor time in the long run, and not less if there are
+// enough of them.
+func TestFailedSearchesTakeTheirShareOfProcessorTime(t *testing.T) {
+	const duration = 30 * time.Second
 	for name, c := range map[string]struct {
-		q     Query
-		cost  int
-		a, b  string
-		other string
+		processors float64
+		perUnit    time.Duration
+		q          Query
+		networks   int
 	}{
-		"dd":           {initQuery, 10000, "192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"},
-		"ee":           {helloQuery, 30000, "192.0.2.1", "192.0.2.1", "192.0.2.2"},
-		"a long hello": {longHelloQuery, 410000, "192.0.2.1", "192.0.2.1", "192.0.2.2"},
-		"IPv6":         {initQuery, 10000, "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"},
+		"dd, AVX-512, one network":             {0, 80, initQuery, 1},
+		"ee, AVX-512, one network":             {0, 13, helloQuery, 1},
+		"ee, AVX2, many networks":              {0, 25, helloQuery, 1000},
+		"16 KiB, AVX-512, many networks":       {0, 13, longHelloQuery, 1000},
+		"16 KiB, no vector units, one network": {0, 300, longHelloQuery, 1},
+		"16 KiB, no vector units, 16 networks": {0, 300, longHelloQuery, 16},
+		"ee, no vector units, 1.5 processors":  {1.5, 300, helloQuery, 16},
 	} {
-		l := newLimitedSearch()
-		a, again, other := netip.MustParseAddr(c.a), netip.MustParseAddr(c.b), netip.MustParseAddr(c.other)
-		share := (networkBurst + c.cost - 1) / c.cost
-		if n := l.failUntilSkipped(a, c.q); n != share || l.skipped != 1 {
-			t.Errorf("%s: %d failed searches, want %d; %d were skipped", name, n, share, l.skipped)
-		}
-		if l.fail(again, c.q) {
-			t.Errorf("%s: another address of the network is searched for", name)
-		}
-		if !l.fail(other, c.q) {
-			t.Errorf("%s: another network is not searched for", name)
-		}
-		l.clock = l.clock.Add(time.Second)
-		refilled := (networkRate + c.cost - 1) / c.cost
-		if n := l.failUntilSkipped(a, c.q); n < refilled-1 || n > refilled+1 {
-			t.Errorf("%s: %d failed searches after a second, want %d", name, n, refilled)
-		}
-		l.clock = l.clock.Add(time.Hour)
-		if n := l.failUntilSkipped(a, c.q); n != share {
-			t.Errorf("%s: %d failed searches after an hour, want %d", name, n, share)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			s := newTimedSearch(Config{Processors: c.processors}, c.perUnit)
+			share := c.processors
+			if share == 0 {
+				share = 0.5
+			}
+			end := time.Now().Add(duration)
+			for i := range 64 {
+				go func() {
+					for k := i; time.Now().Before(end); k += 64 {
+						s.fail(t.Context(), address(k%c.networks), c.q)
+						time.Sleep(10 * time.Millisecond)
+					}
+				}()
+			}
+			time.Sleep(duration)
+			budget := time.Duration(share * float64(duration))
+			took, burst := time.Duration(s.took.Load()), time.Duration(share*float64(burstTime))
+			if took > budget+burst+budget/20 || took < budget*9/10 {
+				t.Errorf("%s: failed searches took %v, want %v to %v", name, took, budget, budget+burst)
+			}
+			time.Sleep(time.Minute) // the last searches end
+		})
 	}
 }
 
-// After failed searches at the cost of the whole budget, searches are skipped
-// for all networks. Clients of known addresses are found nevertheless, and
-// successful searches cost nothing.
+// Searches that find their key cost nothing, in total and for the network.
+func TestSuccessfulSearchesCostNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTimedSearch(Config{}, 300)
+		for i := range 100 {
+			start := time.Now()
+			entry, outcome := s.find(t.Context(), address(i%3), helloQuery, 9000+i)
+			if entry != 9000+i || outcome != Found {
+				t.Fatalf("client %d is found as %d: %v", i, entry, outcome)
+			}
+			if took, want := time.Since(start), s.cost(helloQuery, 10000); took > want*11/10 {
+				t.Fatalf("search %d took %v, want %v", i, took, want)
+			}
+		}
+		if took := time.Duration(s.took.Load()); took < 5*time.Second {
+			t.Errorf("searches took %v in all, which is too little to see", took)
+		}
+		for i := range 3 {
+			network, site := s.queue.limits.accounts(address(i))
+			if level := s.queue.limits.total.level; level != 0 || network.debt > time.Millisecond || site.debt > time.Millisecond {
+				t.Errorf("successful searches cost %v, the network %v, the site %v", level, network.debt, site.debt)
+			}
+		}
+	})
+}
+
+// While the budget is spent, clients of known addresses are found at once, and
+// those of other addresses as the budget grows.
 func TestReturningClientsPassWhileTheBudgetIsSpent(t *testing.T) {
-	l := newLimitedSearch()
-	for i := range 1000 {
-		if l.find(address(i), i) != i {
-			t.Fatalf("client %d is not found", i)
+	synctest.Test(t, func(t *testing.T) {
+		s := newTimedSearch(Config{}, 25)
+		for i := range 1000 {
+			s.find(t.Context(), address(i), helloQuery, i)
 		}
-	}
-	const first = 1 << 20 // address of a client without a secret
-	n := 0
-	for ; l.fail(address(first+n), initQuery); n++ {
-	}
-	if want := totalBurst / 10000; n != want {
-		t.Errorf("%d failed searches for as many networks, want %d", n, want)
-	}
-	for i := range 1000 {
-		if l.find(address(i), i) != i {
-			t.Fatalf("client %d is not found again", i)
+		s.queue.limits.charge(time.Hour, time.Now())
+		start := time.Now()
+		for i := range 1000 {
+			if entry, outcome := s.find(t.Context(), address(i), helloQuery, i); entry != i || outcome != Found {
+				t.Fatalf("client %d is found again as %d: %v", i, entry, outcome)
+			}
 		}
-	}
-	if l.skipped != 1 {
-		t.Errorf("%d searches were skipped", l.skipped)
-	}
-	if l.find(address(first-1), 5) != -1 || l.skipped != 2 {
-		t.Error("a client of a new address is searched for nevertheless")
-	}
-	l.clock = l.clock.Add(time.Second)
-	if l.find(address(first-1), 5) != 5 {
-		t.Error("a client of a new address is not searched for after a second")
-	}
+		if took := time.Since(start); took > 100*time.Millisecond {
+			t.Errorf("1000 searches for returning clients took %v", took)
+		}
+		if entry, outcome := s.find(t.Context(), address(5000), helloQuery, 5000); entry != -1 || outcome != NotSearched {
+			t.Errorf("beyond the budget a newcomer is found as %d: %v", entry, outcome)
+		}
+		time.Sleep(2 * time.Hour)
+		if entry, outcome := s.find(t.Context(), address(5000), helloQuery, 5000); entry != 5000 || outcome != Found {
+			t.Errorf("when the budget is back, a newcomer is found as %d: %v", entry, outcome)
+		}
+	})
 }
 
-// A client of a Unix socket has no address, and no network's share.
+// A hello with one secret that is replayed from ever new networks is found among
+// the keys of the latest newcomers, so that it does not cost a search among all
+// keys each time, for which nothing is charged.
+func TestOneSecretFromManyNetworksIsCheap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTimedSearch(Config{}, 300)
+		for i := range 1000 {
+			if entry, _ := s.find(t.Context(), address(i<<8), helloQuery, 9999); entry != 9999 {
+				t.Fatalf("replay %d is found as %d", i, entry)
+			}
+		}
+		if took, one := time.Duration(s.took.Load()), s.cost(helloQuery, 10000); took > 2*one {
+			t.Errorf("1000 replays took %v, one search %v", took, one)
+		}
+	})
+}
+
+// A client of a Unix socket has no address, and no debt of a network.
 func TestClientsWithoutAnAddressShareTheWholeBudget(t *testing.T) {
-	l := newLimitedSearch()
-	if n, want := l.failUntilSkipped(netip.Addr{}, initQuery), totalBurst/10000; n != want {
-		t.Errorf("%d failed searches, want %d", n, want)
+	synctest.Test(t, func(t *testing.T) {
+		s := newTimedSearch(Config{}, 25)
+		for range 1000 {
+			s.fail(t.Context(), netip.Addr{}, helloQuery)
+		}
+		if took := time.Duration(s.took.Load()); took < time.Second {
+			t.Errorf("1000 searches took %v", took)
+		}
+		if n := s.queue.limits.networks.Len() + s.queue.limits.sites.Len(); n != 0 {
+			t.Errorf("%d accounts of no address", n)
+		}
+		if debt := s.queue.enter(netip.Addr{}, helloQuery, 100).debt(time.Now()); debt > s.cost(helloQuery, 100)*2 {
+			t.Errorf("a client without an address starts with a debt of %v", debt)
+		}
+	})
+}
+
+// The debt of a network is what its failed searches took, and halves with time.
+// Another address of an IPv6 network has the same debt, another network of the
+// site a part of it.
+func TestFailedSearchesAreANetworksDebt(t *testing.T) {
+	for _, c := range []struct{ from, same, neighbour, other string }{
+		{"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "192.0.3.1"},
+		{"2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "2001:db8:1::1"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newTimedSearch(Config{}, 25)
+			for range 20 {
+				s.fail(t.Context(), netip.MustParseAddr(c.from), helloQuery)
+			}
+			cost := time.Duration(s.took.Load())
+			debt := func(from string) time.Duration {
+				j := s.queue.enter(netip.MustParseAddr(from), helloQuery, 0)
+				defer s.queue.leave(j, NotSearched)
+				return j.debt(time.Now())
+			}
+			for name, d := range map[string]struct {
+				from string
+				want time.Duration
+			}{
+				"the same network": {c.same, cost + cost/siteShare},
+				"a neighbour":      {c.neighbour, cost / siteShare},
+				"another site":     {c.other, 0},
+			} {
+				if got := debt(d.from); got < d.want*9/10 || got > d.want*11/10 {
+					t.Errorf("after %v, %s of %s has a debt of %v, want %v", cost, name, c.from, got, d.want)
+				}
+			}
+			before := debt(c.from)
+			time.Sleep(halfLife)
+			if got := debt(c.from); got < before*49/100 || got > before*51/100 {
+				t.Errorf("debt after %v: %v, before: %v", halfLife, got, before)
+			}
+		})
 	}
 }
 
-// The table of networks is bounded. A network that was dropped starts anew.
-func TestCostLimiterForgetsTheOldestNetworks(t *testing.T) {
-	l := newCostLimiter()
-	l.now = func() time.Time { return time.Unix(1e9, 0) }
-	l.charge(address(0), networkBurst)
-	for i := 1; i <= 2*networkCapacity; i++ {
-		if i == networkCapacity && l.allows(address(0)) {
-			t.Errorf("the first network is forgotten after %d others", i-1)
+// A search that is left early costs what it took, however often it is: what it
+// has paid ahead comes back, and no other debt with it.
+func TestSearchesThatAreLeftCostWhatTheyTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTimedSearch(Config{}, 300)
+		from := address(1)
+		for range 4 {
+			s.fail(t.Context(), from, longHelloQuery)
 		}
-		l.charge(address(i), 1)
-		if n := l.networks.Len(); n > 2*networkCapacity {
+		network, _ := s.queue.limits.accounts(from)
+		before := network.debtAt(time.Now())
+		start, took := time.Now(), s.took.Load()
+		for range 200 {
+			s.failFor(t, from, longHelloQuery, 10*time.Millisecond)
+		}
+		spent := time.Duration(s.took.Load() - took)
+		if least, now := decayed(before, time.Since(start)), network.debtAt(time.Now()); now < least || now > before+spent+spent/10 {
+			t.Errorf("a debt of %v is %v after 200 searches that took %v", before, now, spent)
+		}
+		if len(s.queue.jobs) != 0 {
+			t.Errorf("%d searches are in the queue", len(s.queue.jobs))
+		}
+	})
+}
+
+// What a search has paid ahead decays with the other debts before it comes back.
+func TestRefundsDecayToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTimedSearch(Config{}, 300)
+		j := s.queue.enter(address(1), longHelloQuery, 10000)
+		j.network.charge(time.Second, time.Now())
+		s.queue.acquire(t.Context(), j, 10000)
+		time.Sleep(halfLife)
+		s.queue.leave(j, NotSearched)
+		if got, want := j.network.debtAt(time.Now()), time.Second/2; got < want-time.Millisecond || got > want+time.Millisecond {
+			t.Errorf("the debt is %v, want %v", got, want)
+		}
+	})
+}
+
+// The tables of networks and sites are bounded. A network that was dropped starts
+// anew.
+func TestCostLimiterForgetsTheOldestNetworks(t *testing.T) {
+	l := newCostLimiter(0)
+	now := time.Now()
+	network, _ := l.accounts(address(0))
+	network.charge(time.Second, now)
+	for i := 1; i <= 2*accountCapacity; i++ {
+		l.accounts(address(i << 8))
+		if n := l.networks.Len(); n > 2*accountCapacity {
 			t.Fatalf("%d networks are in the table", n)
 		}
+		if i == accountCapacity-1 {
+			if again, ok := l.networks.Get(address(0)); !ok || again.debtAt(now) != time.Second {
+				t.Errorf("the first network is forgotten after %d others", i)
+			}
+		}
 	}
-	if !l.allows(address(0)) {
+	if network, _ := l.accounts(address(0)); network.debtAt(now) != 0 {
 		t.Error("the first network is still known")
 	}
 }
 
-// Failed searches take about a quarter of a processor, whatever the length of
-// the hellos: a long hello costs as much as the short ones that take as long.
-func TestLongHellosAreFewer(t *testing.T) {
-	searches := func(length int) (n int) {
-		s := New()
-		i := s.NewIndex(entriesOf(0, 1000, mtproxy.FakeTLS, "example.com"))
-		now := time.Now()
-		s.costs.now = func() time.Time { return now }
-		for k := range 20000 {
-			q := Query{FakeTLS: true, ServerName: "example.com", Length: length}
-			s.Find(i, address(k), q, func(*mtproxy.KeySet) int { n++; return -1 })
+// The keys of few secrets are tried at once, without the queue, unless the hello
+// is much longer than clients' are.
+func TestFewKeysAreTriedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTimedSearch(Config{}, 25)
+		s.queue.limits.charge(time.Hour, time.Now())
+		for _, c := range []struct {
+			keys   int
+			length int
+			want   Outcome
+		}{{1, 517, NoMatch}, {64, 1817, NoMatch}, {64, 4096, NoMatch}, {65, 517, NotSearched}, {64, 16 << 10, NotSearched}, {8, 16 << 10, NoMatch}} {
+			s.index = s.NewIndex(entriesOf(0, c.keys, mtproxy.FakeTLS, "a.example"))
+			q := Query{FakeTLS: true, ServerName: "a.example", Length: c.length}
+			if outcome := s.fail(t.Context(), address(1), q); outcome != c.want {
+				t.Errorf("%d keys, %d bytes: %v, want %v", c.keys, c.length, outcome, c.want)
+			}
 		}
-		return n
-	}
-	if usual, longest := searches(517), searches(16<<10); longest*10 > usual || longest == 0 {
-		t.Errorf("%d hellos of 517 bytes and %d of 16 KiB were searched for", usual, longest)
-	}
-}
-
-// Failed searches at the same time cost no more than one after the other, and
-// there are no more of them than processors.
-func TestSearchesAtTheSameTimeShareTheBudget(t *testing.T) {
-	s := New()
-	i := s.NewIndex(entriesOf(0, 10000, mtproxy.FakeTLS, "example.com"))
-	now := time.Now()
-	s.costs.now = func() time.Time { return now }
-	var searches, together, most atomic.Int64
-	var running sync.WaitGroup
-	q := Query{FakeTLS: true, ServerName: "example.com", Length: 517}
-	for range 1000 {
-		running.Go(func() {
-			s.Find(i, address(1), q, func(*mtproxy.KeySet) int {
-				searches.Add(1)
-				most.Store(max(most.Load(), together.Add(1)))
-				time.Sleep(time.Millisecond)
-				together.Add(-1)
-				return -1
-			})
-		})
-	}
-	running.Wait()
-	processors := int64(runtime.GOMAXPROCS(0))
-	if allowed := int64(networkBurst/cost(q, 10000)) + processors; searches.Load() > allowed {
-		t.Errorf("%d searches, want about %d", searches.Load(), allowed)
-	}
-	if most.Load() > processors {
-		t.Errorf("%d at the same time", most.Load())
-	}
+	})
 }

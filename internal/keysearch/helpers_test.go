@@ -2,9 +2,13 @@ package keysearch
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
@@ -45,11 +49,11 @@ func address(i int) netip.Addr {
 type testServer struct {
 	*Search
 	*Index
-	skipped int // searches that the cost limiter did not allow
+	skipped int // searches that were not done
 }
 
 func newTestServer(entries []Entry) *testServer {
-	s := New()
+	s := New(Config{})
 	return &testServer{Search: s, Index: s.NewIndex(entries)}
 }
 
@@ -58,12 +62,15 @@ func newTestServer(entries []Entry) *testServer {
 // hello without a key may still be an init payload.
 func (s *testServer) accept(from netip.Addr, first []byte) (entry, tried int) {
 	find := func(q Query, match func([][16]byte) int) int {
-		entry, searched := s.Find(s.Index, from, q, func(set *mtproxy.KeySet) int {
+		entry, outcome := s.Find(context.Background(), s.Index, from, q, func(set *mtproxy.KeySet) int {
 			tried += set.Len()
 			return match(set.Keys())
 		})
-		if !searched {
+		if outcome == NotSearched {
 			s.skipped++
+		}
+		if (outcome == Found) != (entry >= 0) {
+			panic("the entry is not the outcome's")
 		}
 		return entry
 	}
@@ -106,14 +113,87 @@ func helloOf(t testing.TB, key [16]byte, domain string) []byte {
 
 // helloWithoutSNI returns a FakeTLS hello without a server name, as several
 // versions of Telegram for iOS send it.
-func helloWithoutSNI(t testing.TB, key [16]byte) []byte {
+func helloWithoutSNI(t testing.TB, key [16]byte) []byte { return helloOfLength(t, key, 517) }
+
+// helloOfLength returns a FakeTLS hello of that length without a server name.
+func helloOfLength(t testing.TB, key [16]byte, length int) []byte {
 	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: key, Domain: "-", Hello: func(string) ([]byte, error) {
-		head := append([]byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), make([]byte, 32)...)
+		head := binary.BigEndian.AppendUint16([]byte("\x16\x03\x01"), uint16(length-5))
+		head = binary.BigEndian.AppendUint16(append(head, 1, 0), uint16(length-9))
+		head = append(append(head, 3, 3), make([]byte, 32)...)
 		head = append(append(head, 32), bytes.Repeat([]byte{0x11}, 32)...)
-		return append(head, make([]byte, 517-len(head))...), nil
+		return append(head, make([]byte, length-len(head))...), nil
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return hello
+}
+
+var (
+	initQuery      = Query{Length: obfuscation.InitLength}
+	helloQuery     = Query{FakeTLS: true, ServerName: "a.example", Length: 1817} // a browser's, with ML-KEM
+	longHelloQuery = Query{FakeTLS: true, ServerName: "a.example", Length: 16<<10 + 5}
+)
+
+// timedSearch is a search among 10,000 entries in a synctest bubble, on two
+// processors that need perUnit nanoseconds for a unit of work.
+type timedSearch struct {
+	*Search
+	index   *Index
+	perUnit time.Duration
+	took    atomic.Int64 // nanoseconds of processor time
+}
+
+func newTimedSearch(config Config, perUnit time.Duration) *timedSearch {
+	if config.Processors == 0 {
+		config.Processors = 0.5
+	}
+	s := &timedSearch{Search: New(config), perUnit: perUnit}
+	s.queue.free = 2
+	s.index = s.NewIndex(entriesOf(0, 10000, mtproxy.FakeTLS, "a.example"))
+	s.index.withoutFakeTLS = s.index.fakeTLS
+	return s
+}
+
+// cost returns how long it takes to try that many keys.
+func (s *timedSearch) cost(q Query, keys int) time.Duration {
+	return time.Duration(q.work(keys)) * s.perUnit
+}
+
+// try takes the time that the keys of set cost.
+func (s *timedSearch) try(q Query, set *mtproxy.KeySet) {
+	cost := s.cost(q, set.Len())
+	time.Sleep(cost)
+	s.took.Add(int64(cost))
+}
+
+// fail searches for a client without a secret.
+func (s *timedSearch) fail(ctx context.Context, from netip.Addr, q Query) Outcome {
+	_, outcome := s.Find(ctx, s.index, from, q, func(set *mtproxy.KeySet) int {
+		s.try(q, set)
+		return -1
+	})
+	return outcome
+}
+
+// failFor is fail for a client that leaves after that time.
+func (s *timedSearch) failFor(t *testing.T, from netip.Addr, q Query, patience time.Duration) Outcome {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return s.fail(ctx, from, q)
+}
+
+// find searches for a client with the secret of entry i.
+func (s *timedSearch) find(ctx context.Context, from netip.Addr, q Query, i int) (entry int, outcome Outcome) {
+	key := keyOf(i)
+	return s.Find(ctx, s.index, from, q, func(set *mtproxy.KeySet) int {
+		k := slices.Index(set.Keys(), key)
+		if k < 0 {
+			s.try(q, set)
+		} else {
+			s.try(q, set.Slice(0, k+1))
+		}
+		return k
+	})
 }

@@ -1,18 +1,23 @@
 // Package keysearch finds the secret of an unauthenticated client among many.
 // An address from which a client came before, or an SNI that few secrets have,
 // narrows the search down. Otherwise all keys are tried; a rate limit (leaky
-// bucket) and a semaphore bound the CPU that failed searches take.
+// bucket) of processor time bounds what failed searches take, and a fair queue
+// decides which ones come first.
 //
-//	search.go     the search for one client's secret
+//	search.go     which keys are tried for one client
 //	set.go        the secrets, indexed by mode and SNI
 //	addresses.go  the secrets that were used from an address
-//	costlimit.go  the rate limit of failed searches
+//	queue.go      the order of the clients' searches, in slices
+//	costlimit.go  the rate limit of failed searches, and the debts of networks
+//	speed.go      the estimate of a search's cost
 package keysearch
 
 import (
+	"context"
 	"net/netip"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
 )
@@ -22,29 +27,32 @@ import (
 const fewSecrets = 64
 
 // Search is the part of a key search that outlives a change of the secrets: the
-// memory of addresses, the cost limiter and the semaphore. It may be used
+// memory of addresses, and the queue with its cost limiter. It may be used
 // concurrently. New makes it.
 type Search struct {
 	addresses addressMemory
-	costs     costLimiter
-
-	// semaphore admits as many full searches as there are processors. More at
-	// the same time would end no sooner, and would pass a limiter that is
-	// charged only when a search has failed.
-	semaphore chan struct{}
+	queue     *queue
 
 	mu     sync.Mutex
 	ids    map[mtproxy.Secret]uint32 // of the secrets in the newest Index
 	lastID uint32
 }
 
+// Config limits what searches cost. Its zero value is good.
+type Config struct {
+	// Processors is how much processor time failed searches among many keys may
+	// take in the long run, in processors. 0 means half of one, or an eighth of
+	// all if that is more.
+	Processors float64
+
+	// MaxWait is how long a search waits for its start, and how long it may take
+	// from then on if others interrupt it. 0 means two seconds.
+	MaxWait time.Duration
+}
+
 // New returns a Search that remembers no address and has all of its budget.
-func New() *Search {
-	return &Search{
-		addresses: newAddressMemory(),
-		costs:     newCostLimiter(),
-		semaphore: make(chan struct{}, runtime.GOMAXPROCS(0)),
-	}
+func New(config Config) *Search {
+	return &Search{addresses: newAddressMemory(), queue: newQueue(config)}
 }
 
 // NewIndex makes the Index for a new list of entries, which must not be changed
@@ -78,33 +86,86 @@ func (s *Search) assignIDs(entries []Entry) []uint32 {
 	return ids
 }
 
+// Outcome is how a search ended.
+type Outcome uint8
+
+const (
+	// NotSearched means that the client's key may be among those that were not
+	// tried: failed searches have used up the budget, and the searches of other
+	// clients came first.
+	NotSearched Outcome = iota
+	// Found means that a key fits.
+	Found
+	// NoMatch means that all keys that the client can have were tried, and none
+	// fits.
+	NoMatch
+	// Canceled means that the context ended first.
+	Canceled
+)
+
 // Find searches i for the secret of a client at address from, which is invalid
 // if the client has none (a Unix socket's). try returns the index of the
 // client's key in a set that is not empty, or -1; Find may call it several
 // times. Find returns the index in the entries of i, the first that fits if
-// several have the key, or -1. searched is false if the full search was skipped
-// because the budget was spent.
-func (s *Search) Find(i *Index, from netip.Addr, q Query, try func(*mtproxy.KeySet) int) (entry int, searched bool) {
-	candidates := i.candidates(q)
-	if len(candidates.indexes) <= fewSecrets {
-		return candidates.try(try), true
+// several have the key, and Found; or else -1.
+//
+// A search among few keys is done at once. A search among many may wait for
+// others, at most for about twice Config.MaxWait, and ends with ctx, though not
+// during a call of try.
+func (s *Search) Find(ctx context.Context, i *Index, from netip.Addr, q Query, try func(*mtproxy.KeySet) int) (entry int, outcome Outcome) {
+	all := i.candidates(q)
+	if q.isCheap(all.len()) {
+		if entry = all.try(try); entry < 0 {
+			return -1, NoMatch
+		}
+		return entry, Found
 	}
-	if ids := s.addresses.ids(from); len(ids) > 0 {
-		if entry := i.remembered(ids, q).try(try); entry >= 0 {
-			s.addresses.remember(from, i.ids[entry]) // as the most recent one
-			return entry, true
+	ids := s.addresses.ids(from)
+	returning := i.remembered(ids, q)
+	if entry = returning.tryCheap(q, try); entry >= 0 {
+		s.addresses.remember(from, i.ids[entry]) // as the most recent one
+		return entry, Found
+	}
+	latest := i.remembered(s.addresses.newcomerIDs(ids), q)
+	if entry = latest.tryCheap(q, try); entry >= 0 {
+		s.addresses.rememberNewcomer(from, i.ids[entry])
+		return entry, Found
+	}
+	entry, outcome = s.queued(ctx, from, q, try, returning, latest, all)
+	if entry >= 0 {
+		s.addresses.rememberNewcomer(from, i.ids[entry])
+	}
+	return entry, outcome
+}
+
+// queued tries those of the sets that are not cheap, one after the other, in
+// slices for which it waits in the queue.
+func (s *Search) queued(ctx context.Context, from netip.Addr, q Query, try func(*mtproxy.KeySet) int, sets ...set) (entry int, outcome Outcome) {
+	keys := 0
+	for _, set := range sets {
+		if !q.isCheap(set.len()) {
+			keys += set.len()
 		}
 	}
-	s.semaphore <- struct{}{}
-	defer func() { <-s.semaphore }()
-	if !s.costs.allows(from) {
-		return -1, false
+	j := s.queue.enter(from, q, keys)
+	defer func() { s.queue.leave(j, outcome) }()
+	for _, set := range sets {
+		if q.isCheap(set.len()) {
+			continue
+		}
+		for set.len() > 0 {
+			var n int
+			if n, outcome = s.queue.acquire(ctx, j, set.len()); n == 0 {
+				return -1, outcome
+			}
+			start := time.Now()
+			if entry = set.first(n).try(try); entry >= 0 {
+				return entry, Found
+			}
+			s.queue.release(j, n, time.Since(start))
+			set = set.from(n)
+			runtime.Gosched() // connections that are relayed wait for one slice only
+		}
 	}
-	entry = candidates.try(try)
-	if entry < 0 {
-		s.costs.charge(from, cost(q, len(candidates.indexes)))
-	} else {
-		s.addresses.remember(from, i.ids[entry])
-	}
-	return entry, true
+	return -1, NoMatch
 }

@@ -4,13 +4,16 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
-// For a client of a new address all 10,000 keys are tried, in dd and in ee. For
-// one of a known address, only the keys that were used from there are.
+// For a client of a new address all 10,000 keys are tried until one fits, in dd
+// and in ee, and before them those of the latest newcomers. For one of a known
+// address, only the keys that were used from there are.
 func TestEveryClientIsFoundAmongTenThousand(t *testing.T) {
 	const n = 10000
 	for mode, firstOf := range map[string]func(i int) []byte{
@@ -22,15 +25,18 @@ func TestEveryClientIsFoundAmongTenThousand(t *testing.T) {
 			s = newTestServer(entriesOf(0, n, mtproxy.Padded, ""))
 		}
 		for k, i := range []int{0, 15, 16, 4999, n - 1} {
-			if entry, tried := s.accept(address(k), firstOf(i)); entry != i || tried != n {
+			if entry, tried := s.accept(address(k), firstOf(i)); entry != i || tried < k+i+1 || tried > k+n {
 				t.Errorf("%s: client %d is found as %d, %d keys tried", mode, i, entry, tried)
 			}
 			if entry, tried := s.accept(address(k), firstOf(i)); entry != i || tried != 1 {
 				t.Errorf("%s: client %d returns and is found as %d, %d keys tried", mode, i, entry, tried)
 			}
 		}
-		if s.costs.total.level != 0 {
-			t.Errorf("%s: successful searches cost %v", mode, s.costs.total.level)
+		if level := s.queue.limits.total.level; level != 0 {
+			t.Errorf("%s: successful searches cost %v", mode, level)
+		}
+		if entry, tried := s.accept(address(99), firstOf(n)); entry != -1 || tried < n {
+			t.Errorf("%s: a client without a secret is found as %d, %d keys tried", mode, entry, tried)
 		}
 	}
 }
@@ -38,19 +44,25 @@ func TestEveryClientIsFoundAmongTenThousand(t *testing.T) {
 // An SNI that few secrets have narrows the search down, even if the budget is
 // spent.
 func TestSNIWithFewSecretsIsSearchedAlone(t *testing.T) {
-	s := newTestServer(append(entriesOf(0, 1000, mtproxy.FakeTLS, "a.example"), entriesOf(1000, 3, mtproxy.FakeTLS, "b.example")...))
-	s.costs.charge(address(1), 1<<40)
-	for i := range 3 {
-		if entry, tried := s.accept(address(1), helloOf(t, keyOf(1000+i), "b.example")); entry != 1000+i || tried != 3 {
-			t.Errorf("client %d is found as %d, %d keys tried", 1000+i, entry, tried)
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestServer(append(entriesOf(0, 1000, mtproxy.FakeTLS, "a.example"), entriesOf(1000, 3, mtproxy.FakeTLS, "b.example")...))
+		s.queue.limits.charge(time.Hour, time.Now())
+		start := time.Now()
+		for i := range 3 {
+			if entry, tried := s.accept(address(1), helloOf(t, keyOf(1000+i), "b.example")); entry != 1000+i || tried != 3 {
+				t.Errorf("client %d is found as %d, %d keys tried", 1000+i, entry, tried)
+			}
 		}
-	}
-	if entry, tried := s.accept(address(1), helloOf(t, keyOf(7), "a.example")); entry != -1 || tried != 0 || s.skipped != 1 {
-		t.Errorf("a client of the large domain is found as %d, %d keys tried", entry, tried)
-	}
-	if entry, tried := s.accept(address(2), helloOf(t, keyOf(7), "c.example")); entry != -1 || tried != 0 || s.skipped != 1 {
-		t.Errorf("a client with an unknown SNI is found as %d, %d keys tried", entry, tried)
-	}
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("the searches took %v", waited)
+		}
+		if entry, tried := s.accept(address(1), helloOf(t, keyOf(7), "a.example")); entry != -1 || tried != 0 || s.skipped != 1 {
+			t.Errorf("a client of the large domain is found as %d, %d keys tried", entry, tried)
+		}
+		if entry, tried := s.accept(address(2), helloOf(t, keyOf(7), "c.example")); entry != -1 || tried != 0 || s.skipped != 1 {
+			t.Errorf("a client with an unknown SNI is found as %d, %d keys tried", entry, tried)
+		}
+	})
 }
 
 // Host names match in upper and lower case, in the operator's configuration and
@@ -135,24 +147,31 @@ func TestFirstOfSeveralSecretsWithOneKeyIsFound(t *testing.T) {
 	}
 }
 
-// benchmarkFind searches for the last of 10,000 entries.
+// benchmarkFind searches for the last of 10,000 entries, in turn: more of them
+// than are remembered of the latest newcomers.
 func benchmarkFind(b *testing.B, from func(i int) netip.Addr) {
-	const n = 10000
+	const n, last = 10000, 2 * secretsPerAddress
+	dd := func(i int) []byte { return initOf(b, keyOf(i), frame.PaddedIntermediate) }
+	ee := func(i int) []byte { return helloOf(b, keyOf(i), "a.example") }
 	for _, c := range []struct {
 		name    string
 		entries []Entry
-		first   []byte
+		first   func(i int) []byte
 	}{
-		{"dd", entriesOf(0, n, mtproxy.Padded, ""), initOf(b, keyOf(n-1), frame.PaddedIntermediate)},
-		{"ee", entriesOf(0, n, mtproxy.FakeTLS, "a.example"), helloOf(b, keyOf(n-1), "a.example")},
+		{"dd", entriesOf(0, n, mtproxy.Padded, ""), dd},
+		{"ee", entriesOf(0, n, mtproxy.FakeTLS, "a.example"), ee},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			s := newTestServer(c.entries)
-			s.accept(from(0), c.first)
+			var clients [last][]byte
+			for k := range clients {
+				clients[k] = c.first(n - last + k)
+				s.accept(from(k), clients[k])
+			}
 			i := 0
 			for b.Loop() {
 				i++
-				if entry, _ := s.accept(from(i), c.first); entry != n-1 {
+				if entry, _ := s.accept(from(last+i), clients[i%last]); entry != n-last+i%last {
 					b.Fatal(entry)
 				}
 			}
@@ -166,5 +185,5 @@ func BenchmarkFirstContact10000(b *testing.B) { benchmarkFind(b, address) }
 
 // The search for a client of a known address: at most 0.5 ms.
 func BenchmarkReturningAddress(b *testing.B) {
-	benchmarkFind(b, func(int) netip.Addr { return address(1) })
+	benchmarkFind(b, func(i int) netip.Addr { return address(i % (2 * secretsPerAddress)) })
 }

@@ -134,3 +134,24 @@ func (s set) try(try func(*mtproxy.KeySet) int) int {
 	}
 	return -1
 }
+
+// tryCheap is try for a set that is cheap, and otherwise -1.
+func (s set) tryCheap(q Query, try func(*mtproxy.KeySet) int) int {
+	if !q.isCheap(s.len()) {
+		return -1
+	}
+	return s.try(try)
+}
+
+func (s set) len() int { return len(s.indexes) }
+
+// first returns the first n keys of s, and from those after them.
+func (s set) first(n int) set { return s.slice(0, n) }
+func (s set) from(n int) set  { return s.slice(n, s.len()) }
+
+func (s set) slice(start, end int) set {
+	if start == 0 && end == s.len() {
+		return s
+	}
+	return set{s.keys.Slice(start, end), s.indexes[start:end]}
+}
