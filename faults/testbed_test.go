@@ -148,7 +148,7 @@ func startProxy(t *testing.T, m mode, host *frontingHost, config proxy.Config, l
 	config.Users = []proxy.User{{Name: "one", Secrets: []mtwire.Secret{secret}}}
 	config.Log = slog.New(slog.DiscardHandler)
 	if m.name == "ee" {
-		config.Fronts = map[string]string{"": host.address()}
+		config.Fronts = map[string]proxy.Front{"": {Address: host.address()}}
 	}
 	p, err := proxy.New(config)
 	if err != nil {

@@ -28,7 +28,7 @@ func Example() {
 		DataCenters: map[datacenter.DC][]string{0: {dc.Addr().String()}}, // all of them
 		// Unauthenticated clients are tunneled to the secret's domain. Here they
 		// are tunneled to the data centre.
-		Fronts: map[string]string{"": dc.Addr().String()},
+		Fronts: map[string]proxy.Front{"": {Address: dc.Addr().String()}},
 		Log:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

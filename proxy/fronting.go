@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
 // Without a fronting host whose timeout applies, a client may be silent for this
@@ -27,42 +31,87 @@ const (
 
 func silenceLimit() time.Duration { return minSilence + rand.N(silenceSpread) }
 
+// Front is how a fronting host is reached.
+type Front struct {
+	// Address is host:port, or unix:/PATH with an absolute path. Empty means the
+	// domain, port 443.
+	Address string
+
+	// ProxyProtocol is the version of the PROXY protocol header with which each
+	// connection to the host begins, so that the host sees the client's address.
+	// The default is no header.
+	ProxyProtocol ProxyProtocol
+}
+
+// ProxyProtocol is a version of the PROXY protocol.
+type ProxyProtocol uint8
+
+// The versions.
+const (
+	NoProxyProtocol ProxyProtocol = ProxyProtocol(proxyprotocol.None)
+	ProxyProtocolV1 ProxyProtocol = ProxyProtocol(proxyprotocol.V1)
+	ProxyProtocolV2 ProxyProtocol = ProxyProtocol(proxyprotocol.V2)
+)
+
 // fronts returns the fronting hosts: every domain of a FakeTLS secret, at its
 // configured address; then those that only the configuration has. The first is
 // for unauthenticated clients that name none of them.
 func fronts(config *Config, users []User) (hosts []fronting.Host, err error) {
-	addresses := make(map[string]string)
-	for domain, address := range config.Fronts {
-		addresses[strings.ToLower(domain)] = address
+	configured := make(map[string]Front)
+	for domain, front := range config.Fronts {
+		configured[strings.ToLower(domain)] = front
 	}
 	added := make(map[string]bool)
-	add := func(domain, address string) {
+	add := func(domain string, front Front) {
 		if !added[domain] {
 			added[domain] = true
-			hosts = append(hosts, fronting.Host{Domain: domain, Address: address})
+			hosts = append(hosts, fronting.Host{
+				Domain: domain, Address: front.Address, ProxyProtocol: proxyprotocol.Version(front.ProxyProtocol),
+			})
 		}
 	}
 	for _, user := range users {
 		for _, secret := range user.Secrets {
 			if domain := strings.ToLower(secret.Domain); domain != "" {
-				add(domain, cmp.Or(addresses[domain], addresses[""]))
+				add(domain, cmp.Or(configured[domain], configured[""]))
 			}
 		}
 	}
-	if address := addresses[""]; address != "" && len(hosts) == 0 {
+	if front := configured[""]; front != (Front{}) && len(hosts) == 0 {
 		// No secret has a domain, and there is a host all the same.
-		host, _, err := netx.SplitHostPort(address)
+		network, address, err := netx.SplitNetwork(front.Address)
 		if err != nil {
 			return nil, err
 		}
-		add(strings.ToLower(host), address)
+		if network == "unix" {
+			return nil, fmt.Errorf("fronting host %s: no secret has a domain, so it needs one of its own", front.Address)
+		}
+		host, _, _ := net.SplitHostPort(address)
+		add(strings.ToLower(host), front)
 	}
-	for _, domain := range slices.Sorted(maps.Keys(addresses)) {
+	for _, domain := range slices.Sorted(maps.Keys(configured)) {
 		if domain != "" {
-			add(domain, addresses[domain])
+			add(domain, configured[domain])
 		}
 	}
 	return hosts, nil
+}
+
+// frontingClient returns the client's addresses for its fronting host.
+func (s *session) frontingClient() fronting.Client {
+	client := fronting.Client{Remote: s.source, Local: addrPort(s.socket.LocalAddr())}
+	if !client.Remote.IsValid() {
+		client.Remote = addrPort(s.socket.RemoteAddr())
+	}
+	return client
+}
+
+// addrPort returns a TCP address, the zero AddrPort if a is another one.
+func addrPort(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort()
+	}
+	return netip.AddrPort{}
 }
 
 // stopMirror stops the mirror and returns its connection to the host, nil if there
@@ -115,11 +164,13 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 		return err
 	}
 	s.proxy.fronted.Enter(&s.fronted, s, s.clientAddr(), admission.Unanswered)
-	tunnel := s.proxy.fronts.Tunnel
+	var result fronting.Result
+	var tunnelErr error
 	if host != nil {
-		tunnel = host.Tunnel
+		result, tunnelErr = host.Tunnel(ctx, s.socket, first)
+	} else {
+		result, tunnelErr = s.proxy.fronts.Tunnel(ctx, s.socket, s.frontingClient(), first)
 	}
-	result, tunnelErr := tunnel(ctx, s.socket, first)
 	s.mu.Lock()
 	s.tunnel, s.tunnelErr = result, tunnelErr
 	s.mu.Unlock()

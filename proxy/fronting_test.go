@@ -83,7 +83,7 @@ func TestUnauthenticatedClientsSeeTheFrontingHost(t *testing.T) {
 	host, visits := frontingHost(t)
 	secret := secretOf(t, mtwiretest.FakeTLSSecret)
 	other := keyOf(1)
-	p, address := startProxy(t, Config{Users: onlyUser(t, mtwiretest.FakeTLSSecret), Fronts: map[string]string{secret.Domain: host}})
+	p, address := startProxy(t, Config{Users: onlyUser(t, mtwiretest.FakeTLSSecret), Fronts: map[string]Front{secret.Domain: {Address: host}}})
 	hello := func(key [16]byte, domain string, off time.Duration) []byte {
 		b, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{
 			Key: key, Domain: domain, Time: func() time.Time { return time.Now().Add(off) },
@@ -123,7 +123,7 @@ func TestShortBytesAreFrontedAtOnceWhereOnlyFakeTLSIsAllowed(t *testing.T) {
 	host, visits := frontingHost(t)
 	p, address := startProxy(t, Config{
 		Users:  onlyUser(t, mtwiretest.FakeTLSSecret),
-		Fronts: map[string]string{"": host},
+		Fronts: map[string]Front{"": {Address: host}},
 	})
 	for _, sent := range []string{"h", "\x16\x04", "SSH-2.0-Go\r\n"} {
 		began := time.Now()
@@ -190,7 +190,7 @@ func TestBrowsersSeeTheSiteTheyAskFor(t *testing.T) {
 	address := start(t, Config{
 		Users:       users,
 		DataCenters: allAt(dc),
-		Fronts:      map[string]string{"b.example": hostB, "": hostA},
+		Fronts:      map[string]Front{"b.example": {Address: hostB}, "": {Address: hostA}},
 	})
 	for name, want := range map[string]struct {
 		certificate []byte
@@ -214,7 +214,7 @@ func TestBrowsersSeeTheSiteTheyAskFor(t *testing.T) {
 // If no secret has a domain, the host of the empty name is the first, whatever
 // else is configured. The case of a domain is ignored.
 func TestFrontsAreOfAnyCaseAndOrder(t *testing.T) {
-	named := map[string]string{"": "site.test:443", "Z.example": "z.test:443", "b.example": "b.test:443", "a.example": "a.test:443"}
+	named := map[string]Front{"": {Address: "site.test:443"}, "Z.example": {Address: "z.test:443"}, "b.example": {Address: "b.test:443"}, "a.example": {Address: "a.test:443"}}
 	several := User{Secrets: []mtproxy.Secret{
 		{Key: keyOf(0), Mode: mtproxy.Plain},
 		{Key: keyOf(1), Mode: mtproxy.FakeTLS, Domain: "c.example"},
@@ -308,7 +308,7 @@ func TestAnswersAreAsLongAsTheHosts(t *testing.T) {
 	host := &measuredHost{}
 	hosts := map[string]func(net.Conn){"front.test:443": host.serve(config)}
 	users := numberedUsers(0, 1, mtproxy.FakeTLS, "a.example")
-	inBubble(t, Config{Users: users, Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
+	inBubble(t, Config{Users: users, Fronts: map[string]Front{"": {Address: "front.test:443"}}}, hosts, func(t *testing.T, b *bubble) {
 		ctx, cancel := context.WithCancel(b.ctx)
 		probed := make(chan error, 1)
 		go func() { probed <- b.fronts.Run(ctx) }()

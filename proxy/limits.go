@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
-	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // Defaults of the limits for unauthenticated connections, where descriptors allow
@@ -28,10 +27,29 @@ const (
 	evictedAtShortage = 16
 )
 
+// Limits are the limits for unauthenticated connections that are in force.
+type Limits struct {
+	// Unauthenticated is Config.MaxUnauthenticated, or its default.
+	Unauthenticated int
+	// Fronted is Config.MaxFronted, or its default.
+	Fronted int
+	// Descriptors is how many descriptors the process may have. An unauthenticated
+	// connection takes one, a fronted one another, and a client that is connected
+	// to a data centre two.
+	Descriptors int
+}
+
+// Limits returns the limits, which do not change.
+func (p *Proxy) Limits() Limits {
+	return Limits{p.config.MaxUnauthenticated, p.config.MaxFronted, p.descriptors}
+}
+
+// Exceeded reports whether descriptors may run out before the limits are reached.
+func (l Limits) Exceeded() bool { return l.Unauthenticated+l.Fronted > l.Descriptors }
+
 // defaultLimits fills in the limits that are 0. A fronted connection takes two
 // descriptors, and an unauthenticated one the client's.
-func (c *Config) defaultLimits() {
-	files := netx.MaxDescriptors()
+func (c *Config) defaultLimits(files int) {
 	if c.MaxUnauthenticated <= 0 {
 		c.MaxUnauthenticated = max(minLimit, min(maxUnauthenticated, files/4))
 	}

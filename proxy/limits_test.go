@@ -60,3 +60,51 @@ func TestConnectionsThatHaveSentMakeRoom(t *testing.T) {
 	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
 	join(t, ln.Addr(), "secret="+mtwiretest.FakeTLSSecret)
 }
+
+// The default limits follow the descriptors that the process may have, so that more
+// than half of these are left for authenticated clients. Configured limits stay.
+func TestLimitsFollowTheDescriptors(t *testing.T) {
+	for _, test := range []struct {
+		files, unauthenticated, fronted int // given
+		want                            [2]int
+	}{
+		{files: 64, want: [2]int{16, 16}},
+		{files: 1024, want: [2]int{256, 128}},
+		{files: 20_000, want: [2]int{5000, 2500}},
+		{files: 1 << 20, want: [2]int{maxUnauthenticated, maxFronted}},
+		{files: 1 << 20, unauthenticated: 1000, want: [2]int{1000, 1000}},
+		{files: 64, unauthenticated: 1000, fronted: 500, want: [2]int{1000, 500}},
+	} {
+		config := Config{MaxUnauthenticated: test.unauthenticated, MaxFronted: test.fronted}
+		config.defaultLimits(test.files)
+		if got := [2]int{config.MaxUnauthenticated, config.MaxFronted}; got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
+
+// Connections that are not authenticated, and those of them that are connected to a
+// fronting host, are counted and limited as configured.
+func TestConfiguredLimitsAreInForce(t *testing.T) {
+	host, _ := frontingHost(t)
+	p, address := startProxy(t, Config{
+		Users:              onlyUser(t, mtwiretest.FakeTLSSecret),
+		Fronts:             map[string]Front{"": {Address: host}},
+		MaxUnauthenticated: 20, MaxFronted: 8,
+	})
+	if l := p.Limits(); l.Unauthenticated != 20 || l.Fronted != 8 || l.Descriptors <= 0 || l.Exceeded() {
+		t.Errorf("%+v", l)
+	}
+	for range 20 {
+		conn, err := net.Dial("tcp", address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	// One address has half of each limit.
+	eventually(t, "connections beyond the limits are closed", func() bool {
+		s := p.Stats()
+		return s.Accepted == 20 && s.Pending == 4 && s.Fronted == 4 && s.Evicted == 16
+	})
+}

@@ -89,7 +89,7 @@ func (m *mirror) run() {
 	first := slices.Clone(m.first)
 	m.mu.Unlock()
 	m.s.proxy.fronted.Enter(&m.s.fronted, m.s, m.s.clientAddr(), admission.Unanswered)
-	host, err := m.s.proxy.fronts.Preconnect(m.ctx, m.s.socket.LocalAddr(), first)
+	host, err := m.s.proxy.fronts.Preconnect(m.ctx, m.s.frontingClient(), first)
 	if err != nil {
 		m.s.proxy.fronted.Leave(&m.s.fronted)
 		m.limitWithoutHost()

@@ -66,7 +66,7 @@ func TestClosingTimeIsTheHosts(t *testing.T) {
 	} {
 		host := &timedHost{timeout: timeout}
 		hosts := map[string]func(net.Conn){"front.test:443": host.serve}
-		inBubble(t, Config{Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
+		inBubble(t, Config{Fronts: map[string]Front{"": {Address: "front.test:443"}}}, hosts, func(t *testing.T, b *bubble) {
 			begin := time.Now()
 			conn, server := net.Pipe()
 			b.t.Cleanup(func() { conn.Close() })
@@ -96,7 +96,7 @@ func TestNothingOfTheHostReachesAnAuthenticatedClient(t *testing.T) {
 			conn.Write([]byte("too late"))
 		},
 	}
-	config := Config{Fronts: map[string]string{"": "front.test:443"}, DataCenters: at("dc.test:443")}
+	config := Config{Fronts: map[string]Front{"": {Address: "front.test:443"}}, DataCenters: at("dc.test:443")}
 	for _, secret := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 			slow := &slowConn{Conn: b.connect()}

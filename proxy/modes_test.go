@@ -35,7 +35,7 @@ func TestSecretsAllowTheirModeAndSaferOnes(t *testing.T) {
 			Users:       onlyUser(t, c.secret),
 			Modes:       c.modes,
 			DataCenters: allAt(dc),
-			Fronts:      map[string]string{"": host},
+			Fronts:      map[string]Front{"": {Address: host}},
 		})
 		for mode, query := range clients {
 			relayed := false

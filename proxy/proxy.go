@@ -33,7 +33,9 @@ import (
 	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/keysearch"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
+	"github.com/mtwire/mtwire/internal/resolve"
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtproxy"
@@ -65,11 +67,11 @@ type Config struct {
 	// MiB and is lost with the proxy.
 	Replay ReplayCache
 
-	// Fronts are the addresses of fronting hosts, host:port, by the domain of a
-	// FakeTLS secret; "" stands for all others. The default address is the
-	// domain itself, port 443. Unauthenticated clients are tunneled there.
-	// Without a FakeTLS secret, and without Fronts, they get no answer.
-	Fronts map[string]string
+	// Fronts are the fronting hosts by the domain of a FakeTLS secret; "" stands
+	// for all others. The default is the domain itself, port 443. Unauthenticated
+	// clients are tunneled there. Without a FakeTLS secret, and without Fronts,
+	// they get no answer.
+	Fronts map[string]Front
 
 	// DataCenters are the addresses of data centres, host:port, by signed number;
 	// number 0 stands for all others. Several are tried in order. Data centres
@@ -90,7 +92,9 @@ type Config struct {
 	// DialTimeout bounds each attempt. 0 means five seconds.
 	DialTimeout time.Duration
 	// DialContext opens connections to data centres, upstreams and fronting
-	// hosts. Nil means a net.Dialer.
+	// hosts. Nil means a net.Dialer with a DNS cache: one lookup of a host serves
+	// all connections of a minute, and while the resolver fails, the last
+	// addresses stay in use.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// StallTimeout is how long the data centre may answer nothing after bytes
@@ -122,11 +126,13 @@ type Config struct {
 // Proxy is an MTProxy server. Its methods may be called concurrently.
 type Proxy struct {
 	config       Config
+	descriptors  int // that the process may have
 	trust        proxyprotocol.Trust
 	readsHeaders bool             // trust has any peer
 	pending      *admission.Table // unauthenticated connections
 	fronted      *admission.Table // those with a connection to a fronting host
 	search       *keysearch.Search
+	resolver     *resolve.Cache // of host names, unless Config.DialContext is set
 	outbound     route.Outbound
 	fronts       *fronting.Pool
 	trace        traces
@@ -162,18 +168,21 @@ func New(config Config) (*Proxy, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	config.defaultLimits()
+	descriptors := netx.MaxDescriptors()
+	config.defaultLimits(descriptors)
 	if config.Replay == nil {
 		config.Replay = newReplayCache(config.Log)
 	}
 	p := &Proxy{
-		pending:  admission.New(shares(config.MaxUnauthenticated), admissionGrace),
-		fronted:  admission.New(shares(config.MaxFronted), admissionGrace),
-		config:   config,
-		search:   keysearch.New(keysearch.Config{}),
-		trace:    slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
-		sessions: make(map[*session]struct{}),
+		pending:     admission.New(shares(config.MaxUnauthenticated), admissionGrace),
+		fronted:     admission.New(shares(config.MaxFronted), admissionGrace),
+		config:      config,
+		descriptors: descriptors,
+		search:      keysearch.New(keysearch.Config{}),
+		trace:       slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
+		sessions:    make(map[*session]struct{}),
 	}
+	p.resolver = resolve.New(resolve.Config{Warn: p.resolverFailed})
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())
 	p.running, p.stop = context.WithCancel(context.Background())
 	p.trust.Unix = config.TrustUnixSockets
@@ -184,11 +193,12 @@ func New(config Config) (*Proxy, error) {
 		}
 	}
 	var err error
-	if p.outbound, err = newRouter(&config); err != nil {
+	if p.outbound, err = p.newRouter(); err != nil {
 		return nil, err
 	}
 	p.fronts, err = fronting.New(fronting.Config{
 		DialContext: config.DialContext,
+		Resolver:    p.resolver,
 		DialTimeout: config.DialTimeout,
 		MaxTunnels:  config.MaxFronted,
 		// Each is also one of the fronted connections.
@@ -204,7 +214,13 @@ func New(config Config) (*Proxy, error) {
 	return p, nil
 }
 
-func newRouter(config *Config) (*route.Router, error) {
+// resolverFailed warns that a host name is not resolved any more.
+func (p *Proxy) resolverFailed(host string, err error) {
+	p.config.Log.Warn("the host cannot be looked up, its last addresses stay in use", "host", host, "cause", err)
+}
+
+func (p *Proxy) newRouter() (*route.Router, error) {
+	config := &p.config
 	var upstreams []route.UpstreamURL
 	for _, upstream := range config.Upstreams {
 		upstreams = append(upstreams, upstream.url)
@@ -217,5 +233,6 @@ func newRouter(config *Config) (*route.Router, error) {
 		DisableFastMode: config.DisableFastMode,
 		DialTimeout:     config.DialTimeout,
 		DialContext:     config.DialContext,
+		Resolver:        p.resolver,
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,7 +128,7 @@ func TestHeaderOfAnUntrustedPeerIsNotRead(t *testing.T) {
 		Log: log.logger(), LogClients: true,
 		TrustedProxies:   []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		TrustUnixSockets: true,
-		Fronts:           map[string]string{"": host},
+		Fronts:           map[string]Front{"": {Address: host}},
 	})
 	init := initOf(t, secretOf(t, mtwiretest.PlainSecret).Key, mtwire.PaddedIntermediate)
 	for version := 1; version <= 2; version++ {
@@ -143,7 +144,7 @@ func TestHeaderOfAnUntrustedPeerIsNotRead(t *testing.T) {
 // a secret.
 func TestLoadBalancerWithoutAHeaderIsClosed(t *testing.T) {
 	host, visits := frontingHost(t)
-	p, address := startProxy(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Fronts: map[string]string{"": host}})
+	p, address := startProxy(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Fronts: map[string]Front{"": {Address: host}}})
 	sent := [][]byte{
 		initOf(t, secretOf(t, mtwiretest.PlainSecret).Key, mtwire.PaddedIntermediate),
 		[]byte("PROXY TCP4 not an address\r\n"),
@@ -195,4 +196,95 @@ func TestUnixSocketsMayBeTrusted(t *testing.T) {
 	echo(t, conn, 1000)
 	conn.Close()
 	eventually(t, "a line", func() bool { return len(log.lines(" client=192.0.2.5:4321 ")) == 1 })
+}
+
+// A fronting host that takes headers gets the client's address: that of a load
+// balancer's header, or else that of the connection. A client whose address is not
+// known has the header of a connection without one.
+func TestFrontingHostGetsTheClientsAddress(t *testing.T) {
+	host, visits := frontingHost(t)
+	path := socketPath(t)
+	p := newProxy(t, Config{
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")},
+		Fronts:         map[string]Front{"": {Address: host, ProxyProtocol: ProxyProtocolV1}},
+	})
+	ln, unix := listen(t, "tcp", "127.0.0.1:0"), listen(t, "unix", path)
+	serve(t, p, ln, unix)
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	for _, c := range []struct {
+		network, address, from, header string
+		want                           string
+	}{
+		{"tcp", ln.Addr().String(), "127.0.0.5", "", "PROXY TCP4 127.0.0.5 127.0.0.1 FROM " + port + "\r\n"},
+		{"tcp", ln.Addr().String(), "127.0.0.9", string(header(2, "192.0.2.5:4321")), "PROXY TCP4 192.0.2.5 127.0.0.1 4321 " + port + "\r\n"},
+		{"tcp", ln.Addr().String(), "127.0.0.9", string(header(1, "[2001:db8::5]:4321")), "PROXY TCP6 2001:db8::5 ::ffff:127.0.0.1 4321 " + port + "\r\n"},
+		{"unix", path, "", "", "PROXY UNKNOWN\r\n"},
+	} {
+		dialer := net.Dialer{}
+		if c.from != "" {
+			dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(c.from)}
+		}
+		conn, err := dialer.Dial(c.network, c.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const request = "GET / HTTP/1.1\r\nHost: front.test\r\nUser-Agent: a client without a secret\r\n\r\n"
+		io.WriteString(conn, c.header+request)
+		if c.from != "" {
+			_, local, _ := net.SplitHostPort(conn.LocalAddr().String())
+			c.want = strings.ReplaceAll(c.want, "FROM", local)
+		}
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if answer, err := io.ReadAll(conn); err != nil || string(answer) != "fronting" {
+			t.Errorf("%q, %v", answer, err)
+		}
+		conn.Close()
+		var got []string
+		for limit := short(t); len(got) == 0 || got[len(got)-1] != c.want+request && got[len(got)-1] != c.want; {
+			select {
+			case visit := <-visits: // the host may be probed at any time
+				got = append(got, string(visit))
+			case <-limit.Done():
+				t.Fatalf("the host got %q, want %q", got, c.want)
+			}
+		}
+	}
+}
+
+// A proxy that its fronting host leads back to is noticed also behind the header of
+// the proxy's own connections.
+func TestSelfConnectionIsNoticedBehindAHeader(t *testing.T) {
+	for _, version := range []ProxyProtocol{NoProxyProtocol, ProxyProtocolV1, ProxyProtocolV2} {
+		var self *bubble
+		hosts := map[string]func(net.Conn){"front.test:443": func(conn net.Conn) {
+			end := &closeNotifier{Conn: conn, closed: make(chan struct{})}
+			self.handle(&addressed{end, clientAddress})
+			<-end.closed
+		}}
+		config := Config{
+			Users:  onlyUser(t, mtwiretest.FakeTLSSecret),
+			Fronts: map[string]Front{"": {Address: "front.test:443", ProxyProtocol: version}},
+		}
+		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+			self = b
+			b.background.Go(func() { b.fronts.Run(b.Proxy.running) })
+			time.Sleep(time.Minute)
+			if len(b.log.lines("is this proxy itself")) == 0 {
+				t.Errorf("version %d: %s", version, strings.Join(b.log.lines(""), "\n"))
+			}
+			b.closeAll(errStopping)
+		})
+	}
+}
+
+// closeNotifier closes a channel when it is closed itself.
+type closeNotifier struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *closeNotifier) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }

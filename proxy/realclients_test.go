@@ -95,7 +95,7 @@ func TestTagDecidesAndNotTheClientsLink(t *testing.T) {
 		address := start(t, Config{
 			Users:       onlyUser(t, mtwiretest.PaddedSecret),
 			DataCenters: allAt(dc),
-			Fronts:      map[string]string{"": host},
+			Fronts:      map[string]Front{"": {Address: host}},
 		})
 		conn := classicClient(t, address, protocol)
 		sealed, _ := mtwiretest.Seal([]byte("data"), frame.Client)

@@ -130,7 +130,7 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 	for name, config := range map[string]Config{
 		"no user":                        {},
 		"a trusted prefix of no network": {Users: good, TrustedProxies: []netip.Prefix{{}}},
-		"a front without a port":         {Users: good, Fronts: map[string]string{"": "front.test"}},
+		"a front without a port":         {Users: good, Fronts: map[string]Front{"": {Address: "front.test"}}},
 		"an empty data centre":           {Users: good, DataCenters: map[datacenter.DC][]string{2: nil}},
 		"an unknown default":             {Users: good, DefaultDC: 77},
 	} {

@@ -24,7 +24,7 @@ func TestReplayedHandshakesAreNotAnswered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return start(t, Config{DataCenters: allAt(dc), Fronts: map[string]string{"": host}, ClockWindow: -1, Replay: cache}), cache
+		return start(t, Config{DataCenters: allAt(dc), Fronts: map[string]Front{"": {Address: host}}, ClockWindow: -1, Replay: cache}), cache
 	}
 	address, cache := run()
 	var recorded [][]byte
@@ -53,7 +53,7 @@ func TestReplayedHandshakesAreNotAnswered(t *testing.T) {
 func TestReplayedHandshakesAreNotAnsweredByDefault(t *testing.T) {
 	dc, _ := dataCenter(t)
 	host, visits := frontingHost(t)
-	address := start(t, Config{DataCenters: allAt(dc), Fronts: map[string]string{"": host}})
+	address := start(t, Config{DataCenters: allAt(dc), Fronts: map[string]Front{"": {Address: host}}})
 	for _, m := range mtwiretest.ProxiedModes() {
 		fronted(t, address, visits, record(t, address, m))
 	}

@@ -31,7 +31,7 @@ func TestReportHasWhatIsKnownAtItsStage(t *testing.T) {
 	config := Config{
 		Users:       []User{alice},
 		DataCenters: map[datacenter.DC][]string{1: {"silent.test:443"}, 2: {"echo.test:443"}, 3: {"slow.test:443"}},
-		Fronts:      map[string]string{"": "front.test:443"},
+		Fronts:      map[string]Front{"": {Address: "front.test:443"}},
 	}
 	const packet = 4 + 24 + 48 // a length and a payload, without padding
 	relayed := func(stage Stage, mode mtproxy.Modes, dc datacenter.DC, address string) Report {

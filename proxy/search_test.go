@@ -18,7 +18,7 @@ func TestUserIsFoundAmongManySecrets(t *testing.T) {
 	)
 	log := &logBuffer{}
 	host, _ := frontingHost(t)
-	address := start(t, Config{Users: users, Log: log.logger(), Fronts: map[string]string{"": host}, DataCenters: allAt(dc)})
+	address := start(t, Config{Users: users, Log: log.logger(), Fronts: map[string]Front{"": {Address: host}}, DataCenters: allAt(dc)})
 	for _, i := range []int{0, 79, 80, 159, 160, 239, 240, 319} {
 		join(t, address, "secret="+users[i].Secrets[0].String()).Close()
 		mode := []string{"dd", "dd", "ee", "ee"}[i/80]

@@ -367,10 +367,7 @@ func (s *session) clientAddr() netip.Addr {
 	if s.source.IsValid() {
 		return s.source.Addr()
 	}
-	if tcp, ok := s.socket.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr()
-	}
-	return netip.Addr{}
+	return addrPort(s.socket.RemoteAddr()).Addr()
 }
 
 // headerTimeout bounds how long a load balancer may take to send its PROXY

@@ -40,7 +40,7 @@ func TestShutdownDoesNotWaitForUnauthenticatedClients(t *testing.T) {
 	host, visits := frontingHost(t)
 	p, address := startProxy(t, Config{
 		Users:  onlyUser(t, mtwiretest.FakeTLSSecret),
-		Fronts: map[string]string{"": host},
+		Fronts: map[string]Front{"": {Address: host}},
 	})
 	conn, err := net.Dial("tcp", address.String())
 	if err != nil {
@@ -164,7 +164,7 @@ func TestShutdownClosesTheRestAtItsDeadline(t *testing.T) {
 func TestCloseEndsEverything(t *testing.T) {
 	dc, _ := dataCenter(t)
 	host, _ := frontingHost(t)
-	p := newProxy(t, Config{DataCenters: allAt(dc), Fronts: map[string]string{"": host}})
+	p := newProxy(t, Config{DataCenters: allAt(dc), Fronts: map[string]Front{"": {Address: host}}})
 	p.relaying.Idle = 5 * time.Millisecond
 	listeners := []net.Listener{listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp", "127.0.0.1:0")}
 	served := make(chan error, len(listeners))
@@ -227,7 +227,7 @@ func TestSessionsAreIdleInTime(t *testing.T) {
 	} {
 		config := Config{
 			DataCenters: at("dc.test:443"),
-			Fronts:      map[string]string{"": "front.test:443"},
+			Fronts:      map[string]Front{"": {Address: "front.test:443"}},
 		}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 			c.visit(t, b)

@@ -28,7 +28,7 @@ func greeter(greeting string) func(net.Conn) {
 // that host.
 func TestSilentClientGetsTheGreetingOfTheHost(t *testing.T) {
 	hosts := map[string]func(net.Conn){"front.test:22": greeter("SSH-2.0-host\r\n")}
-	inBubble(t, Config{Fronts: map[string]string{"": "front.test:22"}}, hosts, func(t *testing.T, b *bubble) {
+	inBubble(t, Config{Fronts: map[string]Front{"": {Address: "front.test:22"}}}, hosts, func(t *testing.T, b *bubble) {
 		begin := time.Now()
 		conn := b.connect()
 		if got := read(t, conn, 14); got != "SSH-2.0-host\r\n" || time.Since(begin) != mirrorDelay {
@@ -50,7 +50,7 @@ func TestSilentClientGetsTheGreetingOfTheHost(t *testing.T) {
 func TestSilentClientIsClosedWhenTheHostCloses(t *testing.T) {
 	const wait = 75 * time.Second
 	hosts := map[string]func(net.Conn){"front.test:443": func(net.Conn) { time.Sleep(wait) }}
-	inBubble(t, Config{Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
+	inBubble(t, Config{Fronts: map[string]Front{"": {Address: "front.test:443"}}}, hosts, func(t *testing.T, b *bubble) {
 		begin := time.Now()
 		conn := b.connect()
 		n, err := conn.Read(make([]byte, 1))
@@ -88,7 +88,7 @@ func TestClientThatSendsLateIsAuthenticated(t *testing.T) {
 		},
 	}
 	config := Config{
-		Fronts:      map[string]string{"": "front.test:443"},
+		Fronts:      map[string]Front{"": {Address: "front.test:443"}},
 		DataCenters: at("dc.test:443"),
 	}
 	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
@@ -119,7 +119,7 @@ func TestHalfAHandshakeEndsAtTheHost(t *testing.T) {
 		"a hello":         helloOf(t, [16]byte{}, "a.example")[:300],
 		"a letter":        []byte("G"),
 	} {
-		inBubble(t, Config{Fronts: map[string]string{"": "front.test:443"}}, hosts, func(t *testing.T, b *bubble) {
+		inBubble(t, Config{Fronts: map[string]Front{"": {Address: "front.test:443"}}}, hosts, func(t *testing.T, b *bubble) {
 			begin := time.Now()
 			conn := b.connect()
 			conn.Write(first)
@@ -136,7 +136,7 @@ func TestClientDoesNotWaitForAHostThatIsDown(t *testing.T) {
 	for name, front := range map[string]string{"no answer": "silent.test:443", "refused": "nowhere.test:443"} {
 		hosts := map[string]func(net.Conn){"dc.test:443": echoing(10), "silent.test:443": nil}
 		config := Config{
-			Fronts:      map[string]string{"": front},
+			Fronts:      map[string]Front{"": {Address: front}},
 			DataCenters: at("dc.test:443"),
 		}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {

@@ -10,6 +10,9 @@ type Stats struct {
 	// Open is how many connections there are now, Relaying how many of them are
 	// connected to a data centre.
 	Open, Relaying int64
+	// Pending is how many of them are not authenticated, and Fronted how many of
+	// these are connected to a fronting host. Proxy.Limits has the limits.
+	Pending, Fronted int64
 	// Accepted is how many were opened, Authenticated how many of their clients
 	// had a secret, and Unauthenticated how many have sent something and did not.
 	Accepted, Authenticated, Unauthenticated int64
@@ -45,6 +48,7 @@ func (p *Proxy) Stats() Stats {
 	c := &p.counters
 	stats := Stats{
 		Open: c.open.Load(), Relaying: c.relaying.Load(),
+		Pending: int64(p.pending.Len()), Fronted: int64(p.fronted.Len()),
 		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Unauthenticated: c.unauthenticated.Load(),
 		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
 		Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),

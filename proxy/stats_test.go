@@ -53,7 +53,7 @@ func TestBytesCountWhileTheyMove(t *testing.T) {
 	host, visits := frontingHost(t)
 	ended := &reports{}
 	p, address := startProxy(t, Config{
-		DataCenters: allAt(dc), Fronts: map[string]string{"": host}, Traces: []*Trace{ended.trace()},
+		DataCenters: allAt(dc), Fronts: map[string]Front{"": {Address: host}}, Traces: []*Trace{ended.trace()},
 	})
 	done := make(chan struct{})
 	var watcher, clients sync.WaitGroup

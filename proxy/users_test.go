@@ -56,7 +56,7 @@ func TestSetUsersChangesWhichClientsAreServed(t *testing.T) {
 	log := &logBuffer{}
 	p, address := startProxy(t, Config{
 		Users:       []User{user(t, "bob", bobKey), user(t, "alice", aliceKey)},
-		DataCenters: allAt(dc), Fronts: map[string]string{"": host},
+		DataCenters: allAt(dc), Fronts: map[string]Front{"": {Address: host}},
 		Traces: []*Trace{ended.trace()}, Log: log.logger(),
 	})
 	alice := []*mtwire.Conn{join(t, address, "secret=dd"+aliceKey), join(t, address, "secret="+ee(aliceKey, "a.example"))}
@@ -154,7 +154,7 @@ func TestSetUsersWithAnErrorChangesNothing(t *testing.T) {
 	good := append(numberedUsers(0, 100, mtproxy.Padded, ""), user(t, "alice", ee(aliceKey, "a.example")))
 	p, address := startProxy(t, Config{
 		Users: good, Modes: mtproxy.DD | mtproxy.EE, DataCenters: allAt(dc),
-		Fronts: map[string]string{"a.example": host, "": "no port"},
+		Fronts: map[string]Front{"a.example": {Address: host}, "": {Address: "no port"}},
 	})
 	before := p.Users()
 	conn := join(t, address, "secret="+good[5].Secrets[0].String())
@@ -279,7 +279,7 @@ func TestSetUsersBesideClients(t *testing.T) {
 	host, _ := frontingHost(t)
 	p, address := startProxy(t, Config{
 		Users:       []User{user(t, "alice", aliceKey)},
-		DataCenters: allAt(dc), Fronts: map[string]string{"": host},
+		DataCenters: allAt(dc), Fronts: map[string]Front{"": {Address: host}},
 	})
 	var clients, operator sync.WaitGroup
 	clientsEnded := make(chan struct{})

@@ -114,7 +114,7 @@ func TestHostsAlertArrivesAheadOfItsReset(t *testing.T) {
 		}
 		hello := helloFor(t, "localhost")
 		bytes := append(hello, make([]byte, 1<<20)...)
-		p, _ := newPool(t, Config{Hosts: []Host{{"localhost", address}}})
+		p, _ := newPool(t, Config{Hosts: []Host{{Domain: "localhost", Address: address}}})
 		for _, first := range []int{0, len(hello), 16 << 10, 128 << 10, len(bytes)} {
 			t.Run(fmt.Sprintf("%s, %d bytes first", name, first), func(t *testing.T) {
 				t.Parallel()
@@ -133,7 +133,7 @@ func TestHostsAlertArrivesAheadOfItsReset(t *testing.T) {
 func tunneledAnswer(t *testing.T, p *Pool, b []byte, first int) (answer []byte) {
 	client, server := pair(t)
 	defer client.Close()
-	done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), server, b[:first]) })
+	done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), server, Client{}, b[:first]) })
 	written := make(chan struct{})
 	go func() {
 		client.Write(b[first:])

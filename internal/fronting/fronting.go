@@ -23,9 +23,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
+	"github.com/mtwire/mtwire/internal/resolve"
 )
 
 const (
@@ -52,6 +57,10 @@ type Config struct {
 
 	// DialContext opens connections to hosts. Nil means a net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Resolver has the addresses of hosts' names for that net.Dialer. Nil means
+	// that a name is looked up for each connection.
+	Resolver *resolve.Cache
 
 	// DialTimeout bounds each attempt. 0 means DefaultDialTimeout.
 	DialTimeout time.Duration
@@ -91,7 +100,7 @@ type Pool struct {
 // New returns a Pool. It fails as SetHosts does.
 func New(config Config) (*Pool, error) {
 	if config.DialContext == nil {
-		config.DialContext = (&net.Dialer{}).DialContext
+		config.DialContext = config.Resolver.Through((&net.Dialer{}).DialContext)
 	}
 	if config.DialTimeout <= 0 {
 		config.DialTimeout = DefaultDialTimeout
@@ -120,22 +129,59 @@ func New(config Config) (*Pool, error) {
 	return p, nil
 }
 
+// Client is the addresses of a client's connection. An address that is not known,
+// or that of a Unix socket, is the zero AddrPort.
+type Client struct {
+	Remote netip.AddrPort // the client
+	Local  netip.AddrPort // what the client connected to
+}
+
 // dialForClient is dial with a warning to the operator if it fails.
-func (p *Pool) dialForClient(ctx context.Context, h *host, local net.Addr) (net.Conn, error) {
-	conn, err := p.dial(ctx, h, local)
+func (p *Pool) dialForClient(ctx context.Context, h *host, client Client) (net.Conn, error) {
+	conn, err := p.dial(ctx, h, client)
 	if err != nil && ctx.Err() == nil {
 		p.warn(h, err)
 	}
 	return conn, err
 }
 
-// dial connects to h. local is the address that the client connected to, nil if
-// there is none.
-func (p *Pool) dial(ctx context.Context, h *host, local net.Addr) (net.Conn, error) {
+// dialForProbe is dial for a probe. The PROXY protocol header is sent with the first
+// bytes, so that a proxy which its host leads back to reads both together: see
+// selfloop.go.
+func (p *Pool) dialForProbe(ctx context.Context, h *host) (net.Conn, error) {
+	conn, err := p.connectTo(ctx, h, Client{})
+	if err != nil {
+		return nil, err
+	}
+	return &headerConn{Conn: conn, header: h.header(Client{})}, nil
+}
+
+// dial connects to h and sends the PROXY protocol header of client, if h is to get
+// one. A connection that has no client has the zero Client.
+func (p *Pool) dial(ctx context.Context, h *host, client Client) (net.Conn, error) {
+	conn, err := p.connectTo(ctx, h, client)
+	if err != nil || h.ProxyProtocol == proxyprotocol.None {
+		return conn, err
+	}
+	i := netx.Interrupt(ctx, conn.SetWriteDeadline)
+	i.SetDeadline(time.Now().Add(p.config.DialTimeout))
+	_, err = conn.Write(h.header(client))
+	if ended := i.Finish(); ended != nil {
+		err = ended
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("PROXY protocol header for fronting host %s: %w", h.Domain, err)
+	}
+	return conn, nil
+}
+
+// connectTo connects to h, and sends nothing.
+func (p *Pool) connectTo(ctx context.Context, h *host, client Client) (net.Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, p.config.DialTimeout)
 	defer cancel()
-	conn, err := p.config.DialContext(limited, "tcp", h.Address)
-	if err == nil && sameEndpoint(conn.RemoteAddr(), local) {
+	conn, err := p.config.DialContext(limited, h.network, h.target)
+	if err == nil && sameEndpoint(conn.RemoteAddr(), client.Local) {
 		conn.Close()
 		return nil, h.unusable(errLoop)
 	}
@@ -146,6 +192,27 @@ func (p *Pool) dial(ctx context.Context, h *host, local net.Addr) (net.Conn, err
 		return nil, fmt.Errorf("fronting host %s: %w", h.Domain, err)
 	}
 	return conn, nil
+}
+
+// header returns the PROXY protocol header of a connection to h, nil if h gets none.
+func (h *host) header(client Client) []byte {
+	return h.ProxyProtocol.Append(nil, client.Remote, client.Local)
+}
+
+// headerConn sends a header in the same write as the first bytes.
+type headerConn struct {
+	net.Conn
+	header []byte // nil once it was sent
+}
+
+func (c *headerConn) Write(b []byte) (int, error) {
+	if len(c.header) == 0 {
+		return c.Conn.Write(b)
+	}
+	header := c.header
+	c.header = nil
+	n, err := c.Conn.Write(append(header, b...))
+	return max(0, n-len(header)), err
 }
 
 // warnInterval is the minimum time between two warnings about one host: a host
@@ -164,11 +231,14 @@ func (p *Pool) warn(h *host, err error) {
 		"address", h.Address, "error", err)
 }
 
-// sameEndpoint reports whether two addresses are the same TCP endpoint.
-func sameEndpoint(a, b net.Addr) bool {
-	x, ok := a.(*net.TCPAddr)
-	y, same := b.(*net.TCPAddr)
-	return ok && same && x.Port == y.Port && x.IP.Equal(y.IP)
+// sameEndpoint reports whether a is the TCP endpoint b.
+func sameEndpoint(a net.Addr, b netip.AddrPort) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || !b.IsValid() {
+		return false
+	}
+	x := tcp.AddrPort()
+	return x.Port() == b.Port() && x.Addr().Unmap().WithZone("") == b.Addr().Unmap().WithZone("")
 }
 
 // semaphore limits how many of a thing there are at one time.

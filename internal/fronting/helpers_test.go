@@ -144,7 +144,7 @@ func tunneled(t *testing.T, p *Pool) (*net.TCPConn, <-chan outcome) {
 	t.Helper()
 	client, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := start(t, func() (Result, error) { return p.Tunnel(ctx, server, nil) })
+	done := start(t, func() (Result, error) { return p.Tunnel(ctx, server, Client{}, nil) })
 	t.Cleanup(cancel)
 	return client, done
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
 var errNoHost = errors.New("no fronting host")
@@ -20,14 +21,21 @@ type Host struct {
 	// Domain is the domain of the secret. Case is ignored.
 	Domain string
 
-	// Address is the address of the site, host:port. Empty means Domain, port
-	// 443.
+	// Address is the address of the site: host:port, or unix:/PATH with an
+	// absolute path. Empty means Domain, port 443.
 	Address string
+
+	// ProxyProtocol is the version of the PROXY protocol header with which each
+	// connection to the site begins. The header has the client's address, or is
+	// LOCAL if the connection is a probe. None means that there is no header.
+	ProxyProtocol proxyprotocol.Version
 }
 
 // host is a Host and what is known about it.
 type host struct {
 	Host // Domain in lower case, Address never empty
+
+	network, target string // Address, as it is dialed
 
 	mu     sync.Mutex
 	shapes []faketls.ServerHelloShape // from the last successful round of probes
@@ -51,10 +59,10 @@ type hostSet struct {
 // SetHosts replaces the hosts. The first host is for clients that name no
 // known domain. Without hosts, unauthenticated clients get no answer.
 //
-// A host that stays, with the same domain and address, keeps its measurements
-// and what was learnt about it. Run probes the new hosts and stops probing the
+// A host that stays, the same in all fields, keeps its measurements and what was
+// learnt about it. Run probes the new hosts and stops probing the
 // removed ones; connections to these go on. If two hosts have the same domain,
-// or an address is not host:port, SetHosts returns an error and changes nothing.
+// or an address is invalid, SetHosts returns an error and changes nothing.
 func (p *Pool) SetHosts(hosts []Host) error {
 	p.setting.Lock()
 	defer p.setting.Unlock()
@@ -71,12 +79,16 @@ func (p *Pool) SetHosts(hosts []Host) error {
 		if h.Address == "" {
 			h.Address = net.JoinHostPort(h.Domain, "443")
 		}
-		if _, _, err := netx.SplitHostPort(h.Address); err != nil {
+		network, target, err := netx.SplitNetwork(h.Address)
+		if err != nil {
 			return fmt.Errorf("fronting: address of %s: %w", h.Domain, err)
 		}
+		if h.ProxyProtocol > proxyprotocol.V2 {
+			return fmt.Errorf("fronting: %s: no PROXY protocol has version %d", h.Domain, h.ProxyProtocol)
+		}
 		entry := current.find(h.Domain)
-		if entry == nil || entry.Address != h.Address {
-			entry = &host{Host: h}
+		if entry == nil || entry.Host != h {
+			entry = &host{Host: h, network: network, target: target}
 		}
 		next.hosts = append(next.hosts, entry)
 		next.byDomain[h.Domain] = entry

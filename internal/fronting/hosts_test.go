@@ -17,15 +17,15 @@ import (
 // default address is the domain, port 443.
 func TestHostsAreChecked(t *testing.T) {
 	for _, hosts := range [][]Host{
-		{{"", "127.0.0.1:443"}},
-		{{"a.example", "127.0.0.1"}},
-		{{"a.example", ""}, {"A.EXAMPLE", ""}},
+		{{Domain: "", Address: "127.0.0.1:443"}},
+		{{Domain: "a.example", Address: "127.0.0.1"}},
+		{{Domain: "a.example"}, {Domain: "A.EXAMPLE"}},
 	} {
 		if _, err := New(Config{Hosts: hosts}); err == nil {
 			t.Errorf("New accepts %v", hosts)
 		}
 	}
-	p, err := New(Config{Hosts: []Host{{"a.example", ""}}})
+	p, err := New(Config{Hosts: []Host{{Domain: "a.example"}}})
 	if err != nil || only(p).Address != "a.example:443" {
 		t.Errorf("%v, %v", p, err)
 	}
@@ -35,8 +35,8 @@ func TestHostsAreChecked(t *testing.T) {
 // first host is for clients that name no known domain.
 func TestServerNameChoosesTheHost(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{
-		{"A.example", serve(t, echo("a"))},
-		{"b.example", serve(t, echo("b"))},
+		{Domain: "A.example", Address: serve(t, echo("a"))},
+		{Domain: "b.example", Address: serve(t, echo("b"))},
 	}})
 	for name, want := range map[string]string{"a.example": "a", "B.EXAMPLE": "b", "c.example": "a", "": "a"} {
 		client, server := pair(t)
@@ -44,7 +44,7 @@ func TestServerNameChoosesTheHost(t *testing.T) {
 		if name != "" {
 			first = helloFor(t, name)
 		}
-		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, first) })
+		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, Client{}, first) })
 		expect(t, client, want)
 		client.Close()
 		<-done
@@ -60,19 +60,19 @@ func TestPoolMayBeEmptyAtFirst(t *testing.T) {
 		}
 		client, server := net.Pipe()
 		begin := time.Now()
-		if _, err := p.Tunnel(t.Context(), server, nil); err != errNoHost || time.Since(begin) < 10*time.Second {
+		if _, err := p.Tunnel(t.Context(), server, Client{}, nil); err != errNoHost || time.Since(begin) < 10*time.Second {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 		expectEnd(t, client)
 		if shape := p.ServerHello("a.example"); shape != (faketls.ServerHelloShape{}) {
 			t.Errorf("%+v", shape)
 		}
-		if err := p.SetHosts([]Host{{"a.example", ""}}); err != nil || p.Empty() {
+		if err := p.SetHosts([]Host{{Domain: "a.example"}}); err != nil || p.Empty() {
 			t.Fatalf("empty: %v, %v", p.Empty(), err)
 		}
 		client, server = net.Pipe()
 		defer client.Close()
-		start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
+		start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, Client{}, nil) })
 		expect(t, client, "hello")
 	})
 }
@@ -80,10 +80,10 @@ func TestPoolMayBeEmptyAtFirst(t *testing.T) {
 // After SetHosts new clients get the new host. A tunnel to a removed host goes
 // on.
 func TestTunnelsToRemovedHostsGoOn(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("a"))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("a"))}}})
 	before, done := tunneled(t, p)
 	expect(t, before, "a")
-	if err := p.SetHosts([]Host{{"b.example", serve(t, echo("b"))}}); err != nil {
+	if err := p.SetHosts([]Host{{Domain: "b.example", Address: serve(t, echo("b"))}}); err != nil {
 		t.Fatal(err)
 	}
 	after, _ := tunneled(t, p)
@@ -103,11 +103,11 @@ func TestPreconnectedClientKeepsARemovedHost(t *testing.T) {
 	hello := helloFor(t, "a.example")
 	for name, hosts := range map[string][]Host{
 		"no host":         nil,
-		"another host":    {{"b.example", serve(t, echo("b"))}},
-		"another address": {{"a.example", serve(t, echo("b"))}},
+		"another host":    {{Domain: "b.example", Address: serve(t, echo("b"))}},
+		"another address": {{Domain: "a.example", Address: serve(t, echo("b"))}},
 	} {
 		for _, first := range [][]byte{nil, hello} {
-			p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("a"))}}})
+			p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("a"))}}})
 			c := preconnect(t, p)
 			wait(t, c)
 			if err := p.SetHosts(hosts); err != nil {
@@ -127,17 +127,17 @@ func TestPreconnectedClientKeepsARemovedHost(t *testing.T) {
 // A host that stays keeps its measurements and what was learnt about it, in any
 // order and case. With another address it is another host.
 func TestHostThatStaysKeepsWhatIsKnown(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", ""}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example"}}})
 	a, shape := only(p), faketls.ServerHelloShape{DataSize: 1234}
 	a.setShapes([]faketls.ServerHelloShape{shape})
 	a.isProxy = true
-	if err := p.SetHosts([]Host{{"b.example", ""}, {"A.EXAMPLE", "a.example:443"}}); err != nil {
+	if err := p.SetHosts([]Host{{Domain: "b.example"}, {Domain: "A.EXAMPLE", Address: "a.example:443"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.ServerHello("a.example"); got != shape || p.choose("a.example") != a || p.ServerHello("") == shape {
 		t.Errorf("%+v", got)
 	}
-	if err := p.SetHosts([]Host{{"a.example", "127.0.0.1:443"}}); err != nil {
+	if err := p.SetHosts([]Host{{Domain: "a.example", Address: "127.0.0.1:443"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.ServerHello("a.example"); got == shape || only(p).isProxy {
@@ -147,10 +147,10 @@ func TestHostThatStaysKeepsWhatIsKnown(t *testing.T) {
 
 // A list that SetHosts rejects changes nothing.
 func TestRejectedHostsChangeNothing(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", ""}, {"b.example", ""}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example"}, {Domain: "b.example"}}})
 	before := p.hosts.Load()
-	for _, last := range []Host{{"c.example", ""}, {"", ""}, {"d.example", "nowhere"}} {
-		if err := p.SetHosts([]Host{{"c.example", ""}, last}); err == nil {
+	for _, last := range []Host{{Domain: "c.example"}, {Domain: ""}, {Domain: "d.example", Address: "nowhere"}} {
+		if err := p.SetHosts([]Host{{Domain: "c.example"}, last}); err == nil {
 			t.Errorf("SetHosts accepts %v", last)
 		}
 	}
@@ -187,7 +187,7 @@ func TestRunProbesTheHostsOfSetHosts(t *testing.T) {
 		network := &counted{visits: make(map[string]int)}
 		var gone error
 		p, log := newPool(t, Config{
-			Hosts: []Host{{"a.example", ""}, {"b.example", ""}},
+			Hosts: []Host{{Domain: "a.example"}, {Domain: "b.example"}},
 			DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 				network.mu.Lock()
 				network.visits[address]++
@@ -219,11 +219,11 @@ func TestRunProbesTheHostsOfSetHosts(t *testing.T) {
 		time.Sleep(time.Minute)
 		check("first round", map[string]int{"a.example:443": probesPerRound, "b.example:443": probesPerRound})
 
-		if err := p.SetHosts([]Host{{"c.example", ""}, {"b.example", ""}, {"slow.example", ""}}); err != nil {
+		if err := p.SetHosts([]Host{{Domain: "c.example"}, {Domain: "b.example"}, {Domain: "slow.example"}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * maxFirstDelay)
-		if err := p.SetHosts([]Host{{"c.example", ""}, {"b.example", ""}}); err != nil {
+		if err := p.SetHosts([]Host{{Domain: "c.example"}, {Domain: "b.example"}}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -264,7 +264,7 @@ func TestHostsAreReplacedWhileClientsCome(t *testing.T) {
 	for _, domain := range []string{"a.example", "b.example"} {
 		running.Go(func() {
 			for ctx.Err() == nil {
-				if err := p.SetHosts([]Host{{domain, address}}); err != nil {
+				if err := p.SetHosts([]Host{{Domain: domain, Address: address}}); err != nil {
 					t.Error(err)
 				}
 				time.Sleep(time.Millisecond)

@@ -15,11 +15,11 @@ func TestIdleTunnelIsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		upstream, host := net.Pipe()
 		p, _ := newPool(t, Config{
-			Hosts:       []Host{{"a.example", ""}},
+			Hosts:       []Host{{Domain: "a.example"}},
 			DialContext: func(context.Context, string, string) (net.Conn, error) { return upstream, nil },
 		})
 		client, server := net.Pipe()
-		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
+		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, Client{}, nil) })
 		last := time.Now()
 		for range 10 {
 			time.Sleep(DefaultIdleTimeout * 9 / 10)
@@ -49,7 +49,7 @@ func TestIdleSocketsAreEnded(t *testing.T) {
 		io.Copy(io.Discard, conn)
 		close(ended)
 	})
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}, IdleTimeout: idle})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}, IdleTimeout: idle})
 	client, done := tunneled(t, p)
 	expect(t, client, "hello")
 	begin := time.Now()

@@ -18,13 +18,13 @@ func unreachable(context.Context, string, string) (net.Conn, error) {
 // If no host can be dialed, the client's bytes are read without an answer for 10
 // to 15 seconds, and then the client is closed.
 func TestClientOfAnUnreachableHostGetsNoAnswer(t *testing.T) {
-	for name, hosts := range map[string][]Host{"unreachable": {{"a.example", ""}}, "none": nil} {
+	for name, hosts := range map[string][]Host{"unreachable": {{Domain: "a.example"}}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, log := newPool(t, Config{Hosts: hosts, DialContext: unreachable})
 				client, server := net.Pipe()
 				begin := time.Now()
-				done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
+				done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, Client{}, nil) })
 				send(t, client, "GET / HTTP/1.1\r\n\r\n")
 				time.Sleep(9 * time.Second)
 				send(t, client, "GET / HTTP/1.1\r\n\r\n")
@@ -46,11 +46,11 @@ func TestClientOfAnUnreachableHostGetsNoAnswer(t *testing.T) {
 // An unreachable host is a warning once a minute, whatever the number of clients.
 func TestUnreachableHostIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, log := newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable})
+		p, log := newPool(t, Config{Hosts: []Host{{Domain: "a.example"}}, DialContext: unreachable})
 		for range 100 {
 			client, server := net.Pipe()
 			client.Close()
-			p.Tunnel(t.Context(), server, nil)
+			p.Tunnel(t.Context(), server, Client{}, nil)
 			time.Sleep(time.Second)
 		}
 		if n := strings.Count(log.String(), "level=WARN"); n != 2 {
@@ -66,13 +66,13 @@ func TestDiscardingEndsWithTheClientOrTheContext(t *testing.T) {
 		p, _ := newPool(t, Config{})
 		client, server := net.Pipe()
 		begin := time.Now()
-		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, nil) })
+		done := start(t, func() (Result, error) { return p.Tunnel(t.Context(), server, Client{}, nil) })
 		client.Close()
 		<-done
 		client, server = net.Pipe()
 		defer client.Close()
 		ctx, cancel := context.WithCancel(t.Context())
-		done = start(t, func() (Result, error) { return p.Tunnel(ctx, server, nil) })
+		done = start(t, func() (Result, error) { return p.Tunnel(ctx, server, Client{}, nil) })
 		synctest.Wait()
 		cancel()
 		<-done
@@ -84,7 +84,7 @@ func TestDiscardingEndsWithTheClientOrTheContext(t *testing.T) {
 
 // MaxTunnels clients are tunneled at one time. The next client gets no answer.
 func TestClientsBeyondMaxTunnelsGetNoAnswer(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxTunnels: 1})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("hello"))}}, MaxTunnels: 1})
 	first, done := tunneled(t, p)
 	expect(t, first, "hello")
 	second, refused := tunneled(t, p)

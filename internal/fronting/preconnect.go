@@ -21,6 +21,7 @@ import (
 type Preconnected struct {
 	pool      *Pool // nil once it is closed or tunneled
 	host      *host
+	client    Client
 	conn      net.Conn
 	u         *unanswered
 	forwarded int // bytes of the client that were sent to the host
@@ -29,12 +30,11 @@ type Preconnected struct {
 	ended    error          // io.EOF, or why nothing more will come
 }
 
-// Preconnect connects to a host for a client that connected to the address local
-// and has sent first so far, perhaps nothing: the host that first names, or the
-// first one. It sends nothing yet. It fails with ErrBusy if Config.MaxPreconnected
+// Preconnect connects to a host for a client that has sent first so far, perhaps
+// nothing: the host that first names, or the first one. It sends nothing of the client's yet. It fails with ErrBusy if Config.MaxPreconnected
 // is reached, or as Tunnel does; then the client may be left without an answer.
 // The connection must be ended by Close or by Tunnel.
-func (p *Pool) Preconnect(ctx context.Context, local net.Addr, first []byte) (*Preconnected, error) {
+func (p *Pool) Preconnect(ctx context.Context, client Client, first []byte) (*Preconnected, error) {
 	h := p.choose(serverName(first))
 	if h == nil {
 		return nil, errNoHost
@@ -42,12 +42,12 @@ func (p *Pool) Preconnect(ctx context.Context, local net.Addr, first []byte) (*P
 	if !p.preconnects.tryAcquire() {
 		return nil, ErrBusy
 	}
-	conn, u, err := p.connect(ctx, h, first, local)
+	conn, u, err := p.connect(ctx, h, client, first)
 	if err != nil {
 		p.preconnects.release()
 		return nil, err
 	}
-	c := &Preconnected{pool: p, host: h, conn: conn, u: u}
+	c := &Preconnected{pool: p, host: h, client: client, conn: conn, u: u}
 	c.greeting.Reset(conn)
 	return c, nil
 }
@@ -89,24 +89,24 @@ func (c *Preconnected) Wait(ctx context.Context) error {
 // host has sent meanwhile. first is all that the client has sent, with what was
 // forwarded. If it names another host, the connection is closed and that host is
 // dialed.
-func (c *Preconnected) Tunnel(ctx context.Context, client net.Conn, first []byte) (Result, error) {
+func (c *Preconnected) Tunnel(ctx context.Context, conn net.Conn, first []byte) (Result, error) {
 	p := c.pool
 	// A removed host keeps its connection, also if its domain has another
 	// address now.
 	if named := p.hosts.Load().find(serverName(first)); named != nil && named.Domain != c.host.Domain {
 		c.Close()
-		return p.Tunnel(ctx, client, first)
+		return p.Tunnel(ctx, conn, c.client, first)
 	}
-	defer client.Close()
+	defer conn.Close()
 	if !p.tunnels.tryAcquire() {
 		c.Close()
-		netx.DiscardUnanswered(ctx, client)
+		netx.DiscardUnanswered(ctx, conn)
 		return Result{}, ErrBusy
 	}
 	defer p.tunnels.release()
 	if err := p.delay(ctx, first); err != nil {
 		c.Close()
-		netx.DiscardUnanswered(ctx, client)
+		netx.DiscardUnanswered(ctx, conn)
 		return Result{}, err
 	}
 	greeting := c.greeting.Take()
@@ -115,10 +115,10 @@ func (c *Preconnected) Tunnel(ctx context.Context, client net.Conn, first []byte
 	defer c.u.end()
 	defer c.conn.Close()
 	if c.ended != nil && c.ended != io.EOF {
-		reset(client) // a second read of the socket would not return the error again
+		reset(conn) // a second read of the socket would not return the error again
 		return Result{Domain: c.host.Domain, Up: int64(c.forwarded)}, withoutAddresses("from the fronting host", c.ended)
 	}
-	r, err := p.tunnel(ctx, c.host, client, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u)
+	r, err := p.tunnel(ctx, c.host, conn, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u)
 	r.Up += int64(c.forwarded)
 	return r, err
 }

@@ -12,7 +12,7 @@ import (
 
 func preconnect(t *testing.T, p *Pool) *Preconnected {
 	t.Helper()
-	c, err := p.Preconnect(context.Background(), nil, nil)
+	c, err := p.Preconnect(context.Background(), Client{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func wait(t *testing.T, c *Preconnected) {
 
 // A silent client gets the greeting of a host that sends first.
 func TestSilentClientGetsTheGreeting(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("220 mail.example ESMTP\r\n"))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("220 mail.example ESMTP\r\n"))}}})
 	c := preconnect(t, p)
 	wait(t, c)
 	wait(t, c) // returns at once
@@ -50,7 +50,7 @@ func TestSilentClientGetsTheGreeting(t *testing.T) {
 // A silent client is closed when the host closes, and no earlier.
 func TestSilentClientGetsTheClose(t *testing.T) {
 	release := make(chan struct{})
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(*net.TCPConn) { <-release })}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, func(*net.TCPConn) { <-release })}}})
 	c := preconnect(t, p)
 	short, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
@@ -71,7 +71,7 @@ func TestSilentClientGetsTheClose(t *testing.T) {
 // A silent client is reset when the host resets its connection.
 func TestSilentClientGetsTheReset(t *testing.T) {
 	opened := make(chan struct{})
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, func(conn *net.TCPConn) {
 		<-opened
 		conn.SetLinger(0)
 	})}}})
@@ -92,7 +92,7 @@ func TestSilentClientGetsTheReset(t *testing.T) {
 // same connection.
 func TestClientThatSendsLateKeepsItsConnection(t *testing.T) {
 	visits := make(chan struct{}, 10)
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, func(conn *net.TCPConn) {
 		visits <- struct{}{}
 		io.Copy(conn, conn)
 	})}}})
@@ -120,8 +120,8 @@ func TestClientThatSendsLateKeepsItsConnection(t *testing.T) {
 // connection to the first host is closed.
 func TestPreconnectedClientMayNameAnotherHost(t *testing.T) {
 	p, _ := newPool(t, Config{MaxPreconnected: 1, Hosts: []Host{
-		{"a.example", serve(t, echo("a"))},
-		{"b.example", serve(t, echo("b"))},
+		{Domain: "a.example", Address: serve(t, echo("a"))},
+		{Domain: "b.example", Address: serve(t, echo("b"))},
 	}})
 	c := preconnect(t, p)
 	client, server := pair(t)
@@ -139,9 +139,9 @@ func TestPreconnectedClientMayNameAnotherHost(t *testing.T) {
 // MaxPreconnected connections are open at one time. Tunnel and Close make room
 // for the next.
 func TestPreconnectedConnectionsAreLimited(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}, MaxPreconnected: 1, MaxTunnels: 1})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("hello"))}}, MaxPreconnected: 1, MaxTunnels: 1})
 	c := preconnect(t, p)
-	if _, err := p.Preconnect(context.Background(), nil, nil); err != ErrBusy {
+	if _, err := p.Preconnect(context.Background(), Client{}, nil); err != ErrBusy {
 		t.Errorf("beyond MaxPreconnected: %v", err)
 	}
 	first, server := pair(t)
@@ -166,12 +166,12 @@ func TestPreconnectedConnectionsAreLimited(t *testing.T) {
 // Without a reachable host, Preconnect fails and keeps room for the next call.
 func TestPreconnectFailsWithoutAHost(t *testing.T) {
 	p, _ := newPool(t, Config{})
-	if _, err := p.Preconnect(context.Background(), nil, nil); err != errNoHost {
+	if _, err := p.Preconnect(context.Background(), Client{}, nil); err != errNoHost {
 		t.Error(err)
 	}
-	p, _ = newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: unreachable, MaxPreconnected: 1})
+	p, _ = newPool(t, Config{Hosts: []Host{{Domain: "a.example"}}, DialContext: unreachable, MaxPreconnected: 1})
 	for range 2 {
-		if _, err := p.Preconnect(context.Background(), nil, nil); err == nil || err == ErrBusy {
+		if _, err := p.Preconnect(context.Background(), Client{}, nil); err == nil || err == ErrBusy {
 			t.Error(err)
 		}
 	}

@@ -71,7 +71,7 @@ func (p *Pool) handshake(outer context.Context, h *host, pr *probe, limit time.D
 	}()
 	ctx, cancel := context.WithTimeout(outer, limit)
 	defer cancel()
-	conn, err := p.dial(ctx, h, nil)
+	conn, err := p.dialForProbe(ctx, h)
 	if err != nil {
 		return shape, err
 	}

@@ -102,7 +102,7 @@ func rsaCertificate(t *testing.T, padding int) tls.Certificate {
 
 func probeHost(t *testing.T, address string) (*Pool, int, error) {
 	t.Helper()
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 	shape, err := p.probe(context.Background(), only(p))
 	return p, shape.DataSize, err
 }
@@ -158,7 +158,7 @@ func TestServerHelloLooksLikeTheHosts(t *testing.T) {
 		address, flights := tlsHost(t, &tls.Config{
 			Certificates: []tls.Certificate{rsaCertificate(t, 20)}, CurvePreferences: curves, SessionTicketsDisabled: true,
 		})
-		p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+		p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 		shape, err := p.probe(t.Context(), only(p))
 		if err != nil {
 			t.Fatal(err)
@@ -258,7 +258,7 @@ func TestHostOfTLS12HasNoSize(t *testing.T) {
 	address, _ := tlsHost(t, &tls.Config{
 		Certificates: []tls.Certificate{rsaCertificate(t, 20)}, MaxVersion: tls.VersionTLS12,
 	})
-	p, log := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	p, log := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 	only(p).setShapes([]faketls.ServerHelloShape{{DataSize: 1234}}) // from an earlier round
 	if err := p.round(context.Background(), only(p)); err != nil {
 		t.Fatal(err)
@@ -297,7 +297,7 @@ func inMemory(t *testing.T, handle func(net.Conn)) (*Pool, *lockedBuffer) {
 	var running sync.WaitGroup
 	t.Cleanup(running.Wait)
 	return newPool(t, Config{
-		Hosts: []Host{{"a.example", ""}},
+		Hosts: []Host{{Domain: "a.example"}},
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			client, server := net.Pipe()
 			running.Go(func() {

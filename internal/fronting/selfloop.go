@@ -8,6 +8,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
 // Self-connection detection. If a fronting host's address leads back to this
@@ -142,8 +144,10 @@ func (h *host) probeReturned(mark []byte) *probe {
 
 // delay blocks a client that sent the mark of a probe until it is known whether
 // the host answers the probe. If the host answers, the client is an observer that
-// replays the probe's ClientHello, and is tunneled like any other client.
+// replays the probe's ClientHello, and is tunneled like any other client. The mark
+// may be behind the PROXY protocol header of the probe's connection.
 func (p *Pool) delay(ctx context.Context, first []byte) error {
+	first = proxyprotocol.Trim(first)
 	if len(first) < markEnd {
 		return nil
 	}

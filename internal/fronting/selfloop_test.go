@@ -28,7 +28,7 @@ type translated struct {
 // newLoop returns the network of a proxy whose fronting host is the proxy itself.
 func newLoop(t *testing.T) (*translated, *lockedBuffer) {
 	n := &translated{}
-	p, log := newPool(t, Config{Hosts: []Host{{"a.example", ""}}, DialContext: n.dial})
+	p, log := newPool(t, Config{Hosts: []Host{{Domain: "a.example"}}, DialContext: n.dial})
 	ctx, cancel := context.WithCancel(t.Context())
 	n.pool, n.ctx = p, ctx
 	t.Cleanup(func() { cancel(); n.running.Wait() })
@@ -61,13 +61,13 @@ func (n *translated) serve(conn net.Conn) {
 	read, err := conn.Read(first)
 	conn.SetReadDeadline(time.Time{})
 	if err == nil {
-		n.pool.Tunnel(n.ctx, conn, first[:read])
+		n.pool.Tunnel(n.ctx, conn, Client{}, first[:read])
 		return
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return
 	}
-	c, err := n.pool.Preconnect(n.ctx, nil, nil)
+	c, err := n.pool.Preconnect(n.ctx, Client{}, nil)
 	if err != nil {
 		return
 	}
@@ -99,11 +99,12 @@ func TestHostWithTheProxysAddressIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Close() // ends Tunnel before its 10 seconds
-	p, log := newPool(t, Config{Hosts: []Host{{"a.example", ln.Addr().String()}}})
-	if _, err := p.Tunnel(context.Background(), server, nil); !errors.Is(err, errLoop) {
+	p, log := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: ln.Addr().String()}}})
+	self := Client{Local: server.LocalAddr().(*net.TCPAddr).AddrPort()}
+	if _, err := p.Tunnel(context.Background(), server, self, nil); !errors.Is(err, errLoop) {
 		t.Error(err)
 	}
-	if _, err := p.Preconnect(context.Background(), ln.Addr(), nil); !errors.Is(err, errLoop) {
+	if _, err := p.Preconnect(context.Background(), self, nil); !errors.Is(err, errLoop) {
 		t.Error(err)
 	}
 	if !strings.Contains(log.String(), "--front") {
@@ -160,7 +161,7 @@ func TestLoopIsFoundByMeasuring(t *testing.T) {
 		if !errors.Is(err, errLoop) || n.dials.Load() != 1 || loopWarnings(log) != 1 {
 			t.Fatalf("%v after %d connections; log %q", err, n.dials.Load(), log)
 		}
-		if _, err := n.pool.Preconnect(t.Context(), nil, nil); !errors.Is(err, errLoop) || n.dials.Load() != 1 {
+		if _, err := n.pool.Preconnect(t.Context(), Client{}, nil); !errors.Is(err, errLoop) || n.dials.Load() != 1 {
 			t.Errorf("a silent client: %v", err)
 		}
 		real := func(conn net.Conn) { serveTLS(conn, config) }
@@ -168,7 +169,7 @@ func TestLoopIsFoundByMeasuring(t *testing.T) {
 		if err := n.pool.round(t.Context(), only(n.pool)); err != nil {
 			t.Fatal(err)
 		}
-		c, err := n.pool.Preconnect(t.Context(), nil, nil)
+		c, err := n.pool.Preconnect(t.Context(), Client{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +216,7 @@ func TestReplayedProbeGetsTheHost(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
 		done := start(t, func() (Result, error) {
-			return n.pool.Tunnel(t.Context(), server, hello)
+			return n.pool.Tunnel(t.Context(), server, Client{}, hello)
 		})
 		answer := make([]byte, 1)
 		if _, err := io.ReadFull(client, answer); err != nil || answer[0] != 22 {

@@ -41,7 +41,7 @@ func withoutSessionID(hello []byte) []byte {
 // Telegram client sends. Otherwise a scanner could tell an address with several
 // domains from the sites.
 func TestAnyClientHelloNamesItsHost(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("this is A"))}, {"b.example", serve(t, echo("this is B"))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("this is A"))}, {Domain: "b.example", Address: serve(t, echo("this is B"))}}})
 	hello := helloFor(t, "b.example")
 	bare := withoutSessionID(hello)
 	inTwo := slices.Concat([]byte{22, 3, 1, 0, 50}, bare[5:55], []byte{22, 3, 1, byte((len(bare) - 55) >> 8), byte(len(bare) - 55)}, bare[55:])
@@ -50,11 +50,12 @@ func TestAnyClientHelloNamesItsHost(t *testing.T) {
 	} {
 		for _, preconnected := range []bool{false, true} {
 			client, server := pair(t)
-			tunnel := p.Tunnel
+			tunnel := func() (Result, error) { return p.Tunnel(context.Background(), server, Client{}, first) }
 			if preconnected {
-				tunnel = preconnect(t, p).Tunnel
+				host := preconnect(t, p)
+				tunnel = func() (Result, error) { return host.Tunnel(context.Background(), server, first) }
 			}
-			done := start(t, func() (Result, error) { return tunnel(context.Background(), server, first) })
+			done := start(t, tunnel)
 			client.CloseWrite()
 			if got, err := io.ReadAll(client); err != nil || string(got) != "this is B"+string(first) {
 				t.Errorf("%s: %.20q, %v", name, got, err)

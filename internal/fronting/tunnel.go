@@ -19,11 +19,12 @@ type Result struct {
 }
 
 // Tunnel connects an unauthenticated client to a host and copies bytes until
-// both directions have ended or ctx has. first is what was read from client
-// already; it may be empty, and Tunnel may keep it. The server name of a
+// both directions have ended or ctx has. client is the addresses of its connection
+// conn. first is what was read from conn already; it may be empty, and Tunnel may
+// keep it. The server name of a
 // ClientHello at its beginning chooses the host; without a known name it is the
 // first host. An end of stream is passed on from each side to the other, and so
-// is a reset, behind all bytes that came before it. Tunnel closes client when it
+// is a reset, behind all bytes that came before it. Tunnel closes conn when it
 // returns.
 //
 // If the host is unreachable or is this proxy itself, or if too many clients are
@@ -32,31 +33,30 @@ type Result struct {
 //
 // The error is for logs and never has the client's address in it. It is nil if
 // both directions ended with an end of stream.
-func (p *Pool) Tunnel(ctx context.Context, client net.Conn, first []byte) (Result, error) {
-	defer client.Close()
+func (p *Pool) Tunnel(ctx context.Context, conn net.Conn, client Client, first []byte) (Result, error) {
+	defer conn.Close()
 	h := p.choose(serverName(first))
 	if h == nil {
-		netx.DiscardUnanswered(ctx, client)
+		netx.DiscardUnanswered(ctx, conn)
 		return Result{}, errNoHost
 	}
 	if !p.tunnels.tryAcquire() {
-		netx.DiscardUnanswered(ctx, client)
+		netx.DiscardUnanswered(ctx, conn)
 		return Result{}, ErrBusy
 	}
 	defer p.tunnels.release()
-	upstream, u, err := p.connect(ctx, h, first, client.LocalAddr())
+	upstream, u, err := p.connect(ctx, h, client, first)
 	if err != nil {
-		netx.DiscardUnanswered(ctx, client)
+		netx.DiscardUnanswered(ctx, conn)
 		return Result{}, err
 	}
 	defer u.end()
 	defer upstream.Close()
-	return p.tunnel(ctx, h, client, upstream, first, nil, u)
+	return p.tunnel(ctx, h, conn, upstream, first, nil, u)
 }
 
-// connect dials h for a client that has sent first and connected to the address
-// local.
-func (p *Pool) connect(ctx context.Context, h *host, first []byte, local net.Addr) (net.Conn, *unanswered, error) {
+// connect dials h for a client that has sent first.
+func (p *Pool) connect(ctx context.Context, h *host, client Client, first []byte) (net.Conn, *unanswered, error) {
 	if err := p.delay(ctx, first); err != nil {
 		return nil, nil, err
 	}
@@ -64,7 +64,7 @@ func (p *Pool) connect(ctx context.Context, h *host, first []byte, local net.Add
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, err := p.dialForClient(ctx, h, local)
+	conn, err := p.dialForClient(ctx, h, client)
 	if err != nil {
 		u.end()
 		return nil, nil, err

@@ -11,7 +11,7 @@ import (
 // A host that has closed its connection answers further bytes with a reset. The
 // tunnel passes that on at once.
 func TestResetAfterTheHostsEndIsPassedOn(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, func(conn *net.TCPConn) {
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, func(conn *net.TCPConn) {
 		io.WriteString(conn, "goodbye")
 	})}}})
 	client, done := tunneled(t, p)

@@ -30,7 +30,7 @@ func TestBrowserSeesTheHostsCertificate(t *testing.T) {
 	host.TLS = serverTLS
 	host.StartTLS()
 	defer host.Close()
-	p, _ := newPool(t, Config{Hosts: []Host{{"localhost", host.Listener.Addr().String()}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "localhost", Address: host.Listener.Addr().String()}}})
 
 	var done <-chan outcome
 	client := &http.Client{Transport: &http.Transport{
@@ -61,7 +61,7 @@ func TestBrowserSeesTheHostsCertificate(t *testing.T) {
 func TestPlainRequestIsAnsweredByTheHost(t *testing.T) {
 	host := httptest.NewServer(http.NotFoundHandler())
 	defer host.Close()
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", host.Listener.Addr().String()}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: host.Listener.Addr().String()}}})
 	client, done := tunneled(t, p)
 	send(t, client, "GET /nothing HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
 	answer, err := http.ReadResponse(bufio.NewReader(client), nil)
@@ -85,7 +85,7 @@ func TestUnknownNameGetsTheHostsOwnAlert(t *testing.T) {
 	refusal := errors.New("unknown name")
 	serverTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, refusal }
 	address := serve(t, func(conn *net.TCPConn) { tls.Server(conn, serverTLS).Handshake() })
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 	conn, _ := tunneled(t, p)
 	clientTLS.ServerName = "b.example"
 	var remote *net.OpError
@@ -96,10 +96,10 @@ func TestUnknownNameGetsTheHostsOwnAlert(t *testing.T) {
 
 // The host gets the bytes that were read before Tunnel first.
 func TestFirstBytesGoFirst(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo(""))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo(""))}}})
 	client, server := pair(t)
 	done := start(t, func() (Result, error) {
-		return p.Tunnel(context.Background(), server, []byte("first, "))
+		return p.Tunnel(context.Background(), server, Client{}, []byte("first, "))
 	})
 	send(t, client, "second")
 	client.CloseWrite()
@@ -135,9 +135,9 @@ func TestHalfClosesArePassedOn(t *testing.T) {
 				}
 				conn.Write(answer)
 			})
-			p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+			p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 			client, server := pair(t)
-			done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), wrap(server), nil) })
+			done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), wrap(server), Client{}, nil) })
 			client.Write(question)
 			client.CloseWrite()
 			if got, err := io.ReadAll(client); err != nil || !bytes.Equal(got, answer) {
@@ -159,7 +159,7 @@ func TestHostMayEndFirst(t *testing.T) {
 		got, _ := io.ReadAll(conn)
 		received <- string(got)
 	})
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 	client, done := tunneled(t, p)
 	expect(t, client, "go on")
 	expectEnd(t, client)
@@ -181,9 +181,9 @@ func TestHostsResetIsPassedOn(t *testing.T) {
 				conn.Read(make([]byte, 1))
 				conn.SetLinger(0)
 			})
-			p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+			p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 			client, server := pair(t)
-			done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), wrap(server), nil) })
+			done := start(t, func() (Result, error) { return p.Tunnel(context.Background(), wrap(server), Client{}, nil) })
 			send(t, client, "x")
 			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the client got %v, want a reset", err)
@@ -207,7 +207,7 @@ func TestClientsResetIsPassedOn(t *testing.T) {
 		_, err := conn.Read(make([]byte, 1))
 		received <- err
 	})
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", address}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
 	client, done := tunneled(t, p)
 	expect(t, client, "hello")
 	client.SetLinger(0)
@@ -220,11 +220,11 @@ func TestClientsResetIsPassedOn(t *testing.T) {
 
 // The end of the context ends a tunnel, and closes the client.
 func TestContextEndsATunnel(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("hello"))}}})
 	client, server := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	done := start(t, func() (Result, error) { return p.Tunnel(ctx, server, nil) })
+	done := start(t, func() (Result, error) { return p.Tunnel(ctx, server, Client{}, nil) })
 	expect(t, client, "hello")
 	cancel()
 	if got := <-done; got.err != context.Canceled {

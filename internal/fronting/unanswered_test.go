@@ -24,7 +24,7 @@ func TestAbandonedProbeHasNoVerdict(t *testing.T) {
 		}
 		n.real.Store(&real)
 		for range minUnanswered {
-			c, err := n.pool.Preconnect(t.Context(), nil, nil)
+			c, err := n.pool.Preconnect(t.Context(), Client{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -34,13 +34,13 @@ func TestAbandonedProbeHasNoVerdict(t *testing.T) {
 		defer cancel()
 		var opening sync.WaitGroup
 		opening.Go(func() {
-			if _, err := n.pool.Preconnect(short, nil, nil); err != context.DeadlineExceeded {
+			if _, err := n.pool.Preconnect(short, Client{}, nil); err != context.DeadlineExceeded {
 				t.Error(err)
 			}
 		})
 		synctest.Wait()
 		for range 2 { // during the probe, and after it
-			c, err := n.pool.Preconnect(t.Context(), nil, nil)
+			c, err := n.pool.Preconnect(t.Context(), Client{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestHostThatAnswersMayHaveManySilentClients(t *testing.T) {
 		all := make(chan *Preconnected, DefaultMaxPreconnected)
 		for range DefaultMaxPreconnected {
 			opening.Go(func() {
-				c, err := n.pool.Preconnect(t.Context(), nil, nil)
+				c, err := n.pool.Preconnect(t.Context(), Client{}, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -91,14 +91,14 @@ func TestSilentHostHasFewConnections(t *testing.T) {
 		real := func(conn net.Conn) { io.Copy(io.Discard, conn) }
 		n.real.Store(&real)
 		for range minUnanswered {
-			c, err := n.pool.Preconnect(t.Context(), nil, nil)
+			c, err := n.pool.Preconnect(t.Context(), Client{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(c.Close)
 		}
 		for range 10 {
-			if _, err := n.pool.Preconnect(t.Context(), nil, nil); !errors.Is(err, errSilent) {
+			if _, err := n.pool.Preconnect(t.Context(), Client{}, nil); !errors.Is(err, errSilent) {
 				t.Error(err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestSilentHostHasFewConnections(t *testing.T) {
 
 // A connection stops counting when the host answers it.
 func TestAnsweredConnectionsDoNotCount(t *testing.T) {
-	p, _ := newPool(t, Config{Hosts: []Host{{"a.example", serve(t, echo("hello"))}}})
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("hello"))}}})
 	for range 2 * minUnanswered {
 		client, _ := tunneled(t, p)
 		expect(t, client, "hello")

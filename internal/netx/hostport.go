@@ -3,6 +3,7 @@ package netx
 import (
 	"errors"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode"
@@ -25,4 +26,23 @@ func SplitHostPort(address string) (host string, port uint16, err error) {
 		return "", 0, errors.New("the port is not a number from 1 to 65535")
 	}
 	return host, uint16(n), nil
+}
+
+// UnixPrefix begins the address of a Unix socket.
+const UnixPrefix = "unix:"
+
+// SplitNetwork splits host:port or unix:/PATH into the network and the address to
+// dial, and checks both: host:port as SplitHostPort does, and the path, which must
+// be absolute. Errors quote nothing of text.
+func SplitNetwork(text string) (network, address string, err error) {
+	if path, ok := strings.CutPrefix(text, UnixPrefix); ok {
+		if !filepath.IsAbs(path) {
+			return "", "", errors.New("want an absolute path, unix:/PATH")
+		}
+		return "unix", path, nil
+	}
+	if _, _, err := SplitHostPort(text); err != nil {
+		return "", "", err
+	}
+	return "tcp", text, nil
 }

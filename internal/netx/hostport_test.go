@@ -63,3 +63,22 @@ func FuzzSplitHostPort(f *testing.F) {
 		}
 	})
 }
+
+// An address is host:port, or an absolute path behind unix:.
+func TestAddressesHaveANetwork(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"example.com:443":     {"tcp", "example.com:443"},
+		"[::1]:443":           {"tcp", "[::1]:443"},
+		"unix:/run/site.sock": {"unix", "/run/site.sock"},
+		"unix:443":            {},
+		"unix:":               {},
+		"unix":                {},
+		"/run/site.sock":      {},
+		"":                    {},
+	} {
+		network, address, err := SplitNetwork(text)
+		if network != want[0] || address != want[1] || (err == nil) != (network != "") {
+			t.Errorf("%q: %q, %q, %v", text, network, address, err)
+		}
+	}
+}

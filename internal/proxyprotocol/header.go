@@ -1,7 +1,7 @@
-// Package proxyprotocol reads PROXY protocol headers, versions 1 and 2, in which a
-// load balancer or reverse proxy passes on the client's address. It reads no byte
-// after the header, so no buffer stays in front of the socket: the handshake and
-// splice(2) use the bare socket afterwards.
+// Package proxyprotocol reads and writes PROXY protocol headers, versions 1 and 2,
+// in which a load balancer or reverse proxy passes on the client's address. It reads
+// no byte after the header, so no buffer stays in front of the socket: the handshake
+// and splice(2) use the bare socket afterwards.
 //
 // Specification: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 package proxyprotocol

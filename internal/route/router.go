@@ -26,6 +26,7 @@ import (
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/resolve"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -76,6 +77,10 @@ type Config struct {
 	// infrequent keep-alive probes.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Resolver has the addresses of host names for that net.Dialer. Nil means that
+	// a name is looked up for each connection.
+	Resolver *resolve.Cache
+
 	// TLS is for HTTPS proxies. Nil means the system's roots.
 	TLS *tls.Config
 
@@ -125,7 +130,7 @@ func New(config Config) (*Router, error) {
 		dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 			Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4,
 		}}
-		config.DialContext = dialer.DialContext
+		config.DialContext = config.Resolver.Through(dialer.DialContext)
 	}
 	if config.Time == nil {
 		config.Time = time.Now

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -8,36 +9,78 @@ import (
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
+	"github.com/mtwire/mtwire/proxy"
 )
 
 // FrontAddress is the address of a fronting host:
 //
-//	HOST:PORT           for all domains without an address of their own
-//	DOMAIN=HOST:PORT    for one domain of a FakeTLS secret
+//	HOST:PORT                   for all domains without an address of their own
+//	unix:/PATH                  the same, on a Unix socket
+//	DOMAIN=HOST:PORT            for one domain of a FakeTLS secret
+//	DOMAIN=unix:/PATH           the same, on a Unix socket
+//	ADDRESS?proxy-protocol=2    any of these, with PROXY protocol headers of version
+//	                            1 or 2 for the host
 type FrontAddress struct {
-	Domain  string // in lower case; "" for all others
-	Address string
+	Domain string // in lower case; "" for all others
+	proxy.Front
 }
 
-// UnmarshalText parses either form. After an error f is unchanged.
+const paramProxyProtocol = "proxy-protocol"
+
+// UnmarshalText parses any of the forms. After an error f is unchanged.
 func (f *FrontAddress) UnmarshalText(text []byte) error {
-	domain, address, ok := strings.Cut(string(text), "=")
-	if !ok {
-		domain, address = "", string(text)
-	}
-	if _, _, err := netx.SplitHostPort(address); err != nil {
+	parsed, err := parseFront(string(text))
+	if err != nil {
 		return fmt.Errorf("bad fronting host %q: %w", text, err)
 	}
-	*f = FrontAddress{strings.ToLower(domain), address}
+	*f = parsed
 	return nil
+}
+
+func parseFront(text string) (f FrontAddress, err error) {
+	address, query, hasQuery := strings.Cut(text, "?")
+	if hasQuery {
+		if f.ProxyProtocol, err = parseFrontQuery(query); err != nil {
+			return f, err
+		}
+	}
+	if domain, rest, ok := strings.Cut(address, "="); ok && !strings.HasPrefix(address, netx.UnixPrefix) {
+		if domain == "" {
+			return f, errors.New("the domain before the = is empty")
+		}
+		f.Domain, address = strings.ToLower(domain), rest
+	}
+	f.Address = address
+	if _, _, err := netx.SplitNetwork(address); err != nil {
+		return f, err
+	}
+	return f, nil
+}
+
+// parseFrontQuery parses what follows the question mark.
+func parseFrontQuery(query string) (proxy.ProxyProtocol, error) {
+	name, value, _ := strings.Cut(query, "=")
+	switch {
+	case name != paramProxyProtocol || strings.Contains(value, "&"):
+		return 0, fmt.Errorf("the only parameter is %s=1 or %s=2", paramProxyProtocol, paramProxyProtocol)
+	case value == "1":
+		return proxy.ProxyProtocolV1, nil
+	case value == "2":
+		return proxy.ProxyProtocolV2, nil
+	}
+	return 0, errors.New("the PROXY protocol has versions 1 and 2")
 }
 
 // String returns the form that UnmarshalText parses.
 func (f FrontAddress) String() string {
-	if f.Domain == "" {
-		return f.Address
+	text := f.Address
+	if f.Domain != "" {
+		text = f.Domain + "=" + text
 	}
-	return f.Domain + "=" + f.Address
+	if f.ProxyProtocol != proxy.NoProxyProtocol {
+		text += fmt.Sprintf("?%s=%d", paramProxyProtocol, f.ProxyProtocol)
+	}
+	return text
 }
 
 // DataCenterAddress is an address of a data centre:

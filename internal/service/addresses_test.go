@@ -21,15 +21,18 @@ func unmarshal[T any, P interface {
 
 func TestAddressesArePrintedAsTheyAreParsed(t *testing.T) {
 	for text, got := range map[string]any{
-		"127.0.0.1:443":                 unmarshal[FrontAddress](t, "127.0.0.1:443"),
-		"www.example.com=127.0.0.1:443": unmarshal[FrontAddress](t, "Www.Example.com=127.0.0.1:443"),
-		"2=[2001:db8::1]:443":           unmarshal[DataCenterAddress](t, "2=[2001:db8::1]:443"),
-		"-10002=dc.example.com:443":     unmarshal[DataCenterAddress](t, "-10002=dc.example.com:443"),
-		"*=127.0.0.1:443":               unmarshal[DataCenterAddress](t, "*=127.0.0.1:443"),
-		"unix":                          unmarshal[TrustedPeer](t, "unix"),
-		"192.0.2.1":                     unmarshal[TrustedPeer](t, "192.0.2.1"),
-		"10.0.0.0/8":                    unmarshal[TrustedPeer](t, "10.1.2.3/8"),
-		"2001:db8::1":                   unmarshal[TrustedPeer](t, "2001:db8::1/128"),
+		"127.0.0.1:443":                                   unmarshal[FrontAddress](t, "127.0.0.1:443"),
+		"www.example.com=127.0.0.1:443":                   unmarshal[FrontAddress](t, "Www.Example.com=127.0.0.1:443"),
+		"unix:/run/a=b.sock":                              unmarshal[FrontAddress](t, "unix:/run/a=b.sock"),
+		"example.com=unix:/run/a=b.sock?proxy-protocol=1": unmarshal[FrontAddress](t, "Example.com=unix:/run/a=b.sock?proxy-protocol=1"),
+		"127.0.0.2:443?proxy-protocol=2":                  unmarshal[FrontAddress](t, "127.0.0.2:443?proxy-protocol=2"),
+		"2=[2001:db8::1]:443":                             unmarshal[DataCenterAddress](t, "2=[2001:db8::1]:443"),
+		"-10002=dc.example.com:443":                       unmarshal[DataCenterAddress](t, "-10002=dc.example.com:443"),
+		"*=127.0.0.1:443":                                 unmarshal[DataCenterAddress](t, "*=127.0.0.1:443"),
+		"unix":                                            unmarshal[TrustedPeer](t, "unix"),
+		"192.0.2.1":                                       unmarshal[TrustedPeer](t, "192.0.2.1"),
+		"10.0.0.0/8":                                      unmarshal[TrustedPeer](t, "10.1.2.3/8"),
+		"2001:db8::1":                                     unmarshal[TrustedPeer](t, "2001:db8::1/128"),
 	} {
 		if fmt.Sprint(got) != text {
 			t.Errorf("%v, want %s", got, text)
@@ -51,6 +54,14 @@ func TestInvalidAddressesAreErrorsThatTellWhatIsWrong(t *testing.T) {
 		{&front, "example.com=", "want host:port"},
 		{&front, "example.com=127.0.0.1:0", "the port is not a number from 1 to 65535"},
 		{&front, "https://example.com:443", "want host:port"},
+		{&front, "=127.0.0.1:443", "the domain before the = is empty"},
+		{&front, "unix:site.sock", "want an absolute path"},
+		{&front, "example.com=unix:", "want an absolute path"},
+		{&front, "127.0.0.1:443?proxy-protocol=3", "the PROXY protocol has versions 1 and 2"},
+		{&front, "127.0.0.1:443?proxy-protocol=", "the PROXY protocol has versions 1 and 2"},
+		{&front, "127.0.0.1:443?weight=3", "the only parameter is proxy-protocol=1 or proxy-protocol=2"},
+		{&front, "127.0.0.1:443?proxy-protocol=1&proxy-protocol=2", "the only parameter is proxy-protocol=1 or proxy-protocol=2"},
+		{&front, "127.0.0.1:443?", "the only parameter is proxy-protocol=1 or proxy-protocol=2"},
 		{&dc, "2", "want ID=HOST:PORT"},
 		{&dc, "two=127.0.0.1:1", `bad DC "two"`},
 		{&dc, "=127.0.0.1:1", `bad DC ""`},

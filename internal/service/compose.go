@@ -87,7 +87,7 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 	config := proxy.Config{
 		Modes:           c.Modes,
 		ClockWindow:     c.ClockWindow,
-		Fronts:          make(map[string]string),
+		Fronts:          make(map[string]proxy.Front),
 		DataCenters:     make(map[datacenter.DC][]string),
 		DefaultDC:       c.DefaultDC,
 		Family:          c.Family,
@@ -96,6 +96,9 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 		DialTimeout:     c.DialTimeout,
 		StallTimeout:    c.StallTimeout,
 		LogClients:      c.LogClients,
+
+		MaxUnauthenticated: c.MaxUnauthenticated,
+		MaxFronted:         c.MaxFronted,
 	}
 	if c.ClockWindow <= 0 {
 		config.ClockWindow = -1 // 0 means the default there
@@ -114,7 +117,7 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 		if before, ok := config.Fronts[front.Domain]; ok {
 			return config, configError("front", "%v and %v are for the same domain", FrontAddress{front.Domain, before}, front)
 		}
-		config.Fronts[front.Domain] = front.Address
+		config.Fronts[front.Domain] = front.Front
 	}
 	for _, d := range c.DataCenters {
 		config.DataCenters[d.DC] = append(config.DataCenters[d.DC], d.Address)

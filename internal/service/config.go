@@ -36,6 +36,10 @@ type Config struct {
 	Upstreams   []proxy.Upstream    // upstream: none means direct
 	FastMode    bool                // fast-mode
 
+	// Limits of unauthenticated connections. 0 means the default of package proxy.
+	MaxUnauthenticated int // max-unauthenticated: of all
+	MaxFronted         int // max-fronted: of those connected to a fronting host
+
 	DialTimeout  time.Duration // dial-timeout: limit of one attempt
 	StallTimeout time.Duration // stall: 0 means that stalls are not logged
 	Drain        time.Duration // drain: limit of a graceful shutdown
@@ -82,6 +86,12 @@ func (c *Config) check() error {
 		return configError("dial-timeout", "must be positive")
 	case c.Drain < 0:
 		return configError("drain", "must not be negative")
+	case c.MaxUnauthenticated < 0:
+		return configError("max-unauthenticated", "must not be negative")
+	case c.MaxFronted < 0:
+		return configError("max-fronted", "must not be negative")
+	case c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated:
+		return configError("max-fronted", "must not be more than max-unauthenticated, which counts the same connections")
 	case len(c.Secrets) > 0 && c.Domain != "":
 		return configError("domain", "only for the generated secret: a configured secret contains its domain")
 	}

@@ -41,6 +41,9 @@ func TestDefaultIsTheDefaultOfTheProxy(t *testing.T) {
 func TestErrorsNameTheSetting(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"dial-timeout: must be positive":                               func(c *Config) { c.DialTimeout = 0 },
+		"max-unauthenticated: must not be negative":                    func(c *Config) { c.MaxUnauthenticated = -1 },
+		"max-fronted: must not be negative":                            func(c *Config) { c.MaxFronted = -1 },
+		"max-fronted: must not be more than max-unauthenticated":       func(c *Config) { c.MaxUnauthenticated, c.MaxFronted = 10, 11 },
 		"drain: must not be negative":                                  func(c *Config) { c.Drain = -1 },
 		"domain: only for the generated secret":                        func(c *Config) { c.Domain = "example.com" },
 		"listen: no address":                                           func(c *Config) { c.Listen = nil },
@@ -48,7 +51,7 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		"server: it makes no link: bad proxy link: server has a colon": func(c *Config) { c.Server = "proxy.example.com:443" },
 		"server: no link can be made for a Unix socket alone":          func(c *Config) { c.Listen = []ListenAddress{{"unix", "/s"}}; c.Port = 443 },
 		"front: www.example.com=127.0.0.1:1 and www.example.com=127.0.0.1:2 ": func(c *Config) {
-			c.Fronts = []FrontAddress{{"www.example.com", "127.0.0.1:1"}, {"www.example.com", "127.0.0.1:2"}}
+			c.Fronts = []FrontAddress{unmarshal[FrontAddress](t, "www.example.com=127.0.0.1:1"), unmarshal[FrontAddress](t, "www.example.com=127.0.0.1:2")}
 		},
 		`secret: numbers 1 and 2 are both called "alice"`: func(c *Config) { c.Secrets = append(c.Secrets, c.Secrets...) },
 	} {
@@ -74,11 +77,12 @@ func TestZeroDurationsAreNoDefaults(t *testing.T) {
 func TestProxyConfigHasTheSettings(t *testing.T) {
 	config := testConfig(t)
 	config.FastMode = false
+	config.MaxUnauthenticated, config.MaxFronted = 20, 10
 	config.DefaultDC = 2
 	for _, text := range []string{"2=127.0.0.1:1", "*=127.0.0.1:3", "2=127.0.0.1:2"} {
 		config.DataCenters = append(config.DataCenters, unmarshal[DataCenterAddress](t, text))
 	}
-	for _, text := range []string{"127.0.0.1:1", "Example.com=127.0.0.1:2"} {
+	for _, text := range []string{"127.0.0.1:1?proxy-protocol=2", "Example.com=unix:/run/site.sock"} {
 		config.Fronts = append(config.Fronts, unmarshal[FrontAddress](t, text))
 	}
 	for _, text := range []string{"10.0.0.0/8", "unix", "::1"} {
@@ -91,13 +95,13 @@ func TestProxyConfigHasTheSettings(t *testing.T) {
 	if want := map[datacenter.DC][]string{2: {"127.0.0.1:1", "127.0.0.1:2"}, 0: {"127.0.0.1:3"}}; !reflect.DeepEqual(got.DataCenters, want) {
 		t.Errorf("data centres %v, want %v", got.DataCenters, want)
 	}
-	if want := map[string]string{"": "127.0.0.1:1", "example.com": "127.0.0.1:2"}; !reflect.DeepEqual(got.Fronts, want) {
+	if want := map[string]proxy.Front{"": {Address: "127.0.0.1:1", ProxyProtocol: proxy.ProxyProtocolV2}, "example.com": {Address: "unix:/run/site.sock"}}; !reflect.DeepEqual(got.Fronts, want) {
 		t.Errorf("fronting hosts %v, want %v", got.Fronts, want)
 	}
 	if !got.TrustUnixSockets || len(got.TrustedProxies) != 2 || got.TrustedProxies[0].String() != "10.0.0.0/8" {
 		t.Errorf("trusted: %t, %v", got.TrustUnixSockets, got.TrustedProxies)
 	}
-	if !got.DisableFastMode || got.DefaultDC != 2 {
+	if !got.DisableFastMode || got.DefaultDC != 2 || got.MaxUnauthenticated != 20 || got.MaxFronted != 10 {
 		t.Errorf("%+v", got)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // ListenAddress is an address to listen on:
@@ -27,11 +29,9 @@ type ListenAddress struct {
 	Address string // host:port or a path
 }
 
-const unixPrefix = "unix:"
-
 // UnmarshalText parses any of the forms. After an error a is unchanged.
 func (a *ListenAddress) UnmarshalText(text []byte) error {
-	if path, ok := strings.CutPrefix(string(text), unixPrefix); ok {
+	if path, ok := strings.CutPrefix(string(text), netx.UnixPrefix); ok {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("bad address %q: want an absolute path, unix:/PATH", text)
 		}
@@ -52,7 +52,7 @@ func (a *ListenAddress) UnmarshalText(text []byte) error {
 // String returns the form that UnmarshalText parses.
 func (a ListenAddress) String() string {
 	if a.Network == "unix" {
-		return unixPrefix + a.Address
+		return netx.UnixPrefix + a.Address
 	}
 	return a.Address
 }

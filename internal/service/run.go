@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 
 	"github.com/mtwire/mtwire/proxy"
@@ -15,7 +16,8 @@ import (
 // If a listener fails, Run closes everything and returns the error.
 func (s *Service) Run(ctx, abort context.Context) (err error) {
 	go s.replay.Run(context.WithoutCancel(ctx))
-	defer s.replay.Close()                       // when the last handshake has ended
+	defer s.replay.Close() // when the last handshake has ended
+	s.logLimits()
 	failed := make(chan error, len(s.listeners)) // closed when nothing is served any more
 	var serving sync.WaitGroup
 	for _, ln := range s.listeners {
@@ -41,6 +43,17 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		}
 	}
 	return err
+}
+
+// logLimits logs the limits that are in force.
+func (s *Service) logLimits() {
+	limits := s.proxy.Limits()
+	level, message := slog.LevelInfo, "limits"
+	if limits.Exceeded() {
+		level, message = slog.LevelWarn, "limits that may exceed the descriptors of the process: raise its limit of open files"
+	}
+	s.log.Log(context.Background(), level, message, "max_unauthenticated", limits.Unauthenticated,
+		"max_fronted", limits.Fronted, "descriptors", limits.Descriptors)
 }
 
 // drain shuts the proxy down gracefully, until Config.Drain is over or abort ends.

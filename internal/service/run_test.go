@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,28 @@ func TestServiceServesAndDrains(t *testing.T) {
 	}
 	if log := r.log.String(); !strings.Contains(log, "msg=stopping open=1") {
 		t.Error(log)
+	}
+}
+
+// The limits that are in force are logged at the start, as a warning if descriptors
+// may run out before.
+func TestLimitsAreLogged(t *testing.T) {
+	for _, test := range []struct {
+		unauthenticated, fronted int
+		want                     string
+	}{
+		{0, 0, `level=INFO msg=limits max_unauthenticated=[1-9]\d* max_fronted=[1-9]\d* descriptors=[1-9]\d*\n`},
+		{200, 100, `level=INFO msg=limits max_unauthenticated=200 max_fronted=100 descriptors=`},
+		{1 << 21, 0, `level=WARN msg="limits that may exceed the descriptors .*" max_unauthenticated=2097152 max_fronted=`},
+	} {
+		r := run(t, func(c *Config) { c.MaxUnauthenticated, c.MaxFronted = test.unauthenticated, test.fronted })
+		r.Close()
+		if err := r.result(t); err != nil {
+			t.Error(err)
+		}
+		if log := r.log.String(); !regexp.MustCompile(test.want).MatchString(log) {
+			t.Error(log)
+		}
 	}
 }
 
