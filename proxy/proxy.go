@@ -102,6 +102,13 @@ type Config struct {
 	// DefaultStallTimeout, a negative value never.
 	StallTimeout time.Duration
 
+	// KeepAlive is how long an authenticated client may be silent before it is sent
+	// keep-alive probes. 0 means DefaultKeepAlive, a negative value that there are
+	// none. PeerTimeout is how long a client or a data centre may acknowledge
+	// nothing, or take nothing, while there are bytes for it, before the session
+	// ends. 0 means DefaultPeerTimeout, a negative value no limit.
+	KeepAlive, PeerTimeout time.Duration
+
 	// MaxUnauthenticated limits the connections that are not authenticated, and
 	// MaxFronted those of them that are connected to a fronting host. One site
 	// (IPv4 /24, IPv6 /48) may have three quarters of each, one address (IPv6 /64)
@@ -134,6 +141,7 @@ type Proxy struct {
 	search       *keysearch.Search
 	resolver     *resolve.Cache // of host names, unless Config.DialContext is set
 	outbound     route.Outbound
+	liveness     netx.Liveness // of authenticated clients
 	fronts       *fronting.Pool
 	trace        traces
 	counters     counters
@@ -182,6 +190,7 @@ func New(config Config) (*Proxy, error) {
 		trace:       slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
 		sessions:    make(map[*session]struct{}),
 	}
+	p.liveness, p.relaying.WriteTimeout = config.liveness()
 	p.resolver = resolve.New(resolve.Config{Warn: p.resolverFailed})
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())
 	p.running, p.stop = context.WithCancel(context.Background())

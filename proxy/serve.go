@@ -71,6 +71,9 @@ func (p *Proxy) fail(cause error) {
 // handle starts the session of an accepted connection.
 func (p *Proxy) handle(socket net.Conn) {
 	s := &session{proxy: p, id: p.lastID.Add(1), socket: socket, start: time.Now()}
+	// Until the client is authenticated, the connection is to look like one of the
+	// site's, and most sites send no keep-alive probes.
+	netx.SetLiveness(socket, netx.Liveness{Idle: -1})
 	if p.add(s) {
 		go s.run()
 		return

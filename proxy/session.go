@@ -115,6 +115,7 @@ func (s *session) connect(ctx context.Context) error {
 	s.protocol, s.dc = client.Protocol, client.DC
 	auth.setUser(client.Secret, auth.mode)
 	s.reach(Authenticated)
+	netx.SetLiveness(s.socket, s.proxy.liveness)
 	s.proxy.counters.authenticated.Add(1)
 	s.proxy.trace.authenticated(s)
 	upstream, err := s.dial(ctx, client)
@@ -174,6 +175,7 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 	if upstream.Stream.FakeTLS {
 		s.upstream.conn = faketls.NewConn(upstream.Stream.Conn, frame.Client)
 	}
+	netx.SetLiveness(s.upstream.conn, netx.Liveness{UserTimeout: s.proxy.liveness.UserTimeout})
 	s.reach(Dialled)
 	s.proxy.trace.dialled(s)
 	return upstream, nil

@@ -70,6 +70,8 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.IntVar(&c.MaxFronted, "max-fronted", c.MaxFronted, "largest `NUMBER` of these that are connected to a fronting host (default: an eighth of the descriptors, at most 4096)")
 	flags.DurationVar(&c.DialTimeout, "dial-timeout", c.DialTimeout, "time limit of one connection attempt to a data centre")
 	flags.DurationVar(&c.StallTimeout, "stall", c.StallTimeout, "log a stall after this long without an answer from a data centre; 0: never")
+	flags.DurationVar(&c.KeepAlive, "keep-alive", c.KeepAlive, "silence after which an authenticated client is sent keep-alive probes; 0: none are sent")
+	flags.DurationVar(&c.PeerTimeout, "peer-timeout", c.PeerTimeout, "end a session when a peer acknowledges or takes nothing of what is sent to it for this long; 0: no limit")
 	flags.DurationVar(&c.Drain, "drain", c.Drain, "time limit of the shutdown after SIGTERM")
 	flags.StringVar(&c.Server, "server", c.Server, "`HOST` in the links (default: the address listened on, or one of this machine's)")
 	flags.Uint16Var(&c.Port, "port", c.Port, "`PORT` in the links (default: the one listened on)")

@@ -95,6 +95,8 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 		DisableFastMode: !c.FastMode,
 		DialTimeout:     c.DialTimeout,
 		StallTimeout:    c.StallTimeout,
+		KeepAlive:       c.KeepAlive,
+		PeerTimeout:     c.PeerTimeout,
 		LogClients:      c.LogClients,
 
 		MaxUnauthenticated: c.MaxUnauthenticated,
@@ -105,6 +107,12 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 	}
 	if c.StallTimeout <= 0 {
 		config.StallTimeout = -1
+	}
+	if c.KeepAlive <= 0 {
+		config.KeepAlive = -1
+	}
+	if c.PeerTimeout <= 0 {
+		config.PeerTimeout = -1
 	}
 	for _, peer := range c.TrustedPeers {
 		if peer.Unix {

@@ -42,6 +42,8 @@ type Config struct {
 
 	DialTimeout  time.Duration // dial-timeout: limit of one attempt
 	StallTimeout time.Duration // stall: 0 means that stalls are not logged
+	KeepAlive    time.Duration // keep-alive: 0 means that there are no probes
+	PeerTimeout  time.Duration // peer-timeout: 0 means no limit
 	Drain        time.Duration // drain: limit of a graceful shutdown
 
 	Server string // server: that of the links, "" for the address listened on
@@ -59,6 +61,8 @@ func Default() Config {
 		FastMode:     true,
 		DialTimeout:  5 * time.Second,
 		StallTimeout: proxy.DefaultStallTimeout,
+		KeepAlive:    proxy.DefaultKeepAlive,
+		PeerTimeout:  proxy.DefaultPeerTimeout,
 		Drain:        30 * time.Second,
 	}
 }
@@ -84,6 +88,10 @@ func (c *Config) check() error {
 	switch {
 	case c.DialTimeout <= 0:
 		return configError("dial-timeout", "must be positive")
+	case c.KeepAlive < 0:
+		return configError("keep-alive", "must not be negative")
+	case c.PeerTimeout < 0:
+		return configError("peer-timeout", "must not be negative")
 	case c.Drain < 0:
 		return configError("drain", "must not be negative")
 	case c.MaxUnauthenticated < 0:

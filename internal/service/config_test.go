@@ -44,6 +44,8 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		"max-unauthenticated: must not be negative":                    func(c *Config) { c.MaxUnauthenticated = -1 },
 		"max-fronted: must not be negative":                            func(c *Config) { c.MaxFronted = -1 },
 		"max-fronted: must not be more than max-unauthenticated":       func(c *Config) { c.MaxUnauthenticated, c.MaxFronted = 10, 11 },
+		"keep-alive: must not be negative":                             func(c *Config) { c.KeepAlive = -1 },
+		"peer-timeout: must not be negative":                           func(c *Config) { c.PeerTimeout = -1 },
 		"drain: must not be negative":                                  func(c *Config) { c.Drain = -1 },
 		"domain: only for the generated secret":                        func(c *Config) { c.Domain = "example.com" },
 		"listen: no address":                                           func(c *Config) { c.Listen = nil },

@@ -121,14 +121,8 @@ func (a ListenAddress) listen(ctx context.Context) (net.Listener, error) {
 	if a.Network == "unix" {
 		return listenUnix(ctx, a.Address)
 	}
-	// Keep-alive probes detect clients that vanish without a FIN, such as phones
-	// that lose their network, so that their sockets do not stay open for ever. An
-	// active client sends something about every minute, and one in the background
-	// every few minutes. Probes begin after that, because each wakes a phone's
-	// radio. A client that vanished is detected after 7 minutes.
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 5 * time.Minute, Interval: 30 * time.Second, Count: 4,
-	}}
+	// The proxy enables keep-alive for the clients that it authenticates.
+	config := net.ListenConfig{KeepAlive: -1}
 	// Go listens for Multipath TCP by default. Telegram's clients do not use it,
 	// and such a socket costs more with every client.
 	config.SetMultipathTCP(false)
