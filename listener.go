@@ -204,11 +204,11 @@ func (a listenAuth) Allow(t Transport, _ int) error {
 
 func (a listenAuth) Replayed(id [16]byte) bool { return a.Replay != nil && a.Replay(id) }
 
-func (a listenAuth) ServerHello(hello *faketls.ClientHello) (shape faketls.ServerHelloShape, patience time.Duration) {
+func (a listenAuth) ServerHello(hello *faketls.ClientHello) (shape faketls.ServerHelloShape, patience time.Duration, err error) {
 	if a.ListenConfig.ServerHello != nil {
 		shape = a.ListenConfig.ServerHello(hello.SNI)
 	}
-	return shape, 0
+	return shape, 0, nil
 }
 
 func (a listenAuth) Undecided([]byte) {}

@@ -43,15 +43,17 @@ const (
 	matchLength = 28
 )
 
-// Extensions and key exchange groups that parseOffer reads.
+// Extensions whose bodies are read.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.2
 const (
 	extensionServerName = 0
+	extensionGroups     = 10
+	extensionSignatures = 13
+	extensionALPN       = 16
+	extensionPadding    = 21
+	extensionVersions   = 43
 	extensionKeyShare   = 51
-
-	groupX25519         = 0x001d
-	groupX25519MLKEM768 = 0x11ec
-
-	clientShareMLKEM = 1184 + 32 // ML-KEM key, X25519 key
 )
 
 // ClientHello is a client's first message.
@@ -70,6 +72,7 @@ type ClientHello struct {
 	MLKEM bool
 
 	suites uint8  // bit n is set if suite 1300+n is offered
+	groups uint8  // bit n is set if there is a key share for groups[n]
 	record []byte // header and message, as the HMAC covers them
 }
 
@@ -196,8 +199,7 @@ func joinHello(b []byte, message int) []byte {
 func (h *ClientHello) parseOffer(b []byte) {
 	suites, b := vector16(b)
 	for ; len(suites) >= 2; suites = suites[2:] {
-		// The TLS 1.3 suites are 1301 to 1305 (RFC 8446, appendix B.4).
-		if s := binary.BigEndian.Uint16(suites); s >= 0x1301 && s <= 0x1305 {
+		if s := binary.BigEndian.Uint16(suites); isTLS13Suite(s) {
 			if h.CipherSuite == 0 {
 				h.CipherSuite = s
 			}
@@ -206,20 +208,35 @@ func (h *ClientHello) parseOffer(b []byte) {
 	}
 	_, b = vector8(b) // compression methods
 	extensions, _ := vector16(b)
-	for len(extensions) >= 4 {
-		id, end := binary.BigEndian.Uint16(extensions), 4+int(binary.BigEndian.Uint16(extensions[2:]))
-		if end > len(extensions) {
+	for len(extensions) > 0 {
+		var id uint16
+		var body []byte
+		if id, body, extensions = nextExtension(extensions); body == nil {
 			return
 		}
 		switch id {
 		case extensionServerName:
-			h.SNI = serverName(extensions[4:end])
+			h.SNI = serverName(body)
 		case extensionKeyShare:
-			h.MLKEM = offersMLKEM(extensions[4:end])
+			h.parseShares(body)
 		}
-		extensions = extensions[end:]
 	}
 }
+
+// nextExtension splits the first extension from a list. It returns a nil body if
+// the list is malformed.
+func nextExtension(list []byte) (id uint16, body, rest []byte) {
+	if len(list) < 4 {
+		return 0, nil, nil
+	}
+	body, rest = vector16(list[2:])
+	return binary.BigEndian.Uint16(list), body, rest
+}
+
+// isTLS13Suite reports whether a cipher suite is one of TLS 1.3: 1301 to 1305.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8446#appendix-B.4
+func isTLS13Suite(s uint16) bool { return s >= 0x1301 && s <= 0x1305 }
 
 // offers reports whether the client offers a TLS 1.3 cipher suite.
 func (h *ClientHello) offers(suite uint16) bool {
@@ -242,17 +259,27 @@ func serverName(b []byte) string {
 	return ""
 }
 
-func offersMLKEM(b []byte) bool {
+// parseShares parses the key_share extension, up to the first malformed share.
+func (h *ClientHello) parseShares(b []byte) {
+	h.groups = 0
 	shares, _ := vector16(b)
-	for len(shares) >= 4 {
-		group, end := binary.BigEndian.Uint16(shares), 4+int(binary.BigEndian.Uint16(shares[2:]))
-		if end > len(shares) {
-			return false
+	for id, share := nextShare(&shares); share != nil; id, share = nextShare(&shares) {
+		for i := range groups {
+			if groups[i].id == id && len(share) == groups[i].clientShare() {
+				h.groups |= 1 << i
+			}
 		}
-		if group == groupX25519MLKEM768 && end-4 == clientShareMLKEM {
-			return true
+	}
+	h.MLKEM = h.hasShare(groupX25519MLKEM768)
+}
+
+// hasShare reports whether the client sends a key share for the group, and the
+// group is known.
+func (h *ClientHello) hasShare(id uint16) bool {
+	for i := range groups {
+		if groups[i].id == id {
+			return h.groups>>i&1 != 0
 		}
-		shares = shares[end:]
 	}
 	return false
 }

@@ -11,7 +11,7 @@ import (
 
 // FuzzClientHello checks for any bytes that the result does not depend on bytes behind
 // the hello, that a malformed hello stays malformed, that an incomplete one needs more
-// bytes than there are, and that a well-formed one can be signed and then matches.
+// bytes than there are, and that a well-formed one can be renewed, and signed to match.
 func FuzzClientHello(f *testing.F) {
 	chromeHello := chrome(f, "example.com")
 	signClientHello(chromeHello, vectorKey, vectorTime)
@@ -40,6 +40,12 @@ func FuzzClientHello(f *testing.F) {
 		}
 		if err != nil {
 			return
+		}
+		if renewed, err := hello.Renew("renewed.example"); err == nil {
+			again, n, err := ParseClientHello(renewed)
+			if err != nil || n != len(renewed) || again.Kind() != hello.Kind() || again.groups != hello.groups || hello.SNI != "" && again.SNI != "renewed.example" {
+				t.Fatalf("renewed hello: n = %d of %d, %v, %+v", n, len(renewed), err, again)
+			}
 		}
 		record := bytes.Clone(hello.record)
 		signClientHello(record, vectorKey, vectorTime)

@@ -53,9 +53,16 @@ func mustParse(t testing.TB, b []byte) ClientHello {
 // buildHello returns a signed hello with two cipher suites and these extensions.
 func buildHello(t testing.TB, extensions ...[]byte) []byte {
 	t.Helper()
+	return buildHelloWith(t, []byte{0x1a, 0x1a, 0x13, 0x02}, extensions...)
+}
+
+// buildHelloWith is buildHello with other cipher suites.
+func buildHelloWith(t testing.TB, suites []byte, extensions ...[]byte) []byte {
+	t.Helper()
 	all := bytes.Join(extensions, nil)
 	message := unsignedHello(t)[RecordHeaderLength:sessionEnd]
-	message = append(message, 0, 4, 0x1a, 0x1a, 0x13, 0x02, 1, 0)
+	message = binary.BigEndian.AppendUint16(message, uint16(len(suites)))
+	message = append(append(message, suites...), 1, 0)
 	message = binary.BigEndian.AppendUint16(message, uint16(len(all)))
 	message = append(message, all...)
 	binary.BigEndian.PutUint16(message[2:], uint16(len(message)-handshakeHeaderLength))
@@ -129,6 +136,10 @@ func readN(t testing.TB, r io.Reader, n int) []byte {
 	}
 	return b
 }
+
+// clientShareMLKEM is the length of a client's key share for X25519MLKEM768: ML-KEM
+// key, X25519 key.
+const clientShareMLKEM = 1184 + 32
 
 // fixed is a Reader of one repeated byte.
 type fixed byte

@@ -32,9 +32,6 @@ const (
 	// supportedVersions is the supported_versions extension with TLS 1.3.
 	supportedVersions = "\x00\x2b\x00\x02\x03\x04"
 
-	x25519Share      = 32
-	serverShareMLKEM = 1088 + x25519Share // ML-KEM ciphertext, X25519 key
-
 	defaultCipherSuite = 0x1301 // TLS_AES_128_GCM_SHA256
 
 	// By default, the data record has about the size of a usual chain of two
@@ -63,10 +60,12 @@ type ServerHelloShape struct {
 	// if it offers none.
 	CipherSuite uint16
 
-	// NoMLKEM selects an X25519 key share, as servers without ML-KEM send. If
-	// it is false, the key share is X25519 only for clients that send no share
-	// for X25519MLKEM768.
-	NoMLKEM bool
+	// Group is the key exchange group of the key share, for clients that send a
+	// share for it: X25519 (001d), X25519MLKEM768 (11ec), P-256, P-384 and P-521
+	// (0017 to 0019), SecP256r1MLKEM768 (11eb) or SecP384r1MLKEM1024 (11ed). 0
+	// means X25519MLKEM768. For other clients, and if it is another group, the
+	// key share is X25519.
+	Group uint16
 
 	// VersionsFirst puts the supported_versions extension ahead of key_share,
 	// as OpenSSL and Go do, and BoringSSL does not.
@@ -113,10 +112,8 @@ func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, shape Serve
 }
 
 func appendServerHelloRecord(dst []byte, hello *ClientHello, shape ServerHelloShape, random io.Reader) (_ []byte, err error) {
-	group, share := uint16(groupX25519), x25519Share
-	if hello.MLKEM && !shape.NoMLKEM {
-		group, share = groupX25519MLKEM768, serverShareMLKEM
-	}
+	group := hello.chooseGroup(shape.Group)
+	share := group.serverShare()
 	suite := hello.CipherSuite
 	switch {
 	case hello.offers(shape.CipherSuite):
@@ -145,20 +142,26 @@ func appendServerHelloRecord(dst []byte, hello *ClientHello, shape ServerHelloSh
 	}
 	dst = be.AppendUint16(dst, extensionKeyShare)
 	dst = be.AppendUint16(dst, uint16(keyShare))
-	dst = be.AppendUint16(dst, group)
+	dst = be.AppendUint16(dst, group.id)
 	dst = be.AppendUint16(dst, uint16(share))
-	// Any 1088 bytes are a valid ML-KEM ciphertext, since its coefficients use
-	// every bit. Half of all 32-byte strings are not on Curve25519.
-	if dst, err = appendRandom(dst, share-x25519Share, random); err != nil {
-		return nil, err
-	}
-	if dst, err = appendX25519(dst, random); err != nil {
+	if dst, err = group.appendServerShare(dst, random); err != nil {
 		return nil, err
 	}
 	if !shape.VersionsFirst {
 		dst = append(dst, supportedVersions...)
 	}
 	return dst, nil
+}
+
+// chooseGroup returns the group of the server's key share.
+func (h *ClientHello) chooseGroup(id uint16) *group {
+	switch {
+	case id == 0 && h.MLKEM:
+		return findGroup(groupX25519MLKEM768)
+	case h.hasShare(id):
+		return findGroup(id)
+	}
+	return x25519
 }
 
 func appendRandom(dst []byte, n int, random io.Reader) ([]byte, error) {

@@ -99,9 +99,9 @@ func TestServerHelloHasTheShapeThatTheClientSupports(t *testing.T) {
 		{&modern, ServerHelloShape{CipherSuite: 0x1304}, "1301 00 046e" + hybrid, versions},
 		{&modern, ServerHelloShape{CipherSuite: 0x1300}, "1301 00 046e" + hybrid, versions},
 		{&modern, ServerHelloShape{CipherSuite: 0xc02f}, "1301 00 046e" + hybrid, versions},
-		{&modern, ServerHelloShape{NoMLKEM: true}, "1301 00 002e" + classic, versions},
+		{&modern, ServerHelloShape{Group: 0x001d}, "1301 00 002e" + classic, versions},
 		{&modern, ServerHelloShape{VersionsFirst: true}, "1301 00 046e" + versions + hybrid, ""},
-		{&modern, ServerHelloShape{CipherSuite: 0x1303, NoMLKEM: true, VersionsFirst: true}, "1303 00 002e" + versions + classic, ""},
+		{&modern, ServerHelloShape{CipherSuite: 0x1303, Group: 0x001d, VersionsFirst: true}, "1303 00 002e" + versions + classic, ""},
 		{&old, ServerHelloShape{CipherSuite: 0x1302}, "1303 00 002e" + classic, versions},
 		{&ClientHello{}, ServerHelloShape{CipherSuite: 0x1302}, "1301 00 002e" + classic, versions},
 	} {

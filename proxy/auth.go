@@ -63,11 +63,16 @@ func (a *authentication) Allow(t detect.Transport, index int) error {
 // Replayed reports whether the handshake was seen before.
 func (a *authentication) Replayed(id [16]byte) bool { return a.proxy.config.Replay.Seen(id) }
 
-// ServerHello returns the shape of the fronting host's own answer. It is called
-// when a hello is accepted, so the client's user is known from here on, and the
-// host is not needed. Until the init payload comes, the connection is pending like
-// a silent one.
-func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.ServerHelloShape, time.Duration) {
+// ServerHello returns the shape of the fronting host's own answer, unless that
+// cannot be imitated: then the client gets it from the host. It is called when a
+// hello is accepted, so the client's user is known from here on, and the host is
+// not needed. Until the init payload comes, the connection is pending like a silent
+// one.
+func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.ServerHelloShape, time.Duration, error) {
+	shape, err := a.proxy.fronts.ServerHello(hello)
+	if err != nil {
+		return faketls.ServerHelloShape{}, 0, err
+	}
 	a.setUser(a.found, mtproxy.EE)
 	a.reach(ServerHelloSent)
 	if host := a.stopMirror(); host != nil {
@@ -76,9 +81,9 @@ func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.Server
 	}
 	a.proxy.pending.Move(&a.pending, admission.Silent)
 	if a.proxy.fronts.Empty() {
-		return faketls.ServerHelloShape{}, 0
+		return faketls.ServerHelloShape{}, 0, nil
 	}
-	return a.proxy.fronts.ServerHello(hello.SNI), a.proxy.fronts.Patience(hello.SNI)
+	return shape, a.proxy.fronts.Patience(hello.SNI), nil
 }
 
 // Undecided forwards what the client has sent to its fronting host.

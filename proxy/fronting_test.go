@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -316,9 +317,10 @@ func TestAnswersAreAsLongAsTheHosts(t *testing.T) {
 		host.mu.Lock()
 		sizes := slices.Clone(host.sizes)
 		host.mu.Unlock()
-		if len(sizes) != 3 {
+		if len(sizes) != 4 {
 			t.Fatalf("the host has sent %d bytes", sizes)
 		}
+		sizes = sizes[:3] // the last is a download's
 		for range 10 {
 			conn := b.connect()
 			conn.Write(helloOf(t, keyOf(0), "a.example"))
@@ -333,6 +335,57 @@ func TestAnswersAreAsLongAsTheHosts(t *testing.T) {
 				t.Errorf("records of types %x and %d bytes, the host's have %d", types, lengths, sizes)
 			}
 			conn.Close()
+		}
+		cancel()
+		<-probed
+	})
+}
+
+// A fronting host that needs a HelloRetryRequest, which FakeTLS clients do not
+// support, is warned of once a minute, and clients with a secret get its own
+// answer and no other.
+func TestClientsOfAHostWithAnotherKeyShareAreTunneled(t *testing.T) {
+	config, _, err := mtwiretest.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.CurvePreferences = []tls.CurveID{tls.CurveP384}
+	host := &measuredHost{}
+	hosts := map[string]func(net.Conn){"front.test:443": host.serve(config)}
+	users := numberedUsers(0, 1, mtproxy.FakeTLS, "a.example")
+	inBubble(t, Config{Users: users, Fronts: map[string]Front{"": {Address: "front.test:443"}}}, hosts, func(t *testing.T, b *bubble) {
+		ctx, cancel := context.WithCancel(b.ctx)
+		probed := make(chan error, 1)
+		go func() { probed <- b.fronts.Run(ctx) }()
+		time.Sleep(time.Minute)
+		const warning = "asks FakeTLS clients for another key share (HelloRetryRequest)"
+		warned := func() (n int) {
+			for _, line := range b.log.lines("level=WARN") {
+				if strings.Contains(line, warning) && strings.Contains(line, "enable X25519") {
+					n++
+				}
+			}
+			return n
+		}
+		if warned() != 1 {
+			t.Errorf("%d warnings after the measurement", warned())
+		}
+		time.Sleep(time.Minute)
+		for range 10 {
+			conn := b.connect()
+			conn.Write(helloOf(t, keyOf(0), "a.example"))
+			head := read(t, conn, 43)
+			if !strings.HasPrefix(head, "\x16\x03\x03") || !strings.HasPrefix(head[11:], "\xcf\x21\xad\x74\xe5\x9a\x61\x11") {
+				t.Errorf("the answer is %x, no HelloRetryRequest", head)
+			}
+			conn.Close()
+			synctest.Wait()
+		}
+		if closed := b.log.lines("msg=closed"); len(closed) != 10 || !strings.Contains(closed[0], warning) || !strings.Contains(closed[0], "front=a.example") {
+			t.Errorf("%d connections, the first: %s", len(closed), closed)
+		}
+		if s := b.Stats(); s.Authenticated != 0 || s.Unauthenticated != 10 || warned() != 2 {
+			t.Errorf("%+v, %d warnings", s, warned())
 		}
 		cancel()
 		<-probed

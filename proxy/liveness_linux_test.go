@@ -25,8 +25,7 @@ func TestKeepAliveAfterAuthenticationOnly(t *testing.T) {
 	defer silent.Close()
 	socket := <-accepted
 	eventually(t, "no keep-alive", func() bool { return option(t, socket, unix.SOL_SOCKET, unix.SO_KEEPALIVE) == 0 })
-	conn := dial(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
-	echo(t, conn, 1)
+	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
 	socket = <-accepted
 	for name, c := range map[string]struct{ level, option, want int }{
 		"keep-alive":   {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},

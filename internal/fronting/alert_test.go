@@ -3,16 +3,10 @@ package fronting
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -23,62 +17,12 @@ var tlsServers = map[string]func(t *testing.T, config *tls.Config) (address stri
 	"Go": func(t *testing.T, config *tls.Config) string {
 		return serve(t, func(conn *net.TCPConn) { tls.Server(conn, config).Handshake() })
 	},
-	"nginx": startNginx,
-}
-
-// startNginx runs nginx with the certificate of config.
-func startNginx(t *testing.T, config *tls.Config) (address string) {
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		return ""
-	}
-	dir := t.TempDir()
-	certificate := config.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = ln.Addr().String()
-	ln.Close()
-	settings := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr;
-events {}
-http {
-	access_log off;
-	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
-	uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
-	server {
-		listen %[2]s ssl;
-		ssl_certificate %[1]s/certificate; ssl_certificate_key %[1]s/key; ssl_protocols TLSv1.2 TLSv1.3;
-	}
-}
-`, dir, address)
-	for name, content := range map[string][]byte{
-		"settings":    []byte(settings),
-		"certificate": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}),
-		"key":         pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	command := exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "settings"))
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { command.Process.Kill(); command.Wait() })
-	for range 500 {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			conn.Close()
+	"nginx": func(t *testing.T, _ *tls.Config) string {
+		if address, ok := startNginx(t, ""); ok {
 			return address
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatal("nginx does not listen")
-	return ""
+		return ""
+	},
 }
 
 // endsWithAlert reports whether b is complete TLS records, of which the last one

@@ -12,6 +12,10 @@
 //	idle.go        copying both ways, and the idle timeout
 //	sni.go         the server name in a client's first bytes
 //	probe.go       one measurement of a host
+//	flight.go      the host's first flight, as an observer sees it
+//	kinds.go       the answers to the kinds of ClientHello, and ServerHello
+//	records.go     the records behind the handshake
+//	patience.go    how long the host waits for a silent client
 //	schedule.go    when hosts are probed
 //	selfloop.go    detection of a host that is this proxy itself
 //	unanswered.go  the limit for connections that a host has not answered
@@ -221,12 +225,10 @@ const warnInterval = time.Minute
 
 // warn logs that clients cannot be tunneled to h.
 func (p *Pool) warn(h *host, err error) {
-	h.mu.Lock()
 	level := slog.LevelDebug
-	if time.Since(h.warned) >= warnInterval {
-		level, h.warned = slog.LevelWarn, time.Now()
+	if h.mayWarn(&h.warned) {
+		level = slog.LevelWarn
 	}
-	h.mu.Unlock()
 	p.config.Log.Log(context.Background(), level, "fronting host unreachable, unauthenticated clients get no answer",
 		"address", h.Address, "error", err)
 }

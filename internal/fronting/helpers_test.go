@@ -2,6 +2,7 @@ package fronting
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -175,3 +177,46 @@ func send(t *testing.T, conn net.Conn, text string) {
 
 // only returns the first host of p.
 func only(p *Pool) *host { return p.hosts.Load().hosts[0] }
+
+// connectionsPerRound are the probes, a download, and a connection for the host's
+// patience.
+const connectionsPerRound = probesPerRound + 2
+
+// browser returns the hello of a browser for that domain.
+func browser(t *testing.T, domain string) *faketls.ClientHello {
+	t.Helper()
+	b, err := browserHello(cmp.Or(domain, "unknown.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed(t, b)
+}
+
+func parsed(t *testing.T, b []byte) *faketls.ClientHello {
+	t.Helper()
+	hello, _, err := faketls.ParseClientHello(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &hello
+}
+
+// shapeFor returns the shape for a browser's hello, "" for no known domain.
+func shapeFor(t *testing.T, p *Pool, domain string) faketls.ServerHelloShape {
+	t.Helper()
+	shape, err := p.ServerHello(browser(t, domain))
+	if err != nil {
+		t.Error(err)
+	}
+	return shape
+}
+
+// measured makes these shapes the last measurements of a host.
+func measured(t *testing.T, p *Pool, domain string, shapes ...faketls.ServerHelloShape) {
+	t.Helper()
+	var answers []answer
+	for _, shape := range shapes {
+		answers = append(answers, answer{shape: shape, tls13: true, records: 1})
+	}
+	p.choose(domain).setBrowser(browser(t, domain).Kind(), answers)
+}

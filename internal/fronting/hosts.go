@@ -3,7 +3,6 @@ package fronting
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -37,9 +36,17 @@ type host struct {
 
 	network, target string // Address, as it is dialed
 
-	mu     sync.Mutex
-	shapes []faketls.ServerHelloShape // from the last successful round of probes
-	warned time.Time                  // time of the last warning
+	newKind chan struct{} // gets an element when a kind is new
+
+	mu       sync.Mutex
+	kinds    map[faketls.Kind]*kind // see kinds.go
+	browser  *kind                  // that of the probes; nil until they were answered
+	newKinds int                    // added since the last round
+	records  Records
+	patience time.Duration
+	warned   time.Time // time of the last warning about a connection
+	refused  time.Time // time of the last warning about a client's hello
+	several  int       // encrypted records in the flight, when that was last warned of
 
 	// Self-connection detection: see selfloop.go and unanswered.go.
 	probes     []*probe  // those that are not settled
@@ -47,6 +54,18 @@ type host struct {
 	isProxy    bool      // the host is this proxy
 	unanswered int       // connections that the host has not answered
 	allowance  int       // limit for unanswered, if more than minUnanswered
+}
+
+func newHost(h Host, network, target string) *host {
+	return &host{
+		Host:     h,
+		network:  network,
+		target:   target,
+		newKind:  make(chan struct{}, 1),
+		kinds:    make(map[faketls.Kind]*kind),
+		records:  Records{Max: DefaultMaxRecord},
+		patience: DefaultPatience,
+	}
 }
 
 // hostSet is an immutable list of hosts that differ in their domain.
@@ -88,7 +107,7 @@ func (p *Pool) SetHosts(hosts []Host) error {
 		}
 		entry := current.find(h.Domain)
 		if entry == nil || entry.Host != h {
-			entry = &host{Host: h, network: network, target: target}
+			entry = newHost(h, network, target)
 		}
 		next.hosts = append(next.hosts, entry)
 		next.byDomain[h.Domain] = entry
@@ -113,34 +132,3 @@ func (p *Pool) choose(serverName string) *host {
 	}
 	return s.hosts[0]
 }
-
-// ServerHello returns the shape in which the answer to a ClientHello for domain
-// matches the host's own answer: size, cipher suite, key share and order of
-// extensions. It is drawn at random from the last measurements. It is zero if
-// there are none: the host was not measured yet, or does not support TLS 1.3. An
-// unknown domain gets the answer of the first host.
-func (p *Pool) ServerHello(domain string) faketls.ServerHelloShape {
-	h := p.choose(domain)
-	if h == nil {
-		return faketls.ServerHelloShape{}
-	}
-	return h.shape()
-}
-
-// shape returns one of h's shapes, or zero if there are none.
-func (h *host) shape() faketls.ServerHelloShape {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.shapes) == 0 {
-		return faketls.ServerHelloShape{}
-	}
-	return h.shapes[rand.IntN(len(h.shapes))]
-}
-
-// DefaultPatience is how long a TLS server waits for the rest of a handshake, as
-// long as it was not measured: nginx's client_header_timeout.
-const DefaultPatience = time.Minute
-
-// Patience returns how long the host for domain waits for a client that has its
-// answer to a ClientHello and sends nothing.
-func (p *Pool) Patience(domain string) time.Duration { return DefaultPatience }

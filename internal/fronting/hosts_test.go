@@ -64,7 +64,7 @@ func TestPoolMayBeEmptyAtFirst(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
 		expectEnd(t, client)
-		if shape := p.ServerHello("a.example"); shape != (faketls.ServerHelloShape{}) {
+		if shape := shapeFor(t, p, "a.example"); shape != (faketls.ServerHelloShape{}) {
 			t.Errorf("%+v", shape)
 		}
 		if err := p.SetHosts([]Host{{Domain: "a.example"}}); err != nil || p.Empty() {
@@ -129,18 +129,18 @@ func TestPreconnectedClientKeepsARemovedHost(t *testing.T) {
 func TestHostThatStaysKeepsWhatIsKnown(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example"}}})
 	a, shape := only(p), faketls.ServerHelloShape{DataSize: 1234}
-	a.setShapes([]faketls.ServerHelloShape{shape})
+	measured(t, p, "a.example", shape)
 	a.isProxy = true
 	if err := p.SetHosts([]Host{{Domain: "b.example"}, {Domain: "A.EXAMPLE", Address: "a.example:443"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.ServerHello("a.example"); got != shape || p.choose("a.example") != a || p.ServerHello("") == shape {
+	if got := shapeFor(t, p, "a.example"); got != shape || p.choose("a.example") != a || shapeFor(t, p, "") == shape {
 		t.Errorf("%+v", got)
 	}
 	if err := p.SetHosts([]Host{{Domain: "a.example", Address: "127.0.0.1:443"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.ServerHello("a.example"); got == shape || only(p).isProxy {
+	if got := shapeFor(t, p, "a.example"); got == shape || only(p).isProxy {
 		t.Errorf("another address has the first one's measurements: %+v", got)
 	}
 }
@@ -217,7 +217,7 @@ func TestRunProbesTheHostsOfSetHosts(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		check("first round", map[string]int{"a.example:443": probesPerRound, "b.example:443": probesPerRound})
+		check("first round", map[string]int{"a.example:443": connectionsPerRound, "b.example:443": connectionsPerRound})
 
 		if err := p.SetHosts([]Host{{Domain: "c.example"}, {Domain: "b.example"}, {Domain: "slow.example"}}); err != nil {
 			t.Fatal(err)
@@ -231,12 +231,12 @@ func TestRunProbesTheHostsOfSetHosts(t *testing.T) {
 			t.Errorf("the probe of a removed host goes on: %v", gone)
 		}
 		time.Sleep(time.Minute)
-		check("after SetHosts", map[string]int{"c.example:443": probesPerRound})
-		if p.ServerHello("c.example").DataSize == 0 {
+		check("after SetHosts", map[string]int{"c.example:443": connectionsPerRound})
+		if shapeFor(t, p, "c.example").DataSize == 0 {
 			t.Error("the new host is not measured")
 		}
 		time.Sleep(roundInterval * 3 / 2)
-		check("second round", map[string]int{"b.example:443": probesPerRound, "c.example:443": probesPerRound})
+		check("second round", map[string]int{"b.example:443": connectionsPerRound, "c.example:443": connectionsPerRound})
 		if log.String() == "" {
 			t.Error("no measurement is logged")
 		}
@@ -279,7 +279,7 @@ func TestHostsAreReplacedWhileClientsCome(t *testing.T) {
 		expect(t, client, "hello")
 		client.Close()
 		<-done
-		p.ServerHello("a.example")
+		shapeFor(t, p, "a.example")
 	}
 	cancel()
 	running.Wait()

@@ -2,194 +2,143 @@ package fronting
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
+	"crypto/rand"
 	"fmt"
-	"net"
+	"slices"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
 	utls "github.com/refraction-networking/utls"
-	"golang.org/x/crypto/cryptobyte"
 )
 
-const (
-	// probeTimeout bounds one handshake with a host.
-	probeTimeout = 15 * time.Second
+// probeTimeout bounds one handshake with a host.
+const probeTimeout = 15 * time.Second
 
-	// flightGap is how long a host must send nothing before its flight is over.
-	// The host then waits for the client's answer, so the gap costs only time.
-	flightGap = 300 * time.Millisecond
-
-	// maxFlight is how many bytes a host may send before its flight is over: a
-	// few times the limit of TLS libraries for a handshake.
-	maxFlight = 1 << 20
-
-	recordHeaderLength = 5
-	applicationData    = 0x17
-
-	extensionSupportedVersions = 43
-	extensionKeyShare          = 51
-
-	// maxRecordBody is the longest record body of TLS 1.3. A ServerHello of
-	// FakeTLS has only one data record.
-	//
-	// Specification: https://www.rfc-editor.org/rfc/rfc8446#section-5.2
-	maxRecordBody = 1<<14 + 256
-)
-
-var errLongFlight = errors.New("the first flight exceeds 1 MiB")
+// measurement is the result of a probe with a browser's hello.
+type measurement struct {
+	kind faketls.Kind // of the hello
+	answer
+	unasked []int // the lengths of the records that the host sent after the handshake
+}
 
 // probe makes a TLS handshake with h, with the ClientHello of a browser, which
-// Telegram's clients imitate. It returns the shape that makes a FakeTLS
-// ServerHello look like the host's. Its data record is as long on the wire as
-// all encrypted records together that the host sends before the client can
-// answer: extensions, certificates, Finished, and tickets if they go along.
-// DataSize is 0 if the host does not support TLS 1.3.
+// Telegram's clients imitate. If wait is true, it waits for what the host sends
+// after the client's Finished without being asked.
 //
 // The certificate is not verified: an operator may choose any host, and
 // unauthenticated clients get the same certificate.
-func (p *Pool) probe(ctx context.Context, h *host) (shape faketls.ServerHelloShape, err error) {
-	h.mu.Lock()
-	pr := h.addProbe()
-	h.mu.Unlock()
-	shape, err = p.handshake(ctx, h, pr, probeTimeout)
-	if err != nil && pr.returned && pr.verdict == silent {
-		err = h.unusable(errLoop)
-	}
-	return shape, err
+func (p *Pool) probe(ctx context.Context, h *host, wait bool) (m measurement, err error) {
+	err = p.visit(ctx, h, h.newProbe(), probeTimeout, func(ctx context.Context, conn *flightConn) error {
+		client, err := handshake(ctx, conn, h.Domain)
+		if m.answer, err = answerOf(conn, err); err != nil {
+			return err
+		}
+		hello, _, err := faketls.ParseClientHello(conn.hello)
+		if err != nil {
+			return err
+		}
+		m.kind = hello.Kind()
+		if wait && m.tls13 {
+			conn.drain(longGap, maxFlight)
+			m.unasked = conn.sinceFlight()
+		}
+		client.Close() // sends close_notify
+		return nil
+	})
+	return m, err
 }
 
-// handshake dials h and makes the handshake of pr, within limit, and settles pr.
-func (p *Pool) handshake(outer context.Context, h *host, pr *probe, limit time.Duration) (shape faketls.ServerHelloShape, err error) {
-	defer func() {
-		if outer.Err() != nil {
-			h.settle(pr, abandoned)
-		} else {
-			h.settle(pr, silent)
-		}
-	}()
+// answerOf returns the answer of a host whose handshake ended with err. A
+// HelloRetryRequest is an answer although the client may not be able to follow it.
+func answerOf(conn *flightConn, err error) (answer, error) {
+	a, parseErr := conn.answer()
+	switch {
+	case err != nil && a.retry:
+		return answer{tls13: true, retry: true}, nil
+	case err != nil:
+		return answer{}, err
+	}
+	return a, parseErr
+}
+
+// handshake makes a TLS handshake over conn, with the ClientHello of a browser. If
+// protocols are given, they replace the browser's ALPN protocols.
+func handshake(ctx context.Context, conn *flightConn, domain string, protocols ...string) (*utls.UConn, error) {
+	spec, err := utls.UTLSIdToSpec(utls.HelloChrome_Auto)
+	if err != nil {
+		return nil, err
+	}
+	if len(protocols) > 0 {
+		spec.Extensions = slices.DeleteFunc(spec.Extensions, func(extension utls.TLSExtension) bool {
+			if alpn, ok := extension.(*utls.ALPNExtension); ok {
+				alpn.AlpnProtocols = protocols
+			}
+			_, settings := extension.(*utls.ApplicationSettingsExtensionNew) // of HTTP/2
+			return settings
+		})
+	}
+	client := utls.UClient(conn, &utls.Config{ServerName: domain, InsecureSkipVerify: true}, utls.HelloCustom)
+	if err := client.ApplyPreset(&spec); err != nil {
+		return nil, err
+	}
+	return client, client.HandshakeContext(ctx)
+}
+
+// visit dials h, calls use with the connection, within limit, and settles pr.
+func (p *Pool) visit(outer context.Context, h *host, pr *probe, limit time.Duration, use func(context.Context, *flightConn) error) error {
+	err := p.dialAndUse(outer, h, pr, limit, use)
+	if outer.Err() != nil {
+		h.settle(pr, abandoned)
+	} else {
+		h.settle(pr, silent)
+	}
+	if err != nil && pr.returned && pr.verdict == silent {
+		return h.unusable(errLoop)
+	}
+	return err
+}
+
+func (p *Pool) dialAndUse(outer context.Context, h *host, pr *probe, limit time.Duration, use func(context.Context, *flightConn) error) error {
 	ctx, cancel := context.WithTimeout(outer, limit)
 	defer cancel()
 	conn, err := p.dialForProbe(ctx, h)
 	if err != nil {
-		return shape, err
+		return err
 	}
 	defer conn.Close()
-	flight := &flightConn{Conn: &probeConn{Conn: conn, host: h, probe: pr}}
-	client := utls.UClient(flight, &utls.Config{ServerName: h.Domain, InsecureSkipVerify: true}, utls.HelloChrome_Auto)
-	if err := client.HandshakeContext(ctx); err != nil {
-		return shape, fmt.Errorf("handshake with fronting host %s: %w", h.Domain, err)
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	err = use(ctx, &flightConn{Conn: &probeConn{Conn: conn, host: h, probe: pr}})
+	if err == nil {
+		return nil
 	}
-	client.Close() // sends close_notify
-	if client.ConnectionState().Version != utls.VersionTLS13 {
-		return shape, nil
+	if ended := ctx.Err(); ended != nil {
+		err = ended
 	}
-	hello := client.HandshakeState.ServerHello
-	return faketls.ServerHelloShape{
-		DataSize:      min(flight.dataLength-recordHeaderLength, maxRecordBody),
-		CipherSuite:   hello.CipherSuite,
-		NoMLKEM:       hello.ServerShare.Group != utls.X25519MLKEM768,
-		VersionsFirst: versionsFirst(hello.Raw),
-	}, nil
+	return fmt.Errorf("handshake with fronting host %s: %w", h.Domain, err)
 }
 
-// versionsFirst reports whether a TLS 1.3 ServerHello has supported_versions
-// before key_share.
-//
-// Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.3
-func versionsFirst(message []byte) bool {
-	s := cryptobyte.String(message)
-	var (
-		sessionID, extensions, body cryptobyte.String
-		id                          uint16
-	)
-	s.Skip(4 + 2 + 32) // header, version, random
-	s.ReadUint8LengthPrefixed(&sessionID)
-	s.Skip(2 + 1) // cipher suite, compression method
-	s.ReadUint16LengthPrefixed(&extensions)
-	for extensions.ReadUint16(&id) && extensions.ReadUint16LengthPrefixed(&body) {
-		switch id {
-		case extensionSupportedVersions:
-			return true
-		case extensionKeyShare:
-			return false
+// exchange sends hello, a ClientHello, to h and returns the answer. It does not
+// complete the handshake, so it needs no private keys.
+func (p *Pool) exchange(ctx context.Context, h *host, pr *probe, hello []byte) (a answer, err error) {
+	err = p.visit(ctx, h, pr, probeTimeout, func(_ context.Context, conn *flightConn) error {
+		if _, err := conn.Write(hello); err != nil {
+			return err
 		}
-	}
-	return false
+		if err := conn.fill(); err != nil {
+			return err
+		}
+		if err := conn.readFlight(longGap); err != nil {
+			return err
+		}
+		a, err = conn.answer()
+		return err
+	})
+	return a, err
 }
 
-// flightConn is a TLS client's connection that measures the server's first
-// flight. The flight is over when the server sends nothing more although the
-// client does not answer, so Write delays the answer until then.
-type flightConn struct {
-	net.Conn
-	buffered   []byte // read from Conn and not returned by Read yet
-	total      int    // bytes read from Conn
-	header     []byte // the current record's header, as far as it was read
-	bodyLeft   int    // unread bytes of the current record's body
-	dataLength int    // length of the encrypted records, headers included
-	over       bool   // the flight is over
-}
-
-func (c *flightConn) Read(p []byte) (int, error) {
-	if len(c.buffered) > 0 {
-		n := copy(p, c.buffered)
-		c.buffered = c.buffered[n:]
-		return n, nil
-	}
-	n, err := c.Conn.Read(p)
-	c.count(p[:n])
-	return n, err
-}
-
-// Write writes p. If p is the answer to the flight, it reads the flight to its
-// end first.
-func (c *flightConn) Write(p []byte) (int, error) {
-	if c.dataLength > 0 && !c.over {
-		if err := c.readFlight(); err != nil {
-			return 0, err
-		}
-		c.over = true
-	}
-	return c.Conn.Write(p)
-}
-
-// readFlight reads until the server has sent nothing for flightGap. After an end
-// of stream or an error it returns nil: the next Read returns that again.
-func (c *flightConn) readFlight() error {
-	defer c.Conn.SetReadDeadline(time.Time{})
-	var b [4096]byte
-	for c.total < maxFlight {
-		c.Conn.SetReadDeadline(time.Now().Add(flightGap))
-		n, err := c.Conn.Read(b[:])
-		c.count(b[:n])
-		c.buffered = append(c.buffered, b[:n]...)
-		if err != nil {
-			return nil
-		}
-	}
-	return errLongFlight
-}
-
-// count parses the next bytes of the server's records.
-func (c *flightConn) count(b []byte) {
-	c.total += len(b)
-	for !c.over && len(b) > 0 {
-		if c.bodyLeft > 0 {
-			n := min(c.bodyLeft, len(b))
-			c.bodyLeft, b = c.bodyLeft-n, b[n:]
-			continue
-		}
-		n := min(recordHeaderLength-len(c.header), len(b))
-		c.header, b = append(c.header, b[:n]...), b[n:]
-		if len(c.header) < recordHeaderLength {
-			return
-		}
-		c.bodyLeft = int(binary.BigEndian.Uint16(c.header[3:]))
-		if c.header[0] == applicationData {
-			c.dataLength += recordHeaderLength + c.bodyLeft
-		}
-		c.header = c.header[:0]
-	}
+// browserHello returns a ClientHello of a browser, whose private keys are dropped.
+func browserHello(domain string) ([]byte, error) {
+	var key [16]byte
+	rand.Read(key[:])
+	return faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: key, Domain: domain})
 }

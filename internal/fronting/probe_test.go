@@ -15,6 +15,7 @@ import (
 	"maps"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -103,8 +104,8 @@ func rsaCertificate(t *testing.T, padding int) tls.Certificate {
 func probeHost(t *testing.T, address string) (*Pool, int, error) {
 	t.Helper()
 	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
-	shape, err := p.probe(context.Background(), only(p))
-	return p, shape.DataSize, err
+	m, err := p.probe(context.Background(), only(p), false)
+	return p, m.shape.DataSize, err
 }
 
 // The measured size is that of all ApplicationData records in the host's first
@@ -159,11 +160,11 @@ func TestServerHelloLooksLikeTheHosts(t *testing.T) {
 			Certificates: []tls.Certificate{rsaCertificate(t, 20)}, CurvePreferences: curves, SessionTicketsDisabled: true,
 		})
 		p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
-		shape, err := p.probe(t.Context(), only(p))
+		m, err := p.probe(t.Context(), only(p), false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ours, err := faketls.AppendServerHello(nil, &hello, key, shape, nil)
+		ours, err := faketls.AppendServerHello(nil, &hello, key, m.shape, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,12 +187,12 @@ func TestServerHelloLooksLikeTheHosts(t *testing.T) {
 	}
 }
 
-// versionsFirst recognizes the order of OpenSSL and Go, and is false for that of
-// BoringSSL and for what is no ServerHello of TLS 1.3, incomplete ones included.
+// parse recognizes the order of OpenSSL and Go, and it is false for that of BoringSSL
+// and for what is no ServerHello of TLS 1.3, incomplete ones included.
 func TestOrderOfExtensionsIsFound(t *testing.T) {
 	versions, share := "\x00\x2b\x00\x02\x03\x04", "\x00\x33\x00\x06\x00\x1d\x00\x02ab"
 	message := func(extensions string) []byte {
-		b := make([]byte, 4+2+32, 200)
+		b := make([]byte, 2+32, 200)
 		b = append(b, "\x03sid\x13\x02\x00\x00"...)
 		b = append(b, byte(len(extensions)))
 		return append(b, extensions...)
@@ -208,8 +209,13 @@ func TestOrderOfExtensionsIsFound(t *testing.T) {
 		{nil, false},
 	} {
 		for cut := range len(c.message) + 1 {
-			if got := versionsFirst(c.message[:cut]); got != c.want && (cut == len(c.message) || got) {
+			var h serverHello
+			h.parse(c.message[:cut])
+			if got := h.versionsFirst; got != c.want && (cut == len(c.message) || got) {
 				t.Errorf("%x: %v", c.message[:cut], got)
+			}
+			if cut == len(c.message) && h.tls13 != bytes.Contains(c.message, []byte(versions)) {
+				t.Errorf("%x: TLS 1.3: %v", c.message, h.tls13)
 			}
 		}
 	}
@@ -227,7 +233,7 @@ func TestServerHelloIsOneOfThoseMeasured(t *testing.T) {
 		p, _ := inMemory(t, func(conn net.Conn) {
 			serveTLS(&recording{Conn: conn, flights: flights}, config)
 		})
-		if err := p.round(t.Context(), only(p)); err != nil {
+		if _, err := p.round(t.Context(), only(p)); err != nil {
 			t.Fatal(err)
 		}
 		sent := map[int]bool{}
@@ -236,8 +242,8 @@ func TestServerHelloIsOneOfThoseMeasured(t *testing.T) {
 		}
 		drawn := map[int]bool{}
 		for range 1000 {
-			drawn[p.ServerHello("a.example").DataSize] = true
-			drawn[p.ServerHello("unknown.example").DataSize] = true
+			drawn[shapeFor(t, p, "a.example").DataSize] = true
+			drawn[shapeFor(t, p, "unknown.example").DataSize] = true
 		}
 		if !maps.Equal(drawn, sent) {
 			t.Errorf("drawn %v of %v", drawn, sent)
@@ -259,11 +265,11 @@ func TestHostOfTLS12HasNoSize(t *testing.T) {
 		Certificates: []tls.Certificate{rsaCertificate(t, 20)}, MaxVersion: tls.VersionTLS12,
 	})
 	p, log := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address}}})
-	only(p).setShapes([]faketls.ServerHelloShape{{DataSize: 1234}}) // from an earlier round
-	if err := p.round(context.Background(), only(p)); err != nil {
+	measured(t, p, "a.example", faketls.ServerHelloShape{DataSize: 1234}) // from an earlier round
+	if _, err := p.round(context.Background(), only(p)); err != nil {
 		t.Fatal(err)
 	}
-	if size := p.ServerHello("a.example").DataSize; size != 0 {
+	if size := shapeFor(t, p, "a.example").DataSize; size != 0 {
 		t.Errorf("%d", size)
 	}
 	if !bytes.Contains([]byte(log.String()), []byte("TLS 1.3")) {
@@ -285,7 +291,7 @@ func TestHostWithoutTLSIsAnError(t *testing.T) {
 				conn.Read(make([]byte, 4096))
 				io.WriteString(conn, answer)
 			})
-			if p, size, err := probeHost(t, address); size != 0 || err == nil || p.ServerHello("").DataSize != 0 {
+			if p, size, err := probeHost(t, address); size != 0 || err == nil || shapeFor(t, p, "").DataSize != 0 {
 				t.Errorf("%d, %v", size, err)
 			}
 		})
@@ -314,7 +320,7 @@ func TestProbeOfASilentHostTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := inMemory(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })
 		begin := time.Now()
-		if _, err := p.probe(t.Context(), only(p)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.probe(t.Context(), only(p), false); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		if took := time.Since(begin); took != probeTimeout {
@@ -393,6 +399,9 @@ func FuzzFlightIsCountedAlikeInPieces(f *testing.F) {
 			n := min(piece, len(rest))
 			pieces.count(rest[:n])
 			rest = rest[n:]
+		}
+		if !slices.Equal(whole.records, pieces.records) || !bytes.Equal(whole.clear, pieces.clear) || len(whole.clear) > maxClear {
+			t.Errorf("records %d and %d, %x and %x in clear", whole.records, pieces.records, whole.clear, pieces.clear)
 		}
 		if whole.dataLength != pieces.dataLength || whole.bodyLeft != pieces.bodyLeft || whole.total != len(sent) || pieces.total != len(sent) {
 			t.Errorf("%d and %d of %d bytes", whole.dataLength, pieces.dataLength, len(sent))

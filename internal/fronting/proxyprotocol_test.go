@@ -118,8 +118,8 @@ func TestProbeHasNoClientsAddress(t *testing.T) {
 	for _, version := range []proxyprotocol.Version{proxyprotocol.V1, proxyprotocol.V2} {
 		for _, address := range []string{h.tcp, h.unix} {
 			p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: address, ProxyProtocol: version}}})
-			if shape, err := p.probe(t.Context(), only(p)); err != nil || shape.DataSize == 0 {
-				t.Errorf("version %d, %s: %+v, %v", version, address, shape, err)
+			if m, err := p.probe(t.Context(), only(p), false); err != nil || m.shape.DataSize == 0 {
+				t.Errorf("version %d, %s: %+v, %v", version, address, m, err)
 			}
 			if got := <-h.sources; got.IsValid() && !got.Addr().IsLoopback() { // its own, none on a Unix socket
 				t.Errorf("version %d, %s: the host sees %v", version, address, got)

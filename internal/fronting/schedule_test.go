@@ -29,27 +29,27 @@ func TestHostsAreMeasuredPeriodically(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- p.Run(ctx) }()
 
-		if p.ServerHello("a.example").DataSize != 0 {
+		if shapeFor(t, p, "a.example").DataSize != 0 {
 			t.Error("a size is known before the first probe")
 		}
 		time.Sleep(maxFirstDelay + 2*flightGap)
-		if p.ServerHello("a.example").DataSize == 0 || visits.Load() != 1 {
+		if shapeFor(t, p, "a.example").DataSize == 0 || visits.Load() != 1 {
 			t.Errorf("no size is known after %d probes", visits.Load())
 		}
 		time.Sleep(time.Minute)
-		first := p.ServerHello("a.example").DataSize
-		if first == 0 || visits.Load() != probesPerRound {
+		first := shapeFor(t, p, "a.example").DataSize
+		if first == 0 || visits.Load() != connectionsPerRound {
 			t.Errorf("size %d after %d probes", first, visits.Load())
 		}
 		time.Sleep(roundInterval * 3 / 2)
-		if visits.Load() != 2*probesPerRound {
+		if visits.Load() != 2*connectionsPerRound {
 			t.Errorf("%d probes after the second round", visits.Load())
 		}
 
 		broken.Store(true)
 		visits.Store(0)
 		time.Sleep(24 * time.Hour)
-		if p.ServerHello("a.example").DataSize != first {
+		if shapeFor(t, p, "a.example").DataSize != first {
 			t.Error("failures remove the size")
 		}
 		// The interval doubles from 30 s and reaches 4 h after ten failures, then

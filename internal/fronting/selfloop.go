@@ -55,6 +55,7 @@ const (
 
 // probe is the state of one probe. host.mu guards its fields until it is settled.
 type probe struct {
+	ofClient bool   // the hello is like a client's, which the host may ignore
 	mark     []byte // nil until it is sent
 	returned bool   // the mark has come back to this proxy
 	verdict  verdict
@@ -76,6 +77,13 @@ func (h *host) startProbe() (pr *probe, isNew bool) {
 	return h.addProbe(), true
 }
 
+// newProbe returns a new probe, whether or not another one is running.
+func (h *host) newProbe() *probe {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.addProbe()
+}
+
 // addProbe returns a new probe. Under mu.
 func (h *host) addProbe() *probe {
 	pr := &probe{settled: make(chan struct{})}
@@ -92,6 +100,9 @@ func (h *host) settle(pr *probe, v verdict) {
 		return
 	}
 	h.probes = slices.Delete(h.probes, i, i+1)
+	if v == silent && pr.ofClient && !pr.returned {
+		v = abandoned
+	}
 	switch pr.verdict = v; v {
 	case alive: // and thus not this proxy
 		h.isProxy, h.failed = false, time.Time{}

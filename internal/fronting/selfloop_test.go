@@ -156,7 +156,7 @@ func TestLoopIsFoundByMeasuring(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20)}}
 	synctest.Test(t, func(t *testing.T) {
 		n, log := newLoop(t)
-		err := n.pool.round(t.Context(), only(n.pool))
+		_, err := n.pool.round(t.Context(), only(n.pool))
 		synctest.Wait()
 		if !errors.Is(err, errLoop) || n.dials.Load() != 1 || loopWarnings(log) != 1 {
 			t.Fatalf("%v after %d connections; log %q", err, n.dials.Load(), log)
@@ -166,7 +166,7 @@ func TestLoopIsFoundByMeasuring(t *testing.T) {
 		}
 		real := func(conn net.Conn) { serveTLS(conn, config) }
 		n.real.Store(&real)
-		if err := n.pool.round(t.Context(), only(n.pool)); err != nil {
+		if _, err := n.pool.round(t.Context(), only(n.pool)); err != nil {
 			t.Fatal(err)
 		}
 		c, err := n.pool.Preconnect(t.Context(), Client{}, nil)
@@ -209,7 +209,7 @@ func TestReplayedProbeGetsTheHost(t *testing.T) {
 		n.real.Store(&real)
 		measured := make(chan error, 1)
 		go func() {
-			_, err := n.pool.probe(t.Context(), only(n.pool))
+			_, err := n.pool.probe(t.Context(), only(n.pool), false)
 			measured <- err
 		}()
 		hello := <-hellos

@@ -70,7 +70,12 @@ func (p *Pool) probeNow(h *host) *probe {
 		if running := p.running.Load(); running != nil {
 			ctx = *running
 		}
-		p.probing.Go(func() { p.handshake(ctx, h, pr, p.config.DialTimeout) })
+		p.probing.Go(func() {
+			p.visit(ctx, h, pr, p.config.DialTimeout, func(ctx context.Context, conn *flightConn) error {
+				_, err := handshake(ctx, conn, h.Domain)
+				return err
+			})
+		})
 	}
 	return pr
 }

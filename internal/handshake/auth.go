@@ -74,8 +74,9 @@ type Auth interface {
 	// after Find, for a hello that is accepted and about to be answered. patience is
 	// the time until the client's init payload must be complete; after it the
 	// connection ends as a TLS server's does. 0 means that the client may be silent
-	// for any time and that the end imitates no server.
-	ServerHello(hello *faketls.ClientHello) (shape faketls.ServerHelloShape, patience time.Duration)
+	// for any time and that the end imitates no server. An error rejects the client,
+	// to which nothing was sent.
+	ServerHello(hello *faketls.ClientHello) (shape faketls.ServerHelloShape, patience time.Duration, err error)
 
 	// Undecided is called with all that the client has sent, when the decision
 	// needs more bytes and nothing was answered yet. first is valid until it

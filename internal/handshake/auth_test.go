@@ -243,3 +243,27 @@ func TestSearchThatAContextEndsIsResumed(t *testing.T) {
 		}
 	}
 }
+
+// An error of ServerHello rejects a client with a secret before anything is
+// answered: with all its bytes, and that reason.
+func TestHelloThatCannotBeAnsweredIsRejected(t *testing.T) {
+	server, socket := tcpPair(t)
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	sent := append(clientHello(t, secret), "behind it"...)
+	socket.Write(sent)
+	refused := errors.New("the host answers otherwise")
+	h := handshake.New(server)
+	_, err := run(short(t), h, withSecrets, &testAuth{secrets: []mtproxy.Secret{secret}, refused: refused})
+	var rejected *handshake.UnauthenticatedError
+	if !errors.As(err, &rejected) || !errors.Is(err, refused) || rejected.Answered || h.Transport().FakeTLS {
+		t.Fatalf("%+v", err)
+	}
+	socket.CloseWrite()
+	if left, err := io.ReadAll(handshake.Replay(server, rejected.First)); err != nil || !bytes.Equal(left, sent) {
+		t.Errorf("%d bytes of %d, %v", len(left), len(sent), err)
+	}
+	server.Close()
+	if answer, err := io.ReadAll(socket); err != nil || len(answer) != 0 {
+		t.Errorf("%x was answered, %v", answer, err)
+	}
+}

@@ -43,7 +43,10 @@ func (h *Handshake) tryHello(set *mtproxy.KeySet) int {
 
 // fakeTLS answers an accepted hello of n bytes and continues inside the records.
 func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n int) error {
-	shape, patience := h.auth.ServerHello(hello)
+	shape, patience, err := h.auth.ServerHello(hello)
+	if err != nil {
+		return h.reject(err)
+	}
 	answer, err := faketls.AppendServerHello(nil, hello, h.key, shape, h.config.Rand)
 	if err != nil {
 		return err

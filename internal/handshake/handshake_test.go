@@ -26,6 +26,7 @@ type testAuth struct {
 	replayed func(id [16]byte) bool
 	shape    faketls.ServerHelloShape
 	patience time.Duration
+	refused  error // of ServerHello
 	// undecided is called by Undecided.
 	undecided func(first []byte)
 }
@@ -49,8 +50,8 @@ func (a *testAuth) Allow(t detect.Transport, key int) error {
 
 func (a *testAuth) Replayed(id [16]byte) bool { return a.replayed != nil && a.replayed(id) }
 
-func (a *testAuth) ServerHello(*faketls.ClientHello) (faketls.ServerHelloShape, time.Duration) {
-	return a.shape, a.patience
+func (a *testAuth) ServerHello(*faketls.ClientHello) (faketls.ServerHelloShape, time.Duration, error) {
+	return a.shape, a.patience, a.refused
 }
 
 func (a *testAuth) Undecided(first []byte) {
