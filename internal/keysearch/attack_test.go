@@ -101,7 +101,7 @@ func TestNewUsersAreServedDuringAttacks(t *testing.T) {
 					s := newTimedSearch(Config{}, perUnit)
 					var w waits
 					var running sync.WaitGroup
-					const seconds = 10
+					const seconds = 6
 					running.Go(func() {
 						for i := range attackRate * (seconds + 2) {
 							running.Go(func() { s.fail(t.Context(), c.from(i), c.q) })

@@ -13,7 +13,7 @@ import (
 // take their share of processor time in the long run, and not less if there are
 // enough of them.
 func TestFailedSearchesTakeTheirShareOfProcessorTime(t *testing.T) {
-	const duration = 30 * time.Second
+	const duration, clients = 10 * time.Second, 32
 	for name, c := range map[string]struct {
 		processors float64
 		perUnit    time.Duration
@@ -35,9 +35,9 @@ func TestFailedSearchesTakeTheirShareOfProcessorTime(t *testing.T) {
 				share = 0.5
 			}
 			end := time.Now().Add(duration)
-			for i := range 64 {
+			for i := range clients {
 				go func() {
-					for k := i; time.Now().Before(end); k += 64 {
+					for k := i; time.Now().Before(end); k += clients {
 						s.fail(t.Context(), address(k%c.networks), c.q)
 						time.Sleep(10 * time.Millisecond)
 					}

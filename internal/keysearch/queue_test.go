@@ -44,14 +44,14 @@ func TestNetworkWithoutDebtComesFirst(t *testing.T) {
 				s := newTimedSearch(Config{}, perUnit)
 				defer s.attack(t, 16, 8, q)()
 				time.Sleep(4 * time.Second)
-				for i := range 20 {
+				for i := range 10 {
 					start := time.Now()
-					entry, outcome := s.find(t.Context(), address(i<<8), helloQuery, 400*i)
-					if entry != 400*i || outcome != Found {
+					entry, outcome := s.find(t.Context(), address(i<<8), helloQuery, 800*i)
+					if entry != 800*i || outcome != Found {
 						t.Errorf("%v ns: newcomer %d is found as %d: %v", perUnit, i, entry, outcome)
 					}
 					slice := max(2*sliceTime, 2*s.cost(q, minSlice))
-					want := s.cost(helloQuery, 400*i+64)
+					want := s.cost(helloQuery, 800*i+64)
 					if took := time.Since(start); took > want+want/4+4*slice {
 						t.Errorf("%v ns: newcomer %d took %v, of which its search %v", perUnit, i, took, want)
 					}
@@ -268,7 +268,7 @@ func TestFullQueueDropsTheSearchesOfTheLargest(t *testing.T) {
 			s.queue.limits.charge(10*time.Second, time.Now()) // nothing is searched for
 			ctx, cancel := context.WithCancel(t.Context())
 			var dropped atomic.Int64
-			for i := range 3 * queueLength {
+			for i := range 2 * queueLength {
 				go func() {
 					if s.fail(ctx, of(i), helloQuery) == NotSearched {
 						dropped.Add(1)
@@ -276,11 +276,12 @@ func TestFullQueueDropsTheSearchesOfTheLargest(t *testing.T) {
 				}()
 			}
 			synctest.Wait()
-			if n := len(s.queue.jobs); n != queueLength || dropped.Load() != 2*queueLength {
+			if n := len(s.queue.jobs); n != queueLength || dropped.Load() != queueLength {
 				t.Errorf("%s: %d searches in the queue, %d dropped", name, n, dropped.Load())
 			}
 			var found atomic.Int64
-			for i := range 200 {
+			const newcomers = 50
+			for i := range newcomers {
 				go func() {
 					if entry, outcome := s.find(t.Context(), address(i<<8), helloQuery, i); entry == i && outcome == Found {
 						found.Add(1)
@@ -288,15 +289,15 @@ func TestFullQueueDropsTheSearchesOfTheLargest(t *testing.T) {
 				}()
 			}
 			synctest.Wait()
-			if n := len(s.queue.jobs); n != queueLength || dropped.Load() != 2*queueLength+200 {
+			if n := len(s.queue.jobs); n != queueLength || dropped.Load() != queueLength+newcomers {
 				t.Errorf("%s: with newcomers %d searches in the queue, %d dropped", name, n, dropped.Load())
 			}
-			time.Sleep(40 * time.Second)
+			time.Sleep(25 * time.Second)
 			cancel()
 			synctest.Wait()
 			time.Sleep(time.Minute)
-			if found.Load() != 200 {
-				t.Errorf("%s: %d of 200 newcomers are found", name, found.Load())
+			if found.Load() != newcomers {
+				t.Errorf("%s: %d of %d newcomers are found", name, found.Load(), newcomers)
 			}
 		})
 	}

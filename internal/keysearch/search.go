@@ -114,7 +114,7 @@ const (
 // during a call of try.
 func (s *Search) Find(ctx context.Context, i *Index, from netip.Addr, q Query, try func(*mtproxy.KeySet) int) (entry int, outcome Outcome) {
 	all := i.candidates(q)
-	if q.isCheap(all.len()) {
+	if q.isCheap(all) {
 		if entry = all.try(try); entry < 0 {
 			return -1, NoMatch
 		}
@@ -143,14 +143,14 @@ func (s *Search) Find(ctx context.Context, i *Index, from netip.Addr, q Query, t
 func (s *Search) queued(ctx context.Context, from netip.Addr, q Query, try func(*mtproxy.KeySet) int, sets ...set) (entry int, outcome Outcome) {
 	keys := 0
 	for _, set := range sets {
-		if !q.isCheap(set.len()) {
+		if !q.isCheap(set) {
 			keys += set.len()
 		}
 	}
 	j := s.queue.enter(from, q, keys)
 	defer func() { s.queue.leave(j, outcome) }()
 	for _, set := range sets {
-		if q.isCheap(set.len()) {
+		if q.isCheap(set) {
 			continue
 		}
 		for set.len() > 0 {

@@ -137,7 +137,7 @@ func (s set) try(try func(*mtproxy.KeySet) int) int {
 
 // tryCheap is try for a set that is cheap, and otherwise -1.
 func (s set) tryCheap(q Query, try func(*mtproxy.KeySet) int) int {
-	if !q.isCheap(s.len()) {
+	if !q.isCheap(s) {
 		return -1
 	}
 	return s.try(try)

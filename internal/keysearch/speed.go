@@ -27,10 +27,12 @@ func (q Query) work(keys int) int {
 	return keys * (4 + q.Length/64)
 }
 
-// isCheap reports whether that many keys are tried at once, without the queue: few
+// isCheap reports whether the keys of s are tried at once, without the queue: few
 // keys on a hello of a length that clients send.
-func (q Query) isCheap(keys int) bool {
-	return keys <= fewSecrets && q.work(keys) <= Query{FakeTLS: true, Length: 4 << 10}.work(fewSecrets)
+func (q Query) isCheap(s set) bool {
+	const usualLength = 4 << 10 // at most
+	keys := len(s.indexes)
+	return keys <= fewSecrets && keys*q.Length <= fewSecrets*usualLength
 }
 
 // speed estimates how long a unit of work takes on this processor. It follows
