@@ -28,9 +28,19 @@ type authentication struct {
 	mode  mtproxy.Modes // the client's, once Allow was called
 }
 
-// Find searches for the client's secret.
-func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+// Find searches for the client's secret. If that takes long, the fronting host gets
+// what the client has sent meanwhile, so that the host's answer is as early as
+// without the search, or comes at its end.
+func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (index int, err error) {
 	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
+	if m := a.mirror; m != nil && q.First != nil {
+		query.Slow = func() { m.hold(q.First) }
+		defer func() {
+			if err != nil {
+				m.release()
+			}
+		}()
+	}
 	index, outcome := a.proxy.search.Find(ctx, a.users.index, a.clientAddr(), query, try)
 	switch outcome {
 	case keysearch.Found:
@@ -75,6 +85,7 @@ func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.Server
 	}
 	a.setUser(a.found, mtproxy.EE)
 	a.reach(ServerHelloSent)
+	a.records = a.proxy.fronts.Records(hello.SNI)
 	if host := a.stopMirror(); host != nil {
 		host.Close()
 		a.proxy.fronted.Leave(&a.fronted)

@@ -45,6 +45,8 @@ type mirror struct {
 	mu      sync.Mutex
 	started bool
 	stopped bool
+	held    bool   // the host does not decide, because the key search does
+	acted   bool   // the host has sent something, or has closed
 	first   []byte // what the client has sent, as far as it is known
 	host    *fronting.Preconnected
 	limit   *time.Timer // of a client for which there is no host
@@ -101,6 +103,30 @@ func (m *mirror) run() {
 	m.mu.Unlock()
 	if host.Wait(m.ctx) == nil {
 		m.s.proxy.fronted.Move(&m.s.fronted, admission.Answered)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.acted = true; !m.held {
+			m.end(errHostActed)
+		}
+	}
+}
+
+// hold forwards first, all that the client has sent, at once, and leaves the
+// decision to the handshake until release.
+func (m *mirror) hold(first []byte) {
+	m.mu.Lock()
+	m.held = true
+	m.mu.Unlock()
+	m.update(first)
+	m.start()
+}
+
+// release undoes hold. If the host has acted meanwhile, and the handshake waits for
+// more of the client, the host decides.
+func (m *mirror) release() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held = false; m.acted {
 		m.end(errHostActed)
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"testing"
@@ -140,4 +141,44 @@ func TestAnsweredHelloIsPendingUntilItsInitPayload(t *testing.T) {
 			t.Errorf("%d pending behind the init payload", b.pending.Len())
 		}
 	})
+}
+
+// While the key search of a client takes long, the host gets what the client has
+// sent, and its answer does not decide. Afterwards it does.
+func TestSearchIsNotEndedByTheHostsAnswer(t *testing.T) {
+	hello := helloOf(t, [16]byte{1}, "a.example")
+	got := make([]byte, len(hello))
+	hosts := map[string]func(net.Conn){"front.test:443": func(conn net.Conn) {
+		if _, err := io.ReadFull(conn, got); err == nil {
+			io.WriteString(conn, "no")
+		}
+		io.Copy(io.Discard, conn)
+	}}
+	for _, found := range []bool{false, true} {
+		inBubble(t, Config{Fronts: map[string]Front{"": {Address: "front.test:443"}}}, hosts, func(t *testing.T, b *bubble) {
+			near, far := net.Pipe()
+			defer near.Close()
+			ctx, end := context.WithCancelCause(b.ctx)
+			defer end(nil)
+			s := &session{proxy: b.Proxy, socket: &addressed{Conn: far}, start: time.Now()}
+			defer b.fronted.Leave(&s.fronted)
+			m := newMirror(b.ctx, s, end)
+			m.hold(hello)
+			synctest.Wait()
+			if !bytes.Equal(got, hello) || ctx.Err() != nil {
+				t.Errorf("the host got %d bytes, %v", len(got), context.Cause(ctx))
+			}
+			if !found {
+				m.release()
+				if context.Cause(ctx) != errHostActed {
+					t.Errorf("after the search: %v", context.Cause(ctx))
+				}
+			}
+			host := m.stop()
+			if host == nil || found && ctx.Err() != nil {
+				t.Fatalf("host %v, %v", host, context.Cause(ctx))
+			}
+			host.Close()
+		})
+	}
 }

@@ -39,6 +39,7 @@ type session struct {
 	fronted       admission.Member // of those with a connection to a fronting host
 	mirror        *mirror          // nil if there are no fronting hosts
 	searchSkipped bool
+	records       fronting.Records // of the host that a FakeTLS client names
 
 	// Known once the client is authenticated.
 	user     atomic.Pointer[User]
@@ -222,7 +223,7 @@ func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
 		down.Delay = func(n int) time.Duration { return s.account.Delay(Download, n) }
 	}
 	if client.Records != nil {
-		down.Framing = clientRecords
+		down.Framing = clientRecords(s.records)
 	}
 	if stream.Receive != nil {
 		re := &reencrypter{receive: *stream.Receive, send: client.Download.Cursor(0)}
@@ -245,16 +246,6 @@ func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
 		s.end(up, down)
 	})
 	return nil
-}
-
-// clientRecords is the framing of the download to a FakeTLS client. A record of
-// TLS 1.3 has at least 17 bytes: a type and the cipher's tag, besides data.
-var clientRecords = &splice.Framing{
-	HeaderLength: faketls.RecordHeaderLength,
-	MaxBody:      1<<14 + 17,
-	MinBody:      18,
-	Hold:         100 * time.Millisecond,
-	PutHeader:    func(header []byte, n int) { faketls.AppendRecordHeader(header[:0], n) },
 }
 
 // reencryptUp starts the stall timer before the write: the answer may arrive

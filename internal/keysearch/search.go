@@ -131,6 +131,9 @@ func (s *Search) Find(ctx context.Context, i *Index, from netip.Addr, q Query, t
 		s.addresses.rememberNewcomer(from, i.ids[entry])
 		return entry, Found
 	}
+	if q.Slow != nil {
+		q.Slow()
+	}
 	entry, outcome = s.queued(ctx, from, q, try, returning, latest, all)
 	if entry >= 0 {
 		s.addresses.rememberNewcomer(from, i.ids[entry])

@@ -17,6 +17,10 @@ type Query struct {
 	// Length is the length of the hello or init payload, in bytes. The time
 	// to try a key on a hello is proportional to it.
 	Length int
+
+	// Slow, if it is set, is called before a search that may wait for others, or
+	// takes long.
+	Slow func()
 }
 
 // Entry is a secret that clients may have, and the modes in which it may be
