@@ -88,7 +88,7 @@ func TestReturningClientsPassWhileTheBudgetIsSpent(t *testing.T) {
 		for i := range 1000 {
 			s.find(t.Context(), address(i), helloQuery, i)
 		}
-		s.queue.limits.charge(time.Hour, time.Now())
+		s.spend(time.Hour)
 		start := time.Now()
 		for i := range 1000 {
 			if entry, outcome := s.find(t.Context(), address(i), helloQuery, i); entry != i || outcome != Found {
@@ -203,8 +203,8 @@ func TestSearchesThatAreLeftCostWhatTheyTook(t *testing.T) {
 		if least, now := decayed(before, time.Since(start)), network.debtAt(time.Now()); now < least || now > before+spent+spent/10 {
 			t.Errorf("a debt of %v is %v after 200 searches that took %v", before, now, spent)
 		}
-		if len(s.queue.jobs) != 0 {
-			t.Errorf("%d searches are in the queue", len(s.queue.jobs))
+		if s.inQueue() != 0 {
+			t.Errorf("%d searches are in the queue", s.inQueue())
 		}
 	})
 }
@@ -252,7 +252,7 @@ func TestCostLimiterForgetsTheOldestNetworks(t *testing.T) {
 func TestFewKeysAreTriedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTimedSearch(Config{}, 25)
-		s.queue.limits.charge(time.Hour, time.Now())
+		s.spend(time.Hour)
 		for _, c := range []struct {
 			keys   int
 			length int

@@ -161,6 +161,20 @@ func (s *timedSearch) cost(q Query, keys int) time.Duration {
 	return time.Duration(q.work(keys)) * s.perUnit
 }
 
+// spend charges cost to the budget.
+func (s *timedSearch) spend(cost time.Duration) {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	s.queue.limits.charge(cost, time.Now())
+}
+
+// inQueue returns how many searches there are.
+func (s *timedSearch) inQueue() int {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return len(s.queue.jobs)
+}
+
 // try takes the time that the keys of set cost.
 func (s *timedSearch) try(q Query, set *mtproxy.KeySet) {
 	cost := s.cost(q, set.Len())

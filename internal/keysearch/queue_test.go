@@ -90,7 +90,7 @@ func TestShortHellosStartBeforeLongOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTimedSearch(Config{}, 300)
 		s.queue.free = 1
-		s.queue.limits.charge(s.queue.limits.burst()+500*time.Millisecond, time.Now())
+		s.spend(s.queue.limits.burst() + 500*time.Millisecond)
 		for i := range 10 {
 			go s.fail(t.Context(), address(1000+i<<8), longHelloQuery)
 		}
@@ -204,7 +204,7 @@ func TestSearchLeavesWithItsContext(t *testing.T) {
 		if outcome := s.failFor(t, address(1), longHelloQuery, 100*time.Millisecond); outcome != Canceled || time.Since(start) > 100*time.Millisecond+slice {
 			t.Errorf("a search that runs: %v after %v", outcome, time.Since(start))
 		}
-		s.queue.limits.charge(time.Hour, time.Now())
+		s.spend(time.Hour)
 		before := s.took.Load()
 		start = time.Now()
 		if outcome := s.failFor(t, address(1), longHelloQuery, time.Minute); outcome != Canceled || time.Since(start) != time.Minute {
@@ -216,7 +216,7 @@ func TestSearchLeavesWithItsContext(t *testing.T) {
 			t.Errorf("a search that begins with an ended context: %v", outcome)
 		}
 		time.Sleep(2 * time.Hour)
-		if n := len(s.queue.jobs); n != 0 || s.took.Load() != before || s.queue.free != 2 {
+		if n := s.inQueue(); n != 0 || s.took.Load() != before || s.queue.free != 2 {
 			t.Errorf("%d searches are left, and %d slots are free; %v were spent on them", n, s.queue.free, time.Duration(s.took.Load()-before))
 		}
 	})
@@ -227,12 +227,12 @@ func TestSearchesWaitForALimitedTime(t *testing.T) {
 	for maxWait, want := range map[time.Duration]time.Duration{0: 2 * time.Second, time.Second: time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newTimedSearch(Config{MaxWait: maxWait}, 25)
-			s.queue.limits.charge(time.Hour, time.Now())
+			s.spend(time.Hour)
 			start := time.Now()
 			if outcome := s.fail(t.Context(), address(1), helloQuery); outcome != NotSearched || time.Since(start) != want {
 				t.Errorf("%v after %v, want %v", outcome, time.Since(start), want)
 			}
-			if n := len(s.queue.jobs); n != 0 {
+			if n := s.inQueue(); n != 0 {
 				t.Errorf("%d searches are left", n)
 			}
 		})
@@ -245,7 +245,7 @@ func TestSearchThatStartsLateIsFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTimedSearch(Config{}, 300)
 		limit := s.queue.limits.burst() / 2 // for a long hello
-		s.queue.limits.charge(limit+950*time.Millisecond, time.Now())
+		s.spend(limit + 950*time.Millisecond)
 		start := time.Now()
 		outcome := s.fail(t.Context(), address(1), longHelloQuery)
 		if took := time.Since(start); outcome != NoMatch || took < 2500*time.Millisecond {
@@ -265,7 +265,7 @@ func TestFullQueueDropsTheSearchesOfTheLargest(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newTimedSearch(Config{MaxWait: time.Hour}, 300)
-			s.queue.limits.charge(10*time.Second, time.Now()) // nothing is searched for
+			s.spend(10 * time.Second) // nothing is searched for
 			ctx, cancel := context.WithCancel(t.Context())
 			var dropped atomic.Int64
 			for i := range 2 * queueLength {
@@ -276,7 +276,7 @@ func TestFullQueueDropsTheSearchesOfTheLargest(t *testing.T) {
 				}()
 			}
 			synctest.Wait()
-			if n := len(s.queue.jobs); n != queueLength || dropped.Load() != queueLength {
+			if n := s.inQueue(); n != queueLength || dropped.Load() != queueLength {
 				t.Errorf("%s: %d searches in the queue, %d dropped", name, n, dropped.Load())
 			}
 			var found atomic.Int64
@@ -289,7 +289,7 @@ func TestFullQueueDropsTheSearchesOfTheLargest(t *testing.T) {
 				}()
 			}
 			synctest.Wait()
-			if n := len(s.queue.jobs); n != queueLength || dropped.Load() != queueLength+newcomers {
+			if n := s.inQueue(); n != queueLength || dropped.Load() != queueLength+newcomers {
 				t.Errorf("%s: with newcomers %d searches in the queue, %d dropped", name, n, dropped.Load())
 			}
 			time.Sleep(25 * time.Second)
