@@ -188,36 +188,23 @@ func (c *flightConn) countRecord(length int) {
 func (c *flightConn) sinceFlight() []int { return c.records[min(c.inFlight, len(c.records)):] }
 
 // answer returns what was measured of the flight.
-func (c *flightConn) answer() (answer, error) {
-	var a answer
+func (c *flightConn) answer() (a answer, err error) {
 	var hello serverHello
-	for messages, found := cryptobyte.String(c.clear), false; ; found = true {
-		var kind uint8
-		var body cryptobyte.String
-		complete := messages.ReadUint8(&kind) && messages.ReadUint24LengthPrefixed(&body) && kind == messageServerHello
-		switch {
-		case complete && hello.parse(body):
-			if !hello.retry {
-				return c.complete(a, hello)
-			}
-			a.retry = true
-		case found && a.retry: // the client has not followed the request
-			return answer{tls13: true, retry: true}, nil
-		default:
-			return answer{}, errNoServerHello
-		}
+	messages := cryptobyte.String(c.clear)
+	if !hello.next(&messages) {
+		return a, errNoServerHello
 	}
-}
-
-// complete returns a with the flight behind hello.
-func (c *flightConn) complete(a answer, hello serverHello) (answer, error) {
-	if !hello.tls13 {
+	if a.retry = hello.retry; a.retry && !hello.next(&messages) {
+		a.tls13 = true
+		return a, nil // the client has not followed the request
+	}
+	if a.tls13 = hello.tls13; !a.tls13 {
 		return a, nil
 	}
 	if c.dataLength == 0 || len(c.header) > 0 || c.bodyLeft > 0 {
 		return answer{}, fmt.Errorf("the first flight is incomplete: %w", io.ErrUnexpectedEOF)
 	}
-	a.tls13, a.records = true, c.inFlight
+	a.records = c.inFlight
 	a.shape = faketls.ServerHelloShape{
 		DataSize:      min(c.dataLength-recordHeaderLength, maxRecordBody),
 		CipherSuite:   hello.suite,
@@ -238,6 +225,14 @@ type serverHello struct {
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc8446#section-4.1.3
 const retryRandom = "\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91\xc2\xa2\x11\x16\x7a\xbb\x8c\x5e\x07\x9e\x09\xe2\xc8\xa8\x33\x9c"
+
+// next parses the next of the handshake messages, and reports whether it is a
+// ServerHello.
+func (h *serverHello) next(messages *cryptobyte.String) bool {
+	var kind uint8
+	var body cryptobyte.String
+	return messages.ReadUint8(&kind) && messages.ReadUint24LengthPrefixed(&body) && kind == messageServerHello && h.parse(body)
+}
 
 // parse parses the body of the message and reports whether it is well formed up
 // to the extensions. Without extensions, it is one of TLS 1.2.
