@@ -13,12 +13,23 @@ type Deframer struct {
 	// From is the side that sends the records.
 	From frame.Side
 
+	// Strict is for a server that imitates one of TLS, which ends a connection at
+	// what it cannot decrypt: until the stream's first byte, empty ApplicationData
+	// records, ChangeCipherSpec records whose body is not 01 and more than 32 of
+	// them, which is OpenSSL's limit, are malformed.
+	Strict bool
+
 	header  [RecordHeaderLength]byte
 	have    uint8 // bytes of header that have arrived
 	discard bool  // the body is a ChangeCipherSpec record's
+	started bool  // a byte of the stream has arrived
+	skipped uint8 // records before that
 	left    int   // bytes of the body that have not arrived
 	err     error
 }
+
+// maxSkipped is how many ChangeCipherSpec records a strict Deframer skips.
+const maxSkipped = 32
 
 // Deframe consumes all of b, the next bytes from the connection, and moves the
 // stream's bytes among them to the front of b. It returns their number n.
@@ -43,16 +54,40 @@ func (d *Deframer) Deframe(b []byte) (n int, err error) {
 				return n, err
 			}
 			d.have, d.left, d.discard = 0, length, t == RecordChangeCipherSpec
+			if d.Strict && !d.started {
+				if d.err = d.checkFirst(length); d.err != nil {
+					return n, d.err
+				}
+			}
 			continue
 		}
 		k := min(d.left, len(b)-off)
-		if !d.discard {
+		switch {
+		case !d.discard:
 			n += copy(b[n:], b[off:off+k])
+			d.started = true
+		case d.Strict && !d.started && b[off] != 1:
+			d.err = recordError(d.header[:], "ChangeCipherSpec is %02x, want 01", b[off])
+			return n, d.err
 		}
 		off += k
 		d.left -= k
 	}
 	return n, nil
+}
+
+// checkFirst checks the header of a record before the stream's first byte.
+func (d *Deframer) checkFirst(length int) error {
+	if length == 0 {
+		return recordError(d.header[:], "the first record is empty")
+	}
+	if d.discard {
+		d.skipped++
+	}
+	if d.skipped > maxSkipped {
+		return recordError(d.header[:], "%d ChangeCipherSpec records", d.skipped)
+	}
+	return nil
 }
 
 // Complete reports whether the stream may end here: no record is incomplete and

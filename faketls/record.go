@@ -96,7 +96,7 @@ func ParseRecordHeader(b []byte, from frame.Side) (t RecordType, length int, err
 // bytes. It panics if n is negative or above 65535, because a wrapped length puts the
 // stream out of step without an error.
 //
-// Clients send at most 2878 bytes in a record, servers at most 16384.
+// Clients send at most 2878 bytes in a record, servers at most 16401.
 func AppendRecordHeader(dst []byte, n int) []byte {
 	if n < 0 || n > maxBody {
 		panic(fmt.Sprintf("faketls: internal error: record of %d bytes", n))

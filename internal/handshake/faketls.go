@@ -54,7 +54,7 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	h.source.Consume(n)
 	h.layered = true
 	h.transport.FakeTLS, h.transport.ServerName = true, hello.SNI
-	h.records = &faketls.Deframer{From: frame.Client}
+	h.records = &faketls.Deframer{From: frame.Client, Strict: patience > 0}
 	h.step = (*Handshake).obfuscated
 
 	if patience > 0 {

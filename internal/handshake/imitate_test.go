@@ -77,6 +77,11 @@ func TestEndInsideFakeTLSIsATLSServers(t *testing.T) {
 		"a part of a record":          {record(200, 100), false, true, true},
 		"the init payload's length":   {record(200, 64), false, true, true},
 		"a record of another version": {[]byte("\x17\x03\x01\x00\x10"), true, false, false},
+		"an empty record":             {record(0, 0), true, false, false},
+		"32 ChangeCipherSpecs":        {bytes.Repeat(changeCipherSpec, 32), false, true, true},
+		"33 ChangeCipherSpecs":        {bytes.Repeat(changeCipherSpec, 33), true, false, false},
+		"another ChangeCipherSpec":    {[]byte("\x14\x03\x03\x00\x01\x02"), true, false, false},
+		"an alert":                    {[]byte("\x15\x03\x03\x00\x02\x02\x28"), false, false, false},
 		"no record":                   {[]byte("GET / HTTP/1.1\r\n\r\n"), true, false, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -50,10 +50,17 @@ func (h *Handshake) readError(err error) error {
 		return h.reject(ErrTimeout)
 	case err == io.EOF || err == io.ErrUnexpectedEOF:
 		return h.reject(io.ErrUnexpectedEOF)
-	case errors.Is(err, faketls.ErrMalformed):
+	case errors.Is(err, faketls.ErrMalformed) && !isAlert(err):
 		h.alert()
 	}
 	return err
+}
+
+// isAlert reports whether err is about an alert of the client's. OpenSSL, and so most
+// sites, answer it by closing alone.
+func isAlert(err error) bool {
+	var record *faketls.RecordError
+	return errors.As(err, &record) && faketls.RecordType(record.Header[0]) == faketls.RecordAlert
 }
 
 // Discard reads from conn, the client's connection, for the rest of the handshake's
