@@ -113,12 +113,13 @@ func (h *host) nearest(key faketls.Kind) *kind {
 // draw returns one of the answers. An answer without a HelloRetryRequest is
 // preferred: the address may lead to several servers.
 func (k *kind) draw() answer {
-	for _, i := range rand.Perm(len(k.answers)) {
-		if !k.answers[i].retry {
-			return k.answers[i]
+	start := rand.IntN(len(k.answers))
+	for i := range k.answers {
+		if a := k.answers[(start+i)%len(k.answers)]; !a.retry {
+			return a
 		}
 	}
-	return k.answers[0]
+	return k.answers[start]
 }
 
 // addKind adds a kind, with a hello like hello, to be measured by Run.

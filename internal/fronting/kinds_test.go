@@ -301,3 +301,13 @@ func canceled(t *testing.T) context.Context {
 	cancel()
 	return ctx
 }
+
+// An answer to a kind that was measured costs no allocation.
+func TestServerHelloDoesNotAllocate(t *testing.T) {
+	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example"}}})
+	measured(t, p, "a.example", faketls.ServerHelloShape{DataSize: 1}, faketls.ServerHelloShape{DataSize: 2})
+	hello := browser(t, "a.example")
+	if n := testing.AllocsPerRun(100, func() { p.ServerHello(hello) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
