@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/interop/process"
 )
 
 // testServer is the client whose driver also has a data centre for whole
@@ -39,9 +41,9 @@ func (b *binaries) wait() error {
 
 func build(ctx context.Context, dir, binary, pkg string) error {
 	start := time.Now()
-	cmd := command(ctx, "go", "build", "-C", dir, "-o", binary, pkg)
+	cmd := process.Command(ctx, "go", "build", "-C", dir, "-o", binary, pkg)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := runGroup(cmd); err != nil {
+	if err := process.Run(cmd); err != nil {
 		return fmt.Errorf("building %s: %w", pkg, err)
 	}
 	fmt.Fprintf(os.Stderr, "%s is built, %v\n", pkg, time.Since(start).Round(time.Millisecond))

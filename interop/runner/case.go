@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mtwire/mtwire/interop/process"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -84,9 +85,9 @@ func (c *client) cases(ctx context.Context) (all []testCase, err error) {
 		ctx, cancel := context.WithTimeout(ctx, casesTimeout)
 		defer cancel()
 		var stdout bytes.Buffer
-		cmd := command(ctx, path)
+		cmd := process.Command(ctx, path)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = c.Source, &stdout, os.Stderr
-		err = runGroup(cmd)
+		err = process.Run(cmd)
 		text = stdout.Bytes()
 	}
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mtwire/mtwire/interop/process"
 )
 
 // installTimeout bounds the installation of a client.
@@ -71,9 +73,9 @@ func (c *client) install(ctx context.Context, cache string) error {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := command(ctx, filepath.Join(c.Source, "install"), c.Dir)
+	cmd := process.Command(ctx, filepath.Join(c.Source, "install"), c.Dir)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Source, &stdout, &stderr
-	err := runGroup(cmd)
+	err := process.Run(cmd)
 	took := time.Since(start).Round(time.Millisecond)
 	if err == nil {
 		if c.Version = lastLine(&stdout); c.Version == "" {

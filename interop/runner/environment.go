@@ -8,14 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/mtwire/mtwire/interop/process"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // environment is what one case runs against: a data centre, a proxy in front of
 // it if the case has one, and a recorder in front of that.
 type environment struct {
-	dc       *server // nil if the client brings its own
-	proxy    *server // nil if the case has none
+	dc       *process.Server // nil if the client brings its own
+	proxy    *process.Server // nil if the case has none
 	recorder *recorder
 
 	dataCenter string // the data centre's address
@@ -47,27 +48,27 @@ func (p *plan) start(ctx context.Context, t testCase, f files) (e *environment, 
 	case endpointOwn:
 		e.dataCenter, err = freeAddress()
 	case endpointSession:
-		e.dc, err = startServer(ctx, p.Gotd, "dc", f.serverKey, f.certificate)
+		e.dc, err = process.StartServer(ctx, p.Gotd, "dc", f.serverKey, f.certificate)
 	default:
 		args := []string{"dc", "--json", "--listen", "127.0.0.1:0", "--certificate", f.certificate}
 		if !proxied {
 			args = append(args, secret...)
 		}
-		e.dc, err = startServer(ctx, p.Mtwire, args...)
+		e.dc, err = process.StartServer(ctx, p.Mtwire, args...)
 	}
 	if err != nil {
 		return e, err
 	}
 	if e.dc != nil {
-		e.dataCenter = e.dc.address
+		e.dataCenter = e.dc.Address
 	}
 	target := e.dataCenter
 	if proxied {
 		args := append([]string{"proxy", "--listen", "127.0.0.1:0", "--dc", "*=" + e.dataCenter, "--front", "127.0.0.1:1"}, secret...)
-		if e.proxy, err = startServer(ctx, p.Mtwire, args...); err != nil {
+		if e.proxy, err = process.StartServer(ctx, p.Mtwire, args...); err != nil {
 			return e, err
 		}
-		target = e.proxy.address
+		target = e.proxy.Address
 	}
 	if e.recorder, err = startRecorder(target); err != nil {
 		return e, err
@@ -89,9 +90,9 @@ func (e *environment) stop() {
 	if e.recorder != nil {
 		e.recorder.stop()
 	}
-	for _, server := range []*server{e.proxy, e.dc} {
+	for _, server := range []*process.Server{e.proxy, e.dc} {
 		if server != nil {
-			server.stop()
+			server.Stop()
 		}
 	}
 }
@@ -100,10 +101,10 @@ func (e *environment) stop() {
 func (e *environment) logs() string {
 	var b strings.Builder
 	if e.proxy != nil {
-		fmt.Fprintf(&b, "mtwire proxy:\n%s\n", e.proxy.stderr.text())
+		fmt.Fprintf(&b, "mtwire proxy:\n%s\n", e.proxy.Stderr.Text())
 	}
 	if e.dc != nil {
-		fmt.Fprintf(&b, "data centre:\n%s\n%s\n", e.dc.stdout.text(), e.dc.stderr.text())
+		fmt.Fprintf(&b, "data centre:\n%s\n%s\n", e.dc.Stdout.Text(), e.dc.Stderr.Text())
 	}
 	return b.String()
 }
@@ -118,7 +119,7 @@ type answered struct {
 // firstAnswered returns the first such connection, nil if there is none.
 func (e *environment) firstAnswered() (*answered, error) {
 	connected := map[string]mtwiretest.Event{}
-	for line := range strings.Lines(e.dc.stdout.text()) {
+	for line := range strings.Lines(e.dc.Stdout.Text()) {
 		var event mtwiretest.Event
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
 			return nil, fmt.Errorf("the data centre printed %q: %w", line, err)

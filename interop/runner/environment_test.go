@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/mtwire/mtwire/interop/process"
 )
 
 func TestClientsGetTheURLOfTheirEndpoint(t *testing.T) {
@@ -41,8 +43,8 @@ func TestExpectationsAreComparedWithTheAnsweredConnection(t *testing.T) {
 		{expect{Request: "req_pq_multi"}, "request"},
 		{expect{Hello: 517}, "hello"},
 	} {
-		e := &environment{dc: &server{}}
-		e.dc.stdout.Write([]byte(report))
+		e := &environment{dc: &process.Server{}}
+		e.dc.Stdout.Write([]byte(report))
 		var r row
 		err := e.check(testCase{Expect: c.want}, &r)
 		if c.wrong == "" && err != nil || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
@@ -52,7 +54,7 @@ func TestExpectationsAreComparedWithTheAnsweredConnection(t *testing.T) {
 			t.Errorf("the row is %+v", r)
 		}
 	}
-	e := &environment{dc: &server{}}
+	e := &environment{dc: &process.Server{}}
 	if err := e.check(testCase{}, &row{}); err == nil {
 		t.Error("a case passed without an answer")
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/interop/process"
 )
 
 // runAll runs the cases of all clients: first those of different clients in
@@ -109,17 +111,17 @@ func (p *plan) driveAndCheckLeaks(ctx context.Context, c *client, t testCase, e 
 	if !t.Leaks {
 		return p.drive(ctx, c, t, e, home)
 	}
-	if err := e.proxy.warmUp(ctx); err != nil {
+	if err := warmUp(ctx, e.proxy); err != nil {
 		return "", err
 	}
-	before, err := e.proxy.resources()
+	before, err := e.proxy.Resources()
 	if err != nil {
 		return "", err
 	}
 	if printed, err = p.drive(ctx, c, t, e, home); err != nil {
 		return printed, err
 	}
-	return printed, e.proxy.checkLeaks(ctx, before)
+	return printed, checkLeaks(ctx, e.proxy, before)
 }
 
 // drive runs the client. It returns the client's output.
@@ -138,8 +140,8 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, e *environment,
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	cmd := command(ctx, filepath.Join(c.Source, "drive"), c.Dir, e.url, string(t.line))
-	var out output
+	cmd := process.Command(ctx, filepath.Join(c.Source, "drive"), c.Dir, e.url, string(t.line))
+	var out process.Output
 	trusted := filesIn(home)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, work
 	cmd.Env = []string{
@@ -155,8 +157,8 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, e *environment,
 	if p.Load {
 		cmd.Env = append(cmd.Env, "INTEROP_LOAD=1")
 	}
-	err := runGroup(cmd)
-	text := out.text()
+	err := process.Run(cmd)
+	text := out.Text()
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("not done after %v", timeout)

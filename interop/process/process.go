@@ -1,0 +1,159 @@
+// Package process runs programs of tests in process groups of their own, waits until
+// servers listen, and reads what a process holds from /proc. Linux only.
+package process
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Command returns a command whose process leads a process group, so that its
+// children can be killed with it. When ctx ends, the group is killed.
+func Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return killGroup(cmd) }
+	// Wait does not wait longer for a child that left the group and still has
+	// the output open.
+	cmd.WaitDelay = 2 * time.Second
+	return cmd
+}
+
+// Run runs a command of Command to its end, and then kills what is left of its
+// process group.
+func Run(cmd *exec.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	err := cmd.Wait()
+	killGroup(cmd)
+	return err
+}
+
+func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+
+// Server is a process that serves until it is killed.
+type Server struct {
+	Cmd            *exec.Cmd
+	Stdout, Stderr Output
+	Address        string        // where it listens, as printed
+	Ended          chan struct{} // closed when the process has ended
+}
+
+// StartTimeout bounds the time until a server listens.
+const StartTimeout = 20 * time.Second
+
+// Start starts a command of Command as a server, and does not wait until it
+// listens.
+func Start(cmd *exec.Cmd) (*Server, error) {
+	s := &Server{Cmd: cmd, Ended: make(chan struct{})}
+	s.Stderr.prefix, s.Stderr.found = "listening on ", make(chan string, 1)
+	cmd.Stdout, cmd.Stderr = &s.Stdout, &s.Stderr
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		cmd.Wait()
+		close(s.Ended)
+	}()
+	return s, nil
+}
+
+// StartServer starts a server, and waits until it prints "listening on" and its
+// address.
+func StartServer(ctx context.Context, name string, args ...string) (*Server, error) {
+	s, err := Start(Command(ctx, name, args...))
+	if err != nil {
+		return nil, err
+	}
+	timeout := time.NewTimer(StartTimeout)
+	defer timeout.Stop()
+	select {
+	case s.Address = <-s.Stderr.found:
+		return s, nil
+	case <-s.Ended:
+	case <-timeout.C:
+	}
+	s.Stop()
+	return nil, fmt.Errorf("%s %s does not listen: %s", name, args[0], s.Stderr.Text())
+}
+
+// Stop kills the process, if it has not ended. Its output stays readable.
+func (s *Server) Stop() {
+	select {
+	case <-s.Ended:
+	default:
+		killGroup(s.Cmd)
+		<-s.Ended
+	}
+}
+
+// Output keeps the output of a process. The rest of the first line that begins
+// with prefix is sent to found.
+type Output struct {
+	prefix string // "" once it is found
+	found  chan string
+
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf.Write(p)
+	if o.prefix == "" {
+		return len(p), nil
+	}
+	for line := range strings.Lines(o.buf.String()) {
+		if rest, ok := strings.CutPrefix(line, o.prefix); ok && strings.HasSuffix(rest, "\n") {
+			o.found <- strings.TrimSpace(rest)
+			o.prefix = ""
+			break
+		}
+	}
+	return len(p), nil
+}
+
+// Text returns all output so far, without the space around it.
+func (o *Output) Text() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.TrimSpace(o.buf.String())
+}
+
+// Resources are what a process holds.
+type Resources struct {
+	Descriptors int
+	Resident    int // KiB
+}
+
+// Resources reads what the process holds from /proc.
+func (s *Server) Resources() (r Resources, err error) {
+	proc := filepath.Join("/proc", strconv.Itoa(s.Cmd.Process.Pid))
+	descriptors, err := os.ReadDir(filepath.Join(proc, "fd"))
+	if err != nil {
+		return r, err
+	}
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	if err != nil {
+		return r, err
+	}
+	_, rest, _ := strings.Cut(string(status), "\nVmRSS:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return r, fmt.Errorf("%s has no VmRSS", proc)
+	}
+	r.Descriptors = len(descriptors)
+	r.Resident, err = strconv.Atoi(fields[0])
+	return r, err
+}
