@@ -196,10 +196,12 @@ func joinHello(b []byte, message int) []byte {
 }
 
 // parseOffer parses the bytes after the session ID, up to the first malformed one.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8446#appendix-B.4
 func (h *ClientHello) parseOffer(b []byte) {
 	suites, b := vector16(b)
 	for ; len(suites) >= 2; suites = suites[2:] {
-		if s := binary.BigEndian.Uint16(suites); isTLS13Suite(s) {
+		if s := binary.BigEndian.Uint16(suites); s >= 0x1301 && s <= 0x1305 { // those of TLS 1.3
 			if h.CipherSuite == 0 {
 				h.CipherSuite = s
 			}
@@ -229,14 +231,12 @@ func nextExtension(list []byte) (id uint16, body, rest []byte) {
 	if len(list) < 4 {
 		return 0, nil, nil
 	}
-	body, rest = vector16(list[2:])
-	return binary.BigEndian.Uint16(list), body, rest
+	end := 4 + int(binary.BigEndian.Uint16(list[2:]))
+	if end > len(list) {
+		return 0, nil, nil
+	}
+	return binary.BigEndian.Uint16(list), list[4:end], list[end:]
 }
-
-// isTLS13Suite reports whether a cipher suite is one of TLS 1.3: 1301 to 1305.
-//
-// Specification: https://www.rfc-editor.org/rfc/rfc8446#appendix-B.4
-func isTLS13Suite(s uint16) bool { return s >= 0x1301 && s <= 0x1305 }
 
 // offers reports whether the client offers a TLS 1.3 cipher suite.
 func (h *ClientHello) offers(suite uint16) bool {

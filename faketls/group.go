@@ -3,7 +3,6 @@ package faketls
 import (
 	"crypto/ecdh"
 	"crypto/mlkem"
-	"encoding/binary"
 	"io"
 )
 
@@ -60,12 +59,7 @@ func findGroup(id uint16) *group {
 // nextShare removes the first key share from shares, a client's list, and returns
 // it. It returns nil if there is none, or if it is malformed.
 func nextShare(shares *[]byte) (id uint16, share []byte) {
-	b := *shares
-	if len(b) < 4 {
-		return 0, nil
-	}
-	id = binary.BigEndian.Uint16(b)
-	share, *shares = vector16(b[2:])
+	id, share, *shares = nextExtension(*shares) // a share has the same form
 	return id, share
 }
 

@@ -3,6 +3,7 @@ package faketls
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 )
 
 // Kind is a fingerprint of the parts of a ClientHello that decide how a TLS 1.3
@@ -10,7 +11,9 @@ import (
 // order, the groups and the key shares, the ALPN protocols, the signature
 // algorithms, and the other extensions with a server_name or without. Hellos of
 // one kind get answers of one shape. GREASE, padding and the order of extensions
-// make no difference.
+// make no difference. GREASE values have the form xAxA.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc8701#section-2
 //
 // Kinds are comparable. Their hashes have a random seed, so that they differ from
 // process to process and a client cannot construct two hellos of one kind.
@@ -32,7 +35,7 @@ func (h *ClientHello) Kind() Kind {
 	hash.SetSeed(kindSeed)
 	suites, b := vector16(h.record[sessionEnd:])
 	for ; len(suites) >= 2; suites = suites[2:] {
-		if isTLS13Suite(binary.BigEndian.Uint16(suites)) {
+		if suites[0] == 0x13 { // those of TLS 1.3
 			hash.Write(suites[:2])
 		}
 	}
@@ -44,9 +47,6 @@ func (h *ClientHello) Kind() Kind {
 		var body []byte
 		if id, body, extensions = nextExtension(extensions); body == nil {
 			break
-		}
-		if isGREASE(id) {
-			continue
 		}
 		hash.Reset()
 		switch id {
@@ -60,7 +60,7 @@ func (h *ClientHello) Kind() Kind {
 		case extensionKeyShare:
 			shares, _ := vector16(body)
 			for group, share := nextShare(&shares); share != nil; group, share = nextShare(&shares) {
-				if !isGREASE(group) {
+				if group&0x0f0f != 0x0a0a {
 					hash.Write([]byte{byte(group >> 8), byte(group)})
 				}
 			}
@@ -72,49 +72,46 @@ func (h *ClientHello) Kind() Kind {
 			hash.Write(body)
 			k.signatures = hash.Sum64()
 		default:
+			if id&0x0f0f == 0x0a0a { // GREASE
+				continue
+			}
 			hash.Write([]byte{byte(id >> 8), byte(id)})
-			writeOther(&hash, id, body)
+			switch {
+			case id == extensionVersions:
+				list, _ := vector8(body)
+				writeWithoutGREASE(&hash, list)
+			case slices.Contains(hashedExtensions, id):
+				hash.Write(body)
+			}
 			k.others += hash.Sum64() // clients permute extensions
 		}
 	}
 	return k
 }
 
-// writeOther hashes the body of an extension if a server's answer depends on it.
+// hashedExtensions are other extensions on whose bodies a server's answer depends.
 // Other bodies, such as that of Encrypted ClientHello, differ each time.
-func writeOther(hash *maphash.Hash, id uint16, body []byte) {
-	switch id {
-	case extensionVersions:
-		list, _ := vector8(body)
-		writeWithoutGREASE(hash, list)
-	case 1, // max_fragment_length
-		5,      // status_request
-		19, 20, // client_certificate_type, server_certificate_type
-		27,             // compress_certificate
-		28,             // record_size_limit
-		34,             // delegated_credential
-		45,             // psk_key_exchange_modes
-		47,             // certificate_authorities
-		50,             // signature_algorithms_cert
-		0x4469, 0x44cd: // application_settings
-		hash.Write(body)
-	}
+var hashedExtensions = []uint16{
+	1,      // max_fragment_length
+	5,      // status_request
+	19, 20, // client_certificate_type, server_certificate_type
+	27,             // compress_certificate
+	28,             // record_size_limit
+	34,             // delegated_credential
+	45,             // psk_key_exchange_modes
+	47,             // certificate_authorities
+	50,             // signature_algorithms_cert
+	0x4469, 0x44cd, // application_settings
 }
 
 // writeWithoutGREASE hashes a list of two-byte values.
 func writeWithoutGREASE(hash *maphash.Hash, list []byte) {
 	for ; len(list) >= 2; list = list[2:] {
-		if !isGREASE(binary.BigEndian.Uint16(list)) {
+		if binary.BigEndian.Uint16(list)&0x0f0f != 0x0a0a {
 			hash.Write(list[:2])
 		}
 	}
 }
-
-// isGREASE reports whether a cipher suite, group, version or extension is one of
-// the values that servers must ignore.
-//
-// Specification: https://www.rfc-editor.org/rfc/rfc8701#section-2
-func isGREASE(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
 // Distance returns how different the answers to hellos of two kinds may be: 0 for
 // the same kind, and more for a difference in what an observer sees in clear, the
