@@ -6,13 +6,16 @@
 //	users.go         users, and their replacement
 //	serve.go         listeners and the sessions they bring; shutdown.go
 //	session.go       one client's connection
+//	stage.go         how far it has come
 //	auth.go          which client it is
 //	replay.go        handshakes that were seen before
-//	pendingconns.go  unauthenticated connections, and eviction
+//	limits.go        unauthenticated connections, and eviction
+//	mirror.go        clients that are undecided, at their fronting host
 //	fronting.go      where unauthenticated clients go
 //	upstream.go      what data centres are reached through
 //	transcode.go     re-encryption of what is relayed
-//	firstpackets.go  transport errors in the download
+//	records.go       records of the download; firstpackets.go: errors in it
+//	liveness.go      clients that are gone; stalltimer.go: data centres that are silent
 //	policy.go        limits for users: an interface
 //	trace.go         hooks; log.go is one set of them
 //	report.go        what a session is and was; stats.go sums them
