@@ -2,10 +2,16 @@ package faults_test
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"regexp"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/tools/loadgen"
 )
 
@@ -16,7 +22,7 @@ const fewFiles = 64
 // clients.
 func startWithFewFiles(t *testing.T, m mode) (*program, []*loadgen.Client) {
 	dc := startDataCenter(t, listen(t))
-	p := startProgram(t, "", fewFiles, flagsFor(m, dc, newFrontingHost(t))...)
+	p := startProgram(t, "", fileLimit{fewFiles, fewFiles}, flagsFor(m, dc, newFrontingHost(t))...)
 	var clients []*loadgen.Client
 	for range 5 {
 		clients = append(clients, mustDial(t, m, p.address, 2, nil))
@@ -44,6 +50,128 @@ func TestSilentConnectionsLeaveDescriptorsForClients(t *testing.T) {
 					t.Fatalf("%d descriptors are open", n)
 				}
 			}
+			for _, conn := range silent {
+				resetConn(conn)
+			}
+			p.awaitDescriptors(t, before+idleSlack)
+		})
+	}
+}
+
+// The program raises its soft limit of descriptors to the hard one, and derives the
+// limits of unauthenticated connections from that.
+func TestSoftLimitOfDescriptorsIsRaised(t *testing.T) {
+	t.Parallel()
+	m := modes[1]
+	dc := startDataCenter(t, listen(t))
+	p := startProgram(t, "", fileLimit{soft: 256, hard: 1024}, flagsFor(m, dc, nil)...)
+	limits := regexp.MustCompile(`(?m)^Max open files +(\d+) +1024 `).FindStringSubmatch(p.read(t, "limits"))
+	if limits == nil {
+		t.Fatalf("limits of the program:\n%s", p.read(t, "limits"))
+	}
+	n, err := strconv.Atoi(limits[1])
+	if err != nil || n < 1023 { // the Go runtime stays one below
+		t.Errorf("soft limit %s", limits[1])
+	}
+	eventually(t, "the limits are logged", func() bool {
+		return p.logged(fmt.Sprintf("max_unauthenticated=%d max_fronted=%d descriptors=%d", n/4, n/8, n))
+	})
+}
+
+// With few descriptors, any number of silent connections of one address, and more
+// that keep coming, lock no client out, neither at that address nor at another one.
+// The clients that are connected are served as well.
+func TestSilentConnectionsLockNoClientOut(t *testing.T) {
+	t.Parallel()
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			const files = 128
+			host := newFrontingHost(t)
+			dc := startDataCenter(t, listen(t))
+			p := startProgram(t, "", fileLimit{files, files}, flagsFor(m, dc, host)...)
+			var clients []*loadgen.Client
+			for range 5 {
+				clients = append(clients, mustDial(t, m, p.address, 2, nil))
+			}
+			openSilent(t, p.address, 4*files)
+			more := startFlood(t, p.address)
+			for i := 0; i < 10 || more.n.Load() < 100; i++ {
+				from := [...]string{"127.0.0.1", "127.0.0.7"}[i%2]
+				if err := tryClientFrom(m, p.address, from, 5*time.Second); err != nil {
+					t.Fatalf("client %d, from %s, after %d connections of the flood: %v", i, from, more.n.Load(), err)
+				}
+			}
+			transfer(t, clients, 50)()
+			if n, _ := p.descriptors(); n > files*3/4 {
+				t.Errorf("%d descriptors of %d are open", n, files)
+			}
+		})
+	}
+}
+
+// flood is silent connections that keep coming.
+type flood struct {
+	n atomic.Int64 // connections
+}
+
+// startFlood opens up to 50 connections a second until the test ends.
+func startFlood(t *testing.T, address string) *flood {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	f := &flood{}
+	running.Go(func() {
+		var conns connSet
+		defer conns.closeAll()
+		for ctx.Err() == nil {
+			if conn, err := net.Dial("tcp", address); err == nil {
+				conns.add(conn)
+				f.n.Add(1)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return f
+}
+
+// tryClientFrom is tryClient for a client at that loopback address.
+func tryClientFrom(m mode, address, from string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := dial(ctx, m, address, 2, &mtwire.DialConfig{DialContext: dialer.DialContext})
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
+// If the configured limits are higher than the descriptors allow, and descriptors
+// run out, silent connections make room for clients all the same.
+func TestSilentConnectionsMakeRoomWhenDescriptorsRunOut(t *testing.T) {
+	t.Parallel()
+	for _, m := range modes {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			const files = 64
+			host := newFrontingHost(t)
+			dc := startDataCenter(t, listen(t))
+			flags := append(flagsFor(m, dc, host), "--max-unauthenticated", "1000", "--max-fronted", "1000")
+			p := startProgram(t, "", fileLimit{files, files}, flags...)
+			var clients []*loadgen.Client
+			for range 5 {
+				clients = append(clients, mustDial(t, m, p.address, 2, nil))
+			}
+			before, _ := p.descriptors()
+			silent := openSilent(t, p.address, 4*files)
+			eventually(t, "descriptors run out", func() bool { return p.logged("no connection can be accepted") })
+			for i := range 5 {
+				if err := tryClient(m, p.address, 10*time.Second); err != nil {
+					t.Errorf("client %d: %v", i, err)
+				}
+			}
+			transfer(t, clients, 50)()
 			for _, conn := range silent {
 				resetConn(conn)
 			}

@@ -29,20 +29,22 @@ type program struct {
 	log bytes.Buffer
 }
 
+// fileLimit is RLIMIT_NOFILE of a program. The zero value means the system's.
+type fileLimit struct{ soft, hard int }
+
 // startProgram runs mtwire proxy until the test ends. It listens on address; ""
-// means any port of loopback. files limits its descriptors; 0 means the system's
-// limit.
-func startProgram(t *testing.T, address string, files int, args ...string) *program {
+// means any port of loopback.
+func startProgram(t *testing.T, address string, files fileLimit, args ...string) *program {
 	t.Helper()
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
 	args = append([]string{"proxy", "--listen", address}, args...)
 	cmd := exec.Command(binary, args...)
-	if files > 0 {
+	if files.hard > 0 {
 		// Not by setrlimit in this process: the Go runtime restores the limit in
 		// its children.
-		script := fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files)
+		script := fmt.Sprintf(`ulimit -Sn %d && ulimit -Hn %d && exec "$0" "$@"`, files.soft, files.hard)
 		cmd = exec.Command("sh", append([]string{"-c", script, binary}, args...)...)
 	}
 	p := &program{cmd: cmd, ended: make(chan error, 1)}
@@ -93,6 +95,13 @@ func (p *program) Write(b []byte) (int, error) {
 	return p.log.Write(b)
 }
 
+// logged reports whether the log contains a text.
+func (p *program) logged(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return bytes.Contains(p.log.Bytes(), []byte(text))
+}
+
 // logTail returns the last 4,000 bytes of the log.
 func (p *program) logTail() string {
 	p.mu.Lock()
@@ -127,12 +136,17 @@ func (p *program) descriptors() (all, pipes int) {
 	return openFiles(strconv.Itoa(p.cmd.Process.Pid))
 }
 
-// awaitDescriptors waits until the program has at most this many descriptors.
+// idlePipes is how many pipes more than before the program may keep for the next
+// transfers, until a collection closes them: it has one every two minutes.
+const idlePipes = 32
+
+// awaitDescriptors waits until the program has at most this many descriptors, and
+// idlePipes.
 func (p *program) awaitDescriptors(t *testing.T, most int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("no more than %d descriptors are open", most), func() bool {
-		n, _ := p.descriptors()
-		return n <= most
+		n, pipes := p.descriptors()
+		return n <= most+min(pipes, idlePipes)
 	})
 }
 

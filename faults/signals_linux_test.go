@@ -31,7 +31,7 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 			if m.name == "ee" {
 				flags = append(flags, "--front", host.address())
 			}
-			p := startProgram(t, "", 0, flags...)
+			p := startProgram(t, "", fileLimit{}, flags...)
 			silent := openSilent(t, p.address, 50)
 			var idle, busy []*loadgen.Client
 			for range 10 {
@@ -101,7 +101,7 @@ func TestSecondSignalAndDrainLimitEndTheProgram(t *testing.T) {
 		drain string
 		again bool
 	}{"the second signal": {"60s", true}, "the limit": {"1s", false}} {
-		p := startProgram(t, "", 0, append(flagsFor(m, dc, nil), "--drain", c.drain)...)
+		p := startProgram(t, "", fileLimit{}, append(flagsFor(m, dc, nil), "--drain", c.drain)...)
 		busy := mustDial(t, m, p.address, 2, nil)
 		moved := make(chan error, 1)
 		go func() { moved <- busy.Download(testContext(t), 1<<30) }()
@@ -127,7 +127,7 @@ func TestClientsReconnectAfterSIGKILLAndRestart(t *testing.T) {
 	dc := startDataCenter(t, listen(t))
 	state := t.TempDir() + "/state"
 	flags := []string{"--state", state, "--domain", "example.com", "--dc", "*=" + dc.Addr().String(), "--front", host.address()}
-	p := startProgram(t, "", 0, flags...)
+	p := startProgram(t, "", fileLimit{}, flags...)
 	first, err := mtproxy.ParseLink(p.link)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestClientsReconnectAfterSIGKILLAndRestart(t *testing.T) {
 		if code := p.awaitEnd(t, 10*time.Second); code != -1 {
 			t.Errorf("exit code %d after SIGKILL", code)
 		}
-		p = startProgram(t, address, 0, flags...)
+		p = startProgram(t, address, fileLimit{}, flags...)
 		if link, err := mtproxy.ParseLink(p.link); err != nil || link != first {
 			t.Fatalf("another link after a restart, %v", err)
 		}

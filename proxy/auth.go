@@ -76,8 +76,8 @@ func (a *authentication) Replayed(id [16]byte) bool { return a.proxy.config.Repl
 // ServerHello returns the shape of the fronting host's own answer, unless that
 // cannot be imitated: then the client gets it from the host. It is called when a
 // hello is accepted, so the client's user is known from here on, and the host is
-// not needed. Until the init payload comes, the connection is pending like a silent
-// one.
+// not needed. Until the init payload comes, the connection is pending, and makes
+// room after those of clients that have shown no secret.
 func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.ServerHelloShape, time.Duration, error) {
 	shape, err := a.proxy.fronts.ServerHello(hello)
 	if err != nil {
@@ -90,7 +90,7 @@ func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.Server
 		host.Close()
 		a.proxy.fronted.Leave(&a.fronted)
 	}
-	a.proxy.pending.Move(&a.pending, admission.Silent)
+	a.proxy.pending.Move(&a.pending, admission.HelloAnswered)
 	if a.proxy.fronts.Empty() {
 		return faketls.ServerHelloShape{}, 0, nil
 	}

@@ -76,9 +76,14 @@ func (s *session) Evict(reason *admission.EvictedError) {
 	s.proxy.trace.evicted(s, reason)
 }
 
-// acceptDelayed makes room when no connection can be accepted.
-func (p *Proxy) acceptDelayed(err error) {
+// HasUnread reports whether bytes of the client are not read yet.
+func (s *session) HasUnread() bool { return unreadBytes(s.socket) }
+
+// makeRoom evicts unauthenticated connections if err means that there is no
+// descriptor. It reports whether it has evicted some.
+func (p *Proxy) makeRoom(err error) bool {
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		p.pending.EvictOldest(evictedAtShortage)
+		return p.pending.EvictOldest(evictedAtShortage) > 0
 	}
+	return false
 }

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,4 +110,34 @@ func TestConfiguredLimitsAreInForce(t *testing.T) {
 		s := p.Stats()
 		return s.Accepted == 20 && s.Pending == 4 && s.Fronted == 4 && s.Evicted == 16
 	})
+}
+
+// If there is no descriptor for an authenticated client's data centre, silent
+// connections make room.
+func TestSilentConnectionsMakeRoomForADataCenter(t *testing.T) {
+	dc, _ := dataCenter(t)
+	var p *Proxy
+	p = newProxy(t, Config{
+		DataCenters: allAt(dc),
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if p.Stats().Pending > 0 {
+				return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		},
+	})
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, p, ln)
+	for range 5 {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	eventually(t, "they are pending", func() bool { return p.Stats().Pending == 5 })
+	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
+	if s := p.Stats(); s.Evicted != 5 || s.Unreachable != 0 {
+		t.Errorf("%+v", s)
+	}
 }

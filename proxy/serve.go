@@ -28,7 +28,7 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	defer context.AfterFunc(p.accepting, func() { cancel(context.Cause(p.accepting)) })()
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	err := netx.AcceptLoop(ctx, ln, p.handle, func(err error) {
-		p.acceptDelayed(err)
+		p.makeRoom(err)
 		p.trace.acceptDelayed(ln.Addr(), err)
 	})
 	if cause := context.Cause(ctx); cause != nil {

@@ -163,9 +163,11 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 		}
 		s.account = account
 	}
-	upstream, err := s.proxy.outbound.Dial(ctx, route.Request{
-		DC: client.DC, Protocol: client.Protocol, Download: &client.Download, User: user.Name, Tag: user.AdTag,
-	})
+	request := route.Request{DC: client.DC, Protocol: client.Protocol, Download: &client.Download, User: user.Name, Tag: user.AdTag}
+	upstream, err := s.proxy.outbound.Dial(ctx, request)
+	if err != nil && s.proxy.makeRoom(err) {
+		upstream, err = s.proxy.outbound.Dial(ctx, request)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			s.proxy.counters.unreachable.Add(1)

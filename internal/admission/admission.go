@@ -28,8 +28,11 @@ const (
 	// Answered: a fronting host has answered the client, as it answers any
 	// visitor.
 	Answered
+	// HelloAnswered: the client has shown a secret in its FakeTLS hello, and has
+	// the proxy's answer. Its init payload is due.
+	HelloAnswered
 
-	classes = 3
+	classes = 4
 )
 
 // Scope is what a limit is for.
@@ -78,6 +81,10 @@ type Evictable interface {
 	// Evict closes the connection. The goroutine of another connection calls it,
 	// so it must not block.
 	Evict(reason *EvictedError)
+
+	// HasUnread reports whether bytes of the client have arrived that were not
+	// read yet. It must not block.
+	HasUnread() bool
 }
 
 // Member is a connection's membership of a Table. The zero value is none. It must
@@ -225,21 +232,33 @@ func (t *Table) evict(g *group, scope Scope, limited *group) eviction {
 }
 
 // pick returns the member of g to evict: the one that has been unanswered for
-// longest since its first byte, then the one that has been silent for longest,
-// then the one answered first; those within grace only if there are no others.
+// longest since its first byte, then the one that has been silent for longest, then
+// the one whose hello was answered first, then the one that a host answered first.
+// Those within grace are evicted only if there are no others, and one whose hello was
+// answered last of all. Under mu.
 func (t *Table) pick(g *group) *Member {
+	t.passUnread(g)
 	aged := t.now().Add(-t.grace)
-	for _, class := range [...]Class{Unanswered, Silent, Answered} {
+	for _, class := range [...]Class{Unanswered, Silent, HelloAnswered, Answered} {
 		if m := g.lists[class].first; m != nil && !m.since.After(aged) {
 			return m
 		}
 	}
-	for _, class := range [...]Class{Silent, Unanswered, Answered} {
+	for _, class := range [...]Class{Silent, Unanswered, Answered, HelloAnswered} {
 		if m := g.lists[class].first; m != nil {
 			return m
 		}
 	}
 	return nil
+}
+
+// passUnread moves the oldest silent members of g to Unanswered if their clients
+// have sent something that was not read yet: when the processor is busy, connections
+// are accepted faster than they are read. Under mu.
+func (t *Table) passUnread(g *group) {
+	for m := g.lists[Silent].first; m != nil && m.connection.HasUnread(); m = g.lists[Silent].first {
+		t.move(m, Unanswered)
+	}
 }
 
 // EvictOldest evicts up to n members, for instance because there are no
@@ -266,10 +285,15 @@ func (t *Table) Move(m *Member, class Class) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m.present && m.class != class {
-		t.pull(m)
-		m.class, m.since = class, t.now()
-		t.push(m)
+		t.move(m, class)
 	}
+}
+
+// move is Move for a member that is present. Under mu.
+func (t *Table) move(m *Member, class Class) {
+	t.pull(m)
+	m.class, m.since = class, t.now()
+	t.push(m)
 }
 
 // Leave removes m, if it is present.

@@ -28,17 +28,23 @@ func newTestTable(limits Limits) *testTable {
 	return t
 }
 
-type evictFunc func(*EvictedError)
+// connection is an Evictable.
+type connection struct {
+	evict  func(*EvictedError)
+	unread bool
+}
 
-func (f evictFunc) Evict(reason *EvictedError) { f(reason) }
+func (c *connection) Evict(reason *EvictedError) { c.evict(reason) }
+
+func (c *connection) HasUnread() bool { return c.unread }
 
 // enter adds a member and lets a second pass.
 func (t *testTable) enter(name, from string, class Class) *Member {
 	m := &Member{}
 	addr, _ := netip.ParseAddr(from)
-	t.Enter(m, evictFunc(func(reason *EvictedError) {
+	t.Enter(m, &connection{evict: func(reason *EvictedError) {
 		t.gone, t.reasons[name] = append(t.gone, name), reason
-	}), addr, class)
+	}}, addr, class)
 	t.members[name] = m
 	t.clock = t.clock.Add(time.Second)
 	return m
@@ -74,6 +80,46 @@ func TestAgeCountsFromTheFirstByte(t *testing.T) {
 	table.enter("next", "192.0.2.1", Silent)
 	if !slices.Equal(table.gone, []string{"stale"}) {
 		t.Errorf("evicted %v", table.gone)
+	}
+}
+
+// A client whose hello was answered keeps its place beside newcomers of any kind, as
+// long as it is within its grace.
+func TestAnsweredHelloOutranksNewcomers(t *testing.T) {
+	table := newTestTable(Limits{Address: 2, Site: 100, Total: 100})
+	client := table.enter("client", "192.0.2.1", Silent)
+	table.clock = table.clock.Add(-time.Second)
+	table.Move(client, HelloAnswered)
+	for i, class := range []Class{Silent, Unanswered, Answered, Silent} {
+		table.enter(fmt.Sprint(i), "192.0.2.1", class)
+		table.clock = table.clock.Add(-time.Second)
+	}
+	if !slices.Equal(table.gone, []string{"0", "1", "2"}) {
+		t.Errorf("evicted %v", table.gone)
+	}
+	table.clock = table.clock.Add(time.Minute)
+	table.Move(table.members["3"], Answered)
+	table.enter("late", "192.0.2.1", Silent)
+	if !slices.Equal(table.gone, []string{"0", "1", "2", "client"}) {
+		t.Errorf("a minute later, evicted %v", table.gone)
+	}
+}
+
+// A connection with bytes that were not read yet is not silent: those that are make
+// room first, however young.
+func TestUnreadBytesCountAsFirstBytes(t *testing.T) {
+	table := newTestTable(Limits{Address: 3, Site: 100, Total: 100})
+	table.clock = table.clock.Add(-time.Second / 2)
+	for _, name := range []string{"a", "b"} {
+		table.enter(name, "192.0.2.1", Silent).connection.(*connection).unread = true
+		table.clock = table.clock.Add(-time.Second)
+	}
+	table.enter("c", "192.0.2.1", Silent)
+	table.clock = table.clock.Add(-time.Second)
+	table.enter("d", "192.0.2.1", Silent)
+	table.enter("e", "192.0.2.1", Silent)
+	if !slices.Equal(table.gone, []string{"c", "d"}) || table.Count(Unanswered) != 2 {
+		t.Errorf("evicted %v, %d unanswered", table.gone, table.Count(Unanswered))
 	}
 }
 

@@ -4,8 +4,9 @@ package netx
 
 import "syscall"
 
-// MaxDescriptors returns how many descriptors the process may have: RLIMIT_NOFILE,
-// which package os raises to the hard limit when the program starts.
+// MaxDescriptors returns how many descriptors the process may have: the soft limit of
+// RLIMIT_NOFILE, which package syscall raises to the hard limit, or to one below it,
+// when the program starts.
 func MaxDescriptors() int {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
