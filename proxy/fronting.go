@@ -97,9 +97,13 @@ func fronts(config *Config, users []User) (hosts []fronting.Host, err error) {
 	return hosts, nil
 }
 
-// frontingClient returns the client's addresses for its fronting host.
+// frontingClient returns the client for its fronting host. Once the host has answered
+// it, it is a visitor of the site, and others make room first.
 func (s *session) frontingClient() fronting.Client {
-	client := fronting.Client{Remote: s.source, Local: addrPort(s.socket.LocalAddr())}
+	client := fronting.Client{Remote: s.source, Local: addrPort(s.socket.LocalAddr()), Answered: func() {
+		s.proxy.pending.Move(&s.pending, admission.Answered)
+		s.proxy.fronted.Move(&s.fronted, admission.Answered)
+	}}
 	if !client.Remote.IsValid() {
 		client.Remote = addrPort(s.socket.RemoteAddr())
 	}

@@ -141,3 +141,54 @@ func TestSilentConnectionsMakeRoomForADataCenter(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// A visitor that the site has answered is not evicted in favour of clients that send
+// nothing, whether the visitor's bytes were complete at once or came while it was
+// undecided.
+func TestVisitorsOfTheSiteAreEvictedLast(t *testing.T) {
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				io.Copy(conn, conn)
+			}()
+		}
+	}()
+	p, address := startProxy(t, Config{
+		Users:              onlyUser(t, mtwiretest.FakeTLSSecret),
+		Fronts:             map[string]Front{"": {Address: ln.Addr().String()}},
+		MaxUnauthenticated: 20, MaxFronted: 8,
+	})
+	connect := func() net.Conn {
+		conn, err := net.Dial("tcp", address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	visitors := []net.Conn{connect(), connect()}
+	visitors[0].Write([]byte("GET /"))
+	time.Sleep(2 * mirrorDelay)
+	visitors[1].Write([]byte("GET /"))
+	for _, visitor := range visitors {
+		read(t, visitor, 5)
+	}
+	eventually(t, "they are answered", func() bool {
+		return p.pending.Count(admission.Answered) == 2 && p.fronted.Count(admission.Answered) == 2
+	})
+	for range 30 {
+		connect()
+	}
+	eventually(t, "others make room", func() bool { return p.Stats().Evicted >= 28 })
+	for _, visitor := range visitors {
+		visitor.Write([]byte("again"))
+		read(t, visitor, 5)
+	}
+}

@@ -133,11 +133,15 @@ func New(config Config) (*Pool, error) {
 	return p, nil
 }
 
-// Client is the addresses of a client's connection. An address that is not known,
-// or that of a Unix socket, is the zero AddrPort.
+// Client is what is known of a client's connection. An address that is not known, or
+// that of a Unix socket, is the zero AddrPort.
 type Client struct {
 	Remote netip.AddrPort // the client
 	Local  netip.AddrPort // what the client connected to
+
+	// Answered is called when the client has got the host's first bytes. It may be
+	// nil, and must not block.
+	Answered func()
 }
 
 // dialForClient is dial with a warning to the operator if it fails.

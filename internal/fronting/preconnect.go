@@ -118,7 +118,7 @@ func (c *Preconnected) Tunnel(ctx context.Context, conn net.Conn, first []byte) 
 		reset(conn) // a second read of the socket would not return the error again
 		return Result{Domain: c.host.Domain, Up: int64(c.forwarded)}, withoutAddresses("from the fronting host", c.ended)
 	}
-	r, err := p.tunnel(ctx, c.host, conn, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u)
+	r, err := p.tunnel(ctx, c.host, conn, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u, c.client.Answered)
 	r.Up += int64(c.forwarded)
 	return r, err
 }

@@ -68,7 +68,7 @@ func newAddressedHost(t *testing.T, serve func(net.Conn)) *addressedHost {
 // client's bytes, and if these name another host than the one connected.
 func TestHostGetsTheClientsAddress(t *testing.T) {
 	h := newAddressedHost(t, func(conn net.Conn) { io.Copy(conn, conn) })
-	client := Client{netip.MustParseAddrPort("192.0.2.7:40000"), netip.MustParseAddrPort("198.51.100.1:443")}
+	client := Client{Remote: netip.MustParseAddrPort("192.0.2.7:40000"), Local: netip.MustParseAddrPort("198.51.100.1:443")}
 	first := helloFor(t, "b.example")
 	for _, version := range []proxyprotocol.Version{proxyprotocol.V1, proxyprotocol.V2} {
 		for _, address := range []string{h.tcp, h.unix} {

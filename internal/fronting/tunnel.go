@@ -52,7 +52,7 @@ func (p *Pool) Tunnel(ctx context.Context, conn net.Conn, client Client, first [
 	}
 	defer u.end()
 	defer upstream.Close()
-	return p.tunnel(ctx, h, conn, upstream, first, nil, u)
+	return p.tunnel(ctx, h, conn, upstream, first, nil, u, client.Answered)
 }
 
 // connect dials h for a client that has sent first.
@@ -74,10 +74,17 @@ func (p *Pool) connect(ctx context.Context, h *host, client Client, first []byte
 
 // tunnel copies both ways until both directions have ended: first, which was read
 // from the client already, and greeting, which was read from the host, go ahead.
-func (p *Pool) tunnel(ctx context.Context, h *host, client, upstream net.Conn, first, greeting []byte, u *unanswered) (Result, error) {
+func (p *Pool) tunnel(ctx context.Context, h *host, client, upstream net.Conn, first, greeting []byte, u *unanswered, answered func()) (Result, error) {
+	moved := func(int) {
+		u.end()
+		if answered != nil {
+			answered()
+			answered = nil
+		}
+	}
 	up, down, aborted := p.copyBothWays(ctx,
 		splice.Flow{Dst: upstream, Src: client, First: first},
-		splice.Flow{Dst: client, Src: upstream, First: greeting, Moved: func(int) { u.end() }})
+		splice.Flow{Dst: client, Src: upstream, First: greeting, Moved: moved})
 	r := Result{Domain: h.Domain, Up: up.Bytes, Down: down.Bytes}
 	if aborted != nil {
 		return r, aborted
