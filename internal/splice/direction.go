@@ -83,6 +83,7 @@ type direction struct {
 	paused   *time.Timer // nil unless in a pause
 	parked   bool
 	watching bool // its stream has ended, and watchForReset waits
+	holding  bool // hold waits for more bytes
 	ended    bool
 	err      error
 }
@@ -260,6 +261,10 @@ func (d *direction) moved(n int) {
 func (d *direction) limit(linger time.Duration) {
 	until := time.Now().Add(linger)
 	d.pair.until = until
-	d.flow.Src.SetReadDeadline(until)
+	if d.holding {
+		d.flow.Src.SetReadDeadline(time.Now()) // moved calls limit again
+	} else {
+		d.flow.Src.SetReadDeadline(until)
+	}
 	d.flow.Dst.SetWriteDeadline(until)
 }

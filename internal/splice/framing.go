@@ -131,9 +131,11 @@ func (d *direction) hold(have func() int, more func() error) error {
 func (d *direction) limitHold(limit time.Duration) bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
+	d.holding = false
 	if d.pair.over.Load() || d.lingering.Load() {
 		return false
 	}
+	d.holding = limit > 0
 	deadline := time.Time{}
 	if limit > 0 {
 		deadline = time.Now().Add(limit)
