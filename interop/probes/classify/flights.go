@@ -112,8 +112,23 @@ func total(records []tlswire.Record) (n int) {
 	return n
 }
 
-// compareFlights compares the answers to each kind of hello.
+// measuringTime is how long a proxy has to ask the site about a kind of hello that
+// it has not seen before.
+const measuringTime = 5 * time.Second
+
+// compareFlights compares the answers to each kind of hello, when the proxy has seen
+// all of them.
 func compareFlights(ctx context.Context, atSite, atProxy string) (rows []Row, err error) {
+	for _, k := range helloKinds {
+		if _, err := answers(ctx, atProxy, k, true); err != nil {
+			return nil, fmt.Errorf("proxy: %w", err)
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(measuringTime):
+	}
 	for _, k := range helloKinds {
 		s, err := answers(ctx, atSite, k, false)
 		if err != nil {

@@ -44,6 +44,8 @@ func (r *Runner) restart(ctx context.Context, e *environment) (kinds []Kind, det
 	if err != nil {
 		return fail(err)
 	}
+	// Stop kills, and a crash may lose the handshakes of the last moment.
+	sleep(ctx, time.Second)
 	proxy.Stop()
 	if proxy, err = start(); err != nil {
 		return fail(err)
