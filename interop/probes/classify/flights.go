@@ -114,7 +114,7 @@ func total(records []tlswire.Record) (n int) {
 
 // measuringTime is how long a proxy has to ask the site about a kind of hello that
 // it has not seen before.
-const measuringTime = 5 * time.Second
+const measuringTime = 20 * time.Second
 
 // compareFlights compares the answers to each kind of hello, when the proxy has seen
 // all of them.
