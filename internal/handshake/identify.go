@@ -76,8 +76,13 @@ func (h *Handshake) tls(ctx context.Context, b []byte) error {
 		return h.reject(reason)
 	}
 	realTLS := h.config.TLS != nil && !h.transport.TLS && h.config.open()
-	if err == nil && realTLS {
+	switch {
+	case err == nil && realTLS:
 		return h.realTLS(ctx)
+	case err == nil && h.config.Secrets && !h.transport.TLS:
+		// No init payload is a whole hello by chance, and a second search costs as
+		// much as the first.
+		return h.reject(reason)
 	}
 	err = h.obfuscated(ctx)
 	var rejected *UnauthenticatedError
