@@ -45,6 +45,10 @@ func BenchmarkIdle(b *testing.B) {
 				}
 				b.ReportMetric(idle.Heap, "heap-B/conn")
 				b.ReportMetric(idle.Stack, "stack-B/conn")
+				if idle.Resident > 0 {
+					b.ReportMetric(idle.Resident, "resident-B/conn")
+					b.ReportMetric(idle.Left, "left-B")
+				}
 			}
 		})
 	}

@@ -5,6 +5,11 @@ go 1.26.0
 require github.com/mtwire/mtwire v0.0.0
 
 require (
+	github.com/pires/go-proxyproto v0.15.0 // indirect
+	golang.org/x/net v0.62.0 // indirect
+)
+
+require (
 	github.com/andybalholm/brotli v1.2.1 // indirect
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/coder/websocket v1.8.15 // indirect

@@ -33,6 +33,12 @@ type Idle struct {
 	Connections int
 	Heap, Stack float64
 	Target      float64 // 0: no target
+
+	// Resident is the increase of the resident memory for one connection, and Left
+	// what is left of the whole increase after all connections have ended. Both
+	// are without a garbage collection other than the server's own. 0 means that
+	// they are not measured.
+	Resident, Left float64
 }
 
 // Total returns the sum of heap and stack.
@@ -46,6 +52,8 @@ type idleKind struct {
 	target float64
 	config *mtwire.ListenConfig
 	serve  func(ctx context.Context, ln net.Listener, kind *idleKind, waiting *atomic.Int64)
+	host   bool   // the server has a fronting host, at front
+	front  string // set before serve is called
 	// client opens a connection up to the state in which it is idle; nil only
 	// connects.
 	client func(ctx context.Context, address string) (io.Closer, error)
@@ -72,6 +80,8 @@ func idleKinds() []idleKind {
 			config: &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}},
 			client: dial("tcp://%s?secret=" + idleSecret)},
 		{name: "gotd: after a packet, intermediate", serve: serveGotd, client: dial("tcp://%s?protocol=intermediate")},
+		{name: "proxy: tunneled to the fronting host", target: FrontedTarget, serve: serveProxy, host: true, client: visit},
+		{name: "proxy: silent, the fronting host connected", target: FrontedTarget, serve: serveProxy, host: true},
 	}
 }
 
@@ -160,6 +170,7 @@ const (
 	roleVariable = "MTWIRE_BENCH_ROLE"
 	roleServer   = "idle-server"
 	roleClients  = "idle-clients"
+	roleHost     = "idle-host"
 )
 
 // RunChild runs the child process of MeasureIdle that the environment selects, and
@@ -178,6 +189,8 @@ func RunChild() {
 		err = idleServer(args[0], args[1])
 	case role == roleClients && len(args) == 3:
 		err = idleClients(args[0], args[1], args[2])
+	case role == roleHost && len(args) == 0:
+		err = idleHost()
 	default:
 		err = fmt.Errorf("no such role: %s %q", role, args)
 	}
@@ -210,9 +223,9 @@ func IdleNames() (names []string) {
 
 // MeasureIdle opens n connections of a kind over loopback to a server in a process
 // of its own, and returns the server's memory for one. n is lowered to the limit on
-// descriptors.
+// descriptors, of which a connection takes up to two.
 func MeasureIdle(ctx context.Context, name string, n int) (Idle, error) {
-	n = min(n, raiseLimit()-64)
+	n = min(n, raiseLimit()/2-64)
 	cmd, err := child(ctx, roleServer, name, strconv.Itoa(n))
 	if err != nil {
 		return Idle{}, err
@@ -270,6 +283,14 @@ func idleServer(name, count string) error {
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	if kind.host {
+		address, stop, err := startHost(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		kind.front = address
+	}
 	var waiting atomic.Int64
 	served := make(chan struct{})
 	go func() {
@@ -298,25 +319,43 @@ func idleServer(name, count string) error {
 	if err := openClients(requests, in, 1); err != nil {
 		return err
 	}
-	waitIdle(&waiting, 1)
+	kind.waitIdle(&waiting, 1)
 	heap, stack := memory()
+	resident := residentMemory()
 	if err := openClients(requests, in, n); err != nil {
 		return err
 	}
-	waitIdle(&waiting, n+1)
+	kind.waitIdle(&waiting, n+1)
+	kind.settle(n)
+	residentThen := residentMemory()
 	heapThen, stackThen := memory()
 
 	result := Idle{Name: kind.name, Connections: n, Target: kind.target,
 		Heap: (heapThen - heap) / float64(n), Stack: (stackThen - stack) / float64(n)}
+	requests.Close() // the clients leave
+	if kind.host {
+		for waiting.Load() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		kind.settle(n)
+		result.Resident, result.Left = (residentThen-resident)/float64(n), residentMemory()-resident
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(result); err != nil {
 		return err
 	}
 	cancel()
-	requests.Close()
 	ln.Close()
 	<-served
 	cmd.Wait() // the context may have killed it
 	return nil
+}
+
+// settle waits until a server with n connections has returned memory to the system,
+// which matters for resident memory only.
+func (kind *idleKind) settle(n int) {
+	if kind.host && n >= 1000 {
+		time.Sleep(proxySettle)
+	}
 }
 
 // openClients makes the process of the clients open n more connections.
@@ -330,8 +369,16 @@ func openClients(requests io.Writer, reports *bufio.Reader, n int) error {
 	return nil
 }
 
-// waitIdle waits until n connections are idle and n goroutines are waiting.
-func waitIdle(waiting *atomic.Int64, n int) {
+// waitIdle waits until n connections are idle and n goroutines are waiting. The
+// proxy's idle connections may have none: they are idle after a moment without bytes.
+func (kind *idleKind) waitIdle(waiting *atomic.Int64, n int) {
+	if kind.host {
+		for waiting.Load() < int64(n) {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		return
+	}
 	sample := []metrics.Sample{{Name: "/sched/goroutines/waiting:goroutines"}}
 	for {
 		metrics.Read(sample)

@@ -19,6 +19,7 @@ import (
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
+	"github.com/mtwire/mtwire/internal/splice"
 )
 
 // Without a fronting host whose timeout applies, a client may be silent for this
@@ -131,7 +132,7 @@ func (s *session) stopMirror() *fronting.Preconnected {
 
 // reject ends the session of a client that is not authenticated: it tunnels the
 // client to its fronting host, over host if that is connected already, unless the
-// client is gone or has been answered. It returns the session's end.
+// client is gone or has been answered. It returns the session's end, or errTunneled.
 func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handshake, host *fronting.Preconnected, err error) error {
 	if h.Transport().FakeTLS {
 		return err
@@ -168,15 +169,20 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 		return err
 	}
 	s.proxy.fronted.Enter(&s.fronted, s, s.clientAddr(), admission.Unanswered)
-	var result fronting.Result
-	var tunnelErr error
-	if host != nil {
-		result, tunnelErr = host.Tunnel(ctx, s.socket, first)
-	} else {
-		result, tunnelErr = s.proxy.fronts.Tunnel(ctx, s.socket, s.frontingClient(), first)
+	ended := func(result fronting.Result, tunnelErr error) {
+		s.mu.Lock()
+		s.tunnel, s.tunnelErr = result, tunnelErr
+		s.mu.Unlock()
+		s.end(splice.Result{Err: err}, splice.Result{})
+		s.cancel()
 	}
-	s.mu.Lock()
-	s.tunnel, s.tunnelErr = result, tunnelErr
-	s.mu.Unlock()
-	return err
+	if host != nil {
+		host.StartTunnel(ctx, s.socket, first, ended)
+	} else {
+		s.proxy.fronts.StartTunnel(ctx, s.socket, s.frontingClient(), first, ended)
+	}
+	return errTunneled
 }
+
+// errTunneled is returned for a session that its tunnel ends.
+var errTunneled = errors.New("tunneled to the fronting host")

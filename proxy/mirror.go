@@ -39,10 +39,10 @@ type mirror struct {
 	// end ends the client's handshake.
 	end context.CancelCauseFunc
 
-	timer   *time.Timer
-	running sync.WaitGroup // the goroutine of run
+	running sync.WaitGroup // the goroutines of run and wait
 
 	mu      sync.Mutex
+	timer   *time.Timer // calls start; nil once it has
 	started bool
 	stopped bool
 	held    bool   // the host does not decide, because the key search does
@@ -57,6 +57,8 @@ type mirror struct {
 func newMirror(ctx context.Context, s *session, end context.CancelCauseFunc) *mirror {
 	m := &mirror{s: s, end: end}
 	m.ctx, m.cancel = context.WithCancel(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.timer = time.AfterFunc(mirrorDelay, m.start)
 	return m
 }
@@ -68,7 +70,7 @@ func (m *mirror) start() {
 	if m.started || m.stopped {
 		return
 	}
-	m.started = true
+	m.started, m.timer = true, nil
 	m.running.Go(m.run)
 }
 
@@ -101,7 +103,23 @@ func (m *mirror) run() {
 	m.host = host
 	host.Forward(m.first)
 	m.mu.Unlock()
-	if host.Wait(m.ctx) == nil {
+	if !host.Await(m.hostReady) {
+		m.wait()
+	}
+}
+
+// hostReady is called when wait is due.
+func (m *mirror) hostReady() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.stopped {
+		m.running.Go(m.wait)
+	}
+}
+
+// wait waits for the host.
+func (m *mirror) wait() {
+	if m.host.Wait(m.ctx) == nil {
 		m.s.proxy.fronted.Move(&m.s.fronted, admission.Answered)
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -153,8 +171,10 @@ func (m *mirror) stop() *fronting.Preconnected {
 	if m.limit != nil {
 		m.limit.Stop()
 	}
+	if m.timer != nil {
+		m.timer.Stop()
+	}
 	m.mu.Unlock()
-	m.timer.Stop()
 	m.cancel()
 	m.running.Wait()
 	return m.host

@@ -11,6 +11,8 @@
 //	replay.go        handshakes that were seen before
 //	limits.go        unauthenticated connections, and eviction
 //	mirror.go        clients that are undecided, at their fronting host
+//	silent.go        clients that have sent nothing, without a goroutine
+//	memory.go        returning memory to the system after crowds
 //	fronting.go      where unauthenticated clients go
 //	upstream.go      what data centres are reached through
 //	transcode.go     re-encryption of what is relayed
@@ -148,6 +150,7 @@ type Proxy struct {
 	fronts       *fronting.Pool
 	trace        traces
 	counters     counters
+	memory       memoryRelease
 	lastID       atomic.Uint64
 
 	settingUsers sync.Mutex // held by SetUsers

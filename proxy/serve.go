@@ -53,6 +53,7 @@ func (p *Proxy) start() error {
 		return err
 	}
 	p.relaying.Poller = poller
+	p.fronts.SetPoller(poller)
 	p.background.Go(func() {
 		if err := poller.Serve(p.running); p.running.Err() == nil {
 			p.fail(fmt.Errorf("proxy: idle connections cannot be woken: %w", err))
@@ -90,7 +91,7 @@ func (p *Proxy) add(s *session) bool {
 		return false
 	}
 	p.counters.accepted.Add(1)
-	p.counters.open.Add(1)
+	p.memory.changed(p.counters.open.Add(1))
 	p.sessions[s] = struct{}{}
 	p.ending.Add(1)
 	return true
@@ -104,6 +105,6 @@ func (p *Proxy) remove(s *session, r Report) {
 	delete(p.sessions, s)
 	p.endedUp, p.endedDown = p.endedUp+r.Up, p.endedDown+r.Down
 	p.mu.Unlock()
-	p.counters.open.Add(-1)
+	p.memory.changed(p.counters.open.Add(-1))
 	p.ending.Done()
 }

@@ -23,8 +23,8 @@ import (
 )
 
 // session is a client's connection, from its acceptance to its end. It has a
-// goroutine until it is connected to its data centre; from then on it has what
-// its splice.Pair needs, which is none while nothing moves.
+// goroutine until it is connected to its data centre or fronting host; from then
+// on it has what its splice.Pair needs, which is none while nothing moves.
 type session struct {
 	proxy  *Proxy
 	id     uint64
@@ -80,31 +80,52 @@ func (s *session) reach(next Stage) { s.stage.Store(uint32(next)) }
 // run is the session until it is connected, or refused.
 func (s *session) run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	s.mu.Lock()
 	if s.cancel = cancel; s.closed != nil {
 		cancel()
 	}
 	s.mu.Unlock()
-	if err := s.connect(ctx); err != nil {
-		s.end(splice.Result{Err: err}, splice.Result{})
-	}
-}
-
-// connect brings the session to its relay. Its error is the session's end.
-func (s *session) connect(ctx context.Context) error {
 	if err := s.readHeader(); err != nil {
-		return err
+		s.connected(err)
+		return
 	}
 	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Silent)
 	handshakeCtx, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	awaitCtx, stop := handshakeCtx, func() {}
 	if !s.proxy.fronts.Empty() {
 		s.mirror = newMirror(ctx, s, end)
+	} else { // there is no host whose timeout applies
+		awaitCtx, stop = context.WithTimeout(handshakeCtx, silenceLimit())
 	}
+	s.awaitFirst(awaitCtx, func(h *handshake.Handshake, err error) {
+		stop()
+		err = s.connect(ctx, handshakeCtx, h, err)
+		end(nil)
+		s.connected(err)
+	})
+}
+
+// connected ends what the session needs only until it is connected. It ends the
+// session if err is not nil.
+func (s *session) connected(err error) {
+	switch err {
+	case errTunneled: // the tunnel ends the session, and ends with its context
+		return
+	case nil:
+	default:
+		s.end(splice.Result{Err: err}, splice.Result{})
+	}
+	s.cancel()
+}
+
+// connect brings the session to its relay, after the wait for the client's first
+// byte, which has ended with err. Its error is the session's end, or errTunneled.
+func (s *session) connect(ctx, handshakeCtx context.Context, h *handshake.Handshake, err error) error {
 	auth := &authentication{session: s}
-	h := handshake.New(s.socket)
-	client, err := s.authenticate(handshakeCtx, h, auth)
+	var client *handshake.Result
+	if err == nil {
+		client, err = s.authenticate(handshakeCtx, h, auth)
+	}
 	host := s.stopMirror()
 	if err != nil {
 		return s.reject(ctx, handshakeCtx, h, host, err)
@@ -129,17 +150,8 @@ func (s *session) connect(ctx context.Context) error {
 	return s.relay(client, upstream.Stream)
 }
 
-// authenticate waits for the client and runs its handshake.
+// authenticate runs the client's handshake, after its first byte.
 func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth *authentication) (*handshake.Result, error) {
-	awaitCtx := ctx
-	if s.mirror == nil { // there is no host whose timeout applies
-		limited, cancel := context.WithTimeout(ctx, silenceLimit())
-		defer cancel()
-		awaitCtx = limited
-	}
-	if err := h.Await(awaitCtx); err != nil {
-		return nil, err
-	}
 	s.proxy.pending.Move(&s.pending, admission.Unanswered)
 	s.reach(ClientBytes)
 	auth.users = s.proxy.users.Load() // the client may have been silent for hours

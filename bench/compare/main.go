@@ -131,12 +131,13 @@ func compare(ctx context.Context, o *options) (missed int, err error) {
 		idle = append(idle, []string{
 			i.Name, fmt.Sprint(i.Connections),
 			fmt.Sprintf("%.0f", i.Heap), fmt.Sprintf("%.0f", i.Stack), fmt.Sprintf("%.0f", i.Total()), target,
+			ifMeasured("%.0f", i.Resident), ifMeasured("%.1f", i.Left/(1<<20)),
 			verdict(i.Target > 0, i.Total() <= i.Target, i.Total() <= i.Target*(1+o.margin)),
 		})
 	}
 	progress("")
 	if len(idle) > 0 {
-		printTable(o, append([][]string{{"idle connection", "number", "heap B", "stack B", "sum B", "target", ""}}, idle...))
+		printTable(o, append([][]string{{"idle connection", "number", "heap B", "stack B", "sum B", "target", "resident B", "left MiB", ""}}, idle...))
 		fmt.Println()
 	}
 	fmt.Printf("%d rows; %d of %d targets met", rows, met, targets)
@@ -145,6 +146,14 @@ func compare(ctx context.Context, o *options) (missed int, err error) {
 	}
 	fmt.Println()
 	return missed, nil
+}
+
+// ifMeasured formats a figure that is 0 if it was not measured.
+func ifMeasured(format string, figure float64) string {
+	if figure == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, figure)
 }
 
 // result is a comparison. ours and other are in nanoseconds per operation.

@@ -9,7 +9,6 @@
 //	hosts.go       the hosts and their replacement
 //	tunnel.go      client to host, from the client's first bytes on
 //	preconnect.go  the host's connection for a client that has sent nothing yet
-//	idle.go        copying both ways, and the idle timeout
 //	sni.go         the server name in a client's first bytes
 //	probe.go       one measurement of a host
 //	flight.go      the host's first flight, as an observer sees it
@@ -35,6 +34,7 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/resolve"
+	"github.com/mtwire/mtwire/internal/splice"
 )
 
 const (
@@ -99,6 +99,8 @@ type Pool struct {
 
 	setting sync.Mutex // held by SetHosts
 	hosts   atomic.Pointer[hostSet]
+
+	poller atomic.Pointer[splice.Poller] // nil until SetPoller
 }
 
 // New returns a Pool. It fails as SetHosts does.
@@ -143,6 +145,11 @@ type Client struct {
 	// nil, and must not block.
 	Answered func()
 }
+
+// SetPoller makes the tunnels and preconnected connections that begin afterwards
+// wait in poller while no bytes move, and not in goroutines. poller.Serve must run
+// until all of them have ended.
+func (p *Pool) SetPoller(poller *splice.Poller) { p.poller.Store(poller) }
 
 // dialForClient is dial with a warning to the operator if it fails.
 func (p *Pool) dialForClient(ctx context.Context, h *host, client Client) (net.Conn, error) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -47,7 +48,8 @@ func ours() (stacks string) {
 // testTimeout bounds the blocking calls of a test.
 const testTimeout = 30 * time.Second
 
-// newPool returns a Pool whose log, debug level included, goes to the buffer.
+// newPool returns a Pool whose log, debug level included, goes to the buffer. If its
+// hosts are on the network, it has a Poller.
 func newPool(t *testing.T, config Config) (*Pool, *lockedBuffer) {
 	t.Helper()
 	log := new(lockedBuffer)
@@ -56,7 +58,24 @@ func newPool(t *testing.T, config Config) (*Pool, *lockedBuffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if config.Hosts != nil && config.DialContext == nil {
+		p.SetPoller(startPoller(t))
+	}
 	return p, log
+}
+
+// startPoller runs a Poller until the test ends.
+func startPoller(t *testing.T) *splice.Poller {
+	t.Helper()
+	poller, err := splice.NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { poller.Serve(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return poller
 }
 
 type lockedBuffer struct {

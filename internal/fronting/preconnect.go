@@ -16,8 +16,8 @@ import (
 // host, at the host's own time: a greeting, an answer to a part of a request, a
 // close at the host's timeout.
 //
-// Forward may be called concurrently with Wait, and otherwise no method with
-// another. After Tunnel or Close, only Close may be called.
+// Forward may be called concurrently with Await and Wait, and otherwise no method
+// with another. After Tunnel or Close, only Close may be called.
 type Preconnected struct {
 	pool      *Pool // nil once it is closed or tunneled
 	host      *host
@@ -26,8 +26,9 @@ type Preconnected struct {
 	u         *unanswered
 	forwarded int // bytes of the client that were sent to the host
 
-	greeting readbuf.Reader // what the host has sent
-	ended    error          // io.EOF, or why nothing more will come
+	stopAwait func()         // nil without Await
+	greeting  readbuf.Reader // what the host has sent
+	ended     error          // io.EOF, or why nothing more will come
 }
 
 // Preconnect connects to a host for a client that has sent first so far, perhaps
@@ -85,42 +86,66 @@ func (c *Preconnected) Wait(ctx context.Context) error {
 	return nil
 }
 
+// Await calls ready, once and in a goroutine of its own, when Wait would return
+// nil, perhaps at once. Then Wait is due, which does not block. Await returns false,
+// and does nothing, if the Pool has no Poller or the connection cannot wait in it.
+// A call of ready that has begun may go on after Tunnel or Close has been called.
+func (c *Preconnected) Await(ready func()) (ok bool) {
+	c.stopAwait, ok = c.pool.poller.Load().Await(c.conn, ready)
+	return ok
+}
+
 // Tunnel is Pool.Tunnel over the connection that is open already, with what the
 // host has sent meanwhile. first is all that the client has sent, with what was
 // forwarded. If it names another host, the connection is closed and that host is
 // dialed.
 func (c *Preconnected) Tunnel(ctx context.Context, conn net.Conn, first []byte) (Result, error) {
+	return await(func(done func(Result, error)) { c.StartTunnel(ctx, conn, first, done) })
+}
+
+// StartTunnel is to Tunnel what Pool.StartTunnel is to Pool.Tunnel.
+func (c *Preconnected) StartTunnel(ctx context.Context, conn net.Conn, first []byte, done func(Result, error)) {
 	p := c.pool
 	// A removed host keeps its connection, also if its domain has another
 	// address now.
 	if named := p.hosts.Load().find(serverName(first)); named != nil && named.Domain != c.host.Domain {
 		c.Close()
-		return p.Tunnel(ctx, conn, c.client, first)
+		p.StartTunnel(ctx, conn, c.client, first, done)
+		return
 	}
-	defer conn.Close()
 	if !p.tunnels.tryAcquire() {
 		c.Close()
-		netx.DiscardUnanswered(ctx, conn)
-		return Result{}, ErrBusy
+		leaveUnanswered(ctx, conn, ErrBusy, done)
+		return
 	}
-	defer p.tunnels.release()
 	if err := p.delay(ctx, first); err != nil {
 		c.Close()
-		netx.DiscardUnanswered(ctx, conn)
-		return Result{}, err
+		p.tunnels.release()
+		leaveUnanswered(ctx, conn, err, done)
+		return
 	}
 	greeting := c.greeting.Take()
-	p.preconnects.release()
-	c.pool = nil
-	defer c.u.end()
-	defer c.conn.Close()
+	c.leave()
+	t := &tunnel{
+		pool:   p,
+		result: Result{Domain: c.host.Domain, Up: int64(c.forwarded)},
+		client: conn, upstream: c.conn, u: c.u, answered: c.client.Answered, done: done,
+	}
 	if c.ended != nil && c.ended != io.EOF {
 		reset(conn) // a second read of the socket would not return the error again
-		return Result{Domain: c.host.Domain, Up: int64(c.forwarded)}, withoutAddresses("from the fronting host", c.ended)
+		t.close(withoutAddresses("from the fronting host", c.ended))
+		return
 	}
-	r, err := p.tunnel(ctx, c.host, conn, c.conn, first[min(c.forwarded, len(first)):], greeting, c.u, c.client.Answered)
-	r.Up += int64(c.forwarded)
-	return r, err
+	t.start(ctx, first[min(c.forwarded, len(first)):], greeting)
+}
+
+// leave takes the connection out of those that are preconnected.
+func (c *Preconnected) leave() {
+	if c.stopAwait != nil {
+		c.stopAwait()
+	}
+	c.pool.preconnects.release()
+	c.pool = nil
 }
 
 // Close ends the connection. After Tunnel it does nothing.
@@ -128,9 +153,8 @@ func (c *Preconnected) Close() {
 	if c.pool == nil {
 		return
 	}
+	c.leave()
 	c.conn.Close()
 	c.u.end()
 	c.greeting.Release()
-	c.pool.preconnects.release()
-	c.pool = nil
 }

@@ -40,4 +40,7 @@ type waiterID struct{}
 
 func (p *Poller) park(*direction) bool { return false }
 
-func (p *Poller) remove(*direction) {}
+func (p *Poller) unregister(*direction) {}
+
+// Await returns false: the caller waits in a goroutine.
+func (p *Poller) Await(net.Conn, func()) (stop func(), ok bool) { return nil, false }

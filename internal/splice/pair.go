@@ -189,8 +189,8 @@ func (p *Pair) ended(d *direction) {
 		return
 	}
 	if p.poller != nil {
-		p.poller.remove(&p.up)
-		p.poller.remove(&p.down)
+		p.poller.unregister(&p.up)
+		p.poller.unregister(&p.down)
 	}
 	go p.finish()
 }

@@ -3,16 +3,20 @@ package splice
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/readbuf"
 	"golang.org/x/sys/unix"
 )
 
 // Poller is an epoll set in which directions wait whose source has sent nothing
-// for a while. One goroutine, in Serve, waits for all of them: a goroutine for each
-// would take more memory than the rest of an idle connection.
+// for a while, and connections in Await. One goroutine, in Serve, waits for all of
+// them: a goroutine for each would take more memory than the rest of an idle
+// connection.
 //
 // The runtime's own poller waits for the set as for any other descriptor. One
 // Poller serves any number of pairs, concurrently.
@@ -22,12 +26,18 @@ type Poller struct {
 
 	mu      sync.Mutex
 	last    waiterID
-	waiters map[waiterID]*direction
+	waiters map[waiterID]waiter
 }
 
-// waiterID identifies a parked direction. IDs are never reused, so a stale epoll
-// event matches nothing. 0 is no ID.
+// waiterID identifies a waiter. IDs are never reused, so a stale epoll event
+// matches nothing. 0 is no ID.
 type waiterID uint64
+
+// waiter is a direction that is parked, or an awaiting.
+type waiter interface {
+	// wake is called in Serve's goroutine when the socket is readable.
+	wake()
+}
 
 // NewPoller returns an empty Poller. It wakes nothing until Serve runs.
 func NewPoller() (*Poller, error) {
@@ -39,7 +49,7 @@ func NewPoller() (*Poller, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
-	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[waiterID]*direction)}
+	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[waiterID]waiter)}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		p.file.Close()
 		return nil, err
@@ -79,50 +89,101 @@ func (p *Poller) Serve(ctx context.Context) error {
 
 func (p *Poller) wake(id waiterID) {
 	p.mu.Lock()
-	d := p.waiters[id]
+	w := p.waiters[id]
 	p.mu.Unlock()
-	if d == nil {
-		return
+	if w != nil {
+		w.wake()
 	}
+}
+
+// add adds a waiter.
+func (p *Poller) add(w waiter) waiterID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	p.waiters[p.last] = w
+	return p.last
+}
+
+// remove removes a waiter. Its socket leaves the epoll set when it is closed.
+func (p *Poller) remove(id waiterID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waiters, id)
+}
+
+// control changes the epoll set, and reports whether it could. The next event of
+// the socket wakes the waiter, once, perhaps before control returns.
+func (p *Poller) control(op int, socket syscall.RawConn, id waiterID) (done bool) {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
+	setID(&event, id)
+	p.raw.Control(func(set uintptr) {
+		socket.Control(func(fd uintptr) {
+			done = unix.EpollCtl(int(set), op, int(fd), &event) == nil
+		})
+	})
+	return done
+}
+
+// park makes the next event of d's source wake d, and reports whether it could.
+// Under the pair's mu, for which wake then waits.
+func (p *Poller) park(d *direction) bool {
+	if d.waiter != 0 {
+		return p.control(unix.EPOLL_CTL_MOD, d.src, d.waiter)
+	}
+	d.waiter = p.add(d)
+	return p.control(unix.EPOLL_CTL_ADD, d.src, d.waiter)
+}
+
+func (d *direction) wake() {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
 	d.unpark()
 }
 
-// park makes the next event of d's source wake d, once, and reports whether it
-// could. The event may come before park returns. Under the pair's mu, for which
-// wake then waits.
-func (p *Poller) park(d *direction) bool {
-	op := unix.EPOLL_CTL_MOD
-	if d.waiter == 0 {
-		op = unix.EPOLL_CTL_ADD
-		p.mu.Lock()
-		p.last++
-		d.waiter = p.last
-		p.waiters[p.last] = d
-		p.mu.Unlock()
+// unregister removes d, of which the pair has ended. Under the pair's mu.
+func (p *Poller) unregister(d *direction) {
+	if d.waiter != 0 {
+		p.remove(d.waiter)
+		d.waiter = 0
 	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
-	setID(&event, d.waiter)
-	added := false
-	p.raw.Control(func(set uintptr) {
-		d.src.Control(func(fd uintptr) {
-			added = unix.EpollCtl(int(set), op, int(fd), &event) == nil
-		})
-	})
-	return added
 }
 
-// remove drops d from the waiters. Its socket leaves the epoll set when it is
-// closed. Under the pair's mu.
-func (p *Poller) remove(d *direction) {
-	if d.waiter == 0 {
-		return
+// Await calls ready, once, when there is something to read from conn: bytes, the
+// end of the stream or an error. ready has a goroutine of its own. Await returns
+// false, and does nothing, if p is nil or conn is not a bare socket.
+//
+// The caller calls stop before it uses conn in another way. ready is not called
+// afterwards, but a call that has begun may go on.
+func (p *Poller) Await(conn net.Conn, ready func()) (stop func(), ok bool) {
+	socket := readbuf.RawConn(conn)
+	if p == nil || socket == nil {
+		return nil, false
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.waiters, d.waiter)
-	d.waiter = 0
+	w := &awaiting{ready: ready}
+	id := p.add(w)
+	stop = func() {
+		w.done.Store(true)
+		p.remove(id)
+		p.control(unix.EPOLL_CTL_DEL, socket, id)
+	}
+	if !p.control(unix.EPOLL_CTL_ADD, socket, id) {
+		p.remove(id)
+		return nil, false
+	}
+	return stop, true
+}
+
+// awaiting is a connection in Await.
+type awaiting struct {
+	ready func()
+	done  atomic.Bool // ready was called, or must not be
+}
+
+func (w *awaiting) wake() {
+	if w.done.CompareAndSwap(false, true) {
+		go w.ready()
+	}
 }
 
 // setID stores id in the 64 bits of an event that epoll returns unchanged.

@@ -7,8 +7,10 @@ func idleGoroutines(int) int { return 0 }
 func (p *Poller) directions() (all []*direction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, d := range p.waiters {
-		all = append(all, d)
+	for _, w := range p.waiters {
+		if d, ok := w.(*direction); ok {
+			all = append(all, d)
+		}
 	}
 	return all
 }
