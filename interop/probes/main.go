@@ -2,6 +2,7 @@
 //
 //	probes active [flags]   an active prober, which has no secret or a used one
 //	probes shapes [flags]   a passive observer of authenticated sessions
+//	probes attack [flags]   many connections, and what others get meanwhile
 //
 // It starts the sites and the proxies on loopback, and exits with 1 if something
 // tells the proxy from the site that is not in the file of known differences.
@@ -19,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mtwire/mtwire/interop/probes/attack"
 	"github.com/mtwire/mtwire/interop/probes/classify"
 	"github.com/mtwire/mtwire/interop/probes/probe"
 	"github.com/mtwire/mtwire/interop/probes/site"
@@ -29,9 +31,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, site.ServeGo(os.Args[2], os.Args[3]))
 		os.Exit(1)
 	}
-	commands := map[string]func(context.Context, *options) error{"active": active, "shapes": shapes}
+	commands := map[string]func(context.Context, *options) error{"active": active, "shapes": shapes, "attack": attacks}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: probes active|shapes [flags]; -h lists the flags")
+		fmt.Fprintln(os.Stderr, "usage: probes active|shapes|attack [flags]; -h lists the flags")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,6 +56,7 @@ type options struct {
 	modes          []probe.Mode
 	only           []string
 	attempts       int
+	held, secrets  int
 	known          []probe.Known
 	json           string
 	all, details   bool
@@ -69,6 +72,11 @@ func (o *options) parse(command string, args []string) error {
 	flags.StringVar(&o.json, "json", "", "also write the results to this file")
 	flags.BoolVar(&o.details, "details", false, "print details of known differences too")
 	flags.BoolVar(&o.all, "all", false, "print what does not differ too")
+	if command == "attack" {
+		flags.IntVar(&o.held, "held", 5000, "connections that the attacker holds")
+		flags.StringVar(&only, "only", "*", "attacks: PATTERN,…")
+		flags.IntVar(&o.secrets, "secrets", 1, "secrets that the proxy has")
+	}
 	if command == "active" {
 		flags.StringVar(&modes, "modes", "ee,ee+dd,ee+bare", "modes of the proxy")
 		flags.StringVar(&only, "only", "*", "probes: PATTERN,…")
@@ -133,6 +141,18 @@ func shapes(ctx context.Context, o *options) error {
 		results = append(results, classify.Results(kind.Name, rows, o.known)...)
 	}
 	return o.report(results)
+}
+
+// attacks measures what others get while one address holds connections.
+func attacks(ctx context.Context, o *options) error {
+	figures, err := attack.Run(ctx, attack.Config{Mtwire: o.mtwire, Held: o.held, Secrets: o.secrets, Only: strings.Join(o.only, ","), Log: logf})
+	if err != nil {
+		return err
+	}
+	if err := attack.PrintTable(os.Stdout, figures); err != nil {
+		return err
+	}
+	return o.report(attack.Results(figures, o.known))
 }
 
 func logf(format string, args ...any) {

@@ -38,7 +38,7 @@ func findClients(interop string, only []string, gui bool) (clients []*client, sk
 		clients = append(clients, &client{Name: filepath.Base(source), Source: source})
 	}
 	for _, name := range only {
-		if !slices.ContainsFunc(clients, func(c *client) bool { return c.Name == name }) {
+		if name != probesName && !slices.ContainsFunc(clients, func(c *client) bool { return c.Name == name }) {
 			return nil, nil, fmt.Errorf("--only: unknown client %q", name)
 		}
 	}

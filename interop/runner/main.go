@@ -41,6 +41,7 @@ type options struct {
 	only           []string
 	strict, json   bool
 	load, gui      bool
+	probes         bool
 	write, keep    string
 }
 
@@ -48,12 +49,13 @@ func parseFlags() (o options) {
 	var only string
 	flag.StringVar(&o.interop, "interop", "", "set by interop/run: its directory")
 	flag.StringVar(&o.cache, "cache", "", "set by interop/run: where clients are installed")
-	flag.StringVar(&only, "only", "", "run these clients only: NAME,…")
+	flag.StringVar(&only, "only", "", "run these clients only: NAME,…; probes for the probes")
 	flag.BoolVar(&o.strict, "strict", false, "fail if a client could not be installed or run")
 	flag.BoolVar(&o.json, "json", false, "print JSON lines in place of the table")
 	flag.BoolVar(&o.load, "load", false, "give cases under load a minute; the default is a few seconds")
 	flag.BoolVar(&o.gui, "gui", false, "also run the clients that need a window or are a browser; their packages are large")
-	flag.StringVar(&o.keep, "keep", "", "where to keep screenshots; the default is a directory in the cache")
+	flag.BoolVar(&o.probes, "probes", false, "compare the proxy with all sites, and attack it; the default is nginx alone, without attacks")
+	flag.StringVar(&o.keep, "keep", "", "where to keep screenshots and the probes' tables; the default is a directory in the cache")
 	flag.StringVar(&o.write, "write", "", "also write the table to this file, as Markdown")
 	flag.Parse()
 	if only != "" {
@@ -81,6 +83,13 @@ func outside(ctx context.Context) error {
 	built := startBuild(ctx, o)
 	var rows []row
 	p.Clients, rows = installAll(ctx, clients, o.cache, built)
+	if o.wantsProbes() {
+		found, missing, err := installProbes(ctx, o)
+		if err != nil {
+			return err
+		}
+		p.Probes, rows = found, append(rows, missing...)
+	}
 	if err := built.wait(); err != nil {
 		return err
 	}

@@ -22,12 +22,13 @@ type plan struct {
 	Load         bool
 	Keep         string // a directory for screenshots
 	Clients      []*client
+	Probes       probes
 }
 
 // runInside runs the plan in a process in a new network namespace, as
 // "unshare --net" makes it: this process and its children reach only loopback.
 func runInside(ctx context.Context, p plan) (rows []row, err error) {
-	if len(p.Clients) == 0 {
+	if len(p.Clients) == 0 && len(p.Probes.Sites) == 0 {
 		return nil, nil
 	}
 	text, err := json.Marshal(p)
@@ -52,6 +53,9 @@ func runInside(ctx context.Context, p plan) (rows []row, err error) {
 				Client: c.Name, Version: c.Version, Result: notRun,
 				Reason: "a network namespace needs root",
 			})
+		}
+		if len(p.Probes.Sites) > 0 {
+			rows = append(rows, row{Client: probesName, Result: notRun, Reason: "a network namespace needs root"})
 		}
 		return rows, nil
 	} else if err != nil {
@@ -79,7 +83,7 @@ func inside(ctx context.Context, r io.Reader, w io.Writer) error {
 		return err
 	}
 	encoder := json.NewEncoder(w)
-	for _, r := range p.runAll(ctx) {
+	for _, r := range append(p.runAll(ctx), p.runProbes(ctx)...) {
 		if err := encoder.Encode(r); err != nil {
 			return err
 		}

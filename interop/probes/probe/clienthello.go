@@ -159,6 +159,19 @@ func (h *clientHello) split(size int) (b []byte) {
 	return b
 }
 
+// VisitorHello returns the hello of a client like curl. Its random bytes depend only
+// on the name.
+func VisitorHello(name string) []byte { return newHello(name).bytes() }
+
+// LargeHello is VisitorHello with a record of 16 KiB.
+func LargeHello(name string) []byte {
+	h := newHello(name)
+	return h.set(extPadding, make([]byte, 16<<10-len(h.message())-4)).bytes()
+}
+
+// SignedHello returns a FakeTLS hello with Secret that was not used before.
+func SignedHello() ([]byte, error) { return fakeHello(eeKey, site.Domain, 0) }
+
 // browserHello returns the hello of a browser, with new random bytes.
 func browserHello(id utls.ClientHelloID) ([]byte, error) {
 	conn := utls.UClient(nil, &utls.Config{ServerName: site.Domain}, id)

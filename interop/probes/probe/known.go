@@ -53,12 +53,12 @@ func ParseKnown(r io.Reader) (all []Known, err error) {
 
 // Matches reports whether k is about that site, mode and name.
 func (k Known) Matches(site string, mode Mode, name string) bool {
-	return matches(k.Sites, site) && matches(k.Modes, string(mode)) && matches(k.Names, name)
+	return Matches(k.Sites, site) && Matches(k.Modes, string(mode)) && Matches(k.Names, name)
 }
 
-// matches reports whether one of the patterns matches. "*" alone matches everything,
+// Matches reports whether one of the patterns, separated by commas, matches. "*" alone matches everything,
 // also a name with a slash.
-func matches(patterns, name string) bool {
+func Matches(patterns, name string) bool {
 	for pattern := range strings.SplitSeq(patterns, ",") {
 		if ok, _ := path.Match(pattern, name); ok || pattern == "*" {
 			return true

@@ -324,10 +324,11 @@ func (r *Runner) startProxy(ctx context.Context, e *environment, mode Mode) (*pr
 // StartProxy starts a proxy in front of a site. more are more of its arguments.
 func StartProxy(ctx context.Context, mtwire, front, dc string, mode Mode, more ...string) (*process.Server, error) {
 	args := []string{"proxy", "--listen", "127.0.0.1:0", "--front", front, "--dc", "*=" + dc, "--verbose"}
+	args = append(args, more...)
 	for _, secret := range mode.Secrets() {
 		args = append(args, "--secret", secret)
 	}
-	return process.StartServer(ctx, mtwire, append(args, more...)...)
+	return process.StartServer(ctx, mtwire, args...)
 }
 
 func (e *environment) stop() {
@@ -408,7 +409,7 @@ func (r *Runner) Select(patterns []string) error {
 	if len(patterns) == 0 {
 		patterns = []string{"*"}
 	}
-	unwanted := func(name string) bool { return !matches(strings.Join(patterns, ","), name) }
+	unwanted := func(name string) bool { return !Matches(strings.Join(patterns, ","), name) }
 	r.Probes = slices.DeleteFunc(All(), func(p Probe) bool { return unwanted(p.Name) })
 	r.Checks = slices.DeleteFunc(Checks(), func(c Check) bool { return unwanted(c.Name) })
 	if len(r.Probes)+len(r.Checks) == 0 {
