@@ -13,7 +13,7 @@ import (
 )
 
 func waits(served, of int, delay time.Duration) Waits {
-	return Waits{Who: "clients", Served: served, Of: of, Delays: slices.Repeat([]time.Duration{delay}, served)}
+	return Waits{Kind: "clients", Served: served, Of: of, Delays: slices.Repeat([]time.Duration{delay}, served)}
 }
 
 // 95 of 100 newcomers must be served within the limit. Those that are not served
@@ -38,7 +38,7 @@ func TestNewcomersMustBeServedInTime(t *testing.T) {
 
 func TestFiguresAreATableAndResults(t *testing.T) {
 	all := []Figures{{
-		Scenario: "silent", Held: 5000, Alive: 4096, Waits: []Waits{waits(40, 40, time.Millisecond), {Who: "visitors", Of: 40}},
+		Scenario: "silent", Held: 5000, Alive: 4096, Waits: []Waits{waits(40, 40, time.Millisecond), {Kind: "visitors", Of: 40}},
 		Before: process.Resources{Descriptors: 11, Resident: 12000}, During: process.Resources{Descriptors: 5011, Resident: 50000},
 	}}
 	var b bytes.Buffer

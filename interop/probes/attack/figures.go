@@ -53,7 +53,7 @@ func PrintTable(w io.Writer, all []Figures) error {
 	fmt.Fprint(tabs, "attack\theld\talive")
 	if len(all) > 0 {
 		for _, waits := range all[0].Waits {
-			fmt.Fprintf(tabs, "\t%s", waits.Who)
+			fmt.Fprintf(tabs, "\t%s", waits.Kind)
 		}
 	}
 	fmt.Fprintln(tabs, "\tKiB before, during, after\tdescriptors")
@@ -73,7 +73,7 @@ func PrintTable(w io.Writer, all []Figures) error {
 func Results(all []Figures, known []probe.Known) (results []probe.Result) {
 	for _, f := range all {
 		for _, waits := range f.Waits {
-			r := probe.Result{Site: "-", Mode: probe.ModeEE, Probe: "attack/" + f.Scenario + "-" + waits.Who}
+			r := probe.Result{Site: "-", Mode: probe.ModeEE, Probe: "attack/" + f.Scenario + "-" + waits.Kind}
 			if !waits.served() {
 				r.Kinds = []probe.Kind{probe.KindTime}
 				r.Details = []string{waits.String()}

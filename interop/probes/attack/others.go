@@ -25,7 +25,7 @@ const (
 
 // Waits is how long newcomers of one kind waited.
 type Waits struct {
-	Who    string `json:"who"`
+	Kind   string `json:"kind"`
 	Served int    `json:"served"` // within newcomerTimeout
 	Of     int    `json:"of"`
 	// Delays are of the served ones, the shortest first.
@@ -46,8 +46,8 @@ func (w Waits) quantile(part float64) (time.Duration, bool) {
 // the attacker's, all kinds at the same time.
 func measure(ctx context.Context, proxy string) []Waits {
 	kinds := []struct {
-		who, from string
-		arrive    func(ctx context.Context, from, proxy string, i int) error
+		name, from string
+		arrive     func(ctx context.Context, from, proxy string, i int) error
 	}{
 		{"clients", otherAddress, client},
 		{"clients-beside", attackerAddress, client},
@@ -58,7 +58,7 @@ func measure(ctx context.Context, proxy string) []Waits {
 	var mu sync.Mutex
 	var running sync.WaitGroup
 	for k, kind := range kinds {
-		all[k] = Waits{Who: kind.who, Of: newcomers}
+		all[k] = Waits{Kind: kind.name, Of: newcomers}
 		for i := range newcomers {
 			running.Go(func() {
 				sleep(ctx, time.Duration(i)*newcomerInterval)

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	utls "github.com/refraction-networking/utls"
-	"golang.org/x/net/http2"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/interop/probes/h2"
 	"github.com/mtwire/mtwire/interop/probes/probe"
 	"github.com/mtwire/mtwire/interop/probes/site"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -80,28 +80,22 @@ func browserSession(protocol string, pages []string) session {
 		}
 		get := http1Getter(client)
 		if client.ConnectionState().NegotiatedProtocol == "h2" {
-			h2, err := (&http2.Transport{}).NewClientConn(client)
-			if err != nil {
-				return err
+			h2client := h2.New(client, site.Domain)
+			get = func(path string) (int, error) {
+				answer, err := h2client.Get(path)
+				return len(answer.Body), err
 			}
-			get = h2.RoundTrip
 		}
 		for _, path := range pages {
 			if path == site.LargePage {
 				bulk()
 			}
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+site.Domain+path, nil)
+			n, err := get(path)
 			if err != nil {
 				return err
 			}
-			response, err := get(request)
-			if err != nil {
-				return err
-			}
-			n, err := io.Copy(io.Discard, response.Body)
-			response.Body.Close()
-			if err != nil || path == site.LargePage && n != site.LargeSize {
-				return fmt.Errorf("%s has %d bytes: %v", path, n, err)
+			if path == site.LargePage && n != site.LargeSize {
+				return fmt.Errorf("%s has %d bytes", path, n)
 			}
 		}
 		return nil
@@ -132,14 +126,21 @@ type openConn struct{ net.Conn }
 
 func (openConn) Close() error { return nil }
 
-// http1Getter returns a function that makes requests over HTTP/1.1, one at a time.
-func http1Getter(conn io.ReadWriter) func(*http.Request) (*http.Response, error) {
+// http1Getter returns a function that requests a path over HTTP/1.1, and returns the
+// length of the page. It must not be called concurrently.
+func http1Getter(conn io.ReadWriter) func(path string) (int, error) {
 	answers := bufio.NewReader(conn)
-	return func(request *http.Request) (*http.Response, error) {
-		if err := request.Write(conn); err != nil {
-			return nil, err
+	return func(path string) (int, error) {
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, site.Domain); err != nil {
+			return 0, err
 		}
-		return http.ReadResponse(answers, request)
+		response, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			return 0, err
+		}
+		defer response.Body.Close()
+		n, err := io.Copy(io.Discard, response.Body)
+		return int(n), err
 	}
 }
 
@@ -166,8 +167,7 @@ func idleRecords(ctx context.Context, address string) (lengths []int, err error)
 	return shape.After, err
 }
 
-// Requests of a Telegram client to the data centre: how many answers it wants, and
-// how many bytes each has.
+// A request of the Telegram client names a number of answers and the bytes of each.
 const (
 	smallAnswer = 200
 	partSize    = 128 << 10 // of a file that is downloaded

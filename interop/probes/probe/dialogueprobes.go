@@ -2,7 +2,6 @@ package probe
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -13,9 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
-
+	"github.com/mtwire/mtwire/interop/probes/h2"
 	"github.com/mtwire/mtwire/interop/probes/site"
 	"github.com/mtwire/mtwire/interop/probes/tlswire"
 )
@@ -129,8 +126,7 @@ func describeResponse(response *http.Response) (string, error) {
 	return strings.Join(tlswire.Describe(append(header, body...), nil), "\n") + "\n", err
 }
 
-// converseHTTP2 makes one request, and describes the frames of the answer in their
-// order, but for acknowledgements and flow control. Afterwards it takes no part.
+// converseHTTP2 makes one request. Afterwards it takes no part.
 func converseHTTP2(ctx context.Context, conn net.Conn, _ *Env) (string, error) {
 	client, transcript, err := handshake(ctx, conn, &tls.Config{NextProtos: []string{"h2"}})
 	if err != nil {
@@ -139,53 +135,19 @@ func converseHTTP2(ctx context.Context, conn net.Conn, _ *Env) (string, error) {
 	if client.ConnectionState().NegotiatedProtocol != "h2" {
 		return transcript, nil
 	}
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for _, f := range []hpack.HeaderField{
-		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"},
-		{Name: ":authority", Value: site.Domain}, {Name: ":path", Value: site.SmallPage},
-	} {
-		encoder.WriteField(f)
-	}
-	const stream = 1
-	var request bytes.Buffer
-	request.WriteString(http2.ClientPreface)
-	out := http2.NewFramer(&request, nil)
-	out.WriteSettings()
-	out.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
-	if _, err := client.Write(request.Bytes()); err != nil {
+	answer, err := h2.New(client, site.Domain).Get(site.SmallPage)
+	if err != nil {
 		return transcript, withoutPorts(err)
 	}
-	framer := http2.NewFramer(client, client)
-	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return transcript, withoutPorts(err)
-		}
-		switch f := frame.(type) {
-		case *http2.SettingsFrame:
-			if f.IsAck() {
-				continue
-			}
-			f.ForeachSetting(func(s http2.Setting) error {
-				transcript += fmt.Sprintf("%v\n", s)
-				return nil
-			})
-			framer.WriteSettingsAck()
-		case *http2.MetaHeadersFrame:
-			for _, field := range f.Fields {
-				if field.Name != "date" {
-					transcript += fmt.Sprintf("%s: %s\n", field.Name, field.Value)
-				}
-			}
-		case *http2.DataFrame:
-			transcript += fmt.Sprintf("data: %q\n", f.Data())
-		}
-		if h := frame.Header(); h.StreamID == stream && h.Flags.Has(http2.FlagDataEndStream) {
-			return transcript, nil
+	for _, setting := range answer.Settings {
+		transcript += fmt.Sprintf("%v\n", setting)
+	}
+	for _, field := range answer.Fields {
+		if field.Name != "date" {
+			transcript += fmt.Sprintf("%s: %s\n", field.Name, field.Value)
 		}
 	}
+	return transcript + fmt.Sprintf("%q\n", answer.Body), nil
 }
 
 // converseResumed makes a connection for the sake of its ticket, and one with it.

@@ -35,7 +35,7 @@ type Observation struct {
 	EndAt      time.Duration `json:"end_at"`
 	KeepAlives []Keepalive   `json:"keep_alives,omitempty"`
 	Transcript string        `json:"transcript,omitempty"`
-	// Error is why the prober itself failed, which says nothing about the peer.
+	// Error is the cause of a failure of the prober itself, not of the peer.
 	Error string `json:"error,omitempty"`
 }
 
