@@ -23,21 +23,30 @@ var errMode = errors.New("the secret, or the proxy, does not allow this mode")
 // as they were when the client's first byte came.
 type authentication struct {
 	*session
-	users *snapshot     // since the client's first byte
-	found int           // by the last Find that found a secret
-	mode  mtproxy.Modes // the client's, once Allow was called
+	endHandshake context.CancelCauseFunc
+	users        *snapshot     // since the client's first byte
+	found        int           // by the last Find that found a secret
+	mode         mtproxy.Modes // the client's, once Allow was called
 }
 
 // Find searches for the client's secret. If that takes long, the fronting host gets
 // what the client has sent meanwhile, so that the host's answer is as early as
 // without the search, or comes at its end.
+//
+// A hello that is longer than those of Telegram's clients is left to the host if
+// the host acts before the search ends. Otherwise the time of the answer would tell
+// the number of secrets, the more clearly the longer the hello.
 func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (index int, err error) {
 	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
-	if m := a.mirror; m != nil && q.First != nil {
-		query.Slow = func() { m.hold(q.First) }
+	if q.First != nil {
+		var stop func()
+		query.Slow = func() { stop = a.beginSlowSearch(q) }
 		defer func() {
-			if err != nil {
-				m.release()
+			if stop != nil {
+				stop()
+			}
+			if a.mirror != nil && err != nil {
+				a.mirror.release()
 			}
 		}()
 	}
@@ -57,6 +66,24 @@ func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*
 		a.proxy.trace.searchSkipped(a.session)
 	}
 	return -1, handshake.ErrNotSearched
+}
+
+// beginSlowSearch is called before a search that takes long, for a client to which
+// nothing was answered. It forwards what the client has sent to the fronting host, and
+// ends the handshake, and so the search, when the client leaves. stop, if it is not
+// nil, ends the latter.
+func (a *authentication) beginSlowSearch(q handshake.Query) (stop func()) {
+	switch m := a.mirror; {
+	case m == nil:
+	case q.Length > keysearch.UsualLength:
+		m.ask(q.First)
+	default:
+		m.hold(q.First)
+	}
+	// A client that has sent packets as well may have ended its stream behind them.
+	halfClose := len(q.First) == q.Length
+	stop, _ = a.proxy.relaying.Poller.AwaitEnd(a.socket, halfClose, func() { a.endHandshake(errClientGone) })
+	return stop
 }
 
 // Allow refuses modes that the secret or the proxy does not allow. A client that is

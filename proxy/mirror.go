@@ -129,14 +129,18 @@ func (m *mirror) wait() {
 	}
 }
 
-// hold forwards first, all that the client has sent, at once, and leaves the
-// decision to the handshake until release.
+// ask forwards first, all that the client has sent, at once.
+func (m *mirror) ask(first []byte) {
+	m.update(first)
+	m.start()
+}
+
+// hold is ask, and leaves the decision to the handshake until release.
 func (m *mirror) hold(first []byte) {
 	m.mu.Lock()
 	m.held = true
 	m.mu.Unlock()
-	m.update(first)
-	m.start()
+	m.ask(first)
 }
 
 // release undoes hold. If the host has acted meanwhile, and the handshake waits for

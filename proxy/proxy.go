@@ -122,6 +122,11 @@ type Config struct {
 	// descriptors that the process may have, if that is less.
 	MaxUnauthenticated, MaxFronted int
 
+	// SearchProcessors limits the processor time of failed key searches among many
+	// secrets, in processors. 0 means half of one, or an eighth of all if that is
+	// more.
+	SearchProcessors float64
+
 	// Policy limits users. Nil admits all of them, without limits.
 	Policy Policy
 
@@ -192,7 +197,7 @@ func New(config Config) (*Proxy, error) {
 		fronted:     admission.New(shares(config.MaxFronted), admissionGrace),
 		config:      config,
 		descriptors: descriptors,
-		search:      keysearch.New(keysearch.Config{}),
+		search:      keysearch.New(keysearch.Config{Processors: config.SearchProcessors}),
 		trace:       slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
 		sessions:    make(map[*session]struct{}),
 	}

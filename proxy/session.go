@@ -99,7 +99,7 @@ func (s *session) run() {
 	}
 	s.awaitFirst(awaitCtx, func(h *handshake.Handshake, err error) {
 		stop()
-		err = s.connect(ctx, handshakeCtx, h, err)
+		err = s.connect(ctx, handshakeCtx, h, &authentication{session: s, endHandshake: end}, err)
 		end(nil)
 		s.connected(err)
 	})
@@ -120,8 +120,7 @@ func (s *session) connected(err error) {
 
 // connect brings the session to its relay, after the wait for the client's first
 // byte, which has ended with err. Its error is the session's end, or errTunneled.
-func (s *session) connect(ctx, handshakeCtx context.Context, h *handshake.Handshake, err error) error {
-	auth := &authentication{session: s}
+func (s *session) connect(ctx, handshakeCtx context.Context, h *handshake.Handshake, auth *authentication, err error) error {
 	var client *handshake.Result
 	if err == nil {
 		client, err = s.authenticate(handshakeCtx, h, auth)

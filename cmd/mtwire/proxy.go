@@ -68,6 +68,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.BoolVar(&c.FastMode, "fast-mode", c.FastMode, "share the client's download key stream with the data centre; false re-encrypts the download, so that the bytes on both sides of the proxy are unrelated, and costs CPU")
 	flags.IntVar(&c.MaxUnauthenticated, "max-unauthenticated", c.MaxUnauthenticated, "largest `NUMBER` of connections that are not authenticated (default: a quarter of the descriptors that the process may have, at most 16384)")
 	flags.IntVar(&c.MaxFronted, "max-fronted", c.MaxFronted, "largest `NUMBER` of these that are connected to a fronting host (default: an eighth of the descriptors, at most 4096)")
+	flags.Float64Var(&c.SearchProcessors, "search-processors", c.SearchProcessors, "processor time, as a `NUMBER` of processors, of failed searches among thousands of secrets (default: 0.5, or an eighth of all)")
 	flags.DurationVar(&c.DialTimeout, "dial-timeout", c.DialTimeout, "time limit of one connection attempt to a data centre")
 	flags.DurationVar(&c.StallTimeout, "stall", c.StallTimeout, "log a stall after this long without an answer from a data centre; 0: never")
 	flags.DurationVar(&c.KeepAlive, "keep-alive", c.KeepAlive, "silence after which an authenticated client is sent keep-alive probes; 0: none are sent")

@@ -101,6 +101,7 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 
 		MaxUnauthenticated: c.MaxUnauthenticated,
 		MaxFronted:         c.MaxFronted,
+		SearchProcessors:   c.SearchProcessors,
 	}
 	if c.ClockWindow <= 0 {
 		config.ClockWindow = -1 // 0 means the default there

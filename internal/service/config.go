@@ -40,6 +40,10 @@ type Config struct {
 	MaxUnauthenticated int // max-unauthenticated: of all
 	MaxFronted         int // max-fronted: of those connected to a fronting host
 
+	// SearchProcessors is search-processors: the processor time of failed key
+	// searches, in processors. 0 means the default of package proxy.
+	SearchProcessors float64
+
 	DialTimeout  time.Duration // dial-timeout: limit of one attempt
 	StallTimeout time.Duration // stall: 0 means that stalls are not logged
 	KeepAlive    time.Duration // keep-alive: 0 means that there are no probes
@@ -100,6 +104,8 @@ func (c *Config) check() error {
 		return configError("max-fronted", "must not be negative")
 	case c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated:
 		return configError("max-fronted", "must not be more than max-unauthenticated, which counts the same connections")
+	case !(c.SearchProcessors >= 0) || c.SearchProcessors > 1<<16: // a NaN is neither
+		return configError("search-processors", "must be a number of processors")
 	case len(c.Secrets) > 0 && c.Domain != "":
 		return configError("domain", "only for the generated secret: a configured secret contains its domain")
 	}

@@ -112,3 +112,49 @@ func TestAwaitNeedsAPollerAndASocket(t *testing.T) {
 		t.Errorf("%d waiters are left", n)
 	}
 }
+
+// AwaitEnd calls ready for the end of the peer's stream, if that is asked for, and for
+// a reset, however many bytes are to be read before; never for bytes.
+func TestAwaitEndIgnoresBytes(t *testing.T) {
+	poller := startPoller(t)
+	for name, c := range map[string]struct {
+		act    func(peer *net.TCPConn)
+		always bool // also without halfClose
+	}{
+		"end of the stream": {act: func(peer *net.TCPConn) { peer.CloseWrite() }},
+		"reset":             {act: func(peer *net.TCPConn) { abort(peer) }, always: true},
+	} {
+		for _, halfClose := range []bool{false, true} {
+			peer, conn := pair(t)
+			ready := make(chan struct{}, 10)
+			stop, ok := poller.AwaitEnd(conn, halfClose, func() { ready <- struct{}{} })
+			if !ok {
+				t.Fatal("cannot wait")
+			}
+			peer.Write([]byte("bytes"))
+			select {
+			case <-ready:
+				t.Errorf("%s: ready for bytes", name)
+			case <-time.After(10 * time.Millisecond):
+			}
+			c.act(peer)
+			if c.always || halfClose {
+				select {
+				case <-ready:
+				case <-time.After(5 * time.Second):
+					t.Errorf("%s: not ready, with halfClose %t", name, halfClose)
+				}
+			} else {
+				select {
+				case <-ready:
+					t.Errorf("%s: ready, with halfClose %t", name, halfClose)
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+			stop()
+		}
+	}
+	if n := len(poller.waiters); n > 0 {
+		t.Errorf("%d waiters are left", n)
+	}
+}

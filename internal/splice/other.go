@@ -44,3 +44,6 @@ func (p *Poller) unregister(*direction) {}
 
 // Await returns false: the caller waits in a goroutine.
 func (p *Poller) Await(net.Conn, func()) (stop func(), ok bool) { return nil, false }
+
+// AwaitEnd returns false: the end of the stream is not noticed.
+func (p *Poller) AwaitEnd(net.Conn, bool, func()) (stop func(), ok bool) { return nil, false }

@@ -35,7 +35,7 @@ type waiterID uint64
 
 // waiter is a direction that is parked, or an awaiting.
 type waiter interface {
-	// wake is called in Serve's goroutine when the socket is readable.
+	// wake is called in Serve's goroutine when the socket has the event.
 	wake()
 }
 
@@ -112,10 +112,11 @@ func (p *Poller) remove(id waiterID) {
 	delete(p.waiters, id)
 }
 
-// control changes the epoll set, and reports whether it could. The next event of
-// the socket wakes the waiter, once, perhaps before control returns.
-func (p *Poller) control(op int, socket syscall.RawConn, id waiterID) (done bool) {
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
+// control changes the epoll set, and reports whether it could. The next of the
+// socket's events, or its reset, wakes the waiter, once, perhaps before control
+// returns.
+func (p *Poller) control(op int, socket syscall.RawConn, events uint32, id waiterID) (done bool) {
+	event := unix.EpollEvent{Events: events | unix.EPOLLONESHOT}
 	setID(&event, id)
 	p.raw.Control(func(set uintptr) {
 		socket.Control(func(fd uintptr) {
@@ -129,10 +130,10 @@ func (p *Poller) control(op int, socket syscall.RawConn, id waiterID) (done bool
 // Under the pair's mu, for which wake then waits.
 func (p *Poller) park(d *direction) bool {
 	if d.waiter != 0 {
-		return p.control(unix.EPOLL_CTL_MOD, d.src, d.waiter)
+		return p.control(unix.EPOLL_CTL_MOD, d.src, unix.EPOLLIN, d.waiter)
 	}
 	d.waiter = p.add(d)
-	return p.control(unix.EPOLL_CTL_ADD, d.src, d.waiter)
+	return p.control(unix.EPOLL_CTL_ADD, d.src, unix.EPOLLIN, d.waiter)
 }
 
 func (d *direction) wake() {
@@ -156,6 +157,19 @@ func (p *Poller) unregister(d *direction) {
 // The caller calls stop before it uses conn in another way. ready is not called
 // afterwards, but a call that has begun may go on.
 func (p *Poller) Await(conn net.Conn, ready func()) (stop func(), ok bool) {
+	return p.await(conn, unix.EPOLLIN, ready)
+}
+
+// AwaitEnd is Await, but calls ready when conn is reset or, if halfClose is true,
+// when its peer has ended its stream, whatever there is to read before that.
+func (p *Poller) AwaitEnd(conn net.Conn, halfClose bool, ready func()) (stop func(), ok bool) {
+	if halfClose {
+		return p.await(conn, unix.EPOLLRDHUP, ready)
+	}
+	return p.await(conn, 0, ready)
+}
+
+func (p *Poller) await(conn net.Conn, events uint32, ready func()) (stop func(), ok bool) {
 	socket := readbuf.RawConn(conn)
 	if p == nil || socket == nil {
 		return nil, false
@@ -165,16 +179,16 @@ func (p *Poller) Await(conn net.Conn, ready func()) (stop func(), ok bool) {
 	stop = func() {
 		w.done.Store(true)
 		p.remove(id)
-		p.control(unix.EPOLL_CTL_DEL, socket, id)
+		p.control(unix.EPOLL_CTL_DEL, socket, 0, id)
 	}
-	if !p.control(unix.EPOLL_CTL_ADD, socket, id) {
+	if !p.control(unix.EPOLL_CTL_ADD, socket, events, id) {
 		p.remove(id)
 		return nil, false
 	}
 	return stop, true
 }
 
-// awaiting is a connection in Await.
+// awaiting is a connection in Await or AwaitEnd.
 type awaiting struct {
 	ready func()
 	done  atomic.Bool // ready was called, or must not be
