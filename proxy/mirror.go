@@ -52,11 +52,11 @@ type mirror struct {
 	limit   *time.Timer // of a client for which there is no host
 }
 
-// newMirror returns a mirror that starts after mirrorDelay. ctx is the session's;
-// end ends the handshake.
-func newMirror(ctx context.Context, s *session, end context.CancelCauseFunc) *mirror {
+// newMirror returns a mirror that starts after mirrorDelay, and that stop ends. end
+// ends the handshake.
+func newMirror(s *session, end context.CancelCauseFunc) *mirror {
 	m := &mirror{s: s, end: end}
-	m.ctx, m.cancel = context.WithCancel(ctx)
+	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.timer = time.AfterFunc(mirrorDelay, m.start)

@@ -162,7 +162,7 @@ func TestSearchIsNotEndedByTheHostsAnswer(t *testing.T) {
 			defer end(nil)
 			s := &session{proxy: b.Proxy, socket: &addressed{Conn: far}, start: time.Now()}
 			defer b.fronted.Leave(&s.fronted)
-			m := newMirror(b.ctx, s, end)
+			m := newMirror(s, end)
 			m.hold(hello)
 			synctest.Wait()
 			if !bytes.Equal(got, hello) || ctx.Err() != nil {

@@ -79,30 +79,35 @@ func (s *session) reach(next Stage) { s.stage.Store(uint32(next)) }
 
 // run is the session until it is connected, or refused.
 func (s *session) run() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.mu.Lock()
-	if s.cancel = cancel; s.closed != nil {
-		cancel()
-	}
-	s.mu.Unlock()
+	// Contexts without a parent: a silent client has no memory for their lists.
+	ctx, end := context.WithCancelCause(context.Background())
+	s.onClose(func() { end(nil) })
 	if err := s.readHeader(); err != nil {
 		s.connected(err)
 		return
 	}
 	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Silent)
-	handshakeCtx, end := context.WithCancelCause(ctx)
-	awaitCtx, stop := handshakeCtx, func() {}
+	awaitCtx, stop := ctx, func() {}
 	if !s.proxy.fronts.Empty() {
-		s.mirror = newMirror(ctx, s, end)
+		s.mirror = newMirror(s, end)
 	} else { // there is no host whose timeout applies
-		awaitCtx, stop = context.WithTimeout(handshakeCtx, silenceLimit())
+		awaitCtx, stop = context.WithTimeout(ctx, silenceLimit())
 	}
 	s.awaitFirst(awaitCtx, func(h *handshake.Handshake, err error) {
 		stop()
-		err = s.connect(ctx, handshakeCtx, h, &authentication{session: s, endHandshake: end}, err)
+		err = s.connect(ctx, h, &authentication{session: s, endHandshake: end}, err)
 		end(nil)
 		s.connected(err)
 	})
+}
+
+// onClose makes Close call cancel, at once if it was called before.
+func (s *session) onClose(cancel context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancel = cancel; s.closed != nil {
+		cancel()
+	}
 }
 
 // connected ends what the session needs only until it is connected. It ends the
@@ -119,13 +124,16 @@ func (s *session) connected(err error) {
 }
 
 // connect brings the session to its relay, after the wait for the client's first
-// byte, which has ended with err. Its error is the session's end, or errTunneled.
-func (s *session) connect(ctx, handshakeCtx context.Context, h *handshake.Handshake, auth *authentication, err error) error {
+// byte, which has ended with err. handshakeCtx ends the handshake. The error is the
+// session's end, or errTunneled.
+func (s *session) connect(handshakeCtx context.Context, h *handshake.Handshake, auth *authentication, err error) error {
 	var client *handshake.Result
 	if err == nil {
 		client, err = s.authenticate(handshakeCtx, h, auth)
 	}
 	host := s.stopMirror()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.onClose(cancel)
 	if err != nil {
 		return s.reject(ctx, handshakeCtx, h, host, err)
 	}
