@@ -134,7 +134,8 @@ type Config struct {
 	Traces []*Trace
 
 	// Log gets one line for each connection, at its end, and warnings. Nil means
-	// slog.Default.
+	// slog.Default. Its handler must not block: a session ends, and Shutdown
+	// returns, when the session's line is handled.
 	Log *slog.Logger
 	// LogClients puts the clients' addresses into these lines.
 	LogClients bool

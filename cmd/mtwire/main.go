@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/logwriter"
 	"github.com/spf13/cobra"
 )
 
@@ -38,7 +39,10 @@ func run() int {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(proxyCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
-		return printError(os.Stderr, err)
+		// The end of the process does not wait for a reader of its errors.
+		stderr := logwriter.New(os.Stderr, func(int) []byte { return nil })
+		defer stderr.Close(logPatience)
+		return printError(stderr, err)
 	}
 	return 0
 }

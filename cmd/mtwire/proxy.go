@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,8 +12,9 @@ import (
 
 // proxyFlags are the flags of mtwire proxy.
 type proxyFlags struct {
-	config            service.Config
-	qr, json, verbose bool
+	config service.Config
+	log    logFlags
+	qr     bool
 }
 
 func proxyCommand() *cobra.Command {
@@ -77,13 +76,14 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringVar(&c.Server, "server", c.Server, "`HOST` in the links (default: the address listened on, or one of this machine's)")
 	flags.Uint16Var(&c.Port, "port", c.Port, "`PORT` in the links (default: the one listened on)")
 	flags.BoolVar(&f.qr, "qr", false, "print QR codes, also if standard output is not a terminal")
-	flags.BoolVar(&f.json, "log-json", false, "write the log as lines of JSON")
+	f.log.define(cmd)
 	flags.BoolVar(&c.LogClients, "log-clients", c.LogClients, "log the addresses of clients")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every time what is otherwise logged once a minute")
 }
 
 func (f *proxyFlags) run(cmd *cobra.Command) error {
-	s, err := service.New(f.config, f.logger(cmd.ErrOrStderr()))
+	log, closeLog := f.log.openLog(cmd)
+	defer closeLog()
+	s, err := service.New(f.config, log)
 	if err != nil {
 		return err
 	}
@@ -100,17 +100,6 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	again, stop := nextSignal(cmd.Context())
 	defer stop()
 	return s.Run(cmd.Context(), again)
-}
-
-func (f *proxyFlags) logger(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.LevelInfo}
-	if f.verbose {
-		options.Level = slog.LevelDebug
-	}
-	if f.json {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // nextSignal returns a context that ends with the first SIGINT or SIGTERM after ctx

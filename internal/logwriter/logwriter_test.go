@@ -1,0 +1,174 @@
+package logwriter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func notice(dropped int) []byte { return fmt.Appendf(nil, "dropped=%d\n", dropped) }
+
+// destination is a log's reader that can stop, and can refuse.
+type destination struct {
+	mu   sync.Mutex // held while the reader has stopped
+	text bytes.Buffer
+	err  error // returned by Write, which takes room bytes then
+	room int
+}
+
+func (d *destination) Write(b []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err != nil {
+		b = b[:min(d.room, len(b))]
+	}
+	d.text.Write(b)
+	return len(b), d.err
+}
+
+func (d *destination) refuse(err error, room int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err, d.room = err, room
+}
+
+// Lines arrive in order and unchanged, and Close waits for them.
+func TestLinesArriveInOrder(t *testing.T) {
+	d := &destination{}
+	w := New(d, notice)
+	var want strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(w, "line %d\n", i)
+		fmt.Fprintf(&want, "line %d\n", i)
+	}
+	if !w.Close(time.Minute) || d.text.String() != want.String() {
+		t.Errorf("%d bytes, want %d", d.text.Len(), want.Len())
+	}
+}
+
+// A destination that is not read blocks neither Write nor Close, and takes no more
+// memory than the bound. What it did not get is counted where it is missing.
+func TestUnreadLogBlocksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reader, pipe := io.Pipe()
+		w := New(pipe, notice)
+		line := []byte(strings.Repeat("x", 1023) + "\n")
+		for range 5000 {
+			if n, err := w.Write(line); n != len(line) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		synctest.Wait()
+		if cap(w.queue) > 2*maxQueued {
+			t.Errorf("the queue has %d bytes", cap(w.queue))
+		}
+		start := time.Now()
+		if w.Close(time.Second) || time.Since(start) != time.Second {
+			t.Errorf("Close has taken %v", time.Since(start))
+		}
+		// The reader goes on, too late for Close.
+		all := make(chan []byte)
+		go func() {
+			b, _ := io.ReadAll(reader)
+			all <- b
+		}()
+		synctest.Wait()
+		pipe.Close()
+		text := string(<-all)
+		written := strings.Count(text, "x\n")
+		if want := fmt.Sprintf("dropped=%d\n", 5000-written); !strings.HasSuffix(text, want) || written < 1024 {
+			t.Errorf("%d lines, and at the end %q, want %q", written, text[len(text)-20:], want)
+		}
+	})
+}
+
+// Lines that a full disk refuses are counted, also if it takes a part of them, and
+// the number is written as soon as there is room.
+func TestRefusedLinesAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &destination{}
+		w := New(d, notice)
+		write := func(line string) {
+			io.WriteString(w, line)
+			synctest.Wait()
+		}
+		write("a\n")
+		d.refuse(errors.New("no space left"), 3)
+		write("b\nc\n")
+		d.refuse(errors.New("no space left"), 0)
+		write("d\n")
+		write("e\n")
+		d.refuse(nil, 0)
+		write("f\n")
+		write("g\n")
+		if text := d.text.String(); text != "a\nb\nc"+"dropped=3\nf\ng\n" {
+			t.Errorf("%q", text)
+		}
+		if !w.Close(time.Second) {
+			t.Error("not everything was written")
+		}
+	})
+}
+
+// Reopen continues in a new file after the old one was renamed. If that fails, the
+// old one stays in use.
+func TestReopenedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	os.WriteFile(path, []byte("before\n"), 0o600)
+	f, err := Open(path, notice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(f, "first\n")
+	flush(t, f.Writer)
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Reopen(); err == nil {
+		t.Error("a directory was opened")
+	}
+	io.WriteString(f, "second\n")
+	flush(t, f.Writer)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(f, "third\n")
+	if !f.Close(time.Minute) {
+		t.Error("not everything was written")
+	}
+	for name, want := range map[string]string{path + ".1": "before\nfirst\nsecond\n", path: "third\n"} {
+		if got, err := os.ReadFile(name); string(got) != want {
+			t.Errorf("%s has %q, %v; want %q", name, got, err, want)
+		}
+	}
+}
+
+// flush waits until what was written is in the file.
+func flush(t *testing.T, w *Writer) {
+	t.Helper()
+	w.mu.Lock()
+	settled := w.settled
+	w.mu.Unlock()
+	<-settled
+}
+
+// Open returns the error of a path that cannot be a log.
+func TestOpenFails(t *testing.T) {
+	if _, err := Open(t.TempDir(), notice); err == nil {
+		t.Error("a directory was opened")
+	}
+}
