@@ -47,9 +47,12 @@ const (
 	errorsNumbered listErrors = true  // by position: the value may be a secret
 )
 
-// listVar defines a repeatable flag whose values are appended to values.
-func listVar[T any, P textPointer[T]](flags *pflag.FlagSet, values *[]T, name string, errors listErrors, usage string) {
-	flags.Var(&textList[T, P]{values: values, errors: errors}, name, usage)
+// listVar defines a repeatable flag whose values are appended to values. Another
+// flag may append to the list that it returns.
+func listVar[T any, P textPointer[T]](flags *pflag.FlagSet, values *[]T, name string, errors listErrors, usage string) *textList[T, P] {
+	list := &textList[T, P]{values: values, errors: errors}
+	flags.Var(list, name, usage)
+	return list
 }
 
 // Set appends a value.

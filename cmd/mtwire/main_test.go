@@ -33,7 +33,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ask": ask, "reach": reach},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ask": ask, "reach": reach, "stun": serveSTUN},
 	})
 }
 

@@ -52,7 +52,8 @@ exit at once.`,
 func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags, c := cmd.Flags(), &f.config
 	flags.SortFlags = false
-	listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
+	listen := listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
+	flags.Var(portFlag{listen}, "port", "`PORT` to listen on, the same as --listen :PORT (repeatable)")
 	listVar(flags, &c.TrustedPeers, "proxy-protocol-from", errorsQuote, "load balancer that sends PROXY protocol headers: `ADDRESS`, NETWORK/BITS or unix (repeatable)")
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user, in hex or base64 (repeatable)")
 	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
@@ -73,8 +74,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.DurationVar(&c.KeepAlive, "keep-alive", c.KeepAlive, "silence after which an authenticated client is sent keep-alive probes; 0: none are sent")
 	flags.DurationVar(&c.PeerTimeout, "peer-timeout", c.PeerTimeout, "end a session when a peer acknowledges or takes nothing of what is sent to it for this long; 0: no limit")
 	flags.DurationVar(&c.Drain, "drain", c.Drain, "time limit of the shutdown after SIGTERM")
-	flags.StringVar(&c.Server, "server", c.Server, "`HOST` in the links (default: the address listened on, or one of this machine's)")
-	flags.Uint16Var(&c.Port, "port", c.Port, "`PORT` in the links (default: the one listened on)")
+	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to, for the links; auto asks a public STUN server, stun:HOST[:PORT] this one (default: the domain if it is this machine's, or this machine's best address, and the port listened on)")
 	flags.BoolVar(&f.qr, "qr", false, "print QR codes, also if standard output is not a terminal")
 	f.log.define(cmd)
 	flags.BoolVar(&c.LogClients, "log-clients", c.LogClients, "log the addresses of clients")
@@ -94,7 +94,11 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	for _, address := range s.Addresses() {
 		printStatus(cmd, "listening on %v", address)
 	}
-	if err := printLinks(cmd.OutOrStdout(), s.Links(), qrCodes(f.qr)); err != nil {
+	links, notes := s.Links(cmd.Context())
+	for _, note := range notes {
+		printStatus(cmd, "%s", note)
+	}
+	if err := printLinks(cmd.OutOrStdout(), links, qrCodes(f.qr)); err != nil {
 		return err
 	}
 	again, stop := nextSignal(cmd.Context())

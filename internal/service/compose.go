@@ -8,6 +8,8 @@
 //	compose.go    from a configuration to a proxy
 //	listen.go     addresses to listen on, TCP and Unix sockets
 //	links.go      tg://proxy links
+//	reach.go      the address in the links; publicaddress.go: a configured one;
+//	              ownaddresses.go: those of this machine
 //	run.go        serving, and graceful shutdown
 package service
 

@@ -50,8 +50,7 @@ type Config struct {
 	PeerTimeout  time.Duration // peer-timeout: 0 means no limit
 	Drain        time.Duration // drain: limit of a graceful shutdown
 
-	Server string // server: that of the links, "" for the address listened on
-	Port   uint16 // port: that of the links, 0 for the one listened on
+	Public PublicAddress // public: that of the links, found if it is not set
 
 	LogClients bool // log-clients: log the addresses of clients
 }

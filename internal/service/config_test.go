@@ -40,18 +40,17 @@ func TestDefaultIsTheDefaultOfTheProxy(t *testing.T) {
 // An error of one setting names it.
 func TestErrorsNameTheSetting(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"dial-timeout: must be positive":                               func(c *Config) { c.DialTimeout = 0 },
-		"max-unauthenticated: must not be negative":                    func(c *Config) { c.MaxUnauthenticated = -1 },
-		"max-fronted: must not be negative":                            func(c *Config) { c.MaxFronted = -1 },
-		"max-fronted: must not be more than max-unauthenticated":       func(c *Config) { c.MaxUnauthenticated, c.MaxFronted = 10, 11 },
-		"keep-alive: must not be negative":                             func(c *Config) { c.KeepAlive = -1 },
-		"peer-timeout: must not be negative":                           func(c *Config) { c.PeerTimeout = -1 },
-		"drain: must not be negative":                                  func(c *Config) { c.Drain = -1 },
-		"domain: only for the generated secret":                        func(c *Config) { c.Domain = "example.com" },
-		"listen: no address":                                           func(c *Config) { c.Listen = nil },
-		"listen: 127.0.0.1:0 is given twice":                           func(c *Config) { c.Listen = append(c.Listen, c.Listen...) },
-		"server: it makes no link: bad proxy link: server has a colon": func(c *Config) { c.Server = "proxy.example.com:443" },
-		"server: no link can be made for a Unix socket alone":          func(c *Config) { c.Listen = []ListenAddress{{"unix", "/s"}}; c.Port = 443 },
+		"dial-timeout: must be positive":                         func(c *Config) { c.DialTimeout = 0 },
+		"max-unauthenticated: must not be negative":              func(c *Config) { c.MaxUnauthenticated = -1 },
+		"max-fronted: must not be negative":                      func(c *Config) { c.MaxFronted = -1 },
+		"max-fronted: must not be more than max-unauthenticated": func(c *Config) { c.MaxUnauthenticated, c.MaxFronted = 10, 11 },
+		"keep-alive: must not be negative":                       func(c *Config) { c.KeepAlive = -1 },
+		"peer-timeout: must not be negative":                     func(c *Config) { c.PeerTimeout = -1 },
+		"drain: must not be negative":                            func(c *Config) { c.Drain = -1 },
+		"domain: only for the generated secret":                  func(c *Config) { c.Domain = "example.com" },
+		"listen: no address":                                     func(c *Config) { c.Listen = nil },
+		"listen: 127.0.0.1:0 is given twice":                     func(c *Config) { c.Listen = append(c.Listen, c.Listen...) },
+		"public: no link can be made for a Unix socket alone":    func(c *Config) { c.Listen = []ListenAddress{{"unix", "/s"}}; c.Public.Port = 443 },
 		"front: www.example.com=127.0.0.1:1 and www.example.com=127.0.0.1:2 ": func(c *Config) {
 			c.Fronts = []FrontAddress{unmarshal[FrontAddress](t, "www.example.com=127.0.0.1:1"), unmarshal[FrontAddress](t, "www.example.com=127.0.0.1:2")}
 		},

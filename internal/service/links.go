@@ -1,11 +1,13 @@
 package service
 
 import (
-	"cmp"
-	"net"
+	"context"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
 )
 
 // Link is a tg://proxy link to the service, and the user that it is for.
@@ -15,78 +17,55 @@ type Link struct {
 }
 
 // Links returns a link for each secret of each user, in the order of the
-// configuration. The service must be listening.
-func (s *Service) Links() (links []Link) {
-	server, port := s.reachable()
+// configuration, and notes: a sentence for each reason why clients may not be able
+// to connect to the links' address. The service must be listening. Links may look up
+// the secrets' domains and, if Config.Public requests it, ask a STUN server; it takes
+// at most a few seconds.
+func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
+	r := thisMachine().find(ctx, s.config.Public, s.endpoints(), domainsOf(s.users))
 	for _, user := range s.users {
 		for _, secret := range user.Secrets {
-			links = append(links, Link{user.Name, mtproxy.Link{Server: server, Port: port, Secret: secret}})
+			links = append(links, Link{user.Name, mtproxy.Link{Server: r.host, Port: r.port, Secret: secret}})
 		}
 	}
-	return links
+	return links, r.notes
 }
 
-// checkLinks returns an error unless c has a server and a port for links that
-// clients can parse.
-func (c *Config) checkLinks() error {
-	if c.Server == "" || c.Port == 0 {
-		unix := true
-		for _, address := range c.Listen {
-			unix = unix && address.Network == "unix"
-		}
-		if unix {
-			return configError("server", "no link can be made for a Unix socket alone: set the server and the port that clients connect to")
-		}
-	}
-	if c.Server != "" {
-		link := mtproxy.Link{Server: c.Server, Port: 443, Secret: mtproxy.Secret{Mode: mtproxy.Plain}}
-		if _, err := mtproxy.ParseLink(link.String()); err != nil {
-			return configError("server", "it makes no link: %w", err)
-		}
-	}
-	return nil
-}
-
-// reachable returns the server and the port for the links: the configured ones, or
-// else those of the first listeners that have them.
-func (s *Service) reachable() (server string, port uint16) {
-	server, port = s.config.Server, s.config.Port
+// endpoints returns the addresses of the TCP listeners.
+func (s *Service) endpoints() (endpoints []endpoint) {
 	for i, ln := range s.listeners {
-		address, err := netip.ParseAddrPort(ln.Addr().String())
-		if err != nil {
-			continue // a Unix socket
+		if address, err := netip.ParseAddrPort(ln.Addr().String()); err == nil { // otherwise a Unix socket
+			network := "tcp"
+			if i < len(s.config.Listen) {
+				network = s.config.Listen[i].Network
+			}
+			endpoints = append(endpoints, endpoint{network, address.Addr(), address.Port()})
 		}
-		if port == 0 {
-			port = address.Port()
-		}
-		if server == "" {
-			server = address.Addr().String()
-			if address.Addr().IsUnspecified() {
-				server = ownAddress(s.config.Listen[i].Network)
+	}
+	return endpoints
+}
+
+// domainsOf returns the domains of the users' secrets, each once.
+func domainsOf(users []proxy.User) (domains []string) {
+	for _, user := range users {
+		for _, secret := range user.Secrets {
+			if domain := strings.ToLower(secret.Domain); domain != "" && !slices.Contains(domains, domain) {
+				domains = append(domains, domain)
 			}
 		}
 	}
-	return server, port
+	return domains
 }
 
-// ownAddress returns an address of this machine that clients may reach, or else
-// the loopback address, for a listener on all addresses of network: tcp, tcp4 or
-// tcp6.
-func ownAddress(network string) string {
-	addresses, _ := net.InterfaceAddrs()
-	first := map[bool]string{} // by whether it is IPv4
-	for _, a := range addresses {
-		prefix, err := netip.ParsePrefix(a.String())
-		ip := prefix.Addr()
-		if _, found := first[ip.Is4()]; err == nil && ip.IsGlobalUnicast() && !found {
-			first[ip.Is4()] = ip.String()
+// checkLinks returns an error if c has no address for links: Unix sockets have none.
+func (c *Config) checkLinks() error {
+	if c.Public.Host != "" && c.Public.Port != 0 {
+		return nil
+	}
+	for _, address := range c.Listen {
+		if address.Network != "unix" {
+			return nil
 		}
 	}
-	switch network {
-	case "tcp4":
-		return cmp.Or(first[true], "127.0.0.1")
-	case "tcp6":
-		return cmp.Or(first[false], "::1")
-	}
-	return cmp.Or(first[true], first[false], "127.0.0.1")
+	return configError("public", "no link can be made for a Unix socket alone: set the HOST:PORT that clients connect to")
 }

@@ -22,6 +22,12 @@ func listening(t *testing.T, config Config) *Service {
 	return s
 }
 
+// linksOf returns the links of a service that listens.
+func linksOf(s *Service) []Link {
+	links, _ := s.Links(context.Background())
+	return links
+}
+
 // A link leads to the service, whatever it listens on.
 func TestLinksLeadToTheListener(t *testing.T) {
 	texts := []string{":0", "0.0.0.0:0", "127.0.0.1:0"}
@@ -32,7 +38,7 @@ func TestLinksLeadToTheListener(t *testing.T) {
 		config := testConfig(t)
 		config.Listen = []ListenAddress{{"unix", socketPath(t)}, unmarshal[ListenAddress](t, text)}
 		s := listening(t, config)
-		link := s.Links()[0]
+		link := linksOf(s)[0]
 		if !reached(t, s.listeners[1], "tcp", link.Addr()) {
 			t.Errorf("%s: the link leads to %s", text, link.Addr())
 		}
@@ -42,12 +48,12 @@ func TestLinksLeadToTheListener(t *testing.T) {
 // There is a link for each secret, with the configured server and port.
 func TestLinksAreForEachSecretInOrder(t *testing.T) {
 	config := testConfig(t)
-	config.Server, config.Port = "proxy.example.com", 443
+	config.Public = PublicAddress{Host: "proxy.example.com", Port: 443}
 	config.Listen = []ListenAddress{{"unix", socketPath(t)}}
 	config.Secrets = []NamedSecret{
 		{"zoe", secretOf(t, mtwiretest.PaddedSecret)}, {"", mtproxy.Secret{Mode: mtproxy.Plain}}, {"alice", mtproxy.Secret{Mode: mtproxy.Plain, Key: [16]byte{1}}},
 	}
-	links := listening(t, config).Links()
+	links := linksOf(listening(t, config))
 	if len(links) != 3 {
 		t.Fatal(links)
 	}

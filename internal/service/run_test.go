@@ -75,7 +75,7 @@ func (r *running) result(t *testing.T) error {
 // connect returns the connection of a client that has received resPQ.
 func (r *running) connect(t *testing.T) *mtwire.Conn {
 	t.Helper()
-	conn, err := mtwire.Dial(t.Context(), r.Links()[0].String(), nil)
+	conn, err := mtwire.Dial(t.Context(), linksOf(r.Service)[0].String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
