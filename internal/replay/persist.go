@@ -33,8 +33,18 @@ type disk struct {
 	errorAt time.Duration // when an error was reported; 0 means never
 }
 
-// Open returns a memory that is kept in dir, with the ids that are there. It makes
-// dir if it is missing. It fails only if dir cannot be made or listed. The caller
+// Open returns a memory that is kept in dir: New and Keep.
+func Open(dir string, options Options) (*Memory, error) {
+	m := New(options)
+	if err := m.Keep(dir); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Keep has the memory kept in dir from now on, and adds the ids that are there. It
+// makes dir if it is missing. It fails only if dir cannot be made or listed; m is
+// unchanged then. It is called once at most, before any other method. The caller
 // calls Run and Close; ids are written by these two.
 //
 // Several processes may use dir at the same time, such as the old and the new one
@@ -43,8 +53,7 @@ type disk struct {
 // could leave behind, and no handing over that it could fail to do. An id that
 // another process has seen is known about a second later. The smallest bounds of
 // all processes apply to the logs.
-func Open(dir string, options Options) (*Memory, error) {
-	m := New(options)
+func (m *Memory) Keep(dir string) error {
 	d := &disk{wake: make(chan struct{}, 1), closing: make(chan struct{})}
 	m.disk = d
 	d.report = m.reportError
@@ -63,9 +72,10 @@ func Open(dir string, options Options) (*Memory, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.logs.open(); err != nil {
-		return nil, fmt.Errorf("replay: %w", err)
+		m.disk = nil
+		return fmt.Errorf("replay: %w", err)
 	}
-	return m, nil
+	return nil
 }
 
 // Run writes ids to the logs and reads those of other processes, until ctx ends.

@@ -3,7 +3,8 @@
 //
 //	config.go     the configuration, its defaults and errors
 //	addresses.go  addresses of data centres, fronting hosts and load balancers
-//	secrets.go    secrets of named users; state.go: the generated one
+//	secrets.go    secrets of named users; keptsecret.go: the generated one
+//	state.go      the state directory
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
 //	listen.go     addresses to listen on, TCP and Unix sockets
@@ -28,58 +29,69 @@ type Service struct {
 	config Config
 	log    *slog.Logger
 	users  []proxy.User // in the order of the configuration
+	kept   *keptSecret  // nil if there are configured secrets
 	proxy  *proxy.Proxy
 	replay *replay.Memory
 
 	listeners []net.Listener // those of config.Listen, once Listen was called
 }
 
-// New checks config and returns a service that does not listen yet. Without
-// configured secrets it loads the one of the state directory, or generates it. The
-// service, and New already, write their log to log.
+// New checks config and returns a service that does not listen yet. It may read the
+// state directory, and changes nothing. The service, and New already, write their
+// log to log.
 //
 // The error is a *ConfigError if it is about one setting.
 func New(config Config, log *slog.Logger) (*Service, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	s := &Service{config: config, log: log}
+	s := &Service{config: config, log: log, replay: newReplayMemory(log)}
 	proxyConfig, err := config.proxyConfig()
 	if err != nil {
 		return nil, err
 	}
-	if s.users, err = config.users(log); err != nil {
-		return nil, err
-	}
-	if s.replay, err = config.openReplayMemory(log); err != nil {
+	if err := s.findUsers(); err != nil {
 		return nil, err
 	}
 	proxyConfig.Users, proxyConfig.Log, proxyConfig.Replay = s.users, log, s.replay
+	if s.kept != nil {
+		proxyConfig.Traces = append(proxyConfig.Traces, &proxy.Trace{Authenticated: s.kept.authenticated})
+	}
 	if s.proxy, err = proxy.New(proxyConfig); err != nil {
-		s.replay.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// users returns the users of the configured secrets, or else one user with the
-// secret of the state directory.
-func (c *Config) users(log *slog.Logger) ([]proxy.User, error) {
-	if len(c.Secrets) > 0 {
-		return usersOf(c.Secrets)
+// findUsers sets the users: those of the configured secrets, or else one user with
+// the secret of the state directory, which keep has still to write if it is new.
+func (s *Service) findUsers() (err error) {
+	if len(s.config.Secrets) > 0 {
+		s.users, err = usersOf(s.config.Secrets)
+		return err
 	}
-	dir, err := stateDirectory(c.State)
-	if err != nil {
-		return nil, err
+	if s.kept, err = findKeptSecret(&s.config, s.log); err != nil {
+		return err
 	}
-	secret, generated, err := loadOrGenerateSecret(dir, string(c.Domain), log)
-	if err != nil {
-		return nil, err
+	s.users = s.kept.users()
+	return nil
+}
+
+// keep writes to the state directory what outlives the run. It comes after all that
+// may fail, so that a command line that is wrong leaves nothing behind.
+func (s *Service) keep() error {
+	if err := s.config.keepReplayMemory(s.replay, s.log); err != nil {
+		return err
 	}
-	if generated {
-		log.Info("made a secret", "kept_in", dir, "domain", secret.Domain)
+	if s.kept == nil {
+		return nil
 	}
-	return usersOf([]NamedSecret{{Secret: secret}})
+	if err := s.kept.keep(&s.config, s.log); err != nil {
+		return err
+	}
+	// Another process may have been faster, with another secret.
+	s.users = s.kept.users()
+	return s.proxy.SetUsers(s.users)
 }
 
 // proxyConfig returns the proxy's configuration, without users and log. It depends

@@ -18,13 +18,18 @@ type Link struct {
 
 // Links returns a link for each secret of each user, in the order of the
 // configuration, and notes: a sentence for each reason why clients may not be able
-// to connect to the links' address. The service must be listening. Links may look up
-// the secrets' domains and, if Config.Public requests it, ask a STUN server; it takes
-// at most a few seconds.
+// to connect to the links' address. Of the secrets of the state directory it is the
+// first that has a link. The service must be listening. Links may look up the
+// secrets' domains and, if Config.Public requests it, ask a STUN server; it takes at
+// most a few seconds.
 func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
 	r := thisMachine().find(ctx, s.config.Public, s.endpoints(), domainsOf(s.users))
 	for _, user := range s.users {
-		for _, secret := range user.Secrets {
+		secrets := user.Secrets
+		if s.kept != nil {
+			secrets = secrets[:1]
+		}
+		for _, secret := range secrets {
 			links = append(links, Link{user.Name, mtproxy.Link{Server: r.host, Port: r.port, Secret: secret}})
 		}
 	}

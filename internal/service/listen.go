@@ -84,11 +84,18 @@ func (c *Config) checkListen() error {
 }
 
 // Listen listens on all configured addresses, or on none: if one fails, it closes
-// the others. Clients can connect from then on, and wait for Run. The caller calls
-// Run or Close.
+// the others. Then it opens the state directory and, if there is neither a
+// configured nor a kept secret, writes the generated one. Clients can connect from
+// then on, and wait for Run. The caller calls Run or Close.
 func (s *Service) Listen(ctx context.Context) (err error) {
-	s.listeners, err = listenAll(ctx, s.config.Listen)
-	return err
+	if s.listeners, err = listenAll(ctx, s.config.Listen); err != nil {
+		return err
+	}
+	if err := s.keep(); err != nil {
+		closeAll(s.listeners)
+		return err
+	}
+	return nil
 }
 
 // Addresses returns the addresses of the listeners, in the order of Config.Listen.

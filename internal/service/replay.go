@@ -11,28 +11,33 @@ import (
 // replayDir is the directory of the replay memory's logs in the state directory.
 const replayDir = "replay"
 
-// openReplayMemory returns the memory of handshakes in the state directory. Without
-// a usable directory, and if none is configured, the memory lasts as long as the
-// process.
-func (c *Config) openReplayMemory(log *slog.Logger) (*replay.Memory, error) {
-	options := replay.Options{
+// newReplayMemory returns a memory of handshakes that is not kept anywhere yet.
+func newReplayMemory(log *slog.Logger) *replay.Memory {
+	return replay.New(replay.Options{
 		Full: func(reach time.Duration) {
 			log.Warn("the memory of handshakes is full: older ones are answered if they are replayed", "remembered", reach.Round(time.Second))
 		},
-		DiskError: func(err error) {
-			log.Warn("handshakes are not kept, and are answered if they are replayed after a restart", "error", err)
-		},
-	}
+		DiskError: func(err error) { warnNotKept(log, err) },
+	})
+}
+
+// keepReplayMemory has the memory kept in the state directory. Without a usable
+// directory, and if none is configured, the memory lasts as long as the process.
+func (c *Config) keepReplayMemory(memory *replay.Memory, log *slog.Logger) error {
 	dir, err := stateDirectory(c.State)
 	if err == nil {
-		var memory *replay.Memory
-		if memory, err = replay.Open(filepath.Join(dir, replayDir), options); err == nil {
-			return memory, nil
-		}
+		err = memory.Keep(filepath.Join(dir, replayDir))
 	}
-	if c.State != "" {
-		return nil, &ConfigError{"state", err}
+	switch {
+	case err == nil:
+		return nil
+	case c.State != "":
+		return &ConfigError{"state", err}
 	}
-	options.DiskError(err)
-	return replay.New(options), nil
+	warnNotKept(log, err)
+	return nil
+}
+
+func warnNotKept(log *slog.Logger, err error) {
+	log.Warn("handshakes are not kept, and are answered if they are replayed after a restart", "error", err)
 }

@@ -46,18 +46,24 @@ func TestUnusableStateDirectoryOfConfiguredSecrets(t *testing.T) {
 	}
 	config := testConfig(t)
 	config.State = file
+	start := func(log *slog.Logger) error {
+		s, err := New(config, log)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(s.Close)
+		return s.Listen(t.Context())
+	}
 	var setting *ConfigError
-	if _, err := New(config, discard); !errors.As(err, &setting) || setting.Setting != "state" {
+	if err := start(discard); !errors.As(err, &setting) || setting.Setting != "state" {
 		t.Errorf("configured: %v", err)
 	}
 	t.Setenv("STATE_DIRECTORY", file)
 	config.State = ""
 	var log bytes.Buffer
-	s, err := New(config, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
+	if err := start(slog.New(slog.NewTextHandler(&log, nil))); err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
 	if !strings.Contains(log.String(), "handshakes are not kept") {
 		t.Errorf("log: %s", log.String())
 	}

@@ -17,6 +17,9 @@ import (
 func (s *Service) Run(ctx, abort context.Context) (err error) {
 	go s.replay.Run(context.WithoutCancel(ctx))
 	defer s.replay.Close() // when the last handshake has ended
+	if s.kept != nil {
+		defer s.kept.watchUse(s.log)()
+	}
 	s.logLimits()
 	failed := make(chan error, len(s.listeners)) // closed when nothing is served any more
 	var serving sync.WaitGroup
