@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -37,14 +39,19 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// freeAddress returns a loopback address that no process listens on.
+// freeAddress returns a loopback address that no process listens on. Its port is
+// below those that systems choose for outgoing connections, which might take it
+// before the test does.
 func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var err error
+	for range 100 {
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+mathrand.N(20_000)))); err == nil {
+			defer ln.Close()
+			return ln.Addr().String(), nil
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	return "", err
 }
 
 // ask URL sends req_pq_multi to an endpoint, until resPQ is the answer.
