@@ -51,7 +51,8 @@ type Policy interface {
 // the two directions.
 type Account interface {
 	// Moved is called with how many bytes were relayed, after each write. Record
-	// headers do not count.
+	// headers do not count. Neither Moved nor Delay may block: other sessions wait
+	// for them.
 	Moved(d Direction, n int)
 
 	// Delay is called after Moved and returns how long the direction pauses

@@ -54,7 +54,7 @@ func TestAwaitCallsReadyOnce(t *testing.T) {
 			stop()
 		}
 	}
-	if n := len(poller.waiters); n > 0 {
+	if n := poller.waiters(); n > 0 {
 		t.Errorf("%d waiters are left", n)
 	}
 }
@@ -108,7 +108,7 @@ func TestAwaitNeedsAPollerAndASocket(t *testing.T) {
 			t.Errorf("waiting for %T", conn)
 		}
 	}
-	if n := len(poller.waiters); n > 0 {
+	if n := poller.waiters(); n > 0 {
 		t.Errorf("%d waiters are left", n)
 	}
 }
@@ -154,7 +154,7 @@ func TestAwaitEndIgnoresBytes(t *testing.T) {
 			stop()
 		}
 	}
-	if n := len(poller.waiters); n > 0 {
+	if n := poller.waiters(); n > 0 {
 		t.Errorf("%d waiters are left", n)
 	}
 }

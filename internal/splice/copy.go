@@ -6,14 +6,17 @@ import (
 	"github.com/mtwire/mtwire/internal/readbuf"
 )
 
-// copy copies through a pooled buffer.
-func (d *direction) copy() error {
+// copy copies through a pooled buffer. early was read from the source already.
+func (d *direction) copy(early []byte) error {
 	var r readbuf.Reader
 	r.Reset(d.flow.Src)
+	r.Preload(early)
 	defer r.Release()
 	for {
 		d.arm()
-		if err := r.Fill(); err == io.EOF {
+		if len(r.Bytes()) > 0 {
+			// early
+		} else if err := r.Fill(); err == io.EOF {
 			return d.endOfStream()
 		} else if err != nil {
 			return err

@@ -18,7 +18,8 @@ import (
 // headers they are written with. Otherwise they are copied through a buffer that
 // is borrowed only while there are bytes.
 //
-// The functions are optional, and are called from one goroutine at a time.
+// The functions are optional, and are called from one goroutine at a time. They must
+// not block: a Poller's goroutine calls them, for which other connections wait.
 type Flow struct {
 	Dst, Src net.Conn
 
@@ -58,8 +59,9 @@ type Flow struct {
 	Delay func(n int) time.Duration
 }
 
-// direction is a Flow of a Pair. It has a goroutine while there are bytes and for
-// Config.Idle after; then it is parked. See also pause.
+// direction is a Flow of a Pair. It has a goroutine while there are many bytes and for
+// Config.Idle after; then it is parked, and the Poller moves short messages. See also
+// pause.
 type direction struct {
 	pair  *Pair
 	flow  Flow
@@ -75,11 +77,13 @@ type direction struct {
 	refusal  error // why, until copy has read bytes; see fallBack
 	noPark   bool
 	cut      bool // a write failed, and bytes are lost
+	left     *leftover
 
 	lingering atomic.Bool // the other direction has ended
 
 	// Guarded by the pair's mu.
-	waiter   waiterID    // in the poller
+	set      *pollSet    // of the poller, nil before the first park
+	waiter   waiterID    // in set
 	paused   *time.Timer // nil unless in a pause
 	parked   bool
 	watching bool // its stream has ended, and watchForReset waits
@@ -169,10 +173,47 @@ func spliceError(conn net.Conn, err error) error {
 	return &net.OpError{Op: "splice", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 }
 
+// leftover is what a Poller's goroutine leaves to the direction's own.
+type leftover struct {
+	read    []byte // was read from the source, and is too short for a body
+	out     []byte // to be written, headers included
+	bodies  int    // bytes of out without the headers
+	delayed int    // bytes for Flow.Delay, once out is written
+	err     error  // ends the direction afterwards
+	cut     bool   // err is a write's
+}
+
+// takeLeft does what is left. It returns bytes that were read from the source.
+func (d *direction) takeLeft() (read []byte, err error) {
+	l := d.left
+	if l == nil {
+		return nil, nil
+	}
+	d.left = nil
+	if len(l.out) > 0 {
+		n, err := d.writeOnce(l.out)
+		if err != nil {
+			d.moved(min(n, l.bodies))
+			d.cut = true
+			return nil, err
+		}
+		d.moved(l.bodies)
+	}
+	if l.err != nil {
+		d.cut = l.cut
+		return nil, l.err
+	}
+	return l.read, d.delayed(l.delayed)
+}
+
 // transfer copies in the cheapest way that the flow allows. It returns nil at the
 // end of the stream, a timeout after a wait without bytes, errFallback or a
 // pauseFor.
 func (d *direction) transfer() error {
+	early, err := d.takeLeft()
+	if err != nil {
+		return err
+	}
 	if first := d.flow.First; len(first) > 0 {
 		d.flow.First = nil
 		if err := d.write(first); err != nil {
@@ -187,9 +228,9 @@ func (d *direction) transfer() error {
 		if d.flow.Framing == nil {
 			return d.splice()
 		}
-		return d.readvCopy()
+		return d.readvCopy(early)
 	}
-	return d.copy()
+	return d.copy(early)
 }
 
 // arm limits the wait for the next bytes to idle, so that the direction can be
@@ -234,6 +275,7 @@ func (d *direction) park() bool {
 func (d *direction) unpark() {
 	if d.parked {
 		d.parked = false
+		d.mute()
 		go d.run()
 	}
 }

@@ -81,6 +81,18 @@ func (f *Framing) bodyBytes(lengths []int, n int) int {
 	return total
 }
 
+// appendFrames appends b in bodies of these lengths, with headers, to dst, which has
+// the capacity for them.
+func (f *Framing) appendFrames(dst, b []byte, lengths []int) []byte {
+	for _, length := range lengths {
+		header := dst[len(dst) : len(dst)+f.HeaderLength]
+		f.PutHeader(header, length)
+		dst = append(dst[:len(dst)+f.HeaderLength], b[:length]...)
+		b = b[length:]
+	}
+	return dst
+}
+
 // writeFramed writes b with headers.
 func (d *direction) writeFramed(b []byte) error {
 	f := d.frames.Framing
@@ -88,14 +100,7 @@ func (d *direction) writeFramed(b []byte) error {
 	lengths := d.frames.split(room[:0], len(b))
 	scratch := bufpool.Get(len(b) + len(lengths)*f.HeaderLength)
 	defer bufpool.Put(scratch)
-	out := scratch.B[:0]
-	for _, length := range lengths {
-		header := out[len(out) : len(out)+f.HeaderLength]
-		f.PutHeader(header, length)
-		out = append(out[:len(out)+f.HeaderLength], b[:length]...)
-		b = b[length:]
-	}
-	n, err := d.writeOnce(out)
+	n, err := d.writeOnce(f.appendFrames(scratch.B[:0], b, lengths))
 	d.moved(f.bodyBytes(lengths, n))
 	return err
 }

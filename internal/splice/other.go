@@ -10,9 +10,9 @@ import (
 // Fallbacks for systems without splice(2) and epoll: bytes are copied, and
 // directions are neither parked nor watched for a reset.
 
-func (d *direction) splice() error { return d.copy() }
+func (d *direction) splice() error { return d.copy(nil) }
 
-func (d *direction) readvCopy() error { return d.copy() }
+func (d *direction) readvCopy(early []byte) error { return d.copy(early) }
 
 // waitReset returns at once: the next write reports a reset of the source.
 func (d *direction) waitReset() error { return nil }
@@ -36,7 +36,12 @@ func (p *Poller) Serve(ctx context.Context) error {
 	return ctx.Err()
 }
 
-type waiterID struct{}
+type (
+	pollSet  struct{}
+	waiterID struct{}
+)
+
+func (d *direction) mute() {}
 
 func (p *Poller) park(*direction) bool { return false }
 

@@ -11,7 +11,9 @@
 //	framing.go       cutting a stream into frames
 //	splice_linux.go  splice(2)
 //	readv_linux.go   readv(2)
-//	poller_linux.go  the epoll set that parked directions wait in
+//	poller_linux.go  the epoll sets that parked directions wait in
+//	inline_linux.go  short messages, which the poller moves by itself
+//	rawcall_linux.go system calls that do not wait
 //	reset_linux.go   noticing a reset after the end of a stream
 //	other.go         systems other than Linux
 package splice
@@ -51,7 +53,7 @@ type Config struct {
 	WriteTimeout time.Duration
 
 	// Poller holds directions that have moved nothing for Idle: a socket that is
-	// parked in it needs no goroutine. If it is nil, each direction keeps its
+	// parked in it needs no goroutine, also for short messages. If it is nil, each direction keeps its
 	// goroutine.
 	Poller *Poller
 

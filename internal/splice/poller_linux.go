@@ -5,120 +5,171 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/readbuf"
 	"golang.org/x/sys/unix"
 )
 
-// Poller is an epoll set in which directions wait whose source has sent nothing
-// for a while, and connections in Await. One goroutine, in Serve, waits for all of
-// them: a goroutine for each would take more memory than the rest of an idle
-// connection.
+// Poller is where directions wait whose source has sent nothing for a while, and
+// connections in Await. What little comes then, its goroutines move by themselves:
+// see mover. A goroutine for each direction would take more memory than the rest of
+// an idle connection, and more time to wake than a short message takes to move.
 //
-// The runtime's own poller waits for the set as for any other descriptor. One
-// Poller serves any number of pairs, concurrently.
+// A Poller has an epoll set for each processor, with one goroutine, in Serve. The
+// runtime's own poller waits for the sets as for any other descriptors. One Poller
+// serves any number of pairs, concurrently.
 type Poller struct {
+	sets []*pollSet
+}
+
+// pollSet is one epoll set.
+type pollSet struct {
 	file *os.File
 	raw  syscall.RawConn
 
 	mu      sync.Mutex
 	last    waiterID
 	waiters map[waiterID]waiter
+
+	mover mover // of serve's goroutine
 }
 
-// waiterID identifies a waiter. IDs are never reused, so a stale epoll event
+// waiterID identifies a waiter of a set. IDs are never reused, so a stale epoll event
 // matches nothing. 0 is no ID.
 type waiterID uint64
 
 // waiter is a direction that is parked, or an awaiting.
 type waiter interface {
-	// wake is called in Serve's goroutine when the socket has the event.
-	wake()
+	// wake is called in serve's goroutine when the socket has events.
+	wake(events uint32, m *mover)
 }
 
 // NewPoller returns an empty Poller. It wakes nothing until Serve runs.
 func NewPoller() (*Poller, error) {
+	p := &Poller{}
+	for range runtime.GOMAXPROCS(0) {
+		set, err := newPollSet()
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("epoll: %w", err)
+		}
+		p.sets = append(p.sets, set)
+	}
+	return p, nil
+}
+
+func newPollSet() (*pollSet, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("epoll: %w", err)
+		return nil, err
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("epoll: %w", err)
-	}
-	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[waiterID]waiter)}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
 		return nil, err
 	}
-	return p, nil
+	s := &pollSet{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[waiterID]waiter)}
+	if s.raw, err = s.file.SyscallConn(); err != nil {
+		s.file.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (p *Poller) close() {
+	for _, s := range p.sets {
+		s.file.Close()
+	}
+}
+
+// setOf returns the set for a socket, always the same.
+func (p *Poller) setOf(socket syscall.RawConn) *pollSet {
+	i := 0
+	socket.Control(func(fd uintptr) { i = int(fd) % len(p.sets) })
+	return p.sets[i]
 }
 
 // Serve wakes parked directions when their sources become readable, until ctx
 // ends or epoll fails. Directions that are parked by then stay parked until their
 // pairs are aborted. Serve may be called once.
 func (p *Poller) Serve(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { p.file.Close() })
-	defer stop()
+	ended := make(chan error, len(p.sets))
+	for _, s := range p.sets {
+		go func() { ended <- s.serve() }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-ended:
+		ended <- nil
+	}
+	p.close()
+	for range p.sets {
+		<-ended
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// serve returns when the set is closed, or epoll fails.
+func (s *pollSet) serve() error {
 	var events [128]unix.EpollEvent
 	for {
 		var n int
-		var err error
-		ended := p.raw.Read(func(fd uintptr) bool {
-			for n, err = unix.EpollWait(int(fd), events[:], 0); err == unix.EINTR; {
-				n, err = unix.EpollWait(int(fd), events[:], 0)
-			}
-			return n > 0 || err != nil
+		var errno syscall.Errno
+		closed := s.raw.Read(func(fd uintptr) bool {
+			n, errno = pollEvents(fd, events[:])
+			return n > 0 || errno != 0
 		})
 		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case ended != nil:
-			return ended
-		case err != nil:
-			return fmt.Errorf("epoll: %w", err)
+		case closed != nil:
+			return closed
+		case errno != 0:
+			return fmt.Errorf("epoll: %w", errno)
 		}
 		for i := range events[:n] {
-			p.wake(idOf(&events[i]))
+			s.wake(&events[i])
 		}
 	}
 }
 
-func (p *Poller) wake(id waiterID) {
-	p.mu.Lock()
-	w := p.waiters[id]
-	p.mu.Unlock()
+func (s *pollSet) wake(event *unix.EpollEvent) {
+	s.mu.Lock()
+	w := s.waiters[idOf(event)]
+	s.mu.Unlock()
 	if w != nil {
-		w.wake()
+		w.wake(event.Events, &s.mover)
 	}
 }
 
 // add adds a waiter.
-func (p *Poller) add(w waiter) waiterID {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last++
-	p.waiters[p.last] = w
-	return p.last
+func (s *pollSet) add(w waiter) waiterID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	s.waiters[s.last] = w
+	return s.last
 }
 
 // remove removes a waiter. Its socket leaves the epoll set when it is closed.
-func (p *Poller) remove(id waiterID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.waiters, id)
+func (s *pollSet) remove(id waiterID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiters, id)
 }
 
-// control changes the epoll set, and reports whether it could. The next of the
-// socket's events, or its reset, wakes the waiter, once, perhaps before control
-// returns.
-func (p *Poller) control(op int, socket syscall.RawConn, events uint32, id waiterID) (done bool) {
-	event := unix.EpollEvent{Events: events | unix.EPOLLONESHOT}
+// control changes the epoll set, and reports whether it could. The socket's events
+// may wake the waiter before control returns.
+func (s *pollSet) control(op int, socket syscall.RawConn, events uint32, id waiterID) (done bool) {
+	event := unix.EpollEvent{Events: events}
 	setID(&event, id)
-	p.raw.Control(func(set uintptr) {
+	s.raw.Control(func(set uintptr) {
 		socket.Control(func(fd uintptr) {
 			done = unix.EpollCtl(int(set), op, int(fd), &event) == nil
 		})
@@ -126,26 +177,67 @@ func (p *Poller) control(op int, socket syscall.RawConn, events uint32, id waite
 	return done
 }
 
-// park makes the next event of d's source wake d, and reports whether it could.
-// Under the pair's mu, for which wake then waits.
+// parkedEvents are the events that wake a parked direction. They are edge-triggered:
+// the socket stays in the set while the poller's goroutine moves what has come, and
+// after that, without another system call. The end of the stream has an event of its
+// own, because a read that returns bytes does not show it.
+const parkedEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+
+// park makes the next event of d's source wake d, also one before the call, and
+// reports whether it could. Under the pair's mu, for which wake then waits.
 func (p *Poller) park(d *direction) bool {
 	if d.waiter != 0 {
-		return p.control(unix.EPOLL_CTL_MOD, d.src, unix.EPOLLIN, d.waiter)
+		return d.set.control(unix.EPOLL_CTL_MOD, d.src, parkedEvents, d.waiter)
 	}
-	d.waiter = p.add(d)
-	return p.control(unix.EPOLL_CTL_ADD, d.src, unix.EPOLLIN, d.waiter)
+	d.set = p.setOf(d.src)
+	d.waiter = d.set.add(d)
+	return d.set.control(unix.EPOLL_CTL_ADD, d.src, parkedEvents, d.waiter)
 }
 
-func (d *direction) wake() {
+// mute keeps the events of d's source from its set until d is parked again.
+func (d *direction) mute() { d.set.control(unix.EPOLL_CTL_MOD, d.src, unix.EPOLLET, d.waiter) }
+
+// wake moves what has come, or starts a goroutine that does.
+func (d *direction) wake(events uint32, m *mover) {
+	d.pair.mu.Lock()
+	parked := d.parked
+	d.parked = false
+	d.pair.mu.Unlock()
+	if !parked { // it has a goroutine, is paused or has ended
+		return
+	}
+	var err error = errFallback // the end of the stream, and errors, are for a goroutine
+	if events == unix.EPOLLIN {
+		err = m.move(d)
+	}
+	if err == nil && d.stay() {
+		return
+	}
+	d.mute()
+	if delay, paused := err.(pauseFor); paused && d.pause(time.Duration(delay)) {
+		return
+	}
+	go d.run()
+}
+
+// stay parks the direction after wake has unparked it, unless it must continue.
+func (d *direction) stay() bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
-	d.unpark()
+	if d.pair.over.Load() || d.lingering.Load() {
+		return false
+	}
+	if d.flow.Parked != nil {
+		d.flow.Parked()
+	}
+	d.parked = true
+	return true
 }
 
 // unregister removes d, of which the pair has ended. Under the pair's mu.
 func (p *Poller) unregister(d *direction) {
 	if d.waiter != 0 {
-		p.remove(d.waiter)
+		d.set.remove(d.waiter)
 		d.waiter = 0
 	}
 }
@@ -175,14 +267,15 @@ func (p *Poller) await(conn net.Conn, events uint32, ready func()) (stop func(),
 		return nil, false
 	}
 	w := &awaiting{ready: ready}
-	id := p.add(w)
+	set := p.setOf(socket)
+	id := set.add(w)
 	stop = func() {
 		w.done.Store(true)
-		p.remove(id)
-		p.control(unix.EPOLL_CTL_DEL, socket, 0, id)
+		set.remove(id)
+		set.control(unix.EPOLL_CTL_DEL, socket, 0, id)
 	}
-	if !p.control(unix.EPOLL_CTL_ADD, socket, events, id) {
-		p.remove(id)
+	if !set.control(unix.EPOLL_CTL_ADD, socket, events|unix.EPOLLONESHOT, id) {
+		set.remove(id)
 		return nil, false
 	}
 	return stop, true
@@ -194,7 +287,7 @@ type awaiting struct {
 	done  atomic.Bool // ready was called, or must not be
 }
 
-func (w *awaiting) wake() {
+func (w *awaiting) wake(uint32, *mover) {
 	if w.done.CompareAndSwap(false, true) {
 		go w.ready()
 	}

@@ -32,15 +32,18 @@ const (
 )
 
 // readvCopy copies with one readv and one write at a time. Splicing each body
-// behind a header that was written separately is more work for the kernel.
-func (d *direction) readvCopy() error {
-	g := &readvCopier{frames: &d.frames}
+// behind a header that was written separately is more work for the kernel. early was
+// read from the source already.
+func (d *direction) readvCopy(early []byte) error {
+	g := &readvCopier{frames: &d.frames, held: early, n: len(early)}
 	defer g.release()
 	try := g.tryRead
 	more := func() error { return g.readMore(d, try) }
 	for {
 		d.arm()
-		if err := more(); err == io.EOF {
+		if g.n > 0 {
+			// early
+		} else if err := more(); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
