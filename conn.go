@@ -39,6 +39,7 @@ type Conn struct {
 	stream      *stream
 	http        httpPackets  // in place of stream
 	websocket   *wsconn.Conn // below stream, for its close reason
+	request     *incomplete  // of an HTTP server, nil without limits
 
 	closed    atomic.Bool
 	settings  *serverSettings                     // servers
@@ -142,7 +143,9 @@ func (c *Conn) runHandshake(ctx context.Context, h *handshake.Handshake) error {
 func (c *Conn) setResult(result *handshake.Result) {
 	c.transport = result.Transport
 	if c.transport.Carrier == HTTP {
-		c.http = httpconn.NewServer(result.Conn, c.settings.http())
+		config := c.settings.http()
+		c.limitHTTP(config, c.net)
+		c.http = httpconn.NewServer(result.Conn, config)
 		return
 	}
 	conn := result.Conn
@@ -156,7 +159,7 @@ func (c *Conn) setResult(result *handshake.Result) {
 		streams.Receive.XORKeyStream(result.Buffered, result.Buffered)
 		conn = obfuscation.NewConn(conn, streams)
 	}
-	c.stream = newStream(conn, c.transport.Protocol, frame.Server, c.settings.MaxLength, c.settings.Rand)
+	c.stream = newStream(conn, c.transport.Protocol, frame.Server, c.settings.MaxLength, &c.settings.limits, c.settings.Rand)
 	c.stream.in.source.Preload(result.Buffered)
 }
 
@@ -238,6 +241,7 @@ func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
 		err = c.stream.receive(ctx, &p)
 	} else {
 		p.Payload, err = c.http.Receive(ctx)
+		err = c.requestError(err)
 	}
 	return p, err
 }
@@ -253,6 +257,9 @@ func (c *Conn) Close() error {
 	case !c.ready.Load() || c.err != nil:
 		return c.net.Close()
 	case c.http != nil:
+		if c.request != nil {
+			defer c.request.close()
+		}
 		return c.http.Close()
 	}
 	c.stream.release()

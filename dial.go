@@ -35,6 +35,12 @@ type DialConfig struct {
 	// Header is sent with WebSocket and HTTP requests.
 	Header http.Header
 
+	// PacketTimeout and PacketRate limit the time for the rest of a packet of which
+	// a part has arrived: see ListenConfig. 0 means no limit. An HTTP client has a
+	// limit for a response instead, of two minutes.
+	PacketTimeout time.Duration
+	PacketRate    int
+
 	// ObfuscatedFull allows Full inside obfuscation. The specification has no tag
 	// for it, so the server must have ListenConfig.ObfuscatedFull set.
 	ObfuscatedFull bool
@@ -170,7 +176,8 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 		}
 		conn = obfuscated
 	}
-	c.stream = newStream(conn, ep.Protocol, frame.Client, config.MaxLength, config.Rand)
+	c.stream = newStream(conn, ep.Protocol, frame.Client, config.MaxLength,
+		&packetLimits{timeout: max(0, config.PacketTimeout), rate: config.PacketRate}, config.Rand)
 	if !ep.Obfuscated {
 		c.stream.out.header = ep.Protocol.Header()
 	}

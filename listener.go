@@ -1,6 +1,7 @@
 package mtwire
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -82,6 +83,26 @@ type ListenConfig struct {
 	// outgoing ones too. 0 means 16 MiB.
 	MaxLength int
 
+	// PacketTimeout limits the time for the rest of a packet, from its first byte
+	// on, and PacketRate extends it by a second for so many bytes that have
+	// arrived: a client that sends faster than PacketRate has any time. Only the
+	// time counts for which Receive waits for the client, in all calls together: a
+	// server that does not call Receive is no client's fault, and a context that
+	// ends Receive early gains no time. Over TLS the bytes of a record arrive when
+	// it is complete. Afterwards the error is ErrPacketTimeout.
+	//
+	// 0 means 30 seconds and 16 KiB a second. A negative PacketTimeout means no
+	// limit, a negative PacketRate no extension. For the requests of an HTTP client
+	// HTTP.RequestTimeout takes precedence, if it is set.
+	PacketTimeout time.Duration
+	PacketRate    int
+
+	// PacketMemory limits the memory for packets that have arrived in part. Nil
+	// means that each Listener, and each call of Server, has 128 MiB of its own.
+	// Until its transport is known, a connection holds 64 KiB at most, and not for
+	// longer than HandshakeTimeout.
+	PacketMemory *PacketMemory
+
 	// HandshakeTimeout limits the time from a client's first byte until its
 	// transport is known. 0 means 10 to 15 seconds, drawn at random for each
 	// connection, so that the limit is no fingerprint. Before the first byte only
@@ -139,12 +160,21 @@ type serverSettings struct {
 	ListenConfig
 	handshake handshake.Config
 	keys      *mtproxy.KeySet
+	limits    packetLimits
 }
 
 func newServerSettings(config *ListenConfig) *serverSettings {
 	s := &serverSettings{}
 	if config != nil {
 		s.ListenConfig = *config
+	}
+	s.limits = packetLimits{
+		timeout: max(0, cmp.Or(s.PacketTimeout, defaultPacketTimeout)),
+		rate:    cmp.Or(s.PacketRate, defaultPacketRate),
+		memory:  s.PacketMemory,
+	}
+	if s.limits.memory == nil {
+		s.limits.memory = NewPacketMemory(defaultPacketMemory)
 	}
 	s.keys = mtproxy.NewKeySet(s.Secrets...)
 	s.handshake = handshake.Config{

@@ -31,6 +31,7 @@ type receiver struct {
 	deadline netx.Deadline
 	source   readbuf.Reader
 	decoder  frame.Decoder
+	rest     incomplete
 	err      error
 }
 
@@ -43,12 +44,17 @@ type sender struct {
 }
 
 // newStream returns a stream that carries packets on conn.
-func newStream(conn net.Conn, protocol frame.Protocol, side frame.Side, maxLength int, rand io.Reader) *stream {
+func newStream(conn net.Conn, protocol frame.Protocol, side frame.Side, maxLength int, limits *packetLimits, rand io.Reader) *stream {
 	s := &stream{conn: conn}
 	s.obf, _ = conn.(*obfuscation.Conn)
 	s.in.deadline.Rebind(conn.SetReadDeadline)
 	s.out.deadline.Rebind(conn.SetWriteDeadline)
 	s.in.source.Reset(conn)
+	s.in.rest.limits = limits
+	if maxLength <= 0 {
+		maxLength = frame.DefaultMaxLength
+	}
+	s.in.source.Max = maxLength + freePacket // with the start of the next packet
 	peer := frame.Server
 	if side == frame.Server {
 		peer = frame.Client
@@ -76,13 +82,21 @@ func (s *stream) receive(ctx context.Context, p *Packet) error {
 		n, err := s.parse(p)
 		if err == nil {
 			s.in.source.Consume(n)
+			if s.in.rest.waited > 0 || s.in.rest.charged > 0 {
+				s.packetComplete()
+			}
 			if p.Kind == frame.KindNOP {
 				continue
 			}
 			return p.Err()
 		}
 		if err == frame.ErrIncomplete {
-			if err = s.in.source.Fill(); err == nil {
+			if len(s.in.source.Bytes()) == 0 {
+				err = s.in.source.Fill()
+			} else {
+				err = s.fillRest(ctx)
+			}
+			if err == nil {
 				continue
 			}
 			if netx.IsTimeout(err) {
@@ -110,6 +124,7 @@ func (s *stream) endReceiving(err error) error {
 		s.in.err = io.EOF
 	}
 	s.in.source.Release()
+	s.in.rest.close()
 	return err
 }
 
@@ -176,8 +191,10 @@ func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 	return s.out.err
 }
 
-// release ends the stream's registrations with contexts, which may outlive it.
+// release ends the stream's registrations with contexts and its share of the memory
+// for incomplete packets, which may outlive it.
 func (s *stream) release() {
 	s.in.deadline.Close()
 	s.out.deadline.Close()
+	s.in.rest.close()
 }

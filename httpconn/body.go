@@ -11,8 +11,9 @@ const bodyStep = 64 << 10
 
 // readBody reads r to its end. announced is the expected length, or negative if
 // unknown; it need not be right. If there are more than limit bytes, the error is
-// ErrLength.
-func readBody(r io.Reader, announced int64, limit int) ([]byte, error) {
+// ErrLength. Before the buffer grows, reserve is called with its new size; it may be
+// nil, and its error ends readBody.
+func readBody(r io.Reader, announced int64, limit int, reserve func(size int) error) ([]byte, error) {
 	// With one byte more than the body, EOF needs no larger buffer.
 	room := int64(limit) + 1
 	if announced >= 0 {
@@ -24,7 +25,13 @@ func readBody(r io.Reader, announced int64, limit int) ([]byte, error) {
 			if held >= room {
 				room = int64(limit) + 1 // the body is longer than announced
 			}
-			b = append(make([]byte, 0, min(2*held+1, room)), b...)
+			size := min(2*held+1, room)
+			if reserve != nil {
+				if err := reserve(int(size)); err != nil {
+					return nil, err
+				}
+			}
+			b = append(make([]byte, 0, size), b...)
 		}
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]

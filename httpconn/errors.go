@@ -34,7 +34,8 @@ type RequestError struct {
 	Method, Path string
 	// Status is the status of the response: 400 malformed, 404 wrong path or
 	// length, 405 wrong method, 408 timeout, 413 body over the limit, 417 unknown
-	// expectation, 431 head over 8 KiB, 505 not HTTP/1.
+	// expectation, 431 head over 8 KiB, 503 no memory (ServerConfig.Reserve),
+	// 505 not HTTP/1.
 	Status int
 	// Err is the reason.
 	Err error

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
 )
@@ -31,7 +32,30 @@ type source struct {
 	conn    net.Conn
 	left    int // bytes left for the head; negative is no limit
 	head    netx.RequestHead
+	timer   requestTimer
 	err     error
+}
+
+// requestTimer limits the time for a request.
+type requestTimer struct {
+	interruption *netx.Interruption
+	until        time.Time
+	rate         int // bytes a second that extend it, 0: none
+}
+
+// newRequestTimer starts the time for a request.
+func (s *Server) newRequestTimer(i *netx.Interruption) requestTimer {
+	t := requestTimer{i, time.Now().Add(s.requestTimeout), s.requestRate}
+	i.SetDeadline(t.until)
+	return t
+}
+
+// received extends the time for n bytes that have arrived.
+func (t *requestTimer) received(n int) {
+	if t.rate > 0 {
+		t.until = t.until.Add(time.Duration(n) * time.Second / time.Duration(t.rate))
+		t.interruption.SetDeadline(t.until)
+	}
 }
 
 func (s *source) Read(p []byte) (n int, err error) {
@@ -49,6 +73,7 @@ func (s *source) Read(p []byte) (n int, err error) {
 		s.pending = s.pending[n:]
 	} else {
 		n, s.err = s.conn.Read(p)
+		s.timer.received(n)
 	}
 	if s.left > 0 {
 		s.left -= n
@@ -65,8 +90,8 @@ func (s *source) Read(p []byte) (n int, err error) {
 // the response for a *RequestError.
 //
 // Specification: https://core.telegram.org/mtproto/transports#http
-func (s *Server) readRequest() (packet []byte, e exchange, err error) {
-	src := &source{pending: s.pending, conn: s.conn, left: maxHead}
+func (s *Server) readRequest(timer requestTimer) (packet []byte, e exchange, err error) {
+	src := &source{pending: s.pending, conn: s.conn, left: maxHead, timer: timer}
 	br := readerPool.Get().(*bufio.Reader)
 	br.Reset(src)
 	defer func() {
@@ -97,8 +122,11 @@ func (s *Server) readRequest() (packet []byte, e exchange, err error) {
 			return nil, e, err
 		}
 	}
-	packet, err = readBody(r.Body, r.ContentLength, s.maxLength)
+	packet, err = s.readBody(r)
+	var refused *reserveError
 	switch {
+	case errors.As(err, &refused):
+		err = requestError(r, http.StatusServiceUnavailable, refused.err)
 	case errors.Is(err, ErrLength):
 		err = requestError(r, http.StatusRequestEntityTooLarge, err)
 	case err != nil:
@@ -111,6 +139,25 @@ func (s *Server) readRequest() (packet []byte, e exchange, err error) {
 		}
 	}
 	return packet, e, err
+}
+
+// reserveError is an error of ServerConfig.Reserve.
+type reserveError struct{ err error }
+
+func (e *reserveError) Error() string { return e.err.Error() }
+
+// readBody reads the body of r, and reserves the memory for it meanwhile.
+func (s *Server) readBody(r *http.Request) ([]byte, error) {
+	if s.reserve == nil {
+		return readBody(r.Body, r.ContentLength, s.maxLength, nil)
+	}
+	defer s.reserve(0)
+	return readBody(r.Body, r.ContentLength, s.maxLength, func(size int) error {
+		if err := s.reserve(size); err != nil {
+			return &reserveError{err}
+		}
+		return nil
+	})
 }
 
 // checkHead returns the error, and the status of the response, for a request that is

@@ -210,18 +210,18 @@ func TestEndInsideARequestIsUnexpectedEOF(t *testing.T) {
 // The buffer grows with the bytes received.
 func TestContentLengthAloneAllocatesNoMemory(t *testing.T) {
 	r := &sizesReader{Reader: strings.NewReader(strings.Repeat("x", 1000))}
-	if _, err := readBody(r, 16<<20, 16<<20); err != nil || r.largest > bodyStep {
+	if _, err := readBody(r, 16<<20, 16<<20, nil); err != nil || r.largest > bodyStep {
 		t.Errorf("read into %d bytes, %v", r.largest, err)
 	}
 	for _, n := range []int{0, 1, 511, bodyStep - 1, bodyStep, bodyStep + 1, 1 << 20} {
 		for _, announced := range []int64{-1, int64(n), int64(n) / 2, 0} {
-			b, err := readBody(bytes.NewReader(make([]byte, n)), announced, 1<<20)
+			b, err := readBody(bytes.NewReader(make([]byte, n)), announced, 1<<20, nil)
 			if err != nil || len(b) != n || int64(cap(b)) > 1<<20+1 {
 				t.Errorf("%d bytes, announced %d: got %d of %d, %v", n, announced, len(b), cap(b), err)
 			}
 		}
 	}
-	if _, err := readBody(bytes.NewReader(make([]byte, 1001)), -1, 1000); !errors.Is(err, ErrLength) {
+	if _, err := readBody(bytes.NewReader(make([]byte, 1001)), -1, 1000, nil); !errors.Is(err, ErrLength) {
 		t.Errorf("over the limit: %v", err)
 	}
 }

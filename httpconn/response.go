@@ -84,7 +84,7 @@ func readResponse(resp *http.Response, maxLength int) ([]byte, error) {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
 		return nil, &frame.TransportError{Code: uint32(resp.StatusCode)}
 	}
-	body, err := readBody(resp.Body, resp.ContentLength, maxLength)
+	body, err := readBody(resp.Body, resp.ContentLength, maxLength, nil)
 	switch {
 	case err != nil:
 		return nil, &PostError{Err: fmt.Errorf("response: %w", err)}

@@ -29,6 +29,16 @@ type ServerConfig struct {
 	// context limits. Default: 15 s.
 	RequestTimeout time.Duration
 
+	// RequestRate extends RequestTimeout by a second for so many bytes that have
+	// arrived. Default: not.
+	RequestRate int
+
+	// Reserve is called before the buffer of a request's body grows beyond 64 KiB,
+	// with its new size in bytes, and with 0 when the request has arrived or failed.
+	// With an error the request is refused with status 503, and the error is the
+	// RequestError's Err. Default: MaxLength is the only limit.
+	Reserve func(size int) error
+
 	// WaitLimit limits the time that a request stays open. Receive sends an empty
 	// response then, if it is waiting. Default: 25 s, the default max_wait of
 	// http_wait; negative: none.
@@ -63,6 +73,8 @@ type Server struct {
 	setDeadline    func(time.Time) error // conn's, allocated once for all requests
 	maxLength      int
 	requestTimeout time.Duration
+	requestRate    int
+	reserve        func(size int) error
 	waitLimit      time.Duration
 	checkPath      func(string) Access
 
@@ -91,6 +103,8 @@ func NewServer(conn net.Conn, config *ServerConfig) *Server {
 		conn:           conn,
 		maxLength:      config.MaxLength,
 		requestTimeout: config.RequestTimeout,
+		requestRate:    config.RequestRate,
+		reserve:        config.Reserve,
 		waitLimit:      config.WaitLimit,
 		checkPath:      config.CheckPath,
 		receiving:      make(chan struct{}, 1),
@@ -200,8 +214,7 @@ func (s *Server) nextPacket(i *netx.Interruption) (packet []byte, e exchange, in
 			}
 			s.pending = s.first[:n]
 		}
-		i.SetDeadline(time.Now().Add(s.requestTimeout))
-		packet, e, err = s.readRequest()
+		packet, e, err = s.readRequest(s.newRequestTimer(i))
 		if err == nil && packet == nil {
 			_, err = s.conn.Write(e.appendResponse(nil, http.StatusOK, "", nil))
 			if err == nil && !e.keepAlive {

@@ -213,3 +213,33 @@ func TestIdleServerIsCheap(t *testing.T) {
 	}
 	runtime.KeepAlive(servers)
 }
+
+// Reserve is called before the buffer of a body grows, and with 0 when the request is over.
+// Its error refuses the request.
+func TestReserveRefusesRequests(t *testing.T) {
+	full := errors.New("full")
+	var last, largest int
+	a, s := serverPair(t, &ServerConfig{Reserve: func(size int) error {
+		last, largest = size, max(largest, size)
+		if size > 300<<10 {
+			return full
+		}
+		return nil
+	}})
+	go io.WriteString(a, post(string(make([]byte, 200<<10)))+post(string(make([]byte, 400<<10))))
+	if b, err := s.Receive(t.Context()); err != nil || len(b) != 200<<10 || last != 0 || largest < 200<<10 {
+		t.Fatalf("%d bytes, %v; at most %d reserved, %d at the end", len(b), err, largest, last)
+	}
+	if err := s.Send(t.Context(), make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	var refused *RequestError
+	if _, err := s.Receive(t.Context()); !errors.As(err, &refused) || refused.Status != 503 || !errors.Is(err, full) || last != 0 {
+		t.Errorf("%v, %d reserved at the end", err, last)
+	}
+	br := bufio.NewReader(a)
+	responseOf(t, br)
+	if status, _, _ := responseOf(t, br); status != 503 {
+		t.Errorf("status %d", status)
+	}
+}

@@ -1,8 +1,8 @@
-// Package admission bounds how many unauthenticated connections there are: in
-// total, per site (IPv4 /24, IPv6 /48) and per address (IPv4, IPv6 /64). At a
-// limit a newcomer is admitted and another connection evicted, so that neither a
-// crowd of idle connections nor an attacker keeps clients out, and one network
-// leaves room for the others.
+// Package admission has limits that leave room for every network. A Table bounds
+// how many unauthenticated connections there are, and a Memory how many bytes
+// connections hold: in total, per site (IPv4 /24, IPv6 /48) and per address (IPv4,
+// IPv6 /64). At a limit a newcomer is admitted and another connection evicted, so
+// that neither a crowd of idle connections nor an attacker keeps clients out.
 package admission
 
 import (

@@ -43,6 +43,17 @@ func (m *Mutex) Lock(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// TryLock locks m and reports true, unless m is locked.
+func (m *Mutex) TryLock() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.locked {
+		return false
+	}
+	m.locked = true
+	return true
+}
+
 // Unlock unlocks m, or hands it to the caller that has waited longest.
 func (m *Mutex) Unlock() {
 	m.mu.Lock()

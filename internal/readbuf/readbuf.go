@@ -50,6 +50,15 @@ type layer interface {
 //
 // In all three, memory is in proportion to the bytes that the peer sends.
 type Reader struct {
+	// Max is the largest useful size of the buffer, in bytes, for instance that of
+	// the longest packet. A buffer that grows stops there, unless a read needs
+	// more. 0 means no limit.
+	Max int
+
+	// Grow is called before unread bytes are moved to a buffer of size bytes. An
+	// error ends the read, and Fill returns it. Nil allows every size.
+	Grow func(size int) error
+
 	conn   net.Conn
 	cipher decrypter       // conn, or nil if it is none
 	layer  layer           // between cipher and the socket, unless direct
@@ -87,6 +96,22 @@ func (r *Reader) Reset(conn net.Conn) {
 		if r.raw = RawConn(r.layer.NetConn()); r.raw != nil {
 			r.try = r.waiting.ready
 		}
+	}
+}
+
+// Size returns the size of the buffer in bytes, 0 if there is none.
+func (r *Reader) Size() int {
+	if r.buf == nil {
+		return 0
+	}
+	return len(r.buf.B)
+}
+
+// Trim moves the unread bytes to a smaller buffer if the buffer is much larger than
+// they are, as it is after a long packet. Without Trim a Fill may block with it.
+func (r *Reader) Trim() {
+	if r.Size() > 2*bulk {
+		r.shrink()
 	}
 }
 
@@ -162,7 +187,9 @@ func (r *Reader) readLayer() error {
 			return err
 		}
 	}
-	r.reserve(room)
+	if err := r.reserve(room); err != nil {
+		return err
+	}
 	space := r.buf.B[r.end:min(len(r.buf.B), r.end+room)]
 	for range maxEmptyReads {
 		n, err := r.conn.Read(space)
@@ -199,7 +226,9 @@ func (r *Reader) readRaw() ([]byte, error) {
 // tryRead reads once without blocking. RawConn.Read calls it before and after it
 // waits for readiness.
 func (r *Reader) tryRead(fd uintptr) (done bool) {
-	r.reserve(r.room)
+	if r.n, r.err = 0, r.reserve(r.room); r.err != nil {
+		return true
+	}
 	r.n, r.err = readSocket(fd, r.buf.B[r.end:])
 	if errors.Is(r.err, errWouldBlock) {
 		r.err = nil
@@ -212,34 +241,46 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 
 // reserve makes room for about n more bytes, at least n/2. It moves the unread bytes
 // to the front or, if that is not enough, to a larger buffer. The larger one has room
-// for at least as many bytes again, so that a long packet is moved O(log n) times.
-func (r *Reader) reserve(n int) {
+// for at least as many bytes again, up to Max, so that a long packet is moved O(log n)
+// times.
+func (r *Reader) reserve(n int) error {
 	unread := r.end - r.start
 	switch {
 	case r.buf == nil:
 		r.buf = bufpool.Get(n)
-		return
 	case len(r.buf.B)-r.end >= n/2:
-		return
 	case len(r.buf.B)-unread >= n/2 && r.start > 0:
 		copy(r.buf.B, r.buf.B[r.start:r.end])
+		r.start, r.end = 0, unread
 	default:
-		if r.move(bufpool.Get(unread + max(n, unread))); r.direct {
+		size := unread + max(n, unread)
+		if r.Max > 0 {
+			size = min(size, max(r.Max, unread+n))
+		}
+		if r.Grow != nil {
+			if err := r.Grow(size); err != nil {
+				return err
+			}
+		}
+		if r.move(bufpool.Get(size)); r.direct {
 			r.room = min(len(r.buf.B), maxBulk) // the next packet may be as long
 		}
-		return
 	}
-	r.start, r.end = 0, unread
+	return nil
 }
 
 // shrink releases the buffer if nothing is unread, and otherwise moves the unread
-// bytes to the smallest buffer that has room for them.
+// bytes to the smallest buffer that has room for them. A buffer that reserve has just
+// doubled for a long packet stays: the packet would be moved with every read.
 func (r *Reader) shrink() {
-	unread := r.end - r.start
+	unread, slack := r.end-r.start, 2
+	if r.Size() > 2*bulk {
+		slack = 4
+	}
 	switch {
 	case unread == 0:
 		r.Release()
-	case 2*unread <= len(r.buf.B) && len(r.buf.B) > bufpool.Min:
+	case slack*unread <= r.Size() && r.Size() > bufpool.Min:
 		r.move(bufpool.Get(unread))
 	}
 }

@@ -190,3 +190,36 @@ func (s *stingy) Read(p []byte) (int, error) {
 	}
 	return s.Reader.Read(p)
 }
+
+// Grow is called before the buffer grows, and its error ends the read. The buffer stops at
+// Max, and Trim replaces one that a long packet has left behind.
+func TestGrowthIsAskedForAndBounded(t *testing.T) {
+	for name, wrap := range kinds {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			r := Reader{Max: 900 << 10}
+			largest, refused := 0, errors.New("refused")
+			r.Grow = func(size int) error {
+				if largest = max(largest, size); size > 1<<20 {
+					return refused
+				}
+				return nil
+			}
+			r.Reset(wrap(b))
+			go a.Write(make([]byte, 4<<20))
+			var err error
+			for err == nil {
+				if err = r.Fill(); len(r.Bytes()) <= 800<<10 && largest > r.Max {
+					t.Errorf("grown to %d for %d bytes, limit %d", largest, len(r.Bytes()), r.Max)
+				}
+			}
+			if !errors.Is(err, refused) || r.Size() < 800<<10 || r.Size() > 1<<20 {
+				t.Errorf("%v, with a buffer of %d bytes", err, r.Size())
+			}
+			r.Consume(len(r.Bytes()) - 1)
+			if r.Trim(); r.Size() != bufpool.Min || len(r.Bytes()) != 1 {
+				t.Errorf("trimmed to %d bytes, %d unread", r.Size(), len(r.Bytes()))
+			}
+		})
+	}
+}
