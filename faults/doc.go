@@ -10,4 +10,10 @@
 // stalls, freezes and resets streams, on every system. As root on Linux, a hop
 // between network namespaces loses and delays packets; elsewhere the tests
 // report that this variant did not run.
+//
+// TestSoakOfHostileConnections mixes 26 kinds of hostile clients, floods, failing
+// hosts and failing data centres at random. It takes seconds by default, and any
+// time on request:
+//
+//	go test -race ./faults -run Soak -soak 10m -timeout 20m -v
 package faults

@@ -16,6 +16,7 @@ func TestLinuxOnlyFaultsAreListed(t *testing.T) {
 		"the program without descriptors",
 		"SIGTERM, SIGKILL and restart under load",
 		"counting descriptors and pipes",
+		"the soak of hostile connections, from many loopback addresses",
 	} {
 		reportNotRun(t, variant, errors.ErrUnsupported)
 	}
