@@ -33,7 +33,7 @@ const (
 	// goodClients is how many clients connect one after the other, in each mode.
 	goodClients = 2
 	// servedAtOnce is the share of good clients that a long soak must serve at their
-	// first attempt. Every client must be served at last.
+	// first attempt, but for one. Every client must be served at last.
 	servedAtOnce = 0.99
 	// soakHeapSlack, in bytes, is how much the heap may grow: the memory of
 	// handshakes and of addresses, which is bounded, fills during the soak.
@@ -213,8 +213,9 @@ func (s *soak) dial(ctx context.Context, from netip.Addr) (*net.TCPConn, error) 
 // round attacks for a time, and returns when all attackers and clients have left.
 func (s *soak) round(length time.Duration) {
 	s.t.Helper()
-	ctx, stop := context.WithTimeout(context.Background(), length)
-	defer stop()
+	// Not a deadline, which would fail a visitor's dial before the context ends.
+	ctx, stop := context.WithCancel(context.Background())
+	defer time.AfterFunc(length, stop).Stop()
 	var serving sync.WaitGroup
 	attacking := s.startAttacks(ctx)
 	for _, m := range soakModes {

@@ -49,7 +49,7 @@ func (s *soak) checkServed() {
 		if len(k.times) < k.clients {
 			s.t.Errorf("%s: %d of %d were served: %v", kind, len(k.times), k.clients, k.failures)
 		}
-		if long && float64(k.again) > float64(k.clients)*(1-servedAtOnce) {
+		if long && float64(k.again) > 1+float64(k.clients)*(1-servedAtOnce) {
 			s.t.Errorf("%s: %d of %d had to connect again: %v", kind, k.again, k.clients, k.failures)
 		}
 	}
