@@ -34,6 +34,9 @@ type session struct {
 	stage  atomic.Uint32 // a Stage
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start; 0 if never
 
+	// When the last pause of a direction ends, for the policy's rate limit; 0 if there was none.
+	pausedUntil [2]atomic.Int64
+
 	// Until the client is authenticated; see limits.go, mirror.go, fronting.go.
 	pending       admission.Member // of the unauthenticated connections
 	fronted       admission.Member // of those with a connection to a fronting host
@@ -238,10 +241,10 @@ func (s *session) sendInit(ctx context.Context, client *handshake.Result, stream
 // relay hands the session over to its pair, and ends its goroutine.
 func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
 	up := splice.Flow{Dst: s.upstream.conn, Src: client.Conn, Transform: s.reencryptUp, Parked: s.up.rest, Moved: s.uploaded}
-	down := splice.Flow{Dst: client.Conn, Src: s.upstream.conn, Moved: s.downloaded}
+	down := splice.Flow{Dst: client.Conn, Src: s.upstream.conn, Holds: s.holdsAnswer, Moved: s.downloaded}
 	if s.account != nil {
-		up.Delay = func(n int) time.Duration { return s.account.Delay(Upload, n) }
-		down.Delay = func(n int) time.Duration { return s.account.Delay(Download, n) }
+		up.Delay = func(n int) time.Duration { return s.delay(Upload, n) }
+		down.Delay = func(n int) time.Duration { return s.delay(Download, n) }
 	}
 	if client.Records != nil {
 		down.Framing = clientRecords(s.records)
@@ -288,7 +291,15 @@ func (s *session) downloaded(n int) {
 	if Stage(s.stage.Load()) != FirstByteDown {
 		s.reach(FirstByteDown)
 	}
-	s.stall.disarm()
+}
+
+// delay asks the account how long a direction pauses, and notes the pause.
+func (s *session) delay(d Direction, n int) time.Duration {
+	pause := s.account.Delay(d, n)
+	if pause > 0 {
+		s.pausedUntil[d].Store(int64(time.Since(s.start) + pause))
+	}
+	return pause
 }
 
 func (s *session) moved(d Direction, n int) {
@@ -334,7 +345,8 @@ func (s *session) idle() bool {
 	case ClientBytes, ServerHelloSent, Authenticated: // in its handshake, or tunneled to the fronting host
 		return age >= handshakeGrace
 	}
-	idle := age - time.Duration(s.last.Load())
+	last := max(s.last.Load(), s.pausedUntil[Upload].Load(), s.pausedUntil[Download].Load())
+	idle := age - time.Duration(last) // negative during a pause, at whose end there may be bytes
 	return idle >= blockedTime || idle >= idleTime && !s.hasQueuedBytes()
 }
 

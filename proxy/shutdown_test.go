@@ -204,30 +204,49 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
-// A session is idle a second after its last byte, an unauthenticated one after the
-// handshake's time, and one without a byte at once.
+// A session is idle a second after its last byte or the end of its pause, an
+// unauthenticated one after the handshake's time, and one without a byte at once.
 func TestSessionsAreIdleInTime(t *testing.T) {
 	hosts := map[string]func(net.Conn){
 		"dc.test:443":    echoing(10),
 		"front.test:443": func(conn net.Conn) { io.Copy(conn, conn) },
 	}
+	pauses := func(paused Direction) Policy {
+		return admitTo(&testAccount{delay: func(d Direction, n int) time.Duration {
+			if d == paused {
+				return 3 * blockedTime
+			}
+			return 0
+		}})
+	}
 	for name, c := range map[string]struct {
-		visit func(t *testing.T, b *bubble)
-		after time.Duration
+		visit  func(t *testing.T, b *bubble)
+		after  time.Duration
+		policy Policy
 	}{
-		"a client that has sent nothing": {func(t *testing.T, b *bubble) { b.connect() }, 0},
-		"a client after its hello":       {func(t *testing.T, b *bubble) { b.join(mtwiretest.FakeTLSSecret) }, handshakeGrace},
+		"a client that has sent nothing": {func(t *testing.T, b *bubble) { b.connect() }, 0, nil},
+		"a client after its hello":       {func(t *testing.T, b *bubble) { b.join(mtwiretest.FakeTLSSecret) }, handshakeGrace, nil},
 		"an unauthenticated client": {func(t *testing.T, b *bubble) {
 			conn := b.connect()
 			conn.Write(make([]byte, 100))
 			read(t, conn, 100)
-		}, handshakeGrace},
-		"a session without a packet": {func(t *testing.T, b *bubble) { b.join(mtwiretest.PaddedSecret).Handshake(b.ctx) }, idleTime},
-		"a session with a packet":    {func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, idleTime},
+		}, handshakeGrace, nil},
+		"a session without a packet": {func(t *testing.T, b *bubble) { b.join(mtwiretest.PaddedSecret).Handshake(b.ctx) }, idleTime, nil},
+		"a session with a packet":    {func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, idleTime, nil},
+		"a download that pauses": {
+			func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, 3*blockedTime + idleTime, pauses(Download),
+		},
+		"an upload that pauses": {func(t *testing.T, b *bubble) {
+			conn := b.join(mtwiretest.PaddedSecret)
+			conn.Send(b.ctx, payload(3))
+			synctest.Wait()
+			conn.Send(b.ctx, payload(3))
+		}, 3*blockedTime + idleTime, pauses(Upload)},
 	} {
 		config := Config{
 			DataCenters: at("dc.test:443"),
 			Fronts:      map[string]Front{"": {Address: "front.test:443"}},
+			Policy:      c.policy,
 		}
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
 			c.visit(t, b)

@@ -10,10 +10,15 @@ import (
 // a session that moves bytes one timer per StallTimeout, and an idle one nothing.
 // It fires once per session: clients also send acknowledgements, which are not
 // answered.
+//
+// An answer counts when it is read, and not when the client has taken it: meanwhile
+// the client may have sent a request that is not answered yet. While the client takes
+// bytes slowly, and in a pause, nothing is read, so the data centre is not late.
 type stallTimer struct {
 	// since is when the oldest unanswered upstream byte was sent, in nanoseconds
 	// of the session's age; 0 if there is none.
 	since atomic.Int64
+	holds atomic.Bool // bytes of the data centre wait for the client
 	armed atomic.Bool // there is a timer
 
 	mu      sync.Mutex
@@ -32,10 +37,18 @@ func (s *session) armStall() {
 	}
 }
 
-// disarm notes that something came down.
-func (t *stallTimer) disarm() {
-	if t.since.Load() != 0 {
+// holdsAnswer notes that bytes of the data centre were read, or that the client has
+// taken all of them. The answer to what was sent in between cannot have been read.
+func (s *session) holdsAnswer(bytes bool) {
+	t := &s.stall
+	t.holds.Store(bytes)
+	if t.since.Load() == 0 {
+		return
+	}
+	if bytes {
 		t.since.Store(0)
+	} else {
+		t.since.Store(int64(time.Since(s.start)))
 	}
 }
 
@@ -75,7 +88,11 @@ func (s *session) expireStall() {
 		}
 		return
 	}
-	waited := time.Since(s.start) - time.Duration(since)
+	if s.stall.holds.Load() {
+		s.stall.start(s.proxy.config.StallTimeout, s.expireStall)
+		return
+	}
+	waited := time.Since(s.start) - time.Duration(max(since, s.pausedUntil[Download].Load()))
 	if left := s.proxy.config.StallTimeout - waited; left > 0 {
 		s.stall.start(left, s.expireStall)
 		return

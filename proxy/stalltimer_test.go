@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
@@ -95,6 +96,64 @@ func TestAnsweredConnectionsDoNotStall(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client that takes an answer late may have sent a request meanwhile, which is not
+// answered by that. While it takes nothing the data centre is not late.
+func TestAnswerThatWaitsForTheClientAnswersNoLaterRequest(t *testing.T) {
+	for _, secret := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+		hosts := map[string]func(net.Conn){"dc.test:443": echoing(1)}
+		config := Config{DataCenters: at("dc.test:443"), StallTimeout: 10 * time.Second}
+		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+			conn := b.join(secret)
+			for range 2 {
+				if err := conn.Send(b.ctx, payload(3)); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // the first answer is read, and waits for the client
+			}
+			time.Sleep(time.Minute)
+			if n := b.Stats().Stalls; n != 0 {
+				t.Errorf("%d stalls while the client takes nothing", n)
+			}
+			if _, err := conn.Receive(b.ctx); err != nil {
+				t.Fatal(err)
+			}
+			for i, wait := range []time.Duration{9 * time.Second, 11 * time.Second} {
+				time.Sleep(wait)
+				if n := int(b.Stats().Stalls); n != i {
+					t.Errorf("%d stalls after another %v", n, wait)
+				}
+			}
+		})
+	}
+}
+
+// In a pause for a rate limit nothing is read, so no answer is late.
+func TestPauseIsNoStall(t *testing.T) {
+	account := &testAccount{delay: func(d Direction, n int) time.Duration {
+		if d == Download {
+			return time.Minute
+		}
+		return 0
+	}}
+	hosts := map[string]func(net.Conn){"dc.test:443": echoing(1)}
+	config := Config{DataCenters: at("dc.test:443"), StallTimeout: 10 * time.Second, Policy: admitTo(account)}
+	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+		conn := b.join(mtwiretest.PaddedSecret)
+		echo(t, conn, 3)
+		if err := conn.Send(b.ctx, payload(3)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute + 9*time.Second)
+		if n := b.Stats().Stalls; n != 0 {
+			t.Errorf("%d stalls in a pause", n)
+		}
+		time.Sleep(11 * time.Second)
+		if n := b.Stats().Stalls; n != 1 {
+			t.Errorf("%d stalls after a pause", n)
+		}
+	})
 }
 
 // A byte that goes up while the timer expires without an answer due has a timer

@@ -12,11 +12,18 @@ func (d *direction) copy(early []byte) error {
 	r.Reset(d.flow.Src)
 	r.Preload(early)
 	defer r.Release()
+	fill := func() error {
+		err := r.Fill()
+		if err == nil {
+			d.holds(true)
+		}
+		return err
+	}
 	for {
 		d.arm()
 		if len(r.Bytes()) > 0 {
 			// early
-		} else if err := r.Fill(); err == io.EOF {
+		} else if err := fill(); err == io.EOF {
 			return d.endOfStream()
 		} else if err != nil {
 			return err
@@ -24,7 +31,7 @@ func (d *direction) copy(early []byte) error {
 		d.refusal = nil
 		var ended error
 		if d.isShort(len(r.Bytes())) {
-			ended = d.hold(func() int { return len(r.Bytes()) }, r.Fill)
+			ended = d.hold(func() int { return len(r.Bytes()) }, fill)
 		}
 		b := r.Bytes()
 		r.Consume(len(b)) // b is valid until the next Fill

@@ -12,9 +12,10 @@ type pauseFor time.Duration
 
 func (pauseFor) Error() string { return "paused" }
 
-// delayed calls Flow.Delay after n bytes were written. It returns a pauseFor if
-// the direction must pause, and nil otherwise.
+// delayed calls Flow.Holds and Flow.Delay after n bytes were written, all that were
+// read. It returns a pauseFor if the direction must pause, and nil otherwise.
 func (d *direction) delayed(n int) error {
+	d.holds(false)
 	if d.flow.Delay == nil || n == 0 {
 		return nil
 	}

@@ -44,6 +44,11 @@ type Flow struct {
 	// is locked meanwhile: Parked must not call Abort.
 	Parked func()
 
+	// Holds is called with true after each read that has brought bytes, before
+	// they are written, and with false when all of them are written. In between
+	// the direction may wait for the destination, and reads nothing.
+	Holds func(bytes bool)
+
 	// Moved is called with the number of bytes after each write. Headers do not
 	// count, here as in Result.
 	Moved func(n int)
@@ -203,7 +208,10 @@ func (d *direction) takeLeft() (read []byte, err error) {
 		d.cut = l.cut
 		return nil, l.err
 	}
-	return l.read, d.delayed(l.delayed)
+	if len(l.read) > 0 {
+		return l.read, nil
+	}
+	return nil, d.delayed(l.delayed)
 }
 
 // transfer copies in the cheapest way that the flow allows. It returns nil at the
@@ -277,6 +285,13 @@ func (d *direction) unpark() {
 		d.parked = false
 		d.mute()
 		go d.run()
+	}
+}
+
+// holds calls Flow.Holds.
+func (d *direction) holds(bytes bool) {
+	if d.flow.Holds != nil {
+		d.flow.Holds(bytes)
 	}
 }
 

@@ -53,7 +53,9 @@ func (m *mover) move(d *direction) error {
 		return errFallback
 	case m.n == 0:
 		return errFallback // the end of the stream, which can be read again
-	case d.isShort(m.n):
+	}
+	d.holds(true)
+	if d.isShort(m.n) {
 		d.left = &leftover{read: slices.Clone(m.b[:m.n])}
 		return errFallback
 	}

@@ -83,6 +83,7 @@ func (g *readvCopier) readMore(d *direction, try func(fd uintptr) bool) error {
 		return io.EOF
 	}
 	g.n += g.read
+	d.holds(true)
 	return nil
 }
 

@@ -98,6 +98,7 @@ func (d *direction) splice() error {
 			return nil
 		}
 		filled := s.n
+		d.holds(true)
 		for s.pipe.held > 0 {
 			s.n, s.err = 0, nil
 			d.watch.begin()
