@@ -27,7 +27,9 @@ const defaultCloseTimeout = time.Second
 //
 // Read, Write, Close and the deadline methods may be called concurrently. Reads
 // are serialized, and so are Writes. Read answers the peer's control frames, so
-// the caller must keep a Read pending to answer pings.
+// the caller must keep a Read pending to answer pings. The pong is sent behind the
+// message that is being written, and no Read waits for it. Of several pings that
+// arrive meanwhile, the last one is answered.
 //
 // WebSocket has no half-close: there is no CloseWrite, and once either side has
 // closed, no data moves in either direction.
@@ -40,7 +42,6 @@ const defaultCloseTimeout = time.Second
 type Conn struct {
 	ws           *websocket.Conn
 	stream       *stream
-	masked       bool // written frames are masked; client only
 	closeTimeout time.Duration
 
 	rmu    sync.Mutex
@@ -58,14 +59,14 @@ type Conn struct {
 
 var _ net.Conn = (*Conn)(nil)
 
-func newConn(ws *websocket.Conn, s *stream, masked bool, closeTimeout time.Duration) *Conn {
+func newConn(ws *websocket.Conn, s *stream, closeTimeout time.Duration) *Conn {
 	// The default limit is for callers that hold whole messages.
 	ws.SetReadLimit(-1)
 	if closeTimeout <= 0 {
 		closeTimeout = defaultCloseTimeout
 	}
 	return &Conn{
-		ws: ws, stream: s, masked: masked, closeTimeout: closeTimeout,
+		ws: ws, stream: s, closeTimeout: closeTimeout,
 		closeStatus: websocket.StatusNormalClosure,
 	}
 }
@@ -143,9 +144,6 @@ func (c *Conn) readFailed(err error) error {
 		c.rerr = io.ErrUnexpectedEOF
 	case errors.Is(err, ErrTextMessage):
 		c.rerr = err
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		// The write deadline passed before a pong was written.
-		c.rerr = fmt.Errorf("wsconn: cannot answer a control frame: %v", err)
 	default:
 		c.rerr = fmt.Errorf("wsconn: read: %w", err)
 	}
@@ -181,7 +179,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if t := c.writeDeadline.Load(); t != 0 && time.Now().UnixNano() >= t {
 		return 0, os.ErrDeadlineExceeded
 	}
-	c.stream.beginFrame(frameLength(len(p), c.masked))
+	c.stream.beginFrame(frameLength(len(p), c.stream.masked))
 	err := c.ws.Write(context.Background(), websocket.MessageBinary, p)
 	c.stream.endFrame()
 	switch {
@@ -236,10 +234,12 @@ func (c *Conn) close(status websocket.StatusCode, reason string) (sent, err erro
 		return nil, net.ErrClosed
 	}
 	c.closing = true
+	c.stream.controls.end()
 	// Every blocking operation of c is one of the connection below.
 	_ = c.stream.SetDeadline(time.Now().Add(c.closeTimeout))
 	c.dmu.Unlock()
 
+	defer c.stream.controls.writers.Wait() // their writes end with the connection below
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	if c.werr != nil {
@@ -287,7 +287,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline sets the deadline of Write, or removes it if t is zero. It also
-// applies to the answers to the peer's control frames.
+// applies to pongs: one that a deadline kept from being sent is sent afterwards.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.dmu.Lock()
 	defer c.dmu.Unlock()
@@ -299,5 +299,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 		nanos = t.UnixNano()
 	}
 	c.writeDeadline.Store(nanos)
-	return c.stream.SetWriteDeadline(t)
+	err := c.stream.SetWriteDeadline(t)
+	c.stream.retryControls()
+	return err
 }

@@ -67,6 +67,7 @@ func Dial(ctx context.Context, rawURL string, config *DialConfig) (*Conn, error)
 		HTTPHeader:      config.Header.Clone(),
 		Subprotocols:    []string{subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
+		OnPingReceived:  func(_ context.Context, payload []byte) bool { return up.stream.answerPing(payload) },
 	})
 	if err != nil {
 		up.close()
@@ -76,7 +77,7 @@ func Dial(ctx context.Context, rawURL string, config *DialConfig) (*Conn, error)
 		_ = ws.CloseNow()
 		return nil, fmt.Errorf("wsconn: dial %s: %w: the server did not echo it", rawURL, ErrSubprotocol)
 	}
-	return newConn(ws, up.stream, true, config.CloseTimeout), nil
+	return newConn(ws, up.stream, config.CloseTimeout), nil
 }
 
 func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) error {
@@ -145,7 +146,7 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 	resp.Body = http.NoBody
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		leftover, _ := br.Peek(br.Buffered())
-		u.stream = &stream{Conn: u.conn, leftover: leftover}
+		u.stream = &stream{Conn: u.conn, masked: true, leftover: leftover}
 		resp.Body = u.stream
 	}
 	return resp, nil

@@ -114,6 +114,7 @@ func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Conn
 		Subprotocols:       []string{subprotocol},
 		InsecureSkipVerify: true, // check has called CheckOrigin
 		CompressionMode:    websocket.CompressionDisabled,
+		OnPingReceived:     func(_ context.Context, payload []byte) bool { return t.stream.answerPing(payload) },
 	})
 	if shim, ok := w.(*responseWriter); ok && err != nil {
 		_ = shim.finish()
@@ -124,7 +125,7 @@ func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Conn
 		}
 		return nil, &HandshakeError{Method: r.Method, Path: r.URL.Path, Status: t.status, Err: err}
 	}
-	return newConn(ws, t.stream, false, config.CloseTimeout), nil
+	return newConn(ws, t.stream, config.CloseTimeout), nil
 }
 
 // check returns an error for requests to refuse, as far as the library does not

@@ -1,12 +1,15 @@
 package wsconn
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // maxGather limits the bytes that are gathered for one write to the connection
@@ -33,6 +36,7 @@ const (
 // writes separately, into one write.
 type stream struct {
 	net.Conn
+	masked bool // written frames are masked; client only
 
 	// Used by one reader at a time, which the library ensures. The library reads
 	// only when it has processed all bytes from before.
@@ -40,10 +44,15 @@ type stream struct {
 	cursor   frameCursor
 	readEnd  atomic.Int32 // a readEnd
 
-	wmu     sync.Mutex
-	missing int     // bytes of the current frame still to be gathered
-	gather  *[]byte // those gathered, borrowed from the pool
-	werr    error
+	wmu       netx.Mutex // whose holder may be blocked by the peer
+	inFrame   bool       // between beginFrame and endFrame
+	begun     bool       // the current frame has had a Write
+	missing   int        // bytes of the current frame still to be gathered
+	gather    *[]byte    // those gathered, borrowed from the pool
+	closeSent bool
+	werr      error
+
+	controls controls
 }
 
 func (s *stream) Read(p []byte) (n int, err error) {
@@ -77,28 +86,38 @@ func (s *stream) endOf(err error) readEnd {
 	return otherEnd
 }
 
-// beginFrame gathers the parts of the following frame, of length bytes in all,
-// until its last byte. A control frame in between is counted as part of it; then
-// the gathered bytes are written a little earlier, in the same order.
+func (s *stream) lockWrites() { _ = s.wmu.Lock(context.Background()) }
+
+// beginFrame gathers the parts of the following data frame, of length bytes in all,
+// until its last byte.
 func (s *stream) beginFrame(length int) {
-	s.wmu.Lock()
-	s.missing = length
+	s.lockWrites()
+	s.inFrame, s.begun, s.missing = true, false, length
 	s.wmu.Unlock()
 }
 
-// endFrame ends gathering, and drops the bytes of an incomplete frame.
+// endFrame ends gathering, drops the bytes of an incomplete frame, and writes the
+// control frames that waited for the frame's end.
 func (s *stream) endFrame() {
-	s.wmu.Lock()
-	s.missing = 0
+	s.lockWrites()
+	s.inFrame, s.missing = false, 0
 	s.release()
+	s.writeControls()
 	s.wmu.Unlock()
 }
 
 func (s *stream) Write(p []byte) (int, error) {
-	s.wmu.Lock()
+	s.lockWrites()
 	defer s.wmu.Unlock()
 	if s.werr != nil {
 		return 0, s.werr
+	}
+	if !s.inFrame || !s.begun {
+		s.begun = true
+		if isCloseFrame(p) {
+			// The library writes it with one Write, and no data frame after it.
+			s.closeSent, s.missing = true, 0
+		}
 	}
 	if s.missing > len(p) && s.gathered()+len(p) <= maxGather {
 		s.missing -= len(p)
@@ -151,7 +170,7 @@ func (s *stream) release() {
 
 // writeError returns the first error of a write to the connection below.
 func (s *stream) writeError() error {
-	s.wmu.Lock()
+	s.lockWrites()
 	defer s.wmu.Unlock()
 	return s.werr
 }

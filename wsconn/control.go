@@ -1,0 +1,156 @@
+package wsconn
+
+import (
+	"crypto/rand"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// The opcodes of control frames.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc6455#section-5.5
+const (
+	opClose = 0x8
+	opPing  = 0x9
+	opPong  = 0xa
+)
+
+// controls has the control frames that are to be written between two data frames.
+// The reader of a connection must not wait until they are: while a data frame is
+// blocked because the peer does not read, the peer's next frames must still be read.
+//
+// There is room for one pong and one ping. A pong takes the place of one that was
+// not written yet, as the specification allows.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc6455#section-5.5.3
+type controls struct {
+	waiting atomic.Bool // there is a frame
+
+	mu      sync.Mutex
+	pong    []byte // whole frames; empty if there is none
+	ping    []byte
+	running bool // a goroutine is about to write them
+	ended   bool // by end
+	writers sync.WaitGroup
+}
+
+// answerPing has a pong with the ping's payload written behind the current data
+// frame. It returns false: the library is not to write one.
+func (s *stream) answerPing(payload []byte) bool {
+	s.controls.mu.Lock()
+	defer s.controls.mu.Unlock()
+	s.controls.pong = appendControlFrame(s.controls.pong[:0], opPong, payload, s.masked)
+	s.startControls()
+	return false
+}
+
+// startControls starts a goroutine that writes the waiting frames, unless there is
+// one. The goroutine ends when they are written, or when the current Write is to
+// write them at its end. controls.mu is held.
+func (s *stream) startControls() {
+	c := &s.controls
+	c.waiting.Store(true)
+	if c.running || c.ended {
+		return
+	}
+	c.running = true
+	c.writers.Go(func() {
+		s.lockWrites()
+		defer s.wmu.Unlock()
+		c.mu.Lock()
+		c.running = false
+		c.mu.Unlock()
+		s.writeControls()
+	})
+}
+
+// writeControls writes the waiting control frames, except inside a data frame. If
+// the write deadline has passed before the first byte, they go on waiting. wmu is
+// held.
+func (s *stream) writeControls() {
+	for s.controls.waiting.Load() && !s.inFrame && !s.closeSent && s.werr == nil {
+		frames := s.controls.take()
+		if len(frames) == 0 {
+			return
+		}
+		n, err := s.Conn.Write(frames)
+		switch {
+		case err == nil:
+		case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
+			s.controls.putBack(frames)
+			return
+		default:
+			s.werr = err
+		}
+	}
+}
+
+// take returns the waiting frames, the pong first, and removes them.
+func (c *controls) take() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting.Store(false)
+	frames := append(c.pong, c.ping...)
+	c.pong, c.ping = nil, nil
+	if c.ended {
+		return nil
+	}
+	return frames
+}
+
+// putBack makes frames wait again, unless a newer pong waits.
+func (c *controls) putBack(frames []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pong) == 0 {
+		c.pong = frames
+	}
+	c.waiting.Store(true)
+}
+
+// retryControls starts writing frames that a deadline made wait.
+func (s *stream) retryControls() {
+	if s.controls.waiting.Load() {
+		s.controls.mu.Lock()
+		s.startControls()
+		s.controls.mu.Unlock()
+	}
+}
+
+// end drops the waiting frames and those to come.
+func (c *controls) end() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+}
+
+// appendControlFrame appends a whole control frame to dst. payload has at most
+// 125 bytes.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+func appendControlFrame(dst []byte, opcode byte, payload []byte, masked bool) []byte {
+	dst = append(dst, 0x80|opcode)
+	if !masked {
+		return append(append(dst, byte(len(payload))), payload...)
+	}
+	var key [4]byte
+	rand.Read(key[:])
+	dst = append(append(dst, 0x80|byte(len(payload))), key[:]...)
+	for i, b := range payload {
+		dst = append(dst, b^key[i%4])
+	}
+	return dst
+}
+
+// isCloseFrame reports whether p begins with a close frame.
+func isCloseFrame(p []byte) bool { return len(p) > 0 && p[0] == 0x80|opClose }
+
+// sendPing has a ping written behind the current data frame.
+func (s *stream) sendPing(payload []byte) {
+	s.controls.mu.Lock()
+	defer s.controls.mu.Unlock()
+	s.controls.ping = appendControlFrame(s.controls.ping[:0], opPing, payload, s.masked)
+	s.startControls()
+}
