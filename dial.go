@@ -32,7 +32,9 @@ type DialConfig struct {
 	// TLS configures wss and https. Nil means the system's roots.
 	TLS *tls.Config
 
-	// Header is sent with WebSocket and HTTP requests.
+	// Header is sent with WebSocket and HTTP requests. Host in it replaces the
+	// endpoint's host in the request, neither in the address that is dialled nor in
+	// TLS. Without a User-Agent in it, none is sent.
 	Header http.Header
 
 	// PacketTimeout and PacketRate limit the time for the rest of a packet of which

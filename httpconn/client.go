@@ -38,7 +38,8 @@ type ClientConfig struct {
 	// Header is added to every POST. Content-Type defaults to
 	// application/x-www-form-urlencoded: servers ignore it, most clients send it,
 	// and browsers allow it without a preflight. There is no User-Agent by
-	// default.
+	// default. Host replaces the URL's host in the request, not in the address that
+	// is dialled, nor in TLS.
 	Header http.Header
 
 	// TLSClientConfig is for https. HTTP/2 in NextProtos is not offered. Default:
@@ -58,6 +59,7 @@ type ClientConfig struct {
 type Client struct {
 	config    ClientConfig
 	url       string
+	host      string // in requests
 	transport *http.Transport
 	header    http.Header
 
@@ -111,6 +113,7 @@ func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 	if c.header == nil {
 		c.header = make(http.Header)
 	}
+	c.host = netx.TakeHost(c.header, u)
 	if c.header.Get("Content-Type") == "" {
 		c.header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
@@ -221,7 +224,7 @@ func (c *Client) exchange(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, &PostError{Err: err}
 	}
-	req.Header = c.header.Clone()
+	req.Host, req.Header = c.host, c.header.Clone()
 	resp, err := c.transport.RoundTrip(req) // an http.Client would follow redirects
 	if err != nil {
 		return nil, &PostError{Err: err}

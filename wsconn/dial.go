@@ -24,7 +24,9 @@ const maxResponseHead = 16 << 10
 // DialConfig configures Dial. A nil config is a config of zeros.
 type DialConfig struct {
 	// Header is added to the upgrade request. Browsers send
-	// "Origin: https://web.telegram.org". Default: none.
+	// "Origin: https://web.telegram.org" and a User-Agent; Go's own User-Agent is
+	// not sent. Host replaces the URL's host in the request, not in the address
+	// that is dialled, nor in TLS. Default: none.
 	Header http.Header
 
 	// TLSClientConfig is for wss. ServerName defaults to the host of the URL, and
@@ -59,12 +61,14 @@ func Dial(ctx context.Context, rawURL string, config *DialConfig) (*Conn, error)
 		return nil, fmt.Errorf("wsconn: URL %q is not like wss://host/apiws", rawURL)
 	}
 	up := upgrade{config: config}
+	header := config.Header.Clone()
 	ws, resp, err := websocket.Dial(ctx, rawURL, &websocket.DialOptions{
 		HTTPClient: &http.Client{
 			Transport:     &up,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		HTTPHeader:      config.Header.Clone(),
+		Host:            netx.TakeHost(header, u),
+		HTTPHeader:      header,
 		Subprotocols:    []string{subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
 		OnPingReceived:  func(_ context.Context, payload []byte) bool { return up.stream.answerPing(payload) },
@@ -134,7 +138,7 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	if err := req.Write(u.conn); err != nil {
+	if err := asBrowsersSend(req).Write(u.conn); err != nil {
 		return nil, err
 	}
 	head := &headReader{conn: u.conn, left: maxResponseHead}
@@ -150,6 +154,22 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 		resp.Body = u.stream
 	}
 	return resp, nil
+}
+
+// asBrowsersSend returns req with the header fields of the handshake spelled as the
+// specification and browsers do, and without Go's User-Agent.
+func asBrowsersSend(req *http.Request) *http.Request {
+	req = req.Clone(req.Context())
+	if _, ok := req.Header["User-Agent"]; !ok {
+		req.Header["User-Agent"] = nil
+	}
+	for name, values := range req.Header {
+		if rest, ok := strings.CutPrefix(name, "Sec-Websocket-"); ok {
+			delete(req.Header, name)
+			req.Header["Sec-WebSocket-"+rest] = values
+		}
+	}
+	return req
 }
 
 func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
