@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -54,8 +57,10 @@ type ClientConfig struct {
 // called concurrently.
 //
 // Each packet is a separate POST, with its own connection until the response
-// arrives, so a long poll does not block other packets. An error affects a single
-// POST: Receive returns it once, and the Client remains usable.
+// arrives, so a long poll does not block other packets. A POST that meets a
+// connection which the server has just closed is repeated on another one; the server
+// may then receive a packet twice. An error affects a single POST: Receive returns it
+// once, with the packet, and the Client remains usable.
 type Client struct {
 	config    ClientConfig
 	url       string
@@ -213,6 +218,7 @@ func (c *Client) post(body []byte) {
 	c.results <- result{packet, err}
 }
 
+// exchange posts body and returns the packet of the response.
 func (c *Client) exchange(body []byte) ([]byte, error) {
 	ctx := c.ctx
 	if c.config.ResponseTimeout > 0 {
@@ -220,15 +226,38 @@ func (c *Client) exchange(body []byte) ([]byte, error) {
 		ctx, cancel = context.WithTimeout(ctx, c.config.ResponseTimeout)
 		defer cancel()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	resp, err := c.roundTrip(ctx, body)
 	if err != nil {
-		return nil, &PostError{Err: err}
-	}
-	req.Host, req.Header = c.host, c.header.Clone()
-	resp, err := c.transport.RoundTrip(req) // an http.Client would follow redirects
-	if err != nil {
-		return nil, &PostError{Err: err}
+		return nil, &PostError{Packet: body, Err: err}
 	}
 	defer resp.Body.Close()
-	return readResponse(resp, c.config.MaxLength)
+	packet, err := readResponse(resp, c.config.MaxLength)
+	if failed := (*PostError)(nil); errors.As(err, &failed) {
+		failed.Packet = body
+	}
+	return packet, err
+}
+
+// roundTrip posts body. A connection that was idle may end at the moment of the
+// request, because the server or a network closes it. The request is then repeated on
+// another one, as net/http repeats idempotent requests: a message that an MTProto
+// server receives twice is served once, by its identifier. Every repetition has used
+// up an idle connection, and a request that fails on a new one is not repeated.
+func (c *Client) roundTrip(ctx context.Context, body []byte) (*http.Response, error) {
+	for {
+		var reused, answered atomic.Bool
+		traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn:              func(info httptrace.GotConnInfo) { reused.Store(info.Reused) },
+			GotFirstResponseByte: func() { answered.Store(true) },
+		})
+		req, err := http.NewRequestWithContext(traced, http.MethodPost, c.url, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		req.Host, req.Header = c.host, c.header.Clone()
+		resp, err := c.transport.RoundTrip(req) // an http.Client would follow redirects
+		if err == nil || !reused.Load() || answered.Load() || ctx.Err() != nil {
+			return resp, err
+		}
+	}
 }

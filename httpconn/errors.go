@@ -52,6 +52,9 @@ func (e *RequestError) Unwrap() error { return e.Err }
 // PostError is the error of one POST of a Client without a valid response. The
 // server may or may not have received the packet. The Client remains usable.
 type PostError struct {
+	// Packet is the packet that was posted, for a caller that sends it again. It
+	// belongs to the caller.
+	Packet []byte
 	// Err is the reason: a network error, or an invalid response.
 	Err error
 }
