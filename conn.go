@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/mtwire/mtwire/faketls"
@@ -96,7 +97,13 @@ func (c *Conn) afterFirstByte(ctx context.Context, err error) error {
 	defer c.handshakeMu.Unlock()
 	h := c.handshake.Load()
 	if err == nil {
-		err = c.runHandshake(ctx, h)
+		var panicked error
+		err, panicked = c.runHandshake(ctx, h)
+		defer func() {
+			if panicked != nil {
+				panic(panicked)
+			}
+		}()
 	}
 	if err != nil {
 		err = handshakeError(err)
@@ -120,12 +127,18 @@ func (c *Conn) afterFirstByte(ctx context.Context, err error) error {
 }
 
 // runHandshake runs h in a goroutine of its own. The stack that the handshake
-// needs is released when the goroutine ends; the caller's would stay grown.
-func (c *Conn) runHandshake(ctx context.Context, h *handshake.Handshake) error {
-	c.err = errInterrupted // unless a callback calls runtime.Goexit
+// needs is released when the goroutine ends; the caller's would stay grown. A panic of
+// a function of the config is returned, for the caller's goroutine, which may recover.
+func (c *Conn) runHandshake(ctx context.Context, h *handshake.Handshake) (err, panicked error) {
+	c.err = errInterrupted // unless a callback panics, or calls runtime.Goexit
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() {
+			if value := recover(); value != nil {
+				panicked = &callbackPanic{value, debug.Stack()}
+			}
+		}()
 		result, err := h.Run(ctx, &c.settings.handshake, listenAuth{c.settings})
 		if err != nil {
 			err = c.settings.reject(ctx, c.net, err)
@@ -135,7 +148,21 @@ func (c *Conn) runHandshake(ctx context.Context, h *handshake.Handshake) error {
 		c.err = err
 	}()
 	<-done
-	return c.err
+	return c.err, panicked
+}
+
+// callbackPanic is the value of a panic in another goroutine, and that goroutine's
+// stack.
+type callbackPanic struct {
+	value any
+	stack []byte
+}
+
+func (p *callbackPanic) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
+
+func (p *callbackPanic) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
 }
 
 // setResult puts the layers that a server's handshake found on top of its

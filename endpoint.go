@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
@@ -269,8 +270,33 @@ func (ep Endpoint) url() *url.URL {
 	return &url.URL{Scheme: scheme, Host: ep.Address, Path: ep.Path}
 }
 
-// String returns the endpoint's URL, secret included. ParseEndpoint parses it.
-func (ep Endpoint) String() string {
+// String returns the endpoint's URL, secret included. ParseEndpoint parses it. For
+// logs there is Redacted.
+func (ep Endpoint) String() string { return ep.text(ep.Secret.String()) }
+
+// Redacted returns the endpoint's URL without the key of its secret. ParseEndpoint
+// refuses it if there is a secret.
+func (ep Endpoint) Redacted() string { return ep.text(ep.Secret.Redacted()) }
+
+// LogValue returns Redacted, which keeps the key out of structured logs.
+func (ep Endpoint) LogValue() slog.Value { return slog.StringValue(ep.Redacted()) }
+
+// MarshalText returns Redacted, because what is marshaled is often logged. Store
+// String instead.
+func (ep Endpoint) MarshalText() ([]byte, error) { return []byte(ep.Redacted()), nil }
+
+// UnmarshalText parses the URL of an endpoint with ParseEndpoint. An error leaves ep
+// as it was.
+func (ep *Endpoint) UnmarshalText(text []byte) error {
+	parsed, err := ParseEndpoint(string(text))
+	if err == nil {
+		*ep = parsed
+	}
+	return err
+}
+
+// text returns the endpoint's URL with its secret in this form.
+func (ep Endpoint) text(secret string) string {
 	u := ep.url()
 	if ep.Carrier == HTTP {
 		return u.String()
@@ -286,7 +312,7 @@ func (ep Endpoint) String() string {
 		query = append(query, paramDC+"="+ep.DC.String())
 	}
 	if ep.Secret != (Secret{}) {
-		query = append(query, paramSecret+"="+ep.Secret.String())
+		query = append(query, paramSecret+"="+secret)
 	}
 	u.RawQuery = strings.Join(query, "&")
 	return u.String()

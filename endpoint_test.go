@@ -1,9 +1,14 @@
 package mtwire_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -79,6 +84,35 @@ func TestClientOnAnOpenStreamNeedsNoAddress(t *testing.T) {
 		defer other.Close()
 		if _, err := mtwire.Client(t.Context(), stream, mtwire.Endpoint{Address: address}, nil); err != nil {
 			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+// What is logged or marshaled has the whole endpoint but the key.
+func TestEndpointsAreLoggedWithoutTheirSecrets(t *testing.T) {
+	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+		ep, err := mtwire.ParseEndpoint("tcp://proxy.example.com:443?dc=2&secret=" + secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		slog.New(slog.NewTextHandler(&log, nil)).Info("dial", "endpoint", ep)
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("dial", "endpoint", ep, "config", struct{ Endpoint *mtwire.Endpoint }{&ep})
+		b, err := json.Marshal(map[string]any{"endpoint": ep, "list": []mtwire.Endpoint{ep}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Write(b)
+		key := hex.EncodeToString(ep.Secret.Key[:])
+		if text := log.String(); strings.Contains(text, key) || strings.Count(text, "proxy.example.com:443") != 5 {
+			t.Errorf("%s", text)
+		}
+		if err := new(mtwire.Endpoint).UnmarshalText([]byte(ep.Redacted())); err == nil {
+			t.Errorf("%s was parsed", ep.Redacted())
+		}
+		var again mtwire.Endpoint
+		if err := json.Unmarshal([]byte(strconv.Quote(ep.String())), &again); err != nil || again != ep {
+			t.Errorf("%v became %v, %v", ep, again, err)
 		}
 	}
 }

@@ -121,9 +121,12 @@ type ListenConfig struct {
 
 	// Allow returns an error to make an authenticated client unauthenticated for
 	// its transport: an MTProxy that accepts FakeTLS only, for instance. It is
-	// called once for each client that sent an init payload, with the complete
-	// Transport. Nothing but a FakeTLS or WebSocket handshake was answered before.
-	// Nil allows all clients.
+	// called once for each client, with the complete Transport, before any packet
+	// or HTTP request is read. Nothing but a TLS, FakeTLS or WebSocket handshake was
+	// answered before. Nil allows all clients.
+	//
+	// A panic in Allow, or in another function of the config, is one in the
+	// goroutine that called Handshake, Send or Receive.
 	Allow func(t Transport) error
 
 	// Replay stores id, which identifies a FakeTLS hello or an init payload, and

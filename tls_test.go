@@ -43,14 +43,17 @@ func TestHTTP2IsNotNegotiated(t *testing.T) {
 	}
 	both := []string{"h2", "http/1.1"}
 	serverTLS.NextProtos, clientTLS.NextProtos = both, both
-	raw, err := tls.Dial("tcp", startEcho(t, &mtwire.ListenConfig{TLS: serverTLS}).String(), clientTLS)
-	if err != nil {
-		t.Fatal(err)
+	forClient := &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return serverTLS, nil }}
+	for name, config := range map[string]*tls.Config{"config": serverTLS, "GetConfigForClient": forClient} {
+		raw, err := tls.Dial("tcp", startEcho(t, &mtwire.ListenConfig{TLS: config}).String(), clientTLS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := raw.ConnectionState().NegotiatedProtocol; got != "http/1.1" {
+			t.Errorf("%s: a browser and the server negotiate %q", name, got)
+		}
+		raw.Close()
 	}
-	if got := raw.ConnectionState().NegotiatedProtocol; got != "http/1.1" {
-		t.Errorf("a browser and the server negotiate %q", got)
-	}
-	raw.Close()
 
 	// Another server negotiates HTTP/2 with a client that offers it.
 	negotiated := make(chan string, 2)

@@ -60,9 +60,10 @@ type Auth interface {
 	// which is Handshake.Run's.
 	Find(ctx context.Context, q Query, try func(*mtproxy.KeySet) int) (key int, err error)
 
-	// Allow is called once for each client that sent an init payload, with the
-	// complete transport. An error rejects the client. key is from Find, or -1 for
-	// a client without a secret.
+	// Allow is called once for each client whose transport is complete: after an init
+	// payload, the header of a plain framing, or the first bytes of an HTTP request.
+	// An error rejects the client. key is from Find, or -1 for a client without a
+	// secret.
 	Allow(t detect.Transport, key int) error
 
 	// Replayed stores id, which identifies a hello or an init payload, and reports

@@ -38,9 +38,15 @@ func (h *Handshake) webSocket(ctx context.Context) error {
 
 // http ends the handshake of a client that sends HTTP requests. The result's
 // connection returns the first one again.
-func (h *Handshake) http() {
-	h.transport.Carrier = detect.CarrierHTTP
+func (h *Handshake) http() error {
+	t := h.transport
+	t.Carrier = detect.CarrierHTTP
+	if err := h.auth.Allow(t, t.Secret); err != nil {
+		return h.reject(err)
+	}
+	h.transport = t
 	h.result.Conn = h.popLayer()
+	return nil
 }
 
 // innerError returns the error of an inner handshake that failed with err: ctx's if

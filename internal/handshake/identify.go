@@ -27,14 +27,12 @@ func (h *Handshake) identify(ctx context.Context) error {
 		case detect.More:
 			need = r.Need
 		case detect.Framed:
-			h.framed(r)
-			return nil
+			return h.framed(r)
 		case detect.HTTP:
 			if string(b[:4]) == "GET " {
 				return h.webSocket(ctx)
 			}
-			h.http()
-			return nil
+			return h.http()
 		case detect.TLS:
 			return h.tls(ctx, b)
 		case detect.Obfuscated:
@@ -44,10 +42,16 @@ func (h *Handshake) identify(ctx context.Context) error {
 }
 
 // framed ends the handshake of a client with a framing in clear.
-func (h *Handshake) framed(r detect.Result) {
+func (h *Handshake) framed(r detect.Result) error {
+	t := h.transport
+	t.Protocol = r.Protocol
+	if err := h.auth.Allow(t, t.Secret); err != nil {
+		return h.reject(err)
+	}
+	h.transport = t
 	h.source.Consume(r.Header)
-	h.transport.Protocol = r.Protocol
 	h.result.Conn, h.result.Buffered = h.conn, h.source.Take()
+	return nil
 }
 
 // tls continues with a TLS record that begins with b. It may be of FakeTLS or TLS, or
