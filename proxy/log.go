@@ -4,57 +4,74 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
+
+	"errors"
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
-// logTrace returns a Trace that writes one line for each connection, at its end,
+// sessionLog is the log's Trace: it writes a line for each connection, at its end,
 // and warnings. Secrets are in none, and clients' addresses only with LogClients.
-func logTrace(log *slog.Logger, clients bool) *Trace {
-	l := &sessionLog{log: log, clients: clients}
-	return &Trace{Stalled: l.stalled, Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed}
-}
-
 type sessionLog struct {
-	log             *slog.Logger
-	clients         bool
-	unauthenticated lineLimiter
+	log         *slog.Logger
+	clients     bool // log their addresses
+	connections bool // log their ends
+	failing     func(datacenter.DC) bool
 
-	delays, evictions interval
+	closes, stalls               lineLimiter
+	delays, evictions, shortages interval
 }
 
-// interval allows something once in warnInterval.
-type interval struct {
-	mu   sync.Mutex
-	next time.Time
+const (
+	// closeBurst and closeInterval limit the lines of connections that have
+	// received nothing from a data centre, for each cause.
+	closeBurst    = 20
+	closeInterval = time.Second
+)
+
+func newSessionLog(config *Config, failing func(datacenter.DC) bool) *sessionLog {
+	l := &sessionLog{log: config.Log, clients: config.LogClients, connections: !config.DisableConnectionLog, failing: failing}
+	l.closes = lineLimiter{burst: closeBurst, interval: closeInterval, rest: l.moreClosed}
+	l.stalls = lineLimiter{burst: 1, interval: warnInterval, rest: l.moreStalled}
+	return l
 }
 
-// warnInterval is the least time between two warnings of one kind.
-const warnInterval = time.Minute
-
-func (i *interval) due() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	now := time.Now()
-	if now.Before(i.next) {
-		return false
+func (l *sessionLog) trace() *Trace {
+	return &Trace{
+		Stalled: l.stalled, Unreachable: l.unreachable, DataCenterChanged: l.dataCenterChanged,
+		Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed,
 	}
-	i.next = now.Add(warnInterval)
-	return true
+}
+
+// flush writes the numbers of the lines that were left out.
+func (l *sessionLog) flush() {
+	l.closes.flush()
+	l.stalls.flush()
 }
 
 func (l *sessionLog) closed(_ Session, r Report) {
+	level := slog.LevelInfo
+	if withoutBytes(r) {
+		level = slog.LevelDebug
+	}
+	if !l.connections || !l.log.Enabled(context.Background(), level) {
+		return
+	}
+	cause := "end of stream"
+	if r.Err != nil {
+		cause = r.Err.Error()
+	}
 	attrs := make([]slog.Attr, 0, 16)
 	attrs = append(attrs, slog.String("stage", r.Stage.String()))
-	if r.Stage < ServerHelloSent {
-		unlogged, ok := l.unauthenticated.allow(time.Now())
+	if r.Stage < FirstByteDown {
+		unlogged, ok := l.closes.allow(lineCause{r.Stage, cause})
 		if !ok {
 			return
 		}
-		if unlogged > 0 {
-			attrs = append(attrs, slog.Int("unlogged_before", unlogged))
-		}
-	} else {
+		attrs = appendUnlogged(attrs, unlogged)
+	}
+	if r.Stage >= ServerHelloSent {
 		attrs = append(attrs, slog.String("user", r.User.Name), slog.String("mode", r.Mode.String()))
 	}
 	if r.Stage >= Authenticated {
@@ -77,67 +94,96 @@ func (l *sessionLog) closed(_ Session, r Report) {
 	if r.TransportError != 0 {
 		attrs = append(attrs, slog.Int("transport_error", int(r.TransportError)))
 	}
-	cause := "end of stream"
-	if r.Err != nil {
-		cause = r.Err.Error()
-	}
-	attrs = append(attrs, slog.String("cause", cause))
-	l.log.LogAttrs(context.Background(), slog.LevelInfo, "closed", attrs...)
+	l.write(level, "closed", append(attrs, slog.String("cause", cause))...)
 }
 
+// withoutBytes reports whether the client has sent nothing, as health checks and port
+// scanners do. Bytes that are no PROXY protocol header do not count as nothing.
+func withoutBytes(r Report) bool {
+	return r.Stage == Accepted && !errors.Is(r.Err, proxyprotocol.ErrNoHeader) && !errors.Is(r.Err, proxyprotocol.ErrMalformed)
+}
+
+func appendUnlogged(attrs []slog.Attr, unlogged int) []slog.Attr {
+	if unlogged == 0 {
+		return attrs
+	}
+	return append(attrs, slog.Int("unlogged_before", unlogged))
+}
+
+func (l *sessionLog) moreClosed(example lineCause, unlogged int) {
+	level := slog.LevelInfo
+	if example.stage == Accepted {
+		level = slog.LevelDebug
+	}
+	l.write(level, "more connections were closed", slog.String("stage", example.stage.String()),
+		slog.Int("connections", unlogged), slog.String("cause", example.text))
+}
+
+// stalled logs the stall of one session. The silence of its data centre has a line
+// of its own. After an answer it may be a pause in the conversation.
 func (l *sessionLog) stalled(s Session, waited time.Duration) {
 	r := s.Report()
-	level := slog.LevelInfo
-	if r.Stage < FirstByteDown {
-		level = slog.LevelWarn // not a pause in the conversation
+	level, unlogged := slog.LevelDebug, 0
+	if r.Stage < FirstByteDown && !l.failing(r.DC) {
+		var ok bool
+		if unlogged, ok = l.stalls.allow(lineCause{r.Stage, r.Address}); ok {
+			level = slog.LevelWarn
+		}
 	}
-	l.log.LogAttrs(context.Background(), level, "stalled: bytes were sent to the data centre and none came back",
+	attrs := append(make([]slog.Attr, 0, 6),
 		slog.Int("dc", int(r.DC)), slog.String("address", r.Address), slog.String("via", r.Upstream),
 		slog.String("stage", r.Stage.String()), slog.Duration("waited", waited.Round(time.Millisecond)))
+	l.write(level, "stalled: bytes were sent to the data centre and none came back", appendUnlogged(attrs, unlogged)...)
+}
+
+func (l *sessionLog) moreStalled(example lineCause, unlogged int) {
+	l.write(slog.LevelWarn, "more connections have stalled", slog.String("address", example.text), slog.Int("connections", unlogged))
+}
+
+// unreachable warns of a shortage of this machine. The state of a data centre has a
+// line of its own.
+func (l *sessionLog) unreachable(s Session, err error) {
+	if !isLocal(err) {
+		return
+	}
+	if unlogged, ok := l.shortages.due(); ok {
+		l.write(slog.LevelWarn, "clients are refused: this machine has no resources for a connection to a data centre",
+			appendUnlogged([]slog.Attr{slog.Any("cause", err)}, unlogged)...)
+	}
+}
+
+func (l *sessionLog) dataCenterChanged(c DataCenterChange) {
+	attrs := append(make([]slog.Attr, 0, 5), slog.Int("dc", int(c.DC)), slog.String("state", c.State.String()))
+	level, message := slog.LevelWarn, ""
+	switch c.State {
+	case Unreachable:
+		message = "data centre cannot be reached"
+		attrs = append(attrs, slog.String("cause", c.Cause.Error()))
+	case Silent:
+		message = "data centre does not answer"
+	default:
+		level, message = slog.LevelInfo, "data centre answers again"
+		attrs = append(attrs, slog.Duration("after", time.Since(c.Since).Round(time.Millisecond)), slog.Int("failed_sessions", c.Sessions))
+	}
+	l.write(level, message, attrs...)
 }
 
 func (l *sessionLog) acceptDelayed(address net.Addr, err error) {
-	if l.delays.due() {
-		l.log.Warn("clients have to wait: no connection can be accepted", "listener", address.String(), "cause", err)
+	if unlogged, ok := l.delays.due(); ok {
+		l.write(slog.LevelWarn, "clients have to wait: no connection can be accepted",
+			appendUnlogged([]slog.Attr{slog.String("listener", address.String()), slog.Any("cause", err)}, unlogged)...)
 	}
 }
 
 // evicted warns of a limit, with the network that has reached it and without the
 // client's address.
 func (l *sessionLog) evicted(_ Session, reason error) {
-	if l.evictions.due() {
-		l.log.Warn("unauthenticated connections are closed to make room for new ones", "cause", reason)
+	if unlogged, ok := l.evictions.due(); ok {
+		l.write(slog.LevelWarn, "unauthenticated connections are closed to make room for new ones",
+			appendUnlogged([]slog.Attr{slog.Any("cause", reason)}, unlogged)...)
 	}
 }
 
-// lineLimiter is a rate limit for the lines of unauthenticated clients, so that
-// they cannot fill the log. A line tells how many were left out before it.
-type lineLimiter struct {
-	mu       sync.Mutex
-	next     time.Time
-	unlogged int
-}
-
-const (
-	// lineInterval is how much time one line stands for, and lineBurst how many
-	// lines may come at once.
-	lineInterval = 100 * time.Millisecond
-	lineBurst    = 100
-)
-
-// allow reports whether a line may be written, and how many were left out since
-// the last one.
-func (l *lineLimiter) allow(now time.Time) (unlogged int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.next.Sub(now) > lineBurst*lineInterval {
-		l.unlogged++
-		return 0, false
-	}
-	if l.next.Before(now) {
-		l.next = now
-	}
-	l.next = l.next.Add(lineInterval)
-	unlogged, l.unlogged = l.unlogged, 0
-	return unlogged, true
+func (l *sessionLog) write(level slog.Level, message string, attrs ...slog.Attr) {
+	l.log.LogAttrs(context.Background(), level, message, attrs...)
 }

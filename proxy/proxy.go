@@ -19,7 +19,8 @@
 //	records.go       records of the download; firstpackets.go: errors in it
 //	liveness.go      clients that are gone; stalltimer.go: data centres that are silent
 //	policy.go        limits for users: an interface
-//	trace.go         hooks; log.go is one set of them
+//	dcstate.go       data centres that fail, and recover
+//	trace.go         hooks; log.go is one set of them; linelimit.go
 //	report.go        what a session is and was; stats.go sums them
 package proxy
 
@@ -133,10 +134,14 @@ type Config struct {
 	// Traces are hooks, besides those of the log.
 	Traces []*Trace
 
-	// Log gets one line for each connection, at its end, and warnings. Nil means
+	// Log gets one line for each connection, at its end, and warnings. Connections
+	// that end before the first byte from a data centre have a limited number of
+	// lines for each cause, and those without a byte from the client have level Debug. Nil means
 	// slog.Default. Its handler must not block: a session ends, and Shutdown
 	// returns, when the session's line is handled.
 	Log *slog.Logger
+	// DisableConnectionLog leaves the lines of connections out.
+	DisableConnectionLog bool
 	// LogClients puts the clients' addresses into these lines.
 	LogClients bool
 }
@@ -155,6 +160,8 @@ type Proxy struct {
 	liveness     netx.Liveness // of authenticated clients
 	fronts       *fronting.Pool
 	trace        traces
+	log          *sessionLog
+	dataCenters  *dataCenters
 	counters     counters
 	memory       memoryRelease
 	lastID       atomic.Uint64
@@ -199,9 +206,11 @@ func New(config Config) (*Proxy, error) {
 		config:      config,
 		descriptors: descriptors,
 		search:      keysearch.New(keysearch.Config{Processors: config.SearchProcessors}),
-		trace:       slices.Concat(traces{logTrace(config.Log, config.LogClients)}, config.Traces),
 		sessions:    make(map[*session]struct{}),
 	}
+	p.dataCenters = newDataCenters(func(c DataCenterChange) { p.trace.dataCenterChanged(c) })
+	p.log = newSessionLog(&config, p.dataCenters.isFailing)
+	p.trace = slices.Concat(traces{p.log.trace()}, config.Traces)
 	p.liveness, p.relaying.WriteTimeout = config.liveness()
 	p.resolver = resolve.New(resolve.Config{Warn: p.resolverFailed})
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())

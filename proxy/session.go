@@ -57,6 +57,8 @@ type session struct {
 	}
 	up reencrypter
 
+	dataCenter     *dataCenterState
+	dialled        int64 // when the data centre was; see dataCenters.now
 	stall          stallTimer
 	transportError atomic.Uint32
 
@@ -193,6 +195,8 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 	if err != nil {
 		if ctx.Err() == nil {
 			s.proxy.counters.unreachable.Add(1)
+			s.proxy.dataCenters.unreachable(client.DC, err)
+			s.proxy.trace.unreachable(s, err)
 		}
 		return nil, err
 	}
@@ -201,6 +205,7 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 		s.upstream.conn = faketls.NewConn(upstream.Stream.Conn, frame.Client)
 	}
 	netx.SetLiveness(s.upstream.conn, netx.Liveness{UserTimeout: s.proxy.liveness.UserTimeout})
+	s.dataCenter, s.dialled = s.proxy.dataCenters.of(client.DC), s.proxy.dataCenters.now()
 	s.reach(Dialled)
 	s.proxy.trace.dialled(s)
 	return upstream, nil
@@ -291,6 +296,7 @@ func (s *session) downloaded(n int) {
 	if Stage(s.stage.Load()) != FirstByteDown {
 		s.reach(FirstByteDown)
 	}
+	s.dataCenter.heard(s.proxy.dataCenters.at(s, s.last.Load()), s.dialled)
 }
 
 // delay asks the account how long a direction pauses, and notes the pause.

@@ -104,5 +104,6 @@ func (s *session) expireStall() {
 		return
 	}
 	s.proxy.counters.stalls.Add(1)
+	s.proxy.dataCenters.stalled(s.dc, s.proxy.dataCenters.at(s, since), Stage(s.stage.Load()) == FirstByteDown)
 	s.proxy.trace.stalled(s, waited)
 }

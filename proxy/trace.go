@@ -20,6 +20,15 @@ type Trace struct {
 	// Dialled is called when a session's data centre is connected.
 	Dialled func(s Session)
 
+	// Unreachable is called when no connection to a session's data centre could be
+	// made, for which err has the causes, or when there is no such data centre.
+	Unreachable func(s Session, err error)
+
+	// DataCenterChanged is called when a data centre has become unreachable or
+	// silent, and when it answers again. A data centre that fails again within a
+	// minute after the last call is not reported before that minute is over.
+	DataCenterChanged func(c DataCenterChange)
+
 	// Stalled is called when the data centre has answered nothing for waited,
 	// after bytes were sent to it; at most once for each session.
 	Stalled func(s Session, waited time.Duration)
@@ -59,6 +68,22 @@ func (all traces) dialled(s Session) {
 	for _, t := range all {
 		if t.Dialled != nil {
 			t.Dialled(s)
+		}
+	}
+}
+
+func (all traces) unreachable(s Session, err error) {
+	for _, t := range all {
+		if t.Unreachable != nil {
+			t.Unreachable(s, err)
+		}
+	}
+}
+
+func (all traces) dataCenterChanged(c DataCenterChange) {
+	for _, t := range all {
+		if t.DataCenterChanged != nil {
+			t.DataCenterChanged(c)
 		}
 	}
 }

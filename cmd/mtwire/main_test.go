@@ -54,8 +54,15 @@ func freeAddress() (string, error) {
 	return "", err
 }
 
-// ask URL sends req_pq_multi to an endpoint, until resPQ is the answer.
+// ask URL sends req_pq_multi to an endpoint, until resPQ is the answer. With ! it
+// sends it once, and there must be no answer.
 func ask(ts *testscript.TestScript, neg bool, args []string) {
+	if neg && len(args) == 1 {
+		if askOnce(context.Background(), args[0]) == nil {
+			ts.Fatalf("an answer from %s", args[0])
+		}
+		return
+	}
 	until(ts, neg, args, askOnce)
 }
 

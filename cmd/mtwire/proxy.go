@@ -77,6 +77,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to, for the links; auto asks a public STUN server, stun:HOST[:PORT] this one (default: the domain if it is this machine's, or this machine's best address, and the port listened on)")
 	flags.BoolVar(&f.qr, "qr", false, "print QR codes, also if standard output is not a terminal")
 	f.log.define(cmd)
+	flags.BoolVar(&c.LogConnections, "log-connections", c.LogConnections, "log the end of each connection")
 	flags.BoolVar(&c.LogClients, "log-clients", c.LogClients, "log the addresses of clients")
 }
 

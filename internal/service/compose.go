@@ -113,6 +113,8 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 		PeerTimeout:     c.PeerTimeout,
 		LogClients:      c.LogClients,
 
+		DisableConnectionLog: !c.LogConnections,
+
 		MaxUnauthenticated: c.MaxUnauthenticated,
 		MaxFronted:         c.MaxFronted,
 		SearchProcessors:   c.SearchProcessors,

@@ -52,7 +52,8 @@ type Config struct {
 
 	Public PublicAddress // public: that of the links, found if it is not set
 
-	LogClients bool // log-clients: log the addresses of clients
+	LogConnections bool // log-connections: log the end of each connection
+	LogClients     bool // log-clients: log the addresses of clients
 }
 
 // Default returns the default configuration.
@@ -67,6 +68,8 @@ func Default() Config {
 		KeepAlive:    proxy.DefaultKeepAlive,
 		PeerTimeout:  proxy.DefaultPeerTimeout,
 		Drain:        30 * time.Second,
+
+		LogConnections: true,
 	}
 }
 
