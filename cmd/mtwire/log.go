@@ -9,17 +9,20 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/logwriter"
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/spf13/cobra"
 )
 
 // logFlags are the flags about the log of mtwire proxy.
 type logFlags struct {
+	file          string
 	level         logLevel
 	json, verbose bool
 }
 
 func (f *logFlags) define(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	flags.StringVar(&f.file, "log-file", "", "`FILE` that the log is appended to, and that SIGHUP reopens (default: standard error)")
 	flags.TextVar(&f.level, "log-level", logLevel(slog.LevelInfo), "least `LEVEL` of the log's lines: debug, info, warn or error")
 	flags.BoolVar(&f.json, "log-json", false, "write the log as lines of JSON")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the same as --log-level debug")
@@ -49,13 +52,51 @@ func (l logLevel) MarshalText() ([]byte, error) {
 // logPatience is how long the end of the process waits for the reader of its log.
 const logPatience = time.Second
 
-// openLog returns the log, on standard error. From then on nothing that cmd prints
-// there waits for a reader. The caller calls close at the end.
-func (f *logFlags) openLog(cmd *cobra.Command) (log *slog.Logger, close func()) {
+// processLog is the log of a server.
+type processLog struct {
+	*slog.Logger
+	stderr *logwriter.Writer
+	file   *logwriter.File // nil if the log is on standard error
+}
+
+// open returns the log, which the caller closes. From then on nothing that cmd prints
+// on standard error waits for a reader.
+func (f *logFlags) open(cmd *cobra.Command) (*processLog, error) {
 	ignoreBrokenPipes()
-	stderr := logwriter.New(cmd.ErrOrStderr(), f.dropped)
-	cmd.SetErr(stderr)
-	return f.logger(stderr), func() { stderr.Close(logPatience) }
+	l := &processLog{stderr: logwriter.New(cmd.ErrOrStderr(), f.dropped)}
+	if f.file == "" {
+		cmd.SetErr(l.stderr)
+		l.Logger = f.logger(l.stderr)
+		return l, nil
+	}
+	var err error
+	if l.file, err = logwriter.Open(f.file, f.dropped); err != nil {
+		return nil, &service.ConfigError{Setting: "log-file", Err: err}
+	}
+	cmd.SetErr(l.stderr)
+	l.Logger = f.logger(l.file)
+	return l, nil
+}
+
+// reopen opens the file again, after another program has renamed it. Without a file
+// it does nothing.
+func (l *processLog) reopen() {
+	if l.file == nil {
+		return
+	}
+	if err := l.file.Reopen(); err != nil {
+		l.Error("the log file cannot be opened again, the old one stays in use", "cause", err)
+		return
+	}
+	l.Info("reopened the log file")
+}
+
+// close waits for the readers, but not for long.
+func (l *processLog) close() {
+	if l.file != nil {
+		l.file.Close(logPatience)
+	}
+	l.stderr.Close(logPatience)
 }
 
 func (f *logFlags) logger(w io.Writer) *slog.Logger {

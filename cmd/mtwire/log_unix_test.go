@@ -59,6 +59,27 @@ func (s *server) ask(t *testing.T) {
 	})
 }
 
+// connect returns the connection of a client that has received resPQ.
+func (s *server) connect(t *testing.T) *mtwire.Conn {
+	t.Helper()
+	s.ask(t)
+	conn, err := mtwire.Dial(t.Context(), "tcp://"+s.address+"?secret="+mtwiretest.PlainSecret, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	receiveResPQ(t, conn)
+	return conn
+}
+
+// receiveResPQ sends req_pq_multi and receives resPQ.
+func receiveResPQ(t *testing.T, conn *mtwire.Conn) {
+	t.Helper()
+	if err := requestPQ(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // stop sends a signal, after which the server must end soon.
 func (s *server) stop(t *testing.T, signal os.Signal) error {
 	t.Helper()

@@ -106,6 +106,11 @@ func askOnce(ctx context.Context, url string) error {
 		return err
 	}
 	defer conn.Close()
+	return requestPQ(ctx, conn)
+}
+
+// requestPQ sends req_pq_multi and receives resPQ.
+func requestPQ(ctx context.Context, conn *mtwire.Conn) error {
 	var nonce [16]byte
 	rand.Read(nonce[:])
 	if err := conn.Send(ctx, mtwiretest.AppendReqPQ(nil, nonce, nil)); err != nil {

@@ -82,13 +82,19 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 }
 
 func (f *proxyFlags) run(cmd *cobra.Command) error {
-	log, closeLog := f.log.openLog(cmd)
-	defer closeLog()
-	s, err := service.New(f.config, log)
+	hangups, stop := notifyHangups()
+	defer stop()
+	log, err := f.log.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	s, err := service.New(f.config, log.Logger)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	go eachHangup(hangups, log.reopen)
 	if err := s.Listen(cmd.Context()); err != nil {
 		return err
 	}
