@@ -173,6 +173,16 @@ func (l *logBuffer) lines(what string) (found []string) {
 	return found
 }
 
+// closed returns the lines of ended connections that contain what.
+func (l *logBuffer) closed(what string) (found []string) {
+	for _, line := range l.lines("msg=closed") {
+		if strings.Contains(line, what) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
 // last returns the last line.
 func (l *logBuffer) last() string {
 	if all := l.lines(""); len(all) > 0 {

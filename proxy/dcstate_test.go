@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -46,7 +47,7 @@ func (b *bubble) send(conn *mtwire.Conn) {
 func (b *bubble) expectLines(when, level string, n int, what string) {
 	b.t.Helper()
 	synctest.Wait()
-	lines := b.log.lines("level=" + level)
+	lines := slices.DeleteFunc(b.log.lines("level="+level), func(line string) bool { return strings.Contains(line, "first connection") })
 	if len(lines) != n || n > 0 && !strings.Contains(lines[n-1], what) {
 		b.t.Errorf("%s: %d lines of level %s, want %d, the last with %q:\n%s", when, len(lines), level, n, what, strings.Join(lines, "\n"))
 	}

@@ -62,7 +62,7 @@ func TestAllListenersTakeEveryMode(t *testing.T) {
 	}
 	eventually(t, "all sessions end", func() bool { return p.Stats().Open == 0 })
 	for what, want := range map[string]int{"client=127.0.0.1:": 10, "msg=closed": 20, "client=[2001:db8::5]:4321": 5} {
-		if n := len(log.lines(what)); n != want {
+		if n := len(log.closed(what)); n != want {
 			t.Errorf("%d lines with %s, want %d", n, what, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"errors"
@@ -18,6 +19,8 @@ type sessionLog struct {
 	clients     bool // log their addresses
 	connections bool // log their ends
 	failing     func(datacenter.DC) bool
+
+	users sync.Map // the names of users that have connected
 
 	closes, stalls               lineLimiter
 	delays, evictions, shortages interval
@@ -39,7 +42,7 @@ func newSessionLog(config *Config, failing func(datacenter.DC) bool) *sessionLog
 
 func (l *sessionLog) trace() *Trace {
 	return &Trace{
-		Stalled: l.stalled, Unreachable: l.unreachable, DataCenterChanged: l.dataCenterChanged,
+		Authenticated: l.authenticated, Stalled: l.stalled, Unreachable: l.unreachable, DataCenterChanged: l.dataCenterChanged,
 		Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed,
 	}
 }
@@ -48,6 +51,25 @@ func (l *sessionLog) trace() *Trace {
 func (l *sessionLog) flush() {
 	l.closes.flush()
 	l.stalls.flush()
+}
+
+// authenticated logs the first connection of each user: a sign of life for an
+// operator who has just given out a link.
+func (l *sessionLog) authenticated(s Session) {
+	name := s.User().Name
+	if _, again := l.users.Load(name); again || !l.connections {
+		return
+	}
+	if _, again := l.users.LoadOrStore(name, nil); again {
+		return
+	}
+	r := s.Report()
+	attrs := append(make([]slog.Attr, 0, 5), slog.String("user", name), slog.String("mode", r.Mode.String()),
+		slog.String("protocol", r.Protocol.String()), slog.Int("dc", int(r.DC)))
+	if l.clients {
+		attrs = append(attrs, slog.String("client", r.Client))
+	}
+	l.write(slog.LevelInfo, "first connection of this user", attrs...)
 }
 
 func (l *sessionLog) closed(_ Session, r Report) {

@@ -129,7 +129,7 @@ func TestClientsAddressIsLoggedOnlyWithLogClients(t *testing.T) {
 	}
 }
 
-// Each session has one line, without the secret and the client's address.
+// Each session has one line, and the first of a user another one, without the secret and the client's address.
 func TestLogHasOneLineForEachSession(t *testing.T) {
 	dc, _ := dataCenter(t)
 	log := &logBuffer{}
@@ -137,13 +137,54 @@ func TestLogHasOneLineForEachSession(t *testing.T) {
 	conn := join(t, address, "dc=-2&secret="+mtwiretest.FakeTLSSecret)
 	client := conn.LocalAddr().String()
 	conn.Close()
-	eventually(t, "a line", func() bool { return len(log.lines("")) > 0 })
+	eventually(t, "a line", func() bool { return len(log.closed("")) > 0 })
 	text := strings.Join(log.lines(""), "\n")
-	if strings.Count(text, "\n") != 0 || !strings.Contains(text, "stage=\"first byte down\" user=alice mode=ee protocol=padded-intermediate dc=-2 address="+dc.String()+" via=direct up=") ||
+	if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, `level=INFO msg="first connection of this user" user=alice mode=ee protocol=padded-intermediate dc=-2`+"\n") || !strings.Contains(text, "stage=\"first byte down\" user=alice mode=ee protocol=padded-intermediate dc=-2 address="+dc.String()+" via=direct up=") ||
 		!strings.Contains(text, `cause="end of stream"`) {
 		t.Errorf("%s", text)
 	}
 	if strings.Contains(text, mtwiretest.PlainSecret) || strings.Contains(text, client) {
 		t.Errorf("the secret or the client's address is in the log: %s", text)
+	}
+}
+
+// The first connection of each user has a line when it is authenticated, without the
+// client's address unless that is wanted; further ones have none.
+func TestFirstConnectionOfEachUserIsLogged(t *testing.T) {
+	hosts := map[string]func(net.Conn){"echo.test:443": echoing(1)}
+	for _, c := range []struct {
+		config Config
+		want   []string
+	}{
+		{Config{}, []string{"user=alice mode=dd", "user=bob mode=ee"}},
+		{Config{LogClients: true}, []string{"client=192.0.2.7:4567", "client=192.0.2.7:4567"}},
+		{Config{DisableConnectionLog: true}, nil},
+	} {
+		c.config.DataCenters = at("echo.test:443")
+		c.config.Users = []User{user(t, "alice", mtwiretest.PlainSecret), user(t, "bob", mtwiretest.FakeTLSSecret)}
+		c.config.Users[1].Secrets[0].Key[0]++
+		inBubble(t, c.config, hosts, func(t *testing.T, b *bubble) {
+			bob, err := c.config.Users[1].Secrets[0].MarshalText()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				for _, secret := range []string{mtwiretest.PaddedSecret, string(bob)} {
+					conn := b.join(secret)
+					conn.Handshake(b.ctx)
+					synctest.Wait()
+					conn.Close()
+				}
+			}
+			lines := b.log.lines("first connection of this user")
+			if len(lines) != len(c.want) {
+				t.Fatalf("%q", lines)
+			}
+			for i, want := range c.want {
+				if !strings.Contains(lines[i], want) || !c.config.LogClients && strings.Contains(lines[i], "192.0.2.7") {
+					t.Errorf("%s, want %s", lines[i], want)
+				}
+			}
+		})
 	}
 }

@@ -14,7 +14,7 @@
 //	silent.go        clients that have sent nothing, without a goroutine
 //	memory.go        returning memory to the system after crowds
 //	fronting.go      where unauthenticated clients go
-//	upstream.go      what data centres are reached through
+//	upstream.go      what data centres are reached through; probe.go tries it
 //	transcode.go     re-encryption of what is relayed
 //	records.go       records of the download; firstpackets.go: errors in it
 //	liveness.go      clients that are gone; stalltimer.go: data centres that are silent
@@ -157,6 +157,7 @@ type Proxy struct {
 	search       *keysearch.Search
 	resolver     *resolve.Cache // of host names, unless Config.DialContext is set
 	outbound     route.Outbound
+	router       *route.Router // the outbound, unless a test has another one
 	liveness     netx.Liveness // of authenticated clients
 	fronts       *fronting.Pool
 	trace        traces
@@ -223,9 +224,10 @@ func New(config Config) (*Proxy, error) {
 		}
 	}
 	var err error
-	if p.outbound, err = p.newRouter(); err != nil {
+	if p.router, err = p.newRouter(); err != nil {
 		return nil, err
 	}
+	p.outbound = p.router
 	p.fronts, err = fronting.New(fronting.Config{
 		DialContext: config.DialContext,
 		Resolver:    p.resolver,

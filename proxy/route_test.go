@@ -205,7 +205,7 @@ func TestProxiesFormAChain(t *testing.T) {
 	}
 	mode := map[string]int{"mode=dd": 4, "mode=ee": 2}
 	for what, want := range mode {
-		if n := len(log.lines(what)); n != want {
+		if n := len(log.closed(what)); n != want {
 			t.Errorf("%d clients of B with %s, want %d", n, what, want)
 		}
 	}

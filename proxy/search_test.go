@@ -23,7 +23,7 @@ func TestUserIsFoundAmongManySecrets(t *testing.T) {
 		join(t, address, "secret="+users[i].Secrets[0].String()).Close()
 		mode := []string{"dd", "dd", "ee", "ee"}[i/80]
 		line := fmt.Sprintf(`user="user %d" mode=%s`, i, mode)
-		eventually(t, line, func() bool { return len(log.lines(line)) == 1 })
+		eventually(t, line, func() bool { return len(log.closed(line)) == 1 })
 	}
 	if text := strings.Join(log.lines(""), "\n"); strings.Contains(text, users[0].Secrets[0].String()[:20]) {
 		t.Error("a secret is in the log")

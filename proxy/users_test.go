@@ -72,7 +72,7 @@ func TestSetUsersChangesWhichClientsAreServed(t *testing.T) {
 			t.Errorf("session %d: %+v", i, r)
 		}
 	}
-	if lines := log.lines("user=bob"); len(lines) != 2 || !strings.Contains(lines[0], `cause="the user was removed`) {
+	if lines := log.closed("user=bob"); len(lines) != 2 || !strings.Contains(lines[0], `cause="the user was removed`) {
 		t.Errorf("%q", lines)
 	}
 	for _, conn := range alice {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -35,7 +37,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ask": ask, "reach": reach, "stun": serveSTUN},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ask": ask, "reach": reach, "logged": logged, "stun": serveSTUN},
 	})
 }
 
@@ -72,6 +74,20 @@ func reach(ts *testscript.TestScript, neg bool, args []string) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err == nil {
 			conn.Close()
+		}
+		return err
+	})
+}
+
+// logged FILE TEXT waits until the file has the text.
+func logged(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("want a file and a text")
+	}
+	until(ts, neg, args[:1], func(_ context.Context, file string) error {
+		text, err := os.ReadFile(ts.MkAbs(file))
+		if err == nil && !bytes.Contains(text, []byte(args[1])) {
+			err = fmt.Errorf("%s: %s", file, text)
 		}
 		return err
 	})

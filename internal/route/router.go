@@ -10,6 +10,7 @@
 //	candidates.go     addresses through upstreams, ordered by health and weight
 //	happyeyeballs.go  the attempts of one Dial
 //	dial.go           one attempt; socks5.go, httpconnect.go
+//	probe.go          trying all data centres over all upstreams
 package route
 
 import (

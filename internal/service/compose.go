@@ -11,6 +11,7 @@
 //	links.go      tg://proxy links
 //	reach.go      the address in the links; publicaddress.go: a configured one;
 //	              ownaddresses.go: those of this machine
+//	probe.go      the data centres, tried at the start
 //	run.go        serving, and graceful shutdown
 package service
 

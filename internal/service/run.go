@@ -21,6 +21,11 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		defer s.kept.watchUse(s.log)()
 	}
 	s.logLimits()
+	probing, stop := context.WithCancel(ctx)
+	var probe sync.WaitGroup
+	probe.Go(func() { s.probe(probing) })
+	defer probe.Wait()
+	defer stop()
 	failed := make(chan error, len(s.listeners)) // closed when nothing is served any more
 	var serving sync.WaitGroup
 	for _, ln := range s.listeners {

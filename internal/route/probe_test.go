@@ -1,0 +1,120 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
+)
+
+// resultsOf returns the probes of a data centre by upstream: the address, or the error.
+func resultsOf(probes []Probe, dc datacenter.DC) (results []string) {
+	for _, p := range probes {
+		if p.DC == dc {
+			result := p.Address
+			if p.Err != nil {
+				result = p.Err.Error()
+			}
+			results = append(results, result)
+		}
+	}
+	return results
+}
+
+// All main data centres, and those that are configured, are asked over each upstream:
+// directly, through proxies, and through MTProxies with every kind of secret.
+func TestProbeAsksEachDataCenterOverEachUpstream(t *testing.T) {
+	dc, _ := dataCenter(t)
+	socks := listen(t)
+	serve(t, socks, func(conn net.Conn) error { return (&proxyServer{requested: make(chan string, 100)}).socks5(conn) })
+	texts := []string{"direct", "socks5://" + socks.Addr().String()}
+	want := []string{dc, dc}
+	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+		parsed, err := mtproxy.ParseSecret(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address, _ := dataCenter(t, parsed)
+		_, port, _ := net.SplitHostPort(address)
+		texts = append(texts, "tg://proxy?server=127.0.0.1&port="+port+"&secret="+secret)
+		want = append(want, address)
+	}
+	r := router(t, Config{
+		DataCenters: map[datacenter.DC][]string{0: {dc}, -2: {dc}, 10002: {dc}},
+		Upstreams:   upstreams(t, texts...),
+	})
+	probes := r.Probe(short(t))
+	if n := len(probes); n != 7*len(texts) {
+		t.Errorf("%d probes", n)
+	}
+	for _, number := range []datacenter.DC{-2, 1, 2, 3, 4, 5, 10002} {
+		if got := resultsOf(probes, number); !slices.Equal(got, want) {
+			t.Errorf("data centre %v: %q, want %q", number, got, want)
+		}
+	}
+	for i, p := range probes {
+		if p.Duration <= 0 || p.Upstream != r.upstreams[i%len(texts)].String() {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// An address that refuses, closes, stays silent or answers something else is no data
+// centre, and the next one is asked.
+func TestProbeIsNotContentWithAConnection(t *testing.T) {
+	dc, _ := dataCenter(t)
+	closing, silent, other := listen(t), listen(t), listen(t)
+	serve(t, closing, func(conn net.Conn) error { _, err := io.ReadFull(conn, make([]byte, 64)); return err })
+	serve(t, silent, func(conn net.Conn) error { _, err := io.Copy(io.Discard, conn); return err })
+	serve(t, other, func(conn net.Conn) error {
+		io.ReadFull(conn, make([]byte, 64))
+		_, err := fmt.Fprint(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		return err
+	})
+	dead := deadAddress(t)
+	for name, c := range map[string]struct {
+		addresses []string
+		want      string
+	}{
+		"refuses": {[]string{dead}, dead + " (direct): connect: connection refused"},
+		"closes":  {[]string{closing.Addr().String()}, closing.Addr().String() + " (direct): "},
+		"silent":  {[]string{silent.Addr().String()}, silent.Addr().String() + " (direct): no answer in time"},
+		"other":   {[]string{other.Addr().String()}, other.Addr().String() + " (direct): "},
+		"next":    {[]string{closing.Addr().String(), silent.Addr().String(), dc}, dc},
+	} {
+		t.Run(name, func(t *testing.T) {
+			timeout := 300 * time.Millisecond
+			if name == "next" {
+				timeout = 3 * time.Second // an answer must come in time
+			}
+			r := router(t, Config{DataCenters: at(c.addresses...), DialTimeout: timeout})
+			if got := resultsOf(r.Probe(short(t)), 2)[0]; !strings.HasPrefix(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// A probe ends with its context, and leaves nothing behind.
+func TestProbeEndsWithItsContext(t *testing.T) {
+	silent := listen(t)
+	serve(t, silent, func(conn net.Conn) error { _, err := io.Copy(io.Discard, conn); return err })
+	r := router(t, Config{DataCenters: at(silent.Addr().String()), DialTimeout: time.Hour})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	over := errors.New("over")
+	time.AfterFunc(50*time.Millisecond, func() { cancel(over) })
+	for _, p := range r.Probe(ctx) {
+		if p.Err != over {
+			t.Errorf("%+v", p)
+		}
+	}
+}
