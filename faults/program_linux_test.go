@@ -39,7 +39,7 @@ func startProgram(t *testing.T, address string, files fileLimit, args ...string)
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
-	args = append([]string{"proxy", "--listen", address}, args...)
+	args = append([]string{"proxy", "--print-links", "--listen", address}, args...)
 	cmd := exec.Command(binary, args...)
 	if files.hard > 0 {
 		// Not by setrlimit in this process: the Go runtime restores the limit in

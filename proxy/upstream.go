@@ -28,3 +28,7 @@ func (u *Upstream) UnmarshalText(text []byte) error { return u.url.UnmarshalText
 
 // String returns the upstream without credentials and weight, for logs.
 func (u Upstream) String() string { return u.url.String() }
+
+// HasCredentials reports whether u has a password or a secret, which String leaves
+// out.
+func (u Upstream) HasCredentials() bool { return u.url.HasCredentials() }

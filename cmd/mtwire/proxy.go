@@ -12,9 +12,10 @@ import (
 
 // proxyFlags are the flags of mtwire proxy.
 type proxyFlags struct {
-	config service.Config
-	log    logFlags
-	qr     bool
+	config     service.Config
+	log        logFlags
+	qr         bool
+	printLinks bool
 }
 
 func proxyCommand() *cobra.Command {
@@ -24,8 +25,11 @@ func proxyCommand() *cobra.Command {
 		Short: "Run an MTProxy server",
 		Long: `Run an MTProxy server. Without --secret, the first run generates an ee secret
 and keeps it in the state directory. The links for clients are printed on
-standard output, on a terminal also as QR codes. If there are several, each has
-the name of its secret in front.
+a terminal, also as QR codes, and with --print-links anywhere. If there are
+several, each has the name of its secret in front.
+
+Every user of the machine can read its command lines: --secrets FILE keeps
+secrets off them, as $MTWIRE_SECRETS and systemd's LoadCredential=secrets:FILE do.
 
 An ee secret allows FakeTLS. A dd secret also allows obfuscation with padding,
 and a secret without prefix all modes; --modes restricts them for all secrets.
@@ -39,7 +43,7 @@ idle, and exits when none is left, or after --drain. A second signal makes it
 exit at once.`,
 		Example: `  mtwire proxy
   mtwire proxy --listen :443 --domain www.example.org
-  mtwire proxy --listen 127.0.0.1:3128 --secret alice=dd0123456789abcdef0123456789abcdef
+  mtwire proxy --listen 127.0.0.1:3128 --secrets /etc/mtwire/secrets
   mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'
   mtwire proxy --upstream 'socks5://user:password@10.0.0.1:1080?weight=3' --upstream direct`,
 		Args: cobra.NoArgs,
@@ -56,6 +60,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.Var(portFlag{listen}, "port", "`PORT` to listen on, the same as --listen :PORT (repeatable)")
 	listVar(flags, &c.TrustedPeers, "proxy-protocol-from", errorsQuote, "load balancer that sends PROXY protocol headers: `ADDRESS`, NETWORK/BITS or unix (repeatable)")
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user, in hex or base64 (repeatable)")
+	flags.StringVar(&c.SecretsFile, "secrets", c.SecretsFile, "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment (default: $MTWIRE_SECRETS, or systemd's credential named secrets)")
 	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
 	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate in the generated secret (default: "+service.DefaultDomain+")")
 	flags.TextVar(&c.Modes, "modes", c.Modes, "accepted `MODES`")
@@ -65,6 +70,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.Int16Var((*int16)(&c.DefaultDC), "default-dc", int16(c.DefaultDC), "data centre `ID` for clients that request an unknown one (default: they are rejected)")
 	flags.TextVar(&c.Family, "ip", c.Family, "address `FAMILY` of data centres: prefer-ipv4, prefer-ipv6, only-ipv4 or only-ipv6")
 	listVar(flags, &c.Upstreams, "upstream", errorsNumbered, "`UPSTREAM` for data centres: direct, socks5://, http:// or https:// URL, or link of another MTProxy; with ?weight=N (repeatable)")
+	flags.StringVar(&c.UpstreamsFile, "upstreams", c.UpstreamsFile, "`FILE` with an UPSTREAM on each line (default: $MTWIRE_UPSTREAMS, or systemd's credential named upstreams)")
 	flags.BoolVar(&c.FastMode, "fast-mode", c.FastMode, "share the client's download key stream with the data centre; false re-encrypts the download, so that the bytes on both sides of the proxy are unrelated, and costs CPU")
 	flags.IntVar(&c.MaxUnauthenticated, "max-unauthenticated", c.MaxUnauthenticated, "largest `NUMBER` of connections that are not authenticated (default: a quarter of the descriptors that the process may have, at most 16384)")
 	flags.IntVar(&c.MaxFronted, "max-fronted", c.MaxFronted, "largest `NUMBER` of these that are connected to a fronting host (default: an eighth of the descriptors, at most 4096)")
@@ -75,6 +81,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.DurationVar(&c.PeerTimeout, "peer-timeout", c.PeerTimeout, "end a session when a peer acknowledges or takes nothing of what is sent to it for this long; 0: no limit")
 	flags.DurationVar(&c.Drain, "drain", c.Drain, "time limit of the shutdown after SIGTERM")
 	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to, for the links; auto asks a public STUN server, stun:HOST[:PORT] this one (default: the domain if it is this machine's, or this machine's best address, and the port listened on)")
+	flags.BoolVar(&f.printLinks, "print-links", false, "print the links, also if standard output is not a terminal: every reader of a link can use the proxy")
 	flags.BoolVar(&f.qr, "qr", false, "print QR codes, also if standard output is not a terminal")
 	f.log.define(cmd)
 	flags.BoolVar(&c.LogConnections, "log-connections", c.LogConnections, "log the end of each connection")
@@ -89,6 +96,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer log.close()
+	warnOfCredentials(cmd.Flags(), log.Logger)
 	s, err := service.New(f.config, log.Logger)
 	if err != nil {
 		return err
@@ -101,12 +109,14 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	for _, address := range s.Addresses() {
 		printStatus(cmd, "listening on %v", address)
 	}
-	links, notes := s.Links(cmd.Context())
-	for _, note := range notes {
-		printStatus(cmd, "%s", note)
-	}
-	if err := printLinks(cmd.OutOrStdout(), links, qrCodes(f.qr)); err != nil {
-		return err
+	if f.showsLinks(cmd.OutOrStdout(), log.Logger) {
+		links, notes := s.Links(cmd.Context())
+		for _, note := range notes {
+			printStatus(cmd, "%s", note)
+		}
+		if err := printLinks(cmd.OutOrStdout(), links, qrCodes(f.qr)); err != nil {
+			return err
+		}
 	}
 	again, stop := nextSignal(cmd.Context())
 	defer stop()

@@ -33,6 +33,10 @@ type UpstreamURL struct {
 	weight         int // 0 means 1
 }
 
+// HasCredentials reports whether u has a password or a secret, which String leaves
+// out.
+func (u UpstreamURL) HasCredentials() bool { return u.user != "" || u.secret.Mode != 0 }
+
 const (
 	paramWeight = "weight"
 	maxWeight   = 1000

@@ -4,6 +4,7 @@
 //	config.go     the configuration, its defaults and errors
 //	addresses.go  addresses of data centres, fronting hosts and load balancers
 //	secrets.go    secrets of named users; keptsecret.go: the generated one
+//	secretlist.go lists with credentials: files, environment, systemd
 //	state.go      the state directory
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
@@ -51,6 +52,9 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	if proxyConfig.Upstreams, err = config.upstreamList(log); err != nil {
+		return nil, err
+	}
 	if err := s.findUsers(); err != nil {
 		return nil, err
 	}
@@ -67,8 +71,15 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 // findUsers sets the users: those of the configured secrets, or else one user with
 // the secret of the state directory, which keep has still to write if it is new.
 func (s *Service) findUsers() (err error) {
-	if len(s.config.Secrets) > 0 {
-		s.users, err = usersOf(s.config.Secrets)
+	secrets, err := s.config.secretList(s.log)
+	if err != nil {
+		return err
+	}
+	if len(secrets) > 0 {
+		if s.config.Domain != "" {
+			return configError("domain", "only for the generated secret: a configured secret contains its domain")
+		}
+		s.users, err = usersOf(secrets)
 		return err
 	}
 	if s.kept, err = findKeptSecret(&s.config, s.log); err != nil {

@@ -20,10 +20,11 @@ type Config struct {
 	Listen       []ListenAddress // listen: addresses to listen on
 	TrustedPeers []TrustedPeer   // proxy-protocol-from: load balancers
 
-	Secrets []NamedSecret // secret: none means the generated one
-	State   string        // state: directory of what outlives a run, "" for the default
-	Domain  Domain        // domain: that of the generated secret, "" for DefaultDomain
-	Modes   mtproxy.Modes // modes: those that are accepted
+	Secrets     []NamedSecret // secret: none means the generated one
+	SecretsFile string        // secrets: more of them, one on each line
+	State       string        // state: directory of what outlives a run, "" for the default
+	Domain      Domain        // domain: that of the generated secret, "" for DefaultDomain
+	Modes       mtproxy.Modes // modes: those that are accepted
 
 	// ClockWindow is clock-window: the largest difference of a FakeTLS client's
 	// clock from this machine's. 0 means no limit.
@@ -34,7 +35,9 @@ type Config struct {
 	DefaultDC   datacenter.DC       // default-dc: for unknown ones, 0 for none
 	Family      datacenter.Family   // ip: address family of data centres
 	Upstreams   []proxy.Upstream    // upstream: none means direct
-	FastMode    bool                // fast-mode
+	// UpstreamsFile is upstreams: more of them, one on each line.
+	UpstreamsFile string
+	FastMode      bool // fast-mode
 
 	// Limits of unauthenticated connections. 0 means the default of package proxy.
 	MaxUnauthenticated int // max-unauthenticated: of all
@@ -108,8 +111,6 @@ func (c *Config) check() error {
 		return configError("max-fronted", "must not be more than max-unauthenticated, which counts the same connections")
 	case !(c.SearchProcessors >= 0) || c.SearchProcessors > 1<<16: // a NaN is neither
 		return configError("search-processors", "must be a number of processors")
-	case len(c.Secrets) > 0 && c.Domain != "":
-		return configError("domain", "only for the generated secret: a configured secret contains its domain")
 	}
 	if err := c.checkListen(); err != nil {
 		return err

@@ -6,12 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -212,7 +210,10 @@ func (k *keptSecret) takeOther(c *Config, log *slog.Logger) error {
 
 // loadSecrets reads the secrets of a file: one or more.
 func loadSecrets(path string, log *slog.Logger) (secrets []mtproxy.Secret, err error) {
-	text, err := readSecretFile(path, log)
+	text, err := readSecretFile(path, maxSecretFile, log)
+	if errors.Is(err, errTooLong) {
+		return nil, unusableSecretFile(path, errTooLong)
+	}
 	if err != nil {
 		return nil, &ConfigError{"state", err}
 	}
@@ -232,23 +233,6 @@ func loadSecrets(path string, log *slog.Logger) (secrets []mtproxy.Secret, err e
 func unusableSecretFile(path string, err error) error {
 	return configError("state",
 		"%s: %w; restore the secret, or remove the file to have a new one generated, which breaks all links given out", path, err)
-}
-
-func readSecretFile(path string, log *slog.Logger) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	// Windows has no such bits.
-	if info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-		log.Warn("other users may read the secret", "file", path, "fix", "chmod 600")
-	}
-	return io.ReadAll(io.LimitReader(f, maxSecretFile))
 }
 
 // fingerprint identifies a secret in the file of used ones, and does not reveal it.

@@ -53,7 +53,7 @@ func start(ctx context.Context, binary string, log io.Writer) (*tracedProxy, err
 	defer control.Close()
 	control.SetDeadline(time.Now().Add(10 * time.Second))
 
-	p.cmd.Args = append(p.cmd.Args, "proxy", "--listen", "127.0.0.1:0", "--secret", secret,
+	p.cmd.Args = append(p.cmd.Args, "proxy", "--print-links", "--listen", "127.0.0.1:0", "--secret", secret,
 		"--dc", "*="+dc.Addr().String(), "--front", "127.0.0.1:1")
 	// On one thread and without garbage collection, buffer pools behave the same
 	// in each run.

@@ -25,7 +25,7 @@ func (r *Runner) restart(ctx context.Context, e *environment) (kinds []Kind, det
 	}
 	defer os.RemoveAll(state)
 	start := func() (*process.Server, error) {
-		return process.StartServer(ctx, r.Mtwire, "proxy", "--listen", "127.0.0.1:0", "--front", e.site.Address,
+		return process.StartServer(ctx, r.Mtwire, "proxy", "--print-links", "--listen", "127.0.0.1:0", "--front", e.site.Address,
 			"--dc", "*="+e.dc.Addr().String(), "--domain", site.Domain, "--state", state)
 	}
 	proxy, err := start()

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/mtwire/mtwire/proxy"
+	"github.com/spf13/pflag"
+)
+
+// Credentials of mtwire proxy: secrets, links, and the passwords of upstreams.
+//
+// The command line of a process can be read by every user of the machine, and what
+// a service prints is kept in a journal that more people read than its
+// configuration. So flags with credentials have a file or a variable beside them,
+// and links go to a terminal.
+
+// warnOfCredentials warns of credentials among the flags.
+func warnOfCredentials(flags *pflag.FlagSet, log *slog.Logger) {
+	warn := func(flag, instead, variable string) {
+		log.Warn("every user of this machine can read what --"+flag+" has on the command line", "instead", instead, "or", variable)
+	}
+	if flags.Changed("secret") {
+		warn("secret", "--secrets FILE", "MTWIRE_SECRETS")
+	}
+	if list, ok := flags.Lookup("upstream").Value.(*textList[proxy.Upstream, *proxy.Upstream]); ok && list.anyValue(proxy.Upstream.HasCredentials) {
+		warn("upstream", "--upstreams FILE", "MTWIRE_UPSTREAMS")
+	}
+}
+
+// anyValue reports whether has is true for one of the flag's values.
+func (l *textList[T, P]) anyValue(has func(T) bool) bool {
+	for _, value := range *l.values {
+		if has(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// showsLinks reports whether the links are to be printed on w.
+func (f *proxyFlags) showsLinks(w io.Writer, log *slog.Logger) bool {
+	if f.printLinks || isTerminal(w) {
+		return true
+	}
+	log.Info("the links are not printed, because standard output is not a terminal", "to_print_them", "--print-links")
+	return false
+}

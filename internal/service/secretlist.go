@@ -1,0 +1,188 @@
+package service
+
+import (
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+const (
+	// secretsVariable and upstreamsVariable are the environment variables with a
+	// list of secrets and of upstreams.
+	secretsVariable   = "MTWIRE_SECRETS"
+	upstreamsVariable = "MTWIRE_UPSTREAMS"
+
+	// secretsCredential and upstreamsCredential are the same as credentials of
+	// systemd: files in the directory of credentialsVariable.
+	// Specification: https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#LoadCredential=ID:PATH
+	secretsCredential   = "secrets"
+	upstreamsCredential = "upstreams"
+	credentialsVariable = "CREDENTIALS_DIRECTORY"
+
+	// maxListFile limits the size of a list in bytes: a hundred thousand secrets
+	// with a name and a domain.
+	maxListFile = 16 << 20
+)
+
+// credentialList is a setting whose values contain credentials, and where it is
+// found. The command line is the worst place: every user of the machine can read
+// it.
+type credentialList struct {
+	setting    string // of the file, such as "secrets"
+	file       string // "" for none
+	configured bool   // the configuration has values
+	variable   string
+	credential string
+}
+
+// secretList returns the secrets of the configuration and of its file. If it has
+// neither, they are those of MTWIRE_SECRETS, or else of systemd's credential. None
+// means the kept secret.
+func (c *Config) secretList(log *slog.Logger) ([]NamedSecret, error) {
+	more, err := parseCredentials[NamedSecret](credentialList{
+		"secrets", c.SecretsFile, len(c.Secrets) > 0, secretsVariable, secretsCredential}, log)
+	return slices.Concat(c.Secrets, more), err
+}
+
+// upstreamList is secretList for upstreams, whose URLs may have a password or a
+// secret.
+func (c *Config) upstreamList(log *slog.Logger) ([]proxy.Upstream, error) {
+	more, err := parseCredentials[proxy.Upstream](credentialList{
+		"upstreams", c.UpstreamsFile, len(c.Upstreams) > 0, upstreamsVariable, upstreamsCredential}, log)
+	return slices.Concat(c.Upstreams, more), err
+}
+
+// parseCredentials returns the values of a list: those of the file, or if neither a
+// file nor values are configured, those of the variable, or of the credential.
+func parseCredentials[T any, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](list credentialList, log *slog.Logger) ([]T, error) {
+	if list.file != "" {
+		values, err := parseListFile[T, P](list.file, log)
+		if err != nil {
+			return nil, &ConfigError{list.setting, err}
+		}
+		return values, nil
+	}
+	if list.configured {
+		return nil, nil
+	}
+	if text := os.Getenv(list.variable); text != "" {
+		values, err := parseList[T, P](text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", list.variable, err)
+		}
+		return values, nil
+	}
+	dir := os.Getenv(credentialsVariable)
+	if dir == "" {
+		return nil, nil
+	}
+	values, err := parseListFile[T, P](filepath.Join(dir, list.credential), log)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // the unit has other credentials, or none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("credential %s: %w", list.credential, err)
+	}
+	return values, nil
+}
+
+func parseListFile[T any, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](path string, log *slog.Logger) ([]T, error) {
+	text, err := readSecretFile(path, maxListFile, log)
+	if err != nil {
+		return nil, err
+	}
+	values, err := parseList[T, P](string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return values, nil
+}
+
+// parseList parses values with white space or commas between them. A line may end
+// in a comment, which begins with # where a value could begin. NAME = VALUE is
+// NAME=VALUE. A list without values is an error: an empty file is more likely to be
+// a mistake than a wish.
+//
+// Errors tell the line, and quote nothing if those of T do not.
+func parseList[T any, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](text string) (values []T, err error) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		for _, field := range listFields(line) {
+			var value T
+			if err := P(&value).UnmarshalText([]byte(field)); err != nil {
+				return nil, fmt.Errorf("line %d: %w", number, err)
+			}
+			values = append(values, value)
+		}
+	}
+	if len(values) == 0 {
+		return nil, errors.New("nothing is in it")
+	}
+	return values, nil
+}
+
+// listFields returns the values of a line, as texts.
+func listFields(line string) (fields []string) {
+	joins := false // the next word is the rest of the field
+	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n,\ufeff", r) }) {
+		switch {
+		case word[0] == '#':
+			return fields
+		case word == "=" && len(fields) > 0 && !joins:
+			fields[len(fields)-1] += "="
+			joins = true
+			continue
+		case joins:
+			fields[len(fields)-1] += word
+		default:
+			fields = append(fields, word)
+		}
+		joins = false
+	}
+	return fields
+}
+
+var errTooLong = errors.New("the file is too long")
+
+// readSecretFile reads a file that only its owner should be able to read, of at
+// most limit bytes.
+func readSecretFile(path string, limit int64, log *slog.Logger) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// Windows has no such bits. A pipe is read once, as of a shell's <(command).
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+		log.Warn("other users may read the secret", "file", path, "fix", "chmod 600")
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = &fs.PathError{Op: "read", Path: path, Err: errTooLong}
+	}
+	return text, err
+}
