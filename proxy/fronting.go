@@ -54,8 +54,8 @@ const (
 	ProxyProtocolV2 ProxyProtocol = ProxyProtocol(proxyprotocol.V2)
 )
 
-// fronts returns the fronting hosts: every domain of a FakeTLS secret, at its
-// configured address; then those that only the configuration has. The first is
+// fronts returns the fronting hosts: every domain of a FakeTLS secret, and
+// config.Domain, at its configured address; then those that only the configuration has. The first is
 // for unauthenticated clients that name none of them.
 func fronts(config *Config, users []User) (hosts []fronting.Host, err error) {
 	configured := make(map[string]Front)
@@ -77,6 +77,9 @@ func fronts(config *Config, users []User) (hosts []fronting.Host, err error) {
 				add(domain, cmp.Or(configured[domain], configured[""]))
 			}
 		}
+	}
+	if domain := strings.ToLower(config.Domain); domain != "" {
+		add(domain, cmp.Or(configured[domain], configured[""]))
 	}
 	if front := configured[""]; front != (Front{}) && len(hosts) == 0 {
 		// No secret has a domain, and there is a host all the same.

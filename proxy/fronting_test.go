@@ -243,6 +243,14 @@ func TestFrontsAreOfAnyCaseAndOrder(t *testing.T) {
 			}
 		}
 	}
+	// The domain of secrets without one comes after those of secrets.
+	for _, users := range [][]User{numberedUsers(0, 1, mtproxy.Plain, ""), numberedUsers(0, 1, mtproxy.FakeTLS, "c.example")} {
+		hosts, err := fronts(&Config{Fronts: named, Domain: "X.example"}, users)
+		i := len(hosts) - len(named) // c.example is the first host of the second
+		if err != nil || i != len(users[0].Secrets[0].Domain)/len("c.example") || hosts[i].Domain != "x.example" || hosts[i].Address != "site.test:443" {
+			t.Errorf("%v, %v", hosts, err)
+		}
+	}
 	if hosts, err := fronts(&Config{}, numberedUsers(0, 1, mtproxy.Plain, "")); err != nil || len(hosts) != 0 {
 		t.Errorf("%v, %v: no host is configured", hosts, err)
 	}

@@ -78,6 +78,9 @@ type Config struct {
 	// clients are tunneled there. Without a FakeTLS secret, and without Fronts,
 	// they get no answer.
 	Fronts map[string]Front
+	// Domain is the site of FakeTLS clients whose secrets have no domain. It has a
+	// fronting host, as the domain of a secret has.
+	Domain string
 
 	// DataCenters are the addresses of data centres, host:port, by signed number;
 	// number 0 stands for all others. Several are tried in order. Data centres

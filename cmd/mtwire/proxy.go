@@ -62,7 +62,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user, in hex or base64 (repeatable)")
 	flags.StringVar(&c.SecretsFile, "secrets", c.SecretsFile, "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment (default: $MTWIRE_SECRETS, or systemd's credential named secrets)")
 	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
-	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate in the generated secret (default: "+service.DefaultDomain+")")
+	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate, of the generated secret and of secrets that have none (default: "+service.DefaultDomain+", if one is needed)")
 	flags.TextVar(&c.Modes, "modes", c.Modes, "accepted `MODES`")
 	flags.DurationVar(&c.ClockWindow, "clock-window", c.ClockWindow, "largest clock difference of an ee client; 0: no limit")
 	listVar(flags, &c.Fronts, "front", errorsQuote, "fronting host for unauthenticated clients: `HOST:PORT` or unix:/PATH, with DOMAIN= in front for one domain, and with ?proxy-protocol=1 or 2 to send it the clients' addresses (repeatable; default: the domain, port 443)")

@@ -5,6 +5,7 @@
 //	addresses.go  addresses of data centres, fronting hosts and load balancers
 //	secrets.go    secrets of named users; keptsecret.go: the generated one
 //	secretlist.go lists with credentials: files, environment, systemd
+//	barekeys.go   the modes of secrets in links, and the domain of those without
 //	state.go      the state directory
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
@@ -32,6 +33,7 @@ type Service struct {
 	log    *slog.Logger
 	users  []proxy.User // in the order of the configuration
 	kept   *keptSecret  // nil if there are configured secrets
+	domain string       // of clients that use FakeTLS with a secret without one
 	proxy  *proxy.Proxy
 	replay *replay.Memory
 
@@ -58,6 +60,9 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if err := s.findUsers(); err != nil {
 		return nil, err
 	}
+	if proxyConfig.Domain, err = s.findDomain(); err != nil {
+		return nil, err
+	}
 	proxyConfig.Users, proxyConfig.Log, proxyConfig.Replay = s.users, log, s.replay
 	if s.kept != nil {
 		proxyConfig.Traces = append(proxyConfig.Traces, &proxy.Trace{Authenticated: s.kept.authenticated})
@@ -76,9 +81,6 @@ func (s *Service) findUsers() (err error) {
 		return err
 	}
 	if len(secrets) > 0 {
-		if s.config.Domain != "" {
-			return configError("domain", "only for the generated secret: a configured secret contains its domain")
-		}
 		s.users, err = usersOf(secrets)
 		return err
 	}

@@ -23,7 +23,7 @@ type Config struct {
 	Secrets     []NamedSecret // secret: none means the generated one
 	SecretsFile string        // secrets: more of them, one on each line
 	State       string        // state: directory of what outlives a run, "" for the default
-	Domain      Domain        // domain: that of the generated secret, "" for DefaultDomain
+	Domain      Domain        // domain: that of secrets without one, and of the generated one, "" for DefaultDomain
 	Modes       mtproxy.Modes // modes: those that are accepted
 
 	// ClockWindow is clock-window: the largest difference of a FakeTLS client's

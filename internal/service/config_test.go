@@ -47,7 +47,6 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		"keep-alive: must not be negative":                       func(c *Config) { c.KeepAlive = -1 },
 		"peer-timeout: must not be negative":                     func(c *Config) { c.PeerTimeout = -1 },
 		"drain: must not be negative":                            func(c *Config) { c.Drain = -1 },
-		"domain: only for the generated secret":                  func(c *Config) { c.Domain = "example.com" },
 		"listen: no address":                                     func(c *Config) { c.Listen = nil },
 		"listen: 127.0.0.1:0 is given twice":                     func(c *Config) { c.Listen = append(c.Listen, c.Listen...) },
 		"public: no link can be made for a Unix socket alone":    func(c *Config) { c.Listen = []ListenAddress{{"unix", "/s"}}; c.Public.Port = 443 },

@@ -2,12 +2,12 @@ package service
 
 import (
 	"context"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/mtwire/mtwire/mtproxy"
-	"github.com/mtwire/mtwire/proxy"
 )
 
 // Link is a tg://proxy link to the service, and the user that it is for.
@@ -23,17 +23,29 @@ type Link struct {
 // secrets' domains and, if Config.Public requests it, ask a STUN server; it takes at
 // most a few seconds.
 func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
-	r := thisMachine().find(ctx, s.config.Public, s.endpoints(), domainsOf(s.users))
-	for _, user := range s.users {
-		secrets := user.Secrets
-		if s.kept != nil {
-			secrets = secrets[:1]
-		}
-		for _, secret := range secrets {
-			links = append(links, Link{user.Name, mtproxy.Link{Server: r.host, Port: r.port, Secret: secret}})
-		}
+	r := thisMachine().find(ctx, s.config.Public, s.endpoints(), s.domains())
+	for user, secret := range s.linkedSecrets() {
+		links = append(links, Link{user, mtproxy.Link{Server: r.host, Port: r.port, Secret: s.linkSecret(secret)}})
 	}
 	return links, r.notes
+}
+
+// linkedSecrets returns the secrets that have links, each with its user's name: all,
+// but of those of the state directory the first.
+func (s *Service) linkedSecrets() iter.Seq2[string, mtproxy.Secret] {
+	return func(yield func(string, mtproxy.Secret) bool) {
+		for _, user := range s.users {
+			secrets := user.Secrets
+			if s.kept != nil {
+				secrets = secrets[:1]
+			}
+			for _, secret := range secrets {
+				if !yield(user.Name, secret) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // endpoints returns the addresses of the TCP listeners.
@@ -50,13 +62,11 @@ func (s *Service) endpoints() (endpoints []endpoint) {
 	return endpoints
 }
 
-// domainsOf returns the domains of the users' secrets, each once.
-func domainsOf(users []proxy.User) (domains []string) {
-	for _, user := range users {
-		for _, secret := range user.Secrets {
-			if domain := strings.ToLower(secret.Domain); domain != "" && !slices.Contains(domains, domain) {
-				domains = append(domains, domain)
-			}
+// domains returns the domains of the secrets in links, each once.
+func (s *Service) domains() (domains []string) {
+	for _, secret := range s.linkedSecrets() {
+		if domain := strings.ToLower(s.linkSecret(secret).Domain); domain != "" && !slices.Contains(domains, domain) {
+			domains = append(domains, domain)
 		}
 	}
 	return domains
