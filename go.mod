@@ -21,6 +21,8 @@ require (
 	golang.org/x/net v0.62.0
 	// internal/multibuffer: what the processor can do; readbuf, relay: poll, splice, epoll.
 	golang.org/x/sys v0.49.0
+	// cmd/mtwire: whether a file is a terminal, and its size, on every system.
+	golang.org/x/term v0.47.0
 	// cmd/mtwire: links as QR codes; pure Go, small, imports nothing itself.
 	rsc.io/qr v0.2.0
 )

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"syscall"
 
-	"github.com/mtwire/mtwire/internal/service"
 	"github.com/spf13/cobra"
-	"rsc.io/qr"
 )
 
 // Terminal output: the rules for all subcommands.
@@ -24,7 +20,8 @@ import (
 // remedy is known. It never has a secret. The exit code is 2, or 1 if the command
 // was carried out and its result is a failure, such as a proxy that does not answer.
 //
-// The output to a terminal is the same as to a pipe, except for QR codes.
+// The output to a terminal is the same as to a pipe, except for QR codes: see
+// terminal.go, qrcode.go and printlinks.go.
 
 // printStatus prints a line about the progress of a command.
 func printStatus(cmd *cobra.Command, format string, args ...any) {
@@ -68,93 +65,4 @@ func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(v)
-}
-
-// qrCodes selects whether links are followed by QR codes.
-type qrCodes bool
-
-const (
-	qrOnTerminal qrCodes = false // on a terminal, up to fewCodes links
-	qrAlways     qrCodes = true
-)
-
-// fewCodes is the number of links up to which a terminal shows QR codes by default.
-const fewCodes = 3
-
-// printLinks prints each link on a line, and its QR code if codes selects it. If
-// there are several links, each has its user's name in front.
-func printLinks(w io.Writer, links []service.Link, codes qrCodes) error {
-	for _, l := range links {
-		if len(links) > 1 {
-			fmt.Fprint(w, l.User, " ")
-		}
-		fmt.Fprintln(w, l.Link)
-		if codes == qrAlways || isTerminal(w) && len(links) <= fewCodes {
-			if err := printQR(w, l.Link.String()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// printQR writes a text as a QR code for a terminal. If the text is too long for a
-// QR code, it writes nothing and returns an error.
-//
-// The text should be a tg://proxy link, not an https://t.me/proxy link. A phone's
-// camera opens the former in the app. The latter may be opened in a browser, which
-// requests it from t.me: on a network that needs a proxy this request hangs, and it
-// exposes the secret to that network.
-//
-// Half-block characters show two modules each, one above the other, because a
-// character is about twice as high as wide. Foreground and background are set, with
-// the light margin of the standard, because some scanners do not read a light code
-// on a dark background. The colours are from the part of the 256-colour palette
-// that themes do not change. The characters draw the light modules, so that without
-// colours the code is still right on a dark terminal.
-func printQR(w io.Writer, text string) error {
-	// The lowest level of error correction gives the smallest code, and a screen
-	// has no damage to correct.
-	code, err := qr.Encode(text, qr.L)
-	if err != nil {
-		return err
-	}
-	const (
-		margin = 4 // modules, the quiet zone of the standard
-		colour = "\x1b[38;5;231;48;5;16m"
-		plain  = "\x1b[0m"
-	)
-	out := bufio.NewWriter(w)
-	for y := -margin; y < code.Size+margin; y += 2 {
-		out.WriteString(colour)
-		for x := -margin; x < code.Size+margin; x++ {
-			// The size is odd, so the lower half of the last line is outside.
-			out.WriteRune(halfBlocks(!code.Black(x, y), !code.Black(x, y+1)))
-		}
-		out.WriteString(plain + "\n")
-	}
-	return out.Flush()
-}
-
-// halfBlocks returns the character whose upper and lower halves are drawn or not.
-func halfBlocks(upper, lower bool) rune {
-	switch {
-	case upper && lower:
-		return '█'
-	case upper:
-		return '▀'
-	case lower:
-		return '▄'
-	}
-	return ' '
-}
-
-// isTerminal reports whether w is a terminal: a file that is a character device.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,7 +15,7 @@ import (
 type proxyFlags struct {
 	config     service.Config
 	log        logFlags
-	qr         bool
+	qr         qrFlag
 	printLinks bool
 }
 
@@ -82,7 +83,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.DurationVar(&c.Drain, "drain", c.Drain, "time limit of the shutdown after SIGTERM")
 	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to, for the links; auto asks a public STUN server, stun:HOST[:PORT] this one (default: the domain if it is this machine's, or this machine's best address, and the port listened on)")
 	flags.BoolVar(&f.printLinks, "print-links", false, "print the links, also if standard output is not a terminal: every reader of a link can use the proxy")
-	flags.BoolVar(&f.qr, "qr", false, "print QR codes, also if standard output is not a terminal")
+	f.qr.define(flags)
 	f.log.define(cmd)
 	flags.BoolVar(&c.LogConnections, "log-connections", c.LogConnections, "log the end of each connection")
 	flags.BoolVar(&c.LogClients, "log-clients", c.LogClients, "log the addresses of clients")
@@ -114,7 +115,12 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		for _, note := range notes {
 			printStatus(cmd, "%s", note)
 		}
-		if err := printLinks(cmd.OutOrStdout(), links, qrCodes(f.qr)); err != nil {
+		if err := printLinks(cmd, links, f.qr); err != nil {
+			return err
+		}
+	} else if f.qr.when == qrFile {
+		links, _ := s.Links(cmd.Context())
+		if err := drawLinks(io.Discard, cmd.ErrOrStderr(), links, f.qr, nil); err != nil {
 			return err
 		}
 	}
