@@ -52,8 +52,10 @@ per GiB rather than throughput, and use --raw, which measures a relay that only
 copies bytes in turns with the proxy.
 
 Exits with 1 if the proxy does not answer, or changes a byte.`,
-		Example: `  mtwire proxy --listen 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --dc '*=127.0.0.1:7443' &
-  mtwire bench 'tg://proxy?server=127.0.0.1&port=3128&secret=dd0123456789abcdef0123456789abcdef' --pid $! --raw
+		Example: `  # In one terminal:
+  mtwire proxy --listen 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --dc '*=127.0.0.1:7443'
+  # In another:
+  mtwire bench 'tg://proxy?server=127.0.0.1&port=3128&secret=dd0123456789abcdef0123456789abcdef' --raw
   mtwire bench 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --only download,upload --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

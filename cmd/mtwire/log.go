@@ -104,9 +104,6 @@ func (f *logFlags) logger(w io.Writer) *slog.Logger {
 	if f.verbose {
 		options.Level = slog.LevelDebug
 	}
-	if f.verbose {
-		options.Level = slog.LevelDebug
-	}
 	if f.json {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}

@@ -23,6 +23,22 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	root := rootCommand()
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	// The end of the process does not wait for a reader of its errors.
+	stderr := logwriter.New(os.Stderr, func(int) []byte { return nil })
+	defer stderr.Close(logPatience)
+	if logsJSON(cmd, os.Args[1:]) {
+		return logError((&logFlags{json: true}).logger(stderr), err)
+	}
+	return printError(stderr, err)
+}
+
+// rootCommand returns the command mtwire, with its subcommands.
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "mtwire",
 		Version:       version(),
@@ -38,13 +54,7 @@ func run() int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return nameFlag(err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(proxyCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		// The end of the process does not wait for a reader of its errors.
-		stderr := logwriter.New(os.Stderr, func(int) []byte { return nil })
-		defer stderr.Close(logPatience)
-		return printError(stderr, err)
-	}
-	return 0
+	return root
 }
 
 // version returns the module's version, the revision of a build from a checkout, and

@@ -20,6 +20,8 @@ import (
 // remedy is known. It never has a secret. The exit code is 2, or 1 if the command
 // was carried out and its result is a failure, such as a proxy that does not answer.
 //
+// With --log-json each line on standard error is a JSON object, an error as well.
+//
 // The output to a terminal is the same as to a pipe, except for QR codes: see
 // terminal.go, qrcode.go and printlinks.go.
 
@@ -30,15 +32,21 @@ func printStatus(cmd *cobra.Command, format string, args ...any) {
 
 // printError prints the error that a command returned, and returns its exit code.
 func printError(w io.Writer, err error) (code int) {
-	code = 2
-	var failed *exitError
-	if errors.As(err, &failed) {
-		code, err = failed.code, failed.err
-	}
+	code, err = exitOf(err)
 	if err != nil {
 		fmt.Fprintf(w, "mtwire: %v\n", err)
 	}
 	return code
+}
+
+// exitOf returns the exit code for the error of a command, and the error to be
+// printed, or nil if there is none.
+func exitOf(err error) (code int, printed error) {
+	var failed *exitError
+	if errors.As(err, &failed) {
+		return failed.code, failed.err
+	}
+	return 2, err
 }
 
 // exitError is the error of a command with an exit code of its own. err is printed

@@ -43,10 +43,10 @@ On SIGTERM the proxy stops listening, closes each connection as soon as it is
 idle, and exits when none is left, or after --drain. A second signal makes it
 exit at once.`,
 		Example: `  mtwire proxy
-  mtwire proxy --listen :443 --domain www.example.org
-  mtwire proxy --listen 127.0.0.1:3128 --secrets /etc/mtwire/secrets
+  mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock
+  mtwire proxy --listen 127.0.0.1:3128 --secrets secrets
   mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'
-  mtwire proxy --upstream 'socks5://user:password@10.0.0.1:1080?weight=3' --upstream direct`,
+  mtwire proxy --upstream 'socks5://10.0.0.1:1080?weight=3' --upstream direct`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return nameFlag(f.run(cmd)) },
 	}
@@ -108,12 +108,12 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	for _, address := range s.Addresses() {
-		printStatus(cmd, "listening on %v", address)
+		f.log.printListening(cmd, log.Logger, address)
 	}
 	if f.showsLinks(cmd.OutOrStdout(), log.Logger) {
 		links, notes := s.Links(cmd.Context())
 		for _, note := range notes {
-			printStatus(cmd, "%s", note)
+			f.log.printNote(cmd, log.Logger, note)
 		}
 		if err := printLinks(cmd, links, f.qr); err != nil {
 			return err

@@ -14,6 +14,7 @@
 //	reach.go      the address in the links; publicaddress.go: a configured one;
 //	              ownaddresses.go: those of this machine
 //	probe.go      the data centres, tried at the start
+//	frontloop.go  fronting hosts that are the proxy itself
 //	run.go        serving, and graceful shutdown
 package service
 

@@ -20,6 +20,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	if s.kept != nil {
 		defer s.kept.watchUse(s.log)()
 	}
+	defer s.watchLoops()()
 	s.logLimits()
 	probing, stop := context.WithCancel(ctx)
 	var probe sync.WaitGroup

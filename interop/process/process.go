@@ -5,6 +5,7 @@ package process
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,7 +57,7 @@ const StartTimeout = 20 * time.Second
 // listens.
 func Start(cmd *exec.Cmd) (*Server, error) {
 	s := &Server{Cmd: cmd, Ended: make(chan struct{})}
-	s.Stderr.prefix, s.Stderr.found = "listening on ", make(chan string, 1)
+	s.Stderr.found, s.Stderr.looking = make(chan string, 1), true
 	cmd.Stdout, cmd.Stderr = &s.Stdout, &s.Stderr
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -97,11 +98,11 @@ func (s *Server) Stop() {
 	}
 }
 
-// Output keeps the output of a process. The rest of the first line that begins
-// with prefix is sent to found.
+// Output keeps the output of a process. The address of the first line that tells
+// where the process listens is sent to found, if looking is true.
 type Output struct {
-	prefix string // "" once it is found
-	found  chan string
+	looking bool // until it is found
+	found   chan string
 
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -111,17 +112,33 @@ func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.buf.Write(p)
-	if o.prefix == "" {
+	if !o.looking {
 		return len(p), nil
 	}
 	for line := range strings.Lines(o.buf.String()) {
-		if rest, ok := strings.CutPrefix(line, o.prefix); ok && strings.HasSuffix(rest, "\n") {
-			o.found <- strings.TrimSpace(rest)
-			o.prefix = ""
+		if address := listenAddress(line); address != "" {
+			o.found <- address
+			o.looking = false
 			break
 		}
 	}
 	return len(p), nil
+}
+
+// listenAddress returns the address of a whole line that tells where a process
+// listens: "listening on ADDRESS", or the same in a log of JSON.
+func listenAddress(line string) string {
+	if !strings.HasSuffix(line, "\n") {
+		return ""
+	}
+	if address, ok := strings.CutPrefix(line, "listening on "); ok {
+		return strings.TrimSpace(address)
+	}
+	var record struct{ Msg, Address string }
+	if json.Unmarshal([]byte(line), &record) == nil && record.Msg == "listening" {
+		return record.Address
+	}
+	return ""
 }
 
 // Text returns all output so far, without the space around it.

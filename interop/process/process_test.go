@@ -37,3 +37,22 @@ func TestCancelledCommandLeavesNoChild(t *testing.T) {
 		t.Errorf("a child is still running: %v", err)
 	}
 }
+
+// The address is that of a whole line, in text or JSON.
+func TestAddressOfAListeningServer(t *testing.T) {
+	for line, want := range map[string]string{
+		"listening on 127.0.0.1:443\n":                                        "127.0.0.1:443",
+		"listening on 127.0.0.1:44":                                           "",
+		`{"level":"INFO","msg":"listening","address":"127.0.0.1:443"}` + "\n": "127.0.0.1:443",
+		`{"level":"INFO","msg":"limits"}` + "\n":                              "",
+		"time=now msg=listening\n":                                            "",
+	} {
+		if address := listenAddress(line); address != want {
+			t.Errorf("%q: %q", line, address)
+		}
+	}
+	server, err := StartServer(t.Context(), "sh", "-c", "echo listening on 1.2.3.4:5 >&2")
+	if err != nil || server.Address != "1.2.3.4:5" {
+		t.Error(err)
+	}
+}

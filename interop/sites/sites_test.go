@@ -139,7 +139,7 @@ func newTestbed(t *testing.T, s site) *testbed {
 	}
 	replace := strings.NewReplacer(
 		"127.0.0.2:443", "127.0.0.2:"+tb.port,
-		"127.0.0.1:8443", "127.0.0.1:"+freePort(t),
+		"127.0.0.1:4443", "127.0.0.1:"+freePort(t),
 		"/run/site.sock", filepath.Join(tb.dir, "site.sock"),
 		"/var/www/"+domain, filepath.Join(tb.dir, "www"),
 		"/etc/letsencrypt/live/"+domain, tb.dir,
