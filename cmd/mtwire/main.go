@@ -1,5 +1,6 @@
-// Mtwire is a tool for MTProto transports: an MTProxy server, a loopback data
-// centre, a demo of all transports, and a load generator for MTProxy servers.
+// Mtwire is a tool for MTProto transports: an MTProxy server with its secrets and
+// links, a loopback data centre, a demo of all transports, and a load generator for
+// MTProxy servers.
 package main
 
 import (
@@ -53,7 +54,7 @@ func rootCommand() *cobra.Command {
 	root.Flags().Bool("version", false, "print the version")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return nameFlag(err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(proxyCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
+	root.AddCommand(proxyCommand(), secretCommand(), linkCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,9 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"mtwire": func() { os.Exit(run()) }})
 }
+
+// scriptCommands are the commands that scripts have besides those of testscript.
+var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){"ask": ask, "reach": reach, "logged": logged, "stun": serveSTUN, "askprinted": askPrinted}
 
 // The scripts of testdata run the binary and check its output and exit code.
 func TestScripts(t *testing.T) {
@@ -37,7 +41,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ask": ask, "reach": reach, "logged": logged, "stun": serveSTUN},
+		Cmds: scriptCommands,
 	})
 }
 
@@ -66,6 +70,14 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	until(ts, neg, args, askOnce)
+}
+
+// askPrinted FILE asks each link in a file that mtwire has printed links to.
+func askPrinted(ts *testscript.TestScript, neg bool, args []string) {
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		fields := strings.Fields(line)
+		ask(ts, neg, fields[len(fields)-1:])
+	}
 }
 
 // reach ADDRESS waits until a process listens there.

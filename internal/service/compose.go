@@ -6,7 +6,7 @@
 //	secrets.go    secrets of named users; keptsecret.go: the generated one
 //	secretlist.go lists with credentials: files, environment, systemd
 //	barekeys.go   the modes of secrets in links, and the domain of those without
-//	state.go      the state directory
+//	state.go      the state directory; addedusers.go: users that are added to it
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
 //	listen.go     addresses to listen on, TCP and Unix sockets
@@ -32,9 +32,10 @@ import (
 type Service struct {
 	config Config
 	log    *slog.Logger
-	users  []proxy.User // in the order of the configuration
-	kept   *keptSecret  // nil if there are configured secrets
-	domain string       // of clients that use FakeTLS with a secret without one
+	users  []proxy.User  // in the order of the configuration
+	kept   *keptSecret   // nil if there are configured secrets, or only added users
+	added  []NamedSecret // to the state directory
+	domain string        // of clients that use FakeTLS with a secret without one
 	proxy  *proxy.Proxy
 	replay *replay.Memory
 
@@ -74,8 +75,8 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	return s, nil
 }
 
-// findUsers sets the users: those of the configured secrets, or else one user with
-// the secret of the state directory, which keep has still to write if it is new.
+// findUsers sets the users: those of the configured secrets, or else those of the
+// state directory, of which keep has still to write the first if it is new.
 func (s *Service) findUsers() (err error) {
 	secrets, err := s.config.secretList(s.log)
 	if err != nil {
@@ -85,11 +86,7 @@ func (s *Service) findUsers() (err error) {
 		s.users, err = usersOf(secrets)
 		return err
 	}
-	if s.kept, err = findKeptSecret(&s.config, s.log); err != nil {
-		return err
-	}
-	s.users = s.kept.users()
-	return nil
+	return s.findKeptUsers()
 }
 
 // keep writes to the state directory what outlives the run. It comes after all that
@@ -105,7 +102,11 @@ func (s *Service) keep() error {
 		return err
 	}
 	// Another process may have been faster, with another secret.
-	s.users = s.kept.users()
+	users, err := s.keptUsers()
+	if err != nil {
+		return err
+	}
+	s.users = users
 	return s.proxy.SetUsers(s.users)
 }
 

@@ -18,12 +18,16 @@ type Link struct {
 
 // Links returns a link for each secret of each user, in the order of the
 // configuration, and notes: a sentence for each reason why clients may not be able
-// to connect to the links' address. Of the secrets of the state directory it is the
-// first that has a link. The service must be listening. Links may look up the
+// to connect to the links' address. Of the first run's user it is the newest secret
+// that has a link. The service must be listening. Links may look up the
 // secrets' domains and, if Config.Public requests it, ask a STUN server; it takes at
 // most a few seconds.
 func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
-	r := thisMachine().find(ctx, s.config.Public, s.endpoints(), s.domains())
+	return s.linksTo(thisMachine().find(ctx, s.config.Public, s.endpoints(), s.domains()))
+}
+
+// linksTo returns the links to r, and its notes.
+func (s *Service) linksTo(r reach) (links []Link, notes []string) {
 	for user, secret := range s.linkedSecrets() {
 		links = append(links, Link{user, mtproxy.Link{Server: r.host, Port: r.port, Secret: s.linkSecret(secret)}})
 	}
@@ -31,12 +35,12 @@ func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
 }
 
 // linkedSecrets returns the secrets that have links, each with its user's name: all,
-// but of those of the state directory the first.
+// but of those of the first run's user the first.
 func (s *Service) linkedSecrets() iter.Seq2[string, mtproxy.Secret] {
 	return func(yield func(string, mtproxy.Secret) bool) {
-		for _, user := range s.users {
+		for i, user := range s.users {
 			secrets := user.Secrets
-			if s.kept != nil {
+			if s.kept != nil && i == 0 {
 				secrets = secrets[:1]
 			}
 			for _, secret := range secrets {

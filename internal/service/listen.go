@@ -95,6 +95,7 @@ func (s *Service) Listen(ctx context.Context) (err error) {
 		closeAll(s.listeners)
 		return err
 	}
+	s.logLimits() // before the links, which are to stay on the screen
 	return nil
 }
 

@@ -21,7 +21,6 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		defer s.kept.watchUse(s.log)()
 	}
 	defer s.watchLoops()()
-	s.logLimits()
 	probing, stop := context.WithCancel(ctx)
 	var probe sync.WaitGroup
 	probe.Go(func() { s.probe(probing) })

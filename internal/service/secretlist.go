@@ -136,10 +136,12 @@ func parseList[T any, P interface {
 		}
 	}
 	if len(values) == 0 {
-		return nil, errors.New("nothing is in it")
+		return nil, errEmptyList
 	}
 	return values, nil
 }
+
+var errEmptyList = errors.New("nothing is in it")
 
 // listFields returns the values of a line, as texts.
 func listFields(line string) (fields []string) {

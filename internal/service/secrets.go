@@ -43,7 +43,7 @@ func (n *NamedSecret) UnmarshalText(text []byte) error {
 		return err
 	}
 	if !validName(name) {
-		return fmt.Errorf("bad name before the =: want 1 to %d letters of English, digits, dots, dashes or underscores", maxNameLength)
+		return errBadName
 	}
 	if secret, err = mtproxy.ParseSecret(rest); err != nil {
 		return err
@@ -51,6 +51,8 @@ func (n *NamedSecret) UnmarshalText(text []byte) error {
 	*n = NamedSecret{name, secret}
 	return nil
 }
+
+var errBadName = fmt.Errorf("bad name: want 1 to %d letters of English, digits, dots, dashes or underscores", maxNameLength)
 
 func validName(name string) bool {
 	return name != "" && len(name) <= maxNameLength && !strings.ContainsFunc(name, func(r rune) bool {

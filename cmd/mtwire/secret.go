@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/mtwire/mtwire/internal/service"
+	"github.com/spf13/cobra"
+)
+
+// userFlags are the flags of the commands that show or make secrets and links: those
+// of mtwire proxy that are about users.
+type userFlags struct{ config service.Config }
+
+// defineSources defines the flags that tell where secrets come from.
+func (f *userFlags) defineSources(cmd *cobra.Command) {
+	flags, c := cmd.Flags(), &f.config
+	flags.SortFlags = false
+	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user (repeatable)")
+	flags.StringVar(&c.SecretsFile, "secrets", c.SecretsFile, "`FILE` with a SECRET or NAME=SECRET on each line")
+}
+
+// defineKept defines the flags of secrets that are made and kept.
+func (f *userFlags) defineKept(cmd *cobra.Command) {
+	flags, c := cmd.Flags(), &f.config
+	flags.SortFlags = false
+	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` with the kept secrets")
+	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate")
+	flags.TextVar(&c.Modes, "modes", c.Modes, "accepted `MODES`")
+}
+
+// warnings returns a log of warnings, on standard error.
+func warnings(cmd *cobra.Command) *slog.Logger {
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+func secretCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "secret",
+		Short: "Make and show secrets",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(secretNewCommand(), secretShowCommand())
+	return cmd
+}
+
+func secretNewCommand() *cobra.Command {
+	f := &userFlags{service.Default()}
+	cmd := &cobra.Command{
+		Use:   "new [NAME]",
+		Short: "Make a secret, for a new user with that name",
+		Long: `Make a secret and print it. With a name, the secret is kept, and its user added
+to the users of mtwire proxy, beside the one of the first run. The proxy has the
+user after its next start. To remove the user, remove the line in the file that
+is printed on standard error.
+
+The secret is of the mode in --modes that is hardest to detect. The domain of
+an ee secret is that of the first user, unless --domain sets it.`,
+		Example: `  mtwire secret new
+  mtwire secret new alice
+  mtwire secret new bob --domain www.example.org
+  mtwire secret new --modes dd`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.newSecret(cmd, args)) },
+	}
+	f.defineKept(cmd)
+	return cmd
+}
+
+func (f *userFlags) newSecret(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		secret, err := service.NewSecret(f.config)
+		if err == nil {
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
+		}
+		return err
+	}
+	added, path, err := service.AddUser(f.config, args[0], warnings(cmd))
+	if err != nil {
+		return err
+	}
+	printStatus(cmd, "added %s to %s: mtwire proxy has the user after its next start", added.Name, path)
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), added.Secret)
+	return err
+}
+
+func secretShowCommand() *cobra.Command {
+	f := &userFlags{service.Default()}
+	cmd := &cobra.Command{
+		Use:   "show [NAME]",
+		Short: "Show the secrets of users",
+		Long: `Show the secrets of the users that mtwire proxy has with the same flags, as
+NAME=SECRET, or the secret of one user. Without --secret and --secrets they are
+those that are kept in the state directory.`,
+		Example: `  mtwire secret new alice
+  mtwire secret show
+  mtwire secret show alice`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.showSecrets(cmd, args)) },
+	}
+	f.defineSources(cmd)
+	f.defineKept(cmd)
+	return cmd
+}
+
+func (f *userFlags) showSecrets(cmd *cobra.Command, args []string) error {
+	secrets, err := service.Secrets(f.config, warnings(cmd))
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		for _, s := range secrets {
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s=%v\n", s.Name, s.Secret); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	secrets, err = selectUser(secrets, func(s service.NamedSecret) string { return s.Name }, args[0])
+	for _, s := range secrets {
+		fmt.Fprintln(cmd.OutOrStdout(), s.Secret)
+	}
+	return err
+}
+
+// selectUser returns the elements with the name, or all if it is "".
+func selectUser[T any](all []T, nameOf func(T) string, name string) ([]T, error) {
+	if name == "" {
+		return all, nil
+	}
+	var names []string
+	for _, element := range all {
+		names = append(names, nameOf(element))
+	}
+	selected := slices.DeleteFunc(slices.Clone(all), func(element T) bool { return nameOf(element) != name })
+	if len(selected) == 0 {
+		return nil, fmt.Errorf("no user is called %q: there are %q", name, names)
+	}
+	return selected, nil
+}

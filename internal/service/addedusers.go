@@ -1,0 +1,194 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// usersFile has the users that AddUser has added to those of the state directory:
+// NAME=SECRET on each line.
+const usersFile = "users"
+
+// addedUsers returns the users of usersFile in the state directory.
+func (c *Config) addedUsers(log *slog.Logger) (added []NamedSecret, path string, err error) {
+	dir, err := stateDirectory(c.State)
+	if err != nil {
+		return nil, "", err
+	}
+	path = filepath.Join(dir, usersFile)
+	added, err = parseListFile[NamedSecret](path, log)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, errEmptyList):
+		return nil, path, nil
+	case err != nil:
+		return nil, path, &ConfigError{"state", err}
+	}
+	return added, path, nil
+}
+
+// findKeptUsers sets the users to those of the state directory: the first run's, and
+// those that were added. With the latter there may be no first run's.
+func (s *Service) findKeptUsers() (err error) {
+	if s.added, _, err = s.config.addedUsers(s.log); err != nil {
+		return err
+	}
+	if s.kept, err = findKeptSecret(&s.config, s.log); err != nil {
+		return err
+	}
+	if s.kept.before.Mode == 0 && len(s.added) > 0 {
+		s.kept = nil
+	}
+	s.users, err = s.keptUsers()
+	return err
+}
+
+// keptUsers returns the user of s.kept, unless that is nil, and those of s.added.
+func (s *Service) keptUsers() ([]proxy.User, error) {
+	if s.kept == nil {
+		return usersOf(s.added)
+	}
+	users, err := usersOf(append([]NamedSecret{{}}, s.added...))
+	if err != nil {
+		return nil, err
+	}
+	users[0].Secrets = s.kept.users()[0].Secrets
+	return users, nil
+}
+
+// AddUser adds a user to those of the state directory, with a fresh secret, and
+// returns the user and the file. The secret is like that of a first run with config;
+// without config.Domain its domain is that of the first user. A service that runs does
+// not have the user before its next start.
+func AddUser(config Config, name string, log *slog.Logger) (added NamedSecret, path string, err error) {
+	if !validName(name) {
+		return added, "", errBadName
+	}
+	s := &Service{config: config, log: log}
+	if err := s.findKeptUsers(); err != nil {
+		return added, "", err
+	}
+	first := s.kept != nil && s.kept.before.Mode != 0
+	for i, user := range s.users {
+		if user.Name == name && (i > 0 || first || s.kept == nil) {
+			return added, "", fmt.Errorf("there is a user %q already", name)
+		}
+		if domain := user.Secrets[0].Domain; i == 0 && config.Domain == "" && config.Modes&mtproxy.EE != 0 {
+			config.Domain = Domain(domain)
+		}
+	}
+	added.Name = name
+	if added.Secret, err = NewSecret(config); err != nil {
+		return added, "", err
+	}
+	_, path, _ = config.addedUsers(log)
+	if err := appendLine(path, name+"="+added.Secret.String()); err != nil {
+		return added, "", &ConfigError{"state", err}
+	}
+	return added, path, nil
+}
+
+// NewSecret returns a fresh secret like that of a first run with config. It is not
+// kept.
+func NewSecret(config Config) (mtproxy.Secret, error) { return config.secretFor(mtproxy.Secret{}) }
+
+// appendLine appends a line to a file that only its owner can read, and makes the file
+// if there is none. It makes one write, so that no line of another process is lost.
+func appendLine(path, line string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		last := make([]byte, 1)
+		if _, err := f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
+			line = "\n" + line
+		}
+	}
+	if _, err := f.WriteString(line + "\n"); err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), syncDirectory(filepath.Dir(path)))
+}
+
+// errNoSecret means that there is no secret to show.
+var errNoSecret = errors.New("there is no secret yet: the first run of mtwire proxy makes one, and so does mtwire secret new NAME")
+
+// withoutProxy returns a service with the users of config, and without a proxy.
+func withoutProxy(config Config, log *slog.Logger) (*Service, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	s := &Service{config: config, log: log}
+	if err := s.findUsers(); err != nil {
+		return nil, err
+	}
+	if s.kept != nil && s.kept.before.Mode == 0 {
+		return nil, errNoSecret
+	}
+	_, err := s.findDomain()
+	return s, err
+}
+
+// Secrets returns the secret of each user of config, as a proxy would have them.
+// Without configured ones they are those of the state directory, which must have one.
+func Secrets(config Config, log *slog.Logger) (secrets []NamedSecret, err error) {
+	s, err := withoutProxy(config, log)
+	if err != nil {
+		return nil, err
+	}
+	for user, secret := range s.linkedSecrets() {
+		secrets = append(secrets, NamedSecret{user, secret})
+	}
+	return secrets, nil
+}
+
+// Links returns the links and notes that a proxy with config would have, and does not
+// listen. See Secrets and Service.Links.
+func Links(ctx context.Context, config Config, log *slog.Logger) (links []Link, notes []string, err error) {
+	s, err := withoutProxy(config, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	endpoints, err := config.endpoints()
+	if err != nil {
+		return nil, nil, err
+	}
+	links, notes = s.linksTo(thisMachine().find(ctx, config.Public, endpoints, s.domains()))
+	return links, notes, nil
+}
+
+// endpoints returns the TCP addresses to listen on.
+func (c *Config) endpoints() (endpoints []endpoint, err error) {
+	for _, a := range c.Listen {
+		if a.Network == "unix" {
+			continue
+		}
+		address, err := net.ResolveTCPAddr(a.Network, a.Address)
+		if err != nil {
+			return nil, configError("listen", "%v: %w", a, err)
+		}
+		e := endpoint{a.Network, address.AddrPort().Addr().Unmap(), uint16(address.Port)}
+		if !e.ip.IsValid() {
+			e.ip = netip.IPv6Unspecified()
+		}
+		if e.port == 0 && c.Public.Port == 0 {
+			return nil, configError("listen", "%v: the port is not known before a proxy listens: set it here or in --public", a)
+		}
+		endpoints = append(endpoints, e)
+	}
+	return endpoints, nil
+}
