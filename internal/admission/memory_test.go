@@ -31,7 +31,7 @@ func (m *testMemory) check(t *testing.T, used int64, gone ...string) {
 }
 
 // At the limit the network that holds most makes room, with what it has held for longest:
-// an attacker's connections pay for what others need, whoever of them grows.
+// an attacker's connections pay for what others need, whichever of them grows.
 func TestHeaviestNetworkMakesRoom(t *testing.T) {
 	for _, addresses := range []struct{ client, same, beside, other string }{
 		{"192.0.2.1", "198.51.100.7", "198.51.100.9", "203.0.113.1"},
