@@ -41,10 +41,7 @@ func (c *Client) Close() error { return c.conn.Close() }
 // Echo sends a message of MinLength bytes and waits until the data centre has
 // returned it.
 func (c *Client) Echo(ctx context.Context) error {
-	if c.probe == nil {
-		c.probe = append([]byte(nil), fill(nil, c.stream, MinLength)...)
-	}
-	putHeader(c.probe, kindEcho, c.stream, rand.Uint64())
+	c.prepareEcho(MinLength)
 	if err := c.conn.Send(ctx, c.probe); err != nil {
 		return err
 	}
@@ -52,8 +49,20 @@ func (c *Client) Echo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(p.Payload, c.probe) {
-		if _, err := parseMessage(p.Payload); err != nil {
+	return c.checkEcho(p.Payload)
+}
+
+// prepareEcho sets the probe to a message of the given length that differs from the
+// one before.
+func (c *Client) prepareEcho(length int) {
+	c.probe = fill(c.probe, c.stream, length)
+	putHeader(c.probe, kindEcho, c.stream, rand.Uint64())
+}
+
+// checkEcho returns an error unless payload is the probe.
+func (c *Client) checkEcho(payload []byte) error {
+	if !bytes.Equal(payload, c.probe) {
+		if _, err := parseMessage(payload); err != nil {
 			return err
 		}
 		return fmt.Errorf("echo: %w", ErrCorrupt)

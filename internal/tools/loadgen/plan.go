@@ -25,7 +25,7 @@ type Plan struct {
 	DataCenter *DataCenter
 
 	// Phases are the phases to measure. They run in the order of the function
-	// Phases. nil is all of them.
+	// Phases. nil is DefaultPhases.
 	Phases []Phase
 	// Connections is the number of concurrent connections of the phases
 	// download, upload and connect. 0 is 4.
@@ -41,7 +41,12 @@ type Plan struct {
 	Turns int
 	// Idle is the number of idle connections. 0 is 1000.
 	Idle int
-	// Settle is the wait before memory is read. 0 is 3 seconds.
+	// Chat is the load of the phase chat.
+	Chat ChatLoad
+	// Churn is the load of the phase churn.
+	Churn ChurnLoad
+	// Settle is the wait after many connections were opened: before memory is read,
+	// and before the first turn of chat. 0 is 3 seconds.
 	Settle time.Duration
 	// Timeout is the limit for an operation beyond its regular duration. 0 is 10
 	// seconds.
@@ -70,12 +75,17 @@ const (
 	PhaseDownload Phase = "download" // data centre to client, at full speed
 	PhaseUpload   Phase = "upload"   // client to data centre, at full speed
 	PhaseLatency  Phase = "latency"  // echoes of a small message, one at a time
-	PhaseConnect  Phase = "connect"  // new connections, one echo on each
+	PhaseConnect  Phase = "connect"  // new connections at full speed, one echo on each
+	PhaseChat     Phase = "chat"     // echoes on many connections, a fixed number a second
+	PhaseChurn    Phase = "churn"    // new connections, a fixed number a second, one echo on each
 )
 
 // Phases returns all phases in the order in which they run. Idle connections come
 // first: later they would use memory that the proxy allocated in other phases.
-func Phases() []Phase {
+func Phases() []Phase { return append(DefaultPhases(), PhaseChat, PhaseChurn) }
+
+// DefaultPhases returns the phases of a Plan that names none.
+func DefaultPhases() []Phase {
 	return []Phase{PhaseIdle, PhaseDownload, PhaseUpload, PhaseLatency, PhaseConnect}
 }
 
@@ -88,8 +98,10 @@ func (p *Plan) complete() error {
 	setDefault(&p.Idle, 1000)
 	setDefault(&p.Settle, 3*time.Second)
 	setDefault(&p.Timeout, 10*time.Second)
+	p.Chat.setDefaults()
+	p.Churn.setDefaults()
 	if p.Phases == nil {
-		p.Phases = Phases()
+		p.Phases = DefaultPhases()
 	}
 	if p.Progress == nil {
 		p.Progress = func(string) {}
@@ -101,6 +113,9 @@ func (p *Plan) complete() error {
 	}
 	if p.Connections < 0 || p.Time < 0 || p.Turns < 0 || p.Idle < 0 || p.Settle < 0 || p.Timeout < 0 {
 		return errors.New("plan with a negative number")
+	}
+	if err := errors.Join(p.Chat.check(), p.Churn.check()); err != nil {
+		return err
 	}
 	for _, t := range p.targets() {
 		if t.Endpoint.Carrier != mtwire.TCP {
@@ -115,6 +130,9 @@ func (p *Plan) complete() error {
 	}
 	return CheckPacketSize(p.PacketSize)
 }
+
+// includes reports whether the plan has a phase.
+func (p *Plan) includes(phase Phase) bool { return slices.Contains(p.Phases, phase) }
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T

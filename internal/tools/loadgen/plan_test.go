@@ -13,6 +13,10 @@ func TestInvalidPlansAreErrors(t *testing.T) {
 		"unknown phase":    func(p *Plan) { p.Phases = []Phase{"sideways"} },
 		"negative":         func(p *Plan) { p.Idle = -1 },
 		"packet size 100":  func(p *Plan) { p.PacketSize = 100 },
+		"packet size 201":  func(p *Plan) { p.Chat.Size = 201 },
+		"chat of 10":       func(p *Plan) { p.Chat.Interval = 9 },
+		"chat of -1":       func(p *Plan) { p.Chat.Connections = -1 },
+		"churn of -1":      func(p *Plan) { p.Churn.Rate = -1 },
 		"connect over TCP": func(p *Plan) { p.Proxy.Endpoint.Carrier = mtwire.HTTP },
 		"process":          func(p *Plan) { p.Proxy.Processes = []int{1 << 29} },
 	} {

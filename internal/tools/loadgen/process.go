@@ -1,6 +1,9 @@
 package loadgen
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // processes are the process IDs of a proxy, most often one. Without any, CPU time
 // and memory are not measured.
@@ -29,4 +32,21 @@ func (p processes) memory() (sum int64, err error) {
 		sum += n
 	}
 	return sum, nil
+}
+
+// descriptorLimit returns the sum of the numbers of file descriptors that the
+// processes may have, or math.MaxInt if it is not known.
+func (p processes) descriptorLimit() int {
+	sum := 0
+	for _, pid := range p {
+		limit, known := processDescriptorLimit(pid)
+		if !known || limit > math.MaxInt-sum {
+			return math.MaxInt
+		}
+		sum += limit
+	}
+	if len(p) == 0 {
+		return math.MaxInt
+	}
+	return sum
 }

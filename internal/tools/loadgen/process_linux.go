@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -51,4 +52,14 @@ func residentMemory(pid int) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("memory of process %d: %w", pid, errNoProcess) // a zombie has no VmRSS
+}
+
+// processDescriptorLimit returns the number of file descriptors that a process may
+// have. It is not known of another user's process.
+func processDescriptorLimit(pid int) (limit int, known bool) {
+	var l unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &l); err != nil {
+		return 0, false
+	}
+	return int(min(l.Cur, math.MaxInt)), true
 }

@@ -12,3 +12,5 @@ var errNotLinux = errors.New("CPU time and memory of a process are available on 
 func processTime(int) (time.Duration, error) { return 0, errNotLinux }
 
 func residentMemory(int) (int64, error) { return 0, errNotLinux }
+
+func processDescriptorLimit(int) (limit int, known bool) { return 0, false }

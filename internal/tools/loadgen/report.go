@@ -37,6 +37,21 @@ type Settings struct {
 	Seconds       float64 `json:"seconds"` // for each phase and side
 	Turns         int     `json:"turns"`
 	SettleSeconds float64 `json:"settle_seconds"`
+
+	Chat  *ChatSettings  `json:"chat,omitempty"`
+	Churn *ChurnSettings `json:"churn,omitempty"`
+}
+
+// ChatSettings are the parameters of the phase chat.
+type ChatSettings struct {
+	Connections     int     `json:"connections"`
+	EchoBytes       int     `json:"echo_bytes"`
+	IntervalSeconds float64 `json:"interval_seconds"` // from an echo of a connection to its next
+}
+
+// ChurnSettings are the parameters of the phase churn.
+type ChurnSettings struct {
+	PerSecond int `json:"connections_per_second"`
 }
 
 // Results are the figures of one side, medians of its turns.
@@ -46,6 +61,8 @@ type Results struct {
 	Upload   *Throughput `json:"upload,omitempty"`
 	Latency  *Latency    `json:"latency,omitempty"`
 	Connect  *Connect    `json:"connect,omitempty"`
+	Chat     *Chat       `json:"chat,omitempty"`
+	Churn    *Churn      `json:"churn,omitempty"`
 }
 
 // Idle is the cost of idle connections.
@@ -98,6 +115,33 @@ type Connect struct {
 	Cost                         *Cost   `json:"cost,omitempty"`
 }
 
+// Chat is the cost and the round trip times of echoes on many connections.
+type Chat struct {
+	Echoes int64 `json:"echoes"` // sum of all turns
+	// Missed is the number of echoes that were due while the one before on the same
+	// connection was unanswered, in all turns.
+	Missed                 int64   `json:"missed"`
+	PerSecond              float64 `json:"echoes_per_second"`
+	P50                    float64 `json:"p50_microseconds"`
+	P99                    float64 `json:"p99_microseconds"`
+	CPUMicrosecondsPerEcho float64 `json:"cpu_microseconds_per_echo,omitempty"`
+	Cost                   *Cost   `json:"cost,omitempty"`
+}
+
+// Churn is the cost of connections that come at a fixed rate, and their duration
+// from the start of the connection to the answer of its echo.
+type Churn struct {
+	Connections int64 `json:"connections"` // sum of all turns
+	// Missed is the number of connections that were due and not made, because too
+	// many were open, in all turns.
+	Missed                       int64   `json:"missed"`
+	PerSecond                    float64 `json:"connections_per_second"`
+	P50                          float64 `json:"p50_microseconds"`
+	P99                          float64 `json:"p99_microseconds"`
+	CPUMillisecondsPerConnection float64 `json:"cpu_milliseconds_per_connection,omitempty"`
+	Cost                         *Cost   `json:"cost,omitempty"`
+}
+
 func newReport(p *Plan) Report {
 	ep := p.Proxy.Endpoint
 	r := Report{
@@ -111,6 +155,12 @@ func newReport(p *Plan) Report {
 			Connections: p.Connections, PacketBytes: p.PacketSize, EchoBytes: MinLength,
 			Seconds: p.Time.Seconds(), Turns: p.Turns, SettleSeconds: p.Settle.Seconds(),
 		},
+	}
+	if p.includes(PhaseChat) {
+		r.Settings.Chat = &ChatSettings{p.Chat.Connections, p.Chat.Size, p.Chat.Interval.Seconds()}
+	}
+	if p.includes(PhaseChurn) {
+		r.Settings.Churn = &ChurnSettings{p.Churn.Rate}
 	}
 	if p.Raw != nil {
 		r.Raw = &Results{}
@@ -128,13 +178,17 @@ func (r *Report) sides() []*Results {
 
 // set computes the figures of a phase from its turns.
 func (r *Results) set(phase Phase, turns []turn, packetSize int) {
-	var count int64
+	var count, missed int64
 	for _, t := range turns {
 		count += t.count
+		missed += t.missed
 	}
 	perSecond := medianOf(turns, func(t turn) float64 { return float64(t.count) / t.elapsed.Seconds() })
 	// In seconds for one packet, echo or connection; 0 if it was not measured.
 	cpu := medianOf(turns, func(t turn) float64 { return t.cpu.Seconds() / float64(t.count) })
+	latency := func(p float64) float64 {
+		return medianOf(turns, func(t turn) float64 { return percentile(t.latency, p) })
+	}
 	cost := costOf(turns)
 	switch phase {
 	case PhaseDownload, PhaseUpload:
@@ -152,9 +206,9 @@ func (r *Results) set(phase Phase, turns []turn, packetSize int) {
 	case PhaseLatency:
 		r.Latency = &Latency{
 			Echoes: count,
-			P50:    medianOf(turns, func(t turn) float64 { return percentile(t.latency, 0.5) }),
-			P99:    medianOf(turns, func(t turn) float64 { return percentile(t.latency, 0.99) }),
-			P999:   medianOf(turns, func(t turn) float64 { return percentile(t.latency, 0.999) }),
+			P50:    latency(0.5),
+			P99:    latency(0.99),
+			P999:   latency(0.999),
 
 			CPUMicrosecondsPerEcho: cpu * 1e6,
 			Cost:                   cost,
@@ -162,6 +216,16 @@ func (r *Results) set(phase Phase, turns []turn, packetSize int) {
 	case PhaseConnect:
 		r.Connect = &Connect{
 			Connections: count, PerSecond: perSecond, CPUMillisecondsPerConnection: cpu * 1e3, Cost: cost,
+		}
+	case PhaseChat:
+		r.Chat = &Chat{
+			Echoes: count, Missed: missed, PerSecond: perSecond, P50: latency(0.5), P99: latency(0.99),
+			CPUMicrosecondsPerEcho: cpu * 1e6, Cost: cost,
+		}
+	case PhaseChurn:
+		r.Churn = &Churn{
+			Connections: count, Missed: missed, PerSecond: perSecond, P50: latency(0.5), P99: latency(0.99),
+			CPUMillisecondsPerConnection: cpu * 1e3, Cost: cost,
 		}
 	}
 }

@@ -19,6 +19,8 @@ func sample() Report {
 			Upload:   &Throughput{Bytes: 3 << 30, MiBPerSecond: 661.25, CPUSecondsPerGiB: 1.4725, Cost: cost},
 			Latency:  &Latency{Echoes: 41000, P50: 60.5, P99: 94, P999: 137.25, CPUMicrosecondsPerEcho: 36.25, Cost: cost},
 			Connect:  &Connect{Connections: 6800, PerSecond: 2721.5, CPUMillisecondsPerConnection: 0.23, Cost: cost},
+			Chat:     &Chat{Echoes: 5000, PerSecond: 1000, P50: 210.5, P99: 980, CPUMicrosecondsPerEcho: 88.25, Cost: cost},
+			Churn:    &Churn{Connections: 2498, Missed: 2, PerSecond: 499.5, P50: 710.5, P99: 1950, CPUMillisecondsPerConnection: 0.44, Cost: cost},
 		}
 	}
 	raw := full()
@@ -30,9 +32,10 @@ func sample() Report {
 			Address: "127.0.0.1:3128", Mode: "padded", Protocol: "padded-intermediate", DC: 2,
 			DataCenter: "127.0.0.1:7443", Processes: []int{42},
 		},
-		Settings: Settings{Connections: 4, PacketBytes: 65528, EchoBytes: 72, Seconds: 5, Turns: 5, SettleSeconds: 3},
-		Proxy:    full(),
-		Raw:      &raw,
+		Settings: Settings{Connections: 4, PacketBytes: 65528, EchoBytes: 72, Seconds: 5, Turns: 5, SettleSeconds: 3,
+			Chat: &ChatSettings{Connections: 2000, EchoBytes: 200, IntervalSeconds: 2}, Churn: &ChurnSettings{PerSecond: 500}},
+		Proxy: full(),
+		Raw:   &raw,
 	}
 }
 

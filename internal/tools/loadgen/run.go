@@ -3,7 +3,6 @@ package loadgen
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 )
@@ -20,8 +19,11 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 			return r.report, err
 		}
 	}
+	if err := r.checkDescriptors(); err != nil {
+		return r.report, err
+	}
 	for _, phase := range Phases() {
-		if !slices.Contains(plan.Phases, phase) {
+		if !r.includes(phase) {
 			continue
 		}
 		plan.Progress(r.announce(phase))
@@ -51,13 +53,23 @@ func (r *runner) announce(phase Phase) string {
 
 // run measures one phase, the sides in turns.
 func (r *runner) run(ctx context.Context, phase Phase) error {
-	if phase == PhaseIdle {
+	switch phase {
+	case PhaseIdle:
 		return r.idle(ctx)
+	case PhaseChat:
+		return r.chat(ctx, phase)
 	}
+	return r.takeTurns(phase, func(side int) (turn, error) {
+		return r.turn(ctx, phase, r.targets()[side])
+	})
+}
+
+// takeTurns calls take for each side in turns, and sets the figures of the phase.
+func (r *runner) takeTurns(phase Phase, take func(side int) (turn, error)) error {
 	turns := make([][]turn, len(r.targets()))
 	for range r.Turns {
 		for side, t := range r.targets() {
-			one, err := r.turn(ctx, phase, t)
+			one, err := take(side)
 			if err != nil {
 				return fmt.Errorf("through %s: %w", r.name(t), r.explain(err))
 			}
@@ -74,7 +86,8 @@ func (r *runner) run(ctx context.Context, phase Phase) error {
 type turn struct {
 	count   int64 // packets, echoes or connections
 	elapsed time.Duration
-	latency []time.Duration // of each echo
+	latency []time.Duration // of each echo or connection
+	missed  int64           // echoes or connections that were due and not started
 
 	measured bool          // cpu and memory are known
 	cpu      time.Duration // CPU time used
@@ -83,7 +96,7 @@ type turn struct {
 
 // turn opens the connections for one turn of a phase and measures it.
 func (r *runner) turn(ctx context.Context, phase Phase, t *Target) (turn, error) {
-	length := r.Time / time.Duration(r.Turns)
+	length := r.turnLength()
 	ctx, cancel := context.WithTimeout(ctx, length+r.Timeout)
 	defer cancel()
 	connections := 0
@@ -98,14 +111,23 @@ func (r *runner) turn(ctx context.Context, phase Phase, t *Target) (turn, error)
 		return turn{}, err
 	}
 	defer closeAll(clients)
+	return measure(t, func(start time.Time) (turn, error) {
+		return r.work(ctx, phase, t, clients, start.Add(length))
+	})
+}
 
+// turnLength returns the duration of a turn.
+func (p *Plan) turnLength() time.Duration { return p.Time / time.Duration(p.Turns) }
+
+// measure calls work and adds its duration and its cost to its result.
+func measure(t *Target, work func(start time.Time) (turn, error)) (turn, error) {
 	watched := processes(t.Processes)
 	before, err := watched.time()
 	if err != nil {
 		return turn{}, err
 	}
 	start := time.Now()
-	result, err := r.work(ctx, phase, t, clients, start.Add(length))
+	result, err := work(start)
 	if err != nil {
 		return turn{}, err
 	}
@@ -137,6 +159,8 @@ func (r *runner) work(ctx context.Context, phase Phase, t *Target, clients []*Cl
 		result.count, err = each(ctx, make([]struct{}, r.Connections), func(ctx context.Context, _ struct{}) (int64, error) {
 			return r.connectUntil(ctx, t, end)
 		})
+	case PhaseChurn:
+		result, err = r.churnUntil(ctx, t, end)
 	}
 	return result, err
 }

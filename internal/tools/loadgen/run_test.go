@@ -20,6 +20,7 @@ func smallPlan(dc *DataCenter, ep mtwire.Endpoint) Plan {
 		Proxy: Target{Endpoint: ep, Processes: thisProcess()}, DataCenter: dc,
 		Connections: 2, PacketSize: 4120, Time: 20 * time.Millisecond, Turns: 2, Idle: 40, Settle: time.Millisecond,
 		Timeout: 20 * time.Second,
+		Chat:    ChatLoad{Connections: 10, Interval: 10 * time.Millisecond}, Churn: ChurnLoad{Rate: 1000},
 	}
 }
 
@@ -35,6 +36,7 @@ func TestEveryModeIsMeasured(t *testing.T) {
 		dc := startDataCenter(t)
 		address := startProxy(t, mtwiretest.PlainSecret, dc.Addr().String())
 		plan := smallPlan(dc, endpoint(t, address, query))
+		plan.Phases = Phases()
 		plan.Raw = startRawRelay(t, dc)
 		report, err := Run(testContext(t), plan)
 		if err != nil {
@@ -63,6 +65,14 @@ func wantAll(t *testing.T, r *Results) {
 		t.Fatalf("connect %+v", c)
 	}
 	wantCost(t, r.Connect.Cost, r.Connect.CPUMillisecondsPerConnection)
+	if c := r.Chat; c == nil || c.Echoes < 2 || c.PerSecond <= 0 || c.P50 <= 0 || c.P99 < c.P50 {
+		t.Fatalf("chat %+v", c)
+	}
+	wantCost(t, r.Chat.Cost, r.Chat.CPUMicrosecondsPerEcho)
+	if c := r.Churn; c == nil || c.Connections < 2 || c.PerSecond <= 0 || c.P50 <= 0 || c.P99 < c.P50 {
+		t.Fatalf("churn %+v", c)
+	}
+	wantCost(t, r.Churn.Cost, r.Churn.CPUMillisecondsPerConnection)
 	if i := r.Idle; i == nil || i.Connections != 40 || (i.Memory != nil) != (runtime.GOOS == "linux") {
 		t.Fatalf("idle %+v", i)
 	}

@@ -30,6 +30,12 @@ func (r *Report) head() string {
 	line("date", "%s", r.Date.Format(time.RFC3339))
 	line("settings", "%d connections, packets of %d bytes, echoes of %d, %v s a phase in %d turns (medians)",
 		s.Connections, s.PacketBytes, s.EchoBytes, s.Seconds, s.Turns)
+	if c := s.Chat; c != nil {
+		line("chat", "%d connections, an echo of %d bytes on each every %v s", c.Connections, c.EchoBytes, c.IntervalSeconds)
+	}
+	if c := s.Churn; c != nil {
+		line("churn", "%d connections a second, one echo on each", c.PerSecond)
+	}
 	return b.String()
 }
 
@@ -136,6 +142,22 @@ func (r *Results) figures() (rows []figure) {
 	phase = PhaseConnect
 	if c := r.Connect; c != nil {
 		add("connections/s", c.PerSecond)
+		cost(c.Cost, "CPU, ms/connection", c.CPUMillisecondsPerConnection)
+	}
+	phase = PhaseChat
+	if c := r.Chat; c != nil {
+		add("echoes/s", c.PerSecond)
+		add("missed echoes", float64(c.Missed))
+		add("p50, µs", c.P50)
+		add("p99, µs", c.P99)
+		cost(c.Cost, "CPU, µs/echo", c.CPUMicrosecondsPerEcho)
+	}
+	phase = PhaseChurn
+	if c := r.Churn; c != nil {
+		add("connections/s", c.PerSecond)
+		add("missed connections", float64(c.Missed))
+		add("p50, µs", c.P50)
+		add("p99, µs", c.P99)
 		cost(c.Cost, "CPU, ms/connection", c.CPUMillisecondsPerConnection)
 	}
 	return rows

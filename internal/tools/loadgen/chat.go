@@ -1,0 +1,184 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ChatLoad is what messengers do most of the time: small messages on many
+// connections, each of which is idle in between. The zero value of a field is its
+// default.
+type ChatLoad struct {
+	// Connections is the number of connections. 0 is 2000.
+	Connections int
+	// Size is the length of an echo, in bytes; see CheckPacketSize. 0 is 200.
+	Size int
+	// Interval is the time from one echo of a connection to its next. 0 is 2
+	// seconds. The echoes of all connections are spread evenly over it.
+	Interval time.Duration
+}
+
+func (l *ChatLoad) setDefaults() {
+	setDefault(&l.Connections, 2000)
+	setDefault(&l.Size, 200)
+	setDefault(&l.Interval, 2*time.Second)
+}
+
+func (l *ChatLoad) check() error {
+	if l.Connections < 0 || l.Interval < 0 || l.step() == 0 {
+		return fmt.Errorf("chat of %d connections with an echo every %v", l.Connections, l.Interval)
+	}
+	if err := CheckPacketSize(l.Size); err != nil {
+		return fmt.Errorf("chat: %w", err)
+	}
+	return nil
+}
+
+// step returns the time from one echo of any connection to the next of any.
+func (l *ChatLoad) step() time.Duration { return l.Interval / time.Duration(l.Connections) }
+
+// chat measures the chat load. The connections of all sides are open at the same
+// time, and those of the other sides idle during a turn.
+func (r *runner) chat(ctx context.Context, phase Phase) error {
+	others := r.DataCenter.Open()
+	defer r.awaitClosed(ctx, others)
+	var chats []*chat
+	for _, t := range r.targets() {
+		clients, err := r.openWithin(ctx, t, r.Chat.Connections, 0)
+		if err != nil {
+			return fmt.Errorf("through %s: %w", r.name(t), r.explain(err))
+		}
+		c := startChat(ctx, &r.Chat, clients)
+		defer c.stop()
+		chats = append(chats, c)
+	}
+	select {
+	case <-time.After(r.Settle):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return r.takeTurns(phase, func(side int) (turn, error) {
+		return measure(r.targets()[side], func(start time.Time) (turn, error) {
+			return chats[side].until(start.Add(r.turnLength()), r.Timeout)
+		})
+	})
+}
+
+// chat is the chat load on one side. A goroutine for each connection waits for the
+// answers; the one that calls until sends.
+type chat struct {
+	load        *ChatLoad
+	connections []chatConn
+	next        int // index of the connection that sends next
+
+	ctx       context.Context // ends when a connection fails, with its error as the cause
+	cancel    context.CancelCauseFunc
+	receiving sync.WaitGroup
+
+	unanswered atomic.Int64
+	mu         sync.Mutex
+	latency    []time.Duration // of the echoes of this turn
+}
+
+// chatConn is one connection of a chat. While an echo is awaited, the receiving
+// goroutine owns the client's probe and sent, and otherwise the sending one.
+type chatConn struct {
+	client  *Client
+	awaited atomic.Bool
+	sent    time.Time
+}
+
+// startChat starts to receive on the clients, which the chat owns from then on.
+func startChat(ctx context.Context, load *ChatLoad, clients []*Client) *chat {
+	c := &chat{load: load, connections: make([]chatConn, len(clients))}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	for i, client := range clients {
+		conn := &c.connections[i]
+		conn.client = client
+		c.receiving.Go(func() {
+			if err := c.receive(conn); err != nil {
+				c.cancel(fmt.Errorf("connection %d of %d: %w", i+1, len(clients), err))
+			}
+		})
+	}
+	return c
+}
+
+// stop closes the connections.
+func (c *chat) stop() {
+	c.cancel(context.Canceled)
+	c.receiving.Wait()
+	for i := range c.connections {
+		c.connections[i].client.Close()
+	}
+}
+
+var errUnexpected = errors.New("an answer that was not asked for")
+
+// receive receives the echoes of a connection until it fails.
+func (c *chat) receive(conn *chatConn) error {
+	for {
+		p, err := conn.client.conn.Receive(c.ctx)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		if !conn.awaited.Load() {
+			return errUnexpected
+		}
+		if err := conn.client.checkEcho(p.Payload); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.latency = append(c.latency, now.Sub(conn.sent))
+		c.mu.Unlock()
+		conn.awaited.Store(false)
+		c.unanswered.Add(-1)
+	}
+}
+
+// until sends echoes until end, and waits for the last answers. A connection whose
+// last echo is unanswered when the next one is due misses that one.
+func (c *chat) until(end time.Time, timeout time.Duration) (result turn, err error) {
+	err = at(c.ctx, c.load.step(), end, func() error {
+		conn := &c.connections[c.next]
+		c.next = (c.next + 1) % len(c.connections)
+		if conn.awaited.Load() {
+			result.missed++
+			return nil
+		}
+		conn.client.prepareEcho(c.load.Size)
+		probe := conn.client.probe
+		c.unanswered.Add(1)
+		conn.sent = time.Now()
+		conn.awaited.Store(true)
+		return conn.client.conn.Send(c.ctx, probe)
+	})
+	if err == nil {
+		err = c.awaitAnswers(timeout)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	result.latency, c.latency = c.latency, nil
+	result.count = int64(len(result.latency))
+	return result, err
+}
+
+// awaitAnswers waits until every echo is answered.
+func (c *chat) awaitAnswers(timeout time.Duration) error {
+	expired := time.After(timeout)
+	for c.unanswered.Load() > 0 {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-expired:
+			return fmt.Errorf("%d echoes: %w", c.unanswered.Load(), context.DeadlineExceeded)
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,31 @@
+package loadgen
+
+import (
+	"context"
+	"time"
+)
+
+// at calls f at the regular times of a schedule, the first of them now, until end
+// or an error. It catches up on calls that are late, so that their number does not
+// depend on how long f takes.
+func at(ctx context.Context, interval time.Duration, end time.Time, f func() error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for due := time.Now(); due.Before(end); due = due.Add(interval) {
+		if early := time.Until(due); early > 0 {
+			timer.Reset(early)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
