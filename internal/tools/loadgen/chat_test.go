@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// An echo that is due while the one before is unanswered is missed, and both it and
-// those that follow are counted.
+// An echo that is due while the one before on its connection is unanswered is missed.
 func TestEchoThatIsDueTooEarlyIsMissed(t *testing.T) {
 	dc := startDataCenter(t)
 	const interval = 10 * time.Millisecond
@@ -32,7 +31,7 @@ func TestEchoThatIsDueTooEarlyIsMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := report.Proxy.Chat
-	if c.Missed == 0 || c.Echoes == 0 || c.Echoes+c.Missed != 20 || c.P50 < float64(5*interval/time.Microsecond) {
+	if c.Missed == 0 || c.Echoes == 0 || c.P50 < float64(5*interval/time.Microsecond) {
 		t.Errorf("%+v", c)
 	}
 }

@@ -11,12 +11,19 @@ import (
 	"github.com/mtwire/mtwire"
 )
 
-// check connects once and makes an echo. If that fails, the error has a diagnosis.
+// check connects once and makes an echo, and reports how TCP sends on that
+// connection. If it fails, the error has a diagnosis.
 func (r *runner) check(ctx context.Context, t *Target) error {
 	before := r.DataCenter.Accepted()
 	limited, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	c, err := t.dial(limited, 0, r.PacketSize)
+	c, err := t.dialThrough(limited, func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := t.dialer(0).DialContext(ctx, network, address)
+		if err == nil && r.report.TCP == nil {
+			r.report.TCP, r.report.Warnings = tcpOf(conn)
+		}
+		return conn, err
+	}, r.PacketSize)
 	if err == nil {
 		return c.Close()
 	}

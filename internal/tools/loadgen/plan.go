@@ -52,8 +52,8 @@ type Plan struct {
 	// seconds.
 	Timeout time.Duration
 
-	// Progress is called with a line of text at the start of each phase. nil drops
-	// it.
+	// Progress is called with a line of text for each warning, and at the start of
+	// each phase. nil drops it.
 	Progress func(string)
 }
 
@@ -162,9 +162,15 @@ func (p *Plan) name(t *Target) string {
 const portsPerAddress = 20_000
 
 // dial opens a connection and makes an echo. number is its index among concurrent
-// connections. On loopback, connections beyond the ephemeral ports of one address
-// have other local addresses: Linux has all of 127.0.0.0/8.
+// connections.
 func (t *Target) dial(ctx context.Context, number, packetSize int) (*Client, error) {
+	return t.dialThrough(ctx, t.dialer(number).DialContext, packetSize)
+}
+
+// dialer returns the dialer of a connection. On loopback, connections beyond the
+// ephemeral ports of one address have other local addresses: Linux has all of
+// 127.0.0.0/8.
+func (t *Target) dialer(number int) *net.Dialer {
 	var dialer net.Dialer
 	address, err := netip.ParseAddrPort(t.Endpoint.Address)
 	if err == nil && address.Addr().Is4() && address.Addr().IsLoopback() && runtime.GOOS == "linux" {
@@ -172,7 +178,14 @@ func (t *Target) dial(ctx context.Context, number, packetSize int) (*Client, err
 			dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, byte(more>>8), byte(more)+1)}
 		}
 	}
-	conn, err := mtwire.DialEndpoint(ctx, t.Endpoint, &mtwire.DialConfig{DialContext: dialer.DialContext})
+	return &dialer
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialThrough is dial with a function that opens the socket.
+func (t *Target) dialThrough(ctx context.Context, dial dialFunc, packetSize int) (*Client, error) {
+	conn, err := mtwire.DialEndpoint(ctx, t.Endpoint, &mtwire.DialConfig{DialContext: dial})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,10 @@ type Report struct {
 	Machine  Machine    `json:"machine"`
 	Target   TargetInfo `json:"target"`
 	Settings Settings   `json:"settings"`
+	// TCP is nil where it is not known: on systems other than Linux.
+	TCP *TCP `json:"tcp,omitempty"`
+	// Warnings have reasons not to use the figures.
+	Warnings []string `json:"warnings,omitempty"`
 	// Proxy and Raw are the figures of the two sides. Raw is nil without a
 	// comparison.
 	Proxy Results  `json:"proxy"`

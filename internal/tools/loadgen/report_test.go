@@ -34,8 +34,10 @@ func sample() Report {
 		},
 		Settings: Settings{Connections: 4, PacketBytes: 65528, EchoBytes: 72, Seconds: 5, Turns: 5, SettleSeconds: 3,
 			Chat: &ChatSettings{Connections: 2000, EchoBytes: 200, IntervalSeconds: 2}, Churn: &ChurnSettings{PerSecond: 500}},
-		Proxy: full(),
-		Raw:   &raw,
+		TCP:      &TCP{CongestionControl: "bbr", Default: "cubic", Qdisc: "noqueue", DefaultQdisc: "fq"},
+		Warnings: []string{"a reason not to use the figures"},
+		Proxy:    full(),
+		Raw:      &raw,
 	}
 }
 

@@ -22,6 +22,9 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 	if err := r.checkDescriptors(); err != nil {
 		return r.report, err
 	}
+	for _, warning := range r.report.Warnings {
+		plan.Progress("warning: " + warning)
+	}
 	for _, phase := range Phases() {
 		if !r.includes(phase) {
 			continue

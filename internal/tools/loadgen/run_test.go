@@ -103,6 +103,7 @@ func TestOnlyThePlanIsMeasured(t *testing.T) {
 		r.Latency.Cost != nil || r.Idle.Memory != nil {
 		t.Errorf("%+v", r)
 	}
+	progress = progress[len(report.Warnings):]
 	if len(progress) != 2 || progress[0] != "idle: 40 connections" || !strings.HasPrefix(progress[1], "latency: ") {
 		t.Errorf("%q", progress)
 	}

@@ -27,6 +27,9 @@ func (r *Report) head() string {
 		cpu = "CPU"
 	}
 	line("machine", "%s/%s, %d × %s, %s", m.OS, m.Arch, m.CPUs, cpu, m.Go)
+	if r.TCP != nil {
+		line("tcp", "%v", r.TCP)
+	}
 	line("date", "%s", r.Date.Format(time.RFC3339))
 	line("settings", "%d connections, packets of %d bytes, echoes of %d, %v s a phase in %d turns (medians)",
 		s.Connections, s.PacketBytes, s.EchoBytes, s.Seconds, s.Turns)
@@ -35,6 +38,9 @@ func (r *Report) head() string {
 	}
 	if c := s.Churn; c != nil {
 		line("churn", "%d connections a second, one echo on each", c.PerSecond)
+	}
+	for _, warning := range r.Warnings {
+		line("warning", "%s", warning)
 	}
 	return b.String()
 }
