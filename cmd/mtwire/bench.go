@@ -31,9 +31,7 @@ type benchFlags struct {
 	only                           []string
 	raw, asJSON                    bool
 
-	chat, churn bool // in place of the default phases
-	chatLoad    loadgen.ChatLoad
-	churnLoad   loadgen.ChurnLoad
+	loads loadFlags
 }
 
 func benchCommand() *cobra.Command {
@@ -45,8 +43,9 @@ func benchCommand() *cobra.Command {
 throughput, latency, new connections, idle connections; and with --pid, on
 Linux, the CPU time and memory of the proxy's process.
 
---chat and --churn measure what messengers do most, in place of that: small
-messages on many connections, and connections that come and go.
+--chat, --chat-bulk, --paced and --churn measure what messengers do most, in
+place of that: small messages on many connections, alone and beside downloads and
+uploads, downloads at a fixed rate, and connections that come and go.
 
 LINK is the proxy's link, tg://proxy?... or https://t.me/proxy?..., or HOST:PORT
 with --secret. The data centre is in this process and listens on --dc-listen.
@@ -64,7 +63,7 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
   # In another:
   mtwire bench 'tg://proxy?server=127.0.0.1&port=3128&secret=dd0123456789abcdef0123456789abcdef' --pid $(pidof mtwire) --raw
   mtwire bench 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --only download,upload --json
-  mtwire bench 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --chat --churn --seconds 30 --raw`,
+  mtwire bench 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --chat --chat-bulk --paced 2Mbit --churn --raw`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := flags.plan(args[0])
@@ -84,14 +83,9 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
 	f.Float64Var(&flags.seconds, "seconds", 5, "duration of each phase")
 	f.IntVar(&flags.idle, "idle", 1000, "idle connections; 0 skips the phase")
 	f.IntVar(&flags.size, "size", 64<<10, "size of a packet in bytes, rounded down to the length of an encrypted message")
-	f.BoolVar(&flags.chat, "chat", false, "measure small messages on many connections")
-	f.IntVar(&flags.chatLoad.Connections, "chat-connections", 2000, "connections of --chat")
-	f.IntVar(&flags.chatLoad.Size, "chat-size", 200, "size of an echo of --chat in bytes, rounded like --size")
-	f.DurationVar(&flags.chatLoad.Interval, "chat-interval", 2*time.Second, "time from an echo of a connection of --chat to its next")
-	f.BoolVar(&flags.churn, "churn", false, "measure connections that come and go, one echo on each")
-	f.IntVar(&flags.churnLoad.Rate, "churn-rate", 500, "connections a second of --churn")
-	f.StringSliceVar(&flags.only, "only", nil, "phases to run: "+phaseNames(loadgen.Phases())+" (default: without --chat and --churn, "+
-		"the first five)")
+	flags.loads.define(f)
+	f.StringSliceVar(&flags.only, "only", nil, "phases to run: "+phaseNames(loadgen.Phases())+
+		" (default: the first five, unless --chat or another load is given)")
 	f.BoolVar(&flags.raw, "raw", false, "compare with a relay that only copies bytes")
 	f.BoolVar(&flags.asJSON, "json", false, "print JSON")
 	return cmd
@@ -114,37 +108,20 @@ func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 	case flags.size < loadgen.MinLength || flags.size > 1<<20:
 		return loadgen.Plan{}, fmt.Errorf("--size %d: want %d to %d", flags.size, loadgen.MinLength, 1<<20)
 	}
-	if err := flags.checkLoads(); err != nil {
+	phases, err := flags.phases()
+	if err != nil {
 		return loadgen.Plan{}, err
 	}
-	phases, err := flags.phases()
-	return loadgen.Plan{
+	plan := loadgen.Plan{
 		Proxy:       loadgen.Target{Endpoint: ep, Processes: flags.processes},
 		Phases:      phases,
 		Connections: flags.connections,
 		PacketSize:  loadgen.RoundPacketSize(flags.size),
 		Time:        time.Duration(flags.seconds * float64(time.Second)),
 		Idle:        flags.idle,
-		Chat:        flags.chatLoad,
-		Churn:       flags.churnLoad,
-	}, err
-}
-
-// checkLoads checks the flags of --chat and --churn, and rounds the size of an echo.
-func (flags *benchFlags) checkLoads() error {
-	chat, churn := &flags.chatLoad, &flags.churnLoad
-	switch {
-	case chat.Connections < 1 || chat.Connections > 1e6:
-		return fmt.Errorf("--chat-connections %d: want 1 to 1000000", chat.Connections)
-	case chat.Size < loadgen.MinLength || chat.Size > 1<<20:
-		return fmt.Errorf("--chat-size %d: want %d to %d", chat.Size, loadgen.MinLength, 1<<20)
-	case chat.Interval < time.Millisecond || chat.Interval > 24*time.Hour:
-		return fmt.Errorf("--chat-interval %v: want 1ms to 24h", chat.Interval)
-	case churn.Rate < 1 || churn.Rate > 1e6:
-		return fmt.Errorf("--churn-rate %d: want 1 to 1000000", churn.Rate)
 	}
-	chat.Size = loadgen.RoundPacketSize(chat.Size)
-	return nil
+	err = flags.loads.complete(&plan)
+	return plan, err
 }
 
 // endpoint returns the proxy's endpoint.
@@ -188,7 +165,7 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 	return mtwire.ParseEndpoint(ep.String())
 }
 
-// phases returns the phases of --only, --chat, --churn and --idle.
+// phases returns the phases of --only, of the loads, and of --idle.
 func (flags *benchFlags) phases() (phases []loadgen.Phase, err error) {
 	known := loadgen.Phases()
 	for _, name := range flags.only {
@@ -198,12 +175,7 @@ func (flags *benchFlags) phases() (phases []loadgen.Phase, err error) {
 		}
 		phases = append(phases, phase)
 	}
-	if flags.chat {
-		phases = append(phases, loadgen.PhaseChat)
-	}
-	if flags.churn {
-		phases = append(phases, loadgen.PhaseChurn)
-	}
+	phases = append(phases, flags.loads.phases()...)
 	if phases == nil {
 		phases = loadgen.DefaultPhases()
 	}
@@ -211,15 +183,6 @@ func (flags *benchFlags) phases() (phases []loadgen.Phase, err error) {
 		phases = slices.DeleteFunc(phases, func(p loadgen.Phase) bool { return p == loadgen.PhaseIdle })
 	}
 	return phases, nil
-}
-
-// phaseNames returns the names of phases, for the help text.
-func phaseNames(phases []loadgen.Phase) string {
-	names := make([]string, len(phases))
-	for i, phase := range phases {
-		names[i] = string(phase)
-	}
-	return strings.Join(names, ", ")
 }
 
 // runBench starts the data centre and the raw relay, runs the plan and prints the

@@ -41,30 +41,88 @@ func (l *ChatLoad) check() error {
 // step returns the time from one echo of any connection to the next of any.
 func (l *ChatLoad) step() time.Duration { return l.Interval / time.Duration(l.Connections) }
 
-// chat measures the chat load. The connections of all sides are open at the same
-// time, and those of the other sides idle during a turn.
+// chat measures the chat load, alone or beside downloads or uploads.
 func (r *runner) chat(ctx context.Context, phase Phase) error {
-	others := r.DataCenter.Open()
-	defer r.awaitClosed(ctx, others)
-	var chats []*chat
+	if err := r.startChats(ctx); err != nil {
+		return err
+	}
+	return r.takeTurns(phase, func(side int) (turn, error) {
+		if phase == PhaseChat {
+			return measure(r.targets()[side], func(start time.Time) (turn, error) {
+				return r.chats[side].until(start.Add(r.turnLength()), r.Timeout)
+			})
+		}
+		return r.beside(ctx, phase, r.targets()[side], r.chats[side])
+	})
+}
+
+// startChats opens the connections of all sides, unless a phase before has. Those of
+// one side idle while the other has its turn.
+func (r *runner) startChats(ctx context.Context) error {
+	if r.chats != nil {
+		return nil
+	}
 	for _, t := range r.targets() {
 		clients, err := r.openWithin(ctx, t, r.Chat.Connections, 0)
 		if err != nil {
 			return fmt.Errorf("through %s: %w", r.name(t), r.explain(err))
 		}
-		c := startChat(ctx, &r.Chat, clients)
-		defer c.stop()
-		chats = append(chats, c)
+		r.chats = append(r.chats, startChat(ctx, &r.Chat, clients))
 	}
 	select {
 	case <-time.After(r.Settle):
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return r.takeTurns(phase, func(side int) (turn, error) {
-		return measure(r.targets()[side], func(start time.Time) (turn, error) {
-			return chats[side].until(start.Add(r.turnLength()), r.Timeout)
-		})
+}
+
+// stopChats closes the connections of startChats.
+func (r *runner) stopChats(ctx context.Context) {
+	if r.chats == nil {
+		return
+	}
+	others := r.DataCenter.Open()
+	for _, c := range r.chats {
+		c.stop()
+		others -= int64(len(c.connections))
+	}
+	r.chats = nil
+	r.awaitClosed(ctx, others)
+}
+
+// beside measures one turn of a chat with downloads or uploads beside it.
+func (r *runner) beside(ctx context.Context, phase Phase, t *Target, c *chat) (turn, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.turnLength()+r.Timeout)
+	defer cancel()
+	clients, err := r.open(ctx, t, r.Connections, r.Chat.Connections, r.PacketSize)
+	if err != nil {
+		return turn{}, err
+	}
+	defer closeAll(clients)
+	background := PhaseDownload
+	if phase == PhaseChatUpload {
+		background = PhaseUpload
+	}
+	return measure(t, func(start time.Time) (turn, error) {
+		end := start.Add(r.turnLength())
+		var moved turn
+		var failed error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			moved, failed = r.work(ctx, background, t, clients, end)
+		}()
+		result, err := c.until(end, r.Timeout)
+		if err != nil {
+			cancel()
+		}
+		<-done
+		result.beside = moved.count
+		if err == nil {
+			err = failed
+		}
+		return result, err
 	})
 }
 

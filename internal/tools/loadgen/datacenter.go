@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/readbuf"
@@ -61,7 +63,8 @@ type session struct {
 
 	sent     uint64 // number of packets of data
 	received uint64
-	buffer   []byte // the last packet of data sent, nil before the first
+	buffer   []byte        // the last packet of data sent, nil before the first
+	pace     time.Duration // from a packet of data to the next; 0 is full speed
 }
 
 func newSession(conn *obfuscation.Conn, protocol frame.Protocol) *session {
@@ -123,16 +126,28 @@ func (s *session) answer(payload []byte) error {
 		}
 		s.received++
 		return nil
+	case kindPace:
+		s.pace, err = parsePace(m.number)
+		return err
 	case kindConfirm:
 		return s.reply(kindConfirmed, m.stream, s.received)
 	}
 	return fmt.Errorf("message of kind %d", m.kind)
 }
 
-// sendData sends the packets that were requested.
+// sendData sends the packets that were requested. Paced downloads begin at a random
+// time within the pace, so that those of many sessions are not in step.
 func (s *session) sendData(stream uint32, r request) error {
 	s.buffer = fill(s.buffer, stream, int(r.length))
+	var due time.Time
+	if s.pace > 0 {
+		due = time.Now().Add(rand.N(s.pace))
+	}
 	for range r.packets {
+		if s.pace > 0 {
+			time.Sleep(time.Until(due))
+			due = due.Add(s.pace)
+		}
 		putHeader(s.buffer, kindData, stream, s.sent)
 		if err := s.send(s.buffer); err != nil {
 			return err

@@ -39,6 +39,10 @@ func (p *Plan) opens(phase Phase) (sides, connections int) {
 		return 1, warmUp + p.Idle
 	case PhaseChat:
 		return len(p.targets()), p.Chat.Connections
+	case PhaseChatDownload, PhaseChatUpload:
+		return len(p.targets()), p.Chat.Connections + p.Connections
+	case PhasePaced:
+		return 1, p.Paced.Connections
 	case PhaseLatency:
 		return 1, 1
 	case PhaseChurn:

@@ -65,7 +65,7 @@ func (r *runner) idleThrough(ctx context.Context, t *Target) (*Idle, error) {
 func (r *runner) openWithin(ctx context.Context, t *Target, n, first int) ([]*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout+time.Duration(n)*10*time.Millisecond)
 	defer cancel()
-	return r.open(ctx, t, n, first)
+	return r.open(ctx, t, n, first, r.PacketSize)
 }
 
 // settledMemory waits for the settle time and returns the memory of t, in bytes.

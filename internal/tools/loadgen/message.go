@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"time"
 )
 
 // Messages of the load generator. A message has the outer form of an encrypted
@@ -44,6 +45,7 @@ const (
 	kindConfirm                   // to the data centre: confirm the packets of data received
 	kindConfirmed                 // answer to kindConfirm: number of packets received
 	kindFault                     // in place of an answer: number of the packet that is corrupt
+	kindPace                      // to the data centre: number is the time between packets of data, in ns
 )
 
 // ErrCorrupt is wrapped by the error for data that differs from what was sent.
@@ -109,6 +111,19 @@ func (r request) number() uint64 { return uint64(r.packets)<<32 | uint64(r.lengt
 func parseRequest(number uint64) (request, error) {
 	r := request{packets: uint32(number >> 32), length: uint32(number)}
 	return r, CheckPacketSize(int(min(r.length, MaxLength+1)))
+}
+
+// maxPace is the longest time between packets of data: a session that waits does
+// not notice the end of its connection.
+const maxPace = time.Second
+
+// parsePace returns the time between packets of data that a message of kindPace
+// asks for.
+func parsePace(number uint64) (time.Duration, error) {
+	if number > uint64(maxPace) {
+		return 0, fmt.Errorf("%d ns between packets", number)
+	}
+	return time.Duration(number), nil
 }
 
 // CheckPacketSize returns an error unless messages can have that length, in bytes.

@@ -41,10 +41,13 @@ type Plan struct {
 	Turns int
 	// Idle is the number of idle connections. 0 is 1000.
 	Idle int
-	// Chat is the load of the phase chat.
+	// Chat is the load of the phase chat, and of those of chat beside Connections
+	// downloads or uploads at full speed.
 	Chat ChatLoad
 	// Churn is the load of the phase churn.
 	Churn ChurnLoad
+	// Paced is the load of the phase paced.
+	Paced PacedLoad
 	// Settle is the wait after many connections were opened: before memory is read,
 	// and before the first turn of chat. 0 is 3 seconds.
 	Settle time.Duration
@@ -77,12 +80,19 @@ const (
 	PhaseLatency  Phase = "latency"  // echoes of a small message, one at a time
 	PhaseConnect  Phase = "connect"  // new connections at full speed, one echo on each
 	PhaseChat     Phase = "chat"     // echoes on many connections, a fixed number a second
-	PhaseChurn    Phase = "churn"    // new connections, a fixed number a second, one echo on each
+	// Chat beside downloads and uploads at full speed, which are in the background:
+	// the figures are those of the echoes.
+	PhaseChatDownload Phase = "chat+download"
+	PhaseChatUpload   Phase = "chat+upload"
+	PhasePaced        Phase = "paced" // downloads that are held to a rate
+	PhaseChurn        Phase = "churn" // new connections, a fixed number a second, one echo on each
 )
 
 // Phases returns all phases in the order in which they run. Idle connections come
 // first: later they would use memory that the proxy allocated in other phases.
-func Phases() []Phase { return append(DefaultPhases(), PhaseChat, PhaseChurn) }
+func Phases() []Phase {
+	return append(DefaultPhases(), PhaseChat, PhaseChatDownload, PhaseChatUpload, PhasePaced, PhaseChurn)
+}
 
 // DefaultPhases returns the phases of a Plan that names none.
 func DefaultPhases() []Phase {
@@ -100,6 +110,7 @@ func (p *Plan) complete() error {
 	setDefault(&p.Timeout, 10*time.Second)
 	p.Chat.setDefaults()
 	p.Churn.setDefaults()
+	p.Paced.setDefaults()
 	if p.Phases == nil {
 		p.Phases = DefaultPhases()
 	}
@@ -114,7 +125,7 @@ func (p *Plan) complete() error {
 	if p.Connections < 0 || p.Time < 0 || p.Turns < 0 || p.Idle < 0 || p.Settle < 0 || p.Timeout < 0 {
 		return errors.New("plan with a negative number")
 	}
-	if err := errors.Join(p.Chat.check(), p.Churn.check()); err != nil {
+	if err := errors.Join(p.Chat.check(), p.Churn.check(), p.Paced.check()); err != nil {
 		return err
 	}
 	for _, t := range p.targets() {

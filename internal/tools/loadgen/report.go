@@ -44,9 +44,11 @@ type Settings struct {
 
 	Chat  *ChatSettings  `json:"chat,omitempty"`
 	Churn *ChurnSettings `json:"churn,omitempty"`
+	Paced *PacedSettings `json:"paced,omitempty"`
 }
 
-// ChatSettings are the parameters of the phase chat.
+// ChatSettings are the parameters of the phase chat, alone and beside downloads and
+// uploads.
 type ChatSettings struct {
 	Connections     int     `json:"connections"`
 	EchoBytes       int     `json:"echo_bytes"`
@@ -58,6 +60,13 @@ type ChurnSettings struct {
 	PerSecond int `json:"connections_per_second"`
 }
 
+// PacedSettings are the parameters of the phase paced.
+type PacedSettings struct {
+	Connections   int   `json:"connections"`
+	BitsPerSecond int64 `json:"bits_per_second"` // of each connection
+	PacketBytes   int   `json:"packet_bytes"`
+}
+
 // Results are the figures of one side, medians of its turns.
 type Results struct {
 	Idle     *Idle       `json:"idle,omitempty"`
@@ -66,7 +75,12 @@ type Results struct {
 	Latency  *Latency    `json:"latency,omitempty"`
 	Connect  *Connect    `json:"connect,omitempty"`
 	Chat     *Chat       `json:"chat,omitempty"`
-	Churn    *Churn      `json:"churn,omitempty"`
+	// ChatDownload and ChatUpload are the figures of a chat beside downloads and
+	// uploads.
+	ChatDownload *Chat  `json:"chat_download,omitempty"`
+	ChatUpload   *Chat  `json:"chat_upload,omitempty"`
+	Paced        *Paced `json:"paced,omitempty"`
+	Churn        *Churn `json:"churn,omitempty"`
 }
 
 // Idle is the cost of idle connections.
@@ -124,12 +138,23 @@ type Chat struct {
 	Echoes int64 `json:"echoes"` // sum of all turns
 	// Missed is the number of echoes that were due while the one before on the same
 	// connection was unanswered, in all turns.
-	Missed                 int64   `json:"missed"`
-	PerSecond              float64 `json:"echoes_per_second"`
-	P50                    float64 `json:"p50_microseconds"`
-	P99                    float64 `json:"p99_microseconds"`
+	Missed    int64   `json:"missed"`
+	PerSecond float64 `json:"echoes_per_second"`
+	P50       float64 `json:"p50_microseconds"`
+	P99       float64 `json:"p99_microseconds"`
+	// CPUMicrosecondsPerEcho is absent beside downloads and uploads.
 	CPUMicrosecondsPerEcho float64 `json:"cpu_microseconds_per_echo,omitempty"`
-	Cost                   *Cost   `json:"cost,omitempty"`
+	// MiBPerSecond is the speed of the downloads or uploads beside the chat.
+	MiBPerSecond float64 `json:"mib_per_second,omitempty"`
+	Cost         *Cost   `json:"cost,omitempty"`
+}
+
+// Paced is the cost of downloads that are held to a rate.
+type Paced struct {
+	Packets                  int64   `json:"packets"`        // sum of all turns
+	MiBPerSecond             float64 `json:"mib_per_second"` // of all connections
+	CPUMicrosecondsPerPacket float64 `json:"cpu_microseconds_per_packet,omitempty"`
+	Cost                     *Cost   `json:"cost,omitempty"`
 }
 
 // Churn is the cost of connections that come at a fixed rate, and their duration
@@ -160,8 +185,11 @@ func newReport(p *Plan) Report {
 			Seconds: p.Time.Seconds(), Turns: p.Turns, SettleSeconds: p.Settle.Seconds(),
 		},
 	}
-	if p.includes(PhaseChat) {
+	if p.includes(PhaseChat) || p.includes(PhaseChatDownload) || p.includes(PhaseChatUpload) {
 		r.Settings.Chat = &ChatSettings{p.Chat.Connections, p.Chat.Size, p.Chat.Interval.Seconds()}
+	}
+	if p.includes(PhasePaced) {
+		r.Settings.Paced = &PacedSettings{p.Paced.Connections, p.Paced.Rate, p.Paced.Size}
 	}
 	if p.includes(PhaseChurn) {
 		r.Settings.Churn = &ChurnSettings{p.Churn.Rate}
@@ -221,10 +249,22 @@ func (r *Results) set(phase Phase, turns []turn, packetSize int) {
 		r.Connect = &Connect{
 			Connections: count, PerSecond: perSecond, CPUMillisecondsPerConnection: cpu * 1e3, Cost: cost,
 		}
-	case PhaseChat:
-		r.Chat = &Chat{
-			Echoes: count, Missed: missed, PerSecond: perSecond, P50: latency(0.5), P99: latency(0.99),
-			CPUMicrosecondsPerEcho: cpu * 1e6, Cost: cost,
+	case PhaseChat, PhaseChatDownload, PhaseChatUpload:
+		chat := &Chat{Echoes: count, Missed: missed, PerSecond: perSecond, P50: latency(0.5), P99: latency(0.99), Cost: cost}
+		chat.MiBPerSecond = medianOf(turns, func(t turn) float64 { return float64(t.beside) / t.elapsed.Seconds() }) * float64(packetSize) / (1 << 20)
+		switch phase {
+		case PhaseChat:
+			chat.CPUMicrosecondsPerEcho = cpu * 1e6
+			r.Chat = chat
+		case PhaseChatDownload:
+			r.ChatDownload = chat
+		case PhaseChatUpload:
+			r.ChatUpload = chat
+		}
+	case PhasePaced:
+		r.Paced = &Paced{
+			Packets: count, MiBPerSecond: perSecond * float64(packetSize) / (1 << 20),
+			CPUMicrosecondsPerPacket: cpu * 1e6, Cost: cost,
 		}
 	case PhaseChurn:
 		r.Churn = &Churn{

@@ -14,13 +14,16 @@ func sample() Report {
 	cost := &Cost{CPUCores: 0.364, MemoryMiB: 32.5}
 	full := func() Results {
 		return Results{
-			Idle:     &Idle{Connections: 1000, Memory: &IdleMemory{BeforeMiB: 10.75, AfterMiB: 32.5, KiBPerConnection: 22.272}},
-			Download: &Throughput{Bytes: 5 << 30, MiBPerSecond: 1048.5, CPUSecondsPerGiB: 0.356, Cost: cost},
-			Upload:   &Throughput{Bytes: 3 << 30, MiBPerSecond: 661.25, CPUSecondsPerGiB: 1.4725, Cost: cost},
-			Latency:  &Latency{Echoes: 41000, P50: 60.5, P99: 94, P999: 137.25, CPUMicrosecondsPerEcho: 36.25, Cost: cost},
-			Connect:  &Connect{Connections: 6800, PerSecond: 2721.5, CPUMillisecondsPerConnection: 0.23, Cost: cost},
-			Chat:     &Chat{Echoes: 5000, PerSecond: 1000, P50: 210.5, P99: 980, CPUMicrosecondsPerEcho: 88.25, Cost: cost},
-			Churn:    &Churn{Connections: 2498, Missed: 2, PerSecond: 499.5, P50: 710.5, P99: 1950, CPUMillisecondsPerConnection: 0.44, Cost: cost},
+			Idle:         &Idle{Connections: 1000, Memory: &IdleMemory{BeforeMiB: 10.75, AfterMiB: 32.5, KiBPerConnection: 22.272}},
+			Download:     &Throughput{Bytes: 5 << 30, MiBPerSecond: 1048.5, CPUSecondsPerGiB: 0.356, Cost: cost},
+			Upload:       &Throughput{Bytes: 3 << 30, MiBPerSecond: 661.25, CPUSecondsPerGiB: 1.4725, Cost: cost},
+			Latency:      &Latency{Echoes: 41000, P50: 60.5, P99: 94, P999: 137.25, CPUMicrosecondsPerEcho: 36.25, Cost: cost},
+			Connect:      &Connect{Connections: 6800, PerSecond: 2721.5, CPUMillisecondsPerConnection: 0.23, Cost: cost},
+			Chat:         &Chat{Echoes: 5000, PerSecond: 1000, P50: 210.5, P99: 980, CPUMicrosecondsPerEcho: 88.25, Cost: cost},
+			ChatDownload: &Chat{Echoes: 5000, Missed: 1, PerSecond: 1000, P50: 310.5, P99: 1980, MiBPerSecond: 900.5, Cost: cost},
+			ChatUpload:   &Chat{Echoes: 5000, PerSecond: 1000, P50: 15000, P99: 41000, MiBPerSecond: 600.25, Cost: cost},
+			Paced:        &Paced{Packets: 30500, MiBPerSecond: 23.75, CPUMicrosecondsPerPacket: 15.6, Cost: cost},
+			Churn:        &Churn{Connections: 2498, Missed: 2, PerSecond: 499.5, P50: 710.5, P99: 1950, CPUMillisecondsPerConnection: 0.44, Cost: cost},
 		}
 	}
 	raw := full()
@@ -33,7 +36,8 @@ func sample() Report {
 			DataCenter: "127.0.0.1:7443", Processes: []int{42},
 		},
 		Settings: Settings{Connections: 4, PacketBytes: 65528, EchoBytes: 72, Seconds: 5, Turns: 5, SettleSeconds: 3,
-			Chat: &ChatSettings{Connections: 2000, EchoBytes: 200, IntervalSeconds: 2}, Churn: &ChurnSettings{PerSecond: 500}},
+			Chat: &ChatSettings{Connections: 2000, EchoBytes: 200, IntervalSeconds: 2}, Churn: &ChurnSettings{PerSecond: 500},
+			Paced: &PacedSettings{Connections: 100, BitsPerSecond: 2_000_000, PacketBytes: 4088}},
 		TCP:      &TCP{CongestionControl: "bbr", Default: "cubic", Qdisc: "noqueue", DefaultQdisc: "fq"},
 		Warnings: []string{"a reason not to use the figures"},
 		Proxy:    full(),

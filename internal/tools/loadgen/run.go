@@ -19,6 +19,7 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 			return r.report, err
 		}
 	}
+	defer r.stopChats(ctx)
 	if err := r.checkDescriptors(); err != nil {
 		return r.report, err
 	}
@@ -41,6 +42,7 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 type runner struct {
 	*Plan
 	report Report
+	chats  []*chat // of each side, from the first phase of chat to the last
 }
 
 // announce returns the line of progress for a phase.
@@ -59,9 +61,10 @@ func (r *runner) run(ctx context.Context, phase Phase) error {
 	switch phase {
 	case PhaseIdle:
 		return r.idle(ctx)
-	case PhaseChat:
+	case PhaseChat, PhaseChatDownload, PhaseChatUpload:
 		return r.chat(ctx, phase)
 	}
+	r.stopChats(ctx)
 	return r.takeTurns(phase, func(side int) (turn, error) {
 		return r.turn(ctx, phase, r.targets()[side])
 	})
@@ -80,7 +83,7 @@ func (r *runner) takeTurns(phase Phase, take func(side int) (turn, error)) error
 		}
 	}
 	for side, results := range r.report.sides() {
-		results.set(phase, turns[side], r.PacketSize)
+		results.set(phase, turns[side], r.packetSize(phase))
 	}
 	return nil
 }
@@ -91,6 +94,7 @@ type turn struct {
 	elapsed time.Duration
 	latency []time.Duration // of each echo or connection
 	missed  int64           // echoes or connections that were due and not started
+	beside  int64           // packets of the downloads or uploads beside a chat
 
 	measured bool          // cpu and memory are known
 	cpu      time.Duration // CPU time used
@@ -108,8 +112,10 @@ func (r *runner) turn(ctx context.Context, phase Phase, t *Target) (turn, error)
 		connections = r.Connections
 	case PhaseLatency:
 		connections = 1
+	case PhasePaced:
+		connections = r.Paced.Connections
 	}
-	clients, err := r.open(ctx, t, connections, 0)
+	clients, err := r.open(ctx, t, connections, 0, r.packetSize(phase))
 	if err != nil {
 		return turn{}, err
 	}
@@ -144,6 +150,14 @@ func measure(t *Target, work func(start time.Time) (turn, error)) (turn, error) 
 	return result, err
 }
 
+// packetSize returns the length of a packet of data of a phase, in bytes.
+func (p *Plan) packetSize(phase Phase) int {
+	if phase == PhasePaced {
+		return p.Paced.Size
+	}
+	return p.PacketSize
+}
+
 // work generates the load of a turn until end.
 func (r *runner) work(ctx context.Context, phase Phase, t *Target, clients []*Client, end time.Time) (result turn, err error) {
 	switch phase {
@@ -162,6 +176,10 @@ func (r *runner) work(ctx context.Context, phase Phase, t *Target, clients []*Cl
 		result.count, err = each(ctx, make([]struct{}, r.Connections), func(ctx context.Context, _ struct{}) (int64, error) {
 			return r.connectUntil(ctx, t, end)
 		})
+	case PhasePaced:
+		result.count, err = each(ctx, clients, func(ctx context.Context, c *Client) (int64, error) {
+			return r.pacedUntil(ctx, c, end)
+		})
 	case PhaseChurn:
 		result, err = r.churnUntil(ctx, t, end)
 	}
@@ -169,8 +187,9 @@ func (r *runner) work(ctx context.Context, phase Phase, t *Target, clients []*Cl
 }
 
 // open opens n connections, openAtOnce at a time, and makes an echo on each. first
-// is the number of connections that are open already.
-func (r *runner) open(ctx context.Context, t *Target, n, first int) ([]*Client, error) {
+// is the number of connections that are open already, packetSize that of a packet
+// of data.
+func (r *runner) open(ctx context.Context, t *Target, n, first, packetSize int) ([]*Client, error) {
 	clients := make([]*Client, n)
 	workers := make([]int, min(n, openAtOnce))
 	for i := range workers {
@@ -178,7 +197,7 @@ func (r *runner) open(ctx context.Context, t *Target, n, first int) ([]*Client, 
 	}
 	opened, err := each(ctx, workers, func(ctx context.Context, worker int) (opened int64, err error) {
 		for i := worker; i < n; i += len(workers) {
-			if clients[i], err = t.dial(ctx, first+i, r.PacketSize); err != nil {
+			if clients[i], err = t.dial(ctx, first+i, packetSize); err != nil {
 				return opened, err
 			}
 			opened++

@@ -21,6 +21,7 @@ func smallPlan(dc *DataCenter, ep mtwire.Endpoint) Plan {
 		Connections: 2, PacketSize: 4120, Time: 20 * time.Millisecond, Turns: 2, Idle: 40, Settle: time.Millisecond,
 		Timeout: 20 * time.Second,
 		Chat:    ChatLoad{Connections: 10, Interval: 10 * time.Millisecond}, Churn: ChurnLoad{Rate: 1000},
+		Paced: PacedLoad{Connections: 3, Rate: 20_000_000},
 	}
 }
 
@@ -65,10 +66,18 @@ func wantAll(t *testing.T, r *Results) {
 		t.Fatalf("connect %+v", c)
 	}
 	wantCost(t, r.Connect.Cost, r.Connect.CPUMillisecondsPerConnection)
-	if c := r.Chat; c == nil || c.Echoes < 2 || c.PerSecond <= 0 || c.P50 <= 0 || c.P99 < c.P50 {
-		t.Fatalf("chat %+v", c)
+	for _, c := range []*Chat{r.Chat, r.ChatDownload, r.ChatUpload} {
+		if c == nil || c.Echoes < 2 || c.PerSecond <= 0 || c.P50 <= 0 || c.P99 < c.P50 || (c.MiBPerSecond > 0) != (c != r.Chat) {
+			t.Fatalf("chat %+v", c)
+		}
 	}
 	wantCost(t, r.Chat.Cost, r.Chat.CPUMicrosecondsPerEcho)
+	wantCost(t, r.ChatDownload.Cost, 1)
+	wantCost(t, r.ChatUpload.Cost, 1)
+	if p := r.Paced; p == nil || p.Packets < 6 || p.MiBPerSecond <= 0 {
+		t.Fatalf("paced %+v", p)
+	}
+	wantCost(t, r.Paced.Cost, r.Paced.CPUMicrosecondsPerPacket)
 	if c := r.Churn; c == nil || c.Connections < 2 || c.PerSecond <= 0 || c.P50 <= 0 || c.P99 < c.P50 {
 		t.Fatalf("churn %+v", c)
 	}

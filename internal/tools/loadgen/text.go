@@ -36,6 +36,9 @@ func (r *Report) head() string {
 	if c := s.Chat; c != nil {
 		line("chat", "%d connections, an echo of %d bytes on each every %v s", c.Connections, c.EchoBytes, c.IntervalSeconds)
 	}
+	if p := s.Paced; p != nil {
+		line("paced", "%d downloads of %v Mbit/s each, in packets of %d bytes", p.Connections, float64(p.BitsPerSecond)/1e6, p.PacketBytes)
+	}
 	if c := s.Churn; c != nil {
 		line("churn", "%d connections a second, one echo on each", c.PerSecond)
 	}
@@ -61,8 +64,12 @@ func (r *Report) table() string {
 		return ""
 	}
 	var b strings.Builder
+	width := 9
+	for _, row := range rows {
+		width = max(width, len(row.phase))
+	}
 	line := func(phase, name string, columns ...string) {
-		fmt.Fprintf(&b, "%-9s %-24s", phase, name)
+		fmt.Fprintf(&b, "%-*s %-24s", width, phase, name)
 		for _, column := range columns {
 			fmt.Fprintf(&b, " %10s", column)
 		}
@@ -112,11 +119,16 @@ func find(figures []figure, row figure) (value float64, known bool) {
 func (r *Results) figures() (rows []figure) {
 	var phase Phase
 	add := func(name string, value float64) { rows = append(rows, figure{phase, name, value}) }
+	resources := func(c *Cost) {
+		if c != nil {
+			add("CPU, cores", c.CPUCores)
+			add("memory, MiB", c.MemoryMiB)
+		}
+	}
 	cost := func(c *Cost, name string, value float64) {
 		if c != nil {
 			add(name, value)
-			add("CPU, cores", c.CPUCores)
-			add("memory, MiB", c.MemoryMiB)
+			resources(c)
 		}
 	}
 	throughput := func(t *Throughput) {
@@ -150,13 +162,31 @@ func (r *Results) figures() (rows []figure) {
 		add("connections/s", c.PerSecond)
 		cost(c.Cost, "CPU, ms/connection", c.CPUMillisecondsPerConnection)
 	}
-	phase = PhaseChat
-	if c := r.Chat; c != nil {
+	chat := func(c *Chat) {
+		if c == nil {
+			return
+		}
 		add("echoes/s", c.PerSecond)
 		add("missed echoes", float64(c.Missed))
 		add("p50, µs", c.P50)
 		add("p99, µs", c.P99)
-		cost(c.Cost, "CPU, µs/echo", c.CPUMicrosecondsPerEcho)
+		if phase == PhaseChat {
+			cost(c.Cost, "CPU, µs/echo", c.CPUMicrosecondsPerEcho)
+		} else {
+			add("throughput, MiB/s", c.MiBPerSecond)
+			resources(c.Cost)
+		}
+	}
+	phase = PhaseChat
+	chat(r.Chat)
+	phase = PhaseChatDownload
+	chat(r.ChatDownload)
+	phase = PhaseChatUpload
+	chat(r.ChatUpload)
+	phase = PhasePaced
+	if p := r.Paced; p != nil {
+		add("throughput, MiB/s", p.MiBPerSecond)
+		cost(p.Cost, "CPU, µs/packet", p.CPUMicrosecondsPerPacket)
 	}
 	phase = PhaseChurn
 	if c := r.Churn; c != nil {
@@ -172,8 +202,11 @@ func (r *Results) figures() (rows []figure) {
 // number formats v with three significant digits, or with all digits before the
 // point if they are more. A figure that is not known is "-".
 func number(v float64, known bool) string {
-	if !known {
+	switch {
+	case !known:
 		return "-"
+	case v == 0:
+		return "0"
 	}
 	digits := 0
 	for limit := 100.0; digits < 3 && math.Abs(v) < limit; limit /= 10 {
