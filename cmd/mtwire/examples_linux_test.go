@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,7 +133,7 @@ func allExamples(t *testing.T) (all []examples) {
 // continue it, as commands of the shell.
 func commandsOf(text string) (commands []string) {
 	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
-		line = strings.TrimSpace(line)
+		line = strings.TrimSuffix(strings.TrimSpace(line), " &")
 		if rest, ok := strings.CutPrefix(line, "go run ./cmd/"); ok {
 			line = rest // the same from a checkout
 		}
@@ -208,6 +209,23 @@ func (p *process) stop(t *testing.T) string {
 	return p.log.String()
 }
 
+// benchDuration matches the duration of a benchmark's phases.
+var benchDuration = regexp.MustCompile(` --seconds \d+`)
+
+// shorter returns a command that takes less time than the printed one, with the
+// process of the server that runs.
+func shorter(command string, server *process) string {
+	if server != nil {
+		pid := strconv.Itoa(server.cmd.Process.Pid)
+		command = strings.NewReplacer("$!", pid, "$(pidof mtwire)", pid).Replace(command)
+	}
+	if rest, ok := strings.CutPrefix(command, "mtwire bench "); ok {
+		rest = benchDuration.ReplaceAllString(rest, "")
+		return "mtwire bench --seconds 0.05 --idle 0 --chat-connections 10 --chat-interval 20ms --churn-rate 50 --paced-connections 2 " + rest
+	}
+	return command
+}
+
 // Each example is carried out, and none has the proxy as its own fronting host. A
 // server runs until the next server of the block starts; other commands take less
 // time than printed.
@@ -215,7 +233,6 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 	if !inNamespaces(t) {
 		return
 	}
-	shorter := strings.NewReplacer("mtwire bench ", "mtwire bench --seconds 0.05 --idle 0 ")
 	tried := 0
 	for _, block := range allExamples(t) {
 		dir := t.TempDir()
@@ -240,7 +257,7 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 				server = serve(t, command, dir)
 				continue
 			}
-			cmd := exec.Command("sh", "-c", shorter.Replace(command))
+			cmd := exec.Command("sh", "-c", shorter(command, server))
 			cmd.Dir = dir
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%s: %s: %v\n%s", block.source, command, err, out)
