@@ -62,6 +62,7 @@ func startProgram(t *testing.T, address string, files fileLimit, args ...string)
 	lines := bufio.NewReader(stderr)
 	first, err := lines.ReadString('\n')
 	for strings.HasPrefix(first, "time=") { // a line of the log
+		io.WriteString(p, first)
 		first, err = lines.ReadString('\n')
 	}
 	listenAddress, listening := strings.CutPrefix(strings.TrimSpace(first), "listening on ")

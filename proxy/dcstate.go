@@ -4,7 +4,6 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
@@ -121,21 +120,11 @@ func (d *dataCenters) isFailing(dc datacenter.DC) bool { return d.of(dc).failing
 // says nothing about the data centre: the client has asked for something that there
 // is not, or a resource of this machine is exhausted.
 func (d *dataCenters) unreachable(dc datacenter.DC, err error) bool {
-	if errors.Is(err, route.ErrUnknownDC) || errors.Is(err, obfuscation.ErrFull) || isLocal(err) {
+	if errors.Is(err, route.ErrUnknownDC) || errors.Is(err, obfuscation.ErrFull) || route.IsLocal(err) {
 		return false
 	}
 	d.of(dc).fail(d.now(), Unreachable, err, 1)
 	return true
-}
-
-// isLocal reports whether this machine has no descriptor, memory or port left.
-func isLocal(err error) bool {
-	for _, local := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EADDRNOTAVAIL} {
-		if errors.Is(err, local) {
-			return true
-		}
-	}
-	return false
 }
 
 // stalled notes that a session has waited for an answer since since. If others of the

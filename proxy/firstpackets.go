@@ -16,6 +16,7 @@ type errorScanner struct {
 	offset   uint64 // in the stream
 	payloads int    // seen so far
 	rest     []byte // the beginning of a packet
+	answered func() // called with the first bytes
 	failed   func(code uint32)
 }
 
@@ -30,6 +31,10 @@ const (
 // scan looks at the next bytes of the download, and reports whether it is to see
 // more.
 func (s *errorScanner) scan(b []byte) (more bool) {
+	if s.answered != nil {
+		s.answered()
+		s.answered = nil
+	}
 	clear := append(s.rest, b[:min(len(b), enoughPayloads*maxErrorLength)]...)
 	complete := len(clear)-len(s.rest) == len(b)
 	s.download.StreamAt(s.offset).XORKeyStream(clear[len(s.rest):], clear[len(s.rest):])

@@ -2,14 +2,15 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
-	"errors"
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
+	"github.com/mtwire/mtwire/internal/route"
 )
 
 // sessionLog is the log's Trace: it writes a line for each connection, at its end,
@@ -22,8 +23,8 @@ type sessionLog struct {
 
 	users sync.Map // the names of users that have connected
 
-	closes, stalls               lineLimiter
-	delays, evictions, shortages interval
+	closes, stalls                      lineLimiter
+	delays, evictions, shortages, moves interval
 }
 
 const (
@@ -43,7 +44,7 @@ func newSessionLog(config *Config, failing func(datacenter.DC) bool) *sessionLog
 func (l *sessionLog) trace() *Trace {
 	return &Trace{
 		Authenticated: l.authenticated, Stalled: l.stalled, Unreachable: l.unreachable, DataCenterChanged: l.dataCenterChanged,
-		Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed,
+		Unanswered: l.unanswered, Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed,
 	}
 }
 
@@ -165,7 +166,7 @@ func (l *sessionLog) moreStalled(example lineCause, unlogged int) {
 // unreachable warns of a shortage of this machine. The state of a data centre has a
 // line of its own.
 func (l *sessionLog) unreachable(s Session, err error) {
-	if !isLocal(err) {
+	if !route.IsLocal(err) {
 		return
 	}
 	if unlogged, ok := l.shortages.due(); ok {
@@ -188,6 +189,15 @@ func (l *sessionLog) dataCenterChanged(c DataCenterChange) {
 		attrs = append(attrs, slog.Duration("after", time.Since(c.Since).Round(time.Millisecond)), slog.Int("failed_sessions", c.Sessions))
 	}
 	l.write(level, message, attrs...)
+}
+
+// unanswered warns of a data centre's address or an upstream that others replace.
+func (l *sessionLog) unanswered(s Session, cause error) {
+	if unlogged, ok := l.moves.due(); ok {
+		r := s.Report()
+		l.write(slog.LevelWarn, "clients are moved on to another address or upstream", appendUnlogged([]slog.Attr{
+			slog.Int("dc", int(r.DC)), slog.String("address", r.Address), slog.String("via", r.Upstream), slog.Any("cause", cause)}, unlogged)...)
+	}
 }
 
 func (l *sessionLog) acceptDelayed(address net.Addr, err error) {

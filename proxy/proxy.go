@@ -15,6 +15,7 @@
 //	memory.go        returning memory to the system after crowds
 //	fronting.go      where unauthenticated clients go
 //	upstream.go      what data centres are reached through; probe.go tries it
+//	failover.go      clients moved on to the next address or upstream
 //	transcode.go     re-encryption of what is relayed
 //	records.go       records of the download; firstpackets.go: errors in it
 //	liveness.go      clients that are gone; stalltimer.go: data centres that are silent
@@ -167,6 +168,7 @@ type Proxy struct {
 	log          *sessionLog
 	dataCenters  *dataCenters
 	counters     counters
+	kept         atomic.Int64 // bytes that are kept until first answers; see failover.go
 	memory       memoryRelease
 	lastID       atomic.Uint64
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
-	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/fronting"
@@ -19,7 +18,6 @@ import (
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtproxy"
-	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // session is a client's connection, from its acceptance to its end. It has a
@@ -50,12 +48,13 @@ type session struct {
 	dc       datacenter.DC
 	account  Account // nil if the policy imposes no limits
 
-	// Known once the data centre is dialled.
+	// Known once the data centre is dialled. Written under mu; see failover.go.
 	upstream struct {
 		Via, Address string
 		conn         net.Conn
 	}
-	up reencrypter
+	up    reencrypter
+	trial atomic.Pointer[trial] // nil after the first byte down
 
 	dataCenter     *dataCenterState
 	dialled        int64 // when the data centre was; see dataCenters.now
@@ -67,9 +66,9 @@ type session struct {
 	mode      mtproxy.Modes
 	tunnel    fronting.Result
 	tunnelErr error
-	early     int64 // bytes sent up before there was a pair
-	pair      *splice.Pair
-	cancel    context.CancelFunc // until there is a pair
+	early     int64              // bytes sent up before there was a pair
+	pair      *splice.Pair       // nil while the client is moved on
+	cancel    context.CancelFunc // while there is no pair
 	closed    error              // the cause given to Close
 	err       error              // what ended the session
 }
@@ -115,16 +114,12 @@ func (s *session) onClose(cancel context.CancelFunc) {
 	}
 }
 
-// connected ends what the session needs only until it is connected. It ends the
-// session if err is not nil.
+// connected ends the session if err is not nil: it is not connected.
 func (s *session) connected(err error) {
-	switch err {
-	case errTunneled: // the tunnel ends the session, and ends with its context
+	if err == nil || err == errTunneled { // the pair or the tunnel ends it
 		return
-	case nil:
-	default:
-		s.end(splice.Result{Err: err}, splice.Result{})
 	}
+	s.end(splice.Result{Err: err}, splice.Result{})
 	s.cancel()
 }
 
@@ -156,10 +151,7 @@ func (s *session) connect(handshakeCtx context.Context, h *handshake.Handshake, 
 	if err != nil {
 		return err
 	}
-	if err := s.sendInit(ctx, client, upstream.Stream); err != nil {
-		return err
-	}
-	return s.relay(client, upstream.Stream)
+	return s.begin(ctx, client, upstream)
 }
 
 // authenticate runs the client's handshake, after its first byte.
@@ -200,53 +192,14 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 		}
 		return nil, err
 	}
-	s.upstream.Via, s.upstream.Address, s.upstream.conn = upstream.Via, upstream.Address, upstream.Stream.Conn
-	if upstream.Stream.FakeTLS {
-		s.upstream.conn = faketls.NewConn(upstream.Stream.Conn, frame.Client)
-	}
-	netx.SetLiveness(s.upstream.conn, netx.Liveness{UserTimeout: s.proxy.liveness.UserTimeout})
-	s.dataCenter, s.dialled = s.proxy.dataCenters.of(client.DC), s.proxy.dataCenters.now()
-	s.reach(Dialled)
-	s.proxy.trace.dialled(s)
 	return upstream, nil
 }
 
-// sendInit sends the init payload upstream, and with it what the client has sent
-// already.
-func (s *session) sendInit(ctx context.Context, client *handshake.Result, stream *route.Stream) error {
-	s.up = reencrypter{
-		records: client.Records,
-		receive: client.Upload.Cursor(obfuscation.InitLength),
-		send:    stream.Send,
-	}
-	first := append(stream.Init, client.Buffered...)
-	early := first[len(stream.Init):]
-	if len(early) > 0 {
-		s.armStall()
-	}
-	s.up.receive.XORKeyStream(early, early)
-	s.up.send.XORKeyStream(early, early)
-	i := netx.Interrupt(ctx, s.upstream.conn.SetWriteDeadline)
-	_, err := s.upstream.conn.Write(first)
-	if ended := i.Finish(); ended != nil {
-		return ended
-	}
-	if err != nil {
-		return err
-	}
-	if len(early) > 0 {
-		s.mu.Lock()
-		s.early = int64(len(early))
-		s.mu.Unlock()
-		s.uploaded(len(early))
-	}
-	return nil
-}
-
 // relay hands the session over to its pair, and ends its goroutine.
-func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
+func (s *session) relay(t *trial, stream *route.Stream) error {
+	client := t.client
 	up := splice.Flow{Dst: s.upstream.conn, Src: client.Conn, Transform: s.reencryptUp, Parked: s.up.rest, Moved: s.uploaded}
-	down := splice.Flow{Dst: client.Conn, Src: s.upstream.conn, Holds: s.holdsAnswer, Moved: s.downloaded}
+	down := splice.Flow{Dst: client.Conn, Src: s.upstream.conn, Holds: s.holdsAnswer, Moved: s.downloaded, NoBytes: s.noBytes}
 	if s.account != nil {
 		up.Delay = func(n int) time.Duration { return s.delay(Upload, n) }
 		down.Delay = func(n int) time.Duration { return s.delay(Download, n) }
@@ -255,13 +208,14 @@ func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
 		down.Framing = clientRecords(s.records)
 	}
 	if stream.Receive != nil {
-		re := &reencrypter{receive: *stream.Receive, send: client.Download.Cursor(0)}
+		re := &reencrypter{receive: *stream.Receive, send: client.Download.Cursor(0), watch: s.checkAnswer}
 		down.Transform, down.Parked = re.transform, re.rest
 	}
 	download := client.Download
 	down.Inspect = (&errorScanner{
 		decoder:  frame.Decoder{Protocol: s.protocol, From: frame.Server},
 		download: &download,
+		answered: s.answered,
 		failed:   s.failed,
 	}).scan
 	s.mu.Lock()
@@ -270,10 +224,11 @@ func (s *session) relay(client *handshake.Result, stream *route.Stream) error {
 		return s.closed
 	}
 	s.proxy.counters.relaying.Add(1)
-	s.pair = splice.Start(up, down, &s.proxy.relaying, func(up, down splice.Result) {
-		s.proxy.counters.relaying.Add(-1)
-		s.end(up, down)
-	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.pair = splice.Start(up, down, &s.proxy.relaying, s.relayed)
+	t.pair, s.cancel = s.pair, nil // the context has no parent that keeps it
+	t.arm()
 	return nil
 }
 
@@ -367,6 +322,7 @@ func (s *session) hasQueuedBytes() bool {
 // end closes what is open, and reports the session.
 func (s *session) end(up, down splice.Result) {
 	s.stall.stop()
+	s.endTrial()
 	s.socket.Close()
 	if s.upstream.conn != nil {
 		s.upstream.conn.Close()

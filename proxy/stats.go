@@ -27,6 +27,9 @@ type Stats struct {
 	Refused int64
 	// Unreachable is how often no address of a data centre could be connected.
 	Unreachable int64
+	// Moved is how often a client was moved on to another address or upstream,
+	// because the one before it did not answer.
+	Moved int64
 	// Stalls is how often a data centre did not answer; see
 	// Config.StallTimeout.
 	Stalls int64
@@ -39,8 +42,8 @@ type Stats struct {
 
 // counters are the numbers behind Stats, except for bytes.
 type counters struct {
-	open, relaying, accepted, authenticated, unauthenticated                atomic.Int64
-	searchesSkipped, evicted, refused, unreachable, stalls, transportErrors atomic.Int64
+	open, relaying, accepted, authenticated, unauthenticated                       atomic.Int64
+	searchesSkipped, evicted, refused, unreachable, moved, stalls, transportErrors atomic.Int64
 }
 
 // Stats returns the numbers as they are now.
@@ -51,7 +54,7 @@ func (p *Proxy) Stats() Stats {
 		Pending: int64(p.pending.Len()), Fronted: int64(p.fronted.Len()),
 		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Unauthenticated: c.unauthenticated.Load(),
 		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
-		Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
+		Moved: c.moved.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
 	}
 	// Ended and open sessions are taken at one time, so that each counts once.
 	p.mu.Lock()

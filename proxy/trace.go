@@ -17,7 +17,8 @@ type Trace struct {
 	// and the data centre.
 	Authenticated func(s Session)
 
-	// Dialled is called when a session's data centre is connected.
+	// Dialled is called when a session's data centre is connected, also each time
+	// that the session is moved on to another address or upstream.
 	Dialled func(s Session)
 
 	// Unreachable is called when no connection to a session's data centre could be
@@ -28,6 +29,11 @@ type Trace struct {
 	// silent, and when it answers again. A data centre that fails again within a
 	// minute after the last call is not reported before that minute is over.
 	DataCenterChanged func(c DataCenterChange)
+
+	// Unanswered is called when a session's data centre, once dialled, has not
+	// answered in time, or its connection has ended before the first byte. The
+	// client is moved on to the next address or upstream, if there is one.
+	Unanswered func(s Session, cause error)
 
 	// Stalled is called when the data centre has answered nothing for waited,
 	// after bytes were sent to it; at most once for each session.
@@ -84,6 +90,14 @@ func (all traces) dataCenterChanged(c DataCenterChange) {
 	for _, t := range all {
 		if t.DataCenterChanged != nil {
 			t.DataCenterChanged(c)
+		}
+	}
+}
+
+func (all traces) unanswered(s Session, cause error) {
+	for _, t := range all {
+		if t.Unanswered != nil {
+			t.Unanswered(s, cause)
 		}
 	}
 }

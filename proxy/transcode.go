@@ -10,6 +10,10 @@ import (
 type reencrypter struct {
 	records       *faketls.Deframer // nil if there are none
 	receive, send obfuscation.Cursor
+
+	// watch, if not nil, is called with the decrypted bytes until it returns false.
+	// Its error ends the direction, without the bytes.
+	watch func(clear []byte) (more bool, err error)
 }
 
 // rest releases the ciphers until there are bytes again: a splice.Flow's Parked.
@@ -31,6 +35,15 @@ func (r *reencrypter) transform(b []byte) (n int, err error) {
 	for rest := b[:n]; len(rest) > 0; {
 		piece := rest[:min(len(rest), chunk)]
 		r.receive.XORKeyStream(piece, piece)
+		if r.watch != nil {
+			more, bad := r.watch(piece)
+			if bad != nil {
+				return 0, bad
+			}
+			if !more {
+				r.watch = nil
+			}
+		}
 		r.send.XORKeyStream(piece, piece)
 		rest = rest[len(piece):]
 	}

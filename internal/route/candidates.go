@@ -14,6 +14,7 @@ type upstreamState struct {
 	health        health             // of the upstream itself
 	failures      int                // failed attempts through it, in a row
 	addressHealth map[string]*health // of the addresses behind it
+	answers       answers            // of connections that were not answered
 }
 
 // maxUpstreamFailures is how many attempts in a row may fail through an upstream
@@ -38,21 +39,23 @@ type candidate struct {
 	address  string
 }
 
-// ordering returns the candidates of one Dial, one at a time.
+// ordering returns the candidates of one Dial, and of its Nexts, one at a time.
 type ordering struct {
 	router    *Router
+	service   answerKey
 	addresses []string
 	upstreams []*upstreamState // the preferred one first
 	tried     map[candidate]bool
 }
 
-// order returns the ordering of all candidates for addresses. The round robin
-// determines the preferred upstream; the others follow as configured.
-func (r *Router) order(addresses []string) ordering {
+// order returns the ordering of all candidates for addresses and what a client asks
+// for. The round robin determines the preferred upstream; the others follow as
+// configured.
+func (r *Router) order(addresses []string, service answerKey) ordering {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := ordering{router: r, addresses: addresses, tried: make(map[candidate]bool)}
-	preferred := r.nextUpstream(r.config.Time())
+	o := ordering{router: r, service: service, addresses: addresses, tried: make(map[candidate]bool)}
+	preferred := r.nextUpstream(service, r.config.Time())
 	if preferred != nil {
 		o.upstreams = append(o.upstreams, preferred)
 	}
@@ -66,10 +69,10 @@ func (r *Router) order(addresses []string) ordering {
 
 // nextUpstream is a smooth weighted round robin over the upstreams in good health:
 // weights 3 and 1 give A A B A, and so on. It returns nil if there is none.
-func (r *Router) nextUpstream(now time.Time) (next *upstreamState) {
+func (r *Router) nextUpstream(service answerKey, now time.Time) (next *upstreamState) {
 	total := 0
 	for _, u := range r.upstreams {
-		if u.health.failing(now) {
+		if !u.lastFailure(service, now).IsZero() {
 			continue
 		}
 		total += u.effectiveWeight()
@@ -90,9 +93,22 @@ type priority struct {
 	indexes, address              int // the sum of both indexes; the address's
 }
 
-// priority returns the priority of upstream number i with address number j.
-func (c candidate) priority(i, j int, now time.Time) priority {
-	return priority{c.upstream.health.lastFailure(now), c.upstream.healthOf(c.address).lastFailure(now), i + j, j}
+// lastFailure returns the time of u's last failure for what a client asks for, or
+// zero in good health.
+func (u *upstreamState) lastFailure(service answerKey, now time.Time) time.Time {
+	return later(u.health.lastFailure(now), u.answers.lastFailure(service, now))
+}
+
+// lastFailure is upstreamState.lastFailure for an address.
+func (c candidate) lastFailure(service answerKey, now time.Time) time.Time {
+	return later(c.upstream.healthOf(c.address).lastFailure(now), c.upstream.answers.lastFailure(service.at(c.address), now))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (p priority) before(other priority) bool {
@@ -109,22 +125,46 @@ func (o *ordering) next() (best candidate, ok bool) {
 	o.router.mu.Lock()
 	defer o.router.mu.Unlock()
 	now := o.router.config.Time()
-	var highest priority
+	best, _, ok = o.best(now)
+	if ok {
+		o.tried[best] = true
+		best.upstream.answers.try(o.service.at(best.address), now)
+		best.upstream.answers.try(o.service, now)
+	}
+	return best, ok
+}
+
+// best is next, without a change. Under the router's mu.
+func (o *ordering) best(now time.Time) (best candidate, highest priority, ok bool) {
 	for i, u := range o.upstreams {
 		for j, address := range u.addresses(o.addresses) {
 			c := candidate{u, address}
 			if o.tried[c] {
 				continue
 			}
-			if p := c.priority(i, j, now); !ok || p.before(highest) {
+			p := priority{u.lastFailure(o.service, now), c.lastFailure(o.service, now), i + j, j}
+			if !ok || p.before(highest) {
 				best, highest, ok = c, p, true
 			}
 		}
 	}
-	if ok {
-		o.tried[best] = true
-	}
-	return best, ok
+	return best, highest, ok
+}
+
+// hasNext reports whether a candidate has not been tried.
+func (o *ordering) hasNext() bool {
+	o.router.mu.Lock()
+	defer o.router.mu.Unlock()
+	_, _, ok := o.best(o.router.config.Time())
+	return ok
+}
+
+// hasHealthy reports whether a candidate in good health has not been tried.
+func (o *ordering) hasHealthy() bool {
+	o.router.mu.Lock()
+	defer o.router.mu.Unlock()
+	_, p, ok := o.best(o.router.config.Time())
+	return ok && p.upstreamFailed.IsZero() && p.addressFailed.IsZero()
 }
 
 // recordFailure updates the health after a failed attempt.

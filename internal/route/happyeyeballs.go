@@ -49,9 +49,9 @@ type happyEyeballs struct {
 	running  []*attempt // the earliest first
 }
 
-// happyEyeballs returns the first attempt that connects to one of addresses.
-func (r *Router) happyEyeballs(ctx context.Context, addresses []string) (*attempt, error) {
-	h := happyEyeballs{router: r, ordering: r.order(addresses), results: make(chan *attempt, maxAttempts)}
+// happyEyeballs returns the first attempt that connects to a candidate.
+func (r *Router) happyEyeballs(ctx context.Context, o ordering) (*attempt, error) {
+	h := happyEyeballs{router: r, ordering: o, results: make(chan *attempt, maxAttempts)}
 	return h.run(ctx)
 }
 
@@ -77,7 +77,9 @@ func (h *happyEyeballs) run(ctx context.Context) (*attempt, error) {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx) // the cause of a.err
 			}
-			h.router.recordFailure(a)
+			if !IsLocal(a.err) {
+				h.router.recordFailure(a)
+			}
 			failed = append(failed, a.describe())
 			next.Reset(h.startNext(ctx))
 		}

@@ -6,6 +6,10 @@ import "time"
 const (
 	firstBackOff = 10 * time.Second
 	maxBackOff   = 5 * time.Minute
+
+	// trialTime is how long a client may take to send its first packet, and the
+	// data centre to answer it.
+	trialTime = 10 * time.Second
 )
 
 // health is the failures of an address or of an upstream since its last success.
@@ -15,6 +19,7 @@ type health struct {
 	failures int       // in a row
 	last     time.Time // of the last failure
 	until    time.Time // the end of the back-off
+	onTrial  bool      // until is the end of a trial
 }
 
 // failing reports whether the back-off lasts.
@@ -32,15 +37,24 @@ func (h *health) lastFailure(now time.Time) time.Time {
 // one outage makes many connections fail at once.
 func (h *health) fail(now time.Time) {
 	h.last = now
-	if h.failing(now) {
+	if h.failing(now) && !h.onTrial {
 		return
 	}
+	h.onTrial = false
 	backOff := maxBackOff
 	if shift := h.failures; shift < 10 {
 		backOff = min(firstBackOff<<shift, maxBackOff)
 	}
 	h.failures++
 	h.until = now.Add(backOff)
+}
+
+// try begins a trial if the back-off is over: one connection tests whether the
+// failure lasts, and all others go on avoiding it until the result or trialTime.
+func (h *health) try(now time.Time) {
+	if h.failures > 0 && !h.failing(now) {
+		h.onTrial, h.until = true, now.Add(trialTime)
+	}
 }
 
 // succeed clears all failures.

@@ -7,6 +7,8 @@
 //	upstreamurl.go    a configured upstream, as text
 //	resolve.go        DC -> addresses
 //	health.go         failures and their back-off
+//	answers.go        connections that are established and not answered
+//	localerrors.go    failures of this machine, which are no address's
 //	candidates.go     addresses through upstreams, ordered by health and weight
 //	happyeyeballs.go  the attempts of one Dial
 //	dial.go           one attempt; socks5.go, httpconnect.go
@@ -145,7 +147,7 @@ func New(config Config) (*Router, error) {
 		upstreams = []UpstreamURL{{}}
 	}
 	for _, u := range upstreams {
-		r.upstreams = append(r.upstreams, &upstreamState{UpstreamURL: u, addressHealth: make(map[string]*health)})
+		r.upstreams = append(r.upstreams, &upstreamState{UpstreamURL: u, addressHealth: make(map[string]*health), answers: make(answers)})
 	}
 	return r, nil
 }
@@ -156,7 +158,9 @@ func New(config Config) (*Router, error) {
 // It makes at most four attempts. The next one starts when one fails, or after an
 // attempt delay of 300 ms, or of one second if the previous attempt goes through
 // an upstream. The first attempt to connect wins. Addresses and upstreams that
-// failed recently are tried last.
+// failed recently are tried last, unless the cause was a shortage of this machine's
+// resources. The caller reports the outcome: see Upstream.Answered, Unanswered and
+// Next.
 //
 // Fast mode needs request.Download and an upstream that is no MTProxy. Otherwise, and
 // with Config.DisableFastMode, the upstream has a key stream of its own: see
@@ -182,14 +186,20 @@ func (r *Router) dial(ctx context.Context, request Request) (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	winner, err := r.happyEyeballs(ctx, location.addresses)
+	return r.dialOrdered(ctx, r.order(location.addresses, request.service(location.dc)), location.dc, request)
+}
+
+// dialOrdered dials the candidates of o, and sends dc in the init payload.
+func (r *Router) dialOrdered(ctx context.Context, o ordering, dc datacenter.DC, request Request) (*Upstream, error) {
+	winner, err := r.happyEyeballs(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	upstream, err := r.newUpstream(winner, location.dc, request)
+	upstream, err := r.newUpstream(winner, dc, request)
 	if err != nil {
 		winner.conn.Close()
 		return nil, err
 	}
+	upstream.dialled = &dialled{ordering: o, candidate: winner.candidate, dc: dc, request: request}
 	return upstream, nil
 }

@@ -46,6 +46,8 @@ type Upstream struct {
 
 	Stream  *Stream
 	Packets PacketConn
+
+	dialled *dialled // nil unless a Router made the Upstream
 }
 
 // Close closes the connection.

@@ -39,6 +39,11 @@ type Flow struct {
 	// headers, until it returns false. It must not keep or change b.
 	Inspect func(b []byte) (more bool)
 
+	// NoBytes is called when the stream of Src ends before its first byte, unless
+	// the other direction has ended. If it returns an error, the pair ends with
+	// it, as with an error of Src, and Dst is not half-closed.
+	NoBytes func() error
+
 	// Parked is called before the direction is parked in the Poller, so that
 	// state which Transform needs only while bytes move can be dropped. The pair
 	// is locked meanwhile: Parked must not call Abort.

@@ -30,10 +30,10 @@ func (p *Pair) fail(d *direction, failed failedEnd, err error) {
 	p.failed.Store(true)
 	switch failed {
 	case sourceFailed: // it has been read to its end
-		p.intact, p.until = d.flow.Dst, time.Now().Add(p.linger)
+		p.broken, p.intact, p.until = d.flow.Src, d.flow.Dst, time.Now().Add(p.linger)
 		p.endBoth()
 	case destinationFailed:
-		p.intact = p.other(d).flow.Dst
+		p.broken, p.intact = d.flow.Dst, p.other(d).flow.Dst
 		p.drain(p.other(d))
 	}
 }

@@ -70,6 +70,9 @@ func (m *mover) move(d *direction) error {
 	if d.flow.Inspect != nil && len(b) > 0 && !d.flow.Inspect(b) {
 		d.flow.Inspect = nil
 	}
+	if d.pair.over.Load() { // since Inspect at the latest; a deadline does not end this write
+		return errFallback
+	}
 	if left := m.send(d, b); left != nil {
 		if left.err == nil {
 			left.err = bad

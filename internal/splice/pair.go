@@ -87,6 +87,7 @@ type Pair struct {
 
 	// After an error of one of the connections: see failure.go. Set under mu.
 	failed  atomic.Bool
+	broken  net.Conn    // that connection
 	intact  net.Conn    // the other connection
 	aborted atomic.Bool // Abort was called
 }
@@ -123,7 +124,8 @@ func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, down
 // its own, once, when both directions have ended.
 //
 // A caller that closes one of the connections before that must call Abort: a
-// parked or paused direction does not notice the close.
+// parked or paused direction does not notice the close. After done a connection
+// may be used in another pair, if its deadlines are cleared first.
 func Start(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 	p := newPair(up, down, config, done)
 	p.up.start()
@@ -146,6 +148,14 @@ func newPair(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 
 // Moved returns how many bytes each direction has moved so far.
 func (p *Pair) Moved() (up, down int64) { return p.up.bytes.Load(), p.down.bytes.Load() }
+
+// Failed returns the connection whose error has ended the pair, nil if there was
+// none: both streams have ended, a time limit is over, or Abort was called.
+func (p *Pair) Failed() net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.broken
+}
 
 // Abort ends both directions. One of their results has cause as its error,
 // unless both have ended already or one has failed.
@@ -215,6 +225,9 @@ func (p *Pair) end(d *direction, err error) {
 	failed := sourceFailed
 	if d.cut {
 		failed = destinationFailed
+	}
+	if err == nil && d.flow.NoBytes != nil && d.bytes.Load() == 0 && !d.lingering.Load() && !p.over.Load() {
+		err = d.flow.NoBytes()
 	}
 	if err == nil && !p.failed.Load() {
 		if err = closeWrite(d.flow.Dst); err != nil {

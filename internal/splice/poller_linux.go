@@ -191,7 +191,9 @@ func (p *Poller) park(d *direction) bool {
 	}
 	d.set = p.setOf(d.src)
 	d.waiter = d.set.add(d)
-	return d.set.control(unix.EPOLL_CTL_ADD, d.src, parkedEvents, d.waiter)
+	// The socket is in the set already if it was in another pair before.
+	return d.set.control(unix.EPOLL_CTL_ADD, d.src, parkedEvents, d.waiter) ||
+		d.set.control(unix.EPOLL_CTL_MOD, d.src, parkedEvents, d.waiter)
 }
 
 // mute keeps the events of d's source from its set until d is parked again.

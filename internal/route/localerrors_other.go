@@ -1,0 +1,5 @@
+//go:build !windows
+
+package route
+
+var systemLocalErrors []error
