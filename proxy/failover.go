@@ -253,6 +253,9 @@ func (t *trial) expire() {
 	silent.Unanswered()
 	s.proxy.trace.unanswered(s, errSilent)
 	next, err := silent.Next(ctx)
+	if err == nil {
+		next, err = onlyStream(next)
+	}
 	if err != nil {
 		return // the first one may still answer
 	}
@@ -377,10 +380,11 @@ func (t *trial) moveOn(ctx context.Context, cause error) (*route.Upstream, error
 	}
 	s.proxy.trace.unanswered(s, cause)
 	next, err := before.Next(ctx)
-	if err == nil {
-		s.proxy.counters.moved.Add(1)
+	if err != nil {
+		return nil, err
 	}
-	return next, err
+	s.proxy.counters.moved.Add(1)
+	return onlyStream(next)
 }
 
 // endTrial is called at the end of the session.

@@ -135,7 +135,7 @@ type Config struct {
 	// Policy limits users. Nil admits all of them, without limits.
 	Policy Policy
 
-	// Traces are hooks, besides those of the log.
+	// Traces are hooks, besides those of the log. Nil ones are skipped.
 	Traces []*Trace
 
 	// Log gets one line for each connection, at its end, and warnings. Connections
@@ -217,6 +217,7 @@ func New(config Config) (*Proxy, error) {
 	p.dataCenters = newDataCenters(func(c DataCenterChange) { p.trace.dataCenterChanged(c) })
 	p.log = newSessionLog(&config, p.dataCenters.isFailing)
 	p.trace = slices.Concat(traces{p.log.trace()}, config.Traces)
+	p.trace = slices.DeleteFunc(p.trace, func(t *Trace) bool { return t == nil })
 	p.liveness, p.relaying.WriteTimeout = config.liveness()
 	p.resolver = resolve.New(resolve.Config{Warn: p.resolverFailed})
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())

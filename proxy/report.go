@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -41,7 +42,8 @@ type Report struct {
 	// unauthenticated clients are counted at the session's end.
 	Up, Down int64
 
-	// Duration is the session's age, and Idle the time since bytes moved.
+	// Duration is the session's age, at its end if it has ended, and Idle the time
+	// since bytes moved until then.
 	Duration, Idle time.Duration
 
 	// TransportError is the first transport error that the data centre sent, as
@@ -66,7 +68,7 @@ func (s *session) report() Report {
 		Stage:          Stage(s.stage.Load()),
 		Client:         s.client(),
 		Front:          s.tunnel.Domain,
-		Duration:       time.Since(s.start),
+		Duration:       cmp.Or(s.duration, time.Since(s.start)),
 		TransportError: s.transportError.Load(),
 	}
 	if last := s.last.Load(); last != 0 {

@@ -186,3 +186,20 @@ func TestErrorsOfUnnamedPeersStayReadable(t *testing.T) {
 		}
 	}
 }
+
+// The report of a session that has ended stays as it was at the end.
+func TestReportOfAnEndedSessionDoesNotChange(t *testing.T) {
+	hosts := map[string]func(net.Conn){"dc.test:443": echoing(1)}
+	var ended Session
+	var last Report
+	config := Config{DataCenters: at("dc.test:443"), Traces: []*Trace{{Closed: func(s Session, r Report) { ended, last = s, r }}}}
+	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+		echo(t, b.join(mtwiretest.PaddedSecret), 3)
+		time.Sleep(time.Minute)
+		b.closeAll(errStopping)
+		time.Sleep(time.Hour)
+		if now := ended.Report(); now != last || last.Duration != time.Minute || last.Idle >= time.Minute {
+			t.Errorf("%+v\nan hour before: %+v", now, last)
+		}
+	})
+}

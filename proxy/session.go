@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -71,6 +72,7 @@ type session struct {
 	cancel    context.CancelFunc // while there is no pair
 	closed    error              // the cause given to Close
 	err       error              // what ended the session
+	duration  time.Duration      // at its end; 0 before
 }
 
 // ID is a number that no other session of the proxy has.
@@ -192,7 +194,21 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 		}
 		return nil, err
 	}
-	return upstream, nil
+	return onlyStream(upstream)
+}
+
+// errNoStream means that an Outbound has returned a PacketConn.
+var errNoStream = errors.New("the upstream carries packets, and sessions are relayed as streams")
+
+// onlyStream returns upstream, or an error if it is no stream.
+func onlyStream(upstream *route.Upstream) (*route.Upstream, error) {
+	if upstream.Stream != nil {
+		return upstream, nil
+	}
+	if upstream.Packets != nil {
+		upstream.Packets.Close()
+	}
+	return nil, errNoStream
 }
 
 // relay hands the session over to its pair, and ends its goroutine.
@@ -331,7 +347,7 @@ func (s *session) end(up, down splice.Result) {
 		s.proxy.counters.unauthenticated.Add(1)
 	}
 	s.mu.Lock()
-	s.err = s.cause(up, down)
+	s.err, s.duration = s.cause(up, down), max(time.Since(s.start), 1)
 	r := s.report()
 	s.mu.Unlock()
 	if s.account != nil {

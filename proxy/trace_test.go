@@ -48,13 +48,13 @@ func (r *recorder) trace() *Trace {
 }
 
 // Each hook of each Trace is called at its stage, when the session's report shows
-// it, and hooks that are nil are not.
+// it, and hooks and traces that are nil are not.
 func TestHooksAreCalledInOrder(t *testing.T) {
 	hosts := map[string]func(net.Conn){"dc.test:443": echoing(1)}
 	first, second := &recorder{}, &recorder{}
 	config := Config{
 		DataCenters: at("dc.test:443"), StallTimeout: time.Minute,
-		Traces: []*Trace{first.trace(), {}, second.trace()},
+		Traces: []*Trace{nil, first.trace(), {}, second.trace(), nil},
 	}
 	for _, secret := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 		inBubble(t, config, hosts, func(t *testing.T, b *bubble) {

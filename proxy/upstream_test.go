@@ -1,8 +1,16 @@
 package proxy
 
 import (
+	"context"
+	"errors"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/route"
+	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 // upstreams parses upstreams.
@@ -44,4 +52,36 @@ func TestBadUpstreamIsRefusedWithoutQuotingIt(t *testing.T) {
 			t.Errorf("%q changes an upstream to %v", text, v)
 		}
 	}
+}
+
+// packetOutbound returns upstreams that carry packets.
+type packetOutbound struct{ closed int }
+
+func (o *packetOutbound) Dial(context.Context, route.Request) (*route.Upstream, error) {
+	return &route.Upstream{Via: "direct", Address: "dc.test:443", Packets: o}, nil
+}
+
+func (o *packetOutbound) Send(context.Context, frame.Packet) error { return net.ErrClosed }
+
+func (o *packetOutbound) Receive(context.Context) (frame.Packet, error) {
+	return frame.Packet{}, net.ErrClosed
+}
+
+func (o *packetOutbound) Close() error {
+	o.closed++
+	return nil
+}
+
+// A session whose upstream carries packets ends with an error, because sessions are
+// relayed as streams.
+func TestUpstreamOfPacketsIsRefused(t *testing.T) {
+	ended, outbound := &reports{}, &packetOutbound{}
+	inBubble(t, Config{Traces: []*Trace{ended.trace()}}, nil, func(t *testing.T, b *bubble) {
+		b.outbound = outbound
+		b.join(mtwiretest.PaddedSecret).Handshake(b.ctx)
+		synctest.Wait()
+		if r := ended.wait(t, 1)[0]; !errors.Is(r.Err, errNoStream) || r.Stage != Authenticated || outbound.closed != 1 {
+			t.Errorf("%+v, closed %d times", r, outbound.closed)
+		}
+	})
 }

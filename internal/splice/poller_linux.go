@@ -94,8 +94,8 @@ func (p *Poller) setOf(socket syscall.RawConn) *pollSet {
 }
 
 // Serve wakes parked directions when their sources become readable, until ctx
-// ends or epoll fails. Directions that are parked by then stay parked until their
-// pairs are aborted. Serve may be called once.
+// ends or epoll fails, and closes the epoll sets. Directions that are parked by then
+// stay parked until their pairs are aborted. Serve may be called once.
 func (p *Poller) Serve(ctx context.Context) error {
 	ended := make(chan error, len(p.sets))
 	for _, s := range p.sets {

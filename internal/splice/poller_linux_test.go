@@ -1,5 +1,48 @@
 package splice
 
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// When epoll fails, Serve returns the error and closes the descriptors. Nothing can be
+// parked afterwards.
+func TestPollerThatFailsIsClosed(t *testing.T) {
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	p.sets[0].raw.Control(func(fd uintptr) { // epoll_wait fails on a file that is no epoll set
+		err = unix.Dup3(int(other.Fd()), int(fd), unix.O_CLOEXEC)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := p.Serve(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("serve: %v", err)
+	}
+	for i, set := range p.sets {
+		if err := set.raw.Control(func(uintptr) {}); err == nil {
+			t.Errorf("descriptor %d is open", i)
+		}
+	}
+	client, _ := pair(t)
+	if _, ok := p.Await(client, func() {}); ok {
+		t.Error("a connection waits in it")
+	}
+}
+
 // idleGoroutines returns how many goroutines idle pairs have.
 func idleGoroutines(int) int { return 0 }
 
