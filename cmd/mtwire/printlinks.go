@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mtwire/mtwire/internal/service"
@@ -75,6 +76,10 @@ func (q *qrFlag) Type() string { return "auto" }
 // and the terminal have room for it. If there are several links, each has its user's
 // name in front. The links are in hexadecimal, which every client supports.
 func printLinks(cmd *cobra.Command, links []service.Link, q qrFlag) error {
+	// What was printed on standard error before stays above the links.
+	if status, ok := cmd.ErrOrStderr().(interface{ Flush(time.Duration) bool }); ok {
+		status.Flush(logPatience)
+	}
 	return drawLinks(cmd.OutOrStdout(), cmd.ErrOrStderr(), links, q, terminalOf(cmd.OutOrStdout()))
 }
 

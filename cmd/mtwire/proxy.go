@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/spf13/cobra"
@@ -110,23 +112,57 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	for _, address := range s.Addresses() {
 		f.log.printListening(cmd, log.Logger, address)
 	}
-	if f.showsLinks(cmd.OutOrStdout(), log.Logger) {
-		links, notes := s.Links(cmd.Context())
-		for _, note := range notes {
-			f.log.printNote(cmd, log.Logger, note)
-		}
-		if err := printLinks(cmd, links, f.qr); err != nil {
-			return err
-		}
-	} else if f.qr.when == qrFile {
-		links, _ := s.Links(cmd.Context())
-		if err := drawLinks(io.Discard, cmd.ErrOrStderr(), links, f.qr, nil); err != nil {
-			return err
-		}
+	if isTerminal(cmd.OutOrStdout()) {
+		defer f.showLinksBelow(cmd, s, log.Logger)()
+	} else if err := f.showLinks(cmd, s, log.Logger); err != nil {
+		return err
 	}
 	again, stop := nextSignal(cmd.Context())
 	defer stop()
 	return s.Run(cmd.Context(), again)
+}
+
+// linkPatience is how long links wait for the first lines of the log.
+const linkPatience = 3 * time.Second
+
+// showLinksBelow prints the links on a terminal, in the background, when the data
+// centres were tried and the result is in the log: above them, so that the links and
+// their QR codes stay on the screen. The caller calls stop at the end.
+func (f *proxyFlags) showLinksBelow(cmd *cobra.Command, s *service.Service, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(cmd.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-s.Probed():
+		case <-time.After(linkPatience):
+		case <-ctx.Done():
+			return
+		}
+		if err := f.showLinks(cmd, s, log); err != nil {
+			log.Error("the links cannot be printed", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// showLinks prints the links, or writes their QR codes, if they are to be shown.
+func (f *proxyFlags) showLinks(cmd *cobra.Command, s *service.Service, log *slog.Logger) error {
+	shown := f.showsLinks(cmd.OutOrStdout(), log)
+	if !shown && f.qr.when != qrFile {
+		return nil
+	}
+	links, notes := s.Links(cmd.Context())
+	if !shown {
+		return drawLinks(io.Discard, cmd.ErrOrStderr(), links, f.qr, nil)
+	}
+	for _, note := range notes {
+		f.log.printNote(cmd, log, note)
+	}
+	return printLinks(cmd, links, f.qr)
 }
 
 // nextSignal returns a context that ends with the first SIGINT or SIGTERM after ctx

@@ -78,19 +78,25 @@ func drawQR(code *qr.Code, d drawing) string {
 	var out strings.Builder
 	_, height := drawnSize(code, d)
 	for line := range height {
+		ground := "" // that is set
 		if d == drawBlocks {
 			out.WriteString(lightOnDark)
 		}
 		for x := -drawMargin; x < code.Size+drawMargin; x++ {
-			switch y := line - drawMargin; {
-			case d != drawSpaces:
-				y = 2*line - drawMargin // the size is odd, so the lower half of the last line is outside
+			if d != drawSpaces {
+				y := 2*line - drawMargin // the size is odd, so the lower half of the last line is outside
 				out.WriteRune(halfBlocks(!code.Black(x, y), !code.Black(x, y+1)))
-			case code.Black(x, y):
-				out.WriteString(darkGround + "  ")
-			default:
-				out.WriteString(lightGround + "  ")
+				continue
 			}
+			wanted := lightGround
+			if code.Black(x, line-drawMargin) {
+				wanted = darkGround
+			}
+			if wanted != ground {
+				ground = wanted
+				out.WriteString(ground)
+			}
+			out.WriteString("  ")
 		}
 		if d != drawPlain {
 			out.WriteString(plain)

@@ -50,16 +50,18 @@ func modulesOf(t *testing.T, drawn string, d drawing) (rows [][]bool) {
 		line = strings.TrimSuffix(line, "\n")
 		if d == drawSpaces {
 			var row []bool
-			for _, cell := range strings.SplitAfter(strings.TrimSuffix(line, "\x1b[0m"), "  ") {
-				switch cell {
-				case "\x1b[48;5;231m  ":
-					row = append(row, false)
-				case "\x1b[48;5;16m  ":
-					row = append(row, true)
-				case "":
-				default:
-					t.Fatalf("cell %q", cell)
+			dark := false
+			for rest := strings.TrimSuffix(line, "\x1b[0m"); rest != ""; {
+				if after, ok := strings.CutPrefix(rest, "\x1b[48;5;231m"); ok {
+					rest, dark = after, false
+				} else if after, ok := strings.CutPrefix(rest, "\x1b[48;5;16m"); ok {
+					rest, dark = after, true
 				}
+				cells, ok := strings.CutPrefix(rest, "  ")
+				if !ok {
+					t.Fatalf("%q", rest)
+				}
+				row, rest = append(row, dark), cells
 			}
 			rows = append(rows, row)
 			continue

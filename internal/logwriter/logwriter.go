@@ -104,11 +104,10 @@ func (w *Writer) write() {
 
 var newline = []byte{'\n'}
 
-// Close stops taking lines and waits until the queue is written, for at most limit.
-// It reports whether everything was written. It does not close the destination.
-func (w *Writer) Close(limit time.Duration) (complete bool) {
+// Flush waits until the queue is written, for at most limit. It reports whether
+// everything was written.
+func (w *Writer) Flush(limit time.Duration) (complete bool) {
 	w.mu.Lock()
-	w.closed = true
 	writing, settled := w.writing, w.settled
 	w.mu.Unlock()
 	if writing {
@@ -120,4 +119,12 @@ func (w *Writer) Close(limit time.Duration) (complete bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return !w.writing && w.lost+w.dropped == 0
+}
+
+// Close stops taking lines and waits like Flush. It does not close the destination.
+func (w *Writer) Close(limit time.Duration) (complete bool) {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	return w.Flush(limit)
 }

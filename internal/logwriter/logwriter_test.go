@@ -54,6 +54,32 @@ func TestLinesArriveInOrder(t *testing.T) {
 	}
 }
 
+// Flush waits for the lines before it, for as long as its limit, and the Writer takes
+// more afterwards.
+func TestFlushWaitsForTheDestination(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &destination{}
+		w := New(d, notice)
+		if !w.Flush(0) {
+			t.Error("an empty queue is not written")
+		}
+		d.mu.Lock()
+		io.WriteString(w, "a\n")
+		start := time.Now()
+		if w.Flush(time.Second) || time.Since(start) != time.Second {
+			t.Errorf("Flush has taken %v", time.Since(start))
+		}
+		d.mu.Unlock()
+		if !w.Flush(time.Second) || d.text.String() != "a\n" {
+			t.Errorf("%q", d.text.String())
+		}
+		io.WriteString(w, "b\n")
+		if !w.Close(time.Second) || d.text.String() != "a\nb\n" {
+			t.Errorf("%q", d.text.String())
+		}
+	})
+}
+
 // A destination that is not read blocks neither Write nor Close, and takes no more
 // memory than the bound. What it did not get is counted where it is missing.
 func TestUnreadLogBlocksNothing(t *testing.T) {

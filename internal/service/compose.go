@@ -39,6 +39,7 @@ type Service struct {
 	proxy  *proxy.Proxy
 	replay *replay.Memory
 
+	probed    chan struct{}  // closed by Run: see Probed
 	listeners []net.Listener // those of config.Listen, once Listen was called
 }
 
@@ -51,7 +52,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	s := &Service{config: config, log: log, replay: newReplayMemory(log)}
+	s := &Service{config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log)}
 	proxyConfig, err := config.proxyConfig()
 	if err != nil {
 		return nil, err

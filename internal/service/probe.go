@@ -19,6 +19,10 @@ func (s *Service) probe(ctx context.Context) {
 	}
 }
 
+// Probed returns a channel that Run closes when the data centres were tried, and the
+// result is in the log.
+func (s *Service) Probed() <-chan struct{} { return s.probed }
+
 // logProbes logs the results by data centre: the time to the answer, or the error,
 // for each upstream. It is a warning if a data centre has answered over none.
 func logProbes(log *slog.Logger, probes []proxy.Probe) {

@@ -23,7 +23,10 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.watchLoops()()
 	probing, stop := context.WithCancel(ctx)
 	var probe sync.WaitGroup
-	probe.Go(func() { s.probe(probing) })
+	probe.Go(func() {
+		s.probe(probing)
+		close(s.probed)
+	})
 	defer probe.Wait()
 	defer stop()
 	failed := make(chan error, len(s.listeners)) // closed when nothing is served any more
