@@ -59,12 +59,12 @@ copies bytes in turns with the proxy.
 
 Exits with 1 if the proxy does not answer, or changes a byte.`,
 		Example: `  # In one terminal:
-  mtwire proxy --listen 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --dc '*=127.0.0.1:7443'
+  mtwire proxy --listen 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --dc '*=127.0.0.1:7443'
   # In another:
-  mtwire bench 'tg://proxy?server=127.0.0.1&port=3128&secret=dd0123456789abcdef0123456789abcdef' --pid $(pidof mtwire) --raw
-  mtwire bench 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --only download,upload --json
-  mtwire bench 127.0.0.1:3128 --secret dd0123456789abcdef0123456789abcdef --chat --chat-bulk --paced 2Mbit --churn --raw`,
-		Args: cobra.ExactArgs(1),
+  mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --raw
+  mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --only download,upload --json
+  mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --chat --churn --raw`,
+		Args: oneArgument("link"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := flags.plan(args[0])
 			if err != nil {
@@ -74,18 +74,19 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&flags.secret, "secret", "", "the proxy's secret, if LINK is HOST:PORT")
-	f.StringVar(&flags.dc, "dc", "", "DC that the clients connect to (default: the link's, or 2)")
-	f.StringVar(&flags.dcListen, "dc-listen", "127.0.0.1:7443", "address that the data centre listens on")
-	f.StringVar(&flags.protocol, "protocol", "", "framing with a plain secret: abridged, intermediate, padded-intermediate (default intermediate)")
-	f.IntSliceVar(&flags.processes, "pid", nil, "process ID of the proxy (repeatable)")
-	f.IntVar(&flags.connections, "connections", 4, "concurrent connections")
-	f.Float64Var(&flags.seconds, "seconds", 5, "duration of each phase")
-	f.IntVar(&flags.idle, "idle", 1000, "idle connections; 0 skips the phase")
-	f.IntVar(&flags.size, "size", 64<<10, "size of a packet in bytes, rounded down to the length of an encrypted message")
-	flags.loads.define(f)
-	f.StringSliceVar(&flags.only, "only", nil, "phases to run: "+phaseNames(loadgen.Phases())+
+	f.SortFlags = false
+	f.StringVar(&flags.secret, "secret", "", "`SECRET` of the proxy, if LINK is HOST:PORT")
+	f.StringVar(&flags.dc, "dc", "", "`ID` of the DC that the clients connect to (default: the link's, or 2)")
+	f.StringVar(&flags.dcListen, "dc-listen", "127.0.0.1:7443", "`ADDRESS` that the data centre listens on")
+	f.StringVar(&flags.protocol, "protocol", "", "`FRAMING` with a plain secret: abridged, intermediate or padded-intermediate (default: intermediate)")
+	f.StringSliceVar(&flags.only, "only", nil, "`PHASES` to run: "+phaseNames(loadgen.Phases())+
 		" (default: the first five, unless --chat or another load is given)")
+	f.IntVar(&flags.connections, "connections", 4, "`NUMBER` of concurrent connections")
+	f.IntVar(&flags.idle, "idle", 1000, "`NUMBER` of idle connections; 0 skips the phase")
+	f.IntVar(&flags.size, "size", 64<<10, "size of a packet in `BYTES`, rounded down to the length of an encrypted message")
+	f.Float64Var(&flags.seconds, "seconds", 5, "duration of each phase in `SECONDS`")
+	flags.loads.define(f)
+	f.IntSliceVar(&flags.processes, "pid", nil, "process `ID` of the proxy (repeatable)")
 	f.BoolVar(&flags.raw, "raw", false, "compare with a relay that only copies bytes")
 	f.BoolVar(&flags.asJSON, "json", false, "print JSON")
 	return cmd

@@ -43,6 +43,6 @@ func (f *proxyFlags) showsLinks(w io.Writer, log *slog.Logger) bool {
 	if f.printLinks || f.qr.when == qrAlways || isTerminal(w) {
 		return true
 	}
-	log.Info("the links are not printed, because standard output is not a terminal", "to_print_them", "--print-links")
+	log.Info("the links are not printed, because standard output is not a terminal", "to_print_them", "--print-links, or mtwire link show with the same flags")
 	return false
 }

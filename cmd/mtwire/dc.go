@@ -28,7 +28,9 @@ clients, FakeTLS included.
 The data centre answers req_pq and req_pq_multi with resPQ. It answers a message
 that it cannot decrypt with transport error 404, as Telegram's data centres do.
 Every connection and every request is a line on standard output.`,
-		Args: cobra.NoArgs,
+		Example: `  mtwire dc
+  mtwire dc --secret dd0123456789abcdef0123456789abcdef --json`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config := &mtwire.ListenConfig{Secrets: secrets, AllowNoSecret: true, ObfuscatedFull: true}
 			var err error
@@ -55,9 +57,9 @@ Every connection and every request is a line on standard output.`,
 			return unlessEnded(cmd.Context(), dc.Serve(cmd.Context()))
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address to listen on")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "`ADDRESS` to listen on")
 	listVar(cmd.Flags(), &secrets, "secret", errorsNumbered, "also accept MTProxy clients with this `SECRET` (repeatable)")
-	cmd.Flags().StringVar(&certificate, "certificate", "", "write the TLS certificate to this file")
+	cmd.Flags().StringVar(&certificate, "certificate", "", "`FILE` to write the TLS certificate to")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print events as lines of JSON")
 	return cmd
 }

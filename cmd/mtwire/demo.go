@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -29,7 +28,8 @@ func demoCommand() *cobra.Command {
 loopback interface. They exchange packets, quick acknowledgements and transport
 errors over every framing, plain and obfuscated, on every carrier, and through
 the proxy in every mode. Prints a table, and exits with 0 if every row succeeded.`,
-		Args: cobra.NoArgs,
+		Example: `  mtwire demo`,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := startDemo(cmd.Context())
 			if err != nil {
@@ -98,31 +98,23 @@ func (d *demo) stop() {
 // run tries all modes, prints a row for each, and returns the number of modes that
 // failed.
 func (d *demo) run(ctx context.Context, out io.Writer) (failed int) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "THROUGH\tTRANSPORT\tDC\tresPQ\tPACKETS\tQUICK ACK\tERROR 404\tRESULT")
+	table := demoTable{out, helpWidth(out)}
+	table.header()
 	total := 0
 	try := func(through string, m mtwiretest.Mode, ln net.Listener) {
 		total++
 		r := d.try(ctx, m, ln)
-		result := "ok"
 		if r.err != nil {
-			result = r.err.Error()
 			failed++
 		}
-		dc := "-"
-		if m.DC != 0 {
-			dc = fmt.Sprint(m.DC)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", through, m.Transport, dc, r.resPQ, r.packets, r.quickAck, r.transportError, result)
+		table.row(through, m, r)
 	}
 	for _, m := range mtwiretest.DirectModes() {
 		try("direct", m, d.dc)
 	}
 	for _, m := range mtwiretest.ProxiedModes() {
-		through := "proxy, " + map[string]string{"plain": "classic", "padded": "dd", "faketls": "ee"}[secretMode(m)]
-		try(through, m, d.proxy)
+		try(map[string]string{"plain": "classic", "padded": "dd", "faketls": "ee"}[secretMode(m)], m, d.proxy)
 	}
-	w.Flush()
 	fmt.Fprintf(out, "\n%d passed, %d failed\n", total-failed, failed)
 	return failed
 }
@@ -136,10 +128,10 @@ func secretMode(m mtwiretest.Mode) string {
 	return ep.Secret.Mode.String()
 }
 
-// row is the result of one mode, formatted for the columns of the table.
+// row is the result of one mode.
 type row struct {
-	resPQ, packets, quickAck, transportError string
-	err                                      error
+	roundTrip time.Duration // of a request for resPQ
+	err       error         // of the first exchange that failed
 }
 
 // demoSizes are the sizes of the encrypted packets' data, in bytes: both forms of
@@ -148,7 +140,6 @@ var demoSizes = []int{4, 300, 440, 476, 480, 4096, 65536, 1 << 20}
 
 // try makes all exchanges in one mode, until one fails.
 func (d *demo) try(ctx context.Context, m mtwiretest.Mode, ln net.Listener) (r row) {
-	r = row{"-", "-", "-", "-", nil}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	conn, err := mtwire.Dial(ctx, m.Endpoint(ln.Addr()), &mtwire.DialConfig{TLS: d.clientTLS, ObfuscatedFull: m.ObfuscatedFull})
@@ -157,110 +148,109 @@ func (d *demo) try(ctx context.Context, m mtwiretest.Mode, ln net.Listener) (r r
 		return r
 	}
 	defer conn.Close()
-	if r.resPQ, err = demoResPQ(ctx, conn); err != nil {
+	if r.roundTrip, err = demoResPQ(ctx, conn); err != nil {
 		r.err = fmt.Errorf("resPQ: %w", err)
 		return r
 	}
-	if r.packets, err = demoPackets(ctx, conn); err != nil {
+	if err := demoPackets(ctx, conn); err != nil {
 		r.err = fmt.Errorf("packets: %w", err)
 		return r
 	}
 	// Full and HTTP have no quick acknowledgements.
 	if t := conn.Transport(); t.Protocol != mtwire.Full && t.Carrier != mtwire.HTTP {
-		if r.quickAck, err = demoQuickAck(ctx, conn); err != nil {
+		if err := demoQuickAck(ctx, conn); err != nil {
 			r.err = fmt.Errorf("quick ack: %w", err)
 			return r
 		}
 	}
-	if r.transportError, err = demoTransportError(ctx, conn); err != nil {
-		r.err = fmt.Errorf("transport error: %w", err)
+	if err := demoTransportError(ctx, conn); err != nil {
+		r.err = fmt.Errorf("error 404: %w", err)
 	}
 	return r
 }
 
 // demoResPQ requests resPQ twice, as TDLib's ping does, the second time with a tail
 // inside the message. It returns the round trip time of the second.
-func demoResPQ(ctx context.Context, conn *mtwire.Conn) (string, error) {
-	var took time.Duration
+func demoResPQ(ctx context.Context, conn *mtwire.Conn) (took time.Duration, err error) {
 	for _, tail := range [][]byte{nil, make([]byte, 44)} {
 		var nonce [16]byte
 		rand.Read(nonce[:])
 		rand.Read(tail)
 		start := time.Now()
 		if err := conn.Send(ctx, mtwiretest.AppendReqPQ(nil, nonce, tail)); err != nil {
-			return "-", err
+			return 0, err
 		}
 		p, err := conn.Receive(ctx)
 		if err != nil {
-			return "-", err
+			return 0, err
 		}
 		took = time.Since(start)
 		if err := mtwiretest.CheckResPQ(p.Payload, nonce); err != nil {
-			return "-", err
+			return 0, err
 		}
 	}
-	return took.Round(10 * time.Microsecond).String(), nil
+	return took, nil
 }
 
-// demoPackets exchanges encrypted packets of all sizes and returns their number.
-func demoPackets(ctx context.Context, conn *mtwire.Conn) (string, error) {
-	for i, size := range demoSizes {
+// demoPackets exchanges encrypted packets of all sizes.
+func demoPackets(ctx context.Context, conn *mtwire.Conn) error {
+	for _, size := range demoSizes {
 		data := make([]byte, size)
 		rand.Read(data)
 		message, _ := mtwiretest.Seal(data, frame.Client)
 		if err := conn.Send(ctx, message); err != nil {
-			return fmt.Sprint(i), err
+			return err
 		}
 		p, err := conn.Receive(ctx)
 		if err != nil {
-			return fmt.Sprint(i), err
+			return err
 		}
 		back, _, err := mtwiretest.Open(p.Payload, frame.Server)
 		if err != nil {
-			return fmt.Sprint(i), err
+			return err
 		}
 		if !bytes.Equal(back, data) {
-			return fmt.Sprint(i), fmt.Errorf("%d bytes came back changed", size)
+			return fmt.Errorf("%d bytes came back changed", size)
 		}
 	}
-	return fmt.Sprint(len(demoSizes)), nil
+	return nil
 }
 
 // demoQuickAck requests a quick acknowledgement, which must have the token of the
-// message and arrive before the answer. It returns the token.
-func demoQuickAck(ctx context.Context, conn *mtwire.Conn) (string, error) {
+// message and arrive before the answer.
+func demoQuickAck(ctx context.Context, conn *mtwire.Conn) error {
 	message, token := mtwiretest.Seal([]byte("ack this"), frame.Client)
 	if err := conn.SendPacket(ctx, mtwire.Packet{Payload: message, AckWanted: true}); err != nil {
-		return "-", err
+		return err
 	}
 	p, err := conn.Receive(ctx)
 	if err != nil {
-		return "-", err
+		return err
 	}
 	if p.Kind != mtwire.KindQuickAck || p.Token != token {
-		return "-", fmt.Errorf("%v %08x, want token %08x", p.Kind, p.Token, token)
+		return fmt.Errorf("%v %08x, want token %08x", p.Kind, p.Token, token)
 	}
 	if p, err = conn.Receive(ctx); err != nil {
-		return "-", err
+		return err
 	}
 	if p.Kind != mtwire.KindPayload {
-		return "-", fmt.Errorf("%v follows it", p.Kind)
+		return fmt.Errorf("%v follows it", p.Kind)
 	}
-	return fmt.Sprintf("%08x", token), nil
+	return nil
 }
 
 // demoTransportError sends a message under an unknown auth key, whose answer must be
 // transport error 404.
-func demoTransportError(ctx context.Context, conn *mtwire.Conn) (string, error) {
+func demoTransportError(ctx context.Context, conn *mtwire.Conn) error {
 	message := make([]byte, 24+64)
 	rand.Read(message)
 	if err := conn.Send(ctx, message); err != nil {
-		return "-", err
+		return err
 	}
 	p, err := conn.Receive(ctx)
 	var received *mtwire.TransportError
 	if !errors.As(err, &received) || received.Code != frame.CodeAuthKeyAbsent {
-		return "-", fmt.Errorf("received %v, %v", p.Kind, err)
+		return fmt.Errorf("received %v, %v", p.Kind, err)
 	}
-	return "ok", nil
+	return nil
 }

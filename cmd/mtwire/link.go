@@ -27,7 +27,7 @@ The proxy need not be running. A LINK is printed in its usual form.`,
   mtwire link
   mtwire link alice --public proxy.example.org:443
   mtwire link --https --secret dd0123456789abcdef0123456789abcdef --public 203.0.113.1:443`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOneArgument("name or link"),
 		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.run(cmd, args)) },
 	}
 	f.define(cmd)
@@ -46,8 +46,8 @@ any LINK. --qr FILE.png and --qr FILE.svg write the code to a file.`,
 		Example: `  mtwire secret new alice
   mtwire link show alice
   mtwire link show alice --qr alice.png
-  mtwire link show 'tg://proxy?server=203.0.113.1&port=443&secret=dd0123456789abcdef0123456789abcdef'`,
-		Args: cobra.MaximumNArgs(1),
+  mtwire link show 'tg://proxy?server=203.0.113.1&port=443&secret=3QEjRWeJq83vASNFZ4mrze8'`,
+		Args: atMostOneArgument("name or link"),
 		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.run(cmd, args)) },
 	}
 	f.define(cmd)

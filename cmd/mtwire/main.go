@@ -41,20 +41,24 @@ func run() int {
 // rootCommand returns the command mtwire, with its subcommands.
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "mtwire",
-		Version:       version(),
-		Short:         "MTProto transports: proxy, test data centre, demo, load generator",
+		Use:     "mtwire",
+		Version: version(),
+		Short:   "MTProto transports: proxy, test data centre, demo, load generator",
+		Example: `  mtwire proxy
+  mtwire demo`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs, // a mistyped command is an error
+		Args:          noArguments, // a mistyped command is an error
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	// Without this flag cobra makes one with the shorthand -v, which is --verbose
 	// for subcommands.
 	root.Flags().Bool("version", false, "print the version")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return nameFlag(err) })
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(proxyCommand(), secretCommand(), linkCommand(), demoCommand(), dcCommand(), benchCommand(), rawRelayCommand())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return suggestFlag(cmd, nameFlag(err)) })
+	root.AddCommand(proxyCommand(), secretCommand(), linkCommand(), demoCommand(), dcCommand(), benchCommand(), manCommand(), rawRelayCommand())
+	root.InitDefaultCompletionCmd()
+	useHelp(root)
+	completeValues(root)
 	return root
 }
 

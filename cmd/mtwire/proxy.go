@@ -49,7 +49,7 @@ exit at once.`,
   mtwire proxy --listen 127.0.0.1:3128 --secrets secrets
   mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'
   mtwire proxy --upstream 'socks5://10.0.0.1:1080?weight=3' --upstream direct`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return nameFlag(f.run(cmd)) },
 	}
 	f.define(cmd)

@@ -39,8 +39,10 @@ func secretCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secret",
 		Short: "Make and show secrets",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  mtwire secret new alice
+  mtwire secret show`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(secretNewCommand(), secretShowCommand())
 	return cmd
@@ -62,7 +64,7 @@ an ee secret is that of the first user, unless --domain sets it.`,
   mtwire secret new alice
   mtwire secret new bob --domain www.example.org
   mtwire secret new --modes dd`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOneArgument("name"),
 		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.newSecret(cmd, args)) },
 	}
 	f.defineKept(cmd)
@@ -97,7 +99,7 @@ those that are kept in the state directory.`,
 		Example: `  mtwire secret new alice
   mtwire secret show
   mtwire secret show alice`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOneArgument("name"),
 		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.showSecrets(cmd, args)) },
 	}
 	f.defineSources(cmd)
