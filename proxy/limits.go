@@ -1,11 +1,11 @@
 package proxy
 
 import (
-	"errors"
 	"syscall"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // Defaults of the limits for unauthenticated connections, where descriptors allow
@@ -82,7 +82,7 @@ func (s *session) HasUnread() bool { return unreadBytes(s.socket) }
 // makeRoom evicts unauthenticated connections if err means that there is no
 // descriptor. It reports whether it has evicted some.
 func (p *Proxy) makeRoom(err error) bool {
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+	if netx.IsErrno(err, syscall.EMFILE, syscall.ENFILE) {
 		return p.pending.EvictOldest(evictedAtShortage) > 0
 	}
 	return false

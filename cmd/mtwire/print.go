@@ -7,6 +7,7 @@ import (
 	"io"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/spf13/cobra"
 )
 
@@ -62,8 +63,8 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // hintListen adds the remedy to the error of listening on the address of a flag.
 func hintListen(err error, flag string) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w: choose another address with %s", err, flag)
+	if netx.IsErrno(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: choose another address with %s", netx.Readable(err), flag)
 	}
 	return err
 }

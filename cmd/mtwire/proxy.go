@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -64,7 +65,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	listVar(flags, &c.TrustedPeers, "proxy-protocol-from", errorsQuote, "load balancer that sends PROXY protocol headers: `ADDRESS`, NETWORK/BITS or unix (repeatable)")
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user, in hex or base64 (repeatable)")
 	flags.StringVar(&c.SecretsFile, "secrets", c.SecretsFile, "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment (default: $MTWIRE_SECRETS, or systemd's credential named secrets)")
-	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: $STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire)")
+	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: "+service.DefaultState(runtime.GOOS)+")")
 	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate, of the generated secret and of secrets that have none (default: "+service.DefaultDomain+", if one is needed)")
 	flags.TextVar(&c.Modes, "modes", c.Modes, "accepted `MODES`")
 	flags.DurationVar(&c.ClockWindow, "clock-window", c.ClockWindow, "largest clock difference of an ee client; 0: no limit")

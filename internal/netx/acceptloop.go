@@ -53,5 +53,5 @@ func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), del
 func isTemporary(err error) bool {
 	var temporary interface{ Temporary() bool }
 	return errors.As(err, &temporary) && temporary.Temporary() ||
-		errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOSPC)
+		IsErrno(err, syscall.EMFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSPC)
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -144,20 +145,31 @@ func (a ListenAddress) listen(ctx context.Context) (net.Listener, error) {
 // explainTCP adds the remedy to an error, and removes the address, which listenAll
 // adds.
 func explainTCP(err error) error {
-	cause := err
+	cause := netx.Readable(err)
 	var op *net.OpError
 	if errors.As(err, &op) {
-		cause = op.Err
+		cause = netx.Readable(op.Err)
 	}
 	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: choose a port above 1023, or allow this one with setcap cap_net_bind_service=+ep on the program's file", cause)
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errors.Is(err, fs.ErrPermission), netx.IsErrno(err, syscall.EACCES):
+		return fmt.Errorf("%w: %s", cause, portRemedy(runtime.GOOS))
+	case netx.IsErrno(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w: another proxy or a web server may be running there", cause)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
+	case netx.IsErrno(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine does not have that address; leave it out to listen on all addresses", cause)
 	}
 	return cause
+}
+
+// portRemedy returns what to do about a port that the system does not allow.
+func portRemedy(system string) string {
+	switch system {
+	case "linux", "android":
+		return "choose a port above 1023, or allow this one with setcap cap_net_bind_service=+ep on the program's file"
+	case "windows":
+		return "choose another port: a service has this one for itself, or the system reserves it (netsh int ipv4 show excludedportrange tcp lists those)"
+	}
+	return "choose a port above 1023, or run as root"
 }
 
 // socketMode allows processes of the same group, such as a web server, to connect
@@ -169,7 +181,7 @@ const socketMode = 0o660
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	var config net.ListenConfig
 	ln, err := config.Listen(ctx, "unix", path)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if netx.IsErrno(err, syscall.EADDRINUSE) {
 		if err := removeStale(path); err != nil {
 			return nil, err
 		}
@@ -202,24 +214,24 @@ func removeStale(path string) error {
 	}
 	// Any other error, such as that of a full queue, does not prove that the
 	// process is dead.
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	if !netx.IsErrno(err, syscall.ECONNREFUSED) {
 		return errors.New("another process listens there, perhaps another proxy")
 	}
 	return os.Remove(path)
 }
 
 func explainUnix(err error, path string) error {
-	cause := err
+	cause := netx.Readable(err)
 	var op *net.OpError
 	if errors.As(err, &op) {
-		cause = op.Err
+		cause = netx.Readable(op.Err)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: make the directory %s first", cause, filepath.Dir(path))
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: this user may not make files in %s", cause, filepath.Dir(path))
-	case errors.Is(err, syscall.EINVAL):
+	case netx.IsErrno(err, syscall.EINVAL):
 		return fmt.Errorf("%w: the path of %d bytes may be too long for a socket", cause, len(path))
 	}
 	return cause

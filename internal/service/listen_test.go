@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -182,11 +183,22 @@ func TestUnusableAddressesAreErrorsWithARemedy(t *testing.T) {
 func TestDeniedPermissionIsAnErrorWithARemedy(t *testing.T) {
 	denied := &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}
 	for want, err := range map[string]error{
-		"bind: permission denied: choose a port above 1023":        explainTCP(denied),
+		"bind: permission denied: " + portRemedy(runtime.GOOS):     explainTCP(denied),
 		"bind: permission denied: this user may not make files in": explainUnix(denied, "/run/s"),
 	} {
 		if !strings.HasPrefix(err.Error(), want) {
 			t.Error(err)
+		}
+	}
+}
+
+// A remedy is one that the system has.
+func TestRemediesAreOfTheSystem(t *testing.T) {
+	for system, want := range map[string]string{"linux": "setcap", "windows": "netsh", "darwin": "run as root", "freebsd": "run as root"} {
+		for _, remedy := range []string{"setcap", "netsh", "run as root"} {
+			if strings.Contains(portRemedy(system), remedy) != (remedy == want) {
+				t.Errorf("%s: %s", system, portRemedy(system))
+			}
 		}
 	}
 }

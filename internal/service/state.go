@@ -9,23 +9,41 @@ import (
 	"strings"
 )
 
+// DefaultState describes the directory for state that is used by default on a system,
+// a runtime.GOOS, for the help.
+func DefaultState(system string) string {
+	if system == "windows" {
+		return `%LOCALAPPDATA%\mtwire`
+	}
+	return "$STATE_DIRECTORY, $XDG_STATE_HOME/mtwire or ~/.local/state/mtwire"
+}
+
 // stateDirectory returns the directory for state that outlives a run: the
 // configured one, or else the one that systemd made for the service, or else the
-// user's.
+// user's. On Windows that is in the local application data, which no other user may
+// read, and which does not follow the user to other machines.
 //
 // Specifications:
 // https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#RuntimeDirectory=
 // https://specifications.freedesktop.org/basedir-spec/latest/#variables
+// https://learn.microsoft.com/en-us/windows/win32/shell/knownfolderid#FOLDERID_LocalAppData
 func stateDirectory(configured string) (string, error) {
 	if configured != "" {
 		return configured, nil
 	}
 	// The variable may list several directories. The first is ours.
-	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":"); dir != "" {
+	if dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), string(filepath.ListSeparator)); dir != "" {
 		return dir, nil
 	}
 	// Relative paths are to be ignored.
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "mtwire"), nil
+	}
+	if runtime.GOOS == "windows" {
+		dir, err := os.UserCacheDir() // %LOCALAPPDATA%
+		if err != nil || !filepath.IsAbs(dir) {
+			return "", configError("state", "no directory: %%LOCALAPPDATA%% is not set; set one")
+		}
 		return filepath.Join(dir, "mtwire"), nil
 	}
 	home, err := os.UserHomeDir()

@@ -12,7 +12,8 @@ import (
 )
 
 func TestStateDirectoryIsTheFirstThatIsSet(t *testing.T) {
-	for _, test := range []struct{ configured, systemd, xdg, home, want string }{
+	type test struct{ configured, systemd, xdg, home, want string }
+	tests := []test{
 		{"/configured", "/systemd", "/xdg", "/home/me", "/configured"},
 		{"relative", "", "", "", "relative"},
 		{"", "/systemd", "/xdg", "/home/me", "/systemd"},
@@ -20,15 +21,27 @@ func TestStateDirectoryIsTheFirstThatIsSet(t *testing.T) {
 		{"", "", "/xdg", "/home/me", "/xdg/mtwire"},
 		{"", "", "relative", "/home/me", "/home/me/.local/state/mtwire"},
 		{"", "", "", "/home/me", "/home/me/.local/state/mtwire"},
-	} {
+	}
+	home := "HOME"
+	if runtime.GOOS == "windows" {
+		home = "LOCALAPPDATA"
+		tests = []test{
+			{`C:\configured`, `C:\systemd`, `C:\xdg`, `C:\me`, `C:\configured`},
+			{"", `C:\systemd;C:\second`, "", "", `C:\systemd`},
+			{"", "", `C:\xdg`, `C:\me`, `C:\xdg\mtwire`},
+			{"", "", "", `C:\me`, `C:\me\mtwire`},
+		}
+	}
+	for _, test := range tests {
 		t.Setenv("STATE_DIRECTORY", test.systemd)
 		t.Setenv("XDG_STATE_HOME", test.xdg)
-		t.Setenv("HOME", test.home)
+		t.Setenv(home, test.home)
 		if dir, err := stateDirectory(test.configured); dir != test.want || err != nil {
 			t.Errorf("%+v: %q, %v", test, dir, err)
 		}
 	}
-	t.Setenv("HOME", "")
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv(home, "")
 	if _, err := stateDirectory(""); err == nil || !strings.Contains(err.Error(), "state: no directory") {
 		t.Errorf("without a home: %v", err)
 	}
