@@ -28,7 +28,9 @@ import (
 // When ctx ends, a blocked call returns ctx.Err() at once. A Receive that its
 // context ended can be called again and has lost nothing, unless it was inside a
 // WebSocket frame, an HTTP request, or the handshake of TLS, FakeTLS or WebSocket.
-// A Send that its context ended may have sent a part; all later ones fail.
+// A Send that its context ended may have sent a part; all later ones fail. Calls
+// that fail because an earlier context has ended return an error that is
+// net.ErrClosed, and no context's.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
@@ -60,7 +62,7 @@ var ErrNotOverHTTP = errors.New("HTTP carries payloads and transport errors only
 
 // errInterrupted is the final error of a handshake whose context ended during an
 // inner handshake (TLS, WebSocket, FakeTLS), which cannot be resumed.
-var errInterrupted = errors.New("interrupted by an earlier context")
+var errInterrupted = fmt.Errorf("interrupted by an earlier context: %w", net.ErrClosed)
 
 // Handshake completes the handshake, after which packets can be exchanged and
 // Transport is known. Send and Receive call it. A second call returns the same.

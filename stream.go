@@ -185,11 +185,20 @@ func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 		bufpool.Put(scratch)
 		s.out.header = ""
 	}
-	if err != nil {
-		s.out.err = fmt.Errorf("send: %w", netx.Cause(ctx, err))
+	if err == nil {
+		return nil
+	}
+	s.out.err = fmt.Errorf("send: %w", err)
+	if netx.IsTimeout(err) {
+		s.out.err = fmt.Errorf("send: %w", errSendInterrupted)
+		return fmt.Errorf("send: %w", netx.Cause(ctx, err))
 	}
 	return s.out.err
 }
+
+// errSendInterrupted is the final error after a Send whose context ended. It is no
+// context's error, so that a loop that sends again after a timeout ends.
+var errSendInterrupted = fmt.Errorf("an earlier Send was interrupted inside a packet: %w", net.ErrClosed)
 
 // release ends the stream's registrations with contexts and its share of the memory
 // for incomplete packets, which may outlive it.

@@ -2,6 +2,7 @@ package faketls
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -61,8 +62,8 @@ func NewConnFrom(conn net.Conn, side frame.Side, d Deframer) *Conn {
 //
 // If ctx ends during the handshake, Handshake returns ctx.Err(). It leaves the
 // connection below open in any case, and clears its deadlines if ctx can end.
-// The outcome is final, even a timeout: later calls return the same. If ctx has
-// ended before the handshake begins, Handshake returns ctx.Err() and later calls
+// The outcome is final: later calls return the same, or after the end of ctx an error
+// that is net.ErrClosed. If ctx has ended before the handshake begins, Handshake returns ctx.Err() and later calls
 // begin it.
 //
 // The error is ErrNoMatch if the server does not have the key, a *RecordError
@@ -80,11 +81,19 @@ func (c *Conn) Handshake(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err // nothing has been sent, nothing is lost
 	}
-	c.handshakeErr = c.shake(ctx)
+	err := c.shake(ctx)
+	c.handshakeErr = err
+	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+		c.handshakeErr = errHandshakeInterrupted
+	}
 	c.shake = nil
 	c.handshakeDone.Store(true)
-	return c.handshakeErr
+	return err
 }
+
+// errHandshakeInterrupted is the error after a handshake that its context ended. It is
+// no context's error, so that a loop which retries after timeouts ends.
+var errHandshakeInterrupted = fmt.Errorf("faketls: an earlier context ended inside the handshake: %w", net.ErrClosed)
 
 // Read reads bytes of the stream, across records, directly into p. It may use all of p
 // as scratch space.
@@ -244,10 +253,13 @@ func (w *recordWriter) fail(k int, err error) {
 	case !netx.IsTimeout(err):
 		w.err = err
 	case k > 0:
-		// %v, because later Writes do not time out: there is nothing to wait for.
-		w.err = fmt.Errorf("faketls: an earlier Write stopped inside a record: %v", err)
+		w.err = errInsideRecord
 	}
 }
+
+// errInsideRecord is the error of each Write after one that timed out inside a record.
+// It is no timeout itself, because there is nothing to wait for.
+var errInsideRecord = fmt.Errorf("faketls: an earlier Write timed out inside a record: %w", net.ErrClosed)
 
 // bodyBytes returns the number of the stream's bytes in the first k bytes of a batch.
 func (w *recordWriter) bodyBytes(k int) (n int) {

@@ -67,7 +67,7 @@ type ServerConfig struct {
 //
 // All methods may be called concurrently; calls of Receive are serialized. After
 // the connection has ended or failed, Receive and Send return the same error
-// permanently.
+// permanently: net.ErrClosed after a context that ended inside a request or response.
 type Server struct {
 	conn           net.Conn
 	setDeadline    func(time.Time) error // conn's, allocated once for all requests
@@ -159,10 +159,15 @@ func (s *Server) Receive(ctx context.Context) ([]byte, error) {
 		s.idle <- struct{}{}
 		return nil, interrupted("receive", ctx)
 	case ended != nil:
-		err = fmt.Errorf("httpconn: receive: inside a request: %w", ended)
+		_ = s.fail(errInterrupted)
+		return nil, fmt.Errorf("httpconn: receive: inside a request: %w", ended)
 	}
 	return nil, s.fail(err)
 }
+
+// errInterrupted is the final error of a connection whose call ended with its context
+// inside a request or response.
+var errInterrupted = fmt.Errorf("httpconn: an earlier context ended inside a request or response: %w", net.ErrClosed)
 
 func interrupted(what string, ctx context.Context) error {
 	return fmt.Errorf("httpconn: %s: %w", what, ctx.Err())
@@ -316,7 +321,8 @@ func (s *Server) writeResponse(ctx context.Context, e exchange, status int, body
 	}
 	switch {
 	case err != nil && ended != nil:
-		return s.fail(fmt.Errorf("httpconn: inside a response: %w", ended))
+		_ = s.fail(errInterrupted)
+		return fmt.Errorf("httpconn: send: inside a response: %w", ended)
 	case err != nil:
 		return s.fail(fmt.Errorf("httpconn: response: %w", err))
 	case !e.keepAlive:

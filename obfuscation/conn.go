@@ -2,6 +2,7 @@ package obfuscation
 
 import (
 	"crypto/cipher"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -16,8 +17,9 @@ import (
 // called concurrently: Reads exclude each other, and so do Writes.
 //
 // Each direction keeps its first error, because its key stream may be out of step
-// with the peer's after it: later calls return the same. A timeout of a Write is such
-// an error; a timeout of a Read is not, since it loses no byte.
+// with the peer's after it: later calls return the same. After a timeout of a Write,
+// later ones return an error that is net.ErrClosed. A timeout of a Read is not kept,
+// since it loses no byte.
 type Conn struct {
 	conn net.Conn
 	in   half
@@ -147,9 +149,15 @@ func (c *Conn) WritePieces(head, body, tail []byte) (int, error) {
 	if err == nil && sent < total {
 		err = io.ErrShortWrite
 	}
-	c.out.err = err // even a timeout: the key stream is ahead of the bytes
+	if c.out.err = err; netx.IsTimeout(err) { // the key stream is ahead of the bytes
+		c.out.err = errWriteTimeout
+	}
 	return max(0, sent-start), err
 }
+
+// errWriteTimeout is the error of each Write after one that timed out. It is no
+// timeout itself, so that a loop which retries after timeouts ends.
+var errWriteTimeout = fmt.Errorf("obfuscation: an earlier Write timed out: %w", net.ErrClosed)
 
 // shortBody is the length up to which it is cheaper to join the pieces first than to
 // call the cipher for each of them: it works on eight blocks at a time.

@@ -64,7 +64,7 @@ func TestWriteIsOneWriteBelowAndLeavesItsInputAlone(t *testing.T) {
 }
 
 // After a failed Write the key stream is ahead of the bytes sent: all later Writes
-// return the same error and send nothing. n counts the caller's bytes alone.
+// fail and send nothing, and not with a timeout, after which callers write again. n counts the caller's bytes alone.
 func TestErrorOfAWriteIsFinal(t *testing.T) {
 	r := &recorder{fail: os.ErrDeadlineExceeded}
 	c, err := Client(r, &ClientConfig{Protocol: frame.Abridged})
@@ -75,7 +75,7 @@ func TestErrorOfAWriteIsFinal(t *testing.T) {
 		t.Errorf("n = %d, %v", n, err)
 	}
 	r.fail = nil
-	if n, err := c.Write(make([]byte, 100)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || r.writes != 0 {
+	if n, err := c.Write(make([]byte, 100)); n != 0 || !errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) || r.writes != 0 {
 		t.Errorf("afterwards: n = %d, %v, %d writes", n, err, r.writes)
 	}
 }

@@ -3,6 +3,7 @@ package wsconn
 import (
 	"errors"
 	"fmt"
+	"net"
 )
 
 // ErrSubprotocol means that the sub-protocol "binary" was not negotiated: the
@@ -14,9 +15,9 @@ var ErrSubprotocol = errors.New(`sub-protocol "binary" not negotiated`)
 var ErrTextMessage = errors.New("wsconn: peer sent a text message, want binary")
 
 // ErrBroken is the permanent error of a direction after a deadline passed inside a
-// WebSocket frame: the boundary of the next frame is lost. It is not a timeout, so
-// that a loop which retries after timeouts ends.
-var ErrBroken = errors.New("wsconn: an earlier deadline passed in the middle of a frame")
+// WebSocket frame: the boundary of the next frame is lost. It is net.ErrClosed
+// and not a timeout, so that a loop which retries after timeouts ends.
+var ErrBroken = fmt.Errorf("wsconn: an earlier deadline passed in the middle of a frame: %w", net.ErrClosed)
 
 // HandshakeError is the error of an HTTP request that was not upgraded to
 // WebSocket.
