@@ -31,6 +31,12 @@ import (
 // A Send that its context ended may have sent a part; all later ones fail. Calls
 // that fail because an earlier context has ended return an error that is
 // net.ErrClosed, and no context's.
+//
+// All this holds over any net.Conn, such as a channel of SSH or a stream of a
+// multiplexer. One without deadlines, whose SetDeadline fails, is read and written by
+// goroutines that end with Close; a Send that its context ended may then go on in the
+// background. One whose deadline does not end a blocked call is closed a second later,
+// and the call returns then.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side

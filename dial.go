@@ -13,6 +13,7 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/wsconn"
@@ -150,6 +151,7 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 	if ep.Protocol == Full && ep.Obfuscated && !config.ObfuscatedFull {
 		return nil, obfuscation.ErrFull
 	}
+	conn = withDeadlines(conn)
 	c := &Conn{net: conn, side: frame.Client, transport: Transport{
 		Carrier: ep.Carrier, TLS: ep.TLS, Obfuscated: ep.Obfuscated, Protocol: ep.Protocol, DC: ep.DC, Secret: -1,
 	}}
@@ -185,4 +187,13 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 	}
 	c.ready.Store(true)
 	return c, nil
+}
+
+// withDeadlines returns a connection over conn whose deadlines end blocked calls, on
+// which contexts rely: conn itself if it has such.
+func withDeadlines(conn net.Conn) net.Conn {
+	if _, ok := conn.(*wsconn.Conn); ok {
+		return conn
+	}
+	return netx.WithDeadlines(conn)
 }

@@ -323,6 +323,7 @@ func Server(conn net.Conn, config *ListenConfig) *Conn {
 }
 
 func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
+	conn = withDeadlines(conn)
 	c := &Conn{net: conn, side: frame.Server, settings: settings}
 	c.handshake.Store(handshake.New(conn))
 	return c

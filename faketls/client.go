@@ -92,6 +92,9 @@ func clientHandshake(ctx context.Context, conn net.Conn, config *ClientConfig) e
 	if err != nil {
 		return err
 	}
+	if ctx.Done() != nil {
+		conn = netx.WithDeadlines(conn)
+	}
 	exchange := func() error {
 		if _, err := conn.Write(hello); err != nil {
 			return fmt.Errorf("faketls: send ClientHello: %w", err)

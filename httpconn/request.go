@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -194,7 +193,7 @@ func requestError(r *http.Request, status int, err error) error {
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return io.ErrUnexpectedEOF
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case netx.IsTimeout(err):
 		status, err = http.StatusRequestTimeout, errors.New("the request did not arrive in time")
 	case errors.As(err, &parse):
 	case errors.As(err, &network) || errors.Is(err, io.ErrClosedPipe):

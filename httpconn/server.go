@@ -99,6 +99,7 @@ func NewServer(conn net.Conn, config *ServerConfig) *Server {
 	if config == nil {
 		config = &ServerConfig{}
 	}
+	conn = netx.WithDeadlines(conn)
 	s := &Server{
 		conn:           conn,
 		maxLength:      config.MaxLength,

@@ -6,9 +6,11 @@ require (
 	github.com/cenkalti/backoff/v4 v4.3.0
 	github.com/coder/websocket v1.8.15
 	github.com/gotd/td v0.161.0
+	github.com/hashicorp/yamux v0.1.2
 	github.com/makiuchi-d/gozxing v0.1.1
 	github.com/mtwire/mtwire v0.0.0
 	github.com/refraction-networking/utls v1.8.2
+	github.com/xtaci/smux v1.5.34
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0

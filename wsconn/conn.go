@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // subprotocol is the only sub-protocol of MTProto.
@@ -187,7 +188,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return len(p), nil
 	case c.isClosing():
 		c.werr = net.ErrClosed
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case netx.IsTimeout(err):
 		c.werr = ErrBroken
 		return 0, os.ErrDeadlineExceeded
 	default:

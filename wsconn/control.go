@@ -2,10 +2,10 @@ package wsconn
 
 import (
 	"crypto/rand"
-	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // The opcodes of control frames.
@@ -78,7 +78,7 @@ func (s *stream) writeControls() {
 		n, err := s.Conn.Write(frames)
 		switch {
 		case err == nil:
-		case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		case n == 0 && netx.IsTimeout(err):
 			s.controls.putBack(frames)
 			return
 		default:

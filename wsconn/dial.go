@@ -183,8 +183,12 @@ func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
 		port = map[string]string{"http": "80", "https": "443"}[req.URL.Scheme]
 	}
 	conn, err := dial(req.Context(), "tcp", net.JoinHostPort(req.URL.Hostname(), port))
-	if err != nil || req.URL.Scheme != "https" {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	conn = netx.WithDeadlines(conn)
+	if req.URL.Scheme != "https" {
+		return conn, nil
 	}
 	tlsConfig := &tls.Config{}
 	if u.config.TLSClientConfig != nil {

@@ -63,6 +63,7 @@ func OfficialPath(path string) bool {
 // and beyond that what two parsers may read differently: lines without a carriage
 // return, folded lines, Content-Length together with Transfer-Encoding, a body.
 func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, error) {
+	conn = netx.WithDeadlines(conn)
 	interruption := netx.Interrupt(ctx, conn.SetDeadline)
 	c, err := serve(conn, config)
 	if ended := interruption.Finish(); ended != nil {

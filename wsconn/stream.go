@@ -2,10 +2,8 @@ package wsconn
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -74,9 +72,9 @@ func (s *stream) Read(p []byte) (n int, err error) {
 func (s *stream) endOf(err error) readEnd {
 	boundary := s.cursor.atBoundary()
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) && boundary:
+	case netx.IsTimeout(err) && boundary:
 		return timeoutAtBoundary
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case netx.IsTimeout(err):
 		return timeoutInFrame
 	case err == io.EOF && boundary:
 		return eofAtBoundary

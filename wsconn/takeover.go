@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // Buffer sizes of a server's connection, which keeps its buffers while it is idle.
@@ -39,7 +41,7 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	t.stream = &stream{Conn: conn}
+	t.stream = &stream{Conn: netx.WithDeadlines(conn)}
 	if n := brw.Reader.Buffered(); n > 0 {
 		b, _ := brw.Reader.Peek(n)
 		t.stream.leftover = bytes.Clone(b)

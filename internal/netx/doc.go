@@ -2,6 +2,7 @@
 // context for one operation or for a direction's repeated calls, a mutex with a
 // context, half-close, an accept loop.
 //
+//	anyconn.go     deadlines over any net.Conn; pumpedconn.go if it has none
 //	acceptloop.go  accepting connections in spite of temporary errors
 //	deadline.go    contexts for the repeated calls of one direction
 //	discard.go     reading from a client that gets no answer

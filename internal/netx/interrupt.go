@@ -3,17 +3,29 @@ package netx
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // longAgo is a deadline in the past, which unblocks a call at once.
 var longAgo = time.Unix(1, 0)
 
-// IsTimeout reports whether err means that a deadline has passed. ETIMEDOUT, the error
-// for a peer that does not answer any more, is no such error: it ends the connection.
-func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+// IsTimeout reports whether err means that a deadline has passed: it is
+// os.ErrDeadlineExceeded, or a net.Error of a connection that is not package net's and
+// has errors of its own. ETIMEDOUT, the error for a peer that does not answer any more,
+// is no such error, and a context's is none either: they end the connection.
+func IsTimeout(err error) bool {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err != nil
+	}
+	var timeout net.Error
+	var system syscall.Errno
+	return errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, &system) &&
+		!errors.Is(err, context.DeadlineExceeded)
+}
 
 // Cause returns ctx's error if ctx has ended and err is a timeout, which is then a
 // consequence. Otherwise it returns err.
