@@ -26,9 +26,10 @@ type DialConfig struct {
 	// outgoing ones too. 0 means 16 MiB.
 	MaxLength int
 
-	// DialContext opens the TCP connection, through a SOCKS5 proxy for instance.
-	// Nil means a net.Dialer.
-	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// DialContext opens the TCP connection. ProxyDialer returns one for a SOCKS5 or
+	// HTTP proxy, and EnvironmentDialer one for the environment's. Nil means a
+	// net.Dialer.
+	DialContext DialFunc
 
 	// TLS configures wss and https. Nil means the system's roots.
 	TLS *tls.Config
@@ -98,7 +99,7 @@ func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, 
 	return c, nil
 }
 
-func (config *DialConfig) dialContext() func(ctx context.Context, network, address string) (net.Conn, error) {
+func (config *DialConfig) dialContext() DialFunc {
 	if config.DialContext != nil {
 		return config.DialContext
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // startServer starts a server on loopback that echoes each payload, and answers one of four
@@ -179,4 +180,43 @@ func ExampleConn_SendPacket() {
 	// Output:
 	// quick ack: 9e42fb8a
 	// answer: 88 bytes
+}
+
+// A client connects through a SOCKS5 proxy. With "http://" it is an HTTP proxy.
+func ExampleProxyDialer() {
+	address, stop := startServer(nil)
+	defer stop()
+	proxyURL, stopProxy := serveProxy("socks5", &loopback.Proxy{Credentials: "user:password"})
+	defer stopProxy()
+
+	dial, err := mtwire.ProxyDialer(proxyURL, nil) // socks5://user:password@127.0.0.1:1080
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn, err := mtwire.Dial(context.Background(), "tcp://"+address, &mtwire.DialConfig{DialContext: dial})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Println(conn.Transport())
+	// Output: tcp, intermediate
+}
+
+// A client connects through the proxy that ALL_PROXY or HTTPS_PROXY names, if any, and
+// directly otherwise.
+func ExampleEnvironmentDialer() {
+	address, stop := startServer(nil)
+	defer stop()
+
+	dial, err := mtwire.EnvironmentDialer(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn, err := mtwire.Dial(context.Background(), "tcp://"+address, &mtwire.DialConfig{DialContext: dial})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Println(conn.Transport())
+	// Output: tcp, intermediate
 }

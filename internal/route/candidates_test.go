@@ -150,7 +150,7 @@ func TestDeadAddressDoesNotCountAgainstItsUpstream(t *testing.T) {
 		t.Errorf("the third attempt goes to %s via %v", c.address, c.upstream)
 	}
 	o = r.order(r.config.DataCenters[0], answerKey{})
-	if c, _ := o.next(); c.address != "b:1" || c.upstream.kind != kindSOCKS5 {
+	if c, _ := o.next(); c.address != "b:1" || c.upstream.kind != kindProxy {
 		t.Errorf("the fourth attempt goes to %s via %v", c.address, c.upstream)
 	}
 }

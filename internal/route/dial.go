@@ -2,7 +2,6 @@ package route
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 
 	"github.com/mtwire/mtwire/faketls"
@@ -17,7 +16,7 @@ func (r *Router) connect(ctx context.Context, a *attempt) (net.Conn, error) {
 		a.reached.Store(true) // there is no upstream to reach
 		return r.config.DialContext(ctx, "tcp", a.address)
 	}
-	conn, err := r.config.DialContext(ctx, "tcp", u.server)
+	conn, err := r.config.DialContext(ctx, "tcp", u.proxy.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -33,8 +32,7 @@ func (r *Router) connect(ctx context.Context, a *attempt) (net.Conn, error) {
 // conn, or TLS on top of it.
 func (r *Router) via(ctx context.Context, conn net.Conn, a *attempt) (net.Conn, error) {
 	u := a.upstream
-	switch u.kind {
-	case kindMTProxy:
+	if u.kind == kindMTProxy {
 		// An error is a failure of the upstream, which has only one address: so
 		// it does not count as reached.
 		if u.secret.Mode == mtproxy.FakeTLS {
@@ -43,29 +41,12 @@ func (r *Router) via(ctx context.Context, conn net.Conn, a *attempt) (net.Conn, 
 			}).Handshake(ctx)
 		}
 		return conn, nil
-	case kindHTTPS:
-		secure := tls.Client(conn, r.tlsConfig(u.server))
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, err
-		}
-		conn = secure
+	}
+	// The result is the bare conn, which splice(2) needs, unless there is TLS.
+	conn, err := u.proxy.Secure(ctx, conn, r.config.TLS)
+	if err != nil {
+		return nil, err
 	}
 	a.reached.Store(true)
-	if u.kind == kindSOCKS5 {
-		return conn, connectSOCKS5(ctx, conn, u.UpstreamURL, a.address)
-	}
-	return conn, connectHTTP(ctx, conn, u.UpstreamURL, a.address)
-}
-
-// tlsConfig returns the TLS configuration for the HTTPS proxy at server, a
-// host:port.
-func (r *Router) tlsConfig(server string) *tls.Config {
-	config := &tls.Config{}
-	if r.config.TLS != nil {
-		config = r.config.TLS.Clone()
-	}
-	if config.ServerName == "" {
-		config.ServerName, _, _ = net.SplitHostPort(server)
-	}
-	return config
+	return conn, u.proxy.Connect(ctx, conn, a.address)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -35,7 +36,7 @@ func resultsOf(probes []Probe, dc datacenter.DC) (results []string) {
 func TestProbeAsksEachDataCenterOverEachUpstream(t *testing.T) {
 	dc, _ := dataCenter(t)
 	socks := listen(t)
-	serve(t, socks, func(conn net.Conn) error { return (&proxyServer{requested: make(chan string, 100)}).socks5(conn) })
+	serve(t, socks, func(conn net.Conn) error { return new(loopback.Proxy).SOCKS5(conn) })
 	texts := []string{"direct", "socks5://" + socks.Addr().String()}
 	want := []string{dc, dc}
 	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {

@@ -1,7 +1,6 @@
 package route
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -26,15 +26,15 @@ func TestUpstreamGoesThroughProxies(t *testing.T) {
 	}
 	for _, scheme := range []string{"socks5", "socks5h", "http", "https"} {
 		for _, credentials := range []string{"", "me:pass word"} {
-			p := &proxyServer{credentials: credentials, dcTest: address, requested: make(chan string, 10)}
+			p := &loopback.Proxy{Credentials: credentials, Hosts: map[string]string{"dc.test:443": address}, Requested: make(chan string, 10)}
 			ln := listen(t)
 			server := ln.Addr().String()
-			handle := p.socks5
+			handle := p.SOCKS5
 			switch scheme {
 			case "https":
-				ln, handle = tls.NewListener(ln, serverTLS), p.http
+				ln, handle = tls.NewListener(ln, serverTLS), p.HTTP
 			case "http":
-				handle = p.http
+				handle = p.HTTP
 			}
 			serve(t, ln, handle)
 			text := scheme + "://" + strings.Replace(credentials, " ", "%20", 1) + "@" + server
@@ -51,7 +51,7 @@ func TestUpstreamGoesThroughProxies(t *testing.T) {
 					t.Errorf("%T to %s via %s", upstream.Stream.Conn, upstream.Address, upstream.Via)
 				}
 				echo(t, upstream, frame.PaddedIntermediate, download)
-				if requested := <-p.requested; requested != target {
+				if requested := <-p.Requested; requested != target {
 					t.Errorf("%s: the request is for %s", scheme, requested)
 				}
 				<-transports
@@ -70,10 +70,10 @@ func TestDialErrorHasTheProxysRefusalAndNoCredentials(t *testing.T) {
 	}
 	socks, http := listen(t), listen(t)
 	secure := listen(t)
-	p := &proxyServer{credentials: "me:right", requested: make(chan string, 10)}
-	serve(t, socks, p.socks5)
-	serve(t, http, p.http)
-	serve(t, tls.NewListener(secure, server), p.http)
+	p := &loopback.Proxy{Credentials: "me:right", Requested: make(chan string, 10)}
+	serve(t, socks, p.SOCKS5)
+	serve(t, http, p.HTTP)
+	serve(t, tls.NewListener(secure, server), p.HTTP)
 	for _, c := range []struct {
 		scheme, credentials string
 		ln                  net.Listener
@@ -168,52 +168,4 @@ func TestDialTimeoutLimitsASilentProxy(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-}
-
-// scriptedConn is a connection to a proxy whose responses are fixed.
-type scriptedConn struct {
-	net.Conn
-	*bytes.Reader
-}
-
-func (s *scriptedConn) Read(p []byte) (int, error)  { return s.Reader.Read(p) }
-func (s *scriptedConn) Write(p []byte) (int, error) { return len(p), nil }
-func (s *scriptedConn) Close() error                { return nil }
-func (*scriptedConn) SetDeadline(time.Time) error   { return nil }
-
-// No response of a proxy causes a panic, reads beyond the longest response, or
-// succeeds without the beginning of one.
-func FuzzProxyResponses(f *testing.F) {
-	for _, response := range []string{
-		"HTTP/1.1 200 Connection established\r\n\r\n",
-		"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-		"HTTP/1.1 407 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"HTTP/1.1 200 " + strings.Repeat("x", maxResponseHeader),
-	} {
-		f.Add(false, []byte(response))
-	}
-	for _, response := range []string{
-		"\x05\x00\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x01",
-		"\x05\x02\x01\x00\x05\x00\x00\x03\x02xy\x00\x01",
-		"\x05\x02\x01\x01",
-		"\x05\xff",
-		"\x05\x00\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00",
-	} {
-		f.Add(true, []byte(response))
-	}
-	f.Fuzz(func(t *testing.T, socks bool, response []byte) {
-		s := &scriptedConn{Reader: bytes.NewReader(response)}
-		u := UpstreamURL{server: "proxy:1", user: "me", password: "pw"}
-		connect, begin, limit := connectHTTP, "HTTP/", maxResponseHeader
-		if socks {
-			connect, begin, limit = connectSOCKS5, "\x05", 2+2+4+1+255+2
-		}
-		err := connect(t.Context(), s, u, "149.154.167.51:443")
-		if read := len(response) - s.Len(); read > limit {
-			t.Errorf("%d bytes were read", read)
-		}
-		if err == nil && !bytes.HasPrefix(response, []byte(begin)) {
-			t.Errorf("%q succeeds", response)
-		}
-	})
 }

@@ -11,7 +11,7 @@
 //	localerrors.go    failures of this machine, which are no address's
 //	candidates.go     addresses through upstreams, ordered by health and weight
 //	happyeyeballs.go  the attempts of one Dial
-//	dial.go           one attempt; socks5.go, httpconnect.go
+//	dial.go           one attempt
 //	probe.go          trying all data centres over all upstreams
 package route
 

@@ -3,11 +3,10 @@ package route
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 
-	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/proxydial"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
@@ -16,9 +15,7 @@ type kind uint8
 
 const (
 	kindDirect kind = iota
-	kindSOCKS5
-	kindHTTP
-	kindHTTPS
+	kindProxy
 	kindMTProxy
 )
 
@@ -26,25 +23,19 @@ const (
 // another MTProxy. The zero value is direct with weight 1. ParseUpstreamURL
 // returns the others.
 type UpstreamURL struct {
-	kind           kind
-	server         string // host:port
-	user, password string // of SOCKS5 and HTTP; an empty user means no authentication
-	secret         mtproxy.Secret
-	weight         int // 0 means 1
+	kind   kind
+	proxy  proxydial.Proxy // SOCKS5 and HTTP; of an MTProxy the Server only
+	secret mtproxy.Secret
+	weight int // 0 means 1
 }
 
 // HasCredentials reports whether u has a password or a secret, which String leaves
 // out.
-func (u UpstreamURL) HasCredentials() bool { return u.user != "" || u.secret.Mode != 0 }
+func (u UpstreamURL) HasCredentials() bool { return u.proxy.User != "" || u.secret.Mode != 0 }
 
 const (
 	paramWeight = "weight"
 	maxWeight   = 1000
-
-	// maxCredential limits a SOCKS5 user name, and a password, in bytes.
-	//
-	// Specification: https://www.rfc-editor.org/rfc/rfc1929#section-2
-	maxCredential = 255
 )
 
 // ParseUpstreamURL parses an upstream in one of these forms:
@@ -83,46 +74,11 @@ func parseUpstreamURL(text string) (UpstreamURL, error) {
 	if strings.EqualFold(base, "direct") {
 		return UpstreamURL{weight: weight}, nil
 	}
-	parsed, err := url.Parse(base)
-	if err != nil {
-		return UpstreamURL{}, errForm
+	proxy, err := proxydial.Parse(base)
+	if err == proxydial.ErrForm {
+		err = errForm
 	}
-	u := UpstreamURL{server: parsed.Host, weight: weight}
-	switch parsed.Scheme {
-	case "socks5", "socks5h":
-		u.kind = kindSOCKS5
-	case "http":
-		u.kind = kindHTTP
-	case "https":
-		u.kind = kindHTTPS
-	default:
-		return UpstreamURL{}, errForm
-	}
-	if parsed.Opaque != "" || strings.Trim(parsed.Path, "/") != "" || parsed.Fragment != "" {
-		return UpstreamURL{}, errors.New("unexpected text after HOST:PORT; in a password write # as %23, / as %2F and ? as %3F")
-	}
-	if _, _, err := netx.SplitHostPort(u.server); err != nil {
-		return UpstreamURL{}, err
-	}
-	err = u.setCredentials(parsed.User)
-	return u, err
-}
-
-func (u *UpstreamURL) setCredentials(info *url.Userinfo) error {
-	if info == nil {
-		return nil
-	}
-	u.user = info.Username()
-	u.password, _ = info.Password()
-	switch {
-	case u.user == "":
-		return errors.New("the user before the @ is empty")
-	case u.kind == kindSOCKS5 && max(len(u.user), len(u.password)) > maxCredential:
-		return fmt.Errorf("SOCKS5 allows %d bytes for the user and for the password", maxCredential)
-	case u.kind != kindSOCKS5 && strings.Contains(u.user, ":"):
-		return errors.New("HTTP cannot send a user with a colon")
-	}
-	return nil
+	return UpstreamURL{kind: kindProxy, proxy: proxy, weight: weight}, err
 }
 
 func parseLink(text string) (UpstreamURL, error) {
@@ -136,7 +92,7 @@ func parseLink(text string) (UpstreamURL, error) {
 	if err != nil {
 		return UpstreamURL{}, err
 	}
-	return UpstreamURL{kind: kindMTProxy, server: link.Addr(), secret: link.Secret, weight: weight}, nil
+	return UpstreamURL{kind: kindMTProxy, proxy: proxydial.Proxy{Server: link.Addr()}, secret: link.Secret, weight: weight}, nil
 }
 
 // otherParams is how parseWeight treats the other parameters of a query.
@@ -179,14 +135,10 @@ func (u *UpstreamURL) UnmarshalText(text []byte) error {
 // "socks5://127.0.0.1:1080", or an MTProxy's address and its redacted secret.
 func (u UpstreamURL) String() string {
 	switch u.kind {
-	case kindSOCKS5:
-		return "socks5://" + u.server
-	case kindHTTP:
-		return "http://" + u.server
-	case kindHTTPS:
-		return "https://" + u.server
+	case kindProxy:
+		return u.proxy.String()
 	case kindMTProxy:
-		return "mtproxy " + u.server + " " + u.secret.Redacted()
+		return "mtproxy " + u.proxy.Server + " " + u.secret.Redacted()
 	}
 	return "direct"
 }
@@ -197,7 +149,7 @@ func (u UpstreamURL) effectiveWeight() int { return max(u.weight, 1) }
 // MTProxy has one address for all data centres.
 func (u UpstreamURL) addresses(dataCenter []string) []string {
 	if u.kind == kindMTProxy {
-		return []string{u.server}
+		return []string{u.proxy.Server}
 	}
 	return dataCenter
 }

@@ -6,24 +6,31 @@ import (
 	"testing"
 
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/proxydial"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 const link = "tg://proxy?server=proxy.example&port=443&secret="
 
+func proxied(scheme, server, user, password string, weight int) UpstreamURL {
+	return UpstreamURL{kind: kindProxy, weight: weight, proxy: proxydial.Proxy{
+		Scheme: scheme, Server: server, User: user, Password: password,
+	}}
+}
+
 func TestUpstreamURLIsParsed(t *testing.T) {
 	for text, want := range map[string]UpstreamURL{
 		"direct":                            {},
 		"Direct?weight=3":                   {weight: 3},
-		"socks5://127.0.0.1:1080":           {kind: kindSOCKS5, server: "127.0.0.1:1080"},
-		"socks5h://me:p%3Aw%40@[::1]:1080/": {kind: kindSOCKS5, server: "[::1]:1080", user: "me", password: "p:w@"},
-		"socks5://me@host:1080?weight=1000": {kind: kindSOCKS5, server: "host:1080", user: "me", weight: 1000},
-		"http://me:pw@proxy:3128?weight=2":  {kind: kindHTTP, server: "proxy:3128", user: "me", password: "pw", weight: 2},
-		"https://proxy:443":                 {kind: kindHTTPS, server: "proxy:443"},
-		link + mtwiretest.PlainSecret:       {kind: kindMTProxy, server: "proxy.example:443"},
-		link + mtwiretest.FakeTLSSecret:     {kind: kindMTProxy, server: "proxy.example:443"},
-		"https://t.me" + link[4:] + mtwiretest.PaddedSecret + "&weight=7#x": {kind: kindMTProxy, server: "proxy.example:443", weight: 7},
+		"socks5://127.0.0.1:1080":           proxied("socks5", "127.0.0.1:1080", "", "", 0),
+		"socks5h://me:p%3Aw%40@[::1]:1080/": proxied("socks5", "[::1]:1080", "me", "p:w@", 0),
+		"socks5://me@host:1080?weight=1000": proxied("socks5", "host:1080", "me", "", 1000),
+		"http://me:pw@proxy:3128?weight=2":  proxied("http", "proxy:3128", "me", "pw", 2),
+		"https://proxy:443":                 proxied("https", "proxy:443", "", "", 0),
+		link + mtwiretest.PlainSecret:       {kind: kindMTProxy, proxy: proxydial.Proxy{Server: "proxy.example:443"}},
+		link + mtwiretest.FakeTLSSecret:     {kind: kindMTProxy, proxy: proxydial.Proxy{Server: "proxy.example:443"}},
+		"https://t.me" + link[4:] + mtwiretest.PaddedSecret + "&weight=7#x": {kind: kindMTProxy, proxy: proxydial.Proxy{Server: "proxy.example:443"}, weight: 7},
 	} {
 		u, err := ParseUpstreamURL(text)
 		if err != nil {
@@ -126,19 +133,19 @@ func FuzzParseUpstreamURL(f *testing.F) {
 		// The shown text has no credentials: parsing it returns none.
 		if u.kind != kindMTProxy {
 			back, err := ParseUpstreamURL(u.String())
-			if err != nil || back != (UpstreamURL{kind: u.kind, server: u.server}) {
+			if err != nil || back != (UpstreamURL{kind: u.kind, proxy: proxydial.Proxy{Scheme: u.proxy.Scheme, Server: u.proxy.Server}}) {
 				t.Fatalf("%q is shown as %q, which is %#v, %v", text, u, back, err)
 			}
 		} else if u.secret.Mode == 0 || strings.Contains(u.String(), u.secret.String()) ||
-			u.String() != "mtproxy "+u.server+" "+u.secret.Redacted() {
+			u.String() != "mtproxy "+u.proxy.Server+" "+u.secret.Redacted() {
 			t.Fatalf("%q is shown as %q", text, u)
 		}
 		if u.kind != kindDirect && u.kind != kindMTProxy {
-			if _, _, err := netx.SplitHostPort(u.server); err != nil {
-				t.Fatalf("address %q: %v", u.server, err)
+			if _, _, err := netx.SplitHostPort(u.proxy.Server); err != nil {
+				t.Fatalf("address %q: %v", u.proxy.Server, err)
 			}
 		}
-		if u.kind == kindDirect && (u.server != "" || u.secret != mtproxy.Secret{}) {
+		if u.kind == kindDirect && (u.proxy.Server != "" || u.secret != mtproxy.Secret{}) {
 			t.Fatalf("%#v", u)
 		}
 	})

@@ -1,4 +1,4 @@
-package route
+package proxydial
 
 import (
 	"bufio"
@@ -20,19 +20,19 @@ const maxResponseHeader = 16 << 10
 // a host name or an IP address with a port.
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6
-func connectHTTP(ctx context.Context, conn net.Conn, u UpstreamURL, address string) error {
-	return netx.Interruptible(ctx, conn.SetDeadline, func() error { return exchangeHTTP(conn, u, address) })
+func connectHTTP(ctx context.Context, conn net.Conn, p Proxy, address string) error {
+	return netx.Interruptible(ctx, conn.SetDeadline, func() error { return exchangeHTTP(conn, p, address) })
 }
 
-func exchangeHTTP(conn net.Conn, u UpstreamURL, address string) error {
+func exchangeHTTP(conn net.Conn, p Proxy, address string) error {
 	request := &http.Request{
 		Method: http.MethodConnect,
 		URL:    &url.URL{Host: address},
 		Host:   address,
 		Header: http.Header{"User-Agent": nil}, // none
 	}
-	if u.user != "" {
-		request.SetBasicAuth(u.user, u.password)
+	if p.User != "" {
+		request.SetBasicAuth(p.User, p.Password)
 		request.Header["Proxy-Authorization"] = request.Header["Authorization"]
 		request.Header.Del("Authorization")
 	}

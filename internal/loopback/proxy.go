@@ -1,4 +1,4 @@
-package route
+package loopback
 
 import (
 	"bufio"
@@ -11,32 +11,33 @@ import (
 	"strconv"
 )
 
-// proxyServer is a SOCKS5 or HTTP proxy on loopback. It resolves one name, dc.test,
-// and requires authentication if credentials are set.
-type proxyServer struct {
-	credentials string      // user:password
-	dcTest      string      // the address of dc.test:443
-	requested   chan string // addresses
+// Proxy is a SOCKS5 or HTTP proxy, for tests of clients of one.
+type Proxy struct {
+	Credentials string            // user:password; empty means that none are asked for
+	Hosts       map[string]string // what it dials for a requested address, if not that
+	Requested   chan string       // gets every requested address, unless it is nil
 }
 
-func (p *proxyServer) resolve(address string) string {
-	p.requested <- address
-	if address == "dc.test:443" {
-		return p.dcTest
+func (p *Proxy) resolve(address string) string {
+	if p.Requested != nil {
+		p.Requested <- address
+	}
+	if host, ok := p.Hosts[address]; ok {
+		return host
 	}
 	return address
 }
 
-// socks5 serves one SOCKS5 client.
+// SOCKS5 serves one SOCKS5 client.
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc1928 and
 // https://www.rfc-editor.org/rfc/rfc1929
-func (p *proxyServer) socks5(conn net.Conn) error {
+func (p *Proxy) SOCKS5(conn net.Conn) error {
 	b := make([]byte, 300)
 	read := func(n int) []byte { io.ReadFull(conn, b[:n]); return b[:n] }
 	methods := slices.Clone(read(int(read(2)[1])))
 	method := byte(0)
-	if p.credentials != "" {
+	if p.Credentials != "" {
 		method = 2
 	}
 	if !slices.Contains(methods, method) {
@@ -47,7 +48,7 @@ func (p *proxyServer) socks5(conn net.Conn) error {
 	if method == 2 {
 		user := string(read(int(read(2)[1])))
 		password := string(read(int(read(1)[0])))
-		if user+":"+password != p.credentials {
+		if user+":"+password != p.Credentials {
 			conn.Write([]byte{1, 1})
 			return errors.New("wrong credentials")
 		}
@@ -68,8 +69,8 @@ func (p *proxyServer) socks5(conn net.Conn) error {
 		"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x01", "\x05\x05\x00\x01\x00\x00\x00\x00\x00\x00")
 }
 
-// http serves one CONNECT request.
-func (p *proxyServer) http(conn net.Conn) error {
+// HTTP serves one CONNECT request.
+func (p *Proxy) HTTP(conn net.Conn) error {
 	r := bufio.NewReader(conn)
 	request, err := http.ReadRequest(r)
 	if err != nil {
@@ -80,7 +81,7 @@ func (p *proxyServer) http(conn net.Conn) error {
 	}
 	request.Header.Set("Authorization", request.Header.Get("Proxy-Authorization"))
 	user, password, _ := request.BasicAuth()
-	if p.credentials != "" && user+":"+password != p.credentials {
+	if p.Credentials != "" && user+":"+password != p.Credentials {
 		_, err = io.WriteString(conn, "HTTP/1.1 407 Who are you, "+user+"?\r\nContent-Length: 0\r\n\r\n")
 		return err
 	}

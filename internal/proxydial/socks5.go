@@ -1,4 +1,4 @@
-package route
+package proxydial
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 // and no byte beyond.
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc1928
-func connectSOCKS5(ctx context.Context, conn net.Conn, u UpstreamURL, address string) error {
+func connectSOCKS5(ctx context.Context, conn net.Conn, p Proxy, address string) error {
 	var auth *proxy.Auth
-	if u.user != "" {
-		auth = &proxy.Auth{User: u.user, Password: u.password}
+	if p.User != "" {
+		auth = &proxy.Auth{User: p.User, Password: p.Password}
 	}
-	dialer, err := proxy.SOCKS5("tcp", u.server, auth, connected{conn})
+	dialer, err := proxy.SOCKS5("tcp", p.Server, auth, connected{conn})
 	if err != nil {
 		return err
 	}
