@@ -180,7 +180,7 @@ func (c *Conn) setResult(result *handshake.Result) {
 	if c.transport.Carrier == HTTP {
 		config := c.settings.http()
 		c.limitHTTP(config, c.net)
-		c.http = httpconn.NewServer(result.Conn, config)
+		c.http = newHTTPServer(httpconn.NewServer(result.Conn, config))
 		return
 	}
 	conn := result.Conn
@@ -266,7 +266,7 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 // A transport error from the server is returned as *TransportError and does not
 // end the connection. Over WebSocket it may come once more, from the close frame,
 // followed by io.EOF. io.EOF means that the peer ended the stream after a whole
-// packet. All other errors are final, except context errors and, on an HTTP
+// packet. After Listener.Shutdown, the error is ErrShutdown. All other errors are final, except context errors and, on an HTTP
 // client, *httpconn.PostError, which fails a single request.
 func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
 	if err = c.serverHandshake(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/loopback"
@@ -219,4 +220,38 @@ func ExampleEnvironmentDialer() {
 	defer conn.Close()
 	fmt.Println(conn.Transport())
 	// Output: tcp, intermediate
+}
+
+// A server finishes what it has received before it ends, for ten seconds at most.
+func ExampleListener_Shutdown() {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() {
+		served <- ln.Serve(context.Background(), func(ctx context.Context, conn *mtwire.Conn) {
+			for {
+				packet, err := conn.Receive(ctx)
+				if err != nil {
+					return
+				}
+				conn.Send(ctx, packet.Payload)
+			}
+		})
+	}()
+	conn, err := mtwire.Dial(context.Background(), "tcp://"+ln.Addr().String(), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	conn.Send(context.Background(), make([]byte, 40))
+	conn.Receive(context.Background())
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	fmt.Println("shutdown:", ln.Shutdown(ctx))
+	fmt.Println("serve:", <-served)
+	// Output:
+	// shutdown: <nil>
+	// serve: shutdown of the listener: use of closed network connection
 }

@@ -282,6 +282,7 @@ func (s *serverSettings) http() *httpconn.ServerConfig {
 type Listener struct {
 	net      net.Listener
 	settings *serverSettings
+	shutdown shutdown
 }
 
 // Listen opens a TCP or Unix socket; see net.Listen for network and address.
@@ -332,65 +333,36 @@ func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
 // Serve accepts connections and calls handle for each in a goroutine of its own. It
 // closes the connection when handle returns. When ctx ends or the listener fails,
 // Serve closes the listener and all connections, waits for the handlers, and returns
-// the cause. If the system has no descriptor or memory for another connection, it
-// tries again after a pause.
+// the cause; after Shutdown, it returns ErrShutdown. If the system has no descriptor or
+// memory for another connection, it tries again after a pause.
 func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, conn *Conn)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var open connSet
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel() // runs before the wait
-	running.Go(func() {
+	var handlers, others sync.WaitGroup
+	defer others.Wait()
+	defer handlers.Wait()
+	defer cancel() // runs before the waits
+	if !l.shutdown.enter(&open) {
+		return ErrShutdown
+	}
+	defer l.shutdown.leave(&open)
+	others.Go(func() {
 		<-ctx.Done()
 		l.Close()
-		open.close(&running) // ends handlers that ignore ctx
+		open.close(&others) // ends handlers that ignore ctx
 	})
 
-	return netx.AcceptLoop(ctx, l.net, func(socket net.Conn) {
+	err := netx.AcceptLoop(ctx, l.net, func(socket net.Conn) {
 		conn := newServerConn(socket, l.settings)
 		open.add(conn)
-		running.Go(func() {
+		handlers.Go(func() {
 			defer open.remove(conn)
 			handle(ctx, conn)
 		})
 	}, nil)
-}
-
-// connSet is a set of connections that can be closed together.
-type connSet struct {
-	mu     sync.Mutex
-	conns  map[*Conn]struct{}
-	closed bool
-}
-
-func (s *connSet) add(conn *Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		conn.Close()
-		return
+	if ctx.Err() == nil && l.shutdown.begun() {
+		l.shutdown.await(ctx, &handlers)
+		err = ErrShutdown
 	}
-	if s.conns == nil {
-		s.conns = make(map[*Conn]struct{})
-	}
-	s.conns[conn] = struct{}{}
-}
-
-// remove closes conn and removes it from the set.
-func (s *connSet) remove(conn *Conn) {
-	s.mu.Lock()
-	delete(s.conns, conn)
-	s.mu.Unlock()
-	conn.Close()
-}
-
-// close closes all connections of the set, and those added later. It closes them
-// concurrently, because a WebSocket waits for its peer's close frame.
-func (s *connSet) close(running *sync.WaitGroup) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for conn := range s.conns {
-		running.Go(func() { conn.Close() })
-	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/bufpool"
@@ -24,6 +25,8 @@ type stream struct {
 	obf  *obfuscation.Conn // conn, or nil if it is none
 	in   receiver
 	out  sender
+
+	draining atomic.Bool // nothing more is received
 }
 
 type receiver struct {
@@ -91,6 +94,9 @@ func (s *stream) receive(ctx context.Context, p *Packet) error {
 			return p.Err()
 		}
 		if err == frame.ErrIncomplete {
+			if s.draining.Load() {
+				return s.endReceiving(ErrShutdown)
+			}
 			if len(s.in.source.Bytes()) == 0 {
 				err = s.in.source.Fill()
 			} else {
@@ -99,9 +105,12 @@ func (s *stream) receive(ctx context.Context, p *Packet) error {
 			if err == nil {
 				continue
 			}
-			if netx.IsTimeout(err) {
+			if netx.IsTimeout(err) && !s.draining.Load() {
 				return receiveError(netx.Cause(ctx, err))
 			}
+		}
+		if netx.IsTimeout(err) {
+			err = ErrShutdown
 		}
 		return s.endReceiving(err)
 	}
