@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
@@ -30,6 +31,23 @@ type DialConfig struct {
 	// HTTP proxy, and EnvironmentDialer one for the environment's. Nil means a
 	// net.Dialer.
 	DialContext DialFunc
+
+	// DialTimeout limits the time until a connection can carry packets: TCP, a proxy,
+	// TLS, the WebSocket upgrade and FakeTLS's hellos together. Over HTTP it limits
+	// each connection's TCP and TLS. When it has passed, the error is a net.Error with
+	// Timeout, and no context's. 0 means 15 seconds, a negative value no limit but the
+	// context's and the system's.
+	DialTimeout time.Duration
+
+	// KeepAlive configures the probes by which TCP detects a peer that is gone, if the
+	// connection from DialContext is a *net.TCPConn. Nil leaves them as DialContext
+	// set them: a net.Dialer has them after 15 seconds of silence.
+	KeepAlive *net.KeepAliveConfig
+
+	// PingInterval is the time of silence after which a WebSocket server is pinged:
+	// see wsconn.DialConfig. It also keeps a connection through a proxy that closes
+	// silent ones. 0 means no pings. Other transports have messages of MTProto for it.
+	PingInterval time.Duration
 
 	// TLS configures wss and https. Nil means the system's roots.
 	TLS *tls.Config
@@ -87,6 +105,20 @@ func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, 
 	if ep.Carrier == HTTP {
 		return dialHTTP(ep, config)
 	}
+	timeout := config.dialTimeout()
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if timeout > 0 {
+		limited, cancel = context.WithTimeout(ctx, timeout)
+	}
+	defer cancel()
+	c, err := dialConn(limited, ep, config)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("dial %s: no connection within %v: %w", ep.Address, timeout, os.ErrDeadlineExceeded)
+	}
+	return c, err
+}
+
+func dialConn(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error) {
 	conn, err := dialStream(ctx, ep, config)
 	if err != nil {
 		return nil, err
@@ -99,11 +131,39 @@ func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, 
 	return c, nil
 }
 
-func (config *DialConfig) dialContext() DialFunc {
-	if config.DialContext != nil {
-		return config.DialContext
+const defaultDialTimeout = 15 * time.Second
+
+func (config *DialConfig) dialTimeout() time.Duration {
+	if config.DialTimeout == 0 {
+		return defaultDialTimeout
 	}
-	return (&net.Dialer{}).DialContext
+	return config.DialTimeout
+}
+
+// dialContext returns the DialFunc for TCP connections.
+func (config *DialConfig) dialContext() DialFunc {
+	dial := config.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	if config.KeepAlive == nil {
+		return dial
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err == nil {
+			setKeepAlive(conn, config.KeepAlive)
+		}
+		return conn, err
+	}
+}
+
+// setKeepAlive configures TCP's probes on conn if it is a socket and config is not nil.
+// An error is one that the next read or write returns too.
+func setKeepAlive(conn net.Conn, config *net.KeepAliveConfig) {
+	if socket, ok := conn.(*net.TCPConn); ok && config != nil {
+		_ = socket.SetKeepAliveConfig(*config)
+	}
 }
 
 // dialStream opens the byte stream of a TCP or WebSocket endpoint.
@@ -115,6 +175,7 @@ func dialStream(ctx context.Context, ep Endpoint, config *DialConfig) (net.Conn,
 		Header:          config.Header,
 		TLSClientConfig: config.TLS,
 		DialContext:     config.dialContext(),
+		PingInterval:    config.PingInterval,
 	})
 }
 
@@ -124,6 +185,7 @@ func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
 		Header:          config.Header,
 		TLSClientConfig: config.TLS,
 		DialContext:     config.dialContext(),
+		DialTimeout:     config.dialTimeout(),
 	})
 	if err != nil {
 		return nil, err

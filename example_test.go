@@ -255,3 +255,22 @@ func ExampleListener_Shutdown() {
 	// shutdown: <nil>
 	// serve: shutdown of the listener: use of closed network connection
 }
+
+// A client gives up a connection that is not there within five seconds, and detects a
+// peer that is gone within a minute: by TCP's probes, and by pings over WebSocket, which
+// also keep a connection through proxies that close silent ones.
+func ExampleDialConfig_keepAlive() {
+	address, stop := startServer(nil)
+	defer stop()
+	conn, err := mtwire.Dial(context.Background(), "ws://"+address+"/apiws", &mtwire.DialConfig{
+		DialTimeout:  5 * time.Second,
+		KeepAlive:    &net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3},
+		PingInterval: 30 * time.Second,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Println(conn.Transport())
+	// Output: websocket, obfuscated, intermediate
+}

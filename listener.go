@@ -147,6 +147,12 @@ type ListenConfig struct {
 	// negotiated, even if NextProtos has it. Nil means no TLS.
 	TLS *tls.Config
 
+	// KeepAlive configures the probes by which TCP detects a peer that is gone, on
+	// connections that a Listener accepts and that are a *net.TCPConn. Nil leaves them
+	// as the net.Listener set them: Listen has them after 15 seconds of silence. For
+	// WebSocket there is also WebSocket.PingInterval.
+	KeepAlive *net.KeepAliveConfig
+
 	// HTTP and WebSocket configure these carriers. They may be nil. MaxLength
 	// overrides HTTP.MaxLength.
 	HTTP      *httpconn.ServerConfig
@@ -307,7 +313,12 @@ func (l *Listener) Accept() (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServerConn(conn, l.settings), nil
+	return l.accepted(conn), nil
+}
+
+func (l *Listener) accepted(socket net.Conn) *Conn {
+	setKeepAlive(socket, l.settings.KeepAlive)
+	return newServerConn(socket, l.settings)
 }
 
 // Close stops listening. Connections returned by Accept stay open. Serve returns and
@@ -353,7 +364,7 @@ func (l *Listener) Serve(ctx context.Context, handle func(ctx context.Context, c
 	})
 
 	err := netx.AcceptLoop(ctx, l.net, func(socket net.Conn) {
-		conn := newServerConn(socket, l.settings)
+		conn := l.accepted(socket)
 		open.add(conn)
 		handlers.Go(func() {
 			defer open.remove(conn)

@@ -20,6 +20,7 @@ import (
 const (
 	defaultMaxInFlight     = 8
 	defaultResponseTimeout = 2 * time.Minute
+	defaultDialTimeout     = 15 * time.Second
 )
 
 // ClientConfig configures a Client. A nil config is a config of zeros.
@@ -49,8 +50,13 @@ type ClientConfig struct {
 	// the system's roots.
 	TLSClientConfig *tls.Config
 
-	// DialContext opens TCP connections. Default: a zero net.Dialer.
+	// DialContext opens TCP connections. Default: a zero net.Dialer. A panic in it, or
+	// in a function of TLSClientConfig, fails the POST that needs the connection.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// DialTimeout limits the time for a connection, TLS included. The POSTs that wait
+	// for it fail then. Default: 15 s; negative: none.
+	DialTimeout time.Duration
 }
 
 // Client sends packets to an MTProto server over HTTP or HTTPS. All methods may be
@@ -133,10 +139,11 @@ func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 }
 
 func newTransport(config *ClientConfig) *http.Transport {
+	d := newDialer(config)
 	t := &http.Transport{
-		DialContext:            config.DialContext,
-		TLSClientConfig:        netx.WithoutHTTP2(config.TLSClientConfig).Clone(), // HTTP/1.1 only
-		DisableCompression:     true,                                              // bodies are ciphertext
+		DialContext:            d.dial,
+		DialTLSContext:         d.dialTLS,
+		DisableCompression:     true, // bodies are ciphertext
 		MaxIdleConnsPerHost:    config.MaxInFlight,
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 16 << 10,

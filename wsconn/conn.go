@@ -53,6 +53,8 @@ type Conn struct {
 	werr          error
 	writeDeadline atomic.Int64 // Unix nanoseconds; 0 is none
 
+	keepAlive keepAlive
+
 	dmu         sync.Mutex // also guards the deadlines of the connection below
 	closing     bool
 	closeStatus websocket.StatusCode
@@ -60,16 +62,18 @@ type Conn struct {
 
 var _ net.Conn = (*Conn)(nil)
 
-func newConn(ws *websocket.Conn, s *stream, closeTimeout time.Duration) *Conn {
+func newConn(ws *websocket.Conn, s *stream, closeTimeout, pingInterval time.Duration) *Conn {
 	// The default limit is for callers that hold whole messages.
 	ws.SetReadLimit(-1)
 	if closeTimeout <= 0 {
 		closeTimeout = defaultCloseTimeout
 	}
-	return &Conn{
+	c := &Conn{
 		ws: ws, stream: s, closeTimeout: closeTimeout,
 		closeStatus: websocket.StatusNormalClosure,
 	}
+	c.startKeepAlive(pingInterval)
+	return c
 }
 
 // Read reads the next bytes of the peer's messages into p, and never across the
@@ -78,7 +82,7 @@ func newConn(ws *websocket.Conn, s *stream, closeTimeout time.Duration) *Conn {
 // At the end it returns io.EOF if the peer closed normally or its connection
 // ended between frames; *frame.TransportError if the peer's close frame has a
 // code; io.ErrUnexpectedEOF if the connection ended inside a frame;
-// ErrTextMessage; net.ErrClosed after Close.
+// ErrTextMessage; ErrPingTimeout; net.ErrClosed after Close.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
@@ -88,6 +92,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	c.keepAlive.reading.Add(1)
+	defer c.keepAlive.reading.Add(-1)
 	for {
 		n, err := c.readMessage(p)
 		if err != nil {
@@ -132,6 +138,8 @@ func (c *Conn) readFailed(err error) error {
 	}
 	var closed websocket.CloseError
 	switch {
+	case c.keepAlive.timedOut.Load():
+		c.rerr = ErrPingTimeout
 	case errors.As(err, &closed):
 		c.rerr = closeError(closed)
 	case ending == timeoutAtBoundary:
@@ -148,6 +156,9 @@ func (c *Conn) readFailed(err error) error {
 	default:
 		c.rerr = fmt.Errorf("wsconn: read: %w", err)
 	}
+	c.dmu.Lock()
+	c.stopKeepAlive()
+	c.dmu.Unlock()
 	return c.rerr
 }
 
@@ -188,6 +199,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return len(p), nil
 	case c.isClosing():
 		c.werr = net.ErrClosed
+	case c.keepAlive.timedOut.Load():
+		c.werr = ErrPingTimeout
 	case netx.IsTimeout(err):
 		c.werr = ErrBroken
 		return 0, os.ErrDeadlineExceeded
@@ -235,6 +248,7 @@ func (c *Conn) close(status websocket.StatusCode, reason string) (sent, err erro
 		return nil, net.ErrClosed
 	}
 	c.closing = true
+	c.stopKeepAlive()
 	c.stream.controls.end()
 	// Every blocking operation of c is one of the connection below.
 	_ = c.stream.SetDeadline(time.Now().Add(c.closeTimeout))

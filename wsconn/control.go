@@ -78,6 +78,7 @@ func (s *stream) writeControls() {
 		n, err := s.Conn.Write(frames)
 		switch {
 		case err == nil:
+			s.pingSent.Store(true)
 		case n == 0 && netx.IsTimeout(err):
 			s.controls.putBack(frames)
 			return
@@ -151,6 +152,7 @@ func isCloseFrame(p []byte) bool { return len(p) > 0 && p[0] == 0x80|opClose }
 func (s *stream) sendPing(payload []byte) {
 	s.controls.mu.Lock()
 	defer s.controls.mu.Unlock()
+	s.pingSent.Store(false)
 	s.controls.ping = appendControlFrame(s.controls.ping[:0], opPing, payload, s.masked)
 	s.startControls()
 }

@@ -38,6 +38,11 @@ type DialConfig struct {
 
 	// CloseTimeout limits the time that Close waits for the peer. Default: 1 s.
 	CloseTimeout time.Duration
+
+	// PingInterval is the time of silence after which the peer is pinged, as long as
+	// a Read is pending. If nothing arrives within the same time after the ping,
+	// both directions end with ErrPingTimeout. Default: no pings.
+	PingInterval time.Duration
 }
 
 // Dial connects to a URL like wss://venus.web.telegram.org/apiws or
@@ -81,7 +86,7 @@ func Dial(ctx context.Context, rawURL string, config *DialConfig) (*Conn, error)
 		_ = ws.CloseNow()
 		return nil, fmt.Errorf("wsconn: dial %s: %w: the server did not echo it", rawURL, ErrSubprotocol)
 	}
-	return newConn(ws, up.stream, config.CloseTimeout), nil
+	return newConn(ws, up.stream, config.CloseTimeout, config.PingInterval), nil
 }
 
 func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) error {

@@ -53,9 +53,16 @@ func serveAsync(ctx context.Context, conn net.Conn, config *ServerConfig) <-chan
 // upgradedPair returns a client and a server of this package on the given ends.
 func upgradedPair(t testing.TB, a, b net.Conn, timeout time.Duration) (client, server *Conn) {
 	t.Helper()
+	return upgradedWith(t, a, b, &DialConfig{CloseTimeout: timeout}, &ServerConfig{CloseTimeout: timeout})
+}
+
+// upgradedWith is upgradedPair with configs, of which it sets DialContext.
+func upgradedWith(t testing.TB, a, b net.Conn, dial *DialConfig, serve *ServerConfig) (client, server *Conn) {
+	t.Helper()
 	ctx := t.Context()
-	ch := serveAsync(ctx, b, &ServerConfig{CloseTimeout: timeout})
-	client, err := Dial(ctx, "ws://dc.example/apiws", &DialConfig{DialContext: dialed(a), CloseTimeout: timeout})
+	ch := serveAsync(ctx, b, serve)
+	dial.DialContext = dialed(a)
+	client, err := Dial(ctx, "ws://dc.example/apiws", dial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,11 @@ type ServerConfig struct {
 
 	// CloseTimeout limits the time that Close waits for the peer. Default: 1 s.
 	CloseTimeout time.Duration
+
+	// PingInterval is the time of silence after which the peer is pinged, as long as
+	// a Read is pending. If nothing arrives within the same time after the ping,
+	// both directions end with ErrPingTimeout. Default: no pings.
+	PingInterval time.Duration
 }
 
 // OfficialPath reports whether path is one of the specification or of Telegram's
@@ -126,7 +131,7 @@ func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Conn
 		}
 		return nil, &HandshakeError{Method: r.Method, Path: r.URL.Path, Status: t.status, Err: err}
 	}
-	return newConn(ws, t.stream, config.CloseTimeout), nil
+	return newConn(ws, t.stream, config.CloseTimeout, config.PingInterval), nil
 }
 
 // check returns an error for requests to refuse, as far as the library does not

@@ -40,6 +40,7 @@ type stream struct {
 	// only when it has processed all bytes from before.
 	leftover []byte
 	cursor   frameCursor
+	heard    atomic.Bool  // bytes were read since keepAliveTick looked
 	readEnd  atomic.Int32 // a readEnd
 
 	wmu       netx.Mutex // whose holder may be blocked by the peer
@@ -51,6 +52,7 @@ type stream struct {
 	werr      error
 
 	controls controls
+	pingSent atomic.Bool // the last control frames were sent after sendPing
 }
 
 func (s *stream) Read(p []byte) (n int, err error) {
@@ -63,6 +65,9 @@ func (s *stream) Read(p []byte) (n int, err error) {
 		n, err = s.Conn.Read(p)
 	}
 	s.cursor.advance(p[:n])
+	if n > 0 {
+		s.heard.Store(true)
+	}
 	if err != nil {
 		s.readEnd.Store(int32(s.endOf(err)))
 	}

@@ -1,0 +1,65 @@
+package wsconn
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// ErrPingTimeout is the permanent error of both directions when the peer has not
+// answered a ping within PingInterval.
+var ErrPingTimeout = errors.New("wsconn: the peer did not answer a ping")
+
+// keepAlive pings a silent peer, if the interval is positive. It has a timer and no
+// goroutine.
+//
+// Pongs are read by Read. So while no Read is pending, silence proves nothing, and
+// the peer is not pinged.
+type keepAlive struct {
+	interval time.Duration
+	timer    *time.Timer // guarded by Conn.dmu; nil without an interval
+
+	reading  atomic.Int32 // pending Reads
+	pinged   bool         // used by the timer's function only
+	timedOut atomic.Bool
+}
+
+func (c *Conn) startKeepAlive(interval time.Duration) {
+	if interval <= 0 {
+		return
+	}
+	c.dmu.Lock()
+	defer c.dmu.Unlock()
+	c.keepAlive.interval = interval
+	c.keepAlive.timer = time.AfterFunc(interval, c.keepAliveTick)
+}
+
+// keepAliveTick pings the peer if nothing has arrived for an interval, and closes the
+// connection below if nothing has since the ping was sent.
+func (c *Conn) keepAliveTick() {
+	k := &c.keepAlive
+	switch {
+	case c.stream.heard.Swap(false), k.reading.Load() == 0:
+		k.pinged = false
+	case !k.pinged:
+		k.pinged = true
+		c.stream.sendPing(nil)
+	case c.stream.pingSent.Load(): // and not waiting behind a message
+		k.timedOut.Store(true)
+		c.stream.Conn.Close()
+		return
+	}
+	c.dmu.Lock()
+	defer c.dmu.Unlock()
+	if k.timer != nil {
+		k.timer.Reset(k.interval)
+	}
+}
+
+// stopKeepAlive ends the timer. dmu is held.
+func (c *Conn) stopKeepAlive() {
+	if k := &c.keepAlive; k.timer != nil {
+		k.timer.Stop()
+		k.timer = nil
+	}
+}
