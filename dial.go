@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
@@ -48,6 +49,12 @@ type DialConfig struct {
 	// see wsconn.DialConfig. It also keeps a connection through a proxy that closes
 	// silent ones. 0 means no pings. Other transports have messages of MTProto for it.
 	PingInterval time.Duration
+
+	// DataCenters has addresses of data centres, host:port, for DialDC: those that
+	// help.getConfig has returned, in the order in which to try them. The public
+	// table has the others. Family selects and orders the addresses of the table.
+	DataCenters map[DC][]string
+	Family      datacenter.Family
 
 	// TLS configures wss and https. Nil means the system's roots.
 	TLS *tls.Config
@@ -91,16 +98,23 @@ func Dial(ctx context.Context, endpoint string, config *DialConfig) (*Conn, erro
 }
 
 // DialEndpoint is Dial for an endpoint that has been parsed, or that the caller has
-// put together.
+// put together. If it has a DC, no secret and no Address, it is that data centre: see
+// DialDC.
 func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error) {
+	if config == nil {
+		config = &DialConfig{}
+	}
+	if ep.byNumber() {
+		var err error
+		if config, err = ep.locate(config); err != nil {
+			return nil, err
+		}
+	}
 	if err := ep.checkAddress(); err != nil {
 		return nil, fmt.Errorf("bad endpoint: %w", err)
 	}
 	if err := ep.complete(); err != nil {
 		return nil, fmt.Errorf("bad endpoint: %w", err)
-	}
-	if config == nil {
-		config = &DialConfig{}
 	}
 	if ep.Carrier == HTTP {
 		return dialHTTP(ep, config)

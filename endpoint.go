@@ -44,7 +44,7 @@ type Endpoint struct {
 	Carrier Carrier
 	// TLS selects wss or https.
 	TLS bool
-	// Address is host:port.
+	// Address is host:port. DialEndpoint finds it by the DC if it is empty.
 	Address string
 	// Path is the path of the request, for WebSocket and HTTP. Empty means /apiws
 	// and /api.

@@ -274,3 +274,19 @@ func ExampleDialConfig_keepAlive() {
 	fmt.Println(conn.Transport())
 	// Output: websocket, obfuscated, intermediate
 }
+
+// A client connects to a data centre by its number. Without DataCenters, the addresses
+// are those of the public table. The first one here does not answer.
+func ExampleDialDC() {
+	address, stop := startServer(nil)
+	defer stop()
+	conn, err := mtwire.DialDC(context.Background(), 2, &mtwire.DialConfig{
+		DataCenters: map[mtwire.DC][]string{2: {"127.0.0.1:1", address}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Println(conn.Transport(), "to", conn.Transport().DC.Describe())
+	// Output: tcp, obfuscated, intermediate to DC 2
+}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/happyeyeballs"
 )
 
 // attemptDelay is the time from the start of one attempt to the start of the next
@@ -82,15 +84,23 @@ func (c *Cache) Through(dial DialFunc) DialFunc {
 		if err != nil {
 			return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 		}
-		r := race{dial: dial, network: network, port: port, addresses: ofNetwork(network, addresses)}
-		conn, winner, err := r.run(ctx)
-		switch {
-		case err == nil && winner > 0:
-			c.connected(name, r.addresses[winner])
-		case err != nil && ctx.Err() == nil:
+		addresses = ofNetwork(network, addresses)
+		if len(addresses) == 0 {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: &net.AddrError{Err: "no address of this family"}}
+		}
+		conn, winner, errs := happyeyeballs.Dial(ctx, len(addresses), attemptDelay, func(ctx context.Context, i int) (net.Conn, error) {
+			return dial(ctx, network, net.JoinHostPort(addresses[i].String(), port))
+		})
+		if conn != nil {
+			if winner > 0 {
+				c.connected(name, addresses[winner])
+			}
+			return conn, nil
+		}
+		if ctx.Err() == nil {
 			c.unreachable(name)
 		}
-		return conn, err
+		return nil, errs[0]
 	}
 }
 
@@ -103,85 +113,3 @@ func ofNetwork(network string, addresses []netip.Addr) []netip.Addr {
 	}
 	return slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return a.Is4() != (network == "tcp4") })
 }
-
-// race is the attempts of one dial. Its goroutines use results and nothing else
-// that changes; the rest runs in the caller's.
-type race struct {
-	dial          DialFunc
-	network, port string
-	addresses     []netip.Addr
-
-	results chan result
-	started int
-	running int
-}
-
-// result is the end of one attempt.
-type result struct {
-	index int
-	conn  net.Conn
-	err   error
-}
-
-// run returns the first connection, and the index of its address.
-func (r *race) run(ctx context.Context) (net.Conn, int, error) {
-	switch len(r.addresses) {
-	case 0:
-		return nil, 0, &net.OpError{Op: "dial", Net: r.network, Err: &net.AddrError{Err: "no address of this family"}}
-	case 1:
-		conn, err := r.dial(ctx, r.network, r.address(0))
-		return conn, 0, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer r.stop(cancel)
-	r.results = make(chan result, len(r.addresses))
-	r.start(ctx)
-	next := time.NewTicker(attemptDelay)
-	defer next.Stop()
-	var failed error
-	for r.running > 0 {
-		select {
-		case <-next.C:
-			r.start(ctx)
-		case got := <-r.results:
-			r.running--
-			if got.err == nil {
-				return got.conn, got.index, nil
-			}
-			if failed == nil {
-				failed = got.err
-			}
-			if ctx.Err() == nil {
-				r.start(ctx)
-				next.Reset(attemptDelay)
-			}
-		}
-	}
-	return nil, 0, failed
-}
-
-// start starts the next attempt, if there is one.
-func (r *race) start(ctx context.Context) {
-	if r.started == len(r.addresses) {
-		return
-	}
-	i := r.started
-	r.started++
-	r.running++
-	go func() {
-		conn, err := r.dial(ctx, r.network, r.address(i))
-		r.results <- result{i, conn, err}
-	}()
-}
-
-// stop ends the attempts that run, and closes their connections.
-func (r *race) stop(cancel context.CancelFunc) {
-	cancel()
-	for range r.running {
-		if late := <-r.results; late.conn != nil {
-			late.conn.Close()
-		}
-	}
-}
-
-func (r *race) address(i int) string { return net.JoinHostPort(r.addresses[i].String(), r.port) }
