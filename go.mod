@@ -5,6 +5,8 @@ go 1.26.0
 require (
 	// wsconn: WebSocket is not what this module is for; small, kept up, works on any net.Conn.
 	github.com/coder/websocket v1.8.15
+	// internal/service: sockets that systemd passes, by those who wrote the protocol.
+	github.com/coreos/go-systemd/v22 v22.7.0
 	// internal/proxyheader: two formats with many corners, tried by many proxies.
 	github.com/pires/go-proxyproto v0.15.0
 	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.

@@ -181,9 +181,11 @@ type Proxy struct {
 	stopServing        context.CancelCauseFunc
 	stop               context.CancelFunc
 	background         sync.WaitGroup // poller and fronting hosts
+	serving            sync.WaitGroup // calls of Serve
 	ending             sync.WaitGroup // sessions
 
 	mu                 sync.Mutex
+	sealed             bool          // there are no new sessions
 	relaying           splice.Config // with a poller once Serve was called
 	sessions           map[*session]struct{}
 	endedUp, endedDown int64 // bytes of sessions that have ended

@@ -25,6 +25,7 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	if err := p.start(); err != nil {
 		return err
 	}
+	defer p.serving.Done()
 	defer context.AfterFunc(p.accepting, func() { cancel(context.Cause(p.accepting)) })()
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
 	err := netx.AcceptLoop(ctx, ln, p.handle, func(err error) {
@@ -37,8 +38,8 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
-// start starts what all sessions share, the first time that it is called. It
-// fails if the proxy is stopped.
+// start begins a Serve, which calls serving.Done at its end. The first time, it starts
+// what all sessions share. It fails if the proxy is stopped.
 func (p *Proxy) start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,12 +47,14 @@ func (p *Proxy) start() error {
 		return cause
 	}
 	if p.relaying.Poller != nil {
+		p.serving.Add(1)
 		return nil
 	}
 	poller, err := splice.NewPoller()
 	if err != nil {
 		return err
 	}
+	p.serving.Add(1)
 	p.relaying.Poller = poller
 	p.fronts.SetPoller(poller)
 	p.background.Go(func() {
@@ -83,11 +86,11 @@ func (p *Proxy) handle(socket net.Conn) {
 }
 
 // add reports whether s is one of the proxy's sessions now: it is not if the
-// proxy is stopped.
+// proxy is stopped. A connection that was accepted meanwhile is not refused.
 func (p *Proxy) add(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.accepting.Err() != nil {
+	if p.sealed {
 		return false
 	}
 	p.counters.accepted.Add(1)

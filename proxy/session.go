@@ -317,8 +317,8 @@ func (s *session) Close(cause error) {
 func (s *session) idle() bool {
 	age := time.Since(s.start)
 	switch Stage(s.stage.Load()) {
-	case Accepted:
-		return true
+	case Accepted: // its first byte may be on its way
+		return age >= idleTime
 	case ClientBytes, ServerHelloSent, Authenticated: // in its handshake, or tunneled to the fronting host
 		return age >= handshakeGrace
 	}

@@ -29,6 +29,7 @@ const (
 // returns ctx's error. Serve returns ErrStopped, also if it is called afterwards.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.stopAccepting(ErrStopped)
+	p.awaitServe(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -75,5 +76,23 @@ func (p *Proxy) stopAccepting(cause error) {
 	p.stopServing(cause)
 }
 
-// stopSessions closes all sessions. After stopAccepting there are no new ones.
+// awaitServe waits until Serve has returned, or ctx has ended. After it there are no
+// new sessions. Without the wait, connections that Serve has just accepted would be
+// refused.
+func (p *Proxy) awaitServe(ctx context.Context) {
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		p.serving.Wait()
+	}()
+	select {
+	case <-returned:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sealed = true
+}
+
+// stopSessions closes all sessions.
 func (p *Proxy) stopSessions() { p.each(func(s *session) { s.Close(errStopping) }) }

@@ -205,7 +205,8 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 // A session is idle a second after its last byte or the end of its pause, an
-// unauthenticated one after the handshake's time, and one without a byte at once.
+// unauthenticated one after the handshake's time, and one without a byte a second
+// after its beginning.
 func TestSessionsAreIdleInTime(t *testing.T) {
 	hosts := map[string]func(net.Conn){
 		"dc.test:443":    echoing(10),
@@ -224,7 +225,7 @@ func TestSessionsAreIdleInTime(t *testing.T) {
 		after  time.Duration
 		policy Policy
 	}{
-		"a client that has sent nothing": {func(t *testing.T, b *bubble) { b.connect() }, 0, nil},
+		"a client that has sent nothing": {func(t *testing.T, b *bubble) { b.connect() }, idleTime, nil},
 		"a client after its hello":       {func(t *testing.T, b *bubble) { b.join(mtwiretest.FakeTLSSecret) }, handshakeGrace, nil},
 		"an unauthenticated client": {func(t *testing.T, b *bubble) {
 			conn := b.connect()
@@ -255,13 +256,11 @@ func TestSessionsAreIdleInTime(t *testing.T) {
 				b.each(func(s *session) { all = append(all, s.idle()) })
 				return all
 			}
-			if c.after > 0 {
-				time.Sleep(c.after - time.Millisecond)
-				if got := idle(); !slices.Equal(got, []bool{false}) {
-					t.Errorf("%s is idle before %v: %v", name, c.after, got)
-				}
-				time.Sleep(2 * time.Millisecond)
+			time.Sleep(c.after - time.Millisecond)
+			if got := idle(); !slices.Equal(got, []bool{false}) {
+				t.Errorf("%s is idle before %v: %v", name, c.after, got)
 			}
+			time.Sleep(2 * time.Millisecond)
 			if got := idle(); !slices.Equal(got, []bool{true}) {
 				t.Errorf("%s is not idle after %v: %v", name, c.after, got)
 			}
@@ -270,5 +269,61 @@ func TestSessionsAreIdleInTime(t *testing.T) {
 				t.Errorf("%s does not end", name)
 			}
 		})
+	}
+}
+
+// lateListener accepts one connection, when it is closed.
+type lateListener struct {
+	net.Listener
+	late   chan net.Conn
+	closed chan struct{}
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	<-l.closed
+	select {
+	case conn := <-l.late:
+		return conn, nil
+	default:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *lateListener) Close() error {
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	return l.Listener.Close()
+}
+
+// A connection that is accepted while the proxy stops is served: the kernel has told
+// the client that it is open.
+func TestConnectionAcceptedAtTheEndIsServed(t *testing.T) {
+	p := newEchoProxy(t)
+	client, server := net.Pipe()
+	ln := &lateListener{listen(t, "tcp", "127.0.0.1:0"), make(chan net.Conn, 1), make(chan struct{})}
+	ln.late <- &addressed{server, clientAddress}
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(context.Background(), ln) }()
+	eventually(t, "Serve runs", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.relaying.Poller != nil
+	})
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.Shutdown(short(t)) }()
+	conn, err := mtwire.Client(short(t), client, mtwire.Endpoint{Secret: secretOf(t, mtwiretest.PaddedSecret), DC: 2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, conn, 3)
+	conn.Close()
+	if err := returned(t, stopped); err != nil {
+		t.Error(err)
+	}
+	if err := returned(t, served); err != ErrStopped {
+		t.Error(err)
 	}
 }

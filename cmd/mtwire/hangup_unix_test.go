@@ -50,7 +50,7 @@ func TestHangupReopensTheLog(t *testing.T) {
 // If the log file cannot be opened again, the log goes on in the old one.
 func TestFailedReopeningKeepsTheLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	s := startServer(t, func(*exec.Cmd) {}, "--log-file", path)
+	s := startServer(t, nil, "--log-file", path)
 	s.ask(t)
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestFailedReopeningKeepsTheLog(t *testing.T) {
 
 // Without a log file SIGHUP does nothing.
 func TestHangupDoesNotEndTheServer(t *testing.T) {
-	s := startServer(t, func(*exec.Cmd) {})
+	s := startServer(t, nil)
 	conn := s.connect(t)
 	for range 3 {
 		s.Process.Signal(syscall.SIGHUP)

@@ -126,8 +126,10 @@ func until(ts *testscript.TestScript, neg bool, args []string, try func(context.
 }
 
 // askOnce sends req_pq_multi once.
-func askOnce(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+func askOnce(ctx context.Context, url string) error { return askWithin(ctx, 2*time.Second, url) }
+
+func askWithin(ctx context.Context, limit time.Duration, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := mtwire.Dial(ctx, url, nil)
 	if err != nil {

@@ -61,6 +61,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags, c := cmd.Flags(), &f.config
 	flags.SortFlags = false
 	listen := listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
+	flags.BoolVar(&c.ReusePort, "reuse-port", c.ReusePort, "let other processes with this flag listen on the same addresses, and hand over to them at the end: a restart then refuses no connection")
 	flags.Var(portFlag{listen}, "port", "`PORT` to listen on, the same as --listen :PORT (repeatable)")
 	listVar(flags, &c.TrustedPeers, "proxy-protocol-from", errorsQuote, "load balancer that sends PROXY protocol headers: `ADDRESS`, NETWORK/BITS or unix (repeatable)")
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user, in hex or base64 (repeatable)")
@@ -101,6 +102,9 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	}
 	defer log.close()
 	warnOfCredentials(cmd.Flags(), log.Logger)
+	if err := f.inherit(cmd); err != nil {
+		return err
+	}
 	s, err := service.New(f.config, log.Logger)
 	if err != nil {
 		return err

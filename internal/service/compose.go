@@ -10,6 +10,7 @@
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
 //	listen.go     addresses to listen on, TCP and Unix sockets
+//	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
 //	links.go      tg://proxy links
 //	reach.go      the address in the links; publicaddress.go: a configured one;
 //	              ownaddresses.go: those of this machine

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
@@ -17,8 +18,14 @@ import (
 // Repeatable settings are slices. Their elements parse themselves, as
 // encoding.TextUnmarshaler, and String leaves out keys and passwords.
 type Config struct {
-	Listen       []ListenAddress // listen: addresses to listen on
-	TrustedPeers []TrustedPeer   // proxy-protocol-from: load balancers
+	Listen []ListenAddress // listen: addresses to listen on
+	// Inherited are listeners that the process was started with, besides Listen: see
+	// InheritedListeners. One whose address is also in Listen is used for both.
+	Inherited []net.Listener
+	// ReusePort is reuse-port: listen beside other processes that do so too, and hand
+	// over to them at the end.
+	ReusePort    bool
+	TrustedPeers []TrustedPeer // proxy-protocol-from: load balancers
 
 	Secrets     []NamedSecret // secret: none means the generated one
 	SecretsFile string        // secrets: more of them, one on each line

@@ -86,5 +86,10 @@ func (c *Config) checkLinks() error {
 			return nil
 		}
 	}
+	for _, ln := range c.Inherited {
+		if ln.Addr().Network() != "unix" {
+			return nil
+		}
+	}
 	return configError("public", "no link can be made for a Unix socket alone: set the HOST:PORT that clients connect to")
 }

@@ -73,7 +73,7 @@ func tcpNetwork(host string) string {
 }
 
 func (c *Config) checkListen() error {
-	if len(c.Listen) == 0 {
+	if len(c.Listen)+len(c.Inherited) == 0 {
 		return configError("listen", "no address")
 	}
 	for i, address := range c.Listen {
@@ -85,11 +85,11 @@ func (c *Config) checkListen() error {
 }
 
 // Listen listens on all configured addresses, or on none: if one fails, it closes
-// the others. Then it opens the state directory and, if there is neither a
+// the others, and the inherited ones. Then it opens the state directory and, if there is neither a
 // configured nor a kept secret, writes the generated one. Clients can connect from
 // then on, and wait for Run. The caller calls Run or Close.
 func (s *Service) Listen(ctx context.Context) (err error) {
-	if s.listeners, err = listenAll(ctx, s.config.Listen); err != nil {
+	if s.listeners, err = s.config.listenAll(ctx); err != nil {
 		return err
 	}
 	if err := s.keep(); err != nil {
@@ -100,7 +100,8 @@ func (s *Service) Listen(ctx context.Context) (err error) {
 	return nil
 }
 
-// Addresses returns the addresses of the listeners, in the order of Config.Listen.
+// Addresses returns the addresses of the listeners: those of Config.Listen in its
+// order, and then the inherited ones.
 func (s *Service) Addresses() (addresses []net.Addr) {
 	for _, ln := range s.listeners {
 		addresses = append(addresses, ln.Addr())
@@ -108,16 +109,20 @@ func (s *Service) Addresses() (addresses []net.Addr) {
 	return addresses
 }
 
-func listenAll(ctx context.Context, addresses []ListenAddress) (listeners []net.Listener, err error) {
-	for _, address := range addresses {
-		ln, err := address.listen(ctx)
-		if err != nil {
-			closeAll(listeners)
-			return nil, configError("listen", "%v: %w", address, err)
+func (c *Config) listenAll(ctx context.Context) (listeners []net.Listener, err error) {
+	inherited := c.Inherited
+	for _, address := range c.Listen {
+		var ln net.Listener
+		if ln, inherited = takeInherited(inherited, address); ln == nil {
+			if ln, err = address.listen(ctx, c.ReusePort); err != nil {
+				closeAll(listeners)
+				closeAll(inherited)
+				return nil, configError("listen", "%v: %w", address, err)
+			}
 		}
 		listeners = append(listeners, ln)
 	}
-	return listeners, nil
+	return append(listeners, inherited...), nil
 }
 
 func closeAll(listeners []net.Listener) {
@@ -126,8 +131,12 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-func (a ListenAddress) listen(ctx context.Context) (net.Listener, error) {
+// listen listens on a. With beside, another process may do so at the same time.
+func (a ListenAddress) listen(ctx context.Context, beside bool) (net.Listener, error) {
 	if a.Network == "unix" {
+		if beside {
+			return listenUnixBeside(ctx, a.Address)
+		}
 		return listenUnix(ctx, a.Address)
 	}
 	// The proxy enables keep-alive for the clients that it authenticates.
@@ -135,6 +144,9 @@ func (a ListenAddress) listen(ctx context.Context) (net.Listener, error) {
 	// Go listens for Multipath TCP by default. Telegram's clients do not use it,
 	// and such a socket costs more with every client.
 	config.SetMultipathTCP(false)
+	if beside {
+		config.Control = sharePort
+	}
 	ln, err := config.Listen(ctx, a.Network, a.Address)
 	if err != nil {
 		return nil, explainTCP(err)
@@ -154,7 +166,7 @@ func explainTCP(err error) error {
 	case errors.Is(err, fs.ErrPermission), netx.IsErrno(err, syscall.EACCES):
 		return fmt.Errorf("%w: %s", cause, portRemedy(runtime.GOOS))
 	case netx.IsErrno(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another proxy or a web server may be running there", cause)
+		return fmt.Errorf("%w: another proxy or a web server may be running there; to start beside a proxy, start both with --reuse-port", cause)
 	case netx.IsErrno(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine does not have that address; leave it out to listen on all addresses", cause)
 	}
@@ -199,6 +211,8 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return ln, nil
 }
 
+var errNoSocket = errors.New("the file there is not a socket")
+
 // removeStale removes a socket that no process listens on any more.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
@@ -206,7 +220,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("the file there is not a socket")
+		return errNoSocket
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {

@@ -27,7 +27,7 @@ func listen(t *testing.T, texts ...string) ([]net.Listener, error) {
 		}
 		config.Listen = append(config.Listen, address)
 	}
-	listeners, err := listenAll(context.Background(), config.Listen)
+	listeners, err := config.listenAll(context.Background())
 	t.Cleanup(func() { closeAll(listeners) })
 	return listeners, err
 }

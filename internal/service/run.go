@@ -73,6 +73,7 @@ func (s *Service) drain(abort context.Context) {
 	defer cancel()
 	open := s.proxy.Stats().Open
 	s.log.Info("stopping", "open", open)
+	s.handOver(limit)
 	if err := s.proxy.Shutdown(limit); err != nil && open > 0 {
 		s.log.Info("stopped before all connections had ended")
 	}

@@ -1,0 +1,28 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package service
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// divertsConnections reports whether divert has an effect on this system.
+const divertsConnections = false
+
+func divert(net.Listener) error { return nil }
+
+func undivert(net.Listener) error { return nil }
+
+// sharePort sets SO_REUSEPORT. It is a function for net.ListenConfig.Control.
+func sharePort(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); err != nil {
+		return err
+	}
+	return failed
+}
