@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// at calls f at the regular times of a schedule, the first of them now, until end
-// or an error. It catches up on calls that are late, so that their number does not
-// depend on how long f takes.
+// at calls f at the regular times of a schedule, the first of them now, and returns
+// at end or after an error. It catches up on calls that are late, so that their
+// number does not depend on how long f takes.
 func at(ctx context.Context, interval time.Duration, end time.Time, f func() error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	for due := time.Now(); due.Before(end); due = due.Add(interval) {
-		if early := time.Until(due); early > 0 {
+	wait := func(until time.Time) error {
+		if early := time.Until(until); early > 0 {
 			timer.Reset(early)
 			select {
 			case <-timer.C:
@@ -23,9 +23,15 @@ func at(ctx context.Context, interval time.Duration, end time.Time, f func() err
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		return nil
+	}
+	for due := time.Now(); due.Before(end); due = due.Add(interval) {
+		if err := wait(due); err != nil {
+			return err
+		}
 		if err := f(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return wait(end)
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Calls are regular, and those that a slow one delayed are made up for.
+// Calls are regular, those that a slow one delayed are made up for, and the schedule
+// lasts until its end.
 func TestScheduleCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -21,7 +22,7 @@ func TestScheduleCatchesUp(t *testing.T) {
 			return nil
 		})
 		want := []float64{0, 1, 3.5, 3.5, 4, 5}
-		if err != nil || len(times) != len(want) {
+		if err != nil || len(times) != len(want) || time.Since(start) != 5500*time.Millisecond {
 			t.Fatal(times, err)
 		}
 		for i, at := range times {
