@@ -1,12 +1,8 @@
 package loadgen
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"runtime"
 	"slices"
 	"time"
 
@@ -67,6 +63,8 @@ type Target struct {
 	// Processes are the process IDs whose CPU time and memory are measured, on
 	// Linux. Without any, the report does not have these.
 	Processes []int
+
+	hello []byte // a ClientHello, of which each connection sends a variant
 }
 
 // Phase is a part of the benchmark.
@@ -129,6 +127,9 @@ func (p *Plan) complete() error {
 		return err
 	}
 	for _, t := range p.targets() {
+		if err := t.prepareHello(); err != nil {
+			return err
+		}
 		if t.Endpoint.Carrier != mtwire.TCP {
 			return fmt.Errorf("carrier %v: clients of an MTProxy connect over TCP", t.Endpoint.Carrier)
 		}
@@ -166,47 +167,4 @@ func (p *Plan) name(t *Target) string {
 		return "the raw relay"
 	}
 	return "the proxy"
-}
-
-// portsPerAddress is the number of connections from one local address to a server.
-// Linux has 28,000 ephemeral ports by default.
-const portsPerAddress = 20_000
-
-// dial opens a connection and makes an echo. number is its index among concurrent
-// connections.
-func (t *Target) dial(ctx context.Context, number, packetSize int) (*Client, error) {
-	return t.dialThrough(ctx, t.dialer(number).DialContext, packetSize)
-}
-
-// dialer returns the dialer of a connection. On loopback, connections beyond the
-// ephemeral ports of one address have other local addresses: Linux has all of
-// 127.0.0.0/8.
-func (t *Target) dialer(number int) *net.Dialer {
-	var dialer net.Dialer
-	address, err := netip.ParseAddrPort(t.Endpoint.Address)
-	if err == nil && address.Addr().Is4() && address.Addr().IsLoopback() && runtime.GOOS == "linux" {
-		if more := number / portsPerAddress; more > 0 {
-			dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, byte(more>>8), byte(more)+1)}
-		}
-	}
-	return &dialer
-}
-
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
-
-// dialThrough is dial with a function that opens the socket.
-func (t *Target) dialThrough(ctx context.Context, dial dialFunc, packetSize int) (*Client, error) {
-	conn, err := mtwire.DialEndpoint(ctx, t.Endpoint, &mtwire.DialConfig{DialContext: dial})
-	if err != nil {
-		return nil, err
-	}
-	c, err := NewClient(conn, packetSize)
-	if err == nil {
-		err = c.Echo(ctx)
-	}
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return c, nil
 }
