@@ -289,7 +289,7 @@ func ended(t *testing.T, conn *mtwire.Conn) {
 // are always searched for.
 func spendBudget(t *testing.T, p *Proxy) {
 	t.Helper()
-	q := keysearch.Query{FakeTLS: true, ServerName: "a.example", Length: 1 << 40}
+	q := keysearch.Query{FakeTLS: true, ServerName: "a.example", Length: 1 << 30}
 	search := func() keysearch.Outcome {
 		_, outcome := p.search.Find(t.Context(), p.users.Load().index, netip.MustParseAddr("10.0.0.0"), q, func(*mtproxy.KeySet) int { return -1 })
 		return outcome

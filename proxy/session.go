@@ -279,8 +279,11 @@ func (s *session) delay(d Direction, n int) time.Duration {
 	return pause
 }
 
+// now returns the session's age in nanoseconds, at least 1.
+func (s *session) now() int64 { return max(int64(time.Since(s.start)), 1) }
+
 func (s *session) moved(d Direction, n int) {
-	s.last.Store(max(int64(time.Since(s.start)), 1))
+	s.last.Store(s.now())
 	if s.account != nil {
 		s.account.Moved(d, n)
 	}

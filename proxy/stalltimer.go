@@ -30,7 +30,7 @@ type stallTimer struct {
 func (s *session) armStall() {
 	t := &s.stall
 	if t.since.Load() == 0 {
-		t.since.Store(max(int64(time.Since(s.start)), 1))
+		t.since.Store(s.now())
 	}
 	if s.proxy.config.StallTimeout > 0 && !t.armed.Load() && t.armed.CompareAndSwap(false, true) {
 		t.start(s.proxy.config.StallTimeout, s.expireStall)
@@ -48,7 +48,7 @@ func (s *session) holdsAnswer(bytes bool) {
 	if bytes {
 		t.since.Store(0)
 	} else {
-		t.since.Store(int64(time.Since(s.start)))
+		t.since.Store(s.now())
 	}
 }
 

@@ -164,8 +164,8 @@ func TestAwaitReturnsTheEndOfTheConnection(t *testing.T) {
 	}
 }
 
-// A match of an init payload allocates at most once, for the argument of Find, however many
-// secrets there are.
+// Beside the ciphers of processors without vector instructions, a match of an init payload
+// allocates at most once, for the argument of Find, however many secrets there are.
 func TestMatchingAllocatesOnce(t *testing.T) {
 	secrets := make([]mtproxy.Secret, 100)
 	for i := range secrets {
@@ -175,8 +175,10 @@ func TestMatchingAllocatesOnce(t *testing.T) {
 	auth := &testAuth{find: func(_ context.Context, _ handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 		return try(set), nil
 	}}
-	n := handshake.MatchAllocations(withSecrets, auth, newUpload(t, secrets[99].Key, nil).wire)
-	if n > 1 {
-		t.Errorf("%v allocations", n)
+	wire := newUpload(t, secrets[99].Key, nil).wire
+	payload := [obfuscation.InitLength]byte(wire)
+	ciphers := testing.AllocsPerRun(100, func() { obfuscation.Match(&payload, set.Keys()) })
+	if n := handshake.MatchAllocations(withSecrets, auth, wire); n > ciphers+1 {
+		t.Errorf("%v allocations, of which %v are of ciphers", n, ciphers)
 	}
 }

@@ -115,7 +115,11 @@ type bucket struct {
 
 // levelAt returns the level at time now of a bucket that leaks at that rate.
 func (b bucket) levelAt(now time.Time, rate float64) time.Duration {
-	return max(0, b.level-time.Duration(rate*float64(now.Sub(b.at))))
+	leaked := rate * float64(now.Sub(b.at)) // may be more than a Duration can be: at may be zero
+	if leaked >= float64(b.level) {
+		return 0
+	}
+	return b.level - time.Duration(leaked)
 }
 
 // account is what the searches of one network or site cost lately. Its zero value
