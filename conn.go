@@ -21,9 +21,11 @@ import (
 // acknowledgements and transport errors. It is the same on a client and on a
 // server, over TCP, WebSocket and HTTP.
 //
-// All methods may be called concurrently. On a byte stream, calls that send are
-// served one after the other, in order, and so are calls of Receive. Each direction
-// keeps its first error: later calls return the same.
+// All methods may be called concurrently, except that one call of Receive at a time
+// is served: another one returns ErrConcurrentReceive, because the bytes of a packet
+// are valid until the next call. On a byte stream, calls that send are served one
+// after the other, in order. Each direction keeps its first error: later calls return
+// the same.
 //
 // When ctx ends, a blocked call returns ctx.Err() at once. A Receive that its
 // context ended can be called again and has lost nothing, unless it was inside a
@@ -50,6 +52,7 @@ type Conn struct {
 	websocket   *wsconn.Conn // below stream, for its close reason
 	request     *incomplete  // of an HTTP server, nil without limits
 
+	receiving atomic.Bool // Receive is running
 	closed    atomic.Bool
 	settings  *serverSettings                     // servers
 	handshake atomic.Pointer[handshake.Handshake] // servers, until ready
@@ -65,6 +68,10 @@ type httpPackets interface {
 // ErrNotOverHTTP is returned by Send methods for packets that HTTP has no form for,
 // such as quick acknowledgements. The connection stays usable.
 var ErrNotOverHTTP = errors.New("HTTP carries payloads and transport errors only")
+
+// ErrConcurrentReceive is returned by a Receive that is called while another one of the
+// same connection runs. It has no effect on the connection.
+var ErrConcurrentReceive = errors.New("another Receive is running")
 
 // errInterrupted is the final error of a handshake whose context ended during an
 // inner handshake (TLS, WebSocket, FakeTLS), which cannot be resumed.
@@ -256,7 +263,8 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 }
 
 // Receive returns the next payload or quick acknowledgement. Its bytes are valid
-// until the next call of Receive.
+// until the next call of Receive, by any goroutine: goroutines that share the calls
+// copy what they keep. A call while another one runs returns ErrConcurrentReceive.
 //
 // Receive strips the padding of encrypted messages and of unencrypted ones with a
 // valid length. Other payloads in padded intermediate may keep up to 12 bytes of
@@ -266,9 +274,14 @@ func (c *Conn) SendError(ctx context.Context, code uint32) error {
 // A transport error from the server is returned as *TransportError and does not
 // end the connection. Over WebSocket it may come once more, from the close frame,
 // followed by io.EOF. io.EOF means that the peer ended the stream after a whole
-// packet. After Listener.Shutdown, the error is ErrShutdown. All other errors are final, except context errors and, on an HTTP
-// client, *httpconn.PostError, which fails a single request.
+// packet. After Listener.Shutdown, the error is ErrShutdown. All other errors are
+// final, except context errors, ErrConcurrentReceive and, on an HTTP client,
+// *httpconn.PostError, which fails a single request.
 func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
+	if !c.receiving.CompareAndSwap(false, true) {
+		return p, receiveError(ErrConcurrentReceive)
+	}
+	defer c.receiving.Store(false)
 	if err = c.serverHandshake(ctx); err != nil {
 		return p, err
 	}
