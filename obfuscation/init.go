@@ -19,7 +19,7 @@ import (
 //	40  16  random: first counter of the upload
 //	56   4  tag of the framing   } encrypted
 //	60   2  DC, signed           } with the
-//	62   2  random               } upload key stream
+//	62   2  random: the trailer  } upload key stream
 //
 // Bytes 8..56 in reverse are key and counter of the download.
 const (
@@ -30,6 +30,7 @@ const (
 	ivStart   = 40
 	tagStart  = 56
 	dcStart   = 60
+	trailer   = 62
 	keyLength = 32
 	ivLength  = 16
 )
@@ -80,6 +81,9 @@ type Init struct {
 	// random bytes for it.
 	DC datacenter.DC
 
+	// Trailer is the last two bytes. Clients draw them, and servers ignore them.
+	Trailer [2]byte
+
 	// Key is the index of the key that matches, or -1 without keys. On a client
 	// it is -1.
 	Key int
@@ -113,6 +117,10 @@ type ClientConfig struct {
 	// DC is the data centre requested. A proxy needs it; a data centre ignores
 	// it. 0 is sent as 0.
 	DC datacenter.DC
+
+	// Trailer is the last two bytes, which are encrypted. A proxy may pass those of
+	// its client to another proxy. Nil means random bytes.
+	Trailer *[2]byte
 
 	// Key is the key of a proxy's secret. Nil means none, as for a data centre.
 	// A FakeTLS secret also needs package faketls's layer below this one.
@@ -151,8 +159,11 @@ func NewInit(config *ClientConfig) (payload [InitLength]byte, init Init, err err
 		copy(payload[tagStart:], tag[:])
 	}
 	binary.LittleEndian.PutUint16(payload[dcStart:], uint16(config.DC))
+	if config.Trailer != nil {
+		copy(payload[trailer:], config.Trailer[:])
+	}
 
-	init = Init{Protocol: config.Protocol, DC: config.DC, Key: -1}
+	init = Init{Protocol: config.Protocol, DC: config.DC, Trailer: [2]byte(payload[trailer:]), Key: -1}
 	init.Upload, init.Download = keyStreams(&payload, config.Key)
 	init.Upload.StreamAt(tagStart).XORKeyStream(payload[tagStart:], payload[tagStart:])
 	return payload, init, nil

@@ -30,7 +30,7 @@ func Match(payload *[InitLength]byte, keys [][16]byte) (Init, error) {
 		var tag [4]byte
 		subtle.XORBytes(tag[:], stream[tagStart%aes.BlockSize:], payload[tagStart:dcStart])
 		init.Protocol, ok = frame.ProtocolByTag(tag)
-		init.DC = dcOf(payload, &stream)
+		init.DC, init.Trailer = endOf(payload, &stream)
 		return ok
 	}
 	var ok bool
@@ -63,16 +63,16 @@ func MatchFull(first *[FullLength]byte, keys [][16]byte, maxLength int) (Init, e
 	init.setKeyStreams(payload, keys)
 	var clear [InitLength]byte
 	init.Upload.StreamAt(0).XORKeyStream(clear[:], payload[:])
-	init.DC = datacenter.DC(binary.LittleEndian.Uint16(clear[dcStart:]))
+	init.DC, init.Trailer = datacenter.DC(binary.LittleEndian.Uint16(clear[dcStart:])), [2]byte(clear[trailer:])
 	return init, nil
 }
 
-// dcOf decrypts the data centre's number. stream is the block of the upload key
-// stream that covers it and the tag.
-func dcOf(payload *[InitLength]byte, stream *[aes.BlockSize]byte) datacenter.DC {
-	var dc [2]byte
-	subtle.XORBytes(dc[:], stream[dcStart%aes.BlockSize:], payload[dcStart:dcStart+len(dc)])
-	return datacenter.DC(binary.LittleEndian.Uint16(dc[:]))
+// endOf decrypts the data centre's number and the trailer. stream is the block of
+// the upload key stream that covers them and the tag.
+func endOf(payload *[InitLength]byte, stream *[aes.BlockSize]byte) (datacenter.DC, [2]byte) {
+	var end [InitLength - dcStart]byte
+	subtle.XORBytes(end[:], stream[dcStart%aes.BlockSize:], payload[dcStart:])
+	return datacenter.DC(binary.LittleEndian.Uint16(end[:])), [2]byte(end[trailer-dcStart:])
 }
 
 func (i *Init) setKeyStreams(payload *[InitLength]byte, keys [][16]byte) {

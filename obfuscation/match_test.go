@@ -35,6 +35,39 @@ func TestMatchFindsTheKey(t *testing.T) {
 	}
 }
 
+// The trailer can be given, and a server finds it; otherwise it is drawn. With a key
+// it cannot be read without it.
+func TestTrailerIsFound(t *testing.T) {
+	key, drawn := manyKeys(1), make(map[[2]byte]bool)
+	trailer := [2]byte{0xab, 0xcd}
+	for _, keys := range [][][16]byte{nil, key} {
+		for _, protocol := range []frame.Protocol{frame.Abridged, frame.Intermediate, frame.PaddedIntermediate} {
+			for range 8 {
+				for _, given := range []*[2]byte{nil, &trailer} {
+					config := &ClientConfig{Protocol: protocol, DC: -4, Trailer: given}
+					if keys != nil {
+						config.Key = &keys[0]
+					}
+					payload, sent, err := NewInit(config)
+					if err != nil {
+						t.Fatal(err)
+					}
+					found, err := Match(&payload, keys)
+					if err != nil || found.Trailer != sent.Trailer || found.DC != -4 || given != nil && found.Trailer != trailer {
+						t.Errorf("%+v, %v, want %x", found, err, sent.Trailer)
+					}
+					if given == nil {
+						drawn[found.Trailer] = true
+					}
+				}
+			}
+		}
+	}
+	if len(drawn) < 40 { // of 48
+		t.Errorf("%d trailers were drawn", len(drawn))
+	}
+}
+
 // Users may share a key and differ in their domains. Match returns the first.
 func TestFirstOfEqualKeysIsFound(t *testing.T) {
 	keys := manyKeys(20)

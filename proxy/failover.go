@@ -114,6 +114,7 @@ func (t *trial) attach(upstream *route.Upstream) {
 	if upstream.Stream.FakeTLS {
 		conn = faketls.NewConn(conn, frame.Client)
 	}
+	s.sent.add(upstream)
 	netx.SetLiveness(conn, netx.Liveness{UserTimeout: s.proxy.liveness.UserTimeout})
 	s.mu.Lock()
 	s.upstream.Via, s.upstream.Address, s.upstream.conn = upstream.Via, upstream.Address, conn
@@ -283,6 +284,7 @@ func (s *session) answered() {
 	t.finish()
 	t.mu.Unlock()
 	s.trial.Store(nil)
+	s.sent.remove()
 	t.upstream.Answered()
 	for _, upstream := range t.ended { // not the client's fault, as is known now
 		upstream.Unanswered()

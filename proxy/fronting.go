@@ -135,7 +135,7 @@ func (s *session) stopMirror() *fronting.Preconnected {
 
 // reject ends the session of a client that is not authenticated: it tunnels the
 // client to its fronting host, over host if that is connected already, unless the
-// client is gone or has been answered. It returns the session's end, or errTunneled.
+// client is gone or has been answered. It returns the session's end, or errHandedOver.
 func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handshake, host *fronting.Preconnected, err error) error {
 	if h.Transport().FakeTLS {
 		return err
@@ -184,8 +184,9 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 	} else {
 		s.proxy.fronts.StartTunnel(ctx, s.socket, s.frontingClient(), first, ended)
 	}
-	return errTunneled
+	return errHandedOver
 }
 
-// errTunneled is returned for a session that its tunnel ends.
-var errTunneled = errors.New("tunneled to the fronting host")
+// errHandedOver is returned for a session that something else connects or ends: its
+// tunnel, or the wait for its upload.
+var errHandedOver = errors.New("handed over")

@@ -22,6 +22,7 @@ type sessionLog struct {
 	failing     func(datacenter.DC) bool
 
 	users sync.Map // the names of users that have connected
+	loops sync.Map // the upstreams that lead back to the proxy
 
 	closes, stalls                      lineLimiter
 	delays, evictions, shortages, moves interval
@@ -44,7 +45,7 @@ func newSessionLog(config *Config, failing func(datacenter.DC) bool) *sessionLog
 func (l *sessionLog) trace() *Trace {
 	return &Trace{
 		Authenticated: l.authenticated, Stalled: l.stalled, Unreachable: l.unreachable, DataCenterChanged: l.dataCenterChanged,
-		Unanswered: l.unanswered, Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed,
+		Unanswered: l.unanswered, Looped: l.looped, Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed,
 	}
 }
 
@@ -197,6 +198,13 @@ func (l *sessionLog) unanswered(s Session, cause error) {
 		r := s.Report()
 		l.write(slog.LevelWarn, "clients are moved on to another address or upstream", appendUnlogged([]slog.Attr{
 			slog.Int("dc", int(r.DC)), slog.String("address", r.Address), slog.String("via", r.Upstream), slog.Any("cause", cause)}, unlogged)...)
+	}
+}
+
+// looped warns of each upstream once.
+func (l *sessionLog) looped(upstream string) {
+	if _, warned := l.loops.LoadOrStore(upstream, true); !warned {
+		l.log.Warn("an upstream leads back to this proxy: clients are moved on to others, if there are any", "upstream", upstream)
 	}
 }
 

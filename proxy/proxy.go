@@ -15,6 +15,7 @@
 //	memory.go        returning memory to the system after crowds
 //	fronting.go      where unauthenticated clients go
 //	upstream.go      what data centres are reached through; probe.go tries it
+//	loops.go         upstreams that lead back to the proxy
 //	failover.go      clients moved on to the next address or upstream
 //	transcode.go     re-encryption of what is relayed
 //	records.go       records of the download; firstpackets.go: errors in it
@@ -168,6 +169,7 @@ type Proxy struct {
 	log          *sessionLog
 	dataCenters  *dataCenters
 	counters     counters
+	loops        *loops       // nil if no upstream is an MTProxy
 	kept         atomic.Int64 // bytes that are kept until first answers; see failover.go
 	memory       memoryRelease
 	lastID       atomic.Uint64
@@ -214,6 +216,7 @@ func New(config Config) (*Proxy, error) {
 		config:      config,
 		descriptors: descriptors,
 		search:      keysearch.New(keysearch.Config{Processors: config.SearchProcessors}),
+		loops:       newLoops(config.Upstreams),
 		sessions:    make(map[*session]struct{}),
 	}
 	p.dataCenters = newDataCenters(func(c DataCenterChange) { p.trace.dataCenterChanged(c) })

@@ -54,6 +54,7 @@ type session struct {
 		Via, Address string
 		conn         net.Conn
 	}
+	sent  *sentUpload // nil if no upstream is an MTProxy
 	up    reencrypter
 	trial atomic.Pointer[trial] // nil after the first byte down
 
@@ -118,7 +119,7 @@ func (s *session) onClose(cancel context.CancelFunc) {
 
 // connected ends the session if err is not nil: it is not connected.
 func (s *session) connected(err error) {
-	if err == nil || err == errTunneled { // the pair or the tunnel ends it
+	if err == nil || err == errHandedOver { // the pair ends it, or the tunnel
 		return
 	}
 	s.end(splice.Result{Err: err}, splice.Result{})
@@ -127,7 +128,7 @@ func (s *session) connected(err error) {
 
 // connect brings the session to its relay, after the wait for the client's first
 // byte, which has ended with err. handshakeCtx ends the handshake. The error is the
-// session's end, or errTunneled.
+// session's end, or errHandedOver.
 func (s *session) connect(handshakeCtx context.Context, h *handshake.Handshake, auth *authentication, err error) error {
 	var client *handshake.Result
 	if err == nil {
@@ -149,6 +150,20 @@ func (s *session) connect(handshakeCtx context.Context, h *handshake.Handshake, 
 	netx.SetLiveness(s.socket, s.proxy.liveness)
 	s.proxy.counters.authenticated.Add(1)
 	s.proxy.trace.authenticated(s)
+	if s.proxy.loops == nil {
+		return s.connectUpstream(ctx, client)
+	}
+	s.checkLoop(ctx, client, func(err error) {
+		if err == nil {
+			err = s.connectUpstream(ctx, client)
+		}
+		s.connected(err)
+	})
+	return errHandedOver
+}
+
+// connectUpstream brings the session of an authenticated client to its relay.
+func (s *session) connectUpstream(ctx context.Context, client *handshake.Result) error {
 	upstream, err := s.dial(ctx, client)
 	if err != nil {
 		return err
@@ -181,7 +196,7 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 		}
 		s.account = account
 	}
-	request := route.Request{DC: client.DC, Protocol: client.Protocol, Download: &client.Download, User: user.Name, Tag: user.AdTag}
+	request := route.Request{DC: client.DC, Protocol: client.Protocol, Download: &client.Download, Trailer: &client.Trailer, User: user.Name, Tag: user.AdTag}
 	upstream, err := s.proxy.outbound.Dial(ctx, request)
 	if err != nil && s.proxy.makeRoom(err) {
 		upstream, err = s.proxy.outbound.Dial(ctx, request)
@@ -342,6 +357,7 @@ func (s *session) hasQueuedBytes() bool {
 func (s *session) end(up, down splice.Result) {
 	s.stall.stop()
 	s.endTrial()
+	s.sent.remove()
 	s.socket.Close()
 	if s.upstream.conn != nil {
 		s.upstream.conn.Close()

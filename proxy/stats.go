@@ -30,6 +30,9 @@ type Stats struct {
 	// Moved is how often a client was moved on to another address or upstream,
 	// because the one before it did not answer.
 	Moved int64
+	// Loops is how many clients were the proxy itself, because an upstream leads back
+	// to it.
+	Loops int64
 	// Stalls is how often a data centre did not answer; see
 	// Config.StallTimeout.
 	Stalls int64
@@ -42,8 +45,8 @@ type Stats struct {
 
 // counters are the numbers behind Stats, except for bytes.
 type counters struct {
-	open, relaying, accepted, authenticated, unauthenticated                       atomic.Int64
-	searchesSkipped, evicted, refused, unreachable, moved, stalls, transportErrors atomic.Int64
+	open, relaying, accepted, authenticated, unauthenticated                              atomic.Int64
+	searchesSkipped, evicted, refused, unreachable, moved, loops, stalls, transportErrors atomic.Int64
 }
 
 // Stats returns the numbers as they are now.
@@ -54,7 +57,7 @@ func (p *Proxy) Stats() Stats {
 		Pending: int64(p.pending.Len()), Fronted: int64(p.fronted.Len()),
 		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Unauthenticated: c.unauthenticated.Load(),
 		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
-		Moved: c.moved.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
+		Moved: c.moved.Load(), Loops: c.loops.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
 	}
 	// Ended and open sessions are taken at one time, so that each counts once.
 	p.mu.Lock()

@@ -35,6 +35,10 @@ type Trace struct {
 	// client is moved on to the next address or upstream, if there is one.
 	Unanswered func(s Session, cause error)
 
+	// Looped is called when a client's connection is one of the proxy's own, which
+	// an upstream has led back to it. The session ends.
+	Looped func(upstream string)
+
 	// Stalled is called when the data centre has answered nothing for waited,
 	// after bytes were sent to it; at most once for each session.
 	Stalled func(s Session, waited time.Duration)
@@ -98,6 +102,14 @@ func (all traces) unanswered(s Session, cause error) {
 	for _, t := range all {
 		if t.Unanswered != nil {
 			t.Unanswered(s, cause)
+		}
+	}
+}
+
+func (all traces) looped(upstream string) {
+	for _, t := range all {
+		if t.Looped != nil {
+			t.Looped(upstream)
 		}
 	}
 }

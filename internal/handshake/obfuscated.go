@@ -39,7 +39,7 @@ func (h *Handshake) obfuscated(ctx context.Context) error {
 		return h.reject(ErrReplay)
 	}
 	h.transport = t
-	h.result = Result{Conn: h.conn, Records: h.records, Upload: h.init.Upload, Download: h.init.Download}
+	h.result = Result{Conn: h.conn, Records: h.records, Upload: h.init.Upload, Download: h.init.Download, Trailer: h.init.Trailer}
 	if h.records != nil {
 		h.result.Buffered = h.inner[obfuscation.InitLength:]
 		return nil

@@ -29,4 +29,7 @@ type Result struct {
 	// Upload and Download are the key streams from the client and to it, if
 	// Obfuscated. The init payload has used the first 64 bytes of Upload.
 	Upload, Download obfuscation.KeyStream
+
+	// Trailer is the last two bytes of the init payload.
+	Trailer [2]byte
 }

@@ -120,6 +120,17 @@ func (u *Upstream) Unanswered() {
 	}
 }
 
+// Looped reports that the connection has come back to the caller. The upstream is
+// tried last for a while, by all clients.
+func (u *Upstream) Looped() {
+	if d := u.dialled; d != nil {
+		r := d.ordering.router
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		d.candidate.upstream.loops.fail(r.config.Time())
+	}
+}
+
 // Next is the Dial that made u, among the candidates that were not tried: for a
 // client whose connection was not answered. u stays as it is.
 func (u *Upstream) Next(ctx context.Context) (*Upstream, error) {
@@ -140,6 +151,11 @@ func (r *Router) recordAnswer(d *dialled) {
 	u := d.candidate.upstream
 	delete(u.answers, d.ordering.service.at(d.candidate.address))
 	delete(u.answers, d.ordering.service)
+	// Some connections may go round while others are answered: an upstream of this
+	// upstream may be one of several.
+	if u.loops.onTrial {
+		u.loops.succeed()
+	}
 }
 
 func (r *Router) recordNoAnswer(d *dialled) {

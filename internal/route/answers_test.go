@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // connect makes one connection for a client of dc.
@@ -218,6 +220,80 @@ func TestLocalErrorsBlameNoAddress(t *testing.T) {
 						t.Errorf("%v, %s: %+v", u, address, *h)
 					}
 				}
+			}
+		})
+	}
+}
+
+// An upstream that leads back to the caller is tried last by clients of all data
+// centres. A connection to it, which succeeds, does not clear that, and neither does
+// an answer to another client, except to the one that tries it after the back-off.
+func TestLoopingUpstreamIsTriedLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		r := router(t, Config{
+			DataCenters: at("a:1"), DialContext: n.DialContext,
+			Upstreams: upstreams(t, "tg://proxy?server=m&port=1&secret=000102030405060708090a0b0c0d0e0f", "direct"),
+		})
+		sequence := func() (s string) {
+			for dc := range datacenter.DC(4) {
+				s += n.connect(t, r, 1+dc, frame.Abridged).Address[:1]
+			}
+			return s
+		}
+		first, second := n.connect(t, r, 2, frame.Abridged), n.connect(t, r, 2, frame.Abridged)
+		if !first.MTProxy || second.MTProxy {
+			t.Errorf("%+v, %+v", first, second)
+		}
+		first.Looped()
+		first.Answered() // an earlier connection, late
+		if s := sequence(); s != "aaaa" {
+			t.Errorf("afterwards: %s", s)
+		}
+		time.Sleep(firstBackOff)
+		if s := sequence(); strings.Count(s, "m") != 1 {
+			t.Errorf("after the back-off: %s", s)
+		}
+		first.Answered()
+		if s := sequence(); strings.Count(s, "m") != 2 {
+			t.Errorf("after an answer: %s", s)
+		}
+	})
+}
+
+// An MTProxy gets the trailer of the client's init payload, a data centre another
+// one.
+func TestTrailerIsPassedToMTProxiesOnly(t *testing.T) {
+	key := [16]byte{1, 2, 3}
+	for link, want := range map[string]bool{
+		"direct": false,
+		"tg://proxy?server=m&port=1&secret=01020300000000000000000000000000": true,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{}
+			r := router(t, Config{DataCenters: at("a:1"), DialContext: n.DialContext, Upstreams: upstreams(t, link)})
+			passed := 0
+			for i := range 3 {
+				trailer := [2]byte{byte(i), 0xaa}
+				upstream, err := r.Dial(t.Context(), Request{DC: 2, Protocol: frame.Abridged, Trailer: &trailer})
+				if err != nil {
+					t.Fatal(err)
+				}
+				upstream.Close()
+				keys := [][16]byte{key}
+				if !want {
+					keys = nil
+				}
+				init, err := obfuscation.Match((*[64]byte)(upstream.Stream.Init), keys)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if init.Trailer == trailer {
+					passed++
+				}
+			}
+			if want != (passed == 3) {
+				t.Errorf("%s: passed in %d of 3", link, passed)
 			}
 		})
 	}

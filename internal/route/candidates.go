@@ -15,6 +15,7 @@ type upstreamState struct {
 	failures      int                // failed attempts through it, in a row
 	addressHealth map[string]*health // of the addresses behind it
 	answers       answers            // of connections that were not answered
+	loops         health             // of connections that came back
 }
 
 // maxUpstreamFailures is how many attempts in a row may fail through an upstream
@@ -96,7 +97,7 @@ type priority struct {
 // lastFailure returns the time of u's last failure for what a client asks for, or
 // zero in good health.
 func (u *upstreamState) lastFailure(service answerKey, now time.Time) time.Time {
-	return later(u.health.lastFailure(now), u.answers.lastFailure(service, now))
+	return later(later(u.health.lastFailure(now), u.loops.lastFailure(now)), u.answers.lastFailure(service, now))
 }
 
 // lastFailure is upstreamState.lastFailure for an address.
@@ -130,6 +131,7 @@ func (o *ordering) next() (best candidate, ok bool) {
 		o.tried[best] = true
 		best.upstream.answers.try(o.service.at(best.address), now)
 		best.upstream.answers.try(o.service, now)
+		best.upstream.loops.try(now)
 	}
 	return best, ok
 }

@@ -28,6 +28,11 @@ type Request struct {
 	// fast mode. Nil means that the upstream draws a key stream of its own.
 	Download *obfuscation.KeyStream
 
+	// Trailer is the last two bytes of the client's init payload. They are passed
+	// on to an MTProxy, so that a proxy recognises a client that it has sent
+	// itself. Nil means random bytes.
+	Trailer *[2]byte
+
 	// User is the name of the client's user, and Tag that user's ad tag. Both
 	// may be empty. They are for other outbounds: Router does not use them.
 	User string
@@ -46,6 +51,9 @@ type Upstream struct {
 
 	Stream  *Stream
 	Packets PacketConn
+
+	// MTProxy reports whether Via is an MTProxy.
+	MTProxy bool
 
 	dialled *dialled // nil unless a Router made the Upstream
 }
@@ -108,7 +116,7 @@ func (r *Router) newUpstream(winner *attempt, dc datacenter.DC, request Request)
 	config := &obfuscation.ClientConfig{Protocol: request.Protocol, DC: dc, Rand: r.config.Rand}
 	secret := winner.upstream.secret
 	if winner.upstream.kind == kindMTProxy {
-		config.Key = &secret.Key
+		config.Key, config.Trailer = &secret.Key, request.Trailer
 	} else if !r.config.DisableFastMode {
 		config.Download = request.Download
 	}
@@ -120,7 +128,7 @@ func (r *Router) newUpstream(winner *attempt, dc datacenter.DC, request Request)
 		upstream Upstream
 		stream   Stream
 	}{
-		Upstream{Address: winner.address, Via: winner.upstream.String()},
+		Upstream{Address: winner.address, Via: winner.upstream.String(), MTProxy: winner.upstream.IsMTProxy()},
 		Stream{
 			Conn:    winner.conn,
 			Init:    payload[:],

@@ -143,6 +143,9 @@ func (u UpstreamURL) String() string {
 	return "direct"
 }
 
+// IsMTProxy reports whether the upstream is another MTProxy.
+func (u UpstreamURL) IsMTProxy() bool { return u.kind == kindMTProxy }
+
 func (u UpstreamURL) effectiveWeight() int { return max(u.weight, 1) }
 
 // addresses returns what to connect to for a data centre with these addresses. An
