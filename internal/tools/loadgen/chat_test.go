@@ -86,7 +86,7 @@ func TestChatVerifiesItsEchoes(t *testing.T) {
 		defer server.Close()
 		go copyOneWay(server, conn, func() { server.Close() })
 		// Beyond the first echo, in the data of the second.
-		copyOneWay(conn, &flipper{server, 1 << 40, 4 + MinLength + 4 + 100}, func() { server.Close() })
+		copyOneWay(conn, &flipper{server, 1 << 30, 4 + MinLength + 4 + 100}, func() { server.Close() })
 	})
 	plan := smallPlan(dc, direct(broken))
 	plan.Phases, plan.Time = []Phase{PhaseChat}, time.Minute
