@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/mtwire/mtwire/internal/service"
 )
 
 // notifyHangups returns the signals SIGHUP of the process, which then do not end it
@@ -14,6 +16,19 @@ func notifyHangups() (hangups <-chan os.Signal, stop func()) {
 	return signals, func() {
 		signal.Stop(signals)
 		close(signals)
+	}
+}
+
+// reload opens the log file and reads the secrets again. If one of them fails, what was
+// before stays in use.
+func reload(s *service.Service, log *processLog) {
+	log.reopen()
+	reloaded, err := s.Reload()
+	switch {
+	case err != nil:
+		log.Error("the secrets cannot be read again, those before stay in use", "cause", err)
+	case !reloaded && log.file == nil:
+		log.Info("SIGHUP: neither a file with secrets nor a log file is in use, so there is nothing to do")
 	}
 }
 

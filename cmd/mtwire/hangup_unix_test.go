@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // contains reports whether the file has text.
@@ -68,7 +69,46 @@ func TestFailedReopeningKeepsTheLog(t *testing.T) {
 	}
 }
 
-// Without a log file SIGHUP does nothing.
+// SIGHUP reads the file of secrets again. An invalid one changes nothing, and the error
+// does not quote it.
+func TestHangupReadsTheSecretsAgain(t *testing.T) {
+	dir := t.TempDir()
+	secrets, log := filepath.Join(dir, "secrets"), filepath.Join(dir, "log")
+	const bob, carol = "dd101112131415161718191a1b1c1d1e1f", "dd202122232425262728292a2b2c2d2e2f"
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(secrets, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("bob=" + bob)
+	s := startServer(t, nil, "--secrets", secrets, "--log-file", log)
+	served := func(secret string) bool {
+		return askWithin(t.Context(), 20*time.Second, "tcp://"+s.address+"?secret="+secret) == nil
+	}
+	conn := s.connect(t)
+	if !served(bob) {
+		t.Error("bob is not served")
+	}
+	write("carol=" + carol)
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "a line", func() bool { return contains(log, `msg="read the secrets again" users=2`) })
+	if !served(carol) || askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil {
+		t.Error("the users are not those of the file")
+	}
+	write("carol=" + carol[2:10])
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "an error", func() bool { return contains(log, `level=ERROR msg="the secrets cannot be read again`) })
+	if !served(carol) || contains(log, carol[2:10]) {
+		t.Error("an invalid file has an effect")
+	}
+	receiveResPQ(t, conn)
+	if err := s.stop(t, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
+// Without files SIGHUP does nothing.
 func TestHangupDoesNotEndTheServer(t *testing.T) {
 	s := startServer(t, nil)
 	conn := s.connect(t)

@@ -44,7 +44,8 @@ domain, unauthenticated clients get no answer.
 
 On SIGTERM the proxy stops listening, closes each connection as soon as it is
 idle, and exits when none is left, or after --drain. A second signal makes it
-exit at once.`,
+exit at once. On SIGHUP it reads the secrets again, if they are in a file, and
+opens --log-file again.`,
 		Example: `  mtwire proxy
   mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock
   mtwire proxy --listen 127.0.0.1:3128 --secrets secrets
@@ -110,10 +111,10 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer s.Close()
-	go eachHangup(hangups, log.reopen)
 	if err := s.Listen(cmd.Context()); err != nil {
 		return err
 	}
+	go eachHangup(hangups, func() { reload(s, log) })
 	for _, address := range s.Addresses() {
 		f.log.printListening(cmd, log.Logger, address)
 	}

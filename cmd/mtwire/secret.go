@@ -55,8 +55,8 @@ func secretNewCommand() *cobra.Command {
 		Short: "Make a secret, for a new user with that name",
 		Long: `Make a secret and print it. With a name, the secret is kept, and its user added
 to the users of mtwire proxy, beside the one of the first run. The proxy has the
-user after its next start. To remove the user, remove the line in the file that
-is printed on standard error.
+user after SIGHUP, or its next start. To remove the user, remove the line in the
+file that is printed on standard error.
 
 The secret is of the mode in --modes that is hardest to detect. The domain of
 an ee secret is that of the first user, unless --domain sets it.`,
@@ -83,7 +83,7 @@ func (f *userFlags) newSecret(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	printStatus(cmd, "added %s to %s: mtwire proxy has the user after its next start", added.Name, path)
+	printStatus(cmd, "added %s to %s: mtwire proxy has the user after SIGHUP, or its next start", added.Name, path)
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), added.Secret)
 	return err
 }

@@ -67,8 +67,8 @@ func (s *Service) keptUsers() ([]proxy.User, error) {
 
 // AddUser adds a user to those of the state directory, with a fresh secret, and
 // returns the user and the file. The secret is like that of a first run with config;
-// without config.Domain its domain is that of the first user. A service that runs does
-// not have the user before its next start.
+// without config.Domain its domain is that of the first user. A service that runs
+// does not have the user before Service.Reload.
 func AddUser(config Config, name string, log *slog.Logger) (added NamedSecret, path string, err error) {
 	if !validName(name) {
 		return added, "", errBadName

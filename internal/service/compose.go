@@ -16,12 +16,13 @@
 //	              ownaddresses.go: those of this machine
 //	probe.go      the data centres, tried at the start
 //	frontloop.go  fronting hosts that are the proxy itself
-//	run.go        serving, and graceful shutdown
+//	run.go        serving, and graceful shutdown; reload.go: other secrets meanwhile
 package service
 
 import (
 	"log/slog"
 	"net"
+	"sync"
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/replay"
@@ -42,6 +43,7 @@ type Service struct {
 
 	probed    chan struct{}  // closed by Run: see Probed
 	listeners []net.Listener // those of config.Listen, once Listen was called
+	reloading sync.Mutex     // held by Reload
 }
 
 // New checks config and returns a service that does not listen yet. It may read the

@@ -99,6 +99,13 @@ func (r *running) connect(t *testing.T) *mtwire.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	receive(t, conn)
+	return conn
+}
+
+// receive has resPQ come back on conn.
+func receive(t *testing.T, conn *mtwire.Conn) {
+	t.Helper()
 	var nonce [16]byte
 	if err := conn.Send(t.Context(), mtwiretest.AppendReqPQ(nil, nonce, nil)); err != nil {
 		t.Fatal(err)
@@ -110,7 +117,6 @@ func (r *running) connect(t *testing.T) *mtwire.Conn {
 	if err := mtwiretest.CheckResPQ(p.Payload, nonce); err != nil {
 		t.Fatal(err)
 	}
-	return conn
 }
 
 // A client of the link gets through to the data centre. When the context ends, Run
