@@ -16,23 +16,33 @@ import (
 // round trip, or one retransmission.
 const handOverTime = time.Second
 
+// diverter is a listener that can leave new connections to other processes' listeners
+// on the same address.
+type diverter interface {
+	net.Listener
+	divert() error
+}
+
 // handOver returns when the listeners get no new connections any more, if other
 // processes listen beside them; or when ctx ends.
 func (s *Service) handOver(ctx context.Context) {
-	if !s.config.ReusePort || !divertsConnections {
-		return
-	}
+	diverted := false
 	for _, ln := range s.listeners {
-		if err := divert(ln); err != nil {
-			s.log.Warn("new connections may be lost: they cannot be left to another process", "listener", ln.Addr().String(), "cause", err)
+		shared, ok := ln.(diverter)
+		if !ok {
+			continue
 		}
+		if err := shared.divert(); err != nil {
+			s.log.Warn("new connections may be lost: they cannot be left to another process", "listener", ln.Addr().String(), "cause", err)
+			continue
+		}
+		diverted = true
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(handOverTime):
-	}
-	for _, ln := range s.listeners {
-		undivert(ln) // an old kernel cannot
+	if diverted {
+		select {
+		case <-ctx.Done():
+		case <-time.After(handOverTime):
+		}
 	}
 }
 

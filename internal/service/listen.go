@@ -151,6 +151,9 @@ func (a ListenAddress) listen(ctx context.Context, beside bool) (net.Listener, e
 	if err != nil {
 		return nil, explainTCP(err)
 	}
+	if beside {
+		return shareListener(ln), nil
+	}
 	return ln, nil
 }
 

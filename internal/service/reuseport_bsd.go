@@ -9,12 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// divertsConnections reports whether divert has an effect on this system.
-const divertsConnections = false
-
-func divert(net.Listener) error { return nil }
-
-func undivert(net.Listener) error { return nil }
+// shareListener returns ln, which listens with SO_REUSEPORT: here it cannot hand over.
+func shareListener(ln net.Listener) net.Listener { return ln }
 
 // sharePort sets SO_REUSEPORT. It is a function for net.ListenConfig.Control.
 func sharePort(_, _ string, raw syscall.RawConn) error {

@@ -7,40 +7,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// divertsConnections reports whether divert has an effect on this system.
-const divertsConnections = true
+// sharedTCPListener listens with SO_REUSEPORT.
+type sharedTCPListener struct{ *net.TCPListener }
+
+// shareListener returns ln, which listens with SO_REUSEPORT, as one that can hand over.
+func shareListener(ln net.Listener) net.Listener {
+	if tcp, ok := ln.(*net.TCPListener); ok {
+		return &sharedTCPListener{tcp}
+	}
+	return ln
+}
 
 // divert has the kernel give new connections to another socket that listens on the
-// address of ln with SO_REUSEPORT, if there is one. Otherwise ln still gets them. A
+// same address with SO_REUSEPORT, if there is one. Otherwise ln still gets them. A
 // connection whose handshake has begun stays with ln, so ln should be served until
 // its handshakes are over.
 //
 // The sockets of one address are numbered in the order in which they began to listen,
 // and the program, of one instruction, selects number 1: the one after ln, if ln is
 // the oldest. A number that does not exist means the usual selection, by address.
-func divert(ln net.Listener) error {
-	return controlListener(ln, func(fd int) error {
+func (ln *sharedTCPListener) divert() error {
+	return ln.control(func(fd int) error {
 		program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 1}}
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF,
 			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 	})
 }
 
-// undivert ends divert for all sockets of the address: the program would outlive ln.
-func undivert(ln net.Listener) error {
-	return controlListener(ln, func(fd int) error {
-		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
+// Close closes the listener. It removes the program of divert, which would otherwise
+// select among the remaining sockets, and stops listening with the next system call:
+// closing the descriptor has to wait for the goroutine in Accept.
+func (ln *sharedTCPListener) Close() error {
+	ln.control(func(fd int) error {
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0) // ENOENT if there is none
+		return unix.Shutdown(fd, unix.SHUT_RD)
 	})
+	return ln.TCPListener.Close()
 }
 
-// controlListener calls do with the descriptor of a TCP listener. For other listeners
-// it does nothing.
-func controlListener(ln net.Listener, do func(fd int) error) error {
-	tcp, ok := ln.(*net.TCPListener)
-	if !ok {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
+// control calls do with the listener's descriptor.
+func (ln *sharedTCPListener) control(do func(fd int) error) error {
+	raw, err := ln.SyscallConn()
 	if err != nil {
 		return err
 	}

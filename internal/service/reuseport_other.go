@@ -8,12 +8,8 @@ import (
 	"syscall"
 )
 
-// divertsConnections reports whether divert has an effect on this system.
-const divertsConnections = false
-
-func divert(net.Listener) error { return nil }
-
-func undivert(net.Listener) error { return nil }
+// shareListener returns ln, which listens with SO_REUSEPORT: here it cannot hand over.
+func shareListener(ln net.Listener) net.Listener { return ln }
 
 func sharePort(string, string, syscall.RawConn) error {
 	return errors.New("this system has no SO_REUSEPORT: leave out --reuse-port")
