@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -37,6 +38,22 @@ func TestUnreadLogDoesNotStopTheServer(t *testing.T) {
 	for range 3 {
 		s.ask(t)
 	}
+	if err := s.stop(t, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
+// Links that are not read do not keep a server from ending.
+func TestUnreadLinksDoNotStopTheEnd(t *testing.T) {
+	_, w := fullPipe(t)
+	s := startServer(t, func(cmd *exec.Cmd) { cmd.Stdout = w }, "--print-links")
+	eventually(t, "a listener", func() bool {
+		conn, err := net.Dial("tcp", s.address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
 	if err := s.stop(t, syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}

@@ -80,7 +80,8 @@ func printLinks(cmd *cobra.Command, links []service.Link, q qrFlag) error {
 	if status, ok := cmd.ErrOrStderr().(interface{ Flush(time.Duration) bool }); ok {
 		status.Flush(logPatience)
 	}
-	return drawLinks(cmd.OutOrStdout(), cmd.ErrOrStderr(), links, q, terminalOf(cmd.OutOrStdout()))
+	out := &endingWriter{cmd.Context(), cmd.OutOrStdout()}
+	return drawLinks(out, cmd.ErrOrStderr(), links, q, terminalOf(cmd.OutOrStdout()))
 }
 
 // drawLinks is printLinks to out, which is a terminal unless t is nil. It writes

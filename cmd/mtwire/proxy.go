@@ -121,7 +121,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	if isTerminal(cmd.OutOrStdout()) {
 		defer f.showLinksBelow(cmd, s, log.Logger)()
 	} else if err := f.showLinks(cmd, s, log.Logger); err != nil {
-		return err
+		return unlessEnded(cmd.Context(), err)
 	}
 	again, stop := nextSignal(cmd.Context())
 	defer stop()
