@@ -190,7 +190,7 @@ func parseLink(text string) (ep Endpoint, err error) {
 		return ep, err
 	}
 	ep.Address, ep.Secret = link.Addr(), link.Secret
-	_, query, _ := strings.Cut(text, "?")
+	_, query, _ := strings.Cut(mtproxy.TrimPasted(text), "?")
 	query, _, _ = strings.Cut(query, "#")
 	for param := range strings.SplitSeq(query, "&") {
 		if value, ok := strings.CutPrefix(param, paramDC+"="); ok {

@@ -38,9 +38,10 @@ const maxServerLength = 255
 // the hosts telegram.me and telegram.dog. Scheme and host may be in any case.
 // Parameters may be in any order; the first of each name counts. Unknown
 // parameters and the fragment are ignored. If there is no "server", ParseLink
-// uses "host".
+// uses "host". A link may be as it was copied from a text: see TrimPasted. It may
+// begin with the host.
 func ParseLink(text string) (Link, error) {
-	text, _, _ = strings.Cut(text, "#")
+	text, _, _ = strings.Cut(withScheme(TrimPasted(text)), "#")
 	prefix, query, _ := strings.Cut(text, "?")
 	if err := checkPrefix(prefix); err != nil {
 		return Link{}, err
@@ -73,7 +74,7 @@ func ParseLink(text string) (Link, error) {
 // else, rather than the address of a server. It returns true for every text that
 // ParseLink accepts.
 func IsLink(text string) bool {
-	scheme, rest, _ := strings.Cut(strings.ToLower(text), ":")
+	scheme, rest, _ := strings.Cut(strings.ToLower(withScheme(TrimPasted(text))), ":")
 	switch scheme {
 	case "tg":
 		return true

@@ -39,6 +39,41 @@ func TestEverySpellingOfALinkIsTheSameLink(t *testing.T) {
 	}
 }
 
+// A link that was copied from a message, a web page or a terminal is the same link.
+func TestPastedLinkIsTheSameLink(t *testing.T) {
+	html := strings.ReplaceAll(linkQuery, "&", "&amp;")
+	for _, text := range []string{
+		"t.me/proxy?" + linkQuery,
+		"T.me/proxy?" + linkQuery,
+		"telegram.me/proxy?" + linkQuery,
+		"proxy?" + linkQuery,
+		"<tg://proxy?" + linkQuery + ">",
+		" <https://t.me/proxy?" + linkQuery + ">\n",
+		`"tg://proxy?` + linkQuery + `"`,
+		"'t.me/proxy?" + linkQuery + "'",
+		"\t“tg://proxy?" + linkQuery + "” ",
+		"(`tg://proxy?" + linkQuery + "`)",
+		"\ufefftg://proxy?" + linkQuery + "\u200b",
+		"\u00a0tg://proxy?" + linkQuery + "\r\n",
+		"tg://proxy?" + html,
+		"<t.me/proxy?" + html + ">",
+		"tg://proxy?server=proxy.example.com&port=443&sec\nret=dd" + countingHex,
+		"tg://proxy?server=proxy.example.com&port=443&secret=dd" + countingHex[:8] + " \r\n    " + countingHex[8:],
+	} {
+		if got, err := ParseLink(text); err != nil || got != linkSample {
+			t.Errorf("ParseLink(%q) = %#v, %v", text, got, err)
+		}
+		if !IsLink(text) {
+			t.Errorf("%q is no link", text)
+		}
+	}
+	for text, want := range map[string]string{"": "", " ": "", "<>": "", "<": "<", "<a": "<a", `"`: `"`, "a\nb": "ab", "a b": "a b", "<<'a'>>": "a"} {
+		if got := TrimPasted(text); got != want {
+			t.Errorf("TrimPasted(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestLinkIsWrittenInTheOfficialOrder(t *testing.T) {
 	if got := linkSample.String(); got != "tg://proxy?"+linkQuery {
 		t.Errorf("String %s", got)
@@ -106,7 +141,8 @@ func TestParseLinkNamesTheInvalidPart(t *testing.T) {
 	const rest = "&port=443&secret=" + countingHex
 	for _, c := range []struct{ text, want string }{
 		{"", "no scheme"},
-		{"t.me/proxy?" + linkQuery, "no scheme"},
+		{"example.com/proxy?" + linkQuery, "no scheme"},
+		{"proxy&" + linkQuery, "no scheme"},
 		{"ftp://t.me/proxy?" + linkQuery, "scheme is not tg, https or http"},
 		{"https:t.me/proxy?" + linkQuery, "no //"},
 		{"https://example.com/proxy?" + linkQuery, "host is not t.me"},
@@ -190,6 +226,9 @@ func FuzzLink(f *testing.F) {
 			}
 			return
 		}
+		if !IsLink(text) {
+			t.Fatalf("%q is no link", text)
+		}
 		if l.Server == "" || l.Port == 0 || l.Secret.Mode == 0 {
 			t.Fatalf("%q: accepted with a part missing: %#v", text, l)
 		}
@@ -215,7 +254,13 @@ func TestLinksAreDistinguishedFromAddresses(t *testing.T) {
 		"https://t.me.example/proxy":           false,
 		"https://example.org/t.me/proxy":       false,
 		"tcp://t.me/proxy":                     false,
-		"t.me/proxy":                           false,
+		"t.me/proxy":                           true,
+		" <T.me/proxy?server=a> ":              true,
+		"proxy?server=a":                       true,
+		"t.me":                                 false,
+		"t.me:443":                             false,
+		"proxy":                                false,
+		"proxy:443":                            false,
 		"":                                     false,
 	} {
 		if IsLink(text) != want {

@@ -48,18 +48,28 @@ func (m *Modes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ParseModes parses the names that String returns, in any order. An empty text is
-// an error.
+// otherNames are other programs' names of the modes.
+var otherNames = map[string]string{
+	"plain": "classic", "simple": "classic", "secure": "dd", "padded": "dd", "tls": "ee", "faketls": "ee", "fake-tls": "ee",
+}
+
+// ParseModes parses the names that String returns, in any order and case, with or
+// without space between. An empty text is an error.
 func ParseModes(text string) (m Modes, err error) {
 next:
 	for name := range strings.SplitSeq(text, ",") {
+		name = strings.ToLower(strings.TrimSpace(name))
 		for i, known := range modeNames {
 			if name == known {
 				m |= 1 << i
 				continue next
 			}
 		}
-		return 0, fmt.Errorf("unknown mode %q: want %s, or several with commas between", name, strings.Join(modeNames[:], ", "))
+		err := fmt.Errorf("unknown mode %q: want %s, or several with commas between", name, strings.Join(modeNames[:], ", "))
+		if known, ok := otherNames[name]; ok {
+			err = fmt.Errorf("%w; %s is called %s here", err, name, known)
+		}
+		return 0, err
 	}
 	return m, nil
 }

@@ -2,6 +2,7 @@ package mtproxy
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -13,6 +14,12 @@ func TestModesAreReadAsTheyAreWritten(t *testing.T) {
 	}
 	if m, err := ParseModes("ee,classic"); m != Classic|EE || err != nil {
 		t.Errorf("in another order: %v, %v", m, err)
+	}
+	if m, err := ParseModes(" EE, dd"); m != DD|EE || err != nil {
+		t.Errorf("with space and in another case: %v, %v", m, err)
+	}
+	if _, err := ParseModes("ee,TLS"); err == nil || !strings.HasSuffix(err.Error(), "; tls is called ee here") {
+		t.Error(err)
 	}
 	for _, text := range []string{"", "plain", "dd,", "dd ee"} {
 		if m, err := ParseModes(text); err == nil {

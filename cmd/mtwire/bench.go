@@ -17,6 +17,7 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/tools/loadgen"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/spf13/cobra"
@@ -137,9 +138,11 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 			err = fmt.Errorf("address %q: %w", link, err)
 		} else {
 			ep.Address = link
-			if ep.Secret, err = mtwire.ParseSecret(flags.secret); err != nil {
+			var named service.NamedSecret
+			if err = named.UnmarshalText([]byte(flags.secret)); err != nil {
 				err = fmt.Errorf("--secret: %w", err)
 			}
+			ep.Secret = named.Secret
 		}
 	}
 	if err != nil {

@@ -29,7 +29,8 @@ func (l *loadFlags) define(f *pflag.FlagSet) {
 	f.BoolVar(&l.chatBulk, "chat-bulk", false, "measure --chat while --connections downloads, then uploads, run at full speed")
 	f.IntVar(&l.chatLoad.Connections, "chat-connections", 2000, "connections of --chat")
 	f.IntVar(&l.chatLoad.Size, "chat-size", 200, "size of an echo of --chat in bytes, rounded like --size")
-	f.DurationVar(&l.chatLoad.Interval, "chat-interval", 2*time.Second, "time from an echo of a connection of --chat to its next")
+	l.chatLoad.Interval = 2 * time.Second
+	durationVar(f, &l.chatLoad.Interval, "chat-interval", "time from an echo of a connection of --chat to its next")
 	f.BoolVar(&l.churn, "churn", false, "measure connections that come and go, one echo on each")
 	f.IntVar(&l.churnLoad.Rate, "churn-rate", 500, "connections a second of --churn")
 	f.Var(&l.paced, "paced", "measure downloads that are held to `RATE` each, such as 2Mbit")

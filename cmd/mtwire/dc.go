@@ -7,13 +7,15 @@ import (
 	"os"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/spf13/cobra"
 )
 
 func dcCommand() *cobra.Command {
-	var listen, certificate string
-	var secrets []mtwire.Secret
+	var certificate string
+	listen := service.ListenAddress{Network: "tcp4", Address: "127.0.0.1:7443"}
+	var secrets []service.NamedSecret
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "dc",
@@ -32,7 +34,10 @@ Every connection and every request is a line on standard output.`,
   mtwire dc --secret dd0123456789abcdef0123456789abcdef --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config := &mtwire.ListenConfig{Secrets: secrets, AllowNoSecret: true, ObfuscatedFull: true}
+			config := &mtwire.ListenConfig{AllowNoSecret: true, ObfuscatedFull: true}
+			for _, named := range secrets {
+				config.Secrets = append(config.Secrets, named.Secret)
+			}
 			var err error
 			if config.TLS, _, err = mtwiretest.Certificate(); err != nil {
 				return err
@@ -43,7 +48,7 @@ Every connection and every request is a line on standard output.`,
 					return err
 				}
 			}
-			ln, err := mtwire.Listen("tcp", listen, config)
+			ln, err := mtwire.Listen(listen.Network, listen.Address, config)
 			if err != nil {
 				return hintListen(err, "--listen")
 			}
@@ -57,7 +62,7 @@ Every connection and every request is a line on standard output.`,
 			return unlessEnded(cmd.Context(), dc.Serve(cmd.Context()))
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "`ADDRESS` to listen on")
+	cmd.Flags().TextVar(&listen, "listen", listen, "`ADDRESS` to listen on")
 	listVar(cmd.Flags(), &secrets, "secret", errorsNumbered, "also accept MTProxy clients with this `SECRET` (repeatable)")
 	cmd.Flags().StringVar(&certificate, "certificate", "", "`FILE` to write the TLS certificate to")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print events as lines of JSON")

@@ -34,7 +34,7 @@ var qrNames = []string{qrAuto: "auto", qrAlways: "always", qrNever: "never"}
 
 // define defines the flag.
 func (q *qrFlag) define(flags *pflag.FlagSet) {
-	flags.Var(q, "qr", "QR codes of the links: `auto`, on a terminal if they fit; always, never, or the name of a .png or .svg file to write")
+	flags.Var(q, "qr", "QR codes of the links, `WHEN|FILE`: auto, on a terminal if they fit; always, never, or the name of a .png or .svg file to write")
 }
 
 // Set parses a value.
@@ -70,7 +70,7 @@ func (q *qrFlag) String() string {
 }
 
 // Type is the name of the value in the help text.
-func (q *qrFlag) Type() string { return "auto" }
+func (q *qrFlag) Type() string { return "WHEN|FILE" }
 
 // printLinks prints each link on a line of standard output, below its QR code if q
 // and the terminal have room for it. If there are several links, each has its user's

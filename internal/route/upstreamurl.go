@@ -63,6 +63,7 @@ func ParseUpstreamURL(text string) (UpstreamURL, error) {
 var errForm = errors.New("want direct, socks5://HOST:PORT, http://HOST:PORT, https://HOST:PORT or a tg://proxy?... link")
 
 func parseUpstreamURL(text string) (UpstreamURL, error) {
+	text = strings.TrimSpace(text)
 	if mtproxy.IsLink(text) {
 		return parseLink(text)
 	}
@@ -86,7 +87,7 @@ func parseLink(text string) (UpstreamURL, error) {
 	if err != nil {
 		return UpstreamURL{}, err
 	}
-	text, _, _ = strings.Cut(text, "#")
+	text, _, _ = strings.Cut(mtproxy.TrimPasted(text), "#")
 	_, query, _ := strings.Cut(text, "?")
 	weight, err := parseWeight(query, ignoreOthers)
 	if err != nil {

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -20,6 +21,8 @@ import (
 //	DOMAIN=unix:/PATH           the same, on a Unix socket
 //	ADDRESS?proxy-protocol=2    any of these, with PROXY protocol headers of version
 //	                            1 or 2 for the host
+//
+// Without a port it is 443.
 type FrontAddress struct {
 	Domain string // in lower case; "" for all others
 	proxy.Front
@@ -29,7 +32,7 @@ const paramProxyProtocol = "proxy-protocol"
 
 // UnmarshalText parses any of the forms. After an error f is unchanged.
 func (f *FrontAddress) UnmarshalText(text []byte) error {
-	parsed, err := parseFront(string(text))
+	parsed, err := parseFront(strings.TrimSpace(string(text)))
 	if err != nil {
 		return fmt.Errorf("bad fronting host %q: %w", text, err)
 	}
@@ -50,11 +53,24 @@ func parseFront(text string) (f FrontAddress, err error) {
 		}
 		f.Domain, address = strings.ToLower(domain), rest
 	}
-	f.Address = address
-	if _, _, err := netx.SplitNetwork(address); err != nil {
+	f.Address = withPort(address, defaultTLSPort)
+	if _, _, err := netx.SplitNetwork(f.Address); err != nil {
 		return f, err
 	}
 	return f, nil
+}
+
+// defaultTLSPort is the port of a fronting host and of a data centre whose address has
+// none.
+const defaultTLSPort = "443"
+
+// withPort adds a port to a host that has none. It changes neither a Unix socket's
+// address nor one without a host, which is an error later.
+func withPort(address, port string) string {
+	if host, given := splitOptionalPort(address); given == "" && host != "" && !strings.HasPrefix(address, netx.UnixPrefix) && checkHost(host) == nil {
+		return net.JoinHostPort(host, port)
+	}
+	return address
 }
 
 // parseFrontQuery parses what follows the question mark.
@@ -87,6 +103,8 @@ func (f FrontAddress) String() string {
 //
 //	ID=HOST:PORT    of the data centre with that signed number
 //	*=HOST:PORT     of all data centres without an address of their own
+//
+// Without a port it is 443.
 type DataCenterAddress struct {
 	DC      datacenter.DC // 0 for all others
 	Address string
@@ -94,7 +112,7 @@ type DataCenterAddress struct {
 
 // UnmarshalText parses either form. After an error d is unchanged.
 func (d *DataCenterAddress) UnmarshalText(text []byte) error {
-	id, address, ok := strings.Cut(string(text), "=")
+	id, address, ok := strings.Cut(strings.TrimSpace(string(text)), "=")
 	if !ok {
 		return fmt.Errorf("bad data centre address %q: want ID=HOST:PORT or *=HOST:PORT", text)
 	}
@@ -108,6 +126,7 @@ func (d *DataCenterAddress) UnmarshalText(text []byte) error {
 			return fmt.Errorf("bad data centre address %q: no data centre has number 0; * stands for all others", text)
 		}
 	}
+	address = withPort(address, defaultTLSPort)
 	if _, _, err := netx.SplitHostPort(address); err != nil {
 		return fmt.Errorf("bad data centre address %q: %w", text, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
@@ -69,7 +71,7 @@ type Config struct {
 // Default returns the default configuration.
 func Default() Config {
 	return Config{
-		Listen:       []ListenAddress{{Network: "tcp", Address: ":8443"}},
+		Listen:       []ListenAddress{{Network: "tcp", Address: ":" + defaultPort}},
 		Modes:        mtproxy.AllModes,
 		ClockWindow:  2 * time.Minute,
 		FastMode:     true,
@@ -128,16 +130,29 @@ func (c *Config) check() error {
 // Domain is the domain that a FakeTLS secret imitates: a host name in ASCII.
 type Domain string
 
-// UnmarshalText parses a domain. After an error d is unchanged.
+// UnmarshalText parses a domain, or the URL of a site in it. After an error d is
+// unchanged.
 func (d *Domain) UnmarshalText(text []byte) error {
-	if len(text) == 0 {
-		return errors.New("the domain is empty")
+	domain := strings.TrimSpace(string(text))
+	if scheme, rest, ok := strings.Cut(domain, "://"); ok && (scheme == "https" || scheme == "http") {
+		domain, _, _ = strings.Cut(rest, "/")
 	}
-	secret := mtproxy.Secret{Mode: mtproxy.FakeTLS, Domain: string(text)}
+	domain = strings.TrimSuffix(domain, ".")
+	host, port := splitOptionalPort(domain)
+	_, notIP := netip.ParseAddr(host)
+	switch {
+	case domain == "":
+		return errors.New("the domain is empty")
+	case notIP == nil:
+		return errors.New("an IP address is no domain, and browsers do not send one: want the name of a site; the address in the links is --public")
+	case port != "":
+		return fmt.Errorf("a domain has no port: want %s; the site's own address is --front", host)
+	}
+	secret := mtproxy.Secret{Mode: mtproxy.FakeTLS, Domain: domain}
 	if _, err := secret.MarshalText(); err != nil {
 		return err
 	}
-	*d = Domain(text)
+	*d = Domain(domain)
 	return nil
 }
 

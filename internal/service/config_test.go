@@ -127,11 +127,21 @@ func TestDomainsAreHostNames(t *testing.T) {
 		"":                       "the domain is empty",
 		"not a domain":           "does not belong in a host name",
 		"домен.рф":               "is not ASCII",
+		"198.51.100.7":           "an IP address is no domain",
+		"[2001:db8::1]:443":      "an IP address is no domain",
+		"https://198.51.100.7/":  "an IP address is no domain",
+		"www.example.org:443":    "a domain has no port: want www.example.org; ",
+		"https://":               "the domain is empty",
 		strings.Repeat("a", 183): "at most 182",
 	} {
 		d := Domain("example.com")
 		if err := d.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) || d != "example.com" {
 			t.Errorf("%q: %v, %q", text, err, d)
+		}
+	}
+	for _, text := range []string{" www.example.org\n", "www.example.org.", "https://www.example.org", "http://www.example.org/a/b?c"} {
+		if d := unmarshal[Domain](t, text); d != "www.example.org" {
+			t.Errorf("%q: %q", text, d)
 		}
 	}
 	if d := unmarshal[Domain](t, "xn--d1acufc.example"); d != "xn--d1acufc.example" {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,8 +21,9 @@ import (
 
 // ListenAddress is an address to listen on:
 //
-//	:PORT        all addresses, IPv4 and IPv6
+//	:PORT        all addresses, IPv4 and IPv6; also PORT and *:PORT
 //	HOST:PORT    one address; 0.0.0.0 is all of IPv4 and [::] all of IPv6
+//	IP           the same, with port 8443; an IPv6 address in brackets, or ::
 //	unix:/PATH   a Unix socket, which is removed when its listener closes
 //
 // Port 0 is one that the system chooses.
@@ -39,15 +41,54 @@ func (a *ListenAddress) UnmarshalText(text []byte) error {
 		*a = ListenAddress{"unix", path}
 		return nil
 	}
-	host, port, err := net.SplitHostPort(string(text))
+	address := completeAddress(strings.TrimSpace(string(text)))
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("bad address %q: want :PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH", text)
+		return fmt.Errorf("bad address %q: want :PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH%s", text, meantAddress(address))
 	}
 	if _, err := net.LookupPort("tcp", port); err != nil {
 		return fmt.Errorf("bad address %q: invalid port", text)
 	}
-	*a = ListenAddress{tcpNetwork(host), string(text)}
+	*a = ListenAddress{tcpNetwork(host), address}
 	return nil
+}
+
+// defaultPort is the port to listen on.
+const defaultPort = "8443"
+
+// completeAddress returns HOST:PORT for an address of which a part is clear: a port
+// alone, * for all addresses, and an IP address without a port.
+func completeAddress(text string) string {
+	if _, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return ":" + text
+	}
+	if port, ok := strings.CutPrefix(text, "*:"); ok {
+		return ":" + port
+	}
+	bare, brackets := strings.CutPrefix(text, "[")
+	bare, closed := strings.CutSuffix(bare, "]")
+	if ip, err := netip.ParseAddr(bare); err == nil && brackets == closed && (brackets == ip.Is6() || text == "::") {
+		return net.JoinHostPort(bare, defaultPort)
+	}
+	return text
+}
+
+// meantAddress returns what was probably meant by an IPv6 address without brackets,
+// which may end in a port or not.
+func meantAddress(text string) string {
+	last := strings.LastIndex(text, ":")
+	if last < 0 {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(text[:last]); err == nil && ip.Is6() {
+		if n, err := strconv.ParseUint(text[last+1:], 10, 16); err == nil && n > 0 {
+			return fmt.Sprintf("; for port %d of %v write [%v]:%d", n, ip, ip, n)
+		}
+	}
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return fmt.Sprintf("; for %v write [%v]:%s", ip, ip, defaultPort)
+	}
+	return ""
 }
 
 // String returns the form that UnmarshalText parses.
@@ -57,6 +98,9 @@ func (a ListenAddress) String() string {
 	}
 	return a.Address
 }
+
+// MarshalText returns the same text as String.
+func (a ListenAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // tcpNetwork returns the network of a host's address family, so that 0.0.0.0 and
 // [::] can be listened on side by side: with network tcp, package net listens on

@@ -128,11 +128,33 @@ func TestOneFailureClosesTheOthers(t *testing.T) {
 	}
 }
 
+// What is missing in an address is filled in, if it is clear.
+func TestAddressesAreCompleted(t *testing.T) {
+	for text, want := range map[string]ListenAddress{
+		"443":             {"tcp", ":443"},
+		" :443 ":          {"tcp", ":443"},
+		"*:443":           {"tcp", ":443"},
+		"0.0.0.0":         {"tcp4", "0.0.0.0:8443"},
+		"198.51.100.7":    {"tcp4", "198.51.100.7:8443"},
+		"::":              {"tcp6", "[::]:8443"},
+		"[::]":            {"tcp6", "[::]:8443"},
+		"[2001:db8::1]":   {"tcp6", "[2001:db8::1]:8443"},
+		"localhost:https": {"tcp", "localhost:https"},
+	} {
+		if got := unmarshal[ListenAddress](t, text); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestInvalidAddressesAreErrorsThatNameTheForms(t *testing.T) {
 	for text, want := range map[string]string{
-		"443":            "want :PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH",
+		"nowhere":        "want :PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH",
 		"":               "want :PORT, HOST:PORT",
-		"::1:443":        "want :PORT, HOST:PORT",
+		"::1:443":        "; for port 443 of ::1 write [::1]:443",
+		"2001:db8::1":    "; for 2001:db8::1 write [2001:db8::1]:8443",
+		"[127.0.0.1]":    "want :PORT, HOST:PORT",
+		"65536":          "want :PORT, HOST:PORT",
 		":65536":         "invalid port",
 		":no-such-port":  "invalid port",
 		"unix:":          "want an absolute path",

@@ -15,7 +15,9 @@ import (
 //	SECRET
 //	NAME=SECRET
 //
-// A user without a name is named after the position in Config.Secrets, from 1.
+// In place of SECRET there may be a link that has it. Both may be as they were copied
+// from a text: see mtproxy.TrimPasted. A user without a name is named after the
+// position in Config.Secrets, from 1.
 //
 // String, MarshalText and LogValue leave the key out, so UnmarshalText does not
 // parse what they return. Errors quote nothing of the text: after a typing mistake
@@ -33,23 +35,33 @@ const maxNameLength = 64
 // A text that is a secret as a whole is one: base64 may end in "=". A secret never
 // has "=" before its end, so NAME=SECRET is never a secret as a whole.
 func (n *NamedSecret) UnmarshalText(text []byte) error {
-	secret, err := mtproxy.ParseSecret(string(text))
+	pasted := mtproxy.TrimPasted(string(text))
+	secret, err := secretIn(pasted)
 	if err == nil {
 		*n = NamedSecret{"", secret}
 		return nil
 	}
-	name, rest, found := strings.Cut(string(text), "=")
-	if !found || strings.Trim(rest, "=") == "" {
+	name, rest, found := strings.Cut(pasted, "=")
+	if !found || strings.Trim(rest, "=") == "" || mtproxy.IsLink(pasted) {
 		return err
 	}
-	if !validName(name) {
+	if name = strings.TrimSpace(name); !validName(name) {
 		return errBadName
 	}
-	if secret, err = mtproxy.ParseSecret(rest); err != nil {
+	if secret, err = secretIn(mtproxy.TrimPasted(rest)); err != nil {
 		return err
 	}
 	*n = NamedSecret{name, secret}
 	return nil
+}
+
+// secretIn returns the secret that text is, or that of the link that it is.
+func secretIn(text string) (mtproxy.Secret, error) {
+	if mtproxy.IsLink(text) {
+		link, err := mtproxy.ParseLink(text)
+		return link.Secret, err
+	}
+	return mtproxy.ParseSecret(text)
 }
 
 var errBadName = fmt.Errorf("bad name: want 1 to %d letters of English, digits, dots, dashes or underscores", maxNameLength)

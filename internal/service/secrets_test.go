@@ -51,6 +51,29 @@ func TestNamesAreDistinguishedFromPaddedBase64(t *testing.T) {
 	}
 }
 
+// A secret may be in a link, and both as they were copied from a text.
+func TestSecretsMayBePasted(t *testing.T) {
+	const link = "server=proxy.example.com&port=443&secret=" + mtwiretest.PaddedSecret
+	for text, name := range map[string]string{
+		" " + mtwiretest.PaddedSecret + "\r\n":                 "",
+		"<" + mtwiretest.PaddedSecret + ">":                    "",
+		`"` + mtwiretest.PaddedSecret + `"`:                    "",
+		"tg://proxy?" + link:                                   "",
+		"https://t.me/proxy?" + link:                           "",
+		"t.me/proxy?" + strings.ReplaceAll(link, "&", "&amp;"): "",
+		" <tg://proxy?" + link + "> ":                          "",
+		"alice = " + mtwiretest.PaddedSecret:                   "alice",
+		"alice=tg://proxy?" + link:                             "alice",
+		"'alice=t.me/proxy?" + link + "'":                      "alice",
+		"alice=<tg://proxy?" + link + ">":                      "alice",
+	} {
+		n, err := parseNamed(text)
+		if err != nil || n != (NamedSecret{name, secretOf(t, mtwiretest.PaddedSecret)}) {
+			t.Errorf("%q: %v, %v", text, n, err)
+		}
+	}
+}
+
 // Errors quote neither the secret nor the name, which may be a part of a secret.
 func TestErrorsOfBadSecretsQuoteNothing(t *testing.T) {
 	for text, want := range map[string]string{
@@ -63,7 +86,11 @@ func TestErrorsOfBadSecretsQuoteNothing(t *testing.T) {
 		strings.Repeat("n", 65) + "=" + mtwiretest.PlainSecret:      "bad name",
 		"alice=" + mtwiretest.PlainSecret[:31]:                      "31 hexadecimal digits",
 		"alice==" + mtwiretest.PlainSecret:                          "character '='",
-		"alice= " + mtwiretest.PlainSecret:                          "character ' '",
+		"alice= " + mtwiretest.PlainSecret + " x":                   "character ' '",
+		"tg://proxy?server=h&port=1":                                "no secret",
+		"tg://proxy?server=h&port=1&secret=0001":                    "bad secret",
+		"alice=https://t.me/proxy?server=h&port=1&secret=0001":      "bad secret",
+		"alice=tg://socks?server=h&port=1":                          "a SOCKS5 link",
 		mtwiretest.PlainSecret + "=alice":                           "bad secret",
 		mtwiretest.PlainSecret + "=bob=" + mtwiretest.PlainSecret:   "character '='",
 		"AAECAwQF=BgcICQoLDA0ODw":                                   "bad secret",
@@ -163,7 +190,7 @@ func FuzzNamedSecret(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n.Name != "" && (!validName(n.Name) || !strings.HasPrefix(text, n.Name+"=")) {
+		if n.Name != "" && (!validName(n.Name) || !strings.HasPrefix(mtproxy.TrimPasted(text), n.Name)) {
 			t.Fatalf("name %q", n.Name)
 		}
 		if n.Name == "" {
