@@ -64,8 +64,11 @@ type processLog struct {
 func (f *logFlags) open(cmd *cobra.Command) (*processLog, error) {
 	ignoreBrokenPipes()
 	l := &processLog{stderr: logwriter.New(cmd.ErrOrStderr(), f.dropped)}
+	cmd.SetErr(l.stderr)
+	if f.json {
+		cmd.SetErr(newStatusLog(l.stderr))
+	}
 	if f.file == "" {
-		cmd.SetErr(l.stderr)
 		l.Logger = f.logger(l.stderr)
 		return l, nil
 	}
@@ -73,7 +76,6 @@ func (f *logFlags) open(cmd *cobra.Command) (*processLog, error) {
 	if l.file, err = logwriter.Open(f.file, f.dropped); err != nil {
 		return nil, &service.ConfigError{Setting: "log-file", Err: err}
 	}
-	cmd.SetErr(l.stderr)
 	l.Logger = f.logger(l.file)
 	return l, nil
 }

@@ -4,26 +4,49 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 
+	"github.com/mtwire/mtwire/internal/logwriter"
 	"github.com/spf13/cobra"
 )
 
-// With --log-json every line on standard error is a line of the log, so that a
-// program can read all of them: what is a plain line otherwise, and errors.
+// With --log-json every line on standard error is a line of a log, so that a program
+// can read all of them: what is a plain line otherwise, and errors.
+
+// statusLog takes the place of standard error: it writes plain lines as lines of a log
+// in JSON, at every --log-level, because they are there without --log-json as well.
+type statusLog struct {
+	*slog.Logger
+	*logwriter.Writer // its Flush is that of standard error
+}
+
+func newStatusLog(stderr *logwriter.Writer) *statusLog {
+	return &statusLog{slog.New(slog.NewJSONHandler(stderr, nil)), stderr}
+}
+
+// Write logs each line of text.
+func (l *statusLog) Write(text []byte) (int, error) {
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" {
+			l.Info(line)
+		}
+	}
+	return len(text), nil
+}
 
 // printListening prints an address that is listened on.
-func (f *logFlags) printListening(cmd *cobra.Command, log *slog.Logger, address net.Addr) {
-	if f.json {
-		log.Info("listening", "address", address.String())
+func printListening(cmd *cobra.Command, address net.Addr) {
+	if status, ok := cmd.ErrOrStderr().(*statusLog); ok {
+		status.Info("listening", "address", address.String())
 	} else {
 		printStatus(cmd, "listening on %v", address)
 	}
 }
 
 // printNote prints a sentence for the operator about what may not work.
-func (f *logFlags) printNote(cmd *cobra.Command, log *slog.Logger, note string) {
-	if f.json {
-		log.Warn(note)
+func printNote(cmd *cobra.Command, note string) {
+	if status, ok := cmd.ErrOrStderr().(*statusLog); ok {
+		status.Warn(note)
 	} else {
 		printStatus(cmd, "%s", note)
 	}

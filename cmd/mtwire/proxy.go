@@ -116,7 +116,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	}
 	go eachHangup(hangups, func() { reload(s, log) })
 	for _, address := range s.Addresses() {
-		f.log.printListening(cmd, log.Logger, address)
+		printListening(cmd, address)
 	}
 	if isTerminal(cmd.OutOrStdout()) {
 		defer f.showLinksBelow(cmd, s, log.Logger)()
@@ -166,7 +166,7 @@ func (f *proxyFlags) showLinks(cmd *cobra.Command, s *service.Service, log *slog
 		return drawLinks(io.Discard, cmd.ErrOrStderr(), links, f.qr, nil)
 	}
 	for _, note := range notes {
-		f.log.printNote(cmd, log, note)
+		printNote(cmd, note)
 	}
 	return printLinks(cmd, links, f.qr)
 }
