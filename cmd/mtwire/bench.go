@@ -49,9 +49,10 @@ place of that: small messages on many connections, alone and beside downloads an
 uploads, downloads at a fixed rate, and connections that come and go.
 
 LINK is the proxy's link, tg://proxy?... or https://t.me/proxy?..., or HOST:PORT
-with --secret. The data centre is in this process and listens on --dc-listen.
-The proxy must route there: Telegram's data centres take no part. Every byte
-that arrives is compared with the byte that was sent.
+with --secret; - reads it from standard input, so that no other user of this
+machine sees it on the command line. The data centre is in this process and
+listens on --dc-listen. The proxy must route there: Telegram's data centres take
+no part. Every byte that arrives is compared with the byte that was sent.
 
 The memory of idle connections is accurate only for a proxy that has just been
 started. The load generator uses CPU time of the same machine: compare seconds
@@ -67,7 +68,11 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
   mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --chat --churn --raw`,
 		Args: oneArgument("link"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := flags.plan(args[0])
+			link, err := linkArgument(cmd.InOrStdin(), args[0])
+			if err != nil {
+				return err
+			}
+			plan, err := flags.plan(link)
 			if err != nil {
 				return err
 			}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/mtwire/mtwire/proxy"
 	"github.com/spf13/pflag"
@@ -45,4 +48,23 @@ func (f *proxyFlags) showsLinks(w io.Writer, log *slog.Logger) bool {
 	}
 	log.Info("the links are not printed, because standard output is not a terminal", "to_print_them", "--print-links, or mtwire link show with the same flags")
 	return false
+}
+
+// maxLinkLine limits what is read of a link, in bytes.
+const maxLinkLine = 4096
+
+// linkArgument returns an argument that may be a link, or if it is "-", the first line
+// of stdin.
+func linkArgument(stdin io.Reader, argument string) (string, error) {
+	if argument != "-" {
+		return argument, nil
+	}
+	line, err := bufio.NewReader(io.LimitReader(stdin, maxLinkLine)).ReadString('\n')
+	if line = strings.TrimSpace(line); line != "" {
+		return line, nil
+	}
+	if err == nil || err == io.EOF {
+		err = errors.New("no link is in the first line of standard input")
+	}
+	return "", err
 }

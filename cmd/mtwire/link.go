@@ -42,7 +42,8 @@ func linkShowCommand() *cobra.Command {
 		Use:   "show [NAME|LINK]",
 		Short: "Show the links of users with QR codes",
 		Long: `Show the links of users like mtwire link, with their QR codes above them, or
-any LINK. --qr FILE.png and --qr FILE.svg write the code to a file.`,
+any LINK, which - reads from standard input. --qr FILE.png and --qr FILE.svg
+write the code to a file.`,
 		Example: `  mtwire secret new alice
   mtwire link show alice
   mtwire link show alice --qr alice.png
@@ -87,7 +88,10 @@ func (f *linkFlags) run(cmd *cobra.Command, args []string) error {
 func (f *linkFlags) links(cmd *cobra.Command, args []string) ([]service.Link, error) {
 	name := ""
 	if len(args) > 0 {
-		name = args[0]
+		var err error
+		if name, err = linkArgument(cmd.InOrStdin(), args[0]); err != nil {
+			return nil, err
+		}
 	}
 	if mtproxy.IsLink(name) {
 		link, err := mtproxy.ParseLink(name)
