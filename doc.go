@@ -41,7 +41,8 @@
 //
 //	TCP                             stream.go
 //	WebSocket                       wsconn/dial.go, wsconn/server.go
-//	HTTP, HTTPS                     httpconn/client.go, httpconn/server.go
+//	HTTP, HTTPS                     httpconn/client.go, httpconn/server.go,
+//	                                httpconn/handler.go
 //	URI format                      datacenter/url.go
 //
 // Not specified:

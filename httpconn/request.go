@@ -121,7 +121,13 @@ func (s *Server) readRequest(timer requestTimer) (packet []byte, e exchange, err
 			return nil, e, err
 		}
 	}
-	packet, err = s.readBody(r)
+	packet, err = s.readPacket(r)
+	return packet, e, err
+}
+
+// readPacket reads the packet in the body of r, whose head was checked.
+func (s *Server) readPacket(r *http.Request) ([]byte, error) {
+	packet, err := s.readBody(r)
 	var refused *reserveError
 	switch {
 	case errors.As(err, &refused):
@@ -137,7 +143,7 @@ func (s *Server) readRequest(timer requestTimer) (packet []byte, e exchange, err
 			err = requestError(r, http.StatusNotFound, err)
 		}
 	}
-	return packet, e, err
+	return packet, err
 }
 
 // reserveError is an error of ServerConfig.Reserve.
@@ -162,17 +168,24 @@ func (s *Server) readBody(r *http.Request) ([]byte, error) {
 // checkHead returns the error, and the status of the response, for a request that is
 // refused before its body is read.
 func (s *Server) checkHead(r *http.Request, access Access) (status int, err error) {
-	options := r.Method == http.MethodOptions && access == CrossOrigin
 	expect := r.Header.Get("Expect")
 	switch {
 	case r.ProtoMajor != 1:
 		return http.StatusHTTPVersionNotSupported, errors.New("not HTTP/1")
+	case access != Refused && expect != "" && (!strings.EqualFold(expect, "100-continue") || !r.ProtoAtLeast(1, 1)):
+		return http.StatusExpectationFailed, fmt.Errorf("unknown expectation %q", expect)
+	}
+	return s.checkTarget(r, access)
+}
+
+// checkTarget is checkHead for a request of any version of HTTP.
+func (s *Server) checkTarget(r *http.Request, access Access) (status int, err error) {
+	options := r.Method == http.MethodOptions && access == CrossOrigin
+	switch {
 	case access == Refused:
 		return http.StatusNotFound, errors.New("no such path")
 	case r.Method != http.MethodPost && !options:
 		return http.StatusMethodNotAllowed, errors.New("want POST")
-	case expect != "" && (!strings.EqualFold(expect, "100-continue") || !r.ProtoAtLeast(1, 1)):
-		return http.StatusExpectationFailed, fmt.Errorf("unknown expectation %q", expect)
 	case options && r.ContentLength != 0:
 		return http.StatusBadRequest, errors.New("OPTIONS with a body")
 	case options || r.ContentLength < 0:

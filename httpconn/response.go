@@ -17,6 +17,16 @@ type exchange struct {
 	access    Access
 }
 
+// crossOriginHeader are the fields for pages of other origins.
+//
+// Specification: https://core.telegram.org/mtproto/transports#uri-format
+var crossOriginHeader = [...][2]string{
+	{"Access-Control-Allow-Origin", "*"},
+	{"Access-Control-Allow-Methods", "POST, OPTIONS"},
+	{"Access-Control-Allow-Headers", "origin, content-type"},
+	{"Access-Control-Max-Age", "1728000"},
+}
+
 // maxPooled limits the size of pooled buffers for responses.
 const maxPooled = 64 << 10
 
@@ -41,10 +51,9 @@ func (e exchange) appendResponse(dst []byte, status int, extra string, body []by
 	}
 	dst = append(dst, "\r\nPragma: no-cache\r\nCache-Control: no-store"...)
 	if e.access == CrossOrigin {
-		dst = append(dst, "\r\nAccess-Control-Allow-Origin: *"+
-			"\r\nAccess-Control-Allow-Methods: POST, OPTIONS"+
-			"\r\nAccess-Control-Allow-Headers: origin, content-type"+
-			"\r\nAccess-Control-Max-Age: 1728000"...)
+		for _, field := range crossOriginHeader {
+			dst = append(append(append(append(dst, "\r\n"...), field[0]...), ": "...), field[1]...)
+		}
 	}
 	dst = append(dst, extra...)
 	dst = append(dst, "\r\nContent-Length: "...)

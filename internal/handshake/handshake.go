@@ -68,6 +68,16 @@ func New(socket net.Conn) *Handshake {
 	return h
 }
 
+// NewWebSocket returns a handshake with the client of a WebSocket that was upgraded
+// elsewhere, for instance by an http.Server; overTLS reports whether that was over TLS.
+// Only an init payload is valid inside.
+func NewWebSocket(conn net.Conn, overTLS bool) *Handshake {
+	h := New(conn)
+	h.step, h.layered = (*Handshake).obfuscated, true
+	h.transport.Carrier, h.transport.TLS = detect.CarrierWebSocket, overTLS
+	return h
+}
+
 // SetConfig replaces the config. It may be called between Await and the first Run: a
 // server's config may change while its client is silent.
 func (h *Handshake) SetConfig(config *Config) { h.config = config }
