@@ -44,12 +44,12 @@ type Request struct {
 // it sends the response, and the error is *RequestError. For an OPTIONS request it is
 // ErrPreflight. Other errors are the connection's.
 func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Request, error) {
-	s := NewServer(nil, config) // for its checks
+	l := newLimits(config)
 	req := &Request{
-		w: w, r: r, access: s.checkPath(r.URL.Path), maxLength: s.maxLength, waitLimit: s.waitLimit,
+		w: w, r: r, access: l.checkPath(r.URL.Path), maxLength: l.maxLength, waitLimit: l.waitLimit,
 		arrived: time.Now(), answered: make(chan struct{}),
 	}
-	status, err := s.checkTarget(r, req.access)
+	status, err := l.checkTarget(r, req.access)
 	switch {
 	case err != nil:
 		err = requestError(r, status, err)
@@ -57,7 +57,7 @@ func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Requ
 		req.write(http.StatusOK, nil)
 		return nil, ErrPreflight
 	default:
-		req.packet, err = s.readInTime(w, r)
+		req.packet, err = l.readInTime(w, r)
 	}
 	if refused := (*RequestError)(nil); errors.As(err, &refused) {
 		if refused.Status == http.StatusMethodNotAllowed {
@@ -75,19 +75,19 @@ func Accept(w http.ResponseWriter, r *http.Request, config *ServerConfig) (*Requ
 }
 
 // readInTime reads the packet of r within the time that its length may take.
-func (s *Server) readInTime(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if s.requestTimeout < math.MaxInt64 {
-		limit := s.requestTimeout
-		if length := max(r.ContentLength, 0); s.requestRate > 0 {
+func (l *limits) readInTime(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if l.requestTimeout < math.MaxInt64 {
+		limit := l.requestTimeout
+		if length := max(r.ContentLength, 0); l.requestRate > 0 {
 			if length == 0 {
-				length = int64(s.maxLength)
+				length = int64(l.maxLength)
 			}
-			limit += time.Duration(length/int64(s.requestRate)) * time.Second
+			limit += time.Duration(length/int64(l.requestRate)) * time.Second
 		}
 		// Without support for deadlines, the http.Server's ReadTimeout applies.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit))
 	}
-	packet, err := s.readPacket(r)
+	packet, err := l.readPacket(r)
 	if err == nil {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}

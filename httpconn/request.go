@@ -126,8 +126,8 @@ func (s *Server) readRequest(timer requestTimer) (packet []byte, e exchange, err
 }
 
 // readPacket reads the packet in the body of r, whose head was checked.
-func (s *Server) readPacket(r *http.Request) ([]byte, error) {
-	packet, err := s.readBody(r)
+func (l *limits) readPacket(r *http.Request) ([]byte, error) {
+	packet, err := l.readBody(r)
 	var refused *reserveError
 	switch {
 	case errors.As(err, &refused):
@@ -139,7 +139,7 @@ func (s *Server) readPacket(r *http.Request) ([]byte, error) {
 	case len(r.Trailer) > 0: // its lines are parsed without the checks of the head
 		err = requestError(r, http.StatusBadRequest, errors.New("a trailer"))
 	default:
-		if err = checkLength(len(packet), s.maxLength); err != nil {
+		if err = checkLength(len(packet), l.maxLength); err != nil {
 			err = requestError(r, http.StatusNotFound, err)
 		}
 	}
@@ -152,13 +152,13 @@ type reserveError struct{ err error }
 func (e *reserveError) Error() string { return e.err.Error() }
 
 // readBody reads the body of r, and reserves the memory for it meanwhile.
-func (s *Server) readBody(r *http.Request) ([]byte, error) {
-	if s.reserve == nil {
-		return readBody(r.Body, r.ContentLength, s.maxLength, nil)
+func (l *limits) readBody(r *http.Request) ([]byte, error) {
+	if l.reserve == nil {
+		return readBody(r.Body, r.ContentLength, l.maxLength, nil)
 	}
-	defer s.reserve(0)
-	return readBody(r.Body, r.ContentLength, s.maxLength, func(size int) error {
-		if err := s.reserve(size); err != nil {
+	defer l.reserve(0)
+	return readBody(r.Body, r.ContentLength, l.maxLength, func(size int) error {
+		if err := l.reserve(size); err != nil {
 			return &reserveError{err}
 		}
 		return nil
@@ -167,7 +167,7 @@ func (s *Server) readBody(r *http.Request) ([]byte, error) {
 
 // checkHead returns the error, and the status of the response, for a request that is
 // refused before its body is read.
-func (s *Server) checkHead(r *http.Request, access Access) (status int, err error) {
+func (l *limits) checkHead(r *http.Request, access Access) (status int, err error) {
 	expect := r.Header.Get("Expect")
 	switch {
 	case r.ProtoMajor != 1:
@@ -175,11 +175,11 @@ func (s *Server) checkHead(r *http.Request, access Access) (status int, err erro
 	case access != Refused && expect != "" && (!strings.EqualFold(expect, "100-continue") || !r.ProtoAtLeast(1, 1)):
 		return http.StatusExpectationFailed, fmt.Errorf("unknown expectation %q", expect)
 	}
-	return s.checkTarget(r, access)
+	return l.checkTarget(r, access)
 }
 
 // checkTarget is checkHead for a request of any version of HTTP.
-func (s *Server) checkTarget(r *http.Request, access Access) (status int, err error) {
+func (l *limits) checkTarget(r *http.Request, access Access) (status int, err error) {
 	options := r.Method == http.MethodOptions && access == CrossOrigin
 	switch {
 	case access == Refused:
@@ -190,12 +190,12 @@ func (s *Server) checkTarget(r *http.Request, access Access) (status int, err er
 		return http.StatusBadRequest, errors.New("OPTIONS with a body")
 	case options || r.ContentLength < 0:
 		return 0, nil
-	case r.ContentLength > int64(s.maxLength):
+	case r.ContentLength > int64(l.maxLength):
 		return http.StatusRequestEntityTooLarge, fmt.Errorf("%w: %d bytes announced, limit %d",
-			ErrLength, r.ContentLength, s.maxLength)
+			ErrLength, r.ContentLength, l.maxLength)
 	}
 	// MTProxy also sends 404 for a length that no packet has.
-	return http.StatusNotFound, checkLength(int(r.ContentLength), s.maxLength)
+	return http.StatusNotFound, checkLength(int(r.ContentLength), l.maxLength)
 }
 
 // requestError returns a *RequestError for an error of reading a request, unless

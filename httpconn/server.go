@@ -69,14 +69,9 @@ type ServerConfig struct {
 // the connection has ended or failed, Receive and Send return the same error
 // permanently: net.ErrClosed after a context that ended inside a request or response.
 type Server struct {
-	conn           net.Conn
-	setDeadline    func(time.Time) error // conn's, allocated once for all requests
-	maxLength      int
-	requestTimeout time.Duration
-	requestRate    int
-	reserve        func(size int) error
-	waitLimit      time.Duration
-	checkPath      func(string) Access
+	conn        net.Conn
+	setDeadline func(time.Time) error // conn's, allocated once for all requests
+	limits
 
 	receiving chan struct{} // a mutex, held by Receive
 	idle      chan struct{} // has a token while no request is open
@@ -93,37 +88,49 @@ type Server struct {
 	err     error
 }
 
-// NewServer returns a Server on conn, which belongs to it afterwards. If bytes of
-// the first request were read before, conn's Read must return them again.
-func NewServer(conn net.Conn, config *ServerConfig) *Server {
+// limits is a ServerConfig with its defaults.
+type limits struct {
+	maxLength      int
+	requestTimeout time.Duration
+	requestRate    int
+	reserve        func(size int) error
+	waitLimit      time.Duration
+	checkPath      func(string) Access
+}
+
+func newLimits(config *ServerConfig) limits {
 	if config == nil {
 		config = &ServerConfig{}
 	}
-	conn = netx.WithDeadlines(conn)
+	l := limits{
+		maxLength: config.MaxLength, requestTimeout: config.RequestTimeout, requestRate: config.RequestRate,
+		reserve: config.Reserve, waitLimit: config.WaitLimit, checkPath: config.CheckPath,
+	}
+	if l.maxLength <= 0 {
+		l.maxLength = defaultMaxLength
+	}
+	if l.requestTimeout <= 0 {
+		l.requestTimeout = defaultRequestTimeout
+	}
+	if l.waitLimit == 0 {
+		l.waitLimit = defaultWaitLimit
+	}
+	if l.checkPath == nil {
+		l.checkPath = OfficialPath
+	}
+	return l
+}
+
+// NewServer returns a Server on conn, which belongs to it afterwards. If bytes of
+// the first request were read before, conn's Read must return them again.
+func NewServer(conn net.Conn, config *ServerConfig) *Server {
 	s := &Server{
-		conn:           conn,
-		maxLength:      config.MaxLength,
-		requestTimeout: config.RequestTimeout,
-		requestRate:    config.RequestRate,
-		reserve:        config.Reserve,
-		waitLimit:      config.WaitLimit,
-		checkPath:      config.CheckPath,
-		receiving:      make(chan struct{}, 1),
-		idle:           make(chan struct{}, 1),
-		open:           make(chan exchange, 1),
-		done:           make(chan struct{}),
-	}
-	if s.maxLength <= 0 {
-		s.maxLength = defaultMaxLength
-	}
-	if s.requestTimeout <= 0 {
-		s.requestTimeout = defaultRequestTimeout
-	}
-	if s.waitLimit == 0 {
-		s.waitLimit = defaultWaitLimit
-	}
-	if s.checkPath == nil {
-		s.checkPath = OfficialPath
+		conn:      netx.WithDeadlines(conn),
+		limits:    newLimits(config),
+		receiving: make(chan struct{}, 1),
+		idle:      make(chan struct{}, 1),
+		open:      make(chan exchange, 1),
+		done:      make(chan struct{}),
 	}
 	s.setDeadline = func(t time.Time) error { return s.conn.SetDeadline(t) }
 	s.idle <- struct{}{}
