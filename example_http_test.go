@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/mtwire/mtwire"
 )
@@ -65,4 +69,39 @@ func ExampleConn_SendEmpty() {
 	defer response.Body.Close()
 	fmt.Println(response.Status, response.ContentLength, "bytes")
 	// Output: 200 OK 0 bytes
+}
+
+// A client dials again while that may help, with pauses that grow.
+func ExampleRetryable() {
+	address, stop := startServer(nil)
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	attempts := 0
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if attempts++; attempts < 3 { // a network that comes up
+			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	pause := time.Millisecond // a second, in a program
+	for {
+		conn, err := mtwire.Dial(ctx, "tcp://"+address, &mtwire.DialConfig{DialContext: dial})
+		if err == nil {
+			defer conn.Close()
+			break
+		}
+		if !mtwire.Retryable(err) {
+			log.Fatal(err)
+		}
+		select {
+		case <-time.After(pause + rand.N(pause)):
+			pause = min(2*pause, time.Minute)
+		case <-ctx.Done():
+			log.Fatal(ctx.Err())
+		}
+	}
+	fmt.Println("connected at attempt", attempts)
+	// Output: connected at attempt 3
 }

@@ -82,7 +82,7 @@ func newConn(ws *websocket.Conn, s *stream, closeTimeout, pingInterval time.Dura
 // At the end it returns io.EOF if the peer closed normally or its connection
 // ended between frames; *frame.TransportError if the peer's close frame has a
 // code; io.ErrUnexpectedEOF if the connection ended inside a frame;
-// ErrTextMessage; ErrPingTimeout; net.ErrClosed after Close.
+// *CloseError for another close frame than a normal one; ErrTextMessage; ErrPingTimeout; net.ErrClosed after Close.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.rmu.Lock()
 	defer c.rmu.Unlock()
@@ -173,7 +173,7 @@ func closeError(closed websocket.CloseError) error {
 	case websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
 		return io.EOF
 	}
-	return fmt.Errorf("wsconn: peer closed with status %d, reason %q", int(closed.Code), closed.Reason)
+	return &CloseError{Status: int(closed.Code), Reason: closed.Reason}
 }
 
 // Write sends p as one binary message, up to 64 KiB with one write to the

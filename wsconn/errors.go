@@ -38,3 +38,19 @@ func (e *HandshakeError) Error() string {
 
 // Unwrap returns Err.
 func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// CloseError is Read's error for a close frame that is neither a normal close nor a
+// transport error.
+type CloseError struct {
+	// Status is the frame's status, such as 1012 from a server that restarts.
+	//
+	// Specification: https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1
+	Status int
+	// Reason is the peer's text.
+	Reason string
+}
+
+// Error returns the status and the reason.
+func (e *CloseError) Error() string {
+	return fmt.Sprintf("wsconn: peer closed with status %d, reason %q", e.Status, e.Reason)
+}

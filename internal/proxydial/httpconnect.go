@@ -48,12 +48,20 @@ func exchangeHTTP(conn net.Conn, p Proxy, address string) error {
 	case err != nil:
 		return fmt.Errorf("response of the HTTP proxy: %w", err)
 	case response.StatusCode/100 != 2:
-		// StatusText replaces the proxy's own text, which may contain anything.
-		return fmt.Errorf("the HTTP proxy responded %d %s", response.StatusCode, http.StatusText(response.StatusCode))
+		return StatusError(response.StatusCode)
 	case r.Buffered() > 0:
 		// A data centre never sends first, so this is no tunnel to one. The
 		// check also ensures that no bytes are lost with the buffer.
 		return errors.New("the HTTP proxy sent bytes behind the header of its response")
 	}
 	return nil
+}
+
+// StatusError is an HTTP proxy's refusal to connect, as its status.
+type StatusError int
+
+// Error returns the status. http.StatusText replaces the proxy's own text, which may
+// contain anything.
+func (s StatusError) Error() string {
+	return fmt.Sprintf("the HTTP proxy responded %d %s", int(s), http.StatusText(int(s)))
 }

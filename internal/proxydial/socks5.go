@@ -2,7 +2,9 @@ package proxydial
 
 import (
 	"context"
+	"errors"
 	"net"
+	"strings"
 
 	"golang.org/x/net/proxy"
 )
@@ -24,8 +26,20 @@ func connectSOCKS5(ctx context.Context, conn net.Conn, p Proxy, address string) 
 	// The result is a wrapper of conn. The caller keeps the bare conn, which
 	// splice(2) needs.
 	_, err = dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
+	if err != nil && strings.Contains(err.Error(), "authentication") {
+		return authenticationError{err} // package proxy has no type for it
+	}
 	return err
 }
+
+// ErrAuthentication is what the error of a SOCKS5 proxy is that refuses a user, or that
+// none is given.
+var ErrAuthentication = errors.New("the proxy refuses the user")
+
+// authenticationError is an error that is ErrAuthentication.
+type authenticationError struct{ error }
+
+func (authenticationError) Is(target error) bool { return target == ErrAuthentication }
 
 // connected is a dialer that returns an existing connection.
 type connected struct{ net.Conn }
