@@ -191,7 +191,7 @@ func (c *Conn) setResult(result *handshake.Result) {
 		return
 	}
 	conn := result.Conn
-	c.websocket, _ = conn.(*wsconn.Conn)
+	c.websocket, _ = netx.Below[*wsconn.Conn](conn)
 	if result.Records != nil {
 		conn = faketls.NewConnFrom(conn, frame.Server, *result.Records)
 	}

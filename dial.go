@@ -211,13 +211,19 @@ func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
 
 // Client returns the client's end of a connection over conn, an open byte stream
 // such as a TCP connection, a tunnel or a *wsconn.Conn. It uses the protocol,
-// obfuscation, secret and DC of the endpoint. With a FakeTLS secret it exchanges
+// obfuscation, secret and DC of the endpoint; a *wsconn.Conn is a WebSocket, and needs
+// obfuscation, whatever the endpoint's carrier is. With a FakeTLS secret it exchanges
 // hellos, for which ctx applies; otherwise it sends nothing.
 //
 // The Conn owns conn. On error, conn stays open and belongs to the caller.
 func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig) (*Conn, error) {
 	if config == nil {
 		config = &DialConfig{}
+	}
+	ws, overWebSocket := netx.Below[*wsconn.Conn](conn)
+	_, overTLS := netx.Below[*tls.Conn](conn)
+	if overWebSocket && ep.Carrier == TCP {
+		ep.Carrier, ep.TLS = WebSocket, overTLS
 	}
 	if err := ep.complete(); err != nil {
 		return nil, fmt.Errorf("bad endpoint: %w", err)
@@ -228,11 +234,11 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 	if ep.Protocol == Full && ep.Obfuscated && !config.ObfuscatedFull {
 		return nil, obfuscation.ErrFull
 	}
-	conn = withDeadlines(conn)
+	conn = netx.WithDeadlines(conn)
 	c := &Conn{net: conn, side: frame.Client, transport: Transport{
-		Carrier: ep.Carrier, TLS: ep.TLS, Obfuscated: ep.Obfuscated, Protocol: ep.Protocol, DC: ep.DC, Secret: -1,
+		Carrier: ep.Carrier, TLS: ep.TLS || overTLS, Obfuscated: ep.Obfuscated, Protocol: ep.Protocol, DC: ep.DC, Secret: -1,
 	}}
-	c.websocket, _ = conn.(*wsconn.Conn)
+	c.websocket = ws
 
 	if ep.Secret.Mode == mtproxy.FakeTLS {
 		records := faketls.Client(conn, &faketls.ClientConfig{
@@ -264,13 +270,4 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 	}
 	c.ready.Store(true)
 	return c, nil
-}
-
-// withDeadlines returns a connection over conn whose deadlines end blocked calls, on
-// which contexts rely: conn itself if it has such.
-func withDeadlines(conn net.Conn) net.Conn {
-	if _, ok := conn.(*wsconn.Conn); ok {
-		return conn
-	}
-	return netx.WithDeadlines(conn)
 }

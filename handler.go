@@ -10,7 +10,6 @@ import (
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
-	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/wsconn"
 )
 
@@ -76,9 +75,7 @@ func (h *handler) acceptWebSocket(w http.ResponseWriter, r *http.Request) *Conn 
 	if err != nil {
 		return nil
 	}
-	c := &Conn{net: ws, side: frame.Server, settings: h.settings}
-	c.handshake.Store(handshake.NewWebSocket(ws, r.TLS != nil))
-	return c
+	return newServerConn(ws, h.settings)
 }
 
 // acceptHTTP returns a Conn for a POST, or answers the request and returns nil.

@@ -330,14 +330,21 @@ func (l *Listener) Addr() net.Addr { return l.net.Addr() }
 
 // Server returns the server's end of a connection over conn, which was accepted
 // elsewhere and which the Conn owns. It reads nothing before Handshake.
+//
+// A *wsconn.Conn is a WebSocket, in which only obfuscation is accepted; its handshake is
+// answered, so Unauthenticated is not called. A *tls.Conn is TLS, in which everything but
+// FakeTLS is accepted; Handshake completes that of TLS, within HandshakeTimeout. Either
+// may be below other connections that have a method NetConn.
 func Server(conn net.Conn, config *ListenConfig) *Conn {
 	return newServerConn(conn, newServerSettings(config))
 }
 
 func newServerConn(conn net.Conn, settings *serverSettings) *Conn {
-	conn = withDeadlines(conn)
+	conn = netx.WithDeadlines(conn)
 	c := &Conn{net: conn, side: frame.Server, settings: settings}
-	c.handshake.Store(handshake.New(conn))
+	h := handshake.New(conn)
+	h.DetectLayers()
+	c.handshake.Store(h)
 	return c
 }
 

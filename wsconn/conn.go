@@ -280,6 +280,10 @@ func (c *Conn) isClosing() bool {
 	return c.closing
 }
 
+// NetConn returns the connection below: a socket, or TLS. A Read or Write on it breaks
+// the stream.
+func (c *Conn) NetConn() net.Conn { return c.stream.Conn }
+
 // LocalAddr returns the local address of the connection below.
 func (c *Conn) LocalAddr() net.Addr { return c.stream.LocalAddr() }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"time"
 
 	"github.com/mtwire/mtwire/detect"
 	"github.com/mtwire/mtwire/internal/netx"
@@ -12,7 +13,7 @@ import (
 
 // realTLS completes a TLS handshake and identifies the transport inside.
 func (h *Handshake) realTLS(ctx context.Context) error {
-	limited, cancel := context.WithDeadline(ctx, h.until)
+	limited, cancel := h.limit(ctx)
 	defer cancel()
 	conn := tls.Server(h.popLayer(), h.config.TLS)
 	if err := conn.HandshakeContext(limited); err != nil {
@@ -23,9 +24,45 @@ func (h *Handshake) realTLS(ctx context.Context) error {
 	return h.identify(ctx)
 }
 
+// acceptedTLS completes the handshake of a TLS connection that is the socket, and
+// identifies the transport inside, for whose first byte the client has any time.
+func (h *Handshake) acceptedTLS(ctx context.Context) error {
+	conn, _ := netx.Below[*tls.Conn](h.conn)
+	due := h.tlsIsDue()
+	limited, cancel := h.limit(ctx)
+	defer cancel()
+	if err := conn.HandshakeContext(limited); err != nil {
+		return innerError(ctx, err)
+	}
+	h.transport.ServerName, h.step = conn.ConnectionState().ServerName, (*Handshake).identify
+	if due {
+		h.deadline.SetLimit(time.Time{})
+		h.until = time.Time{}
+		if err := h.firstByte(ctx); err != nil {
+			return err
+		}
+		h.startTimer()
+	}
+	return h.identify(ctx)
+}
+
+// tlsIsDue reports whether the socket is a TLS connection before its handshake.
+func (h *Handshake) tlsIsDue() bool {
+	conn, ok := netx.Below[*tls.Conn](h.conn)
+	return ok && !conn.ConnectionState().HandshakeComplete
+}
+
+// limit returns a context with the time limit of the current layer, if there is one.
+func (h *Handshake) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if h.until.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, h.until)
+}
+
 // webSocket upgrades to WebSocket, inside which only an init payload is valid.
 func (h *Handshake) webSocket(ctx context.Context) error {
-	limited, cancel := context.WithDeadline(ctx, h.until)
+	limited, cancel := h.limit(ctx)
 	defer cancel()
 	conn, err := wsconn.Server(limited, h.popLayer(), h.config.WebSocket)
 	if err != nil {

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/readbuf"
 	"github.com/mtwire/mtwire/obfuscation"
+	"github.com/mtwire/mtwire/wsconn"
 )
 
 // Handshake is a server's handshake with one client. When a context ends Await or Run
@@ -68,29 +70,38 @@ func New(socket net.Conn) *Handshake {
 	return h
 }
 
-// NewWebSocket returns a handshake with the client of a WebSocket that was upgraded
-// elsewhere, for instance by an http.Server; overTLS reports whether that was over TLS.
-// Only an init payload is valid inside.
-func NewWebSocket(conn net.Conn, overTLS bool) *Handshake {
-	h := New(conn)
-	h.step, h.layered = (*Handshake).obfuscated, true
-	h.transport.Carrier, h.transport.TLS = detect.CarrierWebSocket, overTLS
-	return h
+// DetectLayers makes the layers that the socket has already a part of the handshake: a
+// WebSocket, in which only an init payload is valid, and which was answered, and TLS,
+// whose handshake may be due. It may be called before Await.
+func (h *Handshake) DetectLayers() {
+	conn, overTLS := netx.Below[*tls.Conn](h.conn)
+	h.transport.TLS = overTLS
+	if _, ok := netx.Below[*wsconn.Conn](h.conn); ok {
+		h.transport.Carrier, h.step, h.layered = detect.CarrierWebSocket, (*Handshake).obfuscated, true
+		if overTLS {
+			h.transport.ServerName = conn.ConnectionState().ServerName
+		}
+	} else if overTLS {
+		h.step = (*Handshake).acceptedTLS
+	}
 }
 
 // SetConfig replaces the config. It may be called between Await and the first Run: a
 // server's config may change while its client is silent.
 func (h *Handshake) SetConfig(config *Config) { h.config = config }
 
-// Await waits for the client's first byte. Only ctx limits the time. When ctx ends,
-// nothing is lost. Idle connections wait in Await, so its calls need little stack.
+// Await waits for the client's first byte, or for nothing if the handshake of TLS is
+// due. Only ctx limits the time. When ctx ends, nothing is lost. Idle connections wait
+// in Await, so its calls need little stack.
 func (h *Handshake) Await(ctx context.Context) error {
 	h.resumable = true
 	err := h.deadline.Watch(ctx)
 	if err != nil {
 		return err
 	}
-	err = h.firstByte(ctx)
+	if !h.transport.TLS || !h.tlsIsDue() {
+		err = h.firstByte(ctx)
+	}
 	h.deadline.Unwatch()
 	return err
 }

@@ -4,6 +4,7 @@
 //
 //	anyconn.go     deadlines over any net.Conn; pumpedconn.go if it has none
 //	acceptloop.go  accepting connections in spite of temporary errors
+//	below.go       finding a layer of a connection
 //	deadline.go    contexts for the repeated calls of one direction
 //	discard.go     reading from a client that gets no answer
 //	halfclose.go   closing the sending direction
