@@ -65,7 +65,7 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
   # In another:
   mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --raw
   mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --only download,upload --json
-  mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --chat --churn --raw`,
+  mtwire bench 127.0.0.1:3128 --secret 3QEjRWeJq83vASNFZ4mrze8 --chat --chat-bulk --paced 2Mbit --churn --raw`,
 		Args: oneArgument("link"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			link, err := linkArgument(cmd.InOrStdin(), args[0])

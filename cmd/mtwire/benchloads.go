@@ -27,15 +27,15 @@ type loadFlags struct {
 func (l *loadFlags) define(f *pflag.FlagSet) {
 	f.BoolVar(&l.chat, "chat", false, "measure small messages on many connections")
 	f.BoolVar(&l.chatBulk, "chat-bulk", false, "measure --chat while --connections downloads, then uploads, run at full speed")
-	f.IntVar(&l.chatLoad.Connections, "chat-connections", 2000, "connections of --chat")
-	f.IntVar(&l.chatLoad.Size, "chat-size", 200, "size of an echo of --chat in bytes, rounded like --size")
+	f.IntVar(&l.chatLoad.Connections, "chat-connections", 2000, "`NUMBER` of connections of --chat")
+	f.IntVar(&l.chatLoad.Size, "chat-size", 200, "size of an echo of --chat in `BYTES`, rounded like --size")
 	l.chatLoad.Interval = 2 * time.Second
 	durationVar(f, &l.chatLoad.Interval, "chat-interval", "time from an echo of a connection of --chat to its next")
 	f.BoolVar(&l.churn, "churn", false, "measure connections that come and go, one echo on each")
-	f.IntVar(&l.churnLoad.Rate, "churn-rate", 500, "connections a second of --churn")
+	f.IntVar(&l.churnLoad.Rate, "churn-rate", 500, "`NUMBER` of connections a second of --churn")
 	f.Var(&l.paced, "paced", "measure downloads that are held to `RATE` each, such as 2Mbit")
-	f.IntVar(&l.pacedLoad.Connections, "paced-connections", 100, "downloads of --paced")
-	f.IntVar(&l.pacedLoad.Size, "paced-size", 4<<10, "size of a packet of --paced in bytes, rounded like --size")
+	f.IntVar(&l.pacedLoad.Connections, "paced-connections", 100, "`NUMBER` of downloads of --paced")
+	f.IntVar(&l.pacedLoad.Size, "paced-size", 4<<10, "size of a packet of --paced in `BYTES`, rounded like --size")
 }
 
 // phases returns the phases that the flags select.
