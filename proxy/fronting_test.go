@@ -379,7 +379,10 @@ func TestClientsOfAHostWithAnotherKeyShareAreTunneled(t *testing.T) {
 			t.Errorf("%d warnings after the measurement", warned())
 		}
 		time.Sleep(time.Minute)
-		for range 10 {
+		for i := range 11 {
+			if i == 10 {
+				time.Sleep(time.Minute)
+			}
 			conn := b.connect()
 			conn.Write(helloOf(t, keyOf(0), "a.example"))
 			head := read(t, conn, 43)
@@ -389,11 +392,14 @@ func TestClientsOfAHostWithAnotherKeyShareAreTunneled(t *testing.T) {
 			conn.Close()
 			synctest.Wait()
 		}
-		if closed := b.log.lines("msg=closed"); len(closed) != 10 || !strings.Contains(closed[0], warning) || !strings.Contains(closed[0], "front=a.example") {
+		if closed := b.log.lines("msg=closed"); len(closed) != 11 || !strings.Contains(closed[0], warning) || !strings.Contains(closed[0], "front=a.example") {
 			t.Errorf("%d connections, the first: %s", len(closed), closed)
 		}
-		if s := b.Stats(); s.Authenticated != 0 || s.Unauthenticated != 10 || warned() != 2 {
+		if s := b.Stats(); s.Authenticated != 0 || s.Unauthenticated != 11 || warned() != 3 {
 			t.Errorf("%+v, %d warnings", s, warned())
+		}
+		if lines := b.log.lines("unlogged_before"); len(lines) != 1 || !strings.HasSuffix(lines[0], " unlogged_before=9") {
+			t.Errorf("%q", lines)
 		}
 		cancel()
 		<-probed

@@ -236,12 +236,7 @@ const warnInterval = time.Minute
 
 // warn logs that clients cannot be tunneled to h.
 func (p *Pool) warn(h *host, err error) {
-	level := slog.LevelDebug
-	if h.mayWarn(&h.warned) {
-		level = slog.LevelWarn
-	}
-	p.config.Log.Log(context.Background(), level, "fronting host unreachable, unauthenticated clients get no answer",
-		"address", h.Address, "error", err)
+	h.warn(p.config.Log, &h.warned, "fronting host unreachable, unauthenticated clients get no answer", "address", h.Address, "error", err)
 }
 
 // sameEndpoint reports whether a is the TCP endpoint b.

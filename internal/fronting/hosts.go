@@ -44,9 +44,9 @@ type host struct {
 	newKinds int                    // added since the last round
 	records  Records
 	patience time.Duration
-	warned   time.Time // time of the last warning about a connection
-	refused  time.Time // time of the last warning about a client's hello
-	several  int       // encrypted records in the flight, when that was last warned of
+	warned   warning // about connections
+	refused  warning // about clients' hellos
+	several  int     // encrypted records in the flight, when that was last warned of
 
 	// Self-connection detection: see selfloop.go and unanswered.go.
 	probes     []*probe  // those that are not settled

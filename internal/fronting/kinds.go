@@ -252,22 +252,30 @@ func (k *kind) add(a answer) {
 // HelloRetryRequest, and warns.
 func (p *Pool) refuseHello(h *host) error {
 	err := h.unusable(errRetry)
-	level := slog.LevelDebug
-	if h.mayWarn(&h.refused) {
-		level = slog.LevelWarn
-	}
-	p.config.Log.Log(context.Background(), level, "FakeTLS clients are not served, and are tunneled to the fronting host", "error", err)
+	h.warn(p.config.Log, &h.refused, "FakeTLS clients are not served, and are tunneled to the fronting host", "error", err)
 	return err
 }
 
-// mayWarn reports whether the last warning of a kind is warnInterval ago, and if so
-// sets it to now.
-func (h *host) mayWarn(last *time.Time) bool {
+// warning is when one of a kind was logged last, and how often it was not since.
+type warning struct {
+	last     time.Time
+	unlogged int
+}
+
+// warn logs a warning of the kind w of h, if the last one is warnInterval ago, with the
+// number of those since. Otherwise it logs at level Debug.
+func (h *host) warn(log *slog.Logger, w *warning, message string, args ...any) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if time.Since(*last) < warnInterval {
-		return false
+	level := slog.LevelDebug
+	if time.Since(w.last) >= warnInterval {
+		level = slog.LevelWarn
+		if w.unlogged > 0 {
+			args = append(args, "unlogged_before", w.unlogged)
+		}
+		*w = warning{last: time.Now()}
+	} else {
+		w.unlogged++
 	}
-	*last = time.Now()
-	return true
+	h.mu.Unlock()
+	log.Log(context.Background(), level, message, args...)
 }
