@@ -134,6 +134,7 @@ func allExamples(t *testing.T) (all []examples) {
 func commandsOf(text string) (commands []string) {
 	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
 		line = strings.TrimSuffix(strings.TrimSpace(line), " &")
+		line = strings.Replace(line, "go run github.com/mtwire/mtwire/cmd/mtwire@latest ", "mtwire ", 1)
 		if rest, ok := strings.CutPrefix(line, "go run ./cmd/"); ok {
 			line = rest // the same from a checkout
 		}
