@@ -60,6 +60,9 @@ func (s *Service) endpoints() (endpoints []endpoint) {
 			if i < len(s.config.Listen) {
 				network = s.config.Listen[i].Network
 			}
+			if address.Addr().Is4() {
+				network = "tcp4" // also if the system has no IPv6
+			}
 			endpoints = append(endpoints, endpoint{network, address.Addr(), address.Port()})
 		}
 	}

@@ -67,7 +67,9 @@ func (m *machine) find(ctx context.Context, public PublicAddress, endpoints []en
 	for _, e := range endpoints {
 		candidates = append(candidates, m.candidates(e)...)
 	}
-	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(scopeOf(b.ip), scopeOf(a.ip)) })
+	slices.SortStableFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(scopeOf(b.ip), scopeOf(a.ip)), cmp.Compare(a.ip.BitLen(), b.ip.BitLen()))
+	})
 	if len(candidates) == 0 {
 		return reach{host: public.Host, port: public.Port} // Config.check requires both
 	}
@@ -235,12 +237,12 @@ func (r *reach) noteScope(candidates []candidate) {
 	switch scopeOf(ip) {
 	case scopePublic:
 		if ip.Is6() {
-			r.note("the link has an IPv6 address, because this machine has no public IPv4 address: clients without IPv6 cannot connect; --public HOST[:PORT] sets another")
+			r.note("the link has an IPv6 address, because the proxy listens on no public IPv4 address: clients without IPv6 cannot connect; --public HOST[:PORT] sets another")
 		}
 	case scopeShared:
-		r.note("the link has the address %v of a carrier's network or a VPN, because this machine has no public address%s", ip, remedy)
+		r.note("the link has the address %v of a carrier's network or a VPN, because the proxy listens on no public one%s", ip, remedy)
 	case scopePrivate:
-		r.note("the link has the private address %v, because this machine has no public address%s", ip, remedy)
+		r.note("the link has the private address %v, because the proxy listens on no public one%s", ip, remedy)
 	default:
 		r.note("the link works on this machine only, because the proxy listens on no other address than %v%s", ip, remedy)
 	}

@@ -87,7 +87,7 @@ func TestLinkNamesTheAddressThatReachesFarthest(t *testing.T) {
 		"Tailscale is first":                     {interfaces: []string{lo, "tailscale0> 100.101.1.2 fd7a:115c:a1e0::1", "eth0 198.51.100.7"}, want: "198.51.100.7:8443"},
 		"a carrier's address before private": {interfaces: []string{lo, "eth0 192.168.1.2", "ppp0> 100.64.3.4"}, want: "100.64.3.4:8443",
 			notes: "the link has the address 100.64.3.4 of a carrier's network or a VPN"},
-		"behind a router": {interfaces: []string{lo, "eth0 192.168.1.2 fe80::1"}, want: "192.168.1.2:8443", notes: private + " 192.168.1.2, because this machine has no public address; --public HOST[:PORT]"},
+		"behind a router": {interfaces: []string{lo, "eth0 192.168.1.2 fe80::1"}, want: "192.168.1.2:8443", notes: private + " 192.168.1.2, because the proxy listens on no public one; --public HOST[:PORT]"},
 		"behind a router, with a VPN that is first": {
 			interfaces: []string{lo, "wg0> 10.8.0.2", "eth0 192.168.1.2"}, want: "192.168.1.2:8443", notes: private},
 		"behind a router, with virtual machines": {
@@ -105,6 +105,8 @@ func TestLinkNamesTheAddressThatReachesFarthest(t *testing.T) {
 		"a temporary address is first":      {interfaces: []string{lo, "eth0 2a01:db9::7e3f 2a01:db9::1"}, want: "[2a01:db9::1]:8443", notes: "the link has an IPv6 address"},
 		"IPv6 listened on, and none":        {interfaces: []string{lo, "eth0 10.0.0.2"}, listen: "[::]:8443", want: "[::1]:8443", notes: "the link works on this machine only"},
 
+		"both families listened on apart":       {interfaces: []string{lo, "eth0 2a01:db9::1 198.51.100.7"}, listen: "[::]:8443 0.0.0.0:8443", want: "198.51.100.7:8443"},
+		"a private address listened on":         {interfaces: []string{lo, "eth0 198.51.100.7", "eth1 10.0.0.2"}, listen: "10.0.0.2:8443", want: "10.0.0.2:8443", notes: private + " 10.0.0.2, because the proxy listens on no public one; --public HOST"},
 		"one address listened on":               {interfaces: []string{lo, "eth0 198.51.100.7 198.51.100.8"}, listen: "198.51.100.8:443", want: "198.51.100.8:443"},
 		"loopback listened on":                  {interfaces: []string{lo, "eth0 198.51.100.7"}, listen: "127.0.0.1:8443", want: "127.0.0.1:8443", notes: "the link works on this machine only"},
 		"loopback listened on, then all":        {interfaces: []string{lo, "eth0 198.51.100.7"}, listen: "127.0.0.1:1000 :443", want: "198.51.100.7:443"},
