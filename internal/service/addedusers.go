@@ -112,6 +112,9 @@ func appendLine(path, line string) error {
 		return err
 	}
 	defer f.Close()
+	if err := giveToOwner(f, filepath.Dir(path)); err != nil {
+		return err
+	}
 	if info, err := f.Stat(); err == nil && info.Size() > 0 {
 		last := make([]byte, 1)
 		if _, err := f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
