@@ -3,7 +3,6 @@ package service
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -82,7 +81,7 @@ func (m *machine) find(ctx context.Context, public PublicAddress, endpoints []en
 	if public.STUN != "" {
 		var err error
 		if seen, err = m.ask(ctx, public.STUN, endpoints); err != nil {
-			r.note("no STUN server has told this machine's address: %w", err)
+			r.note("no STUN server has told this machine's address: %v", err)
 		}
 	}
 	if name := m.ownName(ctx, domains, candidates, seen); name != "" {
@@ -156,7 +155,7 @@ func (m *machine) ask(ctx context.Context, server string, endpoints []endpoint) 
 	if server == publicAuto {
 		servers = stunServers
 	}
-	var failed []error
+	var failed error // of the first family
 	for _, network := range []string{"udp4", "udp6"} {
 		if !slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.speaks(network) }) {
 			continue
@@ -165,9 +164,11 @@ func (m *machine) ask(ctx context.Context, server string, endpoints []endpoint) 
 		if err == nil {
 			return ip, nil
 		}
-		failed = append(failed, err)
+		if failed == nil {
+			failed = err
+		}
 	}
-	return netip.Addr{}, errors.Join(failed...)
+	return netip.Addr{}, failed
 }
 
 // speaks reports whether e accepts connections of the family of network, udp4 or
@@ -179,7 +180,7 @@ func (e endpoint) speaks(network string) bool {
 	return e.network == "tcp" || strings.TrimPrefix(e.network, "tcp") == strings.TrimPrefix(network, "udp")
 }
 
-// askAll returns the first answer of servers, or all errors.
+// askAll returns the first answer of servers, or the first error.
 func (m *machine) askAll(ctx context.Context, network string, servers []string) (netip.Addr, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -194,7 +195,7 @@ func (m *machine) askAll(ctx context.Context, network string, servers []string) 
 			answers <- answer{ip.Unmap(), err}
 		}()
 	}
-	var failed []error
+	var failed error
 	for range servers {
 		a := <-answers
 		switch {
@@ -203,13 +204,15 @@ func (m *machine) askAll(ctx context.Context, network string, servers []string) 
 		case a.err == nil:
 			a.err = fmt.Errorf("a STUN server has seen %v", a.ip)
 		}
-		failed = append(failed, a.err)
+		if failed == nil {
+			failed = a.err
+		}
 	}
-	return netip.Addr{}, errors.Join(failed...)
+	return netip.Addr{}, failed
 }
 
 func (r *reach) note(format string, args ...any) {
-	r.notes = append(r.notes, strings.ReplaceAll(fmt.Errorf(format, args...).Error(), "\n", "; "))
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
 // noteTranslation adds a note if seen, which a STUN server has seen, is not an
