@@ -91,6 +91,7 @@ func (a *authentication) beginSlowSearch(q handshake.Query) (stop func()) {
 func (a *authentication) Allow(t detect.Transport, index int) error {
 	a.mode = modeOf(t)
 	if a.mode&a.users.secrets[index].modes == 0 {
+		a.proxy.counters.refusedMode.Add(1)
 		return fmt.Errorf("%v: %w", a.mode, errMode)
 	}
 	a.proxy.pending.Leave(&a.pending)

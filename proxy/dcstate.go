@@ -120,7 +120,7 @@ func (d *dataCenters) isFailing(dc datacenter.DC) bool { return d.of(dc).failing
 // says nothing about the data centre: the client has asked for something that there
 // is not, or a resource of this machine is exhausted.
 func (d *dataCenters) unreachable(dc datacenter.DC, err error) bool {
-	if errors.Is(err, route.ErrUnknownDC) || errors.Is(err, obfuscation.ErrFull) || route.IsLocal(err) {
+	if errors.Is(err, route.ErrUnknownDC) || errors.Is(err, route.ErrPaddedOnly) || errors.Is(err, obfuscation.ErrFull) || route.IsLocal(err) {
 		return false
 	}
 	d.of(dc).fail(d.now(), Unreachable, err, 1)

@@ -24,8 +24,8 @@ type sessionLog struct {
 	users sync.Map // the names of users that have connected
 	loops sync.Map // the upstreams that lead back to the proxy
 
-	closes, stalls                      lineLimiter
-	delays, evictions, shortages, moves interval
+	closes, stalls                                lineLimiter
+	delays, evictions, shortages, refusals, moves interval
 }
 
 const (
@@ -164,15 +164,20 @@ func (l *sessionLog) moreStalled(example lineCause, unlogged int) {
 	l.write(slog.LevelWarn, "more connections have stalled", slog.String("address", example.text), slog.Int("connections", unlogged))
 }
 
-// unreachable warns of a shortage of this machine. The state of a data centre has a
-// line of its own.
+// unreachable warns of a shortage of this machine, and of clients that no upstream
+// takes. The state of a data centre has a line of its own.
 func (l *sessionLog) unreachable(s Session, err error) {
-	if !route.IsLocal(err) {
-		return
-	}
-	if unlogged, ok := l.shortages.due(); ok {
-		l.write(slog.LevelWarn, "clients are refused: this machine has no resources for a connection to a data centre",
-			appendUnlogged([]slog.Attr{slog.Any("cause", err)}, unlogged)...)
+	switch {
+	case route.IsLocal(err):
+		if unlogged, ok := l.shortages.due(); ok {
+			l.write(slog.LevelWarn, "clients are refused: this machine has no resources for a connection to a data centre",
+				appendUnlogged([]slog.Attr{slog.Any("cause", err)}, unlogged)...)
+		}
+	case errors.Is(err, route.ErrPaddedOnly):
+		if unlogged, ok := l.refusals.due(); ok {
+			l.write(slog.LevelWarn, "classic clients are refused: all upstreams are MTProxies that take dd and ee clients only",
+				appendUnlogged([]slog.Attr{slog.String("user", s.User().Name)}, unlogged)...)
+		}
 	}
 }
 

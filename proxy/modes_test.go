@@ -94,3 +94,36 @@ func TestOneSecretForTwoUsersIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A client whose secret does not allow its mode is counted, in each mode that does
+// not fit, and others are not.
+func TestClientsInAForbiddenModeAreCounted(t *testing.T) {
+	dc, _ := dataCenter(t)
+	for _, c := range []struct {
+		secret string
+		modes  []string // of clients, by their secrets
+		want   int64
+	}{
+		{mtwiretest.PlainSecret, []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret}, 0},
+		{mtwiretest.PaddedSecret, []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret}, 1},
+	} {
+		p, address := startProxy(t, Config{Users: onlyUser(t, c.secret), DataCenters: allAt(dc)})
+		for _, secret := range c.modes {
+			query := "secret=" + secret
+			if secret == mtwiretest.PlainSecret {
+				query += "&protocol=abridged"
+			}
+			conn := dial(t, address, query)
+			if err := conn.Send(short(t), payload(3)); err != nil {
+				t.Fatal(err)
+			}
+			if secret != mtwiretest.PlainSecret || c.want == 0 {
+				if _, err := conn.Receive(short(t)); err != nil {
+					t.Errorf("%.2s with %.2s: %v", secret, c.secret, err)
+				}
+			}
+		}
+		eventually(t, "all are counted", func() bool { return p.Stats().Authenticated == int64(len(c.modes))-c.want })
+		eventually(t, "refused ones as well", func() bool { return p.Stats().RefusedMode == c.want })
+	}
+}

@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/route"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // Probe is the result of trying a data centre over an upstream: see
@@ -18,8 +21,11 @@ type Probe struct {
 	Address string
 	// Duration is the time from the first attempt to the answer or the error.
 	Duration time.Duration
-	// Err is nil if the data centre has answered. It has no credentials.
-	Err error
+	// Connected reports whether a connection was established, and Err is nil if the
+	// data centre has answered on it. It has no credentials. An MTProxy that connects
+	// and does not answer probably has another secret.
+	Connected bool
+	Err       error
 }
 
 // ProbeDataCenters sends the first message of a client, without a key, to each main
@@ -34,4 +40,25 @@ func (p *Proxy) ProbeDataCenters(ctx context.Context) []Probe {
 		probes = append(probes, Probe(probe))
 	}
 	return probes
+}
+
+// ProbeClassic asks each MTProxy upstream that has answered in probes, the result of
+// ProbeDataCenters, whether it takes classic clients, if users may have them. It
+// returns those that take dd and ee clients only. Classic clients use the other
+// upstreams from then on; if all reports that there is none, they are refused, and
+// Stats.RefusedFraming counts them. It needs no Serve, and returns when ctx ends.
+func (p *Proxy) ProbeClassic(ctx context.Context, probes []Probe) (padded []string, all bool) {
+	if !p.users.Load().allowsClassic() {
+		return nil, false
+	}
+	results := make([]route.Probe, len(probes))
+	for i, probe := range probes {
+		results[i] = route.Probe(probe)
+	}
+	return p.router.ProbeClassic(ctx, results)
+}
+
+// allowsClassic reports whether a user may have classic clients.
+func (n *snapshot) allowsClassic() bool {
+	return slices.ContainsFunc(n.secrets, func(s userSecret) bool { return s.modes&mtproxy.Classic != 0 })
 }

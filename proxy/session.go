@@ -203,7 +203,11 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 	}
 	if err != nil {
 		if ctx.Err() == nil {
-			s.proxy.counters.unreachable.Add(1)
+			if errors.Is(err, route.ErrPaddedOnly) {
+				s.proxy.counters.refusedFraming.Add(1)
+			} else {
+				s.proxy.counters.unreachable.Add(1)
+			}
 			s.proxy.dataCenters.unreachable(client.DC, err)
 			s.proxy.trace.unreachable(s, err)
 		}

@@ -25,6 +25,10 @@ type Stats struct {
 	Evicted int64
 	// Refused is how many authenticated clients the policy did not admit.
 	Refused int64
+	// RefusedMode is how many clients had a secret that does not allow their mode:
+	// they are unauthenticated. RefusedFraming is how many authenticated clients have
+	// a framing that no upstream takes: see ProbeClassic.
+	RefusedMode, RefusedFraming int64
 	// Unreachable is how often no address of a data centre could be connected.
 	Unreachable int64
 	// Moved is how often a client was moved on to another address or upstream,
@@ -45,8 +49,8 @@ type Stats struct {
 
 // counters are the numbers behind Stats, except for bytes.
 type counters struct {
-	open, relaying, accepted, authenticated, unauthenticated                              atomic.Int64
-	searchesSkipped, evicted, refused, unreachable, moved, loops, stalls, transportErrors atomic.Int64
+	open, relaying, accepted, authenticated, unauthenticated                                                           atomic.Int64
+	searchesSkipped, evicted, refused, refusedMode, refusedFraming, unreachable, moved, loops, stalls, transportErrors atomic.Int64
 }
 
 // Stats returns the numbers as they are now.
@@ -56,6 +60,7 @@ func (p *Proxy) Stats() Stats {
 		Open: c.open.Load(), Relaying: c.relaying.Load(),
 		Pending: int64(p.pending.Len()), Fronted: int64(p.fronted.Len()),
 		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Unauthenticated: c.unauthenticated.Load(),
+		RefusedMode: c.refusedMode.Load(), RefusedFraming: c.refusedFraming.Load(),
 		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
 		Moved: c.moved.Load(), Loops: c.loops.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
 	}

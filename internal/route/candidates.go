@@ -16,6 +16,7 @@ type upstreamState struct {
 	addressHealth map[string]*health // of the addresses behind it
 	answers       answers            // of connections that were not answered
 	loops         health             // of connections that came back
+	paddedOnly    bool               // it takes no framing without padding
 }
 
 // maxUpstreamFailures is how many attempts in a row may fail through an upstream
@@ -56,12 +57,12 @@ func (r *Router) order(addresses []string, service answerKey) ordering {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := ordering{router: r, service: service, addresses: addresses, tried: make(map[candidate]bool)}
-	preferred := r.nextUpstream(service, r.config.Time())
+	preferred := r.nextUpstream(service, r.config.Time()) // nil if none takes the framing
 	if preferred != nil {
 		o.upstreams = append(o.upstreams, preferred)
 	}
 	for _, u := range r.upstreams {
-		if u != preferred {
+		if u != preferred && u.takes(service) {
 			o.upstreams = append(o.upstreams, u)
 		}
 	}
@@ -73,7 +74,7 @@ func (r *Router) order(addresses []string, service answerKey) ordering {
 func (r *Router) nextUpstream(service answerKey, now time.Time) (next *upstreamState) {
 	total := 0
 	for _, u := range r.upstreams {
-		if !u.lastFailure(service, now).IsZero() {
+		if !u.takes(service) || !u.lastFailure(service, now).IsZero() {
 			continue
 		}
 		total += u.effectiveWeight()
@@ -93,6 +94,9 @@ type priority struct {
 	upstreamFailed, addressFailed time.Time
 	indexes, address              int // the sum of both indexes; the address's
 }
+
+// takes reports whether u takes a client's framing.
+func (u *upstreamState) takes(service answerKey) bool { return service.padded || !u.paddedOnly }
 
 // lastFailure returns the time of u's last failure for what a client asks for, or
 // zero in good health.

@@ -35,6 +35,7 @@ func (r *Router) via(ctx context.Context, conn net.Conn, a *attempt) (net.Conn, 
 	if u.kind == kindMTProxy {
 		// An error is a failure of the upstream, which has only one address: so
 		// it does not count as reached.
+		a.accepted.Store(true)
 		if u.secret.Mode == mtproxy.FakeTLS {
 			return conn, faketls.Client(conn, &faketls.ClientConfig{
 				Key: u.secret.Key, Domain: u.secret.Domain, Time: r.config.Time, Rand: r.config.Rand,

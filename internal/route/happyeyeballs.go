@@ -33,10 +33,11 @@ const (
 // end.
 type attempt struct {
 	candidate
-	started time.Time
-	reached atomic.Bool // the upstream, if not the address behind it
-	conn    net.Conn
-	err     error
+	started  time.Time
+	reached  atomic.Bool // the upstream, if not the address behind it
+	accepted atomic.Bool // an MTProxy has accepted the connection
+	conn     net.Conn
+	err      error
 }
 
 // happyEyeballs makes the attempts of one Dial, several at a time. Each of its
@@ -47,6 +48,7 @@ type happyEyeballs struct {
 	results  chan *attempt
 	started  int
 	running  []*attempt // the earliest first
+	accepted bool       // one of the attempts that failed
 }
 
 // happyEyeballs returns the first attempt that connects to a candidate.
@@ -77,6 +79,7 @@ func (h *happyEyeballs) run(ctx context.Context) (*attempt, error) {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx) // the cause of a.err
 			}
+			h.accepted = h.accepted || a.accepted.Load()
 			if !IsLocal(a.err) {
 				h.router.recordFailure(a)
 			}

@@ -26,8 +26,11 @@ type Probe struct {
 	// attempt to the answer.
 	Address  string
 	Duration time.Duration
-	// Err is nil if the data centre has answered.
-	Err error
+	// Connected reports whether a connection was established, and Err is nil if the
+	// data centre has answered on it. An MTProxy that connects and does not answer
+	// probably has another secret.
+	Connected bool
+	Err       error
 }
 
 const (
@@ -70,7 +73,7 @@ func (r *Router) Probe(ctx context.Context) []Probe {
 			defer func() { <-slots }()
 			p := &probes[i]
 			start := time.Now()
-			p.Address, p.Err = r.probe(ctx, p.DC, r.upstreams[i%len(r.upstreams)])
+			p.Address, p.Connected, p.Err = r.probe(ctx, p.DC, r.upstreams[i%len(r.upstreams)], frame.PaddedIntermediate)
 			p.Duration = time.Since(start)
 		})
 	}
@@ -78,13 +81,56 @@ func (r *Router) Probe(ctx context.Context) []Probe {
 	return probes
 }
 
-// probe returns the first address of dc that answers over u.
-func (r *Router) probe(ctx context.Context, dc datacenter.DC, u *upstreamState) (address string, err error) {
+// ProbeClassic asks each MTProxy of probes, the result of Probe, that has answered once
+// more, in a framing without padding: it may take dd and ee clients only. It returns
+// those upstreams, which Dial does not use for other clients from then on, and whether
+// there is no other upstream.
+func (r *Router) ProbeClassic(ctx context.Context, probes []Probe) (padded []string, all bool) {
+	var running sync.WaitGroup
+	for i, u := range r.upstreams {
+		if !u.IsMTProxy() {
+			continue
+		}
+		for j := i; j < len(probes); j += len(r.upstreams) {
+			if probes[j].Err == nil {
+				running.Go(func() { r.probeClassic(ctx, probes[j].DC, u) })
+				break
+			}
+		}
+	}
+	running.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.upstreams {
+		if u.paddedOnly {
+			padded = append(padded, u.String())
+		}
+	}
+	return padded, len(padded) == len(r.upstreams)
+}
+
+// probeClassic asks u once more if it does not answer: a loss would refuse clients.
+func (r *Router) probeClassic(ctx context.Context, dc datacenter.DC, u *upstreamState) {
+	_, _, err := r.probe(ctx, dc, u, frame.Intermediate)
+	if err != nil {
+		_, _, err = r.probe(ctx, dc, u, frame.Intermediate)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u.paddedOnly = err != nil
+}
+
+// probe returns the first address of dc that answers over u, in that framing.
+// connected reports whether u could be connected to.
+func (r *Router) probe(ctx context.Context, dc datacenter.DC, u *upstreamState, protocol frame.Protocol) (address string, connected bool, err error) {
 	location, err := r.resolve(dc)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	request := Request{DC: dc, Protocol: frame.PaddedIntermediate}
+	request := Request{DC: dc, Protocol: protocol}
 	o := ordering{router: r, addresses: location.addresses, upstreams: []*upstreamState{u}, tried: make(map[candidate]bool)}
 	var failed attemptErrors
 	for range maxProbed {
@@ -94,15 +140,17 @@ func (r *Router) probe(ctx context.Context, dc datacenter.DC, u *upstreamState) 
 			if err.Error() != "" { // there were addresses left
 				failed = append(failed, err)
 			}
+			connected = connected || h.accepted
 			break
 		}
+		connected = true
 		upstream, err := r.newUpstream(winner, location.dc, request)
 		if err == nil {
-			err = r.ask(ctx, upstream.Stream)
+			err = r.ask(ctx, upstream.Stream, protocol)
 		}
 		winner.conn.Close()
 		if err == nil {
-			return winner.address, nil
+			return winner.address, true, nil
 		}
 		if ctx.Err() != nil {
 			break
@@ -111,13 +159,13 @@ func (r *Router) probe(ctx context.Context, dc datacenter.DC, u *upstreamState) 
 		failed = append(failed, winner.describe())
 	}
 	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+		return "", connected, context.Cause(ctx)
 	}
-	return "", failed
+	return "", connected, failed
 }
 
 // ask sends req_pq_multi, and returns nil if the answer has its nonce.
-func (r *Router) ask(ctx context.Context, stream *Stream) (err error) {
+func (r *Router) ask(ctx context.Context, stream *Stream, protocol frame.Protocol) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.DialTimeout)
 	defer cancel()
 	conn := stream.Conn
@@ -131,7 +179,7 @@ func (r *Router) ask(ctx context.Context, stream *Stream) (err error) {
 		conn = faketls.NewConn(conn, frame.Client)
 	}
 	request, nonce := reqPQ()
-	encoder := frame.Encoder{Protocol: frame.PaddedIntermediate, From: frame.Client}
+	encoder := frame.Encoder{Protocol: protocol, From: frame.Client}
 	packet, err := encoder.Append(nil, frame.Packet{Payload: request})
 	if err != nil {
 		return err
@@ -140,7 +188,7 @@ func (r *Router) ask(ctx context.Context, stream *Stream) (err error) {
 	if _, err := conn.Write(append(stream.Init, packet...)); err != nil {
 		return err
 	}
-	answer, err := readPacket(conn, stream)
+	answer, err := readPacket(conn, stream, protocol)
 	if err != nil {
 		return err
 	}
@@ -162,8 +210,8 @@ var (
 const maxAnswer = 4 << 10
 
 // readPacket reads the first packet of the download.
-func readPacket(conn net.Conn, stream *Stream) (frame.Packet, error) {
-	decoder := frame.Decoder{Protocol: frame.PaddedIntermediate, From: frame.Server, MaxLength: maxAnswer}
+func readPacket(conn net.Conn, stream *Stream, protocol frame.Protocol) (frame.Packet, error) {
+	decoder := frame.Decoder{Protocol: protocol, From: frame.Server, MaxLength: maxAnswer}
 	buffer, filled := make([]byte, maxAnswer+64), 0
 	for {
 		n, err := conn.Read(buffer[filled:])

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -117,5 +119,68 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 		if p.Err != over {
 			t.Errorf("%+v", p)
 		}
+	}
+}
+
+// ProbeClassic finds the MTProxies that take dd and ee clients only, whatever their
+// links are. Other clients are dialled over the others, or refused if there are none.
+func TestClassicClientsUseUpstreamsThatTakeThem(t *testing.T) {
+	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
+		Secrets: []mtwire.Secret{{Key: [16]byte{7}}},
+		Allow: func(t mtwire.Transport) error {
+			if t.Protocol != mtwire.PaddedIntermediate {
+				return errors.New("classic")
+			}
+			return nil
+		},
+		Unauthenticated: func(context.Context, net.Conn, error) {}, // closes conn
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- ln.Serve(ctx, mtwiretest.Echo) }()
+	t.Cleanup(func() { cancel(); <-served })
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	const key = "07000000000000000000000000000000"
+	for _, prefix := range []string{"", "dd"} {
+		link := "tg://proxy?server=127.0.0.1&port=" + port + "&secret=" + prefix + key
+		for _, more := range [][]string{nil, {"direct"}} {
+			dc, _ := dataCenter(t)
+			r := router(t, Config{DataCenters: at(dc), Upstreams: upstreams(t, append([]string{link}, more...)...)})
+			padded, all := r.ProbeClassic(short(t), r.Probe(short(t)))
+			if len(padded) != 1 || padded[0] != r.upstreams[0].String() || all != (more == nil) {
+				t.Errorf("%s: %q, all: %v", link, padded, all)
+			}
+			for range 3 {
+				upstream, err := r.Dial(short(t), Request{DC: 2, Protocol: frame.Abridged})
+				if more == nil && errors.Is(err, ErrPaddedOnly) {
+					continue
+				}
+				if err != nil || upstream.Via != "direct" {
+					t.Fatalf("%v, %v", upstream, err)
+				}
+				if upstream.HasNext() {
+					t.Error("the client may be moved on to the MTProxy")
+				}
+				upstream.Close()
+			}
+			upstream, err := r.Dial(short(t), Request{DC: 2, Protocol: frame.PaddedIntermediate})
+			if err != nil {
+				t.Fatal(err)
+			}
+			upstream.Close()
+		}
+	}
+	parsed, err := mtproxy.ParseSecret("dd" + key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _ := dataCenter(t, parsed) // takes all framings
+	_, port, _ = net.SplitHostPort(address)
+	r := router(t, Config{Upstreams: upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret=dd"+key)})
+	if padded, all := r.ProbeClassic(short(t), r.Probe(short(t))); padded != nil || all {
+		t.Errorf("%q, all: %v", padded, all)
 	}
 }

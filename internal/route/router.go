@@ -40,6 +40,10 @@ const DefaultDialTimeout = 5 * time.Second
 // the table, and that there is no default.
 var ErrUnknownDC = errors.New("no data centre has this number")
 
+// ErrPaddedOnly means that the client's framing has no padding, and that no upstream
+// takes it: all are MTProxies for dd and ee clients, as Router.ProbeClassic has found.
+var ErrPaddedOnly = errors.New("no upstream takes classic clients: they need a dd or ee secret, or an upstream's secret without prefix")
+
 // Config configures a Router. The zero value dials the data centres of the public
 // table directly. It must not change while it is in use.
 type Config struct {
@@ -166,7 +170,7 @@ func New(config Config) (*Router, error) {
 // with Config.DisableFastMode, the upstream has a key stream of its own: see
 // Stream.Receive.
 //
-// The error is ErrUnknownDC, obfuscation.ErrFull for a framing without a tag,
+// The error is ErrUnknownDC, ErrPaddedOnly, obfuscation.ErrFull for a framing without a tag,
 // ctx's cause if ctx ended, or the errors of all attempts. It contains addresses
 // of data centres and upstreams, and no credentials. When Dial returns, all its
 // goroutines and connections have ended, except for the returned connection.
@@ -186,7 +190,11 @@ func (r *Router) dial(ctx context.Context, request Request) (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.dialOrdered(ctx, r.order(location.addresses, request.service(location.dc)), location.dc, request)
+	o := r.order(location.addresses, request.service(location.dc))
+	if len(o.upstreams) == 0 {
+		return nil, ErrPaddedOnly
+	}
+	return r.dialOrdered(ctx, o, location.dc, request)
 }
 
 // dialOrdered dials the candidates of o, and sends dc in the init payload.

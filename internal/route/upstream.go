@@ -110,7 +110,7 @@ type PacketConn interface {
 //
 // The framing is always the client's, because the proxy does not re-frame: a
 // client must use padded intermediate itself to get through an MTProxy that
-// accepts nothing else. There is no fast mode through an MTProxy, because its
+// accepts nothing else (ErrPaddedOnly). There is no fast mode through an MTProxy, because its
 // secret changes the keys of both directions.
 func (r *Router) newUpstream(winner *attempt, dc datacenter.DC, request Request) (*Upstream, error) {
 	config := &obfuscation.ClientConfig{Protocol: request.Protocol, DC: dc, Rand: r.config.Rand}

@@ -14,9 +14,48 @@ import (
 // It logs nothing if ctx ends before.
 func (s *Service) probe(ctx context.Context) {
 	probes := s.proxy.ProbeDataCenters(ctx)
-	if ctx.Err() == nil {
-		logProbes(s.log, probes)
+	if ctx.Err() != nil {
+		return
 	}
+	logProbes(s.log, probes)
+	logDeadUpstreams(s.log, probes)
+	if padded, all := s.proxy.ProbeClassic(ctx, probes); ctx.Err() == nil {
+		logPaddedUpstreams(s.log, padded, all)
+	}
+}
+
+// logDeadUpstreams warns of each upstream over which no data centre has answered.
+func logDeadUpstreams(log *slog.Logger, probes []proxy.Probe) {
+	var upstreams []string // in the order of the configuration
+	alive, connected, first := make(map[string]bool), make(map[string]bool), make(map[string]proxy.Probe)
+	for _, p := range probes {
+		if _, known := first[p.Upstream]; !known {
+			upstreams, first[p.Upstream] = append(upstreams, p.Upstream), p
+		}
+		alive[p.Upstream] = alive[p.Upstream] || p.Err == nil
+		connected[p.Upstream] = connected[p.Upstream] || p.Connected
+	}
+	for _, u := range upstreams {
+		switch {
+		case alive[u] || u == "direct":
+		case connected[u] && strings.HasPrefix(u, "mtproxy "):
+			log.Warn("the upstream takes connections and answers none: check the secret in its link", "upstream", u, "cause", cause(first[u]))
+		default:
+			log.Warn("no data centre answers over the upstream", "upstream", u, "cause", cause(first[u]))
+		}
+	}
+}
+
+// logPaddedUpstreams warns of upstreams that classic clients cannot use.
+func logPaddedUpstreams(log *slog.Logger, padded []string, all bool) {
+	if len(padded) == 0 {
+		return
+	}
+	message := "classic clients are not sent over these upstreams, which take dd and ee clients only"
+	if all {
+		message = "classic clients are refused, because the upstreams take dd and ee clients only: give out dd or ee secrets, set --modes dd,ee, or use an upstream's secret without prefix"
+	}
+	log.Warn(message, "upstreams", strings.Join(padded, ", "))
 }
 
 // Probed returns a channel that Run closes when the data centres were tried, and the
@@ -60,7 +99,10 @@ func logProbes(log *slog.Logger, probes []proxy.Probe) {
 
 // withoutRepetition returns a probe's error, which has the upstream with each address.
 func withoutRepetition(p proxy.Probe) string {
-	text := p.Err.Error()
-	via := " (" + p.Upstream + ")"
-	return p.Upstream + " failed: " + strings.ReplaceAll(text, via, "")
+	return p.Upstream + " failed: " + cause(p)
+}
+
+// cause returns the text of a probe's error, without the upstream.
+func cause(p proxy.Probe) string {
+	return strings.ReplaceAll(p.Err.Error(), " ("+p.Upstream+")", "")
 }

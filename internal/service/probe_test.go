@@ -2,6 +2,7 @@ package service
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -10,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -75,5 +79,150 @@ func TestDataCentersAreTriedAtTheStart(t *testing.T) {
 	}
 	if strings.Contains(r.log.String(), "data centre") {
 		t.Error(r.log.String())
+	}
+}
+
+// linkTo returns the first link to a running service, with another secret unless it is
+// empty.
+func (r *running) linkTo(t *testing.T, secret string) proxy.Upstream {
+	t.Helper()
+	links, _ := r.Links(t.Context())
+	link := links[0].Link
+	link.Server = "127.0.0.1"
+	if secret != "" {
+		parsed, err := mtproxy.ParseSecret(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		link.Secret = parsed
+	}
+	upstream, err := proxy.ParseUpstream(link.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return upstream
+}
+
+// withSecret returns a change of the configuration to one user with a secret.
+func withSecret(t *testing.T, secret string) func(*Config) {
+	t.Helper()
+	parsed, err := mtproxy.ParseSecret(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *Config) {
+		c.Secrets = []NamedSecret{{Name: "one", Secret: parsed}}
+		c.Fronts = nil
+		c.DialTimeout = 500 * time.Millisecond
+	}
+}
+
+// awaitProbes waits until the start's checks are in the log.
+func (r *running) awaitProbes(t *testing.T) string {
+	t.Helper()
+	select {
+	case <-r.Probed():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the data centres are not tried")
+	}
+	return r.log.String()
+}
+
+// At the start, a warning names an MTProxy upstream that takes dd and ee clients only,
+// if users may have classic clients. These are then refused at once, counted and
+// logged, or go over another upstream.
+func TestUpstreamsForPaddedClientsAreNamedAtTheStart(t *testing.T) {
+	next := run(t, withSecret(t, mtwiretest.PaddedSecret))
+	link := next.linkTo(t, "")
+	for _, c := range []struct {
+		secret    string
+		upstreams []proxy.Upstream
+		want      string // in the log
+		refused   bool
+	}{
+		{mtwiretest.PlainSecret, []proxy.Upstream{link}, `level=WARN msg="classic clients are refused, because the upstreams take dd and ee clients only: `, true},
+		{mtwiretest.PlainSecret, []proxy.Upstream{link, {}}, `level=WARN msg="classic clients are not sent over these upstreams, which take dd and ee clients only" upstreams="mtproxy 127.0.0.1:`, false},
+		{mtwiretest.PaddedSecret, []proxy.Upstream{link}, "", false},
+	} {
+		r := run(t, func(config *Config) {
+			withSecret(t, c.secret)(config)
+			config.Upstreams = c.upstreams
+		})
+		log := r.awaitProbes(t)
+		if c.want == "" && strings.Contains(log, "level=WARN") || !strings.Contains(log, c.want) {
+			t.Errorf("%s\nwant %s", log, c.want)
+		}
+		protocol := "&protocol=abridged"
+		if c.secret != mtwiretest.PlainSecret {
+			protocol = ""
+		}
+		const clients = 3
+		for range clients {
+			err := r.echoes(t, c.secret, protocol)
+			if (err != nil) != c.refused {
+				t.Errorf("the client: %v", err)
+			}
+		}
+		want := 0
+		if c.refused {
+			want = clients
+		}
+		if n := int(r.proxy.Stats().RefusedFraming); n != want {
+			t.Errorf("%d clients are counted, want %d", n, want)
+		}
+		if n := strings.Count(r.log.String(), `level=WARN msg="classic clients are refused: all upstreams are MTProxies that take dd and ee clients only" user=one`); c.refused != (n == 1) {
+			t.Errorf("%d warnings of refused clients", n)
+		}
+		if !c.refused { // dd clients are served in any case
+			continue
+		}
+		if err := r.echoes(t, mtwiretest.PaddedSecret, ""); err != nil {
+			t.Errorf("a dd client: %v", err)
+		}
+	}
+}
+
+// echoes connects a client, which must be answered or ended in time.
+func (r *running) echoes(t *testing.T, secret, query string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := mtwire.Dial(ctx, "tcp://"+r.Addresses()[0].String()+"?secret="+secret+query, nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err = conn.Send(ctx, make([]byte, 72)); err == nil {
+		_, err = conn.Receive(ctx)
+	}
+	var answer *mtwire.TransportError // such as that the key is unknown
+	if errors.As(err, &answer) {
+		return nil
+	}
+	if ctx.Err() != nil {
+		t.Error("the client is neither answered nor ended")
+	}
+	return err
+}
+
+// At the start, a warning names an MTProxy upstream that has another secret, of each
+// mode, also if another upstream serves all clients.
+func TestUpstreamWithAnotherSecretIsNamedAtTheStart(t *testing.T) {
+	const other = "11111111111111111111111111111111"
+	next := run(t, withSecret(t, mtwiretest.PlainSecret))
+	for _, secret := range []string{other, "dd" + other, "ee" + other + "6578616d706c652e636f6d"} {
+		for _, beside := range []bool{false, true} {
+			link := next.linkTo(t, secret)
+			r := run(t, func(config *Config) {
+				withSecret(t, mtwiretest.PlainSecret)(config)
+				if config.Upstreams = []proxy.Upstream{link}; beside {
+					config.Upstreams = append(config.Upstreams, proxy.Upstream{})
+				}
+			})
+			want := `level=WARN msg="the upstream takes connections and answers none: check the secret in its link" upstream="` + link.String() + `" cause="127.0.0.1:`
+			if log := r.awaitProbes(t); strings.Count(log, want) != 1 || strings.Contains(log, other) {
+				t.Errorf("%s\nwant %s", log, want)
+			}
+		}
 	}
 }
