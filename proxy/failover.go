@@ -382,6 +382,9 @@ func (t *trial) moveOn(ctx context.Context, cause error) (*route.Upstream, error
 	}
 	s.proxy.trace.unanswered(s, cause)
 	next, err := before.Next(ctx)
+	if err != nil && s.proxy.makeRoom(err) {
+		next, err = before.Next(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

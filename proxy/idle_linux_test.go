@@ -65,3 +65,41 @@ func TestParkedConnectionsAreWokenAfterAnotherServe(t *testing.T) {
 	echo(t, first, 3)
 	echo(t, second, 3)
 }
+
+// A client that was moved on to another address is parked and woken like any other:
+// its socket has been in the poller for another relay.
+func TestIdleConnectionsThatWereMovedOnHaveNoGoroutines(t *testing.T) {
+	dc, _ := dataCenter(t)
+	closing := listen(t, "tcp", "127.0.0.1:0")
+	t.Cleanup(func() { closing.Close() })
+	go func() {
+		for {
+			conn, err := closing.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				conn.Read(make([]byte, 200))
+				conn.Close()
+			}()
+		}
+	}()
+	for _, secret := range []string{mtwiretest.PlainSecret, mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+		p := newProxy(t, Config{DataCenters: map[mtwire.DC][]string{0: {closing.Addr().String(), dc.String()}}})
+		p.relaying.Idle = 10 * time.Millisecond
+		ln := listen(t, "tcp", "127.0.0.1:0")
+		serve(t, p, ln)
+		conn := dial(t, ln.Addr(), "secret="+secret)
+		if err := conn.Handshake(short(t)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the client is dialled, and idle", func() bool { return p.Stats().Relaying == 1 && noGoroutines() })
+		for _, blocks := range []int{3, 10000, 3} {
+			echo(t, conn, blocks)
+			eventually(t, "no goroutine", noGoroutines)
+		}
+		if n := p.Stats().Moved; n != 1 {
+			t.Errorf("%d clients were moved on", n)
+		}
+	}
+}

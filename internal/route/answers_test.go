@@ -197,7 +197,8 @@ func TestLocalErrorsBlameNoAddress(t *testing.T) {
 			n := &network{}
 			short := true
 			r := router(t, Config{
-				DataCenters: at("a:1", "b:1"), Upstreams: upstreams(t, "socks5://s:1", "direct"),
+				DataCenters: at("a:1", "b:1"),
+				Upstreams:   upstreams(t, "tg://proxy?server=m&port=1&secret=000102030405060708090a0b0c0d0e0f", "direct"),
 				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 					if short {
 						return nil, local
@@ -210,7 +211,21 @@ func TestLocalErrorsBlameNoAddress(t *testing.T) {
 					t.Errorf("%v", err)
 				}
 			}
+			if n.dialed != nil {
+				t.Errorf("%v were dialled", n.dialed)
+			}
 			short = false
+			upstream := n.connect(t, r, 2, frame.Abridged)
+			short = true
+			if _, err := upstream.Next(t.Context()); !IsLocal(err) {
+				t.Errorf("%v", err)
+			}
+			short = false
+			if next, err := upstream.Next(t.Context()); err != nil {
+				t.Errorf("Next after the shortage: %v", err)
+			} else {
+				next.Close()
+			}
 			for _, u := range r.upstreams {
 				if u.failures != 0 || u.health != (health{}) {
 					t.Errorf("%v: %d failures, %+v", u, u.failures, u.health)

@@ -157,6 +157,13 @@ func (o *ordering) best(now time.Time) (best candidate, highest priority, ok boo
 	return best, highest, ok
 }
 
+// retract makes next return c again.
+func (o *ordering) retract(c candidate) {
+	o.router.mu.Lock()
+	defer o.router.mu.Unlock()
+	delete(o.tried, c)
+}
+
 // hasNext reports whether a candidate has not been tried.
 func (o *ordering) hasNext() bool {
 	o.router.mu.Lock()

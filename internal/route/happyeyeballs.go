@@ -80,10 +80,12 @@ func (h *happyEyeballs) run(ctx context.Context) (*attempt, error) {
 				return nil, context.Cause(ctx) // the cause of a.err
 			}
 			h.accepted = h.accepted || a.accepted.Load()
-			if !IsLocal(a.err) {
-				h.router.recordFailure(a)
-			}
 			failed = append(failed, a.describe())
+			if IsLocal(a.err) { // as the others would; Next may try again
+				h.ordering.retract(a.candidate)
+				continue
+			}
+			h.router.recordFailure(a)
 			next.Reset(h.startNext(ctx))
 		}
 	}
