@@ -380,7 +380,9 @@ func (t *trial) moveOn(ctx context.Context, cause error) (*route.Upstream, error
 		s.proxy.counters.moved.Add(1)
 		return next, nil
 	}
-	s.proxy.trace.unanswered(s, cause)
+	if !before.LeadsBack() { // which has a warning of its own
+		s.proxy.trace.unanswered(s, cause)
+	}
 	next, err := before.Next(ctx)
 	if err != nil && s.proxy.makeRoom(err) {
 		next, err = before.Next(ctx)

@@ -32,7 +32,8 @@ type Trace struct {
 
 	// Unanswered is called when a session's data centre, once dialled, has not
 	// answered in time, or its connection has ended before the first byte. The
-	// client is moved on to the next address or upstream, if there is one.
+	// client is moved on to the next address or upstream, if there is one. It is not
+	// called for an upstream that leads back to the proxy: see Looped.
 	Unanswered func(s Session, cause error)
 
 	// Looped is called when a client's connection is one of the proxy's own, which

@@ -131,6 +131,19 @@ func (u *Upstream) Looped() {
 	}
 }
 
+// LeadsBack reports whether connections through the upstream have come back lately:
+// see Looped.
+func (u *Upstream) LeadsBack() bool {
+	d := u.dialled
+	if d == nil {
+		return false
+	}
+	r := d.ordering.router
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return d.candidate.upstream.loops.failing(r.config.Time())
+}
+
 // Next is the Dial that made u, among the candidates that were not tried: for a
 // client whose connection was not answered. u stays as it is.
 func (u *Upstream) Next(ctx context.Context) (*Upstream, error) {

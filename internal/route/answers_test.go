@@ -260,7 +260,13 @@ func TestLoopingUpstreamIsTriedLast(t *testing.T) {
 		if !first.MTProxy || second.MTProxy {
 			t.Errorf("%+v, %+v", first, second)
 		}
+		if first.LeadsBack() {
+			t.Error("it leads back before it is reported")
+		}
 		first.Looped()
+		if !first.LeadsBack() || second.LeadsBack() {
+			t.Error("the wrong upstream leads back")
+		}
 		first.Answered() // an earlier connection, late
 		if s := sequence(); s != "aaaa" {
 			t.Errorf("afterwards: %s", s)
