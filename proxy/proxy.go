@@ -46,6 +46,7 @@ import (
 	"github.com/mtwire/mtwire/internal/resolve"
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
+	"github.com/mtwire/mtwire/internal/workers"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
@@ -172,6 +173,7 @@ type Proxy struct {
 	loops        *loops       // nil if no upstream is an MTProxy
 	kept         atomic.Int64 // bytes that are kept until first answers; see failover.go
 	memory       memoryRelease
+	workers      *workers.Pool // of sessions until they are connected
 	lastID       atomic.Uint64
 
 	settingUsers sync.Mutex // held by SetUsers
@@ -218,6 +220,7 @@ func New(config Config) (*Proxy, error) {
 		search:      keysearch.New(keysearch.Config{Processors: config.SearchProcessors}),
 		loops:       newLoops(config.Upstreams),
 		sessions:    make(map[*session]struct{}),
+		workers:     workers.New(),
 	}
 	p.dataCenters = newDataCenters(func(c DataCenterChange) { p.trace.dataCenterChanged(c) })
 	p.log = newSessionLog(&config, p.dataCenters.isFailing)

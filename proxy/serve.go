@@ -79,7 +79,7 @@ func (p *Proxy) handle(socket net.Conn) {
 	// site's, and most sites send no keep-alive probes.
 	netx.SetLiveness(socket, netx.Liveness{Idle: -1})
 	if p.add(s) {
-		go s.run()
+		p.workers.Go(s.run)
 		return
 	}
 	socket.Close()

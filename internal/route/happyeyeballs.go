@@ -41,7 +41,8 @@ type attempt struct {
 }
 
 // happyEyeballs makes the attempts of one Dial, several at a time. Each of its
-// goroutines uses one attempt and nothing else; the rest runs in Dial's own.
+// goroutines uses one attempt and nothing else; the rest runs in Dial's own, and so
+// does an only attempt.
 type happyEyeballs struct {
 	router   *Router
 	ordering ordering
@@ -105,12 +106,17 @@ func (h *happyEyeballs) startNext(ctx context.Context) time.Duration {
 	a := &attempt{candidate: c, started: h.router.config.Time()}
 	h.started++
 	h.running = append(h.running, a)
-	go func() {
+	connect := func() {
 		ctx, cancel := context.WithTimeout(ctx, h.router.config.DialTimeout)
 		defer cancel()
 		a.conn, a.err = h.router.connect(ctx, a)
 		h.results <- a
-	}()
+	}
+	if len(h.running) == 1 && !h.ordering.hasNext() {
+		connect() // there is nothing to do meanwhile
+	} else {
+		go connect()
+	}
 	return a.delay()
 }
 

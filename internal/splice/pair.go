@@ -120,8 +120,8 @@ func Run(ctx context.Context, up, down Flow, linger time.Duration) (upward, down
 	return upward, downward
 }
 
-// Start copies as Run does, but returns at once. It calls done in a goroutine of
-// its own, once, when both directions have ended.
+// Start copies as Run does, but returns at once. It calls done once, in a goroutine
+// that it may block, when both directions have ended.
 //
 // A caller that closes one of the connections before that must call Abort: a
 // parked or paused direction does not notice the close. After done a connection
@@ -187,26 +187,29 @@ func (p *Pair) endBoth() {
 		d.flow.Dst.SetWriteDeadline(longAgo)
 		if d.parked || d.stopPause() {
 			d.parked = false
-			p.ended(d)
+			if p.ended(d) {
+				go p.finish()
+			}
 		}
 	}
 }
 
-// ended marks d as ended, and calls done if the other direction has ended too.
-// Nothing happens to d afterwards. Under mu.
-func (p *Pair) ended(d *direction) {
+// ended marks d as ended, and reports whether the other direction has ended too: then
+// finish is due. Nothing happens to d afterwards. Under mu.
+func (p *Pair) ended(d *direction) (last bool) {
 	d.ended = true
 	d.watch.stop()
 	if p.open--; p.open > 0 {
-		return
+		return false
 	}
 	if p.poller != nil {
 		p.poller.unregister(&p.up)
 		p.poller.unregister(&p.down)
 	}
-	go p.finish()
+	return true
 }
 
+// finish calls done, after what it waits for.
 func (p *Pair) finish() {
 	p.awaitDelivery()
 	p.done(Result{p.up.bytes.Load(), p.up.err}, Result{p.down.bytes.Load(), p.down.err})
@@ -234,6 +237,14 @@ func (p *Pair) end(d *direction, err error) {
 			failed = destinationFailed
 		}
 	}
+	if p.endDirection(d, failed, err) {
+		p.finish()
+	}
+}
+
+// endDirection is end for d, whose end with err it passes on to the other direction.
+// It returns true if both have ended.
+func (p *Pair) endDirection(d *direction, failed failedEnd, err error) (last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	other := p.other(d)
@@ -249,7 +260,7 @@ func (p *Pair) end(d *direction, err error) {
 		other.unpark()
 		p.watchForReset(d)
 	}
-	p.ended(d)
+	return p.ended(d)
 }
 
 // watchForReset runs after the end of d's stream, until the other direction ends.
