@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
 )
@@ -34,6 +35,8 @@ type controls struct {
 	running bool // a goroutine is about to write them
 	ended   bool // by end
 	writers sync.WaitGroup
+
+	pingSent time.Time // zero while the ping waits
 }
 
 // answerPing has a pong with the ping's payload written behind the current data
@@ -71,16 +74,16 @@ func (s *stream) startControls() {
 // held.
 func (s *stream) writeControls() {
 	for s.controls.waiting.Load() && !s.inFrame && !s.closeSent && s.werr == nil {
-		frames := s.controls.take()
-		if len(frames) == 0 {
+		pong, ping := s.controls.take()
+		if len(pong)+len(ping) == 0 {
 			return
 		}
-		n, err := s.Conn.Write(frames)
+		n, err := s.Conn.Write(append(pong, ping...))
 		switch {
 		case err == nil:
-			s.pingSent.Store(true)
+			s.controls.sent(ping)
 		case n == 0 && netx.IsTimeout(err):
-			s.controls.putBack(frames)
+			s.controls.putBack(pong, ping)
 			return
 		default:
 			s.werr = err
@@ -88,27 +91,47 @@ func (s *stream) writeControls() {
 	}
 }
 
-// take returns the waiting frames, the pong first, and removes them.
-func (c *controls) take() []byte {
+// take returns the waiting frames, and removes them.
+func (c *controls) take() (pong, ping []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting.Store(false)
-	frames := append(c.pong, c.ping...)
+	pong, ping = c.pong, c.ping
 	c.pong, c.ping = nil, nil
 	if c.ended {
-		return nil
+		return nil, nil
 	}
-	return frames
+	return pong, ping
 }
 
-// putBack makes frames wait again, unless a newer pong waits.
-func (c *controls) putBack(frames []byte) {
+// putBack makes frames wait again, unless newer ones wait.
+func (c *controls) putBack(pong, ping []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.pong) == 0 {
-		c.pong = frames
+		c.pong = pong
+	}
+	if len(c.ping) == 0 {
+		c.ping = ping
 	}
 	c.waiting.Store(true)
+}
+
+// sent notes the time of a ping that was written, if there was one.
+func (c *controls) sent(ping []byte) {
+	if len(ping) > 0 {
+		c.mu.Lock()
+		c.pingSent = time.Now()
+		c.mu.Unlock()
+	}
+}
+
+// sincePing returns the time since the ping of the last sendPing was written, or false
+// if it waits.
+func (c *controls) sincePing() (since time.Duration, sent bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.pingSent), !c.pingSent.IsZero()
 }
 
 // retryControls starts writing frames that a deadline made wait.
@@ -152,7 +175,7 @@ func isCloseFrame(p []byte) bool { return len(p) > 0 && p[0] == 0x80|opClose }
 func (s *stream) sendPing(payload []byte) {
 	s.controls.mu.Lock()
 	defer s.controls.mu.Unlock()
-	s.pingSent.Store(false)
+	s.controls.pingSent = time.Time{}
 	s.controls.ping = appendControlFrame(s.controls.ping[:0], opPing, payload, s.masked)
 	s.startControls()
 }

@@ -37,14 +37,17 @@ func (c *Conn) startKeepAlive(interval time.Duration) {
 // keepAliveTick pings the peer if nothing has arrived for an interval, and closes the
 // connection below if nothing has since the ping was sent.
 func (c *Conn) keepAliveTick() {
-	k := &c.keepAlive
-	switch {
+	k, next := &c.keepAlive, c.keepAlive.interval
+	switch since, sent := c.stream.controls.sincePing(); {
 	case c.stream.heard.Swap(false), k.reading.Load() == 0:
 		k.pinged = false
 	case !k.pinged:
 		k.pinged = true
 		c.stream.sendPing(nil)
-	case c.stream.pingSent.Load(): // and not waiting behind a message
+	case !sent: // it waits behind a message that the peer takes slowly
+	case since < k.interval:
+		next -= since
+	default:
 		k.timedOut.Store(true)
 		c.stream.Conn.Close()
 		return
@@ -52,7 +55,7 @@ func (c *Conn) keepAliveTick() {
 	c.dmu.Lock()
 	defer c.dmu.Unlock()
 	if k.timer != nil {
-		k.timer.Reset(k.interval)
+		k.timer.Reset(next)
 	}
 }
 

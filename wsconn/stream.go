@@ -52,7 +52,6 @@ type stream struct {
 	werr      error
 
 	controls controls
-	pingSent atomic.Bool // the last control frames were sent after sendPing
 }
 
 func (s *stream) Read(p []byte) (n int, err error) {
