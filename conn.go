@@ -30,15 +30,33 @@ import (
 // When ctx ends, a blocked call returns ctx.Err() at once. A Receive that its
 // context ended can be called again and has lost nothing, unless it was inside a
 // WebSocket frame, an HTTP request, or the handshake of TLS, FakeTLS or WebSocket.
-// A Send that its context ended may have sent a part; all later ones fail. Calls
-// that fail because an earlier context has ended return an error that is
-// net.ErrClosed, and no context's.
+// A Send that its context ended while it waited for its turn has sent nothing; later,
+// it may have sent a part, and all later ones fail. Calls that fail because an earlier
+// context has ended return an error that is net.ErrClosed, and no context's.
 //
 // All this holds over any net.Conn, such as a channel of SSH or a stream of a
 // multiplexer. One without deadlines, whose SetDeadline fails, is read and written by
 // goroutines that end with Close; a Send that its context ended may then go on in the
 // background. One whose deadline does not end a blocked call is closed a second later,
 // and the call returns then.
+//
+// # HTTP
+//
+// HTTP carries payloads of eight bytes or more, and transport errors; for quick
+// acknowledgements there is ErrNotOverHTTP. A packet from Receive is the caller's.
+//
+// A client's packets are POSTs, each independent of the others, on up to eight
+// connections. Send returns when its POST has begun, and its context applies to the
+// wait for one of the eight alone. What becomes of the POST is a result of Receive: the
+// response, in the order of arrival, or a *TransportError or *httpconn.PostError, each
+// once. Nothing is received without a POST, as for http_wait, and there is no first
+// error that is kept.
+//
+// A server's Conn is one connection, on which requests are answered one by one:
+// Receive returns the next request's packet after the response to the one before, and
+// Send waits for a request to answer. Without an answer the response is an empty one
+// after the WaitLimit of ListenConfig.HTTP, while Receive waits. A client's packets
+// come over several Conns. An error that ends the connection ends both directions.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client
 	side frame.Side
@@ -216,8 +234,13 @@ func (c *Conn) Transport() Transport {
 	return c.transport
 }
 
-// Send sends a payload, whose length is a multiple of four bytes, in one Write. It
-// does not keep the payload.
+// Send sends a payload, whose length is a multiple of four bytes. It does not keep the
+// payload.
+//
+// Over TCP a packet is one Write on the connection below, with the header or init
+// payload ahead of the first one. FakeTLS makes a Write for each 64 KiB, TLS one for
+// each record, and WebSocket one for a packet of up to 63 KiB and several for a longer
+// one.
 //
 // An error in the payload itself leaves the connection usable. Any other error is
 // final.

@@ -23,6 +23,11 @@ import (
 
 // DialConfig configures a client, in addition to its endpoint. A nil config is a
 // config of zeros, and the zero value of every field is usable.
+//
+// One config may be used for any number of connections at once. Its functions are then
+// called concurrently, and Rand is read concurrently: both must be safe for that, as
+// crypto/rand.Reader is and a *math/rand.Rand is not. It must not change while a
+// connection uses it.
 type DialConfig struct {
 	// MaxLength limits the length of incoming packets, in bytes, and over HTTP of
 	// outgoing ones too. 0 means 16 MiB.

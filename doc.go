@@ -53,6 +53,7 @@
 // # Memory and time
 //
 // A length is checked before memory is allocated for it, and memory grows as bytes
-// arrive. A silent connection has no buffer. Over TCP, Send and Receive allocate
-// nothing, and Send makes one Write for a packet.
+// arrive. A silent connection has no buffer. Over TCP, plain or obfuscated, Send and
+// Receive allocate nothing, and Send makes one Write for a packet; see Conn.Send for
+// the other transports, and Conn for what is different over HTTP.
 package mtwire

@@ -58,7 +58,13 @@ func (e *UnauthenticatedError) Unwrap() error { return e.Err }
 
 // ListenConfig configures a server. A nil config is a config of zeros: a server that
 // accepts every transport from every client. It must not change while it is in use,
-// and may be used for several listeners. Its functions may be called concurrently.
+// and may be used for several listeners.
+//
+// Its functions, also those in TLS, HTTP and WebSocket, are called concurrently for
+// different connections, and one after the other for the same one. They are called by
+// the goroutine of the handshake, or of a request, which waits for them: only that
+// client is delayed. Rand too must be safe for concurrent use, as crypto/rand.Reader is
+// and a *math/rand.Rand is not.
 type ListenConfig struct {
 	// Secrets are the secrets of an MTProxy. If there are any, a client must have
 	// the key of one of them, and may use it in any mode. All other clients are

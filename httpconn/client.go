@@ -23,7 +23,8 @@ const (
 	defaultDialTimeout     = 15 * time.Second
 )
 
-// ClientConfig configures a Client. A nil config is a config of zeros.
+// ClientConfig configures a Client. A nil config is a config of zeros. DialContext is
+// called concurrently.
 type ClientConfig struct {
 	// MaxInFlight limits the packets in flight: requests without a response, and
 	// responses that Receive has not returned yet. Each request in flight has its

@@ -18,7 +18,8 @@ const (
 	defaultWaitLimit      = 25 * time.Second
 )
 
-// ServerConfig configures a Server. A nil config is a config of zeros.
+// ServerConfig configures a Server. A nil config is a config of zeros. One config may be
+// used for many connections; its functions are then called concurrently.
 type ServerConfig struct {
 	// MaxLength limits the length of a packet in bytes, in both directions.
 	// Default: 16 MiB.
@@ -36,7 +37,8 @@ type ServerConfig struct {
 	// Reserve is called before the buffer of a request's body grows beyond 64 KiB,
 	// with its new size in bytes, and with 0 when the request has arrived or failed.
 	// With an error the request is refused with status 503, and the error is the
-	// RequestError's Err. Default: MaxLength is the only limit.
+	// RequestError's Err. Sizes of several connections are not told apart, so each
+	// needs a config of its own. Default: MaxLength is the only limit.
 	Reserve func(size int) error
 
 	// WaitLimit limits the time that a request stays open. Receive sends an empty

@@ -20,8 +20,8 @@ import (
 // cookies send 1 to 2 KiB.
 const maxRequestHead = 8 << 10
 
-// ServerConfig configures Server and Accept. A nil config is a config of
-// zeros.
+// ServerConfig configures Server and Accept. A nil config is a config of zeros. One
+// config may be used for many connections; its functions are then called concurrently.
 type ServerConfig struct {
 	// CheckPath reports whether to serve a path. For others the response is 404.
 	// Default: OfficialPath.
