@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"syscall"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
@@ -82,7 +81,7 @@ func (s *session) HasUnread() bool { return unreadBytes(s.socket) }
 // makeRoom evicts unauthenticated connections if err means that there is no
 // descriptor. It reports whether it has evicted some.
 func (p *Proxy) makeRoom(err error) bool {
-	if netx.IsErrno(err, syscall.EMFILE, syscall.ENFILE) {
+	if netx.IsErrno(err, netx.EMFILE, netx.ENFILE) {
 		return p.pending.EvictOldest(evictedAtShortage) > 0
 	}
 	return false

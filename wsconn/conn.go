@@ -1,3 +1,5 @@
+//go:build !js
+
 package wsconn
 
 import (
@@ -16,13 +18,6 @@ import (
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/netx"
 )
-
-// subprotocol is the only sub-protocol of MTProto.
-const subprotocol = "binary"
-
-// defaultCloseTimeout is longer than any usual round-trip time, and short enough
-// for a caller that closes many connections.
-const defaultCloseTimeout = time.Second
 
 // Conn is a WebSocket as one stream of bytes.
 //

@@ -1,3 +1,5 @@
+//go:build !js
+
 package wsconn
 
 import (
@@ -11,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/coder/websocket"
 
@@ -20,30 +21,6 @@ import (
 
 // maxResponseHead limits the head of the server's response, in bytes.
 const maxResponseHead = 16 << 10
-
-// DialConfig configures Dial. A nil config is a config of zeros.
-type DialConfig struct {
-	// Header is added to the upgrade request. Browsers send
-	// "Origin: https://web.telegram.org" and a User-Agent; Go's own User-Agent is
-	// not sent. Host replaces the URL's host in the request, not in the address
-	// that is dialled, nor in TLS. Default: none.
-	Header http.Header
-
-	// TLSClientConfig is for wss. ServerName defaults to the host of the URL, and
-	// HTTP/2 in NextProtos is not offered. Default: the system's roots.
-	TLSClientConfig *tls.Config
-
-	// DialContext opens the TCP connection. Default: a zero net.Dialer.
-	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-
-	// CloseTimeout limits the time that Close waits for the peer. Default: 1 s.
-	CloseTimeout time.Duration
-
-	// PingInterval is the time of silence after which the peer is pinged, as long as
-	// a Read is pending. If nothing arrives within the same time after the ping,
-	// both directions end with ErrPingTimeout. Default: no pings.
-	PingInterval time.Duration
-}
 
 // Dial connects to a URL like wss://venus.web.telegram.org/apiws or
 // ws://149.154.167.51/apiws and upgrades to WebSocket with the sub-protocol

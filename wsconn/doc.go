@@ -12,5 +12,8 @@
 // as they arrive and the package never holds a whole message. The decoder of the
 // stream limits the length of MTProto packets.
 //
+// In a browser (js/wasm) Dial uses the browser's WebSocket, which returns whole
+// messages, and Server and Accept fail with errors.ErrUnsupported.
+//
 // Specification: https://core.telegram.org/mtproto/transports#websocket
 package wsconn

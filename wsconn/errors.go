@@ -19,6 +19,10 @@ var ErrTextMessage = errors.New("wsconn: peer sent a text message, want binary")
 // and not a timeout, so that a loop which retries after timeouts ends.
 var ErrBroken = fmt.Errorf("wsconn: an earlier deadline passed in the middle of a frame: %w", net.ErrClosed)
 
+// ErrPingTimeout is the permanent error of both directions when the peer has not
+// answered a ping within PingInterval.
+var ErrPingTimeout = errors.New("wsconn: the peer did not answer a ping")
+
 // HandshakeError is the error of an HTTP request that was not upgraded to
 // WebSocket.
 type HandshakeError struct {

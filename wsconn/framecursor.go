@@ -1,3 +1,5 @@
+//go:build !js
+
 package wsconn
 
 // frameCursor tracks the boundaries of WebSocket frames in the bytes read so far.

@@ -1,14 +1,11 @@
+//go:build !js
+
 package wsconn
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 )
-
-// ErrPingTimeout is the permanent error of both directions when the peer has not
-// answered a ping within PingInterval.
-var ErrPingTimeout = errors.New("wsconn: the peer did not answer a ping")
 
 // keepAlive pings a silent peer, if the interval is positive. It has a timer and no
 // goroutine.

@@ -1,3 +1,5 @@
+//go:build !js
+
 package wsconn
 
 import (
@@ -9,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/coder/websocket"
 
@@ -19,41 +20,6 @@ import (
 // maxRequestHead limits the head of an upgrade request, in bytes. Browsers with
 // cookies send 1 to 2 KiB.
 const maxRequestHead = 8 << 10
-
-// ServerConfig configures Server and Accept. A nil config is a config of zeros. One
-// config may be used for many connections; its functions are then called concurrently.
-type ServerConfig struct {
-	// CheckPath reports whether to serve a path. For others the response is 404.
-	// Default: OfficialPath.
-	CheckPath func(path string) bool
-
-	// CheckOrigin reports whether to serve pages of an origin, which is empty for
-	// clients other than browsers. For others the response is 403. Default: all
-	// are served. Browsers' same-origin rule protects sites that authenticate
-	// users by cookie; an MTProto session has its own authentication.
-	CheckOrigin func(origin string) bool
-
-	// CloseTimeout limits the time that Close waits for the peer. Default: 1 s.
-	CloseTimeout time.Duration
-
-	// PingInterval is the time of silence after which the peer is pinged, as long as
-	// a Read is pending. If nothing arrives within the same time after the ping,
-	// both directions end with ErrPingTimeout. Default: no pings.
-	PingInterval time.Duration
-}
-
-// OfficialPath reports whether path is one of the specification or of Telegram's
-// web clients: /apis, /apis_test, /apiws, /apiws_test, /apiws_premium or
-// /apiws_test_premium. The w requests CORS headers, which WebSocket does not need.
-//
-// Specification: https://core.telegram.org/mtproto/transports#uri-format
-func OfficialPath(path string) bool {
-	switch path {
-	case "/apis", "/apis_test", "/apiws", "/apiws_test", "/apiws_premium", "/apiws_test_premium":
-		return true
-	}
-	return false
-}
 
 // Server reads an upgrade request, which begins with "GET ", from conn, sends the
 // response and returns the WebSocket. The context applies to Server only, not to

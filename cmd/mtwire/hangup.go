@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"os/signal"
-	"syscall"
 
 	"github.com/mtwire/mtwire/internal/service"
 )
@@ -12,7 +11,9 @@ import (
 // any more. After stop the channel is closed.
 func notifyHangups() (hangups <-chan os.Signal, stop func()) {
 	signals := make(chan os.Signal, 1) // one stands for those that come meanwhile
-	signal.Notify(signals, syscall.SIGHUP)
+	if len(hangupSignals) > 0 {        // none would mean all signals
+		signal.Notify(signals, hangupSignals...)
+	}
 	return signals, func() {
 		signal.Stop(signals)
 		close(signals)

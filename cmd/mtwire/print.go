@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
 
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/spf13/cobra"
@@ -63,7 +62,7 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // hintListen adds the remedy to the error of listening on the address of a flag.
 func hintListen(err error, flag string) error {
-	if netx.IsErrno(err, syscall.EADDRINUSE) {
+	if netx.IsErrno(err, netx.EADDRINUSE) {
 		return fmt.Errorf("%w: choose another address with %s", netx.Readable(err), flag)
 	}
 	return err

@@ -18,13 +18,18 @@ func notice(dropped int) []byte { return fmt.Appendf(nil, "dropped=%d\n", droppe
 
 // destination is a log's reader that can stop, and can refuse.
 type destination struct {
-	mu   sync.Mutex // held while the reader has stopped
+	stopped chan struct{} // blocks Write until it is closed; nil: never
+
+	mu   sync.Mutex
 	text bytes.Buffer
 	err  error // returned by Write, which takes room bytes then
 	room int
 }
 
 func (d *destination) Write(b []byte) (int, error) {
+	if d.stopped != nil {
+		<-d.stopped
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.err != nil {
@@ -63,13 +68,13 @@ func TestFlushWaitsForTheDestination(t *testing.T) {
 		if !w.Flush(0) {
 			t.Error("an empty queue is not written")
 		}
-		d.mu.Lock()
+		d.stopped = make(chan struct{})
 		io.WriteString(w, "a\n")
 		start := time.Now()
 		if w.Flush(time.Second) || time.Since(start) != time.Second {
 			t.Errorf("Flush has taken %v", time.Since(start))
 		}
-		d.mu.Unlock()
+		close(d.stopped)
 		if !w.Flush(time.Second) || d.text.String() != "a\n" {
 			t.Errorf("%q", d.text.String())
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"syscall"
 	"time"
 )
 
@@ -52,6 +51,5 @@ func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), del
 // which epoll returns at the limit on a user's watches.
 func isTemporary(err error) bool {
 	var temporary interface{ Temporary() bool }
-	return errors.As(err, &temporary) && temporary.Temporary() ||
-		IsErrno(err, syscall.EMFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSPC)
+	return errors.As(err, &temporary) && temporary.Temporary() || IsErrno(err, EMFILE, ENOMEM, ENOBUFS, ENOSPC)
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // IsErrno reports whether err is one of the errors of the system in codes, which are
-// constants of package syscall. Those that sockets have on Windows differ from these:
-// there, package syscall's constants are its own inventions, and no system call
-// returns them.
+// constants of this package, those of package syscall. The errors of sockets on
+// Windows differ from these: there, package syscall's constants are its own
+// inventions, and no system call returns them.
 func IsErrno(err error, codes ...error) bool {
 	return slices.ContainsFunc(codes, func(code error) bool {
 		return errors.Is(err, code) || systemErrno[code] != nil && errors.Is(err, systemErrno[code])

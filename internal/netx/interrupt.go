@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -22,7 +21,7 @@ func IsTimeout(err error) bool {
 		return err != nil
 	}
 	var timeout net.Error
-	var system syscall.Errno
+	var system Errno
 	return errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, &system) &&
 		!errors.Is(err, context.DeadlineExceeded)
 }

@@ -3,13 +3,14 @@ package route
 import (
 	"errors"
 	"slices"
-	"syscall"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // localErrors mean that this machine has no descriptor, memory, buffer or port for a
 // connection, whatever the address is.
 var localErrors = append([]error{
-	syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL,
+	netx.EMFILE, netx.ENFILE, netx.ENOBUFS, netx.ENOMEM, netx.EADDRNOTAVAIL,
 }, systemLocalErrors...)
 
 // IsLocal reports whether a connection has failed with err because of this machine.

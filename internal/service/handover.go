@@ -65,7 +65,9 @@ func listenUnixBeside(ctx context.Context, path string) (net.Listener, error) {
 		return nil, err
 	}
 	shared := &sharedUnixListener{UnixListener: ln.(*net.UnixListener), path: path}
-	shared.SetUnlinkOnClose(false)
+	if ln, ok := ln.(interface{ SetUnlinkOnClose(bool) }); ok { // not on Plan 9, which has no Unix sockets
+		ln.SetUnlinkOnClose(false)
+	}
 	if shared.info, err = os.Lstat(path + besideSuffix); err == nil {
 		err = replaceSocket(path+besideSuffix, path)
 	}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -210,11 +209,11 @@ func explainTCP(err error) error {
 		cause = netx.Readable(op.Err)
 	}
 	switch {
-	case errors.Is(err, fs.ErrPermission), netx.IsErrno(err, syscall.EACCES):
+	case errors.Is(err, fs.ErrPermission), netx.IsErrno(err, netx.EACCES):
 		return fmt.Errorf("%w: %s", cause, portRemedy(runtime.GOOS))
-	case netx.IsErrno(err, syscall.EADDRINUSE):
+	case netx.IsErrno(err, netx.EADDRINUSE):
 		return fmt.Errorf("%w: another proxy or a web server may be running there; to start beside a proxy, start both with --reuse-port", cause)
-	case netx.IsErrno(err, syscall.EADDRNOTAVAIL):
+	case netx.IsErrno(err, netx.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine does not have that address; leave it out to listen on all addresses", cause)
 	}
 	return cause
@@ -240,7 +239,7 @@ const socketMode = 0o660
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	var config net.ListenConfig
 	ln, err := config.Listen(ctx, "unix", path)
-	if netx.IsErrno(err, syscall.EADDRINUSE) {
+	if netx.IsErrno(err, netx.EADDRINUSE) {
 		if err := removeStale(path); err != nil {
 			return nil, err
 		}
@@ -275,7 +274,7 @@ func removeStale(path string) error {
 	}
 	// Any other error, such as that of a full queue, does not prove that the
 	// process is dead.
-	if !netx.IsErrno(err, syscall.ECONNREFUSED) {
+	if !netx.IsErrno(err, netx.ECONNREFUSED) {
 		return errors.New("another process listens there, perhaps another proxy")
 	}
 	return os.Remove(path)
@@ -292,7 +291,7 @@ func explainUnix(err error, path string) error {
 		return fmt.Errorf("%w: make the directory %s first", cause, filepath.Dir(path))
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: this user may not make files in %s", cause, filepath.Dir(path))
-	case netx.IsErrno(err, syscall.EINVAL):
+	case netx.IsErrno(err, netx.EINVAL):
 		return fmt.Errorf("%w: the path of %d bytes may be too long for a socket", cause, len(path))
 	}
 	return cause

@@ -167,17 +167,6 @@ func (d *direction) fallBack(err error) error {
 	return errFallback
 }
 
-// endOfStream returns the error of a direction in which copy has read the end of
-// the stream: nil, or the error that splice(2) or readv(2) has consumed.
-func (d *direction) endOfStream() error {
-	switch d.refusal {
-	case syscall.ECONNRESET, syscall.ECONNABORTED, syscall.ECONNREFUSED, syscall.EPIPE, syscall.ETIMEDOUT,
-		syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN:
-		return spliceError(d.flow.Src, d.refusal)
-	}
-	return nil
-}
-
 // spliceError adds the addresses of conn to err.
 func spliceError(conn net.Conn, err error) error {
 	return &net.OpError{Op: "splice", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}

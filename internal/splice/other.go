@@ -14,6 +14,9 @@ func (d *direction) splice() error { return d.copy(nil) }
 
 func (d *direction) readvCopy(early []byte) error { return d.copy(early) }
 
+// endOfStream returns nil: only copy reads the source.
+func (d *direction) endOfStream() error { return nil }
+
 // waitReset returns at once: the next write reports a reset of the source.
 func (d *direction) waitReset() error { return nil }
 

@@ -205,3 +205,14 @@ func (s *splicer) tryDrain(fd uintptr) bool {
 		return true
 	}
 }
+
+// endOfStream returns the error of a direction in which copy has read the end of
+// the stream: nil, or the error that splice(2) or readv(2) has consumed.
+func (d *direction) endOfStream() error {
+	switch d.refusal {
+	case syscall.ECONNRESET, syscall.ECONNABORTED, syscall.ECONNREFUSED, syscall.EPIPE, syscall.ETIMEDOUT,
+		syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN:
+		return spliceError(d.flow.Src, d.refusal)
+	}
+	return nil
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"syscall"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/netx"
@@ -65,10 +64,10 @@ func (r *runner) diagnose(t *Target, err error, reached bool) error {
 // phase, where they are known.
 func (r *runner) explain(err error) error {
 	switch {
-	case netx.IsErrno(err, syscall.EMFILE, syscall.ENFILE):
+	case netx.IsErrno(err, netx.EMFILE, netx.ENFILE):
 		return fmt.Errorf("%w: this process has no file descriptors left, and needs two for each connection: "+
 			"use fewer connections, or raise the limit (ulimit -n)", err)
-	case netx.IsErrno(err, syscall.EADDRNOTAVAIL):
+	case netx.IsErrno(err, netx.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: the system has no local ports left: "+
 			"use fewer connections, or widen net.ipv4.ip_local_port_range", err)
 	case isClosed(err):
@@ -83,5 +82,5 @@ func (r *runner) explain(err error) error {
 // isClosed reports whether err is that of a connection that the peer closed.
 func isClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		netx.IsErrno(err, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE)
+		netx.IsErrno(err, netx.ECONNRESET, netx.ECONNABORTED, netx.EPIPE)
 }
