@@ -8,10 +8,10 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"syscall"
 
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxydial"
 	"github.com/mtwire/mtwire/wsconn"
 )
@@ -79,7 +79,7 @@ func isNetworkError(err error) bool {
 		}
 	}
 	var operation *net.OpError
-	var number syscall.Errno
+	var number netx.Errno
 	return (errors.As(err, &operation) || errors.As(err, &number)) && !isInvalid(err)
 }
 

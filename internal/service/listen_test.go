@@ -77,7 +77,10 @@ func hasIPv6() bool {
 }
 
 func TestAllAddressesAreListenedOn(t *testing.T) {
-	addresses := []string{"127.0.0.1:0", "localhost:0", ":0", "unix:" + socketPath(t)}
+	addresses := []string{":0", "127.0.0.1:0", "unix:" + socketPath(t)}
+	if _, err := net.LookupHost("localhost"); err == nil { // some containers do not know it
+		addresses = append(addresses, "localhost:0")
+	}
 	loopbacks := []string{"127.0.0.1"}
 	if hasIPv6() {
 		addresses = append(addresses, "[::1]:0")
@@ -93,9 +96,9 @@ func TestAllAddressesAreListenedOn(t *testing.T) {
 			t.Errorf("%s %s cannot be reached", network, address)
 		}
 	}
-	_, port, _ := net.SplitHostPort(listeners[2].Addr().String())
+	_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
 	for _, loopback := range loopbacks {
-		if !reached(t, listeners[2], "tcp", net.JoinHostPort(loopback, port)) {
+		if !reached(t, listeners[0], "tcp", net.JoinHostPort(loopback, port)) {
 			t.Errorf(":0 cannot be reached at %s", loopback)
 		}
 	}
