@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +49,7 @@ func NewConnFrom(conn net.Conn, side frame.Side, d Deframer) *Conn {
 	if side == frame.Client {
 		c.out.limit, c.out.preface = writeFromClient, changeCipherSpec
 	} else {
-		c.out.limit = writeFromServer
+		c.out.limit, c.out.least = writeFromServer, leastFromServer
 	}
 	c.handshakeDone.Store(true)
 	return c
@@ -111,8 +110,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 // server, with one Write below for each 64 KiB of p. A client's first Write starts with
 // its ChangeCipherSpec.
 //
-// n is the number of bytes of p that were sent. If a Write fails after it has sent a
-// part, all later ones fail.
+// TLS 1.3 has no record shorter than 17 bytes. A server holds fewer bytes back, for up
+// to 100 ms, until a Write or Close sends them with others; Write has then returned
+// without an error, and a later Write returns the error of sending them.
+//
+// n is the number of bytes of p that were sent or held back. If a Write fails after it
+// has sent a part, all later ones fail.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	if err := c.Handshake(context.Background()); err != nil {
 		return 0, err
@@ -136,13 +139,21 @@ func (c *Conn) HasPending() bool {
 // NetConn returns the connection below.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
-// Close closes the connection below.
-func (c *Conn) Close() error { return c.conn.Close() }
+// Close closes the connection below, after it has sent what a server holds back.
+func (c *Conn) Close() error {
+	c.out.close(c.conn)
+	return c.conn.Close()
+}
 
 // CloseWrite closes the sending half of the connection below, which is the
 // only end that the stream has. The error is errors.ErrUnsupported if the
 // connection below has no half-close.
-func (c *Conn) CloseWrite() error { return netx.CloseWrite(c.conn) }
+func (c *Conn) CloseWrite() error {
+	if err := c.out.flush(c.conn); err != nil {
+		return err
+	}
+	return netx.CloseWrite(c.conn)
+}
 
 // LocalAddr returns the local address of the connection below.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
@@ -203,68 +214,4 @@ func (r *recordReader) read(src io.Reader, p []byte) (int, error) {
 		}
 	}
 	return 0, nil
-}
-
-// recordWriter is the sending direction.
-type recordWriter struct {
-	mu      sync.Mutex
-	limit   int    // longest body
-	preface string // sent ahead of the first record
-	err     error  // the first final error
-}
-
-// writeBatch is the largest number of the stream's bytes in one Write below. It limits
-// the scratch buffer that a blocked Write holds.
-const writeBatch = 1 << 16
-
-var scratchPool = sync.Pool{New: func() any { return new([]byte) }}
-
-func (w *recordWriter) write(dst io.Writer, p []byte) (n int, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err != nil {
-		return 0, w.err
-	}
-	scratch := scratchPool.Get().(*[]byte)
-	defer scratchPool.Put(scratch)
-	for n < len(p) {
-		batch := p[n:min(len(p), n+writeBatch)]
-		headers := (len(batch) + w.limit - 1) / w.limit * RecordHeaderLength
-		*scratch = slices.Grow((*scratch)[:0], len(w.preface)+headers+len(batch))
-		*scratch = appendRecords(append(*scratch, w.preface...), batch, w.limit)
-		k, err := dst.Write(*scratch)
-		if err == nil && k < len(*scratch) {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			w.fail(k, err)
-			return n + w.bodyBytes(k), err
-		}
-		w.preface = ""
-		n += len(batch)
-	}
-	return n, nil
-}
-
-// fail stores err if it is final: any error but a timeout before the first byte of the
-// batch. k is the number of bytes that were sent.
-func (w *recordWriter) fail(k int, err error) {
-	switch {
-	case !netx.IsTimeout(err):
-		w.err = err
-	case k > 0:
-		w.err = errInsideRecord
-	}
-}
-
-// errInsideRecord is the error of each Write after one that timed out inside a record.
-// It is no timeout itself, because there is nothing to wait for.
-var errInsideRecord = fmt.Errorf("faketls: an earlier Write timed out inside a record: %w", net.ErrClosed)
-
-// bodyBytes returns the number of the stream's bytes in the first k bytes of a batch.
-func (w *recordWriter) bodyBytes(k int) (n int) {
-	for k -= len(w.preface) + RecordHeaderLength; k > 0; k -= w.limit + RecordHeaderLength {
-		n += min(k, w.limit)
-	}
-	return n
 }

@@ -150,3 +150,13 @@ func (f fixed) Read(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// appendRecords appends p in records of at most limit bytes each.
+func appendRecords(dst, p []byte, limit int) []byte {
+	for len(p) > 0 {
+		n := min(len(p), limit)
+		dst = append(AppendRecordHeader(dst, n), p[:n]...)
+		p = p[n:]
+	}
+	return dst
+}

@@ -103,13 +103,3 @@ func AppendRecordHeader(dst []byte, n int) []byte {
 	}
 	return append(dst, byte(RecordApplicationData), 3, 3, byte(n>>8), byte(n))
 }
-
-// appendRecords appends p in records of at most limit bytes each.
-func appendRecords(dst, p []byte, limit int) []byte {
-	for len(p) > 0 {
-		n := min(len(p), limit)
-		dst = append(AppendRecordHeader(dst, n), p[:n]...)
-		p = p[n:]
-	}
-	return dst
-}
