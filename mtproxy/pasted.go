@@ -41,8 +41,5 @@ func withScheme(link string) string {
 	if path && linkHost(strings.ToLower(host)) {
 		return "https://" + link
 	}
-	if name, _, query := strings.Cut(link, "?"); query && strings.EqualFold(name, "proxy") {
-		return "tg://" + link
-	}
 	return link
 }
