@@ -1,6 +1,7 @@
 package splice
 
 import (
+	"io"
 	"slices"
 	"syscall"
 
@@ -33,8 +34,8 @@ type mover struct {
 	read, write func(fd uintptr)
 }
 
-// move moves what has come in d. It returns nil if d can be parked again, errFallback
-// if its goroutine must continue, or a pauseFor.
+// move moves what has come in d. It returns nil if d can be parked again, io.EOF at the
+// end of its stream, errFallback if its goroutine must continue, or a pauseFor.
 func (m *mover) move(d *direction) error {
 	if d.dst == nil {
 		return errFallback
@@ -51,8 +52,10 @@ func (m *mover) move(d *direction) error {
 	case m.errno != 0:
 		d.left = &leftover{err: spliceError(d.flow.Src, m.errno)}
 		return errFallback
+	case m.n == 0 && d.refusal != nil:
+		return errFallback // an error, in truth
 	case m.n == 0:
-		return errFallback // the end of the stream, which can be read again
+		return io.EOF
 	}
 	d.holds(true)
 	if d.isShort(m.n) {

@@ -225,6 +225,22 @@ func (p *Pair) other(d *direction) *direction {
 // end is the last call of d's goroutine. err is what ended the direction, nil
 // for the end of the stream, which end passes on as a half-close.
 func (p *Pair) end(d *direction, err error) {
+	failed, err := p.passOn(d, err)
+	if p.endDirection(d, failed, err, false) {
+		p.finish()
+	}
+}
+
+// endParked is end for a direction without a goroutine, whose stream has ended. It
+// returns true if finish is due.
+func (p *Pair) endParked(d *direction) (last bool) {
+	failed, err := p.passOn(d, nil)
+	return p.endDirection(d, failed, err, true)
+}
+
+// passOn half-closes the destination at the end of d's stream. It returns the error
+// that has ended d, if any, and of which connection it is.
+func (p *Pair) passOn(d *direction, err error) (failedEnd, error) {
 	failed := sourceFailed
 	if d.cut {
 		failed = destinationFailed
@@ -237,14 +253,13 @@ func (p *Pair) end(d *direction, err error) {
 			failed = destinationFailed
 		}
 	}
-	if p.endDirection(d, failed, err) {
-		p.finish()
-	}
+	return failed, err
 }
 
-// endDirection is end for d, whose end with err it passes on to the other direction.
-// It returns true if both have ended.
-func (p *Pair) endDirection(d *direction, failed failedEnd, err error) (last bool) {
+// endDirection marks d as ended, and lets the other direction linger or fail. Until
+// that one ends, d waits for a reset of its source, in the poller if it is parked. It
+// returns true if both have ended.
+func (p *Pair) endDirection(d *direction, failed failedEnd, err error, parked bool) (last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	other := p.other(d)
@@ -252,15 +267,32 @@ func (p *Pair) endDirection(d *direction, failed failedEnd, err error) (last boo
 	case p.over.Load(), p.failed.Load():
 	case err != nil:
 		p.fail(d, failed, err)
+	case other.watching && other.parked:
+		other.parked, other.watching = false, false
+		p.ended(other)
 	case other.watching:
 		other.flow.Src.SetReadDeadline(longAgo) // ends its watchForReset
 	case !other.ended:
 		other.lingering.Store(true)
 		other.limit(p.linger)
 		other.unpark()
+		if parked {
+			d.watching, d.parked = true, true
+			return false
+		}
 		p.watchForReset(d)
 	}
 	return p.ended(d)
+}
+
+// reset is called when the source of d, whose stream has ended, has been reset: the
+// bytes of the other direction cannot be delivered. err is nil if it was closed in
+// another way. Under mu.
+func (p *Pair) reset(d *direction, err error) {
+	if other := p.other(d); err != nil && !other.ended && !p.over.Load() && !p.failed.Load() {
+		p.fail(other, destinationFailed, err)
+	}
+	d.watching = false
 }
 
 // watchForReset runs after the end of d's stream, until the other direction ends.
@@ -276,10 +308,7 @@ func (p *Pair) watchForReset(d *direction) {
 	p.mu.Unlock()
 	err := d.waitReset()
 	p.mu.Lock()
-	defer func() { d.watching = false }()
-	if other := p.other(d); err != nil && !other.ended && !p.over.Load() && !p.failed.Load() {
-		p.fail(other, destinationFailed, err)
-	}
+	p.reset(d, err)
 }
 
 // closeWrite half-closes dst. A carrier without half-close, such as WebSocket,

@@ -3,6 +3,7 @@ package splice
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"runtime"
@@ -202,17 +203,33 @@ func (d *direction) mute() { d.set.control(unix.EPOLL_CTL_MOD, d.src, unix.EPOLL
 // wake moves what has come, or starts a goroutine that does.
 func (d *direction) wake(events uint32, m *mover) {
 	d.pair.mu.Lock()
-	parked := d.parked
-	d.parked = false
+	if d.watching && d.parked && d.noticeReset(events) {
+		go d.pair.finish()
+	}
+	parked := d.parked && !d.watching
+	if parked {
+		d.parked = false
+	}
 	d.pair.mu.Unlock()
-	if !parked { // it has a goroutine, is paused or has ended
+	if !parked { // it has a goroutine, is paused, or its stream has ended
 		return
 	}
-	var err error = errFallback // the end of the stream, and errors, are for a goroutine
-	if events == unix.EPOLLIN {
+	var err error = errFallback // errors are for a goroutine
+	switch events {
+	case unix.EPOLLIN:
 		err = m.move(d)
+	case unix.EPOLLIN | unix.EPOLLRDHUP, unix.EPOLLRDHUP:
+		if err = m.move(d); err == nil {
+			err = m.move(d) // the end, after what has come before
+		}
 	}
-	if err == nil && d.stay() {
+	switch {
+	case err == io.EOF:
+		if d.pair.endParked(d) {
+			go d.pair.finish()
+		}
+		return
+	case err == nil && d.stay():
 		return
 	}
 	d.mute()

@@ -6,6 +6,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// noticeReset is waitReset for a direction that waits in the poller, which has events
+// for it. It returns true if both directions have ended. Under the pair's mu.
+func (d *direction) noticeReset(events uint32) (last bool) {
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+		return false
+	}
+	code := 0
+	if events&unix.EPOLLERR != 0 {
+		d.src.Control(func(fd uintptr) { code, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) })
+	}
+	var err error
+	if code != 0 { // otherwise a write has returned it already
+		err = spliceError(d.flow.Src, syscall.Errno(code))
+	}
+	d.parked = false
+	d.pair.reset(d, err)
+	return d.pair.ended(d)
+}
+
 // waitReset waits for a socket error (ECONNRESET, EPIPE) of the source, whose
 // stream has ended, and returns it. It returns nil at the read deadline, or when
 // the socket is closed in both directions.
