@@ -32,8 +32,9 @@ const (
 	attackers = 48
 	// goodClients is how many clients connect one after the other, in each mode.
 	goodClients = 2
-	// servedAtOnce is the share of good clients that a long soak must serve at their
-	// first attempt, but for one. Every client must be served at last.
+	// servedAtOnce is the share of good clients, and of visitors of the site, that a
+	// long soak must serve at their first attempt, but for one. Every client must be
+	// served at last.
 	servedAtOnce = 0.99
 	// soakHeapSlack, in bytes, is how much the heap may grow: the memory of
 	// handshakes and of addresses, which is bounded, fills during the soak.

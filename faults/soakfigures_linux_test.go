@@ -46,11 +46,12 @@ func (s *soak) checkServed() {
 	defer s.mu.Unlock()
 	long := *soakTime >= soakRound
 	for kind, k := range s.good {
-		if len(k.times) < k.clients {
+		// A visitor of the site is not authenticated, and may make room for others.
+		if kind != visitors && len(k.times) < k.clients {
 			s.t.Errorf("%s: %d of %d were served: %v", kind, len(k.times), k.clients, k.failures)
 		}
-		if long && float64(k.again) > 1+float64(k.clients)*(1-servedAtOnce) {
-			s.t.Errorf("%s: %d of %d had to connect again: %v", kind, k.again, k.clients, k.failures)
+		if long && float64(k.failed()) > 1+float64(k.clients)*(1-servedAtOnce) {
+			s.t.Errorf("%s: %d of %d were not served at the first attempt: %v", kind, k.failed(), k.clients, k.failures)
 		}
 	}
 }
@@ -64,7 +65,7 @@ func (s *soak) logFigures() {
 		k := s.good[kind]
 		slices.Sort(k.times)
 		fmt.Fprintf(&text, "  %-20s %d of %d, %.2f%%; %v, %v, %v\n", kind, len(k.times), k.clients,
-			100*float64(len(k.times)-k.again)/float64(k.clients), k.quantile(0.5), k.quantile(0.95), k.quantile(1))
+			100*float64(k.clients-k.failed())/float64(k.clients), k.quantile(0.5), k.quantile(0.95), k.quantile(1))
 		for _, err := range k.failures[:min(3, len(k.failures))] {
 			fmt.Fprintf(&text, "    failed: %v\n", err)
 		}
@@ -78,6 +79,9 @@ func (s *soak) logFigures() {
 	fmt.Fprintf(&text, "in all: %+v", s.proxy.Stats())
 	s.t.Log(text.String())
 }
+
+// failed returns how many clients were not served at their first attempt.
+func (k *served) failed() int { return k.again + k.clients - len(k.times) }
 
 // quantile returns the time in which a part of the clients was served.
 func (k *served) quantile(part float64) time.Duration {

@@ -248,6 +248,9 @@ func (s *site) restart(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
+// visitors is the name of the site's visitors in the figures.
+const visitors = "visitors"
+
 // visiting is visitors of the site. Those that come and leave while the site is good
 // must get its page.
 func (s *soak) visiting(ctx context.Context) {
@@ -277,10 +280,10 @@ func (s *soak) visiting(ctx context.Context) {
 		default:
 		}
 		if err != nil {
-			s.count("visitors", -1, []error{err})
+			s.count(visitors, -1, []error{err})
 			continue
 		}
-		s.count("visitors", time.Since(started), nil)
+		s.count(visitors, time.Since(started), nil)
 	}
 }
 
