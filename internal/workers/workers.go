@@ -1,4 +1,4 @@
-// Package workers runs functions in goroutines that are kept for the next functions,
+// Package workers runs functions in goroutines that are kept a while for the next ones,
 // with the stacks that they have grown: a goroutine that begins with a small stack
 // copies it several times on the way down to a deep call.
 package workers
@@ -6,11 +6,16 @@ package workers
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// maxIdle is how many goroutines wait for work at most: more than run at the same
-// time unless there is a crowd, and a megabyte of stacks at most.
-const maxIdle = 64
+const (
+	// maxIdle is how many goroutines wait for work at most: more than run at the same
+	// time unless there is a crowd, and a megabyte of stacks at most.
+	maxIdle = 64
+	// idleTime is how long each waits for work.
+	idleTime = 2 * time.Second
+)
 
 // Pool is a set of goroutines. Its methods may be called concurrently. New makes it.
 type Pool struct {
@@ -35,15 +40,21 @@ func (p *Pool) Go(f func()) {
 }
 
 func (p *Pool) loop(f func()) {
+	timer := time.NewTimer(idleTime)
+	defer timer.Stop()
 	for {
 		f()
 		if p.idle.Add(1) > maxIdle {
 			p.idle.Add(-1)
 			return
 		}
+		timer.Reset(idleTime)
 		select {
 		case f = <-p.work:
 			p.idle.Add(-1)
+		case <-timer.C:
+			p.idle.Add(-1)
+			return
 		case <-p.closed:
 			return
 		}

@@ -35,6 +35,16 @@ func TestFunctionsNeverWait(t *testing.T) {
 		if n.Load() != 9*maxIdle {
 			t.Errorf("%d calls", n.Load())
 		}
+		time.Sleep(idleTime)
+		synctest.Wait()
+		if idle := p.idle.Load(); idle != 0 {
+			t.Errorf("%d goroutines wait for work that does not come", idle)
+		}
+		p.Go(func() { n.Add(1) })
+		synctest.Wait()
+		if n.Load() != 9*maxIdle+1 || p.idle.Load() != 1 {
+			t.Errorf("%d calls, then %d goroutines wait", n.Load(), p.idle.Load())
+		}
 		p.Close() // the bubble panics if a goroutine is left
 	})
 }
