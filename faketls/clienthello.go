@@ -3,6 +3,7 @@ package faketls
 import (
 	"crypto/subtle"
 	"encoding/binary"
+	"iter"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/multibuffer"
@@ -209,13 +210,8 @@ func (h *ClientHello) parseOffer(b []byte) {
 		}
 	}
 	_, b = vector8(b) // compression methods
-	extensions, _ := vector16(b)
-	for len(extensions) > 0 {
-		var id uint16
-		var body []byte
-		if id, body, extensions = nextExtension(extensions); body == nil {
-			return
-		}
+	list, _ := vector16(b)
+	for id, body := range extensions(list) {
 		switch id {
 		case extensionServerName:
 			h.SNI = serverName(body)
@@ -225,18 +221,22 @@ func (h *ClientHello) parseOffer(b []byte) {
 	}
 }
 
-// nextExtension splits the first extension from a list. It returns a nil body if
-// the list is malformed.
-func nextExtension(list []byte) (id uint16, body, rest []byte) {
-	if len(list) < 4 {
-		return 0, nil, nil
+// extensions returns the ids and bodies of a list of extensions, or of key shares,
+// which have the same form, up to the first malformed one.
+func extensions(list []byte) iter.Seq2[uint16, []byte] {
+	return func(yield func(id uint16, body []byte) bool) {
+		for len(list) >= extensionHeaderLength {
+			end := extensionHeaderLength + int(binary.BigEndian.Uint16(list[2:]))
+			if end > len(list) || !yield(binary.BigEndian.Uint16(list), list[extensionHeaderLength:end]) {
+				return
+			}
+			list = list[end:]
+		}
 	}
-	end := 4 + int(binary.BigEndian.Uint16(list[2:]))
-	if end > len(list) {
-		return 0, nil, nil
-	}
-	return binary.BigEndian.Uint16(list), list[4:end], list[end:]
 }
+
+// extensionHeaderLength is the length of an extension's id and length.
+const extensionHeaderLength = 2 + 2
 
 // offers reports whether the client offers a TLS 1.3 cipher suite.
 func (h *ClientHello) offers(suite uint16) bool {
@@ -263,7 +263,7 @@ func serverName(b []byte) string {
 func (h *ClientHello) parseShares(b []byte) {
 	h.groups = 0
 	shares, _ := vector16(b)
-	for id, share := nextShare(&shares); share != nil; id, share = nextShare(&shares) {
+	for id, share := range extensions(shares) {
 		for i := range groups {
 			if groups[i].id == id && len(share) == groups[i].clientShare() {
 				h.groups |= 1 << i

@@ -56,13 +56,6 @@ func findGroup(id uint16) *group {
 	return nil
 }
 
-// nextShare removes the first key share from shares, a client's list, and returns
-// it. It returns nil if there is none, or if it is malformed.
-func nextShare(shares *[]byte) (id uint16, share []byte) {
-	id, share, *shares = nextExtension(*shares) // a share has the same form
-	return id, share
-}
-
 // appendServerShare appends a server's key share for g and drops the private key.
 func (g *group) appendServerShare(dst []byte, random io.Reader) (_ []byte, err error) {
 	// Any bytes of the right length are a valid ML-KEM ciphertext, since its

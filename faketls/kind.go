@@ -41,13 +41,8 @@ func (h *ClientHello) Kind() Kind {
 	}
 	k.suites = hash.Sum64()
 	_, b = vector8(b) // compression methods
-	extensions, _ := vector16(b)
-	for len(extensions) > 0 {
-		var id uint16
-		var body []byte
-		if id, body, extensions = nextExtension(extensions); body == nil {
-			break
-		}
+	all, _ := vector16(b)
+	for id, body := range extensions(all) {
 		hash.Reset()
 		switch id {
 		case extensionServerName:
@@ -59,7 +54,7 @@ func (h *ClientHello) Kind() Kind {
 			k.groups = hash.Sum64()
 		case extensionKeyShare:
 			shares, _ := vector16(body)
-			for group, share := nextShare(&shares); share != nil; group, share = nextShare(&shares) {
+			for group := range extensions(shares) {
 				if group&0x0f0f != 0x0a0a {
 					hash.Write([]byte{byte(group >> 8), byte(group)})
 				}

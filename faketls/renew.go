@@ -37,19 +37,15 @@ func (h *ClientHello) Renew(domain string) ([]byte, error) {
 
 	suites, b := vector16(record[sessionEnd:])
 	compression, b := vector8(b)
-	extensions, rest := vector16(b)
+	list, rest := vector16(b)
 	start := sessionEnd + 2 + len(suites) + 1 + len(compression) + 2
-	if suites == nil || compression == nil || extensions == nil {
+	if suites == nil || compression == nil || list == nil {
 		return record, nil // there is nothing that a server could read
 	}
 	out := append(make([]byte, 0, cap(record)), record[:start]...)
-	for len(extensions) > 0 {
-		id, body, next := nextExtension(extensions)
-		if body == nil {
-			out = append(out, extensions...)
-			break
-		}
-		extensions = next
+	read := 0
+	for id, body := range extensions(list) {
+		read += extensionHeaderLength + len(body)
 		if id == extensionServerName {
 			body = appendServerName(nil, domain)
 		}
@@ -60,6 +56,7 @@ func (h *ClientHello) Renew(domain string) ([]byte, error) {
 			return nil, err
 		}
 	}
+	out = append(out, list[read:]...) // what is malformed
 	binary.BigEndian.PutUint16(out[start-2:], uint16(len(out)-start))
 	out = append(out, rest...)
 	message := len(out) - RecordHeaderLength
@@ -76,7 +73,7 @@ func renewExtension(id uint16, body []byte) error {
 	switch id {
 	case extensionKeyShare:
 		shares, _ := vector16(body)
-		for group, share := nextShare(&shares); share != nil; group, share = nextShare(&shares) {
+		for group, share := range extensions(shares) {
 			if g := findGroup(group); g != nil && len(share) == g.clientShare() {
 				if err := g.newClientShare(share); err != nil {
 					return err

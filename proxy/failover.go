@@ -75,11 +75,11 @@ type trial struct {
 // begin sends the init payload and the first bytes of the upload to upstream, and
 // hands the session over to its pair. It is moved on if that fails.
 func (s *session) begin(ctx context.Context, client *handshake.Result, upstream *route.Upstream) error {
-	s.up = reencrypter{records: client.Records, receive: client.Upload.Cursor(obfuscation.InitLength), watch: s.keep}
 	t := &trial{session: s, client: client, first: client.Buffered}
 	client.Buffered = nil
 	s.trial.Store(t)
 	s.dataCenter = s.proxy.dataCenters.of(s.dc)
+	s.up = reencrypter{records: client.Records, receive: client.Upload.Cursor(obfuscation.InitLength), watch: s.keep}
 	s.up.receive.XORKeyStream(t.first, t.first)
 	t.keep(t.first)
 	return t.open(ctx, upstream)

@@ -45,12 +45,12 @@ type answerHealth struct {
 	inRow int // unanswered connections, back-off or not
 }
 
-// lastFailure is health.lastFailure of a key.
-func (a answers) lastFailure(key answerKey, now time.Time) time.Time {
+// of returns the health of a key, nil if it has no entry.
+func (a answers) of(key answerKey) *health {
 	if h := a[key]; h != nil {
-		return h.health.lastFailure(now)
+		return &h.health
 	}
-	return time.Time{}
+	return nil
 }
 
 // fail counts an unanswered connection, from tolerated ones in a row on as a

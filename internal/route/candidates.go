@@ -77,8 +77,9 @@ func (r *Router) nextUpstream(service answerKey, now time.Time) (next *upstreamS
 		if !u.takes(service) || !u.lastFailure(service, now).IsZero() {
 			continue
 		}
-		total += u.effectiveWeight()
-		u.currentWeight += u.effectiveWeight()
+		weight := u.effectiveWeight()
+		total += weight
+		u.currentWeight += weight
 		if next == nil || u.currentWeight > next.currentWeight {
 			next = u
 		}
@@ -101,19 +102,12 @@ func (u *upstreamState) takes(service answerKey) bool { return service.padded ||
 // lastFailure returns the time of u's last failure for what a client asks for, or
 // zero in good health.
 func (u *upstreamState) lastFailure(service answerKey, now time.Time) time.Time {
-	return later(later(u.health.lastFailure(now), u.loops.lastFailure(now)), u.answers.lastFailure(service, now))
+	return lastFailure(now, &u.health, &u.loops, u.answers.of(service))
 }
 
 // lastFailure is upstreamState.lastFailure for an address.
 func (c candidate) lastFailure(service answerKey, now time.Time) time.Time {
-	return later(c.upstream.healthOf(c.address).lastFailure(now), c.upstream.answers.lastFailure(service.at(c.address), now))
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+	return lastFailure(now, c.upstream.healthOf(c.address), c.upstream.answers.of(service.at(c.address)))
 }
 
 func (p priority) before(other priority) bool {

@@ -25,12 +25,15 @@ type health struct {
 // failing reports whether the back-off lasts.
 func (h *health) failing(now time.Time) bool { return now.Before(h.until) }
 
-// lastFailure returns the time of the last failure, or zero after the back-off.
-func (h *health) lastFailure(now time.Time) time.Time {
-	if !h.failing(now) {
-		return time.Time{}
+// lastFailure returns the time of the last failure of any of them, or zero if the
+// back-offs of all are over. They may be nil.
+func lastFailure(now time.Time, all ...*health) (last time.Time) {
+	for _, h := range all {
+		if h != nil && now.Before(h.until) && h.last.After(last) {
+			last = h.last
+		}
 	}
-	return h.last
+	return last
 }
 
 // fail counts a failure. Failures during the back-off do not prolong it, because

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/resolve"
 	"github.com/mtwire/mtwire/obfuscation"
@@ -183,7 +184,7 @@ func (r *Router) Dial(ctx context.Context, request Request) (*Upstream, error) {
 }
 
 func (r *Router) dial(ctx context.Context, request Request) (*Upstream, error) {
-	if _, ok := request.Protocol.Tag(); !ok {
+	if request.Protocol == frame.Full {
 		return nil, obfuscation.ErrFull // before any address is dialled
 	}
 	location, err := r.resolve(request.DC)

@@ -76,9 +76,13 @@ func start(ctx context.Context, binary string, log io.Writer) (*tracedProxy, err
 	return p, err
 }
 
+// request is what the client sends. The proxy's own requests at its start are others,
+// and get no answer. Padding may follow it.
+var request = bytes.Repeat([]byte{1}, 40)
+
 // serveDC is the data centre's side of a connection.
 func (p *tracedProxy) serveDC(ctx context.Context, conn *mtwire.Conn) {
-	if packet, err := conn.Receive(ctx); err == nil {
+	if packet, err := conn.Receive(ctx); err == nil && bytes.HasPrefix(packet.Payload, request) {
 		p.asked <- struct{}{}
 		<-p.answer
 		conn.Send(ctx, packet.Payload)
@@ -97,7 +101,7 @@ func (p *tracedProxy) connect(ctx context.Context) (up, down []hook.Entry, err e
 		return nil, nil, err
 	}
 	defer client.Close()
-	if err := client.Send(ctx, bytes.Repeat([]byte{1}, 40)); err != nil {
+	if err := client.Send(ctx, request); err != nil {
 		return nil, nil, err
 	}
 	select {
