@@ -14,7 +14,8 @@ const maxFlood = 5000
 
 // A flood of 5,000 connections of a client's own address, which send nothing and
 // which the limits allow, does not disturb the client. When they are closed, their
-// descriptors are released, and a second flood takes no more memory than the first.
+// descriptors are released, and further floods take no more memory than the first: one
+// of them may, because the collector has not run yet.
 func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 	t.Parallel()
 	for _, m := range modes[1:] {
@@ -28,7 +29,7 @@ func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 			descriptors, _ := p.descriptors()
 			n := floodSize(t)
 			var peaks []int
-			for range 2 {
+			for range 3 {
 				before := p.resident(t)
 				silent := openSilent(t, p.address, n)
 				eventually(t, "all are accepted", func() bool { open, _ := p.descriptors(); return open >= n })
@@ -52,8 +53,8 @@ func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 				p.awaitDescriptors(t, descriptors+idleSlack)
 				exchange(t, c, 20)
 			}
-			if peaks[1] > peaks[0]+peaks[0]/4+8<<10 {
-				t.Errorf("memory grows: %d KiB in the first flood, %d KiB in the second", peaks[0], peaks[1])
+			if min(peaks[1], peaks[2]) > peaks[0]+peaks[0]/4+8<<10 {
+				t.Errorf("memory grows: %d KiB in successive floods", peaks)
 			}
 		})
 	}
