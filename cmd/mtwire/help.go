@@ -28,7 +28,7 @@ var flagGroups = []struct{ title, flags string }{
 	{"The generated secret", "domain state"},
 	{"Links", "public print-links qr qr-file"},
 	{"Unauthenticated clients", "front max-unauthenticated max-fronted search-processors"},
-	{"Data centres", "dc default-dc ip upstream upstreams fast-mode dial-timeout stall"},
+	{"Data centres", "dc default-dc ip upstream upstreams fast-mode dial-timeout stall probe"},
 	{"Life of connections", "keep-alive peer-timeout drain"},
 	{"Log", "log-file log-level log-json log-connections log-clients verbose"},
 }

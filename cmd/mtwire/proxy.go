@@ -90,6 +90,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.BoolVar(&f.printLinks, "print-links", false, "print the links, also if standard output is not a terminal: every reader of a link can use the proxy")
 	f.qr.define(flags)
 	f.log.define(cmd)
+	flags.BoolVar(&c.Probe, "probe", c.Probe, "at the start, ask every data centre over every upstream, and log the times")
 	flags.BoolVar(&c.LogConnections, "log-connections", c.LogConnections, "log the end of each connection")
 	flags.BoolVar(&c.LogClients, "log-clients", c.LogClients, "log the addresses of clients")
 }

@@ -65,6 +65,7 @@ type Config struct {
 	Public PublicAddress // public: that of the links, found if it is not set
 
 	LogConnections bool // log-connections: log the end of each connection
+	Probe          bool // probe: ask every data centre at the start
 	LogClients     bool // log-clients: log the addresses of clients
 }
 
@@ -82,6 +83,7 @@ func Default() Config {
 		Drain:        30 * time.Second,
 
 		LogConnections: true,
+		Probe:          true,
 	}
 }
 

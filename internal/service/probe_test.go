@@ -48,6 +48,16 @@ func TestProbesAreOneLine(t *testing.T) {
 	}
 }
 
+// Without Config.Probe no data centre is asked, and what waits for the answers goes on.
+func TestDataCentersAreNotTriedWithoutProbe(t *testing.T) {
+	r := run(t, func(c *Config) { c.Probe = false })
+	<-r.Probed()
+	r.connect(t)
+	if log := r.log.String(); strings.Contains(log, "data centre") {
+		t.Error(log)
+	}
+}
+
 // At the start every data centre is tried in the background: clients are served
 // meanwhile, and the end does not wait.
 func TestDataCentersAreTriedAtTheStart(t *testing.T) {

@@ -24,7 +24,9 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	probing, stop := context.WithCancel(ctx)
 	var probe sync.WaitGroup
 	probe.Go(func() {
-		s.probe(probing)
+		if s.config.Probe {
+			s.probe(probing)
+		}
 		close(s.probed)
 	})
 	defer probe.Wait()

@@ -64,7 +64,7 @@ func (p *plan) start(ctx context.Context, t testCase, f files) (e *environment, 
 	}
 	target := e.dataCenter
 	if proxied {
-		args := append([]string{"proxy", "--listen", "127.0.0.1:0", "--dc", "*=" + e.dataCenter, "--front", "127.0.0.1:1", "--log-level", "debug"}, secret...)
+		args := append([]string{"proxy", "--listen", "127.0.0.1:0", "--dc", "*=" + e.dataCenter, "--front", "127.0.0.1:1", "--probe=false", "--log-level", "debug"}, secret...)
 		if e.proxy, err = process.StartServer(ctx, p.Mtwire, args...); err != nil {
 			return e, err
 		}
