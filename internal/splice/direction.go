@@ -95,6 +95,7 @@ type direction struct {
 	set      *pollSet    // of the poller, nil before the first park
 	waiter   waiterID    // in set
 	paused   *time.Timer // nil unless in a pause
+	lingers  *time.Timer // ends the linger of a parked direction; nil before there is one
 	parked   bool
 	watching bool // its stream has ended, and watchForReset waits
 	holding  bool // hold waits for more bytes
@@ -278,8 +279,39 @@ func (d *direction) unpark() {
 	if d.parked {
 		d.parked = false
 		d.mute()
-		go d.run()
+		d.startGoroutine()
 	}
+}
+
+// startGoroutine starts the goroutine of a direction that had none, and has neither
+// deadline if it lingered. Under the pair's mu.
+func (d *direction) startGoroutine() {
+	if d.lingering.Load() && !d.pair.over.Load() {
+		d.setDeadlines()
+	}
+	go d.run()
+}
+
+// lingerParked ends the direction, which is parked, when the linger is over: its
+// goroutine would only wait for that. Under the pair's mu.
+func (d *direction) lingerParked() {
+	left := time.Until(d.pair.until)
+	if d.lingers == nil {
+		d.lingers = time.AfterFunc(left, d.endLinger)
+	} else {
+		d.lingers.Reset(left)
+	}
+}
+
+// endLinger runs in a timer's goroutine.
+func (d *direction) endLinger() {
+	d.pair.mu.Lock()
+	defer d.pair.mu.Unlock()
+	if time.Now().Before(d.pair.until) && d.parked {
+		d.lingerParked()
+		return
+	}
+	d.unpark()
 }
 
 // holds calls Flow.Holds.
@@ -310,12 +342,16 @@ func (d *direction) moved(n int) {
 // limit sets the deadlines of the direction's next read and write to linger from
 // now. Under the pair's mu.
 func (d *direction) limit(linger time.Duration) {
-	until := time.Now().Add(linger)
-	d.pair.until = until
+	d.pair.until = time.Now().Add(linger)
+	d.setDeadlines()
+}
+
+// setDeadlines sets those of limit. Under the pair's mu.
+func (d *direction) setDeadlines() {
 	if d.holding {
 		d.flow.Src.SetReadDeadline(time.Now()) // moved calls limit again
 	} else {
-		d.flow.Src.SetReadDeadline(until)
+		d.flow.Src.SetReadDeadline(d.pair.until)
 	}
-	d.flow.Dst.SetWriteDeadline(until)
+	d.flow.Dst.SetWriteDeadline(d.pair.until)
 }

@@ -199,6 +199,9 @@ func (p *Pair) endBoth() {
 func (p *Pair) ended(d *direction) (last bool) {
 	d.ended = true
 	d.watch.stop()
+	if d.lingers != nil {
+		d.lingers.Stop()
+	}
 	if p.open--; p.open > 0 {
 		return false
 	}
@@ -274,8 +277,12 @@ func (p *Pair) endDirection(d *direction, failed failedEnd, err error, parked bo
 		other.flow.Src.SetReadDeadline(longAgo) // ends its watchForReset
 	case !other.ended:
 		other.lingering.Store(true)
-		other.limit(p.linger)
-		other.unpark()
+		if other.parked {
+			p.until = time.Now().Add(p.linger)
+			other.lingerParked()
+		} else {
+			other.limit(p.linger)
+		}
 		if parked {
 			d.watching, d.parked = true, true
 			return false

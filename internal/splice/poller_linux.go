@@ -121,23 +121,29 @@ func (p *Poller) Serve(ctx context.Context) error {
 // serve returns when the set is closed, or epoll fails.
 func (s *pollSet) serve() error {
 	var events [128]unix.EpollEvent
-	for {
-		var n int
-		var errno syscall.Errno
-		closed := s.raw.Read(func(fd uintptr) bool {
-			n, errno = pollEvents(fd, events[:])
-			return n > 0 || errno != 0
-		})
-		switch {
-		case closed != nil:
-			return closed
-		case errno != 0:
-			return fmt.Errorf("epoll: %w", errno)
+	var errno syscall.Errno
+	// All of it is in one Read: another one would look for events before it waits,
+	// and there are none.
+	closed := s.raw.Read(func(fd uintptr) (done bool) {
+		for {
+			var n int
+			if n, errno = pollEvents(fd, events[:]); errno != 0 {
+				return true
+			}
+			for i := range events[:n] {
+				s.wake(&events[i])
+			}
+			// What comes from now on is an event of the set itself, which Read has
+			// noticed when it waits.
+			if n < len(events) {
+				return false
+			}
 		}
-		for i := range events[:n] {
-			s.wake(&events[i])
-		}
+	})
+	if errno != 0 {
+		return fmt.Errorf("epoll: %w", errno)
 	}
+	return closed
 }
 
 func (s *pollSet) wake(event *unix.EpollEvent) {
@@ -215,7 +221,8 @@ func (d *direction) wake(events uint32, m *mover) {
 		return
 	}
 	var err error = errFallback // errors are for a goroutine
-	switch events {
+	// EPOLLHUP without an error: the stream to the peer has ended, too.
+	switch events &^ unix.EPOLLHUP {
 	case unix.EPOLLIN:
 		err = m.move(d)
 	case unix.EPOLLIN | unix.EPOLLRDHUP, unix.EPOLLRDHUP:
@@ -236,20 +243,25 @@ func (d *direction) wake(events uint32, m *mover) {
 	if delay, paused := err.(pauseFor); paused && d.pause(time.Duration(delay)) {
 		return
 	}
-	go d.run()
+	d.pair.mu.Lock()
+	defer d.pair.mu.Unlock()
+	d.startGoroutine()
 }
 
 // stay parks the direction after wake has unparked it, unless it must continue.
 func (d *direction) stay() bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
-	if d.pair.over.Load() || d.lingering.Load() {
+	if d.pair.over.Load() || d.pair.failed.Load() {
 		return false
 	}
 	if d.flow.Parked != nil {
 		d.flow.Parked()
 	}
 	d.parked = true
+	if d.lingering.Load() {
+		d.lingerParked()
+	}
 	return true
 }
 
