@@ -128,6 +128,7 @@ func TestRefusedLinesAreCounted(t *testing.T) {
 		d := &destination{}
 		w := New(d, notice)
 		write := func(line string) {
+			time.Sleep(gather)
 			io.WriteString(w, line)
 			synctest.Wait()
 		}
@@ -202,4 +203,35 @@ func TestOpenFails(t *testing.T) {
 	if _, err := Open(t.TempDir(), notice); err == nil {
 		t.Error("a directory was opened")
 	}
+}
+
+// A line is written at once after a silence; those that follow soon are written
+// together, or by Flush.
+func TestLinesInQuickSuccessionAreOneWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &destination{}
+		w := New(d, notice)
+		written := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.text.String() != want {
+				t.Errorf("%q, want %q", d.text.String(), want)
+			}
+		}
+		io.WriteString(w, "a\n")
+		written("a\n")
+		for _, line := range []string{"b\n", "c\n"} {
+			io.WriteString(w, line)
+		}
+		written("a\n")
+		time.Sleep(gather)
+		written("a\nb\nc\n")
+		io.WriteString(w, "d\n")
+		if !w.Flush(0) {
+			synctest.Wait()
+		}
+		written("a\nb\nc\nd\n")
+	})
 }
