@@ -192,6 +192,9 @@ func (m *Memory) queue(id [16]byte) {
 		return
 	}
 	m.pending = append(m.pending, id)
+	if len(m.pending) > 1 { // write takes all of them
+		return
+	}
 	select {
 	case m.disk.wake <- struct{}{}:
 	default:
