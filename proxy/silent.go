@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -30,10 +30,8 @@ func (s *session) awaitFirst(ctx context.Context, proceed func(h *handshake.Hand
 		return
 	}
 	h := handshake.New(s.socket)
-	short, cancel := context.WithTimeout(ctx, goroutineTime)
-	err := h.Await(short)
-	cancel()
-	if !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
+	err := h.AwaitFor(ctx, goroutineTime)
+	if err != os.ErrDeadlineExceeded {
 		proceed(h, err)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/mtwire/mtwire/detect"
@@ -103,6 +104,19 @@ func (h *Handshake) Await(ctx context.Context) error {
 		err = h.firstByte(ctx)
 	}
 	h.deadline.Unwatch()
+	return err
+}
+
+// AwaitFor is Await for at most limit. Then the error is os.ErrDeadlineExceeded, and
+// nothing is lost.
+func (h *Handshake) AwaitFor(ctx context.Context, limit time.Duration) error {
+	h.deadline.SetLimit(time.Now().Add(limit))
+	err := h.Await(ctx)
+	h.deadline.SetLimit(time.Time{})
+	if netx.IsTimeout(err) && ctx.Err() == nil {
+		h.resumable = true
+		return os.ErrDeadlineExceeded
+	}
 	return err
 }
 
