@@ -40,7 +40,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-func secretOf(t *testing.T, text string) mtproxy.Secret {
+func secretOf(t testing.TB, text string) mtproxy.Secret {
 	t.Helper()
 	s, err := mtproxy.ParseSecret(text)
 	if err != nil {
@@ -234,7 +234,7 @@ func start(t *testing.T, config Config) net.Addr {
 	return address
 }
 
-func listen(t *testing.T, network, address string) net.Listener {
+func listen(t testing.TB, network, address string) net.Listener {
 	t.Helper()
 	ln, err := net.Listen(network, address)
 	if err != nil {

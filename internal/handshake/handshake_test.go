@@ -79,7 +79,7 @@ func short(t *testing.T) context.Context {
 	return ctx
 }
 
-func secretOf(t *testing.T, text string) mtproxy.Secret {
+func secretOf(t testing.TB, text string) mtproxy.Secret {
 	t.Helper()
 	secret, err := mtproxy.ParseSecret(text)
 	if err != nil {
@@ -89,7 +89,7 @@ func secretOf(t *testing.T, text string) mtproxy.Secret {
 }
 
 // tcpPair returns both ends of a TCP connection, which the end of the test closes.
-func tcpPair(t *testing.T) (server, client *net.TCPConn) {
+func tcpPair(t testing.TB) (server, client *net.TCPConn) {
 	t.Helper()
 	client, server, err := mtwiretest.Pair()
 	if err != nil {
@@ -113,7 +113,7 @@ type upload struct {
 	obfuscation.Streams
 }
 
-func newUpload(t *testing.T, key [16]byte, clear []byte) *upload {
+func newUpload(t testing.TB, key [16]byte, clear []byte) *upload {
 	t.Helper()
 	payload, init, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, DC: 4, Key: &key})
 	if err != nil {
@@ -125,7 +125,7 @@ func newUpload(t *testing.T, key [16]byte, clear []byte) *upload {
 	return &upload{wire, clear, streams}
 }
 
-func clientHello(t *testing.T, secret mtproxy.Secret) []byte {
+func clientHello(t testing.TB, secret mtproxy.Secret) []byte {
 	t.Helper()
 	hello, err := faketls.AppendClientHello(nil, &faketls.ClientConfig{Key: secret.Key, Domain: secret.Domain})
 	if err != nil {
