@@ -3,6 +3,8 @@ module github.com/mtwire/mtwire
 go 1.26.0
 
 require (
+	// faketls: key shares for which no private key is needed, by the author of the standard library's.
+	filippo.io/edwards25519 v1.2.0
 	// wsconn: WebSocket is not what this module is for; small, kept up, works on any net.Conn.
 	github.com/coder/websocket v1.8.15
 	// internal/service: sockets that systemd passes, by those who wrote the protocol.

@@ -165,7 +165,8 @@ type ListenConfig struct {
 	WebSocket *wsconn.ServerConfig
 
 	// Time is the clock for FakeTLS. Nil means time.Now. Rand is the source of
-	// padding and of FakeTLS's random parts. Nil means crypto/rand.
+	// padding and of FakeTLS's random parts. Nil means crypto/rand, and for the
+	// latter a generator that crypto/rand seeds.
 	Time func() time.Time
 	Rand io.Reader
 }

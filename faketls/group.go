@@ -3,6 +3,7 @@ package faketls
 import (
 	"crypto/ecdh"
 	"crypto/mlkem"
+	"crypto/rand"
 	"io"
 )
 
@@ -78,6 +79,9 @@ func (g *group) appendServerShare(dst []byte, random io.Reader) (_ []byte, err e
 
 // appendPoint appends a new public key on a NIST curve and drops the private key.
 func appendPoint(dst []byte, curve ecdh.Curve, random io.Reader) ([]byte, error) {
+	if random == nil {
+		random = rand.Reader
+	}
 	key, err := curve.GenerateKey(random)
 	if err != nil {
 		return nil, err

@@ -1,14 +1,10 @@
 package faketls
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math/big"
-	"slices"
 )
 
 // The layout of a server's flight, three records: ServerHello, ChangeCipherSpec and
@@ -81,13 +77,10 @@ type ServerHelloShape struct {
 // next bytes: Telegram for Android computes the digest over all bytes that it has
 // read.
 func AppendServerHello(dst []byte, hello *ClientHello, key [16]byte, shape ServerHelloShape, random io.Reader) ([]byte, error) {
-	if random == nil {
-		random = rand.Reader
-	}
 	dataSize := shape.DataSize
 	if dataSize == 0 {
 		var b [2]byte
-		if _, err := io.ReadFull(random, b[:]); err != nil {
+		if err := fillRandom(b[:], random); err != nil {
 			return dst, fmt.Errorf("faketls: random bytes for a ServerHello: %w", err)
 		}
 		dataSize = minFlightData + int(binary.BigEndian.Uint16(b[:]))%flightDataSpread
@@ -163,40 +156,6 @@ func (h *ClientHello) chooseGroup(id uint16) *group {
 	}
 	return x25519
 }
-
-func appendRandom(dst []byte, n int, random io.Reader) ([]byte, error) {
-	end := len(dst)
-	dst = append(dst, make([]byte, n)...)
-	_, err := io.ReadFull(random, dst[end:])
-	return dst, err
-}
-
-// appendX25519 appends a new X25519 public key and drops the private key.
-//
-// It converts an Ed25519 public key, a point on the birationally equivalent curve,
-// because package ed25519 has tables for its base point. Package ecdh takes twice the
-// time, a tenth of the CPU time that a connection costs a proxy.
-//
-// Specification: https://www.rfc-editor.org/rfc/rfc7748#section-4.1
-func appendX25519(dst []byte, random io.Reader) ([]byte, error) {
-	var seed [ed25519.SeedSize]byte
-	if _, err := io.ReadFull(random, seed[:]); err != nil {
-		return nil, err
-	}
-	b := [x25519Share]byte(ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey))
-	b[31] &= 0x7f // the sign of the point's x
-	slices.Reverse(b[:])
-	// u = (1 + y) / (1 - y)
-	y := new(big.Int).SetBytes(b[:])
-	u := new(big.Int).Add(big.NewInt(1), y)
-	y.Sub(big.NewInt(1), y).Mod(y, fieldPrime).ModInverse(y, fieldPrime)
-	u.Mul(u, y).Mod(u, fieldPrime).FillBytes(b[:])
-	slices.Reverse(b[:])
-	return append(dst, b[:]...), nil
-}
-
-// fieldPrime is 2^255 - 19.
-var fieldPrime = new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
 
 // signServerHello sets the digest of a flight.
 func signServerHello(flight []byte, clientRandom [32]byte, key [16]byte) {

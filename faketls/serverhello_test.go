@@ -2,9 +2,6 @@ package faketls
 
 import (
 	"bytes"
-	"crypto/ecdh"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -235,23 +232,14 @@ func TestFlightHasItsRecordsInOrder(t *testing.T) {
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// The key share, converted from an Ed25519 key, is the public key that package ecdh
-// derives from the same private key.
-func TestKeyShareIsAnX25519PublicKey(t *testing.T) {
-	for i := range 50 {
-		seed := sha256.Sum256([]byte{byte(i)})
-		got, err := appendX25519(nil, bytes.NewReader(seed[:]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Ed25519 hashes its seed: RFC 8032, section 5.1.5.
-		sum := sha512.Sum512(seed[:])
-		private, err := ecdh.X25519().NewPrivateKey(sum[:32])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, private.PublicKey().Bytes()) {
-			t.Errorf("seed %d: %x", i, got)
+// BenchmarkAppendServerHello measures the answer to the hello of a current client.
+func BenchmarkAppendServerHello(b *testing.B) {
+	hello := mustParse(b, chrome(b, "example.com"))
+	var buf [8 << 10]byte
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := AppendServerHello(buf[:0], &hello, vectorKey, ServerHelloShape{DataSize: 3000}, nil); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

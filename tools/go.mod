@@ -10,6 +10,7 @@ tool (
 require github.com/mtwire/mtwire v0.0.0
 
 require (
+	filippo.io/edwards25519 v1.2.0 // indirect
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/andybalholm/brotli v1.0.6 // indirect
 	github.com/coder/websocket v1.8.15 // indirect

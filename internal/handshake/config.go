@@ -47,7 +47,7 @@ type Config struct {
 	WebSocket *wsconn.ServerConfig
 
 	// Time is the clock for FakeTLS. Nil means time.Now. Rand is the source of the
-	// ServerHello's random parts. Nil means crypto/rand.
+	// ServerHello's random parts: see faketls.AppendServerHello, also for nil.
 	Time func() time.Time
 	Rand io.Reader
 }
