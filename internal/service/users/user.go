@@ -1,0 +1,207 @@
+// Package users is the proxy's Policy: it admits the clients of users within their
+// limits, limits their rates, and counts their bytes.
+//
+//	user.go       a user and its limits, as configured
+//	policy.go     the users as they are now, and their clients' admission
+//	account.go    one session's usage
+//	refusal.go    why a client is refused
+//	addresses.go  the addresses of a user's clients
+//	schedule.go   when a quota begins anew
+//	rate.go       a rate that connections share
+//	usage.go      what was counted
+package users
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// User is a user of the proxy, with its limits. A User is a value: it may be compared
+// with Equal and must not be changed once it is passed to a Policy.
+type User struct {
+	// Name identifies the user, Secrets are those of its clients, and AdTag is its ad
+	// tag: see proxy.User.
+	Name    string
+	Secrets []mtproxy.Secret
+	AdTag   []byte
+
+	// Source is where the user is defined.
+	Source Source
+	// Note is a text for the operator.
+	Note string
+
+	Limits
+}
+
+// Source is where a user is defined.
+type Source uint8
+
+const (
+	// File means the configuration: flags, environment and files.
+	File Source = iota
+	// Store means the state directory: the user was added at run time.
+	Store
+)
+
+// String returns "file" or "store".
+func (s Source) String() string {
+	if s == Store {
+		return "store"
+	}
+	return "file"
+}
+
+// Limits are what a user's clients may do. The zero value imposes none.
+type Limits struct {
+	// Disabled means that no client is served.
+	Disabled bool
+	// Expires is when the user's clients are not served any more. The zero time means
+	// never.
+	Expires time.Time
+
+	// MaxConnections is the maximum number of connections at the same time, 0 for no
+	// limit.
+	MaxConnections int
+	// MaxAddresses is the maximum number of addresses that clients come from, 0 for no
+	// limit. An IPv6 network of 64 bits counts as one. An address counts from its first
+	// connection until AddressWindow after the end of its last. 0 means
+	// DefaultAddressWindow, a negative value that it counts while it has a connection
+	// only.
+	MaxAddresses  int
+	AddressWindow time.Duration
+	// Networks are the networks that clients may come from. None means all. Clients of
+	// Unix sockets without an address are in none.
+	Networks []netip.Prefix
+
+	// Quota limits the bytes of both directions together.
+	Quota Quota
+	// RateUp and RateDown limit the rate of upload and download, in bytes a second for
+	// all connections together, which share it equally. 0 means no limit.
+	RateUp, RateDown int64
+}
+
+// DefaultAddressWindow is the default for Limits.AddressWindow.
+const DefaultAddressWindow = 10 * time.Minute
+
+// MinRate is the smallest positive rate, in bytes a second.
+const MinRate = 1 << 10
+
+// Quota is a number of bytes for a period. The zero value is no quota.
+type Quota struct {
+	// Bytes is the quota, 0 for none.
+	Bytes int64
+	// Period is how often the count begins anew: at midnight of the day.
+	Period Period
+	// Day is the day of the week (1 is Monday, 7 Sunday) or of the month on which a
+	// period begins. In shorter months the last day stands for it. 0 means 1.
+	Day int
+	// Location is the time zone. Nil means UTC.
+	Location *time.Location
+}
+
+// Period is the length of a quota's period.
+type Period uint8
+
+// The periods. Once means that the count never begins anew.
+const (
+	Once Period = iota
+	Daily
+	Weekly
+	Monthly
+)
+
+var periodNames = [...]string{"none", "day", "week", "month"}
+
+// String returns "none", "day", "week" or "month".
+func (p Period) String() string {
+	if int(p) >= len(periodNames) {
+		return "unknown"
+	}
+	return periodNames[p]
+}
+
+// MarshalText returns the same text as String.
+func (p Period) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText parses a period. After an error p is unchanged.
+func (p *Period) UnmarshalText(text []byte) error {
+	i := slices.Index(periodNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("unknown period: want %s", strings.Join(periodNames[:], ", "))
+	}
+	*p = Period(i)
+	return nil
+}
+
+// LimitError is the error of one limit, in the words of the configuration.
+type LimitError struct {
+	Limit string // such as "max_connections"
+	Err   error
+}
+
+func (e *LimitError) Error() string { return e.Limit + ": " + e.Err.Error() }
+
+func (e *LimitError) Unwrap() error { return e.Err }
+
+var (
+	errNegative = errors.New("must not be negative")
+	errLowRate  = fmt.Errorf("must be at least %d bytes a second, or 0 for no limit", MinRate)
+)
+
+// Check returns a *LimitError for the first limit that is out of range, nil if there
+// is none.
+func (l *Limits) Check() error {
+	last := map[Period]int{Weekly: 7, Monthly: 31}[l.Quota.Period]
+	switch {
+	case l.MaxConnections < 0:
+		return &LimitError{"max_connections", errNegative}
+	case l.MaxAddresses < 0:
+		return &LimitError{"max_addresses", errNegative}
+	case l.Quota.Bytes < 0:
+		return &LimitError{"quota", errNegative}
+	case l.Quota.Period > Monthly:
+		return &LimitError{"quota_period", fmt.Errorf("unknown period %d", l.Quota.Period)}
+	case l.Quota.Day < 0 || l.Quota.Day > last:
+		if last == 0 {
+			return &LimitError{"quota_day", errors.New("only a week and a month begin on a day of theirs")}
+		}
+		return &LimitError{"quota_day", fmt.Errorf("must be 1 to %d", last)}
+	case l.RateUp < 0 || 0 < l.RateUp && l.RateUp < MinRate:
+		return &LimitError{"rate_up", errLowRate}
+	case l.RateDown < 0 || 0 < l.RateDown && l.RateDown < MinRate:
+		return &LimitError{"rate_down", errLowRate}
+	}
+	for _, network := range l.Networks {
+		if !network.IsValid() {
+			return &LimitError{"networks", errors.New("invalid network")}
+		}
+	}
+	return nil
+}
+
+// Equal reports whether two users are the same in everything.
+func (u *User) Equal(other *User) bool {
+	return u.Name == other.Name && slices.Equal(u.Secrets, other.Secrets) && slices.Equal(u.AdTag, other.AdTag) &&
+		u.Source == other.Source && u.Note == other.Note && u.Limits.Equal(&other.Limits)
+}
+
+// Equal reports whether two limits are the same.
+func (l *Limits) Equal(other *Limits) bool {
+	return l.Disabled == other.Disabled && l.Expires.Equal(other.Expires) &&
+		l.MaxConnections == other.MaxConnections && l.MaxAddresses == other.MaxAddresses &&
+		l.AddressWindow == other.AddressWindow && slices.Equal(l.Networks, other.Networks) &&
+		l.Quota.Bytes == other.Quota.Bytes && l.Quota.schedule() == other.Quota.schedule() &&
+		l.RateUp == other.RateUp && l.RateDown == other.RateDown
+}
+
+// Proxy returns u as the proxy's user.
+func (u *User) Proxy() proxy.User {
+	return proxy.User{Name: u.Name, Secrets: u.Secrets, AdTag: u.AdTag}
+}

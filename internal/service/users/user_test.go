@@ -1,0 +1,86 @@
+package users
+
+import (
+	"errors"
+	"math"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// Limits out of range are refused, with the limit's name in the configuration.
+func TestLimitsAreChecked(t *testing.T) {
+	for limit, l := range map[string]Limits{
+		"":                {},
+		"max_connections": {MaxConnections: -1},
+		"max_addresses":   {MaxAddresses: math.MinInt},
+		"quota":           {Quota: Quota{Bytes: -1}},
+		"quota_period":    {Quota: Quota{Bytes: 1, Period: 9}},
+		"quota_day":       {Quota: Quota{Bytes: 1, Period: Weekly, Day: 8}},
+		"rate_up":         {RateUp: MinRate - 1},
+		"rate_down":       {RateDown: -1},
+		"networks":        {Networks: []netip.Prefix{{}}},
+	} {
+		var bad *LimitError
+		if err := l.Check(); (limit == "") != (err == nil) || err != nil && (!errors.As(err, &bad) || bad.Limit != limit) {
+			t.Errorf("%q: %v", limit, err)
+		}
+	}
+	for _, day := range []int{-1, 1, 32} {
+		q := Limits{Quota: Quota{Bytes: 1, Period: Daily, Day: day}}
+		if q.Check() == nil {
+			t.Errorf("day %d of a day", day)
+		}
+	}
+	most := Limits{
+		MaxConnections: math.MaxInt, MaxAddresses: math.MaxInt, RateUp: math.MaxInt64, RateDown: MinRate,
+		Quota: Quota{Bytes: math.MaxInt64, Period: Monthly, Day: 31}, Networks: []netip.Prefix{netip.MustParsePrefix("::/0")},
+	}
+	if err := most.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Two users are equal if nothing of them differs, however their times and zones were
+// made.
+func TestUsersAreCompared(t *testing.T) {
+	expires := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	made := func(change func(*User)) *User {
+		u := &User{Name: "alice", Limits: Limits{Expires: expires, Quota: Quota{Bytes: 5, Period: Daily}}}
+		change(u)
+		return u
+	}
+	same := made(func(u *User) {
+		u.Expires, u.Quota.Location = expires.In(time.FixedZone("CET", 3600)), time.UTC
+	})
+	if u := made(func(*User) {}); !u.Equal(same) {
+		t.Error("the same user differs")
+	}
+	for name, change := range map[string]func(*User){
+		"name": func(u *User) { u.Name = "bob" }, "note": func(u *User) { u.Note = "n" }, "source": func(u *User) { u.Source = Store },
+		"disabled": func(u *User) { u.Disabled = true }, "expires": func(u *User) { u.Expires = expires.Add(1) },
+		"connections": func(u *User) { u.MaxConnections = 1 }, "addresses": func(u *User) { u.MaxAddresses = 1 },
+		"window": func(u *User) { u.AddressWindow = 1 }, "networks": func(u *User) { u.Networks = []netip.Prefix{{}} },
+		"quota": func(u *User) { u.Quota.Bytes++ }, "period": func(u *User) { u.Quota.Period = Weekly },
+		"zone": func(u *User) { u.Quota.Location = time.FixedZone("CET", 3600) },
+		"up":   func(u *User) { u.RateUp = 1 }, "down": func(u *User) { u.RateDown = 1 },
+	} {
+		if made(change).Equal(same) {
+			t.Errorf("%s is not compared", name)
+		}
+	}
+}
+
+// A period's text is parsed back to it, and nothing else is a period.
+func TestPeriodsAreTexts(t *testing.T) {
+	for p := Once; p <= Monthly; p++ {
+		var back Period
+		if text, _ := p.MarshalText(); back.UnmarshalText(text) != nil || back != p {
+			t.Errorf("%s is %v", text, back)
+		}
+	}
+	p := Weekly
+	if p.UnmarshalText([]byte("year")) == nil || p != Weekly {
+		t.Error(p)
+	}
+}
