@@ -26,6 +26,7 @@ type authentication struct {
 	endHandshake context.CancelCauseFunc
 	users        *snapshot     // since the client's first byte
 	found        int           // by the last Find that found a secret
+	refused      error         // by the policy, in the last Find
 	mode         mtproxy.Modes // the client's, once Allow was called
 }
 
@@ -36,6 +37,8 @@ type authentication struct {
 // A hello that is longer than those of Telegram's clients is left to the host if
 // the host acts before the search ends. Otherwise the time of the answer would tell
 // the number of secrets, the more clearly the longer the hello.
+//
+// A secret whose user the policy refuses is none: see keysearch.Query.Refused.
 func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (index int, err error) {
 	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
 	if q.First != nil {
@@ -50,15 +53,20 @@ func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*
 			}
 		}()
 	}
+	if a.refused = nil; a.proxy.config.Policy != nil {
+		query.Refused = func(index int) bool { return !a.admit(ctx, index) }
+	}
 	index, outcome := a.proxy.search.Find(ctx, a.users.index, a.clientAddr(), query, try)
-	switch outcome {
-	case keysearch.Found:
+	switch {
+	case outcome == keysearch.Found:
 		a.found = index
 		return index, nil
-	case keysearch.NoMatch:
-		return -1, handshake.ErrNoMatch
-	case keysearch.Canceled:
+	case outcome == keysearch.Canceled:
 		return -1, ctx.Err()
+	case a.refused != nil:
+		return -1, &refusal{a.refused}
+	case outcome == keysearch.NoMatch:
+		return -1, handshake.ErrNoMatch
 	}
 	if !a.searchSkipped { // a FakeTLS hello may be searched for as an init payload as well
 		a.searchSkipped = true
@@ -66,6 +74,51 @@ func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*
 		a.proxy.trace.searchSkipped(a.session)
 	}
 	return -1, handshake.ErrNotSearched
+}
+
+// refusal is the error for a client with a secret that the policy does not admit.
+type refusal struct{ cause error }
+
+func (r *refusal) Error() string { return r.cause.Error() }
+
+// Unwrap returns the policy's error, and that of a client without a secret.
+func (r *refusal) Unwrap() []error { return []error{r.cause, handshake.ErrNoMatch} }
+
+// admit asks the policy about a client that has the secret at index, and notes the
+// account. If the policy refuses the client, it has no user.
+func (a *authentication) admit(ctx context.Context, index int) bool {
+	a.withdraw() // a user with the same key
+	a.assign(&a.users.secrets[index], 0)
+	account, err := a.proxy.config.Policy.Admit(ctx, a.session)
+	if err == nil {
+		a.account = account
+		return true
+	}
+	a.refused = err
+	if ctx.Err() == nil {
+		a.proxy.counters.refused.Add(1)
+		a.proxy.trace.refused(a.session, err)
+	}
+	a.withdraw()
+	return false
+}
+
+// withdraw undoes admit for a client that is not authenticated after all. Its session
+// ends as every other one without a user, and counts for none.
+func (s *session) withdraw() {
+	if s.user.Load() == nil {
+		return
+	}
+	account := s.account
+	s.account = nil
+	r := s.Report()
+	s.mu.Lock()
+	s.secret, s.mode = mtproxy.Secret{}, 0
+	s.user.Store(nil)
+	s.mu.Unlock()
+	if account != nil {
+		account.Done(r)
+	}
 }
 
 // beginSlowSearch is called before a search that takes long, for a client to which
@@ -146,16 +199,21 @@ func modeOf(t detect.Transport) mtproxy.Modes {
 // setUser makes the session that of the user with the secret at index, unless the
 // secret was removed since the client's first byte.
 func (a *authentication) setUser(index int, mode mtproxy.Modes) {
-	s, secret := a.session, &a.users.secrets[index]
-	s.mu.Lock()
-	s.secret, s.mode = secret.secret, mode
-	s.user.Store(secret.user)
-	s.mu.Unlock()
+	s := a.session
+	s.assign(&a.users.secrets[index], mode)
 	// SetUsers checks all sessions with a user after it has replaced the users. So
 	// one of the two sees the other's change.
 	if s.proxy.users.Load() != a.users {
 		s.checkUser()
 	}
+}
+
+// assign notes the client's secret and its user.
+func (s *session) assign(secret *userSecret, mode mtproxy.Modes) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secret, s.mode = secret.secret, mode
+	s.user.Store(secret.user)
 }
 
 // checkUser keeps s if its user still has its secret, and closes it otherwise.

@@ -140,6 +140,7 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 	if h.Transport().FakeTLS {
 		return err
 	}
+	s.withdraw()
 	var first []byte
 	var rejected *handshake.UnauthenticatedError
 	switch cause := context.Cause(handshakeCtx); {

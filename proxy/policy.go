@@ -38,12 +38,22 @@ type Session interface {
 	Close(cause error)
 }
 
-// Policy decides which authenticated clients are served, and how.
+// Policy decides which clients are served, and how.
 type Policy interface {
-	// Admit is called once for each session, after its client is authenticated
-	// and before the data centre is dialled. An error ends the session, with it
-	// as its cause. A nil Account imposes no limits. ctx is for Admit alone: it
-	// ends if the session is closed meanwhile.
+	// Admit is called when a client has shown a secret, before anything is answered to
+	// it. s.User is the secret's user; the rest of s.Report is not known yet. An error
+	// refuses the client: it is one without a secret, which is tunneled to its fronting
+	// host. Neither the bytes nor the time of that tell that the secret exists. The
+	// error is the cause in the session's last Report.
+	//
+	// A nil Account imposes no limits. Otherwise Account.Done is called, also if the
+	// client turns out to be unauthenticated after all: its handshake may be a replay,
+	// or incomplete.
+	//
+	// Admit is called once for a session, unless several of its users have the key, or
+	// the users are replaced during the handshake. It must not wait: the key searches
+	// of other clients do so too. ctx is for Admit alone, and ends if the session is
+	// closed meanwhile.
 	Admit(ctx context.Context, s Session) (Account, error)
 }
 
@@ -60,6 +70,7 @@ type Account interface {
 	// be the sum of several Moved. A pause keeps the zero-copy path.
 	Delay(d Direction, n int) time.Duration
 
-	// Done is called once, when the session has ended.
+	// Done is called once, when the session has ended, or before if its client is not
+	// authenticated: then Report.Stage is below Authenticated.
 	Done(Report)
 }

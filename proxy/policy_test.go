@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,9 +62,9 @@ func admitTo(a Account) Policy {
 	return policyFunc(func(context.Context, Session) (Account, error) { return a, nil })
 }
 
-// The policy is asked once for each client, when it is authenticated and before a
-// data centre is dialled. Clients that are not authenticated do not reach it.
-func TestPolicyIsAskedBetweenAuthenticationAndDial(t *testing.T) {
+// The policy is asked once for each client, when it has shown its secret and before a
+// data centre is dialled. Clients without one do not reach it.
+func TestPolicyIsAskedBeforeTheDial(t *testing.T) {
 	for _, secret := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
 		var asked []Report
 		hosts := map[string]func(net.Conn){"dc.test:443": echoing(10)}
@@ -73,7 +72,7 @@ func TestPolicyIsAskedBetweenAuthenticationAndDial(t *testing.T) {
 			DataCenters: at("dc.test:443"),
 			Policy: policyFunc(func(ctx context.Context, s Session) (Account, error) {
 				asked = append(asked, s.Report())
-				if ctx.Err() != nil || s.User() != s.Report().User {
+				if ctx.Err() != nil || s.User().Name != "alice" {
 					t.Errorf("%v, %v", ctx.Err(), s.User())
 				}
 				return nil, nil
@@ -91,44 +90,11 @@ func TestPolicyIsAskedBetweenAuthenticationAndDial(t *testing.T) {
 			if len(asked) != 1 {
 				t.Fatalf("the policy is asked %d times", len(asked))
 			}
-			if r := asked[0]; r.Stage != Authenticated || r.User.Name != "alice" || r.DC != 4 || r.Upstream != "" || r.Protocol != mtwire.PaddedIntermediate {
+			if r := asked[0]; r.Stage != ClientBytes || r.Client != clientAddress.String() || r.Upstream != "" {
 				t.Errorf("%+v", r)
 			}
 		})
 	}
-}
-
-// A client that is refused is closed without a data centre, and the policy's error
-// is the cause.
-func TestRefusedClientIsNotConnected(t *testing.T) {
-	full := errors.New("alice has enough connections")
-	account, ended := &testAccount{}, &reports{}
-	config := Config{
-		Traces: []*Trace{ended.trace()},
-		Policy: policyFunc(func(context.Context, Session) (Account, error) { return account, full }),
-	}
-	inBubble(t, config, nil, func(t *testing.T, b *bubble) {
-		conn := b.join(mtwiretest.FakeTLSSecret)
-		if err := conn.Send(b.ctx, payload(3)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := conn.Receive(b.ctx); err == nil {
-			t.Error("the client gets an answer")
-		}
-		synctest.Wait()
-		if r := ended.wait(t, 1)[0]; !errors.Is(r.Err, full) || r.Stage != Authenticated {
-			t.Errorf("%+v", r)
-		}
-		if s := b.Stats(); s.Refused != 1 || s.Unreachable != 0 || s.Authenticated != 1 || s.Open != 0 {
-			t.Errorf("%+v", s)
-		}
-		if line := b.log.last(); !strings.HasSuffix(line, `cause="alice has enough connections"`) {
-			t.Error(line)
-		}
-		if len(account.reports()) != 0 {
-			t.Error("the account of a refused client is used")
-		}
-	})
 }
 
 // Admit's context ends if the session is closed meanwhile. That is no refusal.

@@ -179,23 +179,13 @@ func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth
 	return h.Run(ctx, &auth.users.handshake, auth)
 }
 
-// dial asks the policy, and then connects the data centre. What fails because the
-// session was closed counts as neither refused nor unreachable.
+// dial connects the data centre. What fails because the session was closed does not
+// count as unreachable.
 func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Upstream, error) {
 	if err := ctx.Err(); err != nil { // its secret was removed during the handshake
 		return nil, err
 	}
 	user := s.user.Load()
-	if policy := s.proxy.config.Policy; policy != nil {
-		account, err := policy.Admit(ctx, s)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.proxy.counters.refused.Add(1)
-			}
-			return nil, err
-		}
-		s.account = account
-	}
 	request := route.Request{DC: client.DC, Protocol: client.Protocol, Download: &client.Download, Trailer: &client.Trailer, User: user.Name, Tag: user.AdTag}
 	upstream, err := s.proxy.outbound.Dial(ctx, request)
 	if err != nil && s.proxy.makeRoom(err) {

@@ -23,7 +23,8 @@ type Stats struct {
 	// Evicted is how many unauthenticated connections were closed to make room
 	// for others.
 	Evicted int64
-	// Refused is how many authenticated clients the policy did not admit.
+	// Refused is how many clients with a secret the policy did not admit: they are
+	// unauthenticated.
 	Refused int64
 	// RefusedMode is how many clients had a secret that does not allow their mode:
 	// they are unauthenticated. RefusedFraming is how many authenticated clients have

@@ -13,9 +13,13 @@ type Trace struct {
 	// all secrets, because failed searches have used up their budget.
 	SearchSkipped func(s Session)
 
-	// Authenticated is called when a client is authenticated, before the policy
-	// and the data centre.
+	// Authenticated is called when a client is authenticated, before the data
+	// centre.
 	Authenticated func(s Session)
+
+	// Refused is called when the policy does not admit a client, with the policy's
+	// error. s.User is the client's user, for this call alone.
+	Refused func(s Session, cause error)
 
 	// Dialled is called when a session's data centre is connected, also each time
 	// that the session is moved on to another address or upstream.
@@ -71,6 +75,14 @@ func (all traces) authenticated(s Session) {
 	for _, t := range all {
 		if t.Authenticated != nil {
 			t.Authenticated(s)
+		}
+	}
+}
+
+func (all traces) refused(s Session, cause error) {
+	for _, t := range all {
+		if t.Refused != nil {
+			t.Refused(s, cause)
 		}
 	}
 }

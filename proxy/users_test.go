@@ -220,8 +220,8 @@ func TestSilentConnectionsHaveTheNewUsers(t *testing.T) {
 }
 
 // A client whose secret is removed in the middle of its handshake is closed: at
-// once after its hello, and at the end of its init payload before that. The policy
-// is not asked, and no data centre is dialled.
+// once after its hello, and at the end of its init payload before that. No data centre
+// is dialled, and its account is done.
 func TestSecretThatIsRemovedDuringTheHandshakeIsRefused(t *testing.T) {
 	half := initOf(t, secretOf(t, aliceKey).Key, mtwire.PaddedIntermediate)
 	for name, c := range map[string]struct {
@@ -236,14 +236,11 @@ func TestSecretThatIsRemovedDuringTheHandshakeIsRefused(t *testing.T) {
 		}, nil, ServerHelloSent},
 		"in the init payload": {func(t *testing.T, conn net.Conn) { conn.Write(half[:40]) }, half[40:], Authenticated},
 	} {
-		ended := &reports{}
+		ended, account := &reports{}, &testAccount{}
 		config := Config{
 			Users:  []User{user(t, "alice", aliceKey), user(t, "bob", bobKey)},
 			Traces: []*Trace{ended.trace()},
-			Policy: policyFunc(func(context.Context, Session) (Account, error) {
-				t.Errorf("%s: the policy is asked", name)
-				return nil, nil
-			}),
+			Policy: admitTo(account),
 		}
 		inBubble(t, config, nil, func(t *testing.T, b *bubble) {
 			conn := b.connect()
@@ -255,6 +252,9 @@ func TestSecretThatIsRemovedDuringTheHandshakeIsRefused(t *testing.T) {
 			all := ended.wait(t, 1)
 			if r := all[0]; len(all) != 1 || !errors.Is(r.Err, errUserGone) || r.Stage != c.stage || r.User.Name != "alice" {
 				t.Errorf("%s: %+v", name, all)
+			}
+			if done := account.reports(); len(done) != 1 || done[0] != all[0] {
+				t.Errorf("%s: %+v", name, done)
 			}
 			if s := b.Stats(); s.Open != 0 || s.Unreachable != 0 || s.Refused != 0 || s.Unauthenticated != 0 {
 				t.Errorf("%s: %+v", name, s)

@@ -115,7 +115,7 @@ const (
 func (s *Search) Find(ctx context.Context, i *Index, from netip.Addr, q Query, try func(*mtproxy.KeySet) int) (entry int, outcome Outcome) {
 	all := i.candidates(q)
 	if q.isCheap(all) {
-		if entry = all.try(try); entry < 0 {
+		if entry = all.try(q, try); entry < 0 {
 			return -1, NoMatch
 		}
 		return entry, Found
@@ -162,7 +162,7 @@ func (s *Search) queued(ctx context.Context, from netip.Addr, q Query, try func(
 				return -1, outcome
 			}
 			start := time.Now()
-			if entry = set.first(n).try(try); entry >= 0 {
+			if entry = set.first(n).try(q, try); entry >= 0 {
 				return entry, Found
 			}
 			s.queue.release(j, n, time.Since(start))

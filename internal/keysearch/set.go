@@ -21,6 +21,11 @@ type Query struct {
 	// Slow, if it is set, is called before a search that may wait for others, or
 	// takes long.
 	Slow func()
+
+	// Refused, if it is set, is called with the entry whose key fits. If it returns
+	// true, the key counts as one that does not fit: the search continues, and takes
+	// as long as that for a client without a secret.
+	Refused func(entry int) bool
 }
 
 // Entry is a secret that clients may have, and the modes in which it may be
@@ -128,13 +133,17 @@ func (i *Index) isCandidate(index int, q Query) bool {
 }
 
 // try returns the index in Index.entries of the key that try selects, -1 if it
-// selects none. It does not call try for an empty set.
-func (s set) try(try func(*mtproxy.KeySet) int) int {
-	if len(s.indexes) == 0 {
-		return -1
-	}
-	if k := try(s.keys); k >= 0 {
-		return s.indexes[k]
+// selects none that q does not refuse. It does not call try for an empty set.
+func (s set) try(q Query, try func(*mtproxy.KeySet) int) int {
+	for s.len() > 0 {
+		k := try(s.keys)
+		if k < 0 {
+			return -1
+		}
+		if q.Refused == nil || !q.Refused(s.indexes[k]) {
+			return s.indexes[k]
+		}
+		s = s.from(k + 1)
 	}
 	return -1
 }
@@ -144,7 +153,7 @@ func (s set) tryCheap(q Query, try func(*mtproxy.KeySet) int) int {
 	if !q.isCheap(s) {
 		return -1
 	}
-	return s.try(try)
+	return s.try(q, try)
 }
 
 func (s set) len() int { return len(s.indexes) }
