@@ -1,33 +1,25 @@
 package obfuscation
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
+
+	"github.com/mtwire/mtwire/internal/aesctr"
 )
 
 // KeyStream is the AES-256-CTR material of one direction: the key, followed by the
 // first value of the 128-bit big-endian counter.
 type KeyStream [keyLength + ivLength]byte
 
+func (k *KeyStream) key() *[keyLength]byte { return (*[keyLength]byte)(k[:keyLength]) }
+
+func (k *KeyStream) iv() *[ivLength]byte { return (*[ivLength]byte)(k[keyLength:]) }
+
 // StreamAt returns a new cipher at position n, in bytes.
-func (k *KeyStream) StreamAt(n uint64) cipher.Stream {
-	block, err := aes.NewCipher(k[:keyLength])
-	if err != nil {
-		panic("internal error: " + err.Error()) // the key's length is fixed
-	}
-	counter := [aes.BlockSize]byte(k[keyLength:])
-	addCounter(&counter, n/aes.BlockSize)
-	s := cipher.NewCTR(block, counter[:])
-	if used := n % aes.BlockSize; used > 0 {
-		var skip [aes.BlockSize]byte
-		s.XORKeyStream(skip[:used], skip[:used])
-	}
-	return s
-}
+func (k *KeyStream) StreamAt(n uint64) cipher.Stream { return aesctr.Start(k.key(), k.iv(), n) }
 
 // Cursor returns a Cursor at position n, in bytes.
-func (k *KeyStream) Cursor(n uint64) Cursor { return Cursor{key: *k, offset: n} }
+func (k *KeyStream) Cursor(n uint64) Cursor { return Cursor{aesctr.New(k.key(), k.iv(), n)} }
 
 // mix replaces the AES key by the SHA-256 of it and the key of a proxy's secret.
 func (k *KeyStream) mix(key *[16]byte) {
@@ -54,26 +46,21 @@ func keyStreams(payload *[InitLength]byte, key *[16]byte) (upload, download KeyS
 
 // Cursor is a position in a key stream: a cipher.Stream whose cipher state can be
 // dropped while the connection is idle. The state takes ten times the memory of the
-// key, and a proxy has thousands of idle connections. A Cursor is not safe for
-// concurrent use.
-type Cursor struct {
-	key    KeyStream
-	offset uint64
-	stream cipher.Stream // nil after Rest
-}
+// key, and a proxy has thousands of idle connections. Processors with VAES need none. A
+// Cursor is not safe for concurrent use.
+type Cursor struct{ stream aesctr.Stream }
 
 // XORKeyStream continues at the position where the last call ended. It makes the
-// cipher state if there is none.
-func (c *Cursor) XORKeyStream(dst, src []byte) {
-	if len(src) == 0 {
-		return
-	}
-	if c.stream == nil {
-		c.stream = c.key.StreamAt(c.offset)
-	}
-	c.stream.XORKeyStream(dst, src)
-	c.offset += uint64(len(src))
+// cipher state if one is needed and there is none. dst must not be shorter than src,
+// and must overlap it entirely or not at all.
+func (c *Cursor) XORKeyStream(dst, src []byte) { c.stream.XORKeyStream(dst, src) }
+
+// Reencrypt is from.XORKeyStream, and then to.XORKeyStream of the result, in one pass
+// over the bytes: it decrypts src with one key stream and encrypts it with the other,
+// into dst. from and to must differ.
+func Reencrypt(dst, src []byte, from, to *Cursor) {
+	aesctr.XORKeyStreams(dst, src, &from.stream, &to.stream)
 }
 
 // Rest drops the cipher state until the next XORKeyStream.
-func (c *Cursor) Rest() { c.stream = nil }
+func (c *Cursor) Rest() { c.stream.Rest() }

@@ -30,3 +30,37 @@ func TestCursorContinuesAfterARest(t *testing.T) {
 		}
 	}
 }
+
+// Reencrypt decrypts with one Cursor and encrypts with the other, from any positions
+// and in pieces of any size, into the same or another slice.
+func TestReencryptIsBothCursors(t *testing.T) {
+	var first, second KeyStream
+	for i := range first {
+		first[i], second[i] = byte(5*i), byte(11*i+1)
+	}
+	clear := make([]byte, 40000)
+	for i := range clear {
+		clear[i] = byte(i * i >> 3)
+	}
+	for _, starts := range [][2]uint64{{0, 0}, {64, 64}, {64, 0}, {3, 64}} {
+		want := bytes.Clone(clear)
+		first.StreamAt(starts[0]).XORKeyStream(want, want)
+		second.StreamAt(starts[1]).XORKeyStream(want, want)
+		from, to := first.Cursor(starts[0]), second.Cursor(starts[1])
+		got, done := bytes.Clone(clear), 0
+		for n := 1; done < len(got); n = n*5%9973 + 1 {
+			n = min(n, len(got)-done)
+			src := got[done : done+n]
+			if n%2 == 0 {
+				src = clear[done : done+n]
+			}
+			Reencrypt(got[done:done+n], src, &from, &to)
+			if done += n; n%3 == 0 {
+				from.Rest()
+			}
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("from %d: other bytes", starts)
+		}
+	}
+}

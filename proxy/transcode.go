@@ -22,30 +22,25 @@ func (r *reencrypter) rest() {
 	r.send.Rest()
 }
 
-// chunk is how many bytes go through both ciphers at a time: they should stay in
-// the processor's first cache in between.
-const chunk = 16 << 10
-
 // transform is a splice.Flow's Transform.
 func (r *reencrypter) transform(b []byte) (n int, err error) {
 	n = len(b)
 	if r.records != nil {
 		n, err = r.records.Deframe(b)
 	}
-	for rest := b[:n]; len(rest) > 0; {
-		piece := rest[:min(len(rest), chunk)]
-		r.receive.XORKeyStream(piece, piece)
-		if r.watch != nil {
-			more, bad := r.watch(piece)
-			if bad != nil {
-				return 0, bad
-			}
-			if !more {
-				r.watch = nil
-			}
-		}
-		r.send.XORKeyStream(piece, piece)
-		rest = rest[len(piece):]
+	b = b[:n]
+	if r.watch == nil || n == 0 {
+		obfuscation.Reencrypt(b, b, &r.receive, &r.send)
+		return n, err
 	}
+	r.receive.XORKeyStream(b, b)
+	more, bad := r.watch(b)
+	if bad != nil {
+		return 0, bad
+	}
+	if !more {
+		r.watch = nil
+	}
+	r.send.XORKeyStream(b, b)
 	return n, err
 }
