@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -28,7 +29,12 @@ func run(m *testing.M) int {
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	build := exec.Command("go", "build", "-o", binary, "../cmd/mtwire")
+	overlay, err := writeOverlay(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "../cmd/mtwire")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
@@ -49,6 +55,26 @@ func run(m *testing.M) int {
 		}
 	}
 	return code
+}
+
+// writeOverlay writes a file for go build that adds testdata/collect.go to the program
+// under test, on Linux.
+func writeOverlay(dir string) (path string, err error) {
+	hook, err := filepath.Abs("testdata/collect.go")
+	if err != nil {
+		return "", err
+	}
+	command, err := filepath.Abs("../cmd/mtwire")
+	if err != nil {
+		return "", err
+	}
+	overlay := map[string]map[string]string{"Replace": {filepath.Join(command, "collect_linux.go"): hook}}
+	b, err := json.Marshal(overlay)
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, b, 0o600)
 }
 
 // notRun lists the variants of faults that cannot run on this system.

@@ -167,6 +167,38 @@ func (p *program) resident(t *testing.T) int {
 	return 0
 }
 
+// memory is what a program uses after a garbage collection, in bytes.
+type memory struct{ heap, stacks, resident int64 }
+
+func (m memory) String() string {
+	const mib = 1 << 20
+	return fmt.Sprintf("%.1f MiB of heap, %.1f MiB of stacks, %.1f MiB resident",
+		float64(m.heap)/mib, float64(m.stacks)/mib, float64(m.resident)/mib)
+}
+
+// collect lets the program collect its garbage and return free memory to the system,
+// and returns what is left. Without that, resident memory depends on when the collector
+// ran last: it may have up to as much garbage as live bytes.
+func (p *program) collect(t *testing.T) (m memory) {
+	t.Helper()
+	p.mu.Lock()
+	before := p.log.Len()
+	p.mu.Unlock()
+	p.signal(t, syscall.SIGUSR2) // see testdata/collect.go
+	eventually(t, "the program has collected its garbage", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for line := range bytes.Lines(p.log.Bytes()[before:]) {
+			if n, _ := fmt.Sscanf(string(line), "in use: %d bytes of heap, %d bytes of stacks\n", &m.heap, &m.stacks); n == 2 {
+				return true
+			}
+		}
+		return false
+	})
+	m.resident = int64(p.resident(t)) << 10
+	return m
+}
+
 // processorTime returns the processor time that the program has used.
 func (p *program) processorTime(t *testing.T) time.Duration {
 	t.Helper()
