@@ -40,6 +40,7 @@ type authentication struct {
 //
 // A secret whose user the policy refuses is none: see keysearch.Query.Refused.
 func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (index int, err error) {
+	a.setClass(admission.Complete)
 	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
 	if q.First != nil {
 		var stop func()

@@ -102,11 +102,10 @@ func fronts(config *Config, users []User) (hosts []fronting.Host, err error) {
 }
 
 // frontingClient returns the client for its fronting host. Once the host has answered
-// it, it is a visitor of the site, and others make room first.
+// it, it is a visitor of the site, and others make room first while it moves bytes.
 func (s *session) frontingClient() fronting.Client {
-	client := fronting.Client{Remote: s.source, Local: addrPort(s.socket.LocalAddr()), Answered: func() {
-		s.proxy.pending.Move(&s.pending, admission.Answered)
-		s.proxy.fronted.Move(&s.fronted, admission.Answered)
+	client := fronting.Client{Remote: s.source, Local: addrPort(s.socket.LocalAddr()), Moved: s.visitorMoved, Answered: func() {
+		s.setClass(admission.Answered)
 	}}
 	if !client.Remote.IsValid() {
 		client.Remote = addrPort(s.socket.RemoteAddr())
@@ -165,14 +164,15 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 		}
 		return err
 	}
-	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Unanswered) // again, if it may not use its secret
+	s.setClass(admission.Complete)
+	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Complete) // again, if it may not use its secret
 	if host == nil && s.proxy.fronts.Empty() {
 		if rejected != nil {
 			rejected.Discard(ctx, s.socket)
 		}
 		return err
 	}
-	s.proxy.fronted.Enter(&s.fronted, s, s.clientAddr(), admission.Unanswered)
+	s.enterFronted()
 	ended := func(result fronting.Result, tunnelErr error) {
 		s.mu.Lock()
 		s.tunnel, s.tunnelErr = result, tunnelErr

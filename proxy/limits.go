@@ -68,6 +68,34 @@ func shares(total int) admission.Limits {
 	}
 }
 
+// setClass changes what is known of an unauthenticated connection.
+func (s *session) setClass(class admission.Class) {
+	s.class.Store(uint32(class))
+	s.proxy.pending.Move(&s.pending, class)
+	s.proxy.fronted.Move(&s.fronted, class)
+}
+
+// enterFronted counts the session's connection to a fronting host.
+func (s *session) enterFronted() {
+	s.proxy.fronted.Enter(&s.fronted, s, s.clientAddr(), admission.Class(s.class.Load()))
+	s.proxy.fronted.Move(&s.fronted, admission.Class(s.class.Load())) // it may have changed meanwhile
+}
+
+// visitorInterval is how often a visitor of the site that moves bytes is noted.
+const visitorInterval = int64(admissionGrace / 40)
+
+// visitorMoved is called when bytes of a visitor have moved: it is among the last to
+// make room for others.
+func (s *session) visitorMoved() {
+	now := s.now()
+	if last := s.last.Load(); now-last < visitorInterval && last != 0 {
+		return
+	}
+	s.last.Store(now)
+	s.proxy.pending.Touch(&s.pending)
+	s.proxy.fronted.Touch(&s.fronted)
+}
+
 // Evict ends an unauthenticated session that makes room for another one.
 func (s *session) Evict(reason *admission.EvictedError) {
 	s.proxy.counters.evicted.Add(1)

@@ -58,7 +58,7 @@ func TestConnectionsThatHaveSentMakeRoom(t *testing.T) {
 		}
 		defer conn.Close()
 		conn.Write([]byte("hello"))
-		eventually(t, "its bytes arrive", func() bool { return p.pending.Count(admission.Unanswered) == i+1 })
+		eventually(t, "its bytes arrive", func() bool { return p.pending.Count(admission.Partial) == i+1 })
 	}
 	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
 	join(t, ln.Addr(), "secret="+mtwiretest.FakeTLSSecret)

@@ -92,7 +92,7 @@ func (m *mirror) run() {
 	m.mu.Lock()
 	first := slices.Clone(m.first)
 	m.mu.Unlock()
-	m.s.proxy.fronted.Enter(&m.s.fronted, m.s, m.s.clientAddr(), admission.Unanswered)
+	m.s.enterFronted()
 	host, err := m.s.proxy.fronts.Preconnect(m.ctx, m.s.frontingClient(), first)
 	if err != nil {
 		m.s.proxy.fronted.Leave(&m.s.fronted)
@@ -120,7 +120,7 @@ func (m *mirror) hostReady() {
 // wait waits for the host.
 func (m *mirror) wait() {
 	if m.host.Wait(m.ctx) == nil {
-		m.s.proxy.fronted.Move(&m.s.fronted, admission.Answered)
+		m.s.setClass(admission.Answered)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.acted = true; !m.held {

@@ -71,7 +71,7 @@ func (s *session) report() Report {
 		Duration:       cmp.Or(s.duration, time.Since(s.start)),
 		TransportError: s.transportError.Load(),
 	}
-	if last := s.last.Load(); last != 0 {
+	if last := s.last.Load(); last != 0 && r.Stage >= Authenticated {
 		r.Idle = r.Duration - time.Duration(last)
 	}
 	if r.Stage >= ServerHelloSent {

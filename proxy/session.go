@@ -31,6 +31,7 @@ type session struct {
 	source netip.AddrPort // the client's address in a PROXY protocol header; written under mu
 	start  time.Time
 	stage  atomic.Uint32 // a Stage
+	class  atomic.Uint32 // an admission.Class, until the client is authenticated
 	last   atomic.Int64  // when bytes moved last, in nanoseconds since start; 0 if never
 
 	// When the last pause of a direction ends, for the policy's rate limit; 0 if there was none.
@@ -173,7 +174,7 @@ func (s *session) connectUpstream(ctx context.Context, client *handshake.Result)
 
 // authenticate runs the client's handshake, after its first byte.
 func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth *authentication) (*handshake.Result, error) {
-	s.proxy.pending.Move(&s.pending, admission.Unanswered)
+	s.setClass(admission.Partial)
 	s.reach(ClientBytes)
 	auth.users = s.proxy.users.Load() // the client may have been silent for hours
 	return h.Run(ctx, &auth.users.handshake, auth)

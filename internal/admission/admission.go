@@ -21,10 +21,13 @@ const (
 	// Silent: the client has sent nothing. Clients open connections ahead of
 	// need.
 	Silent Class = iota
-	// Unanswered: the client has sent something, and neither authenticated nor
-	// been answered by a fronting host. A real client authenticates within
-	// moments of its first byte.
-	Unanswered
+	// Partial: the client has sent a part of a handshake. A real client sends the
+	// rest within moments.
+	Partial
+	// Complete: the client has sent all that decides whether it has a secret, and
+	// the key search or the fronting host is to answer. Real clients and visitors
+	// of the site have come so far within moments.
+	Complete
 	// Answered: a fronting host has answered the client, as it answers any
 	// visitor.
 	Answered
@@ -32,7 +35,7 @@ const (
 	// the proxy's answer. Its init payload is due.
 	HelloAnswered
 
-	classes = 4
+	classes = 5
 )
 
 // Scope is what a limit is for.
@@ -94,22 +97,9 @@ type Member struct {
 
 	present, evicted bool
 	class            Class
-	since            time.Time // when it got its class
+	since            time.Time // when it got its class, or was touched
 	groups           [scopes]*group
 	links            [scopes]link
-}
-
-// link chains the members of one class in one group, the oldest first.
-type link struct{ previous, next *Member }
-
-// list is the members of one class in one group.
-type list struct{ first, last *Member }
-
-// group is the members of one scope's network, or all.
-type group struct {
-	network netip.Prefix
-	lists   [classes]list
-	count   int
 }
 
 // Table is a set of connections with limits. Its methods may be called
@@ -152,13 +142,10 @@ func (t *Table) Len() int {
 }
 
 // Count returns how many members of a class there are.
-func (t *Table) Count(class Class) (n int) {
+func (t *Table) Count(class Class) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for m := t.all.lists[class].first; m != nil; m = m.links[Total].next {
-		n++
-	}
-	return n
+	return t.all.lists[class].count
 }
 
 // Enter adds m, the membership of a connection from that address, which is invalid
@@ -181,19 +168,14 @@ func (t *Table) enter(m *Member, connection Evictable, from netip.Addr, class Cl
 	if m.present || m.evicted {
 		return nil
 	}
-	for scope := range Total {
-		m.groups[scope] = t.group(scope, from)
-	}
 	m.groups[Total] = &t.all
+	m.groups[Site] = t.group(Site, from, &t.all)
+	m.groups[Address] = t.group(Address, from, m.groups[Site])
 	for scope, g := range m.groups {
-		scope := Scope(scope)
 		if g == nil || g.count < t.limits[scope] {
 			continue
 		}
-		if scope == Total {
-			g = t.payer(m)
-		}
-		if e := t.evict(g, scope, m.groups[scope]); e.connection != nil {
+		if e := t.evict(Scope(scope), g); e.connection != nil {
 			evicted = append(evicted, e)
 		}
 	}
@@ -204,60 +186,70 @@ func (t *Table) enter(m *Member, connection Evictable, from netip.Addr, class Cl
 		}
 	}
 	m.connection, m.present, m.class, m.since = connection, true, class, t.now()
-	t.push(m)
+	m.push()
+	for _, g := range m.groups {
+		g.resize(1)
+	}
 	return evicted
 }
 
-// payer returns the group in which a connection makes room for m when the total
-// is reached: m's own site if it has more than an equal share of the total, and
-// else all.
-func (t *Table) payer(m *Member) *group {
-	site := m.groups[Site]
-	if site != nil && site.count*max(1, len(t.networks[Site])) > t.limits[Total] {
-		return site
-	}
-	return &t.all
-}
-
-// evict removes a member of g and returns it; none if g is empty. limited is the
-// group whose limit is reached.
-func (t *Table) evict(g *group, scope Scope, limited *group) eviction {
-	m := t.pick(g)
+// evict removes a member of g, whose limit is reached, and returns it; none if g is
+// empty. Under mu.
+func (t *Table) evict(scope Scope, g *group) eviction {
+	m := t.pick(g.payer())
 	if m == nil {
 		return eviction{}
 	}
 	t.remove(m)
 	m.evicted = true
-	return eviction{m.connection, &EvictedError{Scope: scope, Limit: t.limits[scope], Network: limited.network}}
+	return eviction{m.connection, &EvictedError{Scope: scope, Limit: t.limits[scope], Network: g.network}}
 }
 
-// pick returns the member of g to evict: the one that has been unanswered for
-// longest since its first byte, then the one that has been silent for longest, then
-// the one whose hello was answered first, then the one that a host answered first.
-// Those within grace are evicted only if there are no others, and one whose hello was
-// answered last of all. Under mu.
+// pick returns the member of g to evict, in this order; at each step the oldest of a
+// class, which is the one that has made no progress for longest. Under mu.
+//
+//  1. Those beyond their grace: a part of a handshake, silence, bytes that are
+//     unanswered, an answered hello, and a visitor that has moved nothing.
+//  2. Those that are slower than a client or visitor that is about to be served:
+//     silence, a part of a handshake, and the older one of unanswered bytes and a
+//     visitor that has moved nothing.
+//  3. Those that have sent a part of a handshake, or were answered, if they are more
+//     than half of all: others are about to come as far. Otherwise any of the class
+//     that has come least far.
 func (t *Table) pick(g *group) *Member {
 	t.passUnread(g)
-	aged := t.now().Add(-t.grace)
-	for _, class := range [...]Class{Unanswered, Silent, HelloAnswered, Answered} {
-		if m := g.lists[class].first; m != nil && !m.since.After(aged) {
+	now := t.now()
+	if m := g.oldest(now.Add(-t.grace), Partial, Silent, Complete, HelloAnswered, Answered); m != nil {
+		return m
+	}
+	slow := now.Add(-t.grace / slowPart)
+	if m := g.oldest(slow, Silent, Partial); m != nil {
+		return m
+	}
+	asking, visitor := g.oldest(slow, Complete), g.oldest(slow, Answered)
+	switch {
+	case asking == nil && visitor == nil:
+		if m := g.majority(Partial, Answered, HelloAnswered); m != nil {
 			return m
 		}
+		return g.oldest(now, Silent, Partial, Complete, Answered, HelloAnswered)
+	case visitor == nil || asking != nil && asking.since.Before(visitor.since):
+		return asking
 	}
-	for _, class := range [...]Class{Silent, Unanswered, Answered, HelloAnswered} {
-		if m := g.lists[class].first; m != nil {
-			return m
-		}
-	}
-	return nil
+	return visitor
 }
 
-// passUnread moves the oldest silent members of g to Unanswered if their clients
-// have sent something that was not read yet: when the processor is busy, connections
-// are accepted faster than they are read. Under mu.
+// slowPart is the part of the grace within which a client that is about to be served
+// takes its next step: a quarter of a second of two seconds.
+const slowPart = 8
+
+// passUnread moves the oldest silent members of g to Complete if their clients have
+// sent something that was not read yet, and is taken for a whole hello until it is:
+// when the processor is busy, connections are accepted faster than they are read. Under
+// mu.
 func (t *Table) passUnread(g *group) {
 	for m := g.lists[Silent].first; m != nil && m.connection.HasUnread(); m = g.lists[Silent].first {
-		t.move(m, Unanswered)
+		t.move(m, Complete)
 	}
 }
 
@@ -267,7 +259,7 @@ func (t *Table) EvictOldest(n int) int {
 	var evicted []eviction
 	t.mu.Lock()
 	for range n {
-		e := t.evict(&t.all, Total, &t.all)
+		e := t.evict(Total, &t.all)
 		if e.connection == nil {
 			break
 		}
@@ -289,11 +281,21 @@ func (t *Table) Move(m *Member, class Class) {
 	}
 }
 
+// Touch makes m, if it is present, as young as one that has just got its class: bytes
+// have moved.
+func (t *Table) Touch(m *Member) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m.present {
+		t.move(m, m.class)
+	}
+}
+
 // move is Move for a member that is present. Under mu.
 func (t *Table) move(m *Member, class Class) {
-	t.pull(m)
+	m.pull()
 	m.class, m.since = class, t.now()
-	t.push(m)
+	m.push()
 }
 
 // Leave removes m, if it is present.
@@ -305,15 +307,16 @@ func (t *Table) Leave(m *Member) {
 	}
 }
 
-// group returns the group of an address in a scope, nil for none. Under mu.
-func (t *Table) group(scope Scope, from netip.Addr) *group {
+// group returns the group of an address in a scope, which is part of parent; nil for
+// none. Under mu.
+func (t *Table) group(scope Scope, from netip.Addr, parent *group) *group {
 	network := Network(scope, from)
 	if !network.IsValid() {
 		return nil
 	}
 	g := t.networks[scope][network]
 	if g == nil {
-		g = &group{network: network}
+		g = &group{network: network, parent: parent}
 	}
 	return g
 }
@@ -335,51 +338,11 @@ func Network(scope Scope, addr netip.Addr) netip.Prefix {
 
 // remove takes m out of its lists and drops groups that are empty. Under mu.
 func (t *Table) remove(m *Member) {
-	t.pull(m)
-	for scope := range Total {
-		if g := m.groups[scope]; g != nil && g.count == 0 {
+	m.pull()
+	for scope, g := range m.groups {
+		if g.resize(-1); g != nil && g.count == 0 && Scope(scope) < Total {
 			delete(t.networks[scope], g.network)
 		}
 	}
 	m.present, m.groups = false, [scopes]*group{}
-}
-
-// push adds m to the lists of its class as the youngest, and pull removes it.
-// Under mu.
-func (t *Table) push(m *Member) {
-	for scope, g := range m.groups {
-		if g == nil {
-			continue
-		}
-		l := &g.lists[m.class]
-		m.links[scope] = link{previous: l.last}
-		if l.last == nil {
-			l.first = m
-		} else {
-			l.last.links[scope].next = m
-		}
-		l.last = m
-		g.count++
-	}
-}
-
-func (t *Table) pull(m *Member) {
-	for scope, g := range m.groups {
-		if g == nil {
-			continue
-		}
-		l, at := &g.lists[m.class], m.links[scope]
-		if at.previous == nil {
-			l.first = at.next
-		} else {
-			at.previous.links[scope].next = at.next
-		}
-		if at.next == nil {
-			l.last = at.previous
-		} else {
-			at.next.links[scope].previous = at.previous
-		}
-		m.links[scope] = link{}
-		g.count--
-	}
 }

@@ -52,9 +52,9 @@ func (t *testTable) enter(name, from string, class Class) *Member {
 
 // The connection that has been unanswered for longest goes first, then the one
 // that has been silent for longest, then the one answered first.
-func TestOldestUnansweredConnectionIsEvictedFirst(t *testing.T) {
+func TestOldestPartialConnectionIsEvictedFirst(t *testing.T) {
 	table := newTestTable(Limits{Address: 100, Site: 100, Total: 6})
-	for i, class := range []Class{Answered, Silent, Unanswered, Silent, Unanswered, Answered} {
+	for i, class := range []Class{Answered, Silent, Partial, Silent, Partial, Answered} {
 		table.enter(fmt.Sprint(i), fmt.Sprintf("192.0.%d.1", i), class)
 	}
 	table.clock = table.clock.Add(time.Minute)
@@ -74,9 +74,9 @@ func TestAgeCountsFromTheFirstByte(t *testing.T) {
 	table := newTestTable(Limits{Address: 2, Site: 100, Total: 100})
 	early := table.enter("early", "192.0.2.1", Silent)
 	table.clock = table.clock.Add(time.Hour)
-	table.enter("stale", "192.0.2.1", Unanswered)
+	table.enter("stale", "192.0.2.1", Partial)
 	table.clock = table.clock.Add(3 * time.Second)
-	table.Move(early, Unanswered)
+	table.Move(early, Partial)
 	table.enter("next", "192.0.2.1", Silent)
 	if !slices.Equal(table.gone, []string{"stale"}) {
 		t.Errorf("evicted %v", table.gone)
@@ -90,7 +90,7 @@ func TestAnsweredHelloOutranksNewcomers(t *testing.T) {
 	client := table.enter("client", "192.0.2.1", Silent)
 	table.clock = table.clock.Add(-time.Second)
 	table.Move(client, HelloAnswered)
-	for i, class := range []Class{Silent, Unanswered, Answered, Silent} {
+	for i, class := range []Class{Silent, Partial, Answered, Silent} {
 		table.enter(fmt.Sprint(i), "192.0.2.1", class)
 		table.clock = table.clock.Add(-time.Second)
 	}
@@ -118,8 +118,8 @@ func TestUnreadBytesCountAsFirstBytes(t *testing.T) {
 	table.clock = table.clock.Add(-time.Second)
 	table.enter("d", "192.0.2.1", Silent)
 	table.enter("e", "192.0.2.1", Silent)
-	if !slices.Equal(table.gone, []string{"c", "d"}) || table.Count(Unanswered) != 2 {
-		t.Errorf("evicted %v, %d unanswered", table.gone, table.Count(Unanswered))
+	if !slices.Equal(table.gone, []string{"c", "d"}) || table.Count(Complete) != 2 {
+		t.Errorf("evicted %v, %d complete", table.gone, table.Count(Complete))
 	}
 }
 
@@ -253,6 +253,7 @@ func TestLimitsHoldAfterAnySequence(t *testing.T) {
 				}
 			}
 		}
+		checkRanking(t, &table.all, Site, counts)
 		if table.Len() != present || len(table.networks[Address]) != len(counts[Address]) || len(table.networks[Site]) != len(counts[Site]) {
 			t.Fatalf("step %d: %d members of %d, %d addresses", step, table.Len(), present, len(table.networks[Address]))
 		}
@@ -263,7 +264,7 @@ func TestLimitsHoldAfterAnySequence(t *testing.T) {
 	for _, m := range all {
 		table.Leave(m)
 	}
-	if table.Len() != 0 || len(table.networks[Address])+len(table.networks[Site]) != 0 {
+	if table.Len() != 0 || len(table.networks[Address])+len(table.networks[Site]) != 0 || table.all.networks.groups != 0 || len(table.all.networks.first) != 0 {
 		t.Error("something is left")
 	}
 }

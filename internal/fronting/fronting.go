@@ -144,6 +144,10 @@ type Client struct {
 	// Answered is called when the client has got the host's first bytes. It may be
 	// nil, and must not block.
 	Answered func()
+
+	// Moved is called, also before Answered, when bytes of the tunnel have reached the
+	// host or the client. It may be nil, and must not block.
+	Moved func()
 }
 
 // SetPoller makes the tunnels and preconnected connections that begin afterwards

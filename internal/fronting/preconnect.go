@@ -129,7 +129,7 @@ func (c *Preconnected) StartTunnel(ctx context.Context, conn net.Conn, first []b
 	t := &tunnel{
 		pool:   p,
 		result: Result{Domain: c.host.Domain, Up: int64(c.forwarded)},
-		client: conn, upstream: c.conn, u: c.u, answered: c.client.Answered, done: done,
+		client: conn, upstream: c.conn, u: c.u, answered: c.client.Answered, progress: c.client.Moved, done: done,
 	}
 	if c.ended != nil && c.ended != io.EOF {
 		reset(conn) // a second read of the socket would not return the error again

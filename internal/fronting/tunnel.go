@@ -60,7 +60,7 @@ func (p *Pool) StartTunnel(ctx context.Context, conn net.Conn, client Client, fi
 		})
 		return
 	}
-	t := &tunnel{pool: p, result: Result{Domain: h.Domain}, client: conn, upstream: upstream, u: u, answered: client.Answered, done: done}
+	t := &tunnel{pool: p, result: Result{Domain: h.Domain}, client: conn, upstream: upstream, u: u, answered: client.Answered, progress: client.Moved, done: done}
 	t.start(ctx, first, nil)
 }
 
@@ -113,6 +113,7 @@ type tunnel struct {
 	client, upstream net.Conn
 	u                *unanswered
 	answered         func() // Client.Answered, nil once it was called
+	progress         func() // Client.Moved
 	done             func(Result, error)
 
 	mu        sync.Mutex // held by start until all is set
@@ -134,11 +135,18 @@ func (t *tunnel) start(ctx context.Context, first, greeting []byte) {
 	// With the default linger, a direction that is idle after the end of the other
 	// one is cut off after a minute. The host's own system would not wait longer.
 	t.pair = splice.Start(
-		splice.Flow{Dst: t.upstream, Src: t.client, First: first},
+		splice.Flow{Dst: t.upstream, Src: t.client, First: first, Moved: t.movedUp},
 		splice.Flow{Dst: t.client, Src: t.upstream, First: greeting, Moved: t.movedDown},
 		&splice.Config{Poller: t.pool.poller.Load()}, t.finish)
 	t.idle = time.AfterFunc(t.pool.config.IdleTimeout/idleChecks, t.checkIdle)
 	t.stop = context.AfterFunc(ctx, func() { t.abort(ctx.Err()) })
+}
+
+// movedUp is called when bytes of the client have reached the host.
+func (t *tunnel) movedUp(int) {
+	if t.progress != nil {
+		t.progress()
+	}
 }
 
 // movedDown is called when bytes of the host have reached the client.
@@ -147,6 +155,9 @@ func (t *tunnel) movedDown(int) {
 	if t.answered != nil {
 		t.answered()
 		t.answered = nil
+	}
+	if t.progress != nil {
+		t.progress()
 	}
 }
 

@@ -1,0 +1,114 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/mtwiretest"
+)
+
+// patientHost is a fronting host that answers a whole hello, and closes nothing.
+func patientHost(t *testing.T) (address string) {
+	t.Helper()
+	config, _, err := mtwiretest.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer conn.Close()
+				tls.Server(conn, config).Handshake()
+				io.Copy(io.Discard, conn)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); running.Wait() })
+	return ln.Addr().String()
+}
+
+// While an address holds as many connections as it may, whatever they have sent, all
+// visitors of the site and all clients that come from the same address are served.
+func TestVisitorsAndClientsBesideAnAttackerAreServed(t *testing.T) {
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	visitorHello := func() []byte { return helloOf(t, keyOf(1), secret.Domain) }
+	for _, attack := range []struct {
+		name string
+		sent func() []byte
+	}{
+		{"silent", func() []byte { return nil }},
+		{"one byte", func() []byte { return []byte{0x16} }},
+		{"half a hello", func() []byte { return visitorHello()[:200] }},
+		{"visitors", visitorHello},
+		{"answered hellos", func() []byte { return helloOf(t, secret.Key, secret.Domain) }},
+	} {
+		t.Run(attack.name, func(t *testing.T) {
+			const held, newcomers = 120, 40
+			var causes sync.Map // what ended sessions, by the client's address
+			dc, _ := dataCenter(t)
+			p, address := startProxy(t, Config{
+				Users:              onlyUser(t, mtwiretest.FakeTLSSecret),
+				DataCenters:        allAt(dc),
+				Fronts:             map[string]Front{"": {Address: patientHost(t)}},
+				MaxUnauthenticated: 100, MaxFronted: 50, // one address has half
+				Traces: []*Trace{{Closed: func(_ Session, r Report) { causes.Store(r.Client, r.Err) }}},
+			})
+			connect := func(sent []byte) net.Conn {
+				conn, err := net.Dial("tcp", address.String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { conn.Close() })
+				conn.Write(sent)
+				return conn
+			}
+			for range held {
+				connect(attack.sent())
+			}
+			eventually(t, "the attacker is accepted", func() bool { return p.Stats().Accepted == held })
+			var served sync.WaitGroup
+			arrivals := time.NewTicker(20 * time.Millisecond)
+			defer arrivals.Stop()
+			for range newcomers {
+				<-arrivals.C
+				conn := connect(visitorHello())
+				served.Go(func() {
+					conn.SetDeadline(time.Now().Add(10 * time.Second))
+					if _, err := io.ReadFull(conn, make([]byte, 5)); err != nil {
+						cause, _ := causes.Load(conn.LocalAddr().String())
+						t.Errorf("a visitor is not answered: %v; its session: %v", err, cause)
+					}
+					conn.Close()
+				})
+				served.Go(func() {
+					conn, err := mtwire.Dial(short(t), "tcp://"+address.String()+"?dc=2&secret="+mtwiretest.FakeTLSSecret, nil)
+					if err == nil {
+						defer conn.Close()
+						err = conn.Send(short(t), payload(3))
+					}
+					if err == nil {
+						_, err = conn.Receive(short(t))
+					}
+					if err != nil {
+						t.Errorf("a client is not served: %v", err)
+					}
+				})
+			}
+			served.Wait()
+			if n := p.Stats().Evicted; n < held-50 {
+				t.Errorf("only %d connections were evicted: the limit is not reached", n)
+			}
+		})
+	}
+}
