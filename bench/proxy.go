@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ func serveProxy(ctx context.Context, ln net.Listener, kind *idleKind, waiting *a
 		Fronts:             map[string]proxy.Front{"": {Address: kind.front}},
 		MaxUnauthenticated: 1 << 20,
 		MaxFronted:         1 << 20,
+		ReleaseMemory:      debug.FreeOSMemory,
 		Log:                slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -163,39 +161,4 @@ func TestSilentClientsHaveNoGoroutine(t *testing.T) {
 		}
 		echo(t, c, 3)
 	}
-}
-
-// After a crowd has come or gone, memory is returned to the system once. A few
-// sessions are no crowd.
-func TestMemoryIsReturnedAfterACrowd(t *testing.T) {
-	collections := func() uint32 {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.NumForcedGC
-	}
-	synctest.Test(t, func(t *testing.T) {
-		var r memoryRelease
-		expect := func(what string, want uint32, change func()) {
-			t.Helper()
-			before := collections()
-			change()
-			time.Sleep(10 * releaseDelay)
-			synctest.Wait()
-			if got := collections() - before; got != want {
-				t.Errorf("%s: %d collections, want %d", what, got, want)
-			}
-		}
-		crowd := func(n, open int64) func() {
-			return func() {
-				for range n {
-					r.changed(open)
-				}
-			}
-		}
-		expect("a few sessions", 0, crowd(minChurn-1, 10))
-		expect("another one", 1, crowd(1, 10))
-		expect("a crowd", 1, crowd(3*minChurn, 10))
-		expect("a few of many sessions", 0, crowd(3*minChurn, 10*minChurn))
-		expect("half of many sessions", 1, crowd(2*minChurn, 10*minChurn))
-	})
 }

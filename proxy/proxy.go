@@ -12,7 +12,7 @@
 //	limits.go        unauthenticated connections, and eviction
 //	mirror.go        clients that are undecided, at their fronting host
 //	silent.go        clients that have sent nothing, without a goroutine
-//	memory.go        returning memory to the system after crowds
+//	memory.go        when memory is released after crowds
 //	fronting.go      where unauthenticated clients go
 //	upstream.go      what data centres are reached through; probe.go tries it
 //	loops.go         upstreams that lead back to the proxy
@@ -134,6 +134,13 @@ type Config struct {
 	// more.
 	SearchProcessors float64
 
+	// ReleaseMemory is called some time after at least a hundred connections, and half
+	// of the open ones, have come or gone, preferably once no more do: the memory of
+	// their handshakes is garbage by then. It has a goroutine of its own, and takes at
+	// most a hundredth of the time until it is called again. A server passes
+	// debug.FreeOSMemory, for instance. Nil leaves memory to the garbage collector.
+	ReleaseMemory func()
+
 	// Policy limits users. Nil admits all of them, without limits.
 	Policy Policy
 
@@ -221,6 +228,7 @@ func New(config Config) (*Proxy, error) {
 		loops:       newLoops(config.Upstreams),
 		sessions:    make(map[*session]struct{}),
 		workers:     workers.New(),
+		memory:      memoryRelease{release: config.ReleaseMemory},
 	}
 	p.dataCenters = newDataCenters(func(c DataCenterChange) { p.trace.dataCenterChanged(c) })
 	p.log = newSessionLog(&config, p.dataCenters.isFailing)

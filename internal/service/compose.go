@@ -16,6 +16,7 @@
 //	              ownaddresses.go: those of this machine
 //	probe.go      the data centres, tried at the start
 //	frontloop.go  fronting hosts that are the proxy itself
+//	memory.go     returning memory to the system; programpages_linux.go
 //	run.go        serving, and graceful shutdown; reload.go: other secrets meanwhile
 package service
 
@@ -70,6 +71,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		return nil, err
 	}
 	proxyConfig.Users, proxyConfig.Log, proxyConfig.Replay = s.users, log, s.replay
+	proxyConfig.ReleaseMemory = releaseMemory
 	if s.kept != nil {
 		proxyConfig.Traces = append(proxyConfig.Traces, &proxy.Trace{Authenticated: s.kept.authenticated})
 	}

@@ -21,6 +21,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		defer s.kept.watchUse(s.log)()
 	}
 	defer s.watchLoops()()
+	releaseStart(ctx)
 	probing, stop := context.WithCancel(ctx)
 	var probe sync.WaitGroup
 	probe.Go(func() {
