@@ -55,6 +55,9 @@ type Reader struct {
 	// more. 0 means no limit.
 	Max int
 
+	// Most is the maximum number of bytes that one read takes, 0 for no limit.
+	Most int
+
 	// Grow is called before unread bytes are moved to a buffer of size bytes. An
 	// error ends the read, and Fill returns it. Nil allows every size.
 	Grow func(size int) error
@@ -190,7 +193,7 @@ func (r *Reader) readLayer() error {
 	if err := r.reserve(room); err != nil {
 		return err
 	}
-	space := r.buf.B[r.end:min(len(r.buf.B), r.end+room)]
+	space := r.space(r.buf.B[r.end:min(len(r.buf.B), r.end+room)])
 	for range maxEmptyReads {
 		n, err := r.conn.Read(space)
 		r.end += n
@@ -229,7 +232,7 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 	if r.n, r.err = 0, r.reserve(r.room); r.err != nil {
 		return true
 	}
-	r.n, r.err = readSocket(fd, r.buf.B[r.end:])
+	r.n, r.err = readSocket(fd, r.space(r.buf.B[r.end:]))
 	if errors.Is(r.err, errWouldBlock) {
 		r.err = nil
 		r.shrink()
@@ -237,6 +240,14 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 	}
 	r.end += r.n
 	return true
+}
+
+// space returns the part of room that one read may fill.
+func (r *Reader) space(room []byte) []byte {
+	if r.Most > 0 {
+		return room[:min(len(room), r.Most)]
+	}
+	return room
 }
 
 // reserve makes room for about n more bytes, at least n/2. It moves the unread bytes

@@ -13,6 +13,7 @@ func (d *direction) copy(early []byte) error {
 	r.Preload(early)
 	defer r.Release()
 	fill := func() error {
+		r.Most = d.limitRead(0)
 		err := r.Fill()
 		if err == nil {
 			d.holds(true)

@@ -12,6 +12,39 @@ type pauseFor time.Duration
 
 func (pauseFor) Error() string { return "paused" }
 
+// With a rate limit a direction reads as much at once as takes it about longPause/2 to
+// longPause, within these bounds, since all of it is written before it pauses. A pipe
+// of 256 KiB would be a pause of seconds at a low rate, and connections that share the
+// rate would take turns. Without pauses the limit is out of the way after a few reads.
+const (
+	leastRead = 16 << 10
+	mostRead  = 256 << 10
+	longPause = 100 * time.Millisecond
+)
+
+// limitRead returns the maximum number of bytes of the next read, at most limit. 0
+// means no limit, as limit and as the result.
+func (d *direction) limitRead(limit int) int {
+	if d.flow.Delay == nil {
+		return limit
+	}
+	d.most = max(d.most, leastRead)
+	if limit > 0 {
+		return min(limit, d.most)
+	}
+	return d.most
+}
+
+// adapt changes the limit after n bytes for which the direction pauses that long.
+func (d *direction) adapt(n int, delay time.Duration) {
+	switch {
+	case delay > longPause:
+		d.most = max(d.most/2, leastRead)
+	case delay < longPause/2 && n >= d.most/2:
+		d.most = min(2*max(d.most, leastRead), mostRead)
+	}
+}
+
 // delayed calls Flow.Holds and Flow.Delay after n bytes were written, all that were
 // read. It returns a pauseFor if the direction must pause, and nil otherwise.
 func (d *direction) delayed(n int) error {
@@ -19,7 +52,9 @@ func (d *direction) delayed(n int) error {
 	if d.flow.Delay == nil || n == 0 {
 		return nil
 	}
-	if delay := d.flow.Delay(n); delay > 0 {
+	delay := d.flow.Delay(n)
+	d.adapt(n, delay)
+	if delay > 0 {
 		return pauseFor(delay)
 	}
 	return nil

@@ -83,6 +83,7 @@ type direction struct {
 	// Owned by the goroutine.
 	frames   cutter
 	rearm    time.Time // when to renew the read deadline
+	most     int       // bytes of the next read; see limitRead
 	noSplice bool
 	refusal  error // why, until copy has read bytes; see fallBack
 	noPark   bool

@@ -16,6 +16,7 @@ type readvCopier struct {
 	buf    *bufpool.Buffer
 	room   [readvBodies][]byte // of the bodies that have not come yet
 	bodies [][]byte            // the part of room that is in use
+	most   int                 // bytes of one read
 	n      int                 // bytes in bodies
 	held   []byte              // those of them that wait for more without buf
 	// The result of tryRead, whose signature has no room for it.
@@ -70,7 +71,7 @@ func (d *direction) readvCopy(early []byte) error {
 
 // readMore reads at least one more byte into the bodies.
 func (g *readvCopier) readMore(d *direction, try func(fd uintptr) bool) error {
-	g.read, g.err = 0, nil
+	g.read, g.err, g.most = 0, nil, d.limitRead(readvBytes)
 	if err := d.src.Read(try); err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func (g *readvCopier) borrow() {
 	for i := range readvBodies {
 		start = end + g.frames.HeaderLength
 		end = start + g.frames.limit(i)
-		if end > len(g.buf.B) {
+		if end > len(g.buf.B) || i > 0 && end > g.most {
 			break
 		}
 		g.bodies = append(g.bodies, g.buf.B[start:end])

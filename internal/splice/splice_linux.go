@@ -66,6 +66,7 @@ func closeBoth(fds [2]int) {
 type splicer struct {
 	src, dst syscall.RawConn
 	pipe     *pipe // nil unless bytes are moving
+	most     int   // bytes of one fill
 	// The result of fill or drain, whose signature has no room for it.
 	n   int
 	err error
@@ -87,7 +88,7 @@ func (d *direction) splice() error {
 	defer func() { s.pipe.release() }()
 	for {
 		d.arm()
-		s.n, s.err = 0, nil
+		s.n, s.err, s.most = 0, nil, d.limitRead(maxSplice)
 		if err := s.src.Read(s.fill); err != nil {
 			return spliceError(d.flow.Src, err)
 		}
@@ -159,7 +160,7 @@ func (s *splicer) tryFill(fd uintptr) bool {
 		}
 	}
 	for {
-		n, err := unix.Splice(int(fd), nil, s.pipe.w, nil, maxSplice, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		n, err := unix.Splice(int(fd), nil, s.pipe.w, nil, s.most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
 		switch {
 		case err == unix.EINTR:
 			continue
