@@ -1,20 +1,33 @@
 package users
 
-import "time"
+import (
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // Counter is what outlives a run of a user's usage. Bytes are without record headers.
 type Counter struct {
 	Name string
-	// Up and Down are the bytes of the quota's period, and TotalUp and TotalDown those
-	// since the user's first connection or the last reset.
-	Up, Down, TotalUp, TotalDown int64
-	// Schedule identifies the quota's periods, and Period the one that Up and Down
-	// belong to, by its first day: see Quota.
-	Schedule string
-	Period   Day
+	// Up and Down are all bytes that were counted, and BaseUp and BaseDown those of
+	// them from before the quota's period.
+	Up, Down, BaseUp, BaseDown int64
+	// Schedule identifies the quota's periods, and Period the one that the count
+	// belongs to, by its first day. Behind is the period in which the wall clock was
+	// found if that is long before Period: see advance.
+	Schedule       string
+	Period, Behind Day
 	// Seen is when a client was authenticated last, in Unix seconds; 0 means never.
 	Seen int64
 }
+
+// Used returns the bytes of the quota's period.
+func (c Counter) Used() int64 { return c.Up - c.BaseUp + c.Down - c.BaseDown }
+
+// reset begins the count of the quota anew.
+func (c *Counter) reset() { c.BaseUp, c.BaseDown = c.Up, c.Down }
 
 // Usage is a user's usage at one time.
 type Usage struct {
@@ -26,4 +39,111 @@ type Usage struct {
 	Refused [Causes]int64
 	// Resets is when the quota begins anew, the zero time for never.
 	Resets time.Time
+}
+
+// usage returns the user and its usage, nil if the user was removed.
+func (u *user) usage(now moment) (def *User, usage Usage) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.def == nil {
+		return nil, Usage{}
+	}
+	u.look(now)
+	usage = Usage{Counter: u.count(), Connections: u.sessions, Addresses: u.addresses.count(now.elapsed)}
+	if u.def.MaxAddresses == 0 {
+		networks := make(map[netip.Addr]struct{})
+		for a := u.first; a != nil; a = a.after {
+			if a.network.IsValid() {
+				networks[a.network] = struct{}{}
+			}
+		}
+		usage.Addresses = len(networks)
+	}
+	if u.refusals != nil {
+		usage.Refused = u.refusals.count
+	}
+	usage.Resets = u.def.Quota.resets(now.wall)
+	return u.def, usage
+}
+
+// Usage returns a user and its usage. ok is false if there is no such user. The User
+// must not be changed.
+func (p *Policy) Usage(name string) (def *User, usage Usage, ok bool) {
+	if u := p.find(name); u != nil {
+		def, usage = u.usage(p.now())
+	}
+	return def, usage, def != nil
+}
+
+// All returns all users with their usage, in no order. The Users must not be changed.
+func (p *Policy) All() iter.Seq2[*User, Usage] {
+	users := p.list()
+	return func(yield func(*User, Usage) bool) {
+		now := p.now()
+		for _, u := range users {
+			if def, usage := u.usage(now); def != nil && !yield(def, usage) {
+				return
+			}
+		}
+	}
+}
+
+// list returns all users, with those that were removed.
+func (p *Policy) list() []*user {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Collect(maps.Values(p.users))
+}
+
+// Counters returns the counters of all users, with those of users that were removed
+// lately, in no order: what is to outlive the run. It appends them to counters.
+func (p *Policy) Counters(counters []Counter) []Counter {
+	for _, u := range p.list() {
+		u.mu.Lock()
+		if c := u.count(); c != (Counter{Name: u.name}) {
+			counters = append(counters, c)
+		}
+		u.mu.Unlock()
+	}
+	return counters
+}
+
+// Refused returns how many clients were refused since the start, by Cause.
+func (p *Policy) Refused() (refused [Causes]int64) {
+	for cause := range refused {
+		refused[cause] = p.refused[cause].Load()
+	}
+	return refused
+}
+
+// ResetUsage begins the count of a user's quota anew, now. It reports whether there is
+// such a user.
+func (p *Policy) ResetUsage(name string) bool {
+	u := p.find(name)
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.def == nil {
+		return false
+	}
+	u.count()
+	u.counter.reset()
+	return true
+}
+
+// Forget drops the usage of a user that was removed for good. It does nothing while
+// there is such a user.
+func (p *Policy) Forget(name string) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	if u := p.find(name); u != nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.def == nil {
+			u.count()
+			u.counter = Counter{Name: name}
+		}
+	}
 }

@@ -1,7 +1,7 @@
 // Package users is the proxy's Policy: it admits the clients of users within their
 // limits, limits their rates, and counts their bytes.
 //
-//	user.go       a user and its limits, as configured
+//	user.go       a user and its limits, as configured; merge.go: several lists of them
 //	policy.go     the users as they are now, and their clients' admission
 //	account.go    one session's usage
 //	refusal.go    why a client is refused
@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
-	"github.com/mtwire/mtwire/proxy"
 )
 
 // User is a user of the proxy, with its limits. A User is a value: it may be compared
@@ -199,9 +198,4 @@ func (l *Limits) Equal(other *Limits) bool {
 		l.AddressWindow == other.AddressWindow && slices.Equal(l.Networks, other.Networks) &&
 		l.Quota.Bytes == other.Quota.Bytes && l.Quota.schedule() == other.Quota.schedule() &&
 		l.RateUp == other.RateUp && l.RateDown == other.RateDown
-}
-
-// Proxy returns u as the proxy's user.
-func (u *User) Proxy() proxy.User {
-	return proxy.User{Name: u.Name, Secrets: u.Secrets, AdTag: u.AdTag}
 }

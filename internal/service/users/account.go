@@ -1,0 +1,67 @@
+package users
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// moved is the bytes of a user in one direction. It has a cache line of its own: the
+// sessions of a user add to it on all processors, and those of other users do not wait
+// for that.
+type moved struct {
+	atomic.Int64
+	_ [cacheLine - 8]byte
+}
+
+// cacheLine is the length of two cache lines of amd64, which are loaded together, and
+// of one of arm64.
+const cacheLine = 128
+
+// activity is what a user needs once it has had a client.
+type activity struct {
+	bytes [2]moved // by direction; since the user's Counter
+	rates [2]atomic.Pointer[rate]
+}
+
+// account is the usage of one session, a proxy.Account.
+type account struct {
+	policy   *Policy
+	user     *user
+	activity *activity
+	session  proxy.Session
+	network  netip.Addr // as networkOf
+
+	waiters [2]*waiter // each for its direction
+
+	// In user.first, under user.mu.
+	before, after *account
+}
+
+// Moved counts bytes.
+func (a *account) Moved(d proxy.Direction, n int) { a.activity.bytes[d].Add(int64(n)) }
+
+// Delay returns a pause if the user's rate is limited.
+func (a *account) Delay(d proxy.Direction, n int) time.Duration {
+	r := a.activity.rates[d].Load()
+	if r == nil {
+		return 0
+	}
+	if a.waiters[d] == nil {
+		a.waiters[d] = new(waiter)
+	}
+	return r.delay(a.waiters[d], n, a.policy.elapsed())
+}
+
+// Done gives back what the session has taken of the user's limits.
+func (a *account) Done(r proxy.Report) {
+	now := a.policy.elapsed()
+	for d, w := range a.waiters {
+		if limit := a.activity.rates[d].Load(); limit != nil && w != nil {
+			limit.leave(w, now)
+		}
+	}
+	a.policy.leave(a, r.Stage >= proxy.Authenticated)
+}

@@ -1,0 +1,367 @@
+package users
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+const (
+	// tick is the time between two looks at the users that have sessions: one clock
+	// for all of them, no timer for each.
+	tick = 500 * time.Millisecond
+	// stepTolerance is the least step of the wall clock that is noticed.
+	stepTolerance = time.Minute
+	// keepCounters is how long the counter of a user that was removed is kept, in
+	// seconds: a user that comes back, after a mistake in a file, has its usage.
+	keepCounters = 40 * daySeconds
+)
+
+// Config is what a Policy needs. The zero value is good.
+type Config struct {
+	// Counters are those of earlier runs.
+	Counters []Counter
+	// Log gets a line about refused clients, for each user and cause once a minute.
+	// Nil means slog.Default.
+	Log *slog.Logger
+	// Time is the wall clock, for expiry and quotas. Nil means time.Now. Nothing else
+	// depends on it.
+	Time func() time.Time
+}
+
+// Policy is the users of a proxy, with their limits and usage. It is a proxy.Policy.
+// Its methods may be called concurrently. New makes it.
+type Policy struct {
+	log   *slog.Logger
+	wall  func() time.Time
+	start time.Time // with a monotonic reading
+
+	setting sync.Mutex // held by Set
+	mu      sync.RWMutex
+	users   map[string]*user // by name; with those that were removed
+	refused [Causes]atomic.Int64
+	lines   refusalLines
+
+	activity sync.Mutex
+	active   map[*user]struct{} // those with sessions
+
+	clock     sync.Mutex
+	wallAt    time.Time     // the wall clock when it was last read
+	readAt    time.Duration // when that was, as elapsed
+	steppedAt time.Duration // when the wall clock was found to be set; 0 means never
+}
+
+// user is a user with its usage.
+type user struct {
+	name string
+
+	mu       sync.Mutex
+	def      *User  // nil if it was removed
+	schedule string // of the quota
+	counter  Counter
+	looked   time.Duration // when the counter was last moved to the quota's period
+	refusals *refusals     // nil before the first
+	activity *activity     // nil before the first client
+	first    *account      // of the sessions
+	sessions int
+	addresses
+}
+
+// New returns a policy without users.
+func New(config Config) *Policy {
+	p := &Policy{
+		log:    config.Log,
+		wall:   config.Time,
+		start:  time.Now(),
+		users:  make(map[string]*user, len(config.Counters)),
+		active: make(map[*user]struct{}),
+	}
+	if p.log == nil {
+		p.log = slog.Default()
+	}
+	if p.wall == nil {
+		p.wall = time.Now
+	}
+	for _, c := range config.Counters {
+		p.users[c.Name] = &user{name: c.Name, counter: c}
+	}
+	p.wallAt = p.wall().Round(0)
+	return p
+}
+
+// elapsed returns the time since New, which no setting of the clock changes.
+func (p *Policy) elapsed() time.Duration { return time.Since(p.start) }
+
+// moment is a time by both clocks.
+type moment struct {
+	wall      time.Time
+	elapsed   time.Duration // since New
+	steppedAt time.Duration // when the wall clock was last set; 0 means never
+}
+
+// now returns the present, and notices steps of the wall clock.
+func (p *Policy) now() moment {
+	p.clock.Lock()
+	defer p.clock.Unlock()
+	wall, elapsed := p.wall().Round(0), p.elapsed()
+	if step := wall.Sub(p.wallAt) - (elapsed - p.readAt); step.Abs() >= stepTolerance {
+		p.steppedAt = elapsed
+	}
+	p.wallAt, p.readAt = wall, elapsed
+	return moment{wall, elapsed, p.steppedAt}
+}
+
+// Set replaces the users. Those of a name that was there keep their usage and their
+// sessions, which Run closes if they may not go on. Names must differ: see Merge.
+// proxy.Proxy.SetUsers closes the sessions of users that are gone, and is to be called
+// afterwards: a client of a user that the Policy does not know is refused.
+//
+// The Policy keeps list, which must not be changed afterwards.
+func (p *Policy) Set(list []User) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	now := p.now()
+	next := make(map[string]*user, len(list))
+	for i := range list {
+		def := &list[i]
+		u := p.find(def.Name)
+		if u == nil {
+			u = &user{name: def.Name, counter: Counter{Name: def.Name}}
+		}
+		u.define(def, now)
+		next[def.Name] = u
+	}
+	oldest := now.wall.Unix() - keepCounters
+	for name, u := range p.users { // only Set changes it
+		if next[name] == nil && u.remove(oldest) {
+			next[name] = u
+		}
+	}
+	p.mu.Lock()
+	p.users = next
+	p.mu.Unlock()
+}
+
+func (p *Policy) find(name string) *user {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.users[name]
+}
+
+// define changes what is configured.
+func (u *user) define(def *User, now moment) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	limited := u.def != nil && u.def.MaxAddresses > 0
+	u.def, u.schedule = def, def.Quota.schedule()
+	if def.MaxAddresses == 0 {
+		u.addresses = nil
+	} else if !limited {
+		for a := u.first; a != nil; a = a.after {
+			u.addresses.add(a.network)
+		}
+	}
+	u.setRates(now)
+	u.look(now)
+}
+
+// remove notes that the user is not configured any more. It reports whether the usage
+// is to be kept: if a client was there since oldest, or is.
+func (u *user) remove(oldest int64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.def = nil
+	return u.sessions > 0 || u.counter.Seen >= oldest
+}
+
+// setRates makes the rates as configured. Under mu.
+func (u *user) setRates(now moment) {
+	if u.activity == nil {
+		return
+	}
+	for d, limit := range [2]int64{proxy.Upload: u.def.RateUp, proxy.Download: u.def.RateDown} {
+		switch r := u.activity.rates[d].Load(); {
+		case limit == 0:
+			u.activity.rates[d].Store(nil)
+		case r == nil:
+			u.activity.rates[d].Store(newRate(limit, now.elapsed))
+		default:
+			r.set(limit, now.elapsed)
+		}
+	}
+}
+
+// count returns the counter with what has moved since. Under mu.
+func (u *user) count() Counter {
+	if u.activity != nil {
+		u.counter.Up += u.activity.bytes[proxy.Upload].Swap(0)
+		u.counter.Down += u.activity.bytes[proxy.Download].Swap(0)
+	}
+	return u.counter
+}
+
+// look begins the quota's count anew if a period has begun. Under mu.
+func (u *user) look(now moment) {
+	stepped := now.steppedAt > u.looked
+	u.looked = now.elapsed
+	if u.def == nil || u.schedule == u.counter.Schedule && (u.schedule == "" || u.def.Quota.Period == Once) {
+		return
+	}
+	if u.counter.advance(&u.def.Quota, u.schedule, now.wall, stepped) {
+		u.count()
+		u.counter.reset()
+	}
+}
+
+// stops returns why no client of u may go on, if there is a cause. Under mu.
+func (u *user) stops(now moment) (cause Cause, stops bool) {
+	def := u.def
+	switch {
+	case def == nil:
+		return Removed, true
+	case def.Disabled:
+		return Disabled, true
+	case !def.Expires.IsZero() && !now.wall.Before(def.Expires):
+		return Expired, true
+	case def.Quota.Bytes > 0:
+		u.look(now)
+		counter := u.count()
+		return OverQuota, counter.Used() >= def.Quota.Bytes
+	}
+	return 0, false
+}
+
+// Admit admits a client, or refuses it with a *Refusal. It implements proxy.Policy.
+func (p *Policy) Admit(_ context.Context, s proxy.Session) (proxy.Account, error) {
+	name, now := s.User().Name, p.now()
+	u := p.find(name)
+	if u == nil {
+		return nil, p.refuse(&user{name: name}, Removed, now)
+	}
+	client, _ := netip.ParseAddrPort(s.Report().Client)
+	a := &account{policy: p, user: u, session: s, network: networkOf(client.Addr())}
+	if cause, refused := p.enter(a, client.Addr().Unmap(), now); refused {
+		return nil, p.refuse(u, cause, now)
+	}
+	return a, nil
+}
+
+// enter adds a session to those of its user, unless a limit refuses it.
+func (p *Policy) enter(a *account, client netip.Addr, now moment) (cause Cause, refused bool) {
+	u := a.user
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if cause, stops := u.stops(now); stops {
+		return cause, true
+	}
+	def := u.def
+	switch {
+	case len(def.Networks) > 0 && !slices.ContainsFunc(def.Networks, func(n netip.Prefix) bool { return n.Contains(client) }):
+		return OtherNetwork, true
+	case def.MaxConnections > 0 && u.sessions >= def.MaxConnections:
+		return OverConnections, true
+	case def.MaxAddresses > 0 && !u.addresses.enter(a.network, def.MaxAddresses, now.elapsed):
+		return OverAddresses, true
+	}
+	if u.activity == nil {
+		u.activity = new(activity)
+		u.setRates(now)
+	}
+	a.activity = u.activity
+	if u.sessions++; u.sessions == 1 {
+		p.setActive(u, true)
+	}
+	if a.after = u.first; a.after != nil {
+		a.after.before = a
+	}
+	u.first = a
+	return 0, false
+}
+
+// leave removes a session from those of its user.
+func (p *Policy) leave(a *account, authenticated bool) {
+	now, u := p.now(), a.user
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if a.before != nil {
+		a.before.after = a.after
+	} else {
+		u.first = a.after
+	}
+	if a.after != nil {
+		a.after.before = a.before
+	}
+	if u.sessions--; u.sessions == 0 {
+		p.setActive(u, false)
+	}
+	until := time.Duration(0) // what did not complete its handshake may be a replay
+	if authenticated {
+		u.counter.Seen = now.wall.Unix()
+		if u.def != nil {
+			until = now.elapsed + max(0, cmp.Or(u.def.AddressWindow, DefaultAddressWindow))
+		}
+	}
+	u.addresses.leave(a.network, until)
+}
+
+func (p *Policy) setActive(u *user, active bool) {
+	p.activity.Lock()
+	defer p.activity.Unlock()
+	if active {
+		p.active[u] = struct{}{}
+	} else {
+		delete(p.active, u)
+	}
+}
+
+// Run closes the sessions of users that may not go on: within a second after they were
+// disabled, have expired or have used up their quota. It returns ctx's error.
+func (p *Policy) Run(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			p.check()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// check closes the sessions of users that may not go on.
+func (p *Policy) check() {
+	now := p.now()
+	p.activity.Lock()
+	active := slices.Collect(maps.Keys(p.active))
+	p.activity.Unlock()
+	for _, u := range active {
+		sessions, cause := u.stopped(now)
+		for _, s := range sessions {
+			s.Close(cause)
+		}
+	}
+	p.lines.flush(p.log, now.elapsed)
+}
+
+// stopped returns the sessions that are to be closed, and why.
+func (u *user) stopped(now moment) (sessions []proxy.Session, cause error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	why, stops := u.stops(now)
+	if !stops {
+		return nil, nil
+	}
+	for a := u.first; a != nil; a = a.after {
+		sessions = append(sessions, a.session)
+	}
+	return sessions, &Refusal{u.name, why}
+}

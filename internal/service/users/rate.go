@@ -1,0 +1,124 @@
+package users
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// burst is the time for which a rate that was not used is kept for later.
+	burst = 50 * time.Millisecond
+	// minPause is the shortest pause. What is shorter is part of the next one.
+	minPause = time.Millisecond
+	// maxPause is the longest pause: the rate may be raised meanwhile.
+	maxPause = 2 * time.Minute
+)
+
+// rate is a rate in one direction that a user's connections share equally: fair
+// queueing, as if each byte of each connection that waits were served in turn.
+//
+// Virtual time counts the bytes that each waiting connection has been served. It runs
+// at the rate divided by their number. A connection that has moved n bytes pauses until
+// virtual time has moved on by n from then, or from the end of its last pause, if that
+// is later. So the pauses of all connections together are as long as the rate demands,
+// however many there are, and a connection that needs less than its share does not wait
+// for those that take all of theirs.
+type rate struct {
+	mu      sync.Mutex
+	limit   float64       // bytes a second
+	at      time.Duration // when virtual was set
+	virtual float64
+	credit  float64   // bytes that nothing waited for
+	waiting []*waiter // by end
+	left    waiter    // what connections that have ended did not wait for
+}
+
+// waiter is a connection's part of a rate.
+type waiter struct {
+	end     float64 // virtual time
+	waiting bool
+}
+
+func newRate(limit int64, now time.Duration) *rate { return &rate{limit: float64(limit), at: now} }
+
+// set changes the limit.
+func (r *rate) set(limit int64, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.run(now)
+	r.limit = float64(limit)
+}
+
+// delay returns how long w pauses after n bytes.
+func (r *rate) delay(w *waiter, n int, now time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.run(now)
+	r.owe(w, float64(n))
+	r.run(now) // for what is left of credit
+	if !w.waiting {
+		return 0
+	}
+	bytes := 0.0
+	for _, other := range r.waiting {
+		bytes += min(other.end, w.end) - r.virtual
+	}
+	pause := time.Duration(min(bytes/r.limit, maxPause.Seconds()) * float64(time.Second))
+	if pause < minPause {
+		return 0
+	}
+	return pause
+}
+
+// leave is called when a connection has ended. What it owes is not forgotten: otherwise
+// a client could have any rate with one connection after the other.
+func (r *rate) leave(w *waiter, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.run(now); w.waiting {
+		r.remove(w)
+		r.owe(&r.left, w.end-r.virtual)
+	}
+}
+
+// run moves virtual time on until now.
+func (r *rate) run(now time.Duration) {
+	bytes := r.credit + r.limit*max(now-r.at, 0).Seconds()
+	r.at = max(now, r.at)
+	served := 0
+	for _, w := range r.waiting {
+		n := float64(len(r.waiting) - served)
+		whole := (w.end - r.virtual) * n
+		if whole > bytes {
+			r.virtual += bytes / n
+			bytes = 0
+			break
+		}
+		bytes -= whole
+		r.virtual = w.end
+		w.waiting = false
+		served++
+	}
+	r.waiting = slices.Delete(r.waiting, 0, served)
+	r.credit = min(bytes, r.limit*burst.Seconds())
+}
+
+// owe makes w wait for n bytes more.
+func (r *rate) owe(w *waiter, n float64) {
+	if w.waiting {
+		r.remove(w)
+	}
+	w.end, w.waiting = max(w.end, r.virtual)+n, true
+	i, _ := slices.BinarySearchFunc(r.waiting, w, compareEnds)
+	r.waiting = slices.Insert(r.waiting, i, w)
+}
+
+func (r *rate) remove(w *waiter) {
+	i := slices.Index(r.waiting, w)
+	r.waiting = slices.Delete(r.waiting, i, i+1)
+	w.waiting = false
+}
+
+func compareEnds(a, b *waiter) int { return cmp.Compare(a.end, b.end) }

@@ -1,0 +1,178 @@
+package users
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// flow is a connection in a simulation: it moves chunk bytes at once, and pauses.
+type flow struct {
+	waiter
+	wake  time.Duration
+	chunk int
+	moved int
+}
+
+// simulate lets flows move as many bytes as r allows, from one time to another. A pause
+// ends up to late after its time.
+func simulate(r *rate, flows []*flow, from, to, late time.Duration) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, f := range flows {
+		f.wake = from
+	}
+	for {
+		f := slices.MinFunc(flows, func(a, b *flow) int { return int(a.wake - b.wake) })
+		if f.wake >= to {
+			return
+		}
+		now := f.wake
+		f.moved += f.chunk
+		pause := r.delay(&f.waiter, f.chunk, now)
+		if pause > 0 {
+			pause += time.Duration(random.Int64N(int64(late) + 1))
+		}
+		f.wake = now + pause + 10*time.Microsecond // which the chunk takes to move
+	}
+}
+
+func total(flows []*flow) (n int) {
+	for _, f := range flows {
+		n += f.moved
+	}
+	return n
+}
+
+// Connections reach 98 to 102 percent of the rate together, from 64 KiB to 100 MiB a
+// second, one and fifty of them, whatever they move at once and although timers are
+// late. Each has its equal share if timers are on time.
+func TestRatesAreReachedAndShared(t *testing.T) {
+	for _, limit := range []int64{64 << 10, 1 << 20, 10 << 20, 100 << 20} {
+		for _, n := range []int{1, 2, 50} {
+			for name, chunk := range map[string]func(i int) int{
+				"equal chunks": func(int) int { return 16 << 10 },
+				"mixed chunks": func(i int) int { return (1 + i%4) * 16 << 10 },
+			} {
+				for _, late := range []time.Duration{0, 2 * time.Millisecond} {
+					t.Log(limit>>10, "KiB a second,", n, "connections,", name, late)
+					r := newRate(limit, 0)
+					var flows []*flow
+					for i := range n {
+						flows = append(flows, &flow{chunk: chunk(i)})
+					}
+					// Long enough for the first chunks, which are moved before the first pause, and
+					// for enough of them afterwards.
+					round := time.Duration(n*64<<10) * time.Second / time.Duration(limit)
+					warm := max(2*round, time.Second)
+					simulate(r, flows, 0, warm, late)
+					before := total(flows)
+					for _, f := range flows {
+						f.moved = 0
+					}
+					last := max(100*round, 10*time.Second)
+					simulate(r, flows, warm, warm+last, late)
+					if share := float64(total(flows)) / (float64(limit) * last.Seconds()); share < 0.98 || share > 1.02 {
+						t.Errorf("%.1f %% of the rate, after %d bytes", share*100, before)
+					}
+					each := float64(limit) * last.Seconds() / float64(n)
+					for i, f := range flows {
+						if share := float64(f.moved) / each; late == 0 && (share < 0.97 || share > 1.03) {
+							t.Errorf("connection %d has %.2f of its share", i, share)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// A connection that needs less than its share waits for a few chunks of the others at
+// most, and they have the rest.
+func TestAModestConnectionDoesNotQueue(t *testing.T) {
+	const limit = 1 << 20
+	r := newRate(limit, 0)
+	var greedy []*flow
+	for range 10 {
+		greedy = append(greedy, &flow{chunk: 16 << 10})
+	}
+	modest := &waiter{}
+	for second := range 60 {
+		from := time.Duration(second) * time.Second
+		simulate(r, greedy, from, from+time.Second, 0)
+		if pause := r.delay(modest, 1<<10, from+time.Second); pause > 20*time.Millisecond {
+			t.Errorf("a message waits for %v", pause)
+		}
+	}
+	if share := float64(total(greedy)+60<<10) / (60 * limit); share < 0.98 || share > 1.05 {
+		t.Errorf("%.1f %% of the rate", share*100)
+	}
+}
+
+// One connection after the other has no more than the rate: what a connection owes at
+// its end, the next ones wait for.
+func TestReconnectingDoesNotEvadeTheRate(t *testing.T) {
+	const limit = 64 << 10
+	r := newRate(limit, 0)
+	now := time.Duration(0)
+	moved := 0
+	for now < 10*time.Minute {
+		w := &waiter{}
+		for range 2 { // a chunk, a pause, a chunk, and the end
+			now += r.delay(w, 16<<10, now)
+			moved += 16 << 10
+		}
+		r.leave(w, now)
+	}
+	if share := float64(moved) / (limit * now.Seconds()); share > 1.02 {
+		t.Errorf("%.2f of the rate", share)
+	}
+	if len(r.waiting) > 1 {
+		t.Errorf("%d connections that have ended wait", len(r.waiting))
+	}
+}
+
+// What is not used is kept for a moment and no longer, and a change of the rate holds
+// for what is waited for already.
+func TestUnusedRateIsNotSaved(t *testing.T) {
+	const limit = 1 << 20
+	r := newRate(limit, 0)
+	w := &waiter{}
+	kept := int(limit * burst.Seconds())
+	if pause := r.delay(w, kept+limit, time.Hour); pause.Round(time.Millisecond) != time.Second {
+		t.Errorf("after an hour of silence the pause is %v", pause)
+	}
+	r.set(2*limit, time.Hour)
+	if pause := r.delay(w, limit, time.Hour); pause.Round(time.Millisecond) != time.Second {
+		t.Errorf("at twice the rate, twice the bytes wait for %v", pause)
+	}
+	if pause := r.delay(&waiter{}, math.MaxInt, time.Hour); pause != maxPause {
+		t.Errorf("a pause of %v", pause)
+	}
+	r.set(limit, time.Minute) // time does not run backwards, and if it does, nothing happens
+	if r.at != time.Hour {
+		t.Error(r.at)
+	}
+}
+
+// Delay without a rate takes a few nanoseconds, and with one among fifty connections less
+// than a microsecond or two; Moved is one atomic addition.
+func BenchmarkAccount(b *testing.B) {
+	for name, l := range map[string]Limits{"no limits": {}, "rate": {RateDown: 1 << 40}, "quota": {Quota: Quota{Bytes: 1 << 60}}} {
+		b.Run(name, func(b *testing.B) {
+			p := newPolicy(alice(l))
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				s, err := admit(p, "alice", client)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for pb.Next() {
+					s.account.Moved(1, 16<<10)
+					s.account.Delay(1, 16<<10)
+				}
+			})
+		})
+	}
+}
