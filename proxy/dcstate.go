@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +92,50 @@ type dataCenterState struct {
 	pausedAfter int64 // down at that time
 }
 
+// DataCenterStatus is what is known of a data centre that clients have asked for.
+type DataCenterStatus struct {
+	DC    datacenter.DC
+	State DataCenterState
+	// Cause is why it is Unreachable. It has no credentials.
+	Cause error
+	// Since is when it failed first, and Sessions how many sessions have failed since;
+	// zero if it is Answering.
+	Since    time.Time
+	Sessions int
+	// Heard is when it has sent bytes last, with an accuracy of a tenth of a second,
+	// zero if it has not.
+	Heard time.Time
+}
+
+// DataCenters returns the state of each data centre that clients have asked for, sorted
+// by number. If there are more than 64, number 0 stands for the rest.
+func (p *Proxy) DataCenters() []DataCenterStatus {
+	d := p.dataCenters
+	d.mu.Lock()
+	states := slices.Collect(maps.Values(d.states))
+	d.mu.Unlock()
+	all := make([]DataCenterStatus, 0, len(states))
+	for _, state := range states {
+		all = append(all, state.status(d.start))
+	}
+	slices.SortFunc(all, func(a, b DataCenterStatus) int { return cmp.Compare(a.DC, b.DC) })
+	return all
+}
+
+func (state *dataCenterState) status(start time.Time) DataCenterStatus {
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	c := &state.change
+	status := DataCenterStatus{DC: c.DC}
+	if state.failing.Load() {
+		status.State, status.Cause, status.Since, status.Sessions = c.State, c.Cause, c.Since, c.Sessions
+	}
+	if heard := state.down.Load(); heard != 0 {
+		status.Heard = start.Add(time.Duration(heard))
+	}
+	return status
+}
+
 func newDataCenters(changed func(DataCenterChange)) *dataCenters {
 	return &dataCenters{start: time.Now(), changed: changed, states: make(map[datacenter.DC]*dataCenterState)}
 }
@@ -160,7 +207,7 @@ func (state *dataCenterState) pause(down int64) int {
 
 // heard notes that bytes came down at now on a session that was dialled at dialled.
 func (state *dataCenterState) heard(now, dialled int64) {
-	if now-state.down.Load() >= downTick {
+	if last := state.down.Load(); last == 0 || now-last >= downTick {
 		state.down.Store(now)
 	}
 	if state.failing.Load() {

@@ -63,6 +63,7 @@ type trial struct {
 	kept     []byte             // the upload from its beginning, decrypted
 	lost     bool               // kept is not all of it
 	asked    bool               // a whole packet was sent, or more than is kept
+	askedAt  time.Time          // when
 	moves    int                // so far
 	ended    []*route.Upstream  // earlier ones, whose connections have ended
 	pair     *splice.Pair       // nil until it is started
@@ -181,7 +182,8 @@ func (t *trial) keep(clear []byte) (more bool) {
 	}
 	if len(clear) > maxKept-len(t.kept) || !t.session.proxy.reserveKept(len(clear)) {
 		t.release()
-		t.lost, t.asked = true, true
+		t.lost = true
+		t.ask()
 		return false
 	}
 	t.kept = append(t.kept, clear...)
@@ -190,7 +192,7 @@ func (t *trial) keep(clear []byte) (more bool) {
 		_, _, err := decoder.Parse(t.kept)
 		switch {
 		case err == nil:
-			t.asked = true
+			t.ask()
 			t.arm()
 		case !errors.Is(err, frame.ErrIncomplete):
 			t.finish() // every data centre rejects it
@@ -198,6 +200,22 @@ func (t *trial) keep(clear []byte) (more bool) {
 		}
 	}
 	return true
+}
+
+// ask notes that the data centre has something to answer. Under mu.
+func (t *trial) ask() {
+	if !t.asked {
+		t.asked, t.askedAt = true, time.Now()
+	}
+}
+
+// waited returns how long the client has waited for an answer, 0 if it has not asked.
+// Under mu.
+func (t *trial) waited() time.Duration {
+	if !t.asked {
+		return 0
+	}
+	return time.Since(t.askedAt)
 }
 
 // reserveKept reports whether n more bytes may be kept.
@@ -281,10 +299,12 @@ func (s *session) answered() {
 		t.mu.Unlock()
 		return
 	}
+	answer := Answer{DC: s.dc, Upstream: t.upstream.Via, Waited: t.waited()}
 	t.finish()
 	t.mu.Unlock()
 	s.trial.Store(nil)
 	s.sent.remove()
+	s.proxy.trace.answered(s, answer)
 	t.upstream.Answered()
 	for _, upstream := range t.ended { // not the client's fault, as is known now
 		upstream.Unanswered()

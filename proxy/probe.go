@@ -42,6 +42,11 @@ func (p *Proxy) ProbeDataCenters(ctx context.Context) []Probe {
 	return probes
 }
 
+// ProbeAny probes one data centre over one upstream after the other, in the order of
+// ProbeDataCenters, the next one if one fails or takes longer than a second. It returns
+// nil as soon as one has answered, and otherwise the errors of all. It needs no Serve.
+func (p *Proxy) ProbeAny(ctx context.Context) error { return p.router.ProbeAny(ctx) }
+
 // ProbeClassic asks each MTProxy upstream that has answered in probes, the result of
 // ProbeDataCenters, whether it takes classic clients, if users may have them. It
 // returns those that take dd and ee clients only. Classic clients use the other

@@ -23,7 +23,8 @@
 //	policy.go        limits for users: an interface
 //	dcstate.go       data centres that fail, and recover
 //	trace.go         hooks; log.go is one set of them; linelimit.go
-//	report.go        what a session is and was; stats.go sums them
+//	report.go        what a session is and was; outcome.go: how it ended, in a word
+//	stats.go         sums of sessions, by user as well
 package proxy
 
 import (
@@ -195,11 +196,11 @@ type Proxy struct {
 	serving            sync.WaitGroup // calls of Serve
 	ending             sync.WaitGroup // sessions
 
-	mu                 sync.Mutex
-	sealed             bool          // there are no new sessions
-	relaying           splice.Config // with a poller once Serve was called
-	sessions           map[*session]struct{}
-	endedUp, endedDown int64 // bytes of sessions that have ended
+	mu       sync.Mutex
+	sealed   bool          // there are no new sessions
+	relaying splice.Config // with a poller once Serve was called
+	sessions map[*session]struct{}
+	ended    usages // of sessions that have ended
 }
 
 // New returns a proxy. It fails if no user has a secret: such a proxy would have
@@ -227,6 +228,7 @@ func New(config Config) (*Proxy, error) {
 		search:      keysearch.New(keysearch.Config{Processors: config.SearchProcessors}),
 		loops:       newLoops(config.Upstreams),
 		sessions:    make(map[*session]struct{}),
+		ended:       usages{users: make(map[string]*UserStats)},
 		workers:     workers.New(),
 		memory:      memoryRelease{release: config.ReleaseMemory},
 	}
@@ -288,5 +290,6 @@ func (p *Proxy) newRouter() (*route.Router, error) {
 		DialTimeout:     config.DialTimeout,
 		DialContext:     config.DialContext,
 		Resolver:        p.resolver,
+		Attempted:       p.attempted(),
 	})
 }

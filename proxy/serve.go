@@ -106,7 +106,7 @@ func (p *Proxy) remove(s *session, r Report) {
 	p.fronted.Leave(&s.fronted)
 	p.mu.Lock()
 	delete(p.sessions, s)
-	p.endedUp, p.endedDown = p.endedUp+r.Up, p.endedDown+r.Down
+	p.ended.add(r, p.users.Load())
 	p.mu.Unlock()
 	p.memory.changed(p.counters.open.Add(-1))
 	p.ending.Done()

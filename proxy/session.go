@@ -303,6 +303,7 @@ func (s *session) moved(d Direction, n int) {
 func (s *session) failed(code uint32) {
 	s.transportError.Store(code)
 	s.proxy.counters.transportErrors.Add(1)
+	s.proxy.trace.transportError(s, code)
 }
 
 // Close ends the session from outside. cause is its reason, unless it was closed

@@ -46,6 +46,8 @@ type Stats struct {
 	TransportErrors int64
 	// Up and Down are the bytes of all connections, open ones included.
 	Up, Down int64
+	// Stages is how many of the open connections have come how far, by Stage.
+	Stages [FirstByteDown + 1]int64
 }
 
 // counters are the numbers behind Stats, except for bytes.
@@ -56,6 +58,14 @@ type counters struct {
 
 // Stats returns the numbers as they are now.
 func (p *Proxy) Stats() Stats {
+	stats, _ := p.sum(nil)
+	return stats
+}
+
+// sum returns the sums over all connections and, if ended is not nil, calls it with
+// those of the connections that have ended, under mu, before it returns those that were
+// open at that time.
+func (p *Proxy) sum(ended func(*usages)) (Stats, []*session) {
 	c := &p.counters
 	stats := Stats{
 		Open: c.open.Load(), Relaying: c.relaying.Load(),
@@ -67,16 +77,25 @@ func (p *Proxy) Stats() Stats {
 	}
 	// Ended and open sessions are taken at one time, so that each counts once.
 	p.mu.Lock()
-	stats.Up, stats.Down = p.endedUp, p.endedDown
+	stats.Up, stats.Down = p.ended.up, p.ended.down
 	open := p.openSessions()
+	if ended != nil {
+		ended(&p.ended)
+	}
 	p.mu.Unlock()
 	for _, s := range open {
-		s.mu.Lock()
-		up, down := s.bytes()
-		s.mu.Unlock()
+		up, down := s.movedBytes()
 		stats.Up, stats.Down = stats.Up+up, stats.Down+down
+		stats.Stages[min(Stage(s.stage.Load()), FirstByteDown)]++
 	}
-	return stats
+	return stats, open
+}
+
+// movedBytes returns how many bytes have moved.
+func (s *session) movedBytes() (up, down int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes()
 }
 
 // Sessions returns the sessions that are open, in no order.

@@ -21,6 +21,11 @@ type Trace struct {
 	// error. s.User is the client's user, for this call alone.
 	Refused func(s Session, cause error)
 
+	// Attempted is called at the end of each attempt to connect to a data centre,
+	// of a session or of a probe, unless it was given up because another one was
+	// faster, or the client has left.
+	Attempted func(a Attempt)
+
 	// Dialled is called when a session's data centre is connected, also each time
 	// that the session is moved on to another address or upstream.
 	Dialled func(s Session)
@@ -28,6 +33,14 @@ type Trace struct {
 	// Unreachable is called when no connection to a session's data centre could be
 	// made, for which err has the causes, or when there is no such data centre.
 	Unreachable func(s Session, err error)
+
+	// Answered is called with the first byte of the download, before it is sent to
+	// the client.
+	Answered func(s Session, a Answer)
+
+	// TransportError is called when a session begins with a transport error from the
+	// data centre. code is positive.
+	TransportError func(s Session, code uint32)
 
 	// DataCenterChanged is called when a data centre has become unreachable or
 	// silent, and when it answers again. A data centre that fails again within a
@@ -83,6 +96,30 @@ func (all traces) refused(s Session, cause error) {
 	for _, t := range all {
 		if t.Refused != nil {
 			t.Refused(s, cause)
+		}
+	}
+}
+
+func (all traces) attempted(a Attempt) {
+	for _, t := range all {
+		if t.Attempted != nil {
+			t.Attempted(a)
+		}
+	}
+}
+
+func (all traces) answered(s Session, a Answer) {
+	for _, t := range all {
+		if t.Answered != nil {
+			t.Answered(s, a)
+		}
+	}
+}
+
+func (all traces) transportError(s Session, code uint32) {
+	for _, t := range all {
+		if t.TransportError != nil {
+			t.TransportError(s, code)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package proxy
 
-import "github.com/mtwire/mtwire/internal/route"
+import (
+	"slices"
+
+	"github.com/mtwire/mtwire/internal/route"
+)
 
 // Upstream is what data centres are reached through: nothing, a SOCKS5 or HTTP
 // proxy, or another MTProxy. The zero value is direct with weight 1.
@@ -32,3 +36,30 @@ func (u Upstream) String() string { return u.url.String() }
 // HasCredentials reports whether u has a password or a secret, which String leaves
 // out.
 func (u Upstream) HasCredentials() bool { return u.url.HasCredentials() }
+
+// UpstreamStatus is an upstream, and how its connections go.
+type UpstreamStatus struct {
+	Upstream string // "direct", or the upstream without credentials
+	Weight   int
+	// Failing reports whether other upstreams are tried first, because connections to
+	// it have failed or have led back to the proxy.
+	Failing bool
+	// PaddedOnly reports whether it takes dd and ee clients only: see ProbeClassic.
+	PaddedOnly bool
+}
+
+// Upstreams returns the upstreams as they are configured: at least one.
+func (p *Proxy) Upstreams() (all []UpstreamStatus) {
+	for _, u := range p.router.Upstreams() {
+		all = append(all, UpstreamStatus(u))
+	}
+	return all
+}
+
+// attempted returns the router's hook, nil if no trace has one.
+func (p *Proxy) attempted() func(route.Attempt) {
+	if !slices.ContainsFunc(p.trace, func(t *Trace) bool { return t.Attempted != nil }) {
+		return nil
+	}
+	return func(a route.Attempt) { p.trace.attempted(Attempt(a)) }
+}

@@ -139,6 +139,7 @@ func (p *Proxy) SetUsers(users []User) error {
 	}
 	next.prepare(p, len(hosts))
 	p.users.Store(next)
+	p.forgetUsers(next)
 	p.each((*session).checkUser)
 	return nil
 }

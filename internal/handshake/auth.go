@@ -12,6 +12,10 @@ import (
 
 // The reasons for which a client is unauthenticated.
 var (
+	// ErrUnknown means that the client's first bytes are no transport that the server
+	// accepts.
+	ErrUnknown = errors.New("unknown transport")
+
 	// ErrNoMatch means that no secret matches what the client sent.
 	ErrNoMatch = errors.New("no secret matches")
 

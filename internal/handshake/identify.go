@@ -21,7 +21,7 @@ func (h *Handshake) identify(ctx context.Context) error {
 		}
 		r := detect.First(b, h.config.MaxLength)
 		if r.Kind != detect.More && r.Kind != detect.Obfuscated && r.Kind != detect.TLS && !h.config.open() {
-			return h.reject(errUnknown)
+			return h.reject(ErrUnknown)
 		}
 		switch r.Kind {
 		case detect.More:
@@ -66,7 +66,7 @@ func (h *Handshake) tls(ctx context.Context, b []byte) error {
 	}
 	reason := err
 	if err == nil {
-		reason = errUnknown // without secrets, or inside TLS
+		reason = ErrUnknown // without secrets, or inside TLS
 		if h.config.Secrets && !h.transport.TLS {
 			if reason = h.findHello(ctx, &hello, n); reason == nil {
 				return h.fakeTLS(ctx, &hello, n)
@@ -102,6 +102,6 @@ func (h *Handshake) tls(ctx context.Context, b []byte) error {
 // hasKey reports whether a hello was rejected although it has the key of a secret:
 // for its clock, its server name or as a replay. Such a hello is no other transport.
 func hasKey(reason error) bool {
-	return !errors.Is(reason, errUnknown) && !errors.Is(reason, ErrNoMatch) && !errors.Is(reason, ErrNotSearched) &&
+	return !errors.Is(reason, ErrUnknown) && !errors.Is(reason, ErrNoMatch) && !errors.Is(reason, ErrNotSearched) &&
 		!errors.Is(reason, faketls.ErrMalformed)
 }

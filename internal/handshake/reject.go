@@ -35,8 +35,6 @@ func (e *UnauthenticatedError) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *UnauthenticatedError) Unwrap() error { return e.Err }
 
-var errUnknown = errors.New("unknown transport")
-
 // reject returns the error for a client that is unauthenticated for that reason.
 func (h *Handshake) reject(reason error) error {
 	return &UnauthenticatedError{First: slices.Clone(h.bytes()), Answered: h.layered, Until: h.until, Err: reason}

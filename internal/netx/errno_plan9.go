@@ -14,8 +14,10 @@ var (
 	ECONNABORTED        = errors.New("connection aborted")
 	ECONNREFUSED        = errors.New("connection refused")
 	ECONNRESET          = errors.New("connection reset")
+	EHOSTUNREACH        = errors.New("no route to host")
 	EINVAL        error = syscall.EINVAL
 	EMFILE        error = syscall.EMFILE
+	ENETUNREACH         = errors.New("network is unreachable")
 	ENFILE              = errors.New("file table overflow")
 	ENOBUFS             = errors.New("no buffer space")
 	ENOMEM              = errors.New("out of memory")

@@ -13,8 +13,10 @@ const (
 	ECONNABORTED  = syscall.ECONNABORTED
 	ECONNREFUSED  = syscall.ECONNREFUSED
 	ECONNRESET    = syscall.ECONNRESET
+	EHOSTUNREACH  = syscall.EHOSTUNREACH
 	EINVAL        = syscall.EINVAL
 	EMFILE        = syscall.EMFILE
+	ENETUNREACH   = syscall.ENETUNREACH
 	ENFILE        = syscall.ENFILE
 	ENOBUFS       = syscall.ENOBUFS
 	ENOMEM        = syscall.ENOMEM

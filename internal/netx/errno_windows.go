@@ -11,6 +11,7 @@ var systemErrno = map[error]error{
 	syscall.EMFILE:        syscall.Errno(10024),
 	syscall.EADDRINUSE:    syscall.Errno(10048),
 	syscall.EADDRNOTAVAIL: syscall.Errno(10049),
+	syscall.ENETUNREACH:   syscall.Errno(10051),
 	syscall.ECONNABORTED:  syscall.Errno(10053),
 	syscall.ECONNRESET:    syscall.Errno(10054),
 	syscall.ENOBUFS:       syscall.Errno(10055),

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/mtwire/mtwire/datacenter"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 	upstreamAttemptDelay = time.Second
 )
 
-// attempt is one attempt to connect to a candidate. conn and err are set at its
+// attempt is one attempt to connect to a candidate. conn, err and took are set at its
 // end.
 type attempt struct {
 	candidate
@@ -38,6 +40,27 @@ type attempt struct {
 	accepted atomic.Bool // an MTProxy has accepted the connection
 	conn     net.Conn
 	err      error
+	took     time.Duration
+}
+
+// Attempt is what Config.Attempted is told.
+type Attempt struct {
+	DC                datacenter.DC
+	Upstream, Address string // as Upstream.Via and Upstream.Address
+	Duration          time.Duration
+	Err               error // without credentials
+}
+
+// ended calls Config.Attempted.
+func (h *happyEyeballs) ended(a *attempt) {
+	if h.router.config.Attempted == nil {
+		return
+	}
+	ended := Attempt{DC: h.dc, Upstream: a.upstream.String(), Address: a.address, Duration: a.took}
+	if a.err != nil {
+		ended.Err = a.describe()
+	}
+	h.router.config.Attempted(ended)
 }
 
 // happyEyeballs makes the attempts of one Dial, several at a time. Each of its
@@ -45,6 +68,7 @@ type attempt struct {
 // does an only attempt.
 type happyEyeballs struct {
 	router   *Router
+	dc       datacenter.DC
 	ordering ordering
 	results  chan *attempt
 	started  int
@@ -54,7 +78,7 @@ type happyEyeballs struct {
 
 // happyEyeballs returns the first attempt that connects to a candidate.
 func (r *Router) happyEyeballs(ctx context.Context, o ordering) (*attempt, error) {
-	h := happyEyeballs{router: r, ordering: o, results: make(chan *attempt, maxAttempts)}
+	h := happyEyeballs{router: r, dc: o.service.dc, ordering: o, results: make(chan *attempt, maxAttempts)}
 	return h.run(ctx)
 }
 
@@ -75,11 +99,13 @@ func (h *happyEyeballs) run(ctx context.Context) (*attempt, error) {
 			h.running = slices.Delete(h.running, i, i+1)
 			if a.err == nil {
 				h.router.recordSuccess(a, h.running[:i])
+				h.ended(a)
 				return a, nil
 			}
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx) // the cause of a.err
 			}
+			h.ended(a)
 			h.accepted = h.accepted || a.accepted.Load()
 			failed = append(failed, a.describe())
 			if IsLocal(a.err) { // as the others would; Next may try again
@@ -110,6 +136,7 @@ func (h *happyEyeballs) startNext(ctx context.Context) time.Duration {
 		ctx, cancel := context.WithTimeout(ctx, h.router.config.DialTimeout)
 		defer cancel()
 		a.conn, a.err = h.router.connect(ctx, a)
+		a.took = h.router.config.Time().Sub(a.started)
 		h.results <- a
 	}
 	if len(h.running) == 1 && !h.ordering.hasNext() {

@@ -62,3 +62,25 @@ func (h *health) try(now time.Time) {
 
 // succeed clears all failures.
 func (h *health) succeed() { *h = health{} }
+
+// UpstreamStatus is an upstream, and how its connections go.
+type UpstreamStatus struct {
+	Upstream string // "direct", or the upstream's URL without credentials
+	Weight   int
+	// Failing reports whether the upstream is avoided for all clients.
+	Failing bool
+	// PaddedOnly reports whether it takes no framing without padding.
+	PaddedOnly bool
+}
+
+// Upstreams returns the upstreams as they are configured.
+func (r *Router) Upstreams() []UpstreamStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.config.Time()
+	all := make([]UpstreamStatus, 0, len(r.upstreams))
+	for _, u := range r.upstreams {
+		all = append(all, UpstreamStatus{u.String(), u.effectiveWeight(), !lastFailure(now, &u.health, &u.loops).IsZero(), u.paddedOnly})
+	}
+	return all
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -81,6 +82,49 @@ func (r *Router) Probe(ctx context.Context) []Probe {
 	return probes
 }
 
+// probeStagger is the time from the start of one of ProbeAny's probes to the next.
+const probeStagger = time.Second
+
+// ProbeAny probes one data centre over one upstream after the other, as Probe does and
+// in its order, the next one if one fails or takes longer than a second, until one has
+// answered. It returns nil then, and otherwise the errors of all.
+func (r *Router) ProbeAny(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	dcs := r.ProbedDCs()
+	results := make(chan error, len(dcs)*len(r.upstreams))
+	next := time.NewTicker(probeStagger)
+	defer next.Stop()
+	var failed attemptErrors
+	for started := 0; len(failed) < cap(results); {
+		if started < cap(results) {
+			dc, u := dcs[started/len(r.upstreams)], r.upstreams[started%len(r.upstreams)]
+			started++
+			running.Go(func() {
+				_, _, err := r.probe(ctx, dc, u, frame.PaddedIntermediate)
+				if err != nil {
+					err = fmt.Errorf("%s: %w", dc.Describe(), err)
+				}
+				results <- err
+			})
+			next.Reset(probeStagger)
+		}
+		select {
+		case err := <-results:
+			if err == nil {
+				return nil
+			}
+			failed = append(failed, err)
+		case <-next.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return failed
+}
+
 // ProbeClassic asks each MTProxy of probes, the result of Probe, that has answered once
 // more, in a framing without padding: it may take dd and ee clients only. It returns
 // those upstreams, which Dial does not use for other clients from then on, and whether
@@ -134,7 +178,7 @@ func (r *Router) probe(ctx context.Context, dc datacenter.DC, u *upstreamState, 
 	o := ordering{router: r, addresses: location.addresses, upstreams: []*upstreamState{u}, tried: make(map[candidate]bool)}
 	var failed attemptErrors
 	for range maxProbed {
-		h := happyEyeballs{router: r, ordering: o, results: make(chan *attempt, maxAttempts)}
+		h := happyEyeballs{router: r, dc: location.dc, ordering: o, results: make(chan *attempt, maxAttempts)}
 		winner, err := h.run(ctx)
 		if err != nil {
 			if err.Error() != "" { // there were addresses left

@@ -184,3 +184,34 @@ func TestClassicClientsUseUpstreamsThatTakeThem(t *testing.T) {
 		t.Errorf("%q, all: %v", padded, all)
 	}
 }
+
+// ProbeAny returns as soon as one data centre has answered, beside one that refuses
+// connections and one that is silent. If none answers, it has the errors of all.
+func TestProbeAnyNeedsOneAnswer(t *testing.T) {
+	dc, _ := dataCenter(t)
+	silent := listen(t)
+	serve(t, silent, func(conn net.Conn) error {
+		_, err := io.Copy(io.Discard, conn)
+		return err
+	})
+	refusing := listen(t)
+	refusing.Close()
+	dead := refusing.Addr().String()
+	addresses := map[datacenter.DC][]string{0: {dead}, 2: {silent.Addr().String()}, 3: {dc}}
+	began := time.Now()
+	if err := router(t, Config{DataCenters: addresses, DialTimeout: time.Minute}).ProbeAny(short(t)); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	err := router(t, Config{DataCenters: map[datacenter.DC][]string{0: {dead}}}).ProbeAny(short(t))
+	if err == nil || strings.Count(err.Error(), dead) != 5 {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := router(t, Config{DataCenters: addresses}).ProbeAny(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

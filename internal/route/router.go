@@ -92,6 +92,11 @@ type Config struct {
 	// TLS is for HTTPS proxies. Nil means the system's roots.
 	TLS *tls.Config
 
+	// Attempted is called at the end of each attempt that was not given up: because
+	// another one was faster, or because its context has ended. It must not block. Nil
+	// means that nothing is called.
+	Attempted func(Attempt)
+
 	// Time is the clock of back-offs and of the ClientHello for an MTProxy with an
 	// ee secret. Nil means time.Now.
 	Time func() time.Time
