@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/multibuffer"
@@ -326,13 +327,21 @@ func (h *ClientHello) Match(key [16]byte) (clientTime time.Time, ok bool) {
 // or -1. It tries 16 keys at a time, in a time that does not depend on which of them
 // matches.
 //
-// With AVX2 or AVX-512, each of many keys costs a fraction of a Match. MatchAny
-// allocates about five times the length of the hello, for any number of keys.
+// With AVX2 or AVX-512, each of many keys costs a fraction of a Match. MatchAny borrows
+// memory of about five times the length of the hello, for any number of keys.
 func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time) {
-	if len(h.record) == 0 {
+	switch {
+	case len(h.record) == 0 || len(keys) == 0:
+		return -1, time.Time{}
+	case len(keys) == 1: // as for the key of a returning address
+		if clientTime, ok := h.Match(keys[0]); ok {
+			return 0, clientTime
+		}
 		return -1, time.Time{}
 	}
-	message := multibuffer.NewMessage(h.record[:randomStart], noRandom[:], h.record[randomEnd:])
+	message := messages.Get().(*multibuffer.Message)
+	defer messages.Put(message)
+	message.Set(h.record[:randomStart], noRandom[:], h.record[randomEnd:])
 	var (
 		batch   multibuffer.Batch
 		digests multibuffer.Digests
@@ -342,7 +351,7 @@ func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time
 		for i := start; i < min(start+multibuffer.Width, len(keys)); i++ {
 			batch.Add(&keys[i])
 		}
-		batch.HMAC(&message, &digests)
+		batch.HMAC(message, &digests)
 		if k := digests.Find((*[matchLength]byte)(h.Random[:])); k >= 0 {
 			mac := digests.Digest(k)
 			return start + k, h.clientTime(&mac)
@@ -350,6 +359,10 @@ func (h *ClientHello) MatchAny(keys [][16]byte) (index int, clientTime time.Time
 	}
 	return -1, time.Time{}
 }
+
+// messages has the memory for MatchAny. An unauthenticated client has its hello tried
+// on many keys, a few at a time.
+var messages = sync.Pool{New: func() any { return new(multibuffer.Message) }}
 
 // clientTime returns the client's time, given the HMAC under the key that matches.
 func (h *ClientHello) clientTime(mac *[32]byte) time.Time {

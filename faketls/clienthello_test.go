@@ -217,13 +217,14 @@ func TestHelloWithMalformedExtensionsMatches(t *testing.T) {
 	}
 }
 
-// MatchAny's memory does not depend on the number of keys, and Match has none.
-func TestMatchingManyKeysAllocatesNoMoreThanFew(t *testing.T) {
+// Match does not allocate, and MatchAny has memory of its own, however many keys there are.
+// The race detector makes sync.Pool drop a part of that at random.
+func TestMatchingDoesNotAllocate(t *testing.T) {
 	hello := mustParse(t, signedHello(t))
 	keys := make([][16]byte, 640)
-	for _, n := range []int{1, 16, len(keys)} {
-		if got := testing.AllocsPerRun(20, func() { hello.MatchAny(keys[:n]) }); got > 2 {
-			t.Errorf("%v allocations for %d keys, want at most 2", got, n)
+	for _, n := range []int{1, 2, 16, len(keys)} {
+		if got := testing.AllocsPerRun(100, func() { hello.MatchAny(keys[:n]) }); got > 1 {
+			t.Errorf("%v allocations for %d keys", got, n)
 		}
 	}
 	if got := testing.AllocsPerRun(20, func() { hello.Match(vectorKey) }); got != 0 {

@@ -26,6 +26,14 @@ var modeNames = [...]string{"classic", "dd", "ee"}
 // String returns the names of the modes, such as "classic,dd,ee", or "" if there
 // are none.
 func (m Modes) String() string {
+	switch m { // the mode of a client, which is in a line of the log for each connection
+	case Classic:
+		return modeNames[0]
+	case DD:
+		return modeNames[1]
+	case EE:
+		return modeNames[2]
+	}
 	var names []string
 	for i, name := range modeNames {
 		if m&(1<<i) != 0 {

@@ -140,6 +140,25 @@ func TestBatchAndDigestsCanBeReused(t *testing.T) {
 	}
 }
 
+// A message that is set again has nothing of the one before, whichever is longer.
+func TestMessageCanBeSetAgain(t *testing.T) {
+	each(t, func(t *testing.T, e engine) {
+		random := rand.NewChaCha8([32]byte{5})
+		batch, keys := draw(random, Width)
+		var m Message
+		var digests Digests
+		for _, n := range []int{1817, 0, 55, 56, 517, 119, 120, 16389, 1} {
+			message := make([]byte, n)
+			random.Read(message)
+			m.Set(message[:n/3], nil, message[n/3:])
+			e.hmac(batch, &m, &digests)
+			if got, want := digests.Digest(7), stdHMAC(keys[7], message); got != want {
+				t.Errorf("%d bytes: HMAC is\n%x, want\n%x", n, got, want)
+			}
+		}
+	})
+}
+
 // Find returns the first of equal digests and compares all 28 bytes.
 func TestFindComparesAllBytesAndReturnsTheFirst(t *testing.T) {
 	random := rand.NewChaCha8([32]byte{4})

@@ -4,14 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // expand computes the message schedule unless that is done.
 func (m *Message) expand() {
-	if m.schedule != nil {
+	if len(m.schedule) > 0 {
 		return
 	}
-	m.schedule = make([][64]uint32, len(m.padded)/sha256.BlockSize)
+	blocks := len(m.padded) / sha256.BlockSize
+	m.schedule = slices.Grow(m.schedule, blocks)[:blocks]
 	for i := range m.schedule {
 		w := &m.schedule[i]
 		for t := range 16 {
