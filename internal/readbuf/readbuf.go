@@ -62,6 +62,11 @@ type Reader struct {
 	// error ends the read, and Fill returns it. Nil allows every size.
 	Grow func(size int) error
 
+	// Read, if it is not nil, reads once from a socket, in place of read(2). It must
+	// not block: it returns EAGAIN if there is nothing to read, and io.EOF at the
+	// end of the stream.
+	Read func(fd uintptr, p []byte) (n int, err error)
+
 	conn   net.Conn
 	cipher decrypter       // conn, or nil if it is none
 	layer  layer           // between cipher and the socket, unless direct
@@ -232,7 +237,11 @@ func (r *Reader) tryRead(fd uintptr) (done bool) {
 	if r.n, r.err = 0, r.reserve(r.room); r.err != nil {
 		return true
 	}
-	r.n, r.err = readSocket(fd, r.space(r.buf.B[r.end:]))
+	if read := r.Read; read != nil {
+		r.n, r.err = read(fd, r.space(r.buf.B[r.end:]))
+	} else {
+		r.n, r.err = readSocket(fd, r.space(r.buf.B[r.end:]))
+	}
 	if errors.Is(r.err, errWouldBlock) {
 		r.err = nil
 		r.shrink()

@@ -11,6 +11,7 @@ func (d *direction) copy(early []byte) error {
 	var r readbuf.Reader
 	r.Reset(d.flow.Src)
 	r.Preload(early)
+	r.Read = d.socketRead()
 	defer r.Release()
 	fill := func() error {
 		r.Most = d.limitRead(0)
@@ -85,5 +86,5 @@ func (d *direction) write(b []byte) error {
 func (d *direction) writeOnce(b []byte) (int, error) {
 	d.watch.begin()
 	defer d.watch.end()
-	return d.flow.Dst.Write(b)
+	return d.send(b)
 }

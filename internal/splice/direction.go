@@ -3,6 +3,7 @@ package splice
 import (
 	"errors"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -89,6 +90,9 @@ type direction struct {
 	noPark   bool
 	cut      bool // a write failed, and bytes are lost
 	left     *leftover
+	noRaw    bool    // a sandbox refuses recv(2) or send(2)
+	sender   *sender // of this transfer, nil before its first write
+	turn     int     // bytes that were moved since the last yield
 
 	lingering atomic.Bool // the other direction has ended
 
@@ -214,6 +218,7 @@ func (d *direction) takeLeft() (read []byte, err error) {
 // end of the stream, a timeout after a wait without bytes, errFallback or a
 // pauseFor.
 func (d *direction) transfer() error {
+	defer func() { d.sender = nil }()
 	early, err := d.takeLeft()
 	if err != nil {
 		return err
@@ -322,10 +327,18 @@ func (d *direction) holds(bytes bool) {
 	}
 }
 
+// yieldBytes is how much a direction moves before it lets other goroutines run. A
+// system call that the scheduler is not told of gives them no occasion.
+const yieldBytes = 1 << 20
+
 // moved counts n bytes that were written.
 func (d *direction) moved(n int) {
 	if n <= 0 {
 		return
+	}
+	if d.turn += n; d.turn >= yieldBytes {
+		d.turn = 0
+		runtime.Gosched()
 	}
 	d.bytes.Add(int64(n))
 	if d.flow.Moved != nil {

@@ -37,7 +37,7 @@ type mover struct {
 // move moves what has come in d. It returns nil if d can be parked again, io.EOF at the
 // end of its stream, errFallback if its goroutine must continue, or a pauseFor.
 func (m *mover) move(d *direction) error {
-	if d.dst == nil {
+	if d.dst == nil || d.noRaw {
 		return errFallback
 	}
 	if m.read == nil {
@@ -49,8 +49,11 @@ func (m *mover) move(d *direction) error {
 		return errFallback // closed
 	case m.errno == unix.EAGAIN:
 		return nil
-	case m.errno != 0:
+	case isSocketError(m.errno):
 		d.left = &leftover{err: spliceError(d.flow.Src, m.errno)}
+		return errFallback
+	case m.errno != 0: // a sandbox's
+		d.noRaw = true
 		return errFallback
 	case m.n == 0 && d.refusal != nil:
 		return errFallback // an error, in truth
@@ -128,7 +131,7 @@ func (m *mover) send(d *direction, b []byte) *leftover {
 	switch {
 	case m.n == len(out):
 		return nil
-	case m.errno != 0 && m.errno != unix.EAGAIN:
+	case isSocketError(m.errno):
 		return &leftover{err: spliceError(d.flow.Dst, m.errno), cut: true}
 	}
 	return &leftover{out: slices.Clone(out[m.n:]), bodies: len(b) - sent, delayed: len(b)}

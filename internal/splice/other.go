@@ -39,7 +39,14 @@ func (p *Poller) Serve(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// send is Dst.Write.
+func (d *direction) send(b []byte) (int, error) { return d.flow.Dst.Write(b) }
+
+// socketRead returns nil: a Reader reads as usual.
+func (d *direction) socketRead() func(fd uintptr, b []byte) (int, error) { return nil }
+
 type (
+	sender   struct{}
 	pollSet  struct{}
 	waiterID struct{}
 )

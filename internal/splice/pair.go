@@ -14,6 +14,7 @@
 //	poller_linux.go  the epoll sets that parked directions wait in
 //	inline_linux.go  short messages, which the poller moves by itself
 //	rawcall_linux.go system calls that do not wait
+//	socket_linux.go  reading and writing a socket with them
 //	reset_linux.go   noticing a reset after the end of a stream
 //	other.go         systems other than Linux
 package splice

@@ -92,19 +92,18 @@ func (g *readvCopier) readMore(d *direction, try func(fd uintptr) bool) error {
 // buffer and returns false, so that no buffer is held during the wait.
 func (g *readvCopier) tryRead(fd uintptr) bool {
 	g.borrow()
-	for {
-		n, err := unix.Readv(int(fd), g.bodies)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			g.held = append(g.held[:0], g.buf.B[g.frames.HeaderLength:][:g.n]...)
-			g.release()
-			return false
-		}
-		g.read, g.err = n, err
-		return true
+	n, errno := rawReadv(fd, g.bodies)
+	switch errno {
+	case 0:
+	case unix.EAGAIN:
+		g.held = append(g.held[:0], g.buf.B[g.frames.HeaderLength:][:g.n]...)
+		g.release()
+		return false
+	default:
+		g.err = errno
 	}
+	g.read = n
+	return true
 }
 
 // borrow lays the bodies out in a buffer: each is as long as it may be. g.n bytes,

@@ -67,6 +67,7 @@ type splicer struct {
 	src, dst syscall.RawConn
 	pipe     *pipe // nil unless bytes are moving
 	most     int   // bytes of one fill
+	call     func(from, to, n int) (moved int, errno syscall.Errno)
 	// The result of fill or drain, whose signature has no room for it.
 	n   int
 	err error
@@ -83,7 +84,10 @@ var (
 
 // splice moves bytes with splice(2), zero-copy.
 func (d *direction) splice() error {
-	s := &splicer{src: d.src, dst: d.dst}
+	s := &splicer{src: d.src, dst: d.dst, call: toldSplice}
+	if canSpliceRaw(d.src, d.dst) {
+		s.call = rawSplice
+	}
 	s.fill, s.drain = s.tryFill, s.tryDrain
 	defer func() { s.pipe.release() }()
 	for {
@@ -159,25 +163,22 @@ func (s *splicer) tryFill(fd uintptr) bool {
 			return true
 		}
 	}
-	for {
-		n, err := unix.Splice(int(fd), nil, s.pipe.w, nil, s.most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case (err == unix.EAGAIN || n == 0) && atUrgent(fd):
-			s.err = errUrgent
-			return true
-		case err == unix.EAGAIN:
-			s.pipe.release()
-			s.pipe = nil
-			return false
-		}
-		s.n, s.err = int(n), err
-		if err == nil {
-			s.pipe.held += int(n)
-		}
+	n, errno := s.call(int(fd), s.pipe.w, s.most)
+	switch {
+	case (errno == unix.EAGAIN || n == 0) && atUrgent(fd):
+		s.err = errUrgent
+		return true
+	case errno == unix.EAGAIN:
+		s.pipe.release()
+		s.pipe = nil
+		return false
+	case errno != 0:
+		s.err = errno
 		return true
 	}
+	s.n = n
+	s.pipe.held += n
+	return true
 }
 
 // atUrgent reports whether the next byte is TCP urgent data. splice(2) never
@@ -191,28 +192,24 @@ func atUrgent(fd uintptr) bool {
 // tryDrain moves bytes from the pipe to the destination. It returns false if the
 // destination takes none now.
 func (s *splicer) tryDrain(fd uintptr) bool {
-	for {
-		n, err := unix.Splice(s.pipe.r, nil, int(fd), nil, s.pipe.held, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return false
-		}
-		s.n, s.err = int(n), err
-		if err == nil {
-			s.pipe.held -= int(n)
-		}
+	n, errno := s.call(s.pipe.r, int(fd), s.pipe.held)
+	switch errno {
+	case 0:
+	case unix.EAGAIN:
+		return false
+	default:
+		s.err = errno
 		return true
 	}
+	s.n = n
+	s.pipe.held -= n
+	return true
 }
 
 // endOfStream returns the error of a direction in which copy has read the end of
 // the stream: nil, or the error that splice(2) or readv(2) has consumed.
 func (d *direction) endOfStream() error {
-	switch d.refusal {
-	case syscall.ECONNRESET, syscall.ECONNABORTED, syscall.ECONNREFUSED, syscall.EPIPE, syscall.ETIMEDOUT,
-		syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN:
+	if isSocketError(d.refusal) {
 		return spliceError(d.flow.Src, d.refusal)
 	}
 	return nil

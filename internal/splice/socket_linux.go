@@ -1,0 +1,99 @@
+package splice
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sender writes to a socket. It lives as long as a transfer.
+type sender struct {
+	try func(fd uintptr) bool // trySend as a func value: making one allocates
+	// The argument and the results of trySend, whose signature has no room for them.
+	b     []byte
+	sent  int
+	errno syscall.Errno
+}
+
+// send is Dst.Write, by system calls of which the scheduler is not told if Dst is a
+// socket.
+func (d *direction) send(b []byte) (int, error) {
+	if d.dst == nil || d.noRaw || len(b) == 0 {
+		return d.flow.Dst.Write(b)
+	}
+	s := d.sender
+	if s == nil {
+		s = &sender{}
+		s.try = s.trySend
+		d.sender = s
+	}
+	s.b, s.sent, s.errno = b, 0, 0
+	err := d.dst.Write(s.try)
+	s.b = nil
+	switch {
+	case err != nil:
+		return s.sent, writeError(err)
+	case s.errno == 0:
+		return s.sent, nil
+	case isSocketError(s.errno):
+		return s.sent, &net.OpError{Op: "write", Net: d.flow.Dst.LocalAddr().Network(), Source: d.flow.Dst.LocalAddr(), Addr: d.flow.Dst.RemoteAddr(), Err: s.errno}
+	}
+	d.noRaw = true // a sandbox refuses send(2)
+	n, err := d.flow.Dst.Write(b[s.sent:])
+	return s.sent + n, err
+}
+
+// trySend sends until all of b is sent or the socket takes no more; then it returns
+// false.
+func (s *sender) trySend(fd uintptr) bool {
+	for s.sent < len(s.b) {
+		n, errno := rawWrite(fd, s.b[s.sent:])
+		switch errno {
+		case 0:
+			s.sent += n
+		case unix.EAGAIN:
+			return false
+		default:
+			s.errno = errno
+			return true
+		}
+	}
+	return true
+}
+
+// writeError makes err, of a RawConn, one of Write.
+func writeError(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		op.Op = "write"
+	}
+	return err
+}
+
+// socketRead returns the Read of a readbuf.Reader.
+func (d *direction) socketRead() func(fd uintptr, b []byte) (int, error) {
+	return func(fd uintptr, b []byte) (int, error) {
+		if !d.noRaw {
+			n, errno := rawRead(fd, b)
+			switch {
+			case errno == unix.EAGAIN, isSocketError(errno):
+				return 0, errno
+			case errno == 0 && n == 0:
+				return 0, io.EOF
+			case errno == 0:
+				return n, nil
+			}
+			d.noRaw = true // a sandbox refuses recv(2)
+		}
+		n, err := syscall.Read(int(fd), b)
+		switch {
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
