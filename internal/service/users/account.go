@@ -24,6 +24,11 @@ const cacheLine = 128
 type activity struct {
 	bytes [2]moved // by direction; since the user's Counter
 	rates [2]atomic.Pointer[rate]
+
+	// Under user.mu.
+	first    *account // of the sessions
+	sessions int
+	addresses
 }
 
 // account is the usage of one session, a proxy.Account.
@@ -36,7 +41,7 @@ type account struct {
 
 	waiters [2]*waiter // each for its direction
 
-	// In user.first, under user.mu.
+	// In activity.first, under user.mu.
 	before, after *account
 }
 

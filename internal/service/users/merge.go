@@ -22,7 +22,7 @@ func (e *TakenError) Error() string {
 }
 
 // Merge returns the users of all lists, in their order. A name exists once, and so does
-// a secret: otherwise the error is a *TakenError.
+// a secret: otherwise the error is a *TakenError. The result may be one of the lists.
 func Merge(lists ...[]User) ([]User, error) {
 	total := 0
 	for _, list := range lists {
@@ -46,6 +46,11 @@ func Merge(lists ...[]User) ([]User, error) {
 				secrets[secret] = len(all)
 			}
 			all = append(all, *u)
+		}
+	}
+	for _, list := range lists {
+		if len(list) == total {
+			return list, nil // the others are empty
 		}
 	}
 	return all, nil

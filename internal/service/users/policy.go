@@ -61,8 +61,6 @@ type Policy struct {
 
 // user is a user with its usage.
 type user struct {
-	name string
-
 	mu       sync.Mutex
 	def      *User  // nil if it was removed
 	schedule string // of the quota
@@ -70,9 +68,6 @@ type user struct {
 	looked   time.Duration // when the counter was last moved to the quota's period
 	refusals *refusals     // nil before the first
 	activity *activity     // nil before the first client
-	first    *account      // of the sessions
-	sessions int
-	addresses
 }
 
 // New returns a policy without users.
@@ -91,7 +86,7 @@ func New(config Config) *Policy {
 		p.wall = time.Now
 	}
 	for _, c := range config.Counters {
-		p.users[c.Name] = &user{name: c.Name, counter: c}
+		p.users[c.Name] = &user{counter: c}
 	}
 	p.wallAt = p.wall().Round(0)
 	return p
@@ -134,7 +129,7 @@ func (p *Policy) Set(list []User) {
 		def := &list[i]
 		u := p.find(def.Name)
 		if u == nil {
-			u = &user{name: def.Name, counter: Counter{Name: def.Name}}
+			u = &user{counter: Counter{Name: def.Name}}
 		}
 		u.define(def, now)
 		next[def.Name] = u
@@ -162,15 +157,18 @@ func (u *user) define(def *User, now moment) {
 	defer u.mu.Unlock()
 	limited := u.def != nil && u.def.MaxAddresses > 0
 	u.def, u.schedule = def, def.Quota.schedule()
-	if def.MaxAddresses == 0 {
-		u.addresses = nil
-	} else if !limited {
-		for a := u.first; a != nil; a = a.after {
-			u.addresses.add(a.network)
-		}
+	u.look(now)
+	if u.activity == nil {
+		return
 	}
 	u.setRates(now)
-	u.look(now)
+	if def.MaxAddresses == 0 {
+		u.activity.addresses = nil
+	} else if !limited {
+		for a := u.activity.first; a != nil; a = a.after {
+			u.activity.add(a.network)
+		}
+	}
 }
 
 // remove notes that the user is not configured any more. It reports whether the usage
@@ -179,14 +177,11 @@ func (u *user) remove(oldest int64) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.def = nil
-	return u.sessions > 0 || u.counter.Seen >= oldest
+	return u.activity != nil && u.activity.sessions > 0 || u.counter.Seen >= oldest
 }
 
-// setRates makes the rates as configured. Under mu.
+// setRates makes the rates of u.activity as configured. Under mu.
 func (u *user) setRates(now moment) {
-	if u.activity == nil {
-		return
-	}
 	for d, limit := range [2]int64{proxy.Upload: u.def.RateUp, proxy.Download: u.def.RateDown} {
 		switch r := u.activity.rates[d].Load(); {
 		case limit == 0:
@@ -244,7 +239,7 @@ func (p *Policy) Admit(_ context.Context, s proxy.Session) (proxy.Account, error
 	name, now := s.User().Name, p.now()
 	u := p.find(name)
 	if u == nil {
-		return nil, p.refuse(&user{name: name}, Removed, now)
+		return nil, p.refuse(&user{counter: Counter{Name: name}}, Removed, now)
 	}
 	client, _ := netip.ParseAddrPort(s.Report().Client)
 	a := &account{policy: p, user: u, session: s, network: networkOf(client.Addr())}
@@ -262,44 +257,44 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment) (cause Cause, 
 	if cause, stops := u.stops(now); stops {
 		return cause, true
 	}
-	def := u.def
-	switch {
-	case len(def.Networks) > 0 && !slices.ContainsFunc(def.Networks, func(n netip.Prefix) bool { return n.Contains(client) }):
-		return OtherNetwork, true
-	case def.MaxConnections > 0 && u.sessions >= def.MaxConnections:
-		return OverConnections, true
-	case def.MaxAddresses > 0 && !u.addresses.enter(a.network, def.MaxAddresses, now.elapsed):
-		return OverAddresses, true
-	}
 	if u.activity == nil {
 		u.activity = new(activity)
 		u.setRates(now)
 	}
-	a.activity = u.activity
-	if u.sessions++; u.sessions == 1 {
+	def, active := u.def, u.activity
+	switch {
+	case len(def.Networks) > 0 && !slices.ContainsFunc(def.Networks, func(n netip.Prefix) bool { return n.Contains(client) }):
+		return OtherNetwork, true
+	case def.MaxConnections > 0 && active.sessions >= def.MaxConnections:
+		return OverConnections, true
+	case def.MaxAddresses > 0 && !active.enter(a.network, def.MaxAddresses, now.elapsed):
+		return OverAddresses, true
+	}
+	a.activity = active
+	if active.sessions++; active.sessions == 1 {
 		p.setActive(u, true)
 	}
-	if a.after = u.first; a.after != nil {
+	if a.after = active.first; a.after != nil {
 		a.after.before = a
 	}
-	u.first = a
+	active.first = a
 	return 0, false
 }
 
 // leave removes a session from those of its user.
 func (p *Policy) leave(a *account, authenticated bool) {
-	now, u := p.now(), a.user
+	now, u, active := p.now(), a.user, a.activity
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if a.before != nil {
 		a.before.after = a.after
 	} else {
-		u.first = a.after
+		active.first = a.after
 	}
 	if a.after != nil {
 		a.after.before = a.before
 	}
-	if u.sessions--; u.sessions == 0 {
+	if active.sessions--; active.sessions == 0 {
 		p.setActive(u, false)
 	}
 	until := time.Duration(0) // what did not complete its handshake may be a replay
@@ -309,7 +304,7 @@ func (p *Policy) leave(a *account, authenticated bool) {
 			until = now.elapsed + max(0, cmp.Or(u.def.AddressWindow, DefaultAddressWindow))
 		}
 	}
-	u.addresses.leave(a.network, until)
+	active.leave(a.network, until)
 }
 
 func (p *Policy) setActive(u *user, active bool) {
@@ -357,11 +352,11 @@ func (u *user) stopped(now moment) (sessions []proxy.Session, cause error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	why, stops := u.stops(now)
-	if !stops {
+	if !stops || u.activity == nil {
 		return nil, nil
 	}
-	for a := u.first; a != nil; a = a.after {
+	for a := u.activity.first; a != nil; a = a.after {
 		sessions = append(sessions, a.session)
 	}
-	return sessions, &Refusal{u.name, why}
+	return sessions, &Refusal{u.counter.Name, why}
 }

@@ -74,10 +74,10 @@ func (p *Policy) refuse(u *user, cause Cause, now moment) error {
 	r := u.refusals
 	r.count[cause]++
 	if now.elapsed >= r.next[cause] && p.lines.allow(now.elapsed) {
-		p.log.Info("clients are refused", "user", u.name, "cause", cause.String(), "refused", r.count[cause]-r.logged[cause])
+		p.log.Info("clients are refused", "user", u.counter.Name, "cause", cause.String(), "refused", r.count[cause]-r.logged[cause])
 		r.next[cause], r.logged[cause] = now.elapsed+refusalInterval, r.count[cause]
 	}
-	return &Refusal{u.name, cause}
+	return &Refusal{u.counter.Name, cause}
 }
 
 // refusalLines bounds the log of refusals.

@@ -3,6 +3,7 @@ package users
 import (
 	"fmt"
 	"time"
+	_ "time/tzdata" // in containers without time zones too
 )
 
 // Day is a civil date: the number of days since 1970-01-01.

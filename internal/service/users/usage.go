@@ -49,21 +49,29 @@ func (u *user) usage(now moment) (def *User, usage Usage) {
 		return nil, Usage{}
 	}
 	u.look(now)
-	usage = Usage{Counter: u.count(), Connections: u.sessions, Addresses: u.addresses.count(now.elapsed)}
-	if u.def.MaxAddresses == 0 {
-		networks := make(map[netip.Addr]struct{})
-		for a := u.first; a != nil; a = a.after {
-			if a.network.IsValid() {
-				networks[a.network] = struct{}{}
-			}
+	usage = Usage{Counter: u.count()}
+	if active := u.activity; active != nil {
+		usage.Connections, usage.Addresses = active.sessions, active.count(now.elapsed)
+		if u.def.MaxAddresses == 0 {
+			usage.Addresses = active.networks()
 		}
-		usage.Addresses = len(networks)
 	}
 	if u.refusals != nil {
 		usage.Refused = u.refusals.count
 	}
 	usage.Resets = u.def.Quota.resets(now.wall)
 	return u.def, usage
+}
+
+// networks returns how many addresses the sessions have.
+func (a *activity) networks() int {
+	networks := make(map[netip.Addr]struct{})
+	for s := a.first; s != nil; s = s.after {
+		if s.network.IsValid() {
+			networks[s.network] = struct{}{}
+		}
+	}
+	return len(networks)
 }
 
 // Usage returns a user and its usage. ok is false if there is no such user. The User
@@ -100,7 +108,7 @@ func (p *Policy) list() []*user {
 func (p *Policy) Counters(counters []Counter) []Counter {
 	for _, u := range p.list() {
 		u.mu.Lock()
-		if c := u.count(); c != (Counter{Name: u.name}) {
+		if c := u.count(); c != (Counter{Name: u.counter.Name}) {
 			counters = append(counters, c)
 		}
 		u.mu.Unlock()
@@ -146,4 +154,64 @@ func (p *Policy) Forget(name string) {
 			u.counter = Counter{Name: name}
 		}
 	}
+}
+
+// Merge adds what another process has counted: its counters when this one began with
+// them, and when that one ended. It does so in the run of two processes that follow one
+// another.
+func (p *Policy) Merge(from, to []Counter) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	began := make(map[string]*Counter, len(from))
+	for i := range from {
+		began[from[i].Name] = &from[i]
+	}
+	added := make(map[string]*user)
+	for i := range to {
+		before := began[to[i].Name]
+		if before == nil {
+			before = &Counter{Name: to[i].Name}
+		}
+		if *before == to[i] {
+			continue
+		}
+		u := p.find(to[i].Name)
+		if u == nil {
+			u = &user{counter: Counter{Name: to[i].Name}}
+			added[to[i].Name] = u
+		}
+		u.mu.Lock()
+		u.count()
+		u.counter.merge(before, &to[i])
+		u.mu.Unlock()
+	}
+	if len(added) > 0 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		next := maps.Clone(p.users)
+		maps.Copy(next, added)
+		p.users = next
+	}
+}
+
+// merge adds what another process has counted between from and to. If that one has begun
+// the period of to, all that it counted belongs to it.
+func (c *Counter) merge(from, to *Counter) {
+	usedUp, usedDown := c.Up-c.BaseUp, c.Down-c.BaseDown
+	switch {
+	case c.Schedule == "":
+		c.Schedule, c.Period, c.Behind = to.Schedule, to.Period, to.Behind
+	case c.Schedule == to.Schedule && c.Period < to.Period:
+		c.Period, c.Behind = to.Period, to.Behind
+		usedUp, usedDown = 0, 0
+	}
+	if c.Period == to.Period {
+		usedUp, usedDown = usedUp+to.Up-to.BaseUp, usedDown+to.Down-to.BaseDown
+		if from.Period == to.Period {
+			usedUp, usedDown = usedUp-(from.Up-from.BaseUp), usedDown-(from.Down-from.BaseDown)
+		}
+	}
+	c.Up, c.Down = c.Up+max(to.Up-from.Up, 0), c.Down+max(to.Down-from.Down, 0)
+	c.BaseUp, c.BaseDown = c.Up-min(max(usedUp, 0), c.Up), c.Down-min(max(usedDown, 0), c.Down)
+	c.Seen = max(c.Seen, to.Seen)
 }

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/mtwire/mtwire/internal/service/users"
+)
+
+// Users returns the users that were added at run time. The caller must not change them.
+func (s *Store) Users() []users.User {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.added
+}
+
+// ErrUnavailable means that the users cannot be changed, because another process has the
+// store or the disk fails.
+var ErrUnavailable = errors.New("the store cannot be written")
+
+// Update replaces the users that were added at run time by what change returns for them.
+// They are on the disk when it returns. If it returns an error, nothing has changed: it
+// is change's, or wraps ErrUnavailable.
+func (s *Store) Update(change func(list []users.User) ([]users.User, error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.prepare(); err != nil {
+		return errNotStored(errors.Join(ErrUnavailable, err))
+	}
+	list, err := change(slices.Clone(s.added))
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		list[i].Source = users.Store
+	}
+	if list, err = users.Merge(list); err != nil {
+		return err
+	}
+	payload, err := encodeUsers(list)
+	if err != nil {
+		return err
+	}
+	if err := s.write(kindUsers, payload); err != nil {
+		return errNotStored(errors.Join(ErrUnavailable, err))
+	}
+	s.added = list
+	return nil
+}

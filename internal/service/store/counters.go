@@ -1,0 +1,46 @@
+package store
+
+import (
+	"github.com/mtwire/mtwire/internal/service/users"
+)
+
+// writeUsage writes the usage file if something has changed. If a day has ended, it
+// writes that one's file first; until that succeeds, the day goes on, so that nothing is
+// lost.
+func (s *Store) writeUsage() error {
+	u := &usage{day: s.day, counters: s.source.Counters(nil), base: s.base}
+	var failed error
+	if today := users.DayOf(s.wall().UTC()); today != s.day && today+1 != s.day {
+		// A clock that was ahead by a day gets there soon. One that was ahead by more
+		// has begun a day that does not end.
+		if failed = s.endDay(u); failed == nil {
+			s.day, s.base = today, make(map[string]direction, len(u.counters))
+			for _, c := range u.counters {
+				s.base[c.Name] = direction{c.Up, c.Down}
+			}
+			u.day, u.base = s.day, s.base
+		}
+	}
+	payload, sum := appendUsage(nil, u)
+	if sum == s.written {
+		return failed
+	}
+	if err := s.write(kindUsage, payload); err != nil {
+		return err
+	}
+	s.written, s.status.Written = sum, s.wall()
+	return failed
+}
+
+// write replaces a file.
+func (s *Store) write(kind string, payload []byte) error {
+	return s.replace(s.dir, kind, makeFile(kind, payload))
+}
+
+// since returns what c has counted since base.
+func since(c *users.Counter, base direction) Record {
+	if c.Up < base.up || c.Down < base.down { // the usage was dropped
+		base = direction{}
+	}
+	return Record{c.Name, c.Up - base.up, c.Down - base.down}
+}

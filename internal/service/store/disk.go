@@ -1,0 +1,113 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// newSuffix is behind the name of a file that is being written. Only the process with
+// the lock writes, so there is one for each file, and a crash leaves no more.
+const newSuffix = ".new"
+
+// replaceFile replaces a file of dir, which only its owner can read. It is complete when
+// it has its name, also after a crash. After an error the file is as it was.
+func replaceFile(dir, name string, b []byte) error {
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(path+newSuffix, path)
+	}
+	if err != nil {
+		os.Remove(path + newSuffix) // a full disk has no room for it
+		return err
+	}
+	return syncDirectory(dir)
+}
+
+// syncDirectory makes a new name survive a power failure. Windows does not provide that.
+func syncDirectory(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// readFile parses a file of a kind. Without a file, and if it is damaged and was set
+// aside, the result is the zero value.
+func readFile[T any](s *Store, name, kind string, parse func([]byte) (T, error)) (value T, err error) {
+	b, err := readBounded(filepath.Join(s.dir, name))
+	var payload []byte
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return value, nil
+	case err == nil:
+		if payload, err = parseFile(b, kind); err == nil {
+			value, err = parse(payload)
+		}
+	case !errors.Is(err, errTooLong):
+		return value, err
+	}
+	if err != nil {
+		var none T
+		return none, s.setAside(name, err)
+	}
+	return value, nil
+}
+
+var errTooLong = errors.New("the file is too long")
+
+// readBounded reads a file of at most maxFile bytes.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFile {
+		return nil, errTooLong
+	}
+	b := make([]byte, info.Size())
+	n, err := io.ReadFull(f, b)
+	if err == io.ErrUnexpectedEOF || err == io.EOF {
+		err = nil
+	}
+	return b[:n], err
+}
+
+// setAside renames a damaged file. It returns an error if that fails, also if another
+// process has the store, which does so itself.
+func (s *Store) setAside(name string, cause error) error {
+	if s.lock == nil {
+		return fmt.Errorf("%s is damaged: %w", name, cause)
+	}
+	for n := 1; ; n++ {
+		aside := fmt.Sprintf("%s.damaged%d", name, n)
+		if _, err := os.Lstat(filepath.Join(s.dir, aside)); err == nil {
+			continue
+		}
+		if err := os.Rename(filepath.Join(s.dir, name), filepath.Join(s.dir, aside)); err != nil {
+			return fmt.Errorf("%s is damaged: %w", name, errors.Join(cause, err))
+		}
+		s.status.Damaged = append(s.status.Damaged, aside)
+		s.log.Warn("a file of the store is damaged: it is set aside", "directory", s.dir, "file", name, "renamed", aside, "error", cause)
+		return nil
+	}
+}
