@@ -9,6 +9,8 @@ require (
 	github.com/coder/websocket v1.8.15
 	// internal/service: sockets that systemd passes, by those who wrote the protocol.
 	github.com/coreos/go-systemd/v22 v22.7.0
+	// internal/service/config: TOML, by a parser that tells positions.
+	github.com/pelletier/go-toml/v2 v2.4.3
 	// internal/proxyheader: two formats with many corners, tried by many proxies.
 	github.com/pires/go-proxyproto v0.15.0
 	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.

@@ -9,64 +9,70 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
 
 // Config is the configuration of an MTProxy server. Default returns the defaults;
 // the zero value is not valid. The comments begin with the name of the setting,
-// which ConfigError has and the flags of mtwire proxy have as well.
+// which ConfigError has and the flags of mtwire proxy have as well; in a configuration
+// file it is the key of the field's tag, with underscores for dashes.
 //
 // Repeatable settings are slices. Their elements parse themselves, as
 // encoding.TextUnmarshaler, and String leaves out keys and passwords.
 type Config struct {
-	Listen []ListenAddress // listen: addresses to listen on
+	Listen []ListenAddress `toml:"listen"` // listen: addresses to listen on
 	// Inherited are listeners that the process was started with, besides Listen: see
 	// InheritedListeners. One whose address is also in Listen is used for both.
 	Inherited []net.Listener
 	// ReusePort is reuse-port: listen beside other processes that do so too, and hand
 	// over to them at the end.
-	ReusePort    bool
-	TrustedPeers []TrustedPeer // proxy-protocol-from: load balancers
+	ReusePort    bool          `toml:"reuse_port"`
+	TrustedPeers []TrustedPeer `toml:"proxy_protocol_from"` // proxy-protocol-from: load balancers
 
-	Secrets     []NamedSecret // secret: none means the generated one
-	SecretsFile string        // secrets: more of them, one on each line
-	State       string        // state: directory of what outlives a run, "" for the default
-	Domain      Domain        // domain: that of secrets without one, and of the generated one, "" for DefaultDomain
-	Modes       mtproxy.Modes // modes: those that are accepted
+	Secrets     []NamedSecret `toml:"secret"`  // secret: none means the generated one
+	SecretsFile string        `toml:"secrets"` // secrets: more of them, one on each line
+	State       string        `toml:"state"`   // state: directory of what outlives a run, "" for the default
+	Domain      Domain        `toml:"domain"`  // domain: that of secrets without one, and of the generated one, "" for DefaultDomain
+	Modes       mtproxy.Modes `toml:"modes"`   // modes: those that are accepted
 
 	// ClockWindow is clock-window: the largest difference of a FakeTLS client's
 	// clock from this machine's. 0 means no limit.
-	ClockWindow time.Duration
+	ClockWindow time.Duration `toml:"clock_window"`
 
-	Fronts      []FrontAddress      // front: fronting hosts
-	DataCenters []DataCenterAddress // dc: in the order in which to try them
-	DefaultDC   datacenter.DC       // default-dc: for unknown ones, 0 for none
-	Family      datacenter.Family   // ip: address family of data centres
-	Upstreams   []proxy.Upstream    // upstream: none means direct
+	Fronts      []FrontAddress      `toml:"front"`      // front: fronting hosts
+	DataCenters []DataCenterAddress `toml:"dc"`         // dc: in the order in which to try them
+	DefaultDC   datacenter.DC       `toml:"default_dc"` // default-dc: for unknown ones, 0 for none
+	Family      datacenter.Family   `toml:"ip"`         // ip: address family of data centres
+	Upstreams   []proxy.Upstream    `toml:"upstream"`   // upstream: none means direct
 	// UpstreamsFile is upstreams: more of them, one on each line.
-	UpstreamsFile string
-	FastMode      bool // fast-mode
+	UpstreamsFile string `toml:"upstreams"`
+	FastMode      bool   `toml:"fast_mode"` // fast-mode
 
 	// Limits of unauthenticated connections. 0 means the default of package proxy.
-	MaxUnauthenticated int // max-unauthenticated: of all
-	MaxFronted         int // max-fronted: of those connected to a fronting host
+	MaxUnauthenticated int `toml:"max_unauthenticated"` // max-unauthenticated: of all
+	MaxFronted         int `toml:"max_fronted"`         // max-fronted: of those connected to a fronting host
 
 	// SearchProcessors is search-processors: the processor time of failed key
 	// searches, in processors. 0 means the default of package proxy.
-	SearchProcessors float64
+	SearchProcessors float64 `toml:"search_processors"`
 
-	DialTimeout  time.Duration // dial-timeout: limit of one attempt
-	StallTimeout time.Duration // stall: 0 means that stalls are not logged
-	KeepAlive    time.Duration // keep-alive: 0 means that there are no probes
-	PeerTimeout  time.Duration // peer-timeout: 0 means no limit
-	Drain        time.Duration // drain: limit of a graceful shutdown
+	DialTimeout  time.Duration `toml:"dial_timeout"` // dial-timeout: limit of one attempt
+	StallTimeout time.Duration `toml:"stall"`        // stall: 0 means that stalls are not logged
+	KeepAlive    time.Duration `toml:"keep_alive"`   // keep-alive: 0 means that there are no probes
+	PeerTimeout  time.Duration `toml:"peer_timeout"` // peer-timeout: 0 means no limit
+	Drain        time.Duration `toml:"drain"`        // drain: limit of a graceful shutdown
 
-	Public PublicAddress // public: that of the links, found if it is not set
+	Public PublicAddress `toml:"public"` // public: that of the links, found if it is not set
 
-	LogConnections bool // log-connections: log the end of each connection
-	Probe          bool // probe: ask every data centre at the start
-	LogClients     bool // log-clients: log the addresses of clients
+	LogConnections bool `toml:"log_connections"` // log-connections: log the end of each connection
+	Probe          bool `toml:"probe"`           // probe: ask every data centre at the start
+	LogClients     bool `toml:"log_clients"`     // log-clients: log the addresses of clients
+
+	// Users are user: those of the configuration file, with their limits, besides the
+	// users that Secrets stands for.
+	Users []config.User `toml:"user"`
 }
 
 // Default returns the default configuration.

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/mtwire/mtwire/internal/service"
+	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// The configuration file of mtwire proxy, and what flags override in it.
+
+// configFile is the configuration file that --config names.
+type configFile struct {
+	path     string           // "" for none
+	document *config.Document // nil for none
+	settings service.Config   // of the file, without flags
+}
+
+// warn warns if other users may read the credentials of the file.
+func (f *configFile) warn(log *slog.Logger) {
+	if f.document != nil {
+		service.WarnOfReaders(f.path, f.settings, log)
+	}
+}
+
+// load reads the configuration file, if there is one, and sets the settings in force:
+// flags override the keys of the file, and those override the defaults.
+func (f *proxyFlags) load(cmd *cobra.Command) error {
+	if f.file.path != "" {
+		fromFile, document, err := service.LoadFile(f.file.path)
+		if err != nil && document == nil {
+			err = &service.ConfigError{Setting: "config", Err: err}
+		}
+		if err != nil {
+			return f.invalid(err)
+		}
+		f.file.document, f.file.settings = document, fromFile
+		f.config = overrideFile(cmd.Flags(), fromFile)
+	}
+	f.log.take(&f.config)
+	return nil
+}
+
+// overrideFile returns a file's settings with those of the flags that are given.
+func overrideFile(given *pflag.FlagSet, fromFile service.Config) service.Config {
+	over, scratch := &proxyFlags{config: fromFile}, &cobra.Command{}
+	over.define(scratch)
+	given.Visit(func(flag *pflag.Flag) {
+		target := scratch.Flags().Lookup(flag.Name)
+		if target == nil || !isSetting(flag.Name) {
+			return
+		}
+		if setting, ok := flag.Value.(settingFlag); ok {
+			setting.copyTo(target.Value)
+			return
+		}
+		target.Value.Set(flag.Value.String()) // it was parsed before
+	})
+	return over.config
+}
+
+// isSetting reports whether a flag sets something that a configuration file has a key
+// for.
+func isSetting(flag string) bool {
+	return flag == "port" || slices.Contains(config.Keys(service.Config{}), service.Key(flag))
+}
+
+// invalid returns the error for a configuration that is wrong: with --check, exit code
+// 1 tells that.
+func (f *proxyFlags) invalid(err error) error {
+	if f.check {
+		return &exitError{1, err}
+	}
+	return err
+}
+
+// name names what an error is about: a position of the file, or a flag.
+func (f *configFile) name(cmd *cobra.Command, err error) error {
+	var setting *service.ConfigError
+	if errors.As(err, &setting) && !f.overridden(cmd.Flags(), setting.Setting) {
+		if named := service.NameError(err, f.document); named != err {
+			return named
+		}
+	}
+	return nameFlag(err)
+}
+
+// overridden reports whether a setting is one of a flag that is given.
+func (f *configFile) overridden(flags *pflag.FlagSet, setting string) bool {
+	setting, _, _ = strings.Cut(setting, "[")
+	flag := flags.Lookup(setting)
+	return flag != nil && flag.Changed || setting == "listen" && flags.Changed("port")
+}
+
+// checkConfig is mtwire proxy --check.
+func (f *proxyFlags) checkConfig(cmd *cobra.Command, log *slog.Logger) error {
+	wrong := service.Check(f.config, log)
+	if len(wrong) == 0 {
+		fmt.Fprintln(cmd.OutOrStdout(), "the configuration is valid")
+		return nil
+	}
+	var inFile config.Errors
+	var others []error
+	for _, err := range wrong {
+		var position *config.Error
+		if err = f.file.name(cmd, err); errors.As(err, &position) {
+			inFile.Add(position)
+		} else {
+			others = append(others, err)
+		}
+	}
+	return &exitError{1, errors.Join(append([]error{inFile.Sorted()}, others...)...)}
+}
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "config",
+		Short:   "Show the configuration of a proxy, or import that of another proxy",
+		Example: "  mtwire config show --config mtwire.toml",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(configShowCommand())
+	return cmd
+}
+
+func configShowCommand() *cobra.Command {
+	f := &proxyFlags{config: service.Default()}
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Print the settings in force",
+		Long: `Print the settings that mtwire proxy has with the same flags: those of the
+file, of flags, of the environment and the defaults, as a configuration file.
+Each has its source behind it. Secrets and passwords are not printed.`,
+		Example: "  mtwire config show --config mtwire.toml --port 443",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return f.file.name(cmd, f.show(cmd)) },
+	}
+	f.define(cmd)
+	return cmd
+}
+
+// show prints the settings in force.
+func (f *proxyFlags) show(cmd *cobra.Command) error {
+	if err := f.load(cmd); err != nil {
+		return err
+	}
+	inForce, fromEnvironment, err := service.InForce(f.config, warnings(cmd))
+	if err != nil {
+		return err
+	}
+	return config.Encode(cmd.OutOrStdout(), inForce, func(key string) string {
+		flag := strings.ReplaceAll(key, "_", "-")
+		switch line := f.file.document.Line(key); {
+		case f.file.overridden(cmd.Flags(), flag):
+			return "--" + flag
+		case line > 0:
+			return fmt.Sprintf("%s:%d", f.file.path, line)
+		case fromEnvironment[key] != "":
+			return fromEnvironment[key]
+		}
+		return "default"
+	})
+}

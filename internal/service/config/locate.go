@@ -1,0 +1,165 @@
+package config
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// Document is a document that was decoded. Its methods may be called concurrently.
+type Document struct {
+	file string
+	data []byte
+	keys map[string]bool // of the top, and "user" for [[user]]
+
+	indexing sync.Once
+	offsets  map[string]int // of keys and elements of arrays, by path
+}
+
+// note records that a path is in the document, if it is a key of the top.
+func (d *Document) note(path string) {
+	if !strings.Contains(path, ".") {
+		if d.keys == nil {
+			d.keys = make(map[string]bool)
+		}
+		d.keys[path] = true
+	}
+}
+
+// Has reports whether the document has a value for a key of the top.
+func (d *Document) Has(key string) bool { return d != nil && d.keys[key] }
+
+// File returns the document's name.
+func (d *Document) File() string { return d.file }
+
+// Error returns an error about a path, such as "listen[1]" or "user[3].name", at its
+// position. If the document does not have it, the position is that of the table.
+func (d *Document) Error(path string, err error) *Error {
+	d.indexing.Do(d.index)
+	for at := path; ; at = parent(at) {
+		if offset, ok := d.offsets[at]; ok {
+			return d.at(offset, path, err)
+		}
+		if at == "" {
+			return &Error{File: d.file, Key: path, Err: err}
+		}
+	}
+}
+
+// Line returns the line of a path, from 1, 0 if the document does not have it.
+func (d *Document) Line(path string) int {
+	d.indexing.Do(d.index)
+	offset, ok := d.offsets[path]
+	if !ok {
+		return 0
+	}
+	return bytes.Count(d.data[:offset], []byte("\n")) + 1
+}
+
+// parent returns a path without its last part, a key or an index.
+func parent(path string) string {
+	for i := len(path) - 1; i > 0; i-- {
+		if path[i] == '.' || path[i] == '[' {
+			return path[:i]
+		}
+	}
+	return ""
+}
+
+// at returns an error at an offset.
+func (d *Document) at(offset int, path string, err error) *Error {
+	before := d.data[:min(offset, len(d.data))]
+	line := bytes.LastIndexByte(before, '\n') + 1
+	return &Error{
+		File: d.file, Key: path, Err: err,
+		Line: bytes.Count(before, []byte("\n")) + 1, Column: utf8.RuneCount(before[line:]) + 1,
+	}
+}
+
+// offsetOf returns the offset of a row and a column of bytes, both from 1.
+func (d *Document) offsetOf(row, column int) int {
+	offset := 0
+	for range row - 1 {
+		next := bytes.IndexByte(d.data[offset:], '\n')
+		if next < 0 {
+			break
+		}
+		offset += next + 1
+	}
+	return min(offset+max(column-1, 0), len(d.data))
+}
+
+// index finds all paths.
+func (d *Document) index() {
+	d.offsets = make(map[string]int)
+	sizes := make(map[string]int) // of arrays of tables
+	var parser unstable.Parser
+	parser.Reset(d.data)
+	table := ""
+	for parser.NextExpression() {
+		switch node := parser.Expression(); node.Kind {
+		case unstable.Table, unstable.ArrayTable:
+			table = d.indexHeader(node, sizes)
+		case unstable.KeyValue:
+			d.indexKeyValue(table, node)
+		}
+	}
+}
+
+func joinPath(table, key string) string {
+	if table == "" {
+		return key
+	}
+	return table + "." + key
+}
+
+// indexHeader returns the path of the table that a header begins.
+func (d *Document) indexHeader(node *unstable.Node, sizes map[string]int) (path string) {
+	keys := node.Key()
+	for keys.Next() {
+		part := keys.Node()
+		path = joinPath(path, string(part.Data))
+		if node.Kind == unstable.ArrayTable && keys.IsLast() {
+			sizes[path]++
+		}
+		if n := sizes[path]; n > 0 {
+			path = indexed(path, n-1)
+		}
+		if keys.IsLast() {
+			d.offsets[path] = int(part.Raw.Offset)
+		}
+	}
+	return path
+}
+
+func (d *Document) indexKeyValue(path string, node *unstable.Node) {
+	keys := node.Key()
+	for keys.Next() {
+		path = joinPath(path, string(keys.Node().Data))
+		d.offsets[path] = int(keys.Node().Raw.Offset)
+	}
+	d.indexValue(path, node.Value())
+}
+
+func (d *Document) indexValue(path string, node *unstable.Node) {
+	if node.Kind == unstable.InlineTable {
+		children := node.Children()
+		for children.Next() {
+			d.indexKeyValue(path, children.Node())
+		}
+	}
+	if node.Kind != unstable.Array {
+		return
+	}
+	children := node.Children()
+	for i := 0; children.Next(); i++ {
+		element := indexed(path, i)
+		if raw := children.Node().Raw; raw.Length > 0 {
+			d.offsets[element] = int(raw.Offset)
+		}
+		d.indexValue(element, children.Node())
+	}
+}
