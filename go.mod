@@ -9,6 +9,8 @@ require (
 	github.com/coder/websocket v1.8.15
 	// internal/service: sockets that systemd passes, by those who wrote the protocol.
 	github.com/coreos/go-systemd/v22 v22.7.0
+	// internal/service/netlist: a lookup among a hundred thousand networks takes tens of nanoseconds.
+	github.com/gaissmai/bart v0.30.0
 	// internal/service/config: TOML, by a parser that tells positions.
 	github.com/pelletier/go-toml/v2 v2.4.3
 	// internal/proxyheader: two formats with many corners, tried by many proxies.
