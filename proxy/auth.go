@@ -28,6 +28,8 @@ type authentication struct {
 	found        int           // by the last Find that found a secret
 	refused      error         // by the policy, in the last Find
 	mode         mtproxy.Modes // the client's, once Allow was called
+	askedAddress bool          // permit was called; forbidden is its result
+	forbidden    error
 }
 
 // Find searches for the client's secret. If that takes long, the fronting host gets
@@ -54,6 +56,9 @@ func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*
 			}
 		}()
 	}
+	if err := a.permit(); err != nil {
+		return -1, err
+	}
 	if a.refused = nil; a.proxy.config.Policy != nil {
 		query.Refused = func(index int) bool { return !a.admit(ctx, index) }
 	}
@@ -77,7 +82,25 @@ func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*
 	return -1, handshake.ErrNotSearched
 }
 
-// refusal is the error for a client with a secret that the policy does not admit.
+// permit returns an error if no client may be authenticated from the session's address.
+// It asks once, and before the search, which a client that is blocked cannot make work
+// for the proxy.
+func (a *authentication) permit() error {
+	if a.proxy.config.Permit == nil {
+		return nil
+	}
+	if !a.askedAddress {
+		a.askedAddress = true
+		if err := a.proxy.config.Permit(a.clientAddr()); err != nil {
+			a.forbidden = &refusal{err}
+			a.proxy.counters.refusedAddress.Add(1)
+		}
+	}
+	return a.forbidden
+}
+
+// refusal is the error for a client that may not be authenticated from its address, or
+// with a secret that the policy does not admit.
 type refusal struct{ cause error }
 
 func (r *refusal) Error() string { return r.cause.Error() }

@@ -142,6 +142,12 @@ type Config struct {
 	// debug.FreeOSMemory, for instance. Nil leaves memory to the garbage collector.
 	ReleaseMemory func()
 
+	// Permit returns an error for an address from which no client is authenticated,
+	// whatever it sends: such clients are tunneled to their fronting host. The error is
+	// the cause in their reports. An address that is not known is the zero Addr. Permit
+	// is called concurrently, and must not block. Nil permits all.
+	Permit func(address netip.Addr) error
+
 	// Policy limits users. Nil admits all of them, without limits.
 	Policy Policy
 

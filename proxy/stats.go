@@ -26,6 +26,9 @@ type Stats struct {
 	// Refused is how many clients with a secret the policy did not admit: they are
 	// unauthenticated.
 	Refused int64
+	// RefusedAddress is how many clients Config.Permit did not permit: they are
+	// unauthenticated.
+	RefusedAddress int64
 	// RefusedMode is how many clients had a secret that does not allow their mode:
 	// they are unauthenticated. RefusedFraming is how many authenticated clients have
 	// a framing that no upstream takes: see ProbeClassic.
@@ -52,8 +55,8 @@ type Stats struct {
 
 // counters are the numbers behind Stats, except for bytes.
 type counters struct {
-	open, relaying, accepted, authenticated, unauthenticated                                                           atomic.Int64
-	searchesSkipped, evicted, refused, refusedMode, refusedFraming, unreachable, moved, loops, stalls, transportErrors atomic.Int64
+	open, relaying, accepted, authenticated, unauthenticated                                                                           atomic.Int64
+	searchesSkipped, evicted, refused, refusedAddress, refusedMode, refusedFraming, unreachable, moved, loops, stalls, transportErrors atomic.Int64
 }
 
 // Stats returns the numbers as they are now.
@@ -71,7 +74,7 @@ func (p *Proxy) sum(ended func(*usages)) (Stats, []*session) {
 		Open: c.open.Load(), Relaying: c.relaying.Load(),
 		Pending: int64(p.pending.Len()), Fronted: int64(p.fronted.Len()),
 		Accepted: c.accepted.Load(), Authenticated: c.authenticated.Load(), Unauthenticated: c.unauthenticated.Load(),
-		RefusedMode: c.refusedMode.Load(), RefusedFraming: c.refusedFraming.Load(),
+		RefusedAddress: c.refusedAddress.Load(), RefusedMode: c.refusedMode.Load(), RefusedFraming: c.refusedFraming.Load(),
 		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
 		Moved: c.moved.Load(), Loops: c.loops.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
 	}

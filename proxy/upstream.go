@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/mtwire/mtwire/internal/route"
 )
@@ -62,4 +63,13 @@ func (p *Proxy) attempted() func(route.Attempt) {
 		return nil
 	}
 	return func(a route.Attempt) { p.trace.attempted(Attempt(a)) }
+}
+
+// MarshalText returns the upstream without credentials, as String does, and its weight.
+func (u Upstream) MarshalText() ([]byte, error) {
+	text := u.url.String()
+	if weight := u.url.Weight(); weight != 1 {
+		text += "?weight=" + strconv.Itoa(weight)
+	}
+	return []byte(text), nil
 }

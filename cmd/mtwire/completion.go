@@ -46,7 +46,7 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"certificate", "log-file", "secrets", "upstreams"}
+	fileFlags      = []string{"allow", "block", "certificate", "config", "log-file", "secrets", "upstreams"}
 	directoryFlags = []string{"state"}
 )
 

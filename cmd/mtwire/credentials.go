@@ -43,7 +43,7 @@ func (l *textList[T, P]) anyValue(has func(T) bool) bool {
 
 // showsLinks reports whether the links are to be printed on w.
 func (f *proxyFlags) showsLinks(w io.Writer, log *slog.Logger) bool {
-	if f.printLinks || f.qr.when == qrAlways || isTerminal(w) {
+	if f.config.PrintLinks || f.qr.when == qrAlways || isTerminal(w) {
 		return true
 	}
 	log.Info("the links are not printed, because standard output is not a terminal", "to_print_them", "--print-links, or mtwire link show with the same flags")

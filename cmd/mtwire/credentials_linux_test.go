@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"os"
 	"testing"
+
+	"github.com/mtwire/mtwire/internal/service"
 )
 
 // Links are shown on a terminal, and elsewhere on request.
@@ -26,7 +28,7 @@ func TestLinksAreShownOnATerminal(t *testing.T) {
 	}{
 		{terminal, false, true}, {terminal, true, true}, {pipe, false, false}, {pipe, true, true},
 	} {
-		f := proxyFlags{printLinks: test.requested}
+		f := proxyFlags{config: service.Config{PrintLinks: test.requested}}
 		if f.showsLinks(test.out, log) != test.want {
 			t.Errorf("%s, requested %t: want %t", test.out.Name(), test.requested, test.want)
 		}

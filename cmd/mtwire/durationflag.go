@@ -1,11 +1,9 @@
 package main
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/spf13/pflag"
 )
 
@@ -20,13 +18,9 @@ func durationVar(flags *pflag.FlagSet, d *time.Duration, name, usage string) {
 
 // Set parses a duration.
 func (d *durationValue) Set(text string) error {
-	text = strings.ReplaceAll(text, " ", "")
-	parsed, err := time.ParseDuration(text)
-	if _, notNumber := strconv.ParseFloat(text, 64); err != nil && notNumber == nil {
-		parsed, err = time.ParseDuration(text + "s")
-	}
+	parsed, err := config.ParseDuration(text)
 	if err != nil {
-		return fmt.Errorf("%q is no duration: want a number of seconds, or 500ms, 30s, 5m, 48h", text)
+		return err
 	}
 	*d = durationValue(parsed)
 	return nil

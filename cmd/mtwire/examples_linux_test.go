@@ -227,6 +227,12 @@ func shorter(command string, server *process) string {
 	return command
 }
 
+// exampleFiles are the files that examples name.
+var exampleFiles = map[string]string{
+	"secrets":     "alice=dd000102030405060708090a0b0c0d0e0f\n",
+	"mtwire.toml": "[[user]]\nname = 'alice'\nsecret = 'dd000102030405060708090a0b0c0d0e0f'\n",
+}
+
 // Each example is carried out, and none has the proxy as its own fronting host. A
 // server runs until the next server of the block starts; other commands take less
 // time than printed.
@@ -238,8 +244,10 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 	for _, block := range allExamples(t) {
 		dir := t.TempDir()
 		t.Setenv("STATE_DIRECTORY", filepath.Join(dir, "state"))
-		if err := os.WriteFile(filepath.Join(dir, "secrets"), []byte("alice=dd000102030405060708090a0b0c0d0e0f\n"), 0o600); err != nil {
-			t.Fatal(err)
+		for name, text := range exampleFiles {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var server *process
 		stop := func() {

@@ -83,3 +83,15 @@ func (l *textList[T, P]) String() string {
 
 // Type is the name of the value in the help text, unless the usage has one.
 func (l *textList[T, P]) Type() string { return "value" }
+
+// settingFlag is a flag whose value cannot be set to the text of another one.
+type settingFlag interface {
+	// copyTo sets other, the same flag of another command, to the value.
+	copyTo(other pflag.Value)
+}
+
+func (l *textList[T, P]) copyTo(other pflag.Value) {
+	if other, ok := other.(*textList[T, P]); ok {
+		*other.values, other.given = *l.values, l.given
+	}
+}

@@ -10,7 +10,7 @@ import (
 func (f *proxyFlags) inherit(cmd *cobra.Command) (err error) {
 	f.config.Inherited, err = service.InheritedListeners()
 	flags := cmd.Flags()
-	if len(f.config.Inherited) > 0 && !flags.Changed("listen") && !flags.Changed("port") {
+	if len(f.config.Inherited) > 0 && !flags.Changed("listen") && !flags.Changed("port") && !f.file.document.Has("listen") {
 		f.config.Listen = nil
 	}
 	return err

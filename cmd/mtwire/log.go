@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/logwriter"
@@ -16,37 +14,17 @@ import (
 // logFlags are the flags about the log of mtwire proxy.
 type logFlags struct {
 	file          string
-	level         logLevel
+	level         service.LogLevel
 	json, verbose bool
 }
 
-func (f *logFlags) define(cmd *cobra.Command) {
+// define defines the flags, of which those that a configuration file has as well set c.
+func (f *logFlags) define(cmd *cobra.Command, c *service.Config) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.file, "log-file", "", "`FILE` that the log is appended to, and that SIGHUP reopens (default: standard error)")
-	flags.TextVar(&f.level, "log-level", logLevel(slog.LevelInfo), "least `LEVEL` of the log's lines: debug, info, warn or error")
-	flags.BoolVar(&f.json, "log-json", false, "write the log as lines of JSON")
+	flags.StringVar(&c.LogFile, "log-file", c.LogFile, "`FILE` that the log is appended to, and that SIGHUP reopens (default: standard error)")
+	flags.TextVar(&c.LogLevel, "log-level", c.LogLevel, "least `LEVEL` of the log's lines: debug, info, warn or error")
+	flags.BoolVar(&c.LogJSON, "log-json", c.LogJSON, "write the log as lines of JSON")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "the same as --log-level debug")
-}
-
-// logLevel is a slog.Level by its name alone, in lower case.
-type logLevel slog.Level
-
-var logLevels = []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
-
-// UnmarshalText parses a name. After an error l is unchanged.
-func (l *logLevel) UnmarshalText(text []byte) error {
-	for _, level := range logLevels {
-		if strings.EqualFold(level.String(), string(text)) {
-			*l = logLevel(level)
-			return nil
-		}
-	}
-	return fmt.Errorf("unknown level %q: want debug, info, warn or error", text)
-}
-
-// MarshalText returns the name.
-func (l logLevel) MarshalText() ([]byte, error) {
-	return []byte(strings.ToLower(slog.Level(l).String())), nil
 }
 
 // logPatience is how long the end of the process waits for the reader of its log.
@@ -57,6 +35,11 @@ type processLog struct {
 	*slog.Logger
 	stderr *logwriter.Writer
 	file   *logwriter.File // nil if the log is on standard error
+}
+
+// take takes the settings of a configuration.
+func (f *logFlags) take(c *service.Config) {
+	f.file, f.level, f.json = c.LogFile, c.LogLevel, c.LogJSON
 }
 
 // open returns the log, which the caller closes. From then on nothing that cmd prints

@@ -23,3 +23,9 @@ func (portFlag) String() string { return "" }
 
 // Type is the name of the value in the help text.
 func (portFlag) Type() string { return "PORT" }
+
+func (p portFlag) copyTo(other pflag.Value) {
+	if listen, ok := p.listen.(settingFlag); ok {
+		listen.copyTo(other.(portFlag).listen)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/spf13/cobra"
@@ -34,7 +35,9 @@ func printStatus(cmd *cobra.Command, format string, args ...any) {
 func printError(w io.Writer, err error) (code int) {
 	code, err = exitOf(err)
 	if err != nil {
-		fmt.Fprintf(w, "mtwire: %v\n", err)
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(w, "mtwire: %s\n", strings.TrimSuffix(line, "\n"))
+		}
 	}
 	return code
 }

@@ -16,10 +16,11 @@ import (
 
 // proxyFlags are the flags of mtwire proxy.
 type proxyFlags struct {
-	config     service.Config
-	log        logFlags
-	qr         qrFlag
-	printLinks bool
+	config service.Config
+	file   configFile
+	check  bool
+	log    logFlags
+	qr     qrFlag
 }
 
 func proxyCommand() *cobra.Command {
@@ -31,6 +32,10 @@ func proxyCommand() *cobra.Command {
 and keeps it in the state directory. The links for clients are printed on
 a terminal, also as QR codes, and with --print-links anywhere. If there are
 several, each has the name of its secret in front.
+
+All settings can be in a configuration file, which --config names: each key is
+a flag's name with _ for -. A flag overrides the key of its name. Users with
+limits are in the file only. mtwire config show prints the settings in force.
 
 Every user of the machine can read its command lines: --secrets FILE keeps
 secrets off them, as $MTWIRE_SECRETS and systemd's LoadCredential=secrets:FILE do.
@@ -47,20 +52,23 @@ idle, and exits when none is left, or after --drain. A second signal makes it
 exit at once. On SIGHUP it reads the secrets again, if they are in a file, and
 opens --log-file again.`,
 		Example: `  mtwire proxy
+  mtwire proxy --config mtwire.toml
   mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock
   mtwire proxy --listen 127.0.0.1:3128 --secrets secrets
   mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'
   mtwire proxy --upstream 'socks5://10.0.0.1:1080?weight=3' --upstream direct`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return nameFlag(f.run(cmd)) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.file.name(cmd, f.run(cmd)) },
 	}
 	f.define(cmd)
+	cmd.Flags().BoolVar(&f.check, "check", false, "check the configuration, with all files that it names, and exit: code 0 if it is valid, or 1")
 	return cmd
 }
 
 func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags, c := cmd.Flags(), &f.config
 	flags.SortFlags = false
+	flags.StringVar(&f.file.path, "config", "", "configuration `FILE` in TOML; flags override it")
 	listen := listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
 	flags.BoolVar(&c.ReusePort, "reuse-port", c.ReusePort, "let other processes with this flag listen on the same addresses, and hand over to them at the end: a restart then refuses no connection")
 	flags.Var(portFlag{listen}, "port", "`PORT` to listen on, the same as --listen :PORT (repeatable)")
@@ -70,6 +78,8 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: "+service.DefaultState(runtime.GOOS)+")")
 	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate, of the generated secret and of secrets that have none (default: "+service.DefaultDomain+", if one is needed)")
 	flags.TextVar(&c.Modes, "modes", c.Modes, "accepted `MODES`")
+	listVar(flags, &c.Allow, "allow", errorsQuote, "`FILE` with the networks that clients may connect from, one on each line (repeatable; default: all)")
+	listVar(flags, &c.Block, "block", errorsQuote, "`FILE` with networks that clients may not connect from: they are unauthenticated (repeatable)")
 	durationVar(flags, &c.ClockWindow, "clock-window", "largest clock difference of an ee client; 0: no limit")
 	listVar(flags, &c.Fronts, "front", errorsQuote, "fronting host for unauthenticated clients: `HOST:PORT` or unix:/PATH, with DOMAIN= in front for one domain, and with ?proxy-protocol=1 or 2 to send it the clients' addresses (repeatable; default: the domain, port 443)")
 	listVar(flags, &c.DataCenters, "dc", errorsQuote, "address of a data centre: `ID=HOST:PORT`, or '*=HOST:PORT' for all others; several for one ID are tried in order (repeatable)")
@@ -87,9 +97,9 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	durationVar(flags, &c.PeerTimeout, "peer-timeout", "end a session when a peer acknowledges or takes nothing of what is sent to it for this long; 0: no limit")
 	durationVar(flags, &c.Drain, "drain", "time limit of the shutdown after SIGTERM")
 	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to, for the links; auto asks a public STUN server, stun:HOST[:PORT] this one (default: the domain if it is this machine's, or this machine's best address, and the port listened on)")
-	flags.BoolVar(&f.printLinks, "print-links", false, "print the links, also if standard output is not a terminal: every reader of a link can use the proxy")
+	flags.BoolVar(&c.PrintLinks, "print-links", c.PrintLinks, "print the links, also if standard output is not a terminal: every reader of a link can use the proxy")
 	f.qr.define(flags)
-	f.log.define(cmd)
+	f.log.define(cmd, c)
 	flags.BoolVar(&c.Probe, "probe", c.Probe, "at the start, ask every data centre over every upstream, and log the times")
 	flags.BoolVar(&c.LogConnections, "log-connections", c.LogConnections, "log the end of each connection")
 	flags.BoolVar(&c.LogClients, "log-clients", c.LogClients, "log the addresses of clients")
@@ -98,14 +108,21 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 func (f *proxyFlags) run(cmd *cobra.Command) error {
 	hangups, stop := notifyHangups()
 	defer stop()
+	if err := f.load(cmd); err != nil {
+		return err
+	}
 	log, err := f.log.open(cmd)
 	if err != nil {
 		return err
 	}
 	defer log.close()
 	warnOfCredentials(cmd.Flags(), log.Logger)
+	f.file.warn(log.Logger)
 	if err := f.inherit(cmd); err != nil {
 		return err
+	}
+	if f.check {
+		return f.checkConfig(cmd, log.Logger)
 	}
 	s, err := service.New(f.config, log.Logger)
 	if err != nil {

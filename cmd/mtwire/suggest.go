@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,6 +27,7 @@ type flagHint struct{ flag, sentence string }
 // foreignFlags has the names that other programs use: MTProxy, mtg, mtprotoproxy,
 // telemt, and servers in general. Names with one letter are shorthands.
 var foreignFlags = foreignNames(map[flagHint]string{
+	{flag: "config"}:              "c conf configuration f file",
 	{flag: "listen"}:              "a addr address b bind bind-to http-ports H interface l listen-addr listen-address p port",
 	{flag: "secrets"}:             "mtproto-secret S secret-file user users users-file password key token",
 	{flag: "domain"}:              "cloak-host D fake-tls faketls sni tls tls-domain",
@@ -45,12 +47,11 @@ var foreignFlags = foreignNames(map[flagHint]string{
 	{flag: "max-unauthenticated"}: "C concurrency max-clients max-connections max-special-connections maxconn",
 	{flag: "proxy-protocol-from"}: "accept-proxy proxy-protocol proxy-protocol-listener send-proxy",
 
-	{sentence: "there is no configuration file: all settings are flags, and secrets can be in a file (--secrets FILE)"}: "c conf config configuration f file",
-	{sentence: "there are no ad tags: an ad tag needs middle proxies, which mtwire does not use"}:                       "ad-tag adtag P proxy-tag tag",
-	{sentence: "leave it out: one process uses all processors, and GOMAXPROCS=N limits them"}:                           "cores cpu cpu-threads M slaves threads workers",
-	{sentence: "leave it out: mtwire does not use middle proxies"}:                                                      "aes-pwd multi-conf proxy-multi proxy-secret",
-	{sentence: "there are no metrics: the log has a line for each connection"}:                                          "http-stats metrics prometheus stats stats-bind stats-port stats-prefix statsd",
-	{sentence: "leave it out: the process stays in the foreground, for systemd or a container to run it"}:               "daemon daemonize detach foreground group u username",
+	{sentence: "there are no ad tags: an ad tag needs middle proxies, which mtwire does not use"}:         "ad-tag adtag P proxy-tag tag",
+	{sentence: "leave it out: one process uses all processors, and GOMAXPROCS=N limits them"}:             "cores cpu cpu-threads M slaves threads workers",
+	{sentence: "leave it out: mtwire does not use middle proxies"}:                                        "aes-pwd multi-conf proxy-multi proxy-secret",
+	{sentence: "there are no metrics: the log has a line for each connection"}:                            "http-stats metrics prometheus stats stats-bind stats-port stats-prefix statsd",
+	{sentence: "leave it out: the process stays in the foreground, for systemd or a container to run it"}: "daemon daemonize detach foreground group u username",
 })
 
 func foreignNames(hints map[flagHint]string) map[string]flagHint {
@@ -123,7 +124,7 @@ func hintFlag(cmd *cobra.Command, name string) string {
 	if hint := hintForeign(cmd, name); hint != "" {
 		return hint
 	}
-	if near := nearest(name, names); near != "" {
+	if near := config.Nearest(name, names); near != "" {
 		return fmt.Sprintf("did you mean --%s?", near)
 	}
 	return hintOther(cmd, name)
@@ -210,7 +211,7 @@ func hintArgument(cmd *cobra.Command, argument string) string {
 	case notSecret == nil && has("secret"):
 		return "did you mean --secret?"
 	case (slices.Contains([]string{".toml", ".conf", ".cfg", ".py", ".json", ".yaml", ".yml", ".ini"}, extension) || isFile(argument)) && has("secrets"):
-		return foreignFlags["config"].sentence
+		return fmt.Sprintf("did you mean --config %s?", argument)
 	case argument == "true" || argument == "false":
 		return fmt.Sprintf("the value of a flag that can be left out has = in front, as in --fast-mode=%s", argument)
 	}
@@ -232,55 +233,11 @@ func unknownCommand(parent *cobra.Command, name string) error {
 	}
 	suggested := foreignCommands[strings.ToLower(name)]
 	if !slices.Contains(names, suggested) {
-		suggested = nearest(strings.ToLower(name), names)
+		suggested = config.Nearest(strings.ToLower(name), names)
 	}
 	hint := fmt.Sprintf("%s --help lists the commands", parent.CommandPath())
 	if suggested != "" {
 		hint = fmt.Sprintf("did you mean %s %s?", parent.CommandPath(), suggested)
 	}
 	return fmt.Errorf("unknown command %q for %q: %s", name, parent.CommandPath(), hint)
-}
-
-// nearest returns the name that fewest typing mistakes turn into text, or "" if that
-// would take more than one for each three letters.
-func nearest(text string, names []string) (near string) {
-	best := len(text)/3 + 1
-	for _, name := range names {
-		if mistakes := typingMistakes(text, name); mistakes < best {
-			near, best = name, mistakes
-		}
-	}
-	if near == "" && len(text) >= 3 {
-		for _, name := range names { // --max-unauth, --proxy-protocol
-			if strings.HasPrefix(name, text) || strings.HasSuffix(name, "-"+text) {
-				return name
-			}
-		}
-	}
-	return near
-}
-
-// typingMistakes returns the number of letters that are missing, added, replaced or
-// swapped with the next one between two texts: the distance of Damerau and
-// Levenshtein, of texts that change no letter twice.
-func typingMistakes(a, b string) int {
-	var before, last, row []int // of the table's row before the last, and so on
-	for i := range len(a) + 1 {
-		before, last, row = last, row, make([]int, len(b)+1)
-		for j := range row {
-			if i == 0 || j == 0 {
-				row[j] = i + j
-				continue
-			}
-			different := 1
-			if a[i-1] == b[j-1] {
-				different = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+different)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-	}
-	return row[len(b)]
 }

@@ -77,7 +77,7 @@ func (r *Router) nextUpstream(service answerKey, now time.Time) (next *upstreamS
 		if !u.takes(service) || !u.lastFailure(service, now).IsZero() {
 			continue
 		}
-		weight := u.effectiveWeight()
+		weight := u.Weight()
 		total += weight
 		u.currentWeight += weight
 		if next == nil || u.currentWeight > next.currentWeight {

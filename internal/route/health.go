@@ -80,7 +80,7 @@ func (r *Router) Upstreams() []UpstreamStatus {
 	now := r.config.Time()
 	all := make([]UpstreamStatus, 0, len(r.upstreams))
 	for _, u := range r.upstreams {
-		all = append(all, UpstreamStatus{u.String(), u.effectiveWeight(), !lastFailure(now, &u.health, &u.loops).IsZero(), u.paddedOnly})
+		all = append(all, UpstreamStatus{u.String(), u.Weight(), !lastFailure(now, &u.health, &u.loops).IsZero(), u.paddedOnly})
 	}
 	return all
 }

@@ -147,7 +147,8 @@ func (u UpstreamURL) String() string {
 // IsMTProxy reports whether the upstream is another MTProxy.
 func (u UpstreamURL) IsMTProxy() bool { return u.kind == kindMTProxy }
 
-func (u UpstreamURL) effectiveWeight() int { return max(u.weight, 1) }
+// Weight returns the share of connections that the upstream takes, from 1.
+func (u UpstreamURL) Weight() int { return max(u.weight, 1) }
 
 // addresses returns what to connect to for a data centre with these addresses. An
 // MTProxy has one address for all data centres.

@@ -127,7 +127,7 @@ func FuzzParseUpstreamURL(f *testing.F) {
 			}
 			return
 		}
-		if w := u.effectiveWeight(); w < 1 || w > maxWeight {
+		if w := u.Weight(); w < 1 || w > maxWeight {
 			t.Fatalf("weight %d", w)
 		}
 		// The shown text has no credentials: parsing it returns none.

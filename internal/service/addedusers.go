@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -18,6 +19,9 @@ import (
 // usersFile has the users that AddUser has added to those of the state directory:
 // NAME=SECRET on each line.
 const usersFile = "users"
+
+// checkName returns an error if a user may not be called name.
+func checkName(name string) error { return config.CheckName(name) }
 
 // addedUsers returns the users of usersFile in the state directory.
 func (c *Config) addedUsers(log *slog.Logger) (added []NamedSecret, path string, err error) {
@@ -70,8 +74,8 @@ func (s *Service) keptUsers() ([]proxy.User, error) {
 // without config.Domain its domain is that of the first user. A service that runs
 // does not have the user before Service.Reload.
 func AddUser(config Config, name string, log *slog.Logger) (added NamedSecret, path string, err error) {
-	if !validName(name) {
-		return added, "", errBadName
+	if err := checkName(name); err != nil {
+		return added, "", err
 	}
 	s := &Service{config: config, log: log}
 	if err := s.findKeptUsers(); err != nil {

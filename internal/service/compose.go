@@ -21,12 +21,15 @@
 package service
 
 import (
+	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/replay"
+	"github.com/mtwire/mtwire/internal/service/netlist"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -41,6 +44,7 @@ type Service struct {
 	domain string        // of clients that use FakeTLS with a secret without one
 	proxy  *proxy.Proxy
 	replay *replay.Memory
+	access netlist.Access // who may connect, by address
 
 	probed    chan struct{}  // closed by Run: see Probed
 	listeners []net.Listener // those of config.Listen, once Listen was called
@@ -72,6 +76,12 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	}
 	proxyConfig.Users, proxyConfig.Log, proxyConfig.Replay = s.users, log, s.replay
 	proxyConfig.ReleaseMemory = releaseMemory
+	allow, block, err := config.loadLists()
+	if err != nil {
+		return nil, err
+	}
+	s.access.Set(allow, block)
+	proxyConfig.Permit = s.permit
 	if s.kept != nil {
 		proxyConfig.Traces = append(proxyConfig.Traces, &proxy.Trace{Authenticated: s.kept.authenticated})
 	}
@@ -81,18 +91,38 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	return s, nil
 }
 
-// findUsers sets the users: those of the configured secrets, or else those of the
-// state directory, of which keep has still to write the first if it is new.
+var errAddress = errors.New("the lists of networks do not permit the address")
+
+// permit is the proxy's Permit.
+func (s *Service) permit(address netip.Addr) error {
+	if s.access.Permits(address) {
+		return nil
+	}
+	return errAddress
+}
+
+// Access returns what the lists of networks have counted.
+func (s *Service) Access() netlist.Counts { return s.access.Counts() }
+
+// findUsers sets the users: those of the configured secrets and of the configuration
+// file, or else those of the state directory, of which keep has still to write the first if it is new.
 func (s *Service) findUsers() (err error) {
 	secrets, err := s.config.secretList(s.log)
 	if err != nil {
 		return err
 	}
-	if len(secrets) > 0 {
-		s.users, err = usersOf(secrets)
+	if len(secrets)+len(s.config.Users) == 0 {
+		return s.findKeptUsers()
+	}
+	if s.users, err = usersOf(secrets); err != nil {
 		return err
 	}
-	return s.findKeptUsers()
+	users, wrong := s.config.fileUsers(s.users, s.log)
+	if len(wrong) > 0 {
+		return wrong[0]
+	}
+	s.users = users
+	return nil
 }
 
 // keep writes to the state directory what outlives the run. It comes after all that

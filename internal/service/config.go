@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -31,11 +32,11 @@ type Config struct {
 	ReusePort    bool          `toml:"reuse_port"`
 	TrustedPeers []TrustedPeer `toml:"proxy_protocol_from"` // proxy-protocol-from: load balancers
 
-	Secrets     []NamedSecret `toml:"secret"`  // secret: none means the generated one
-	SecretsFile string        `toml:"secrets"` // secrets: more of them, one on each line
-	State       string        `toml:"state"`   // state: directory of what outlives a run, "" for the default
-	Domain      Domain        `toml:"domain"`  // domain: that of secrets without one, and of the generated one, "" for DefaultDomain
-	Modes       mtproxy.Modes `toml:"modes"`   // modes: those that are accepted
+	Secrets     []NamedSecret `toml:"secret"`              // secret: none means the generated one
+	SecretsFile string        `toml:"secrets" path:"true"` // secrets: more of them, one on each line
+	State       string        `toml:"state" path:"true"`   // state: directory of what outlives a run, "" for the default
+	Domain      Domain        `toml:"domain"`              // domain: that of secrets without one, and of the generated one, "" for DefaultDomain
+	Modes       mtproxy.Modes `toml:"modes"`               // modes: those that are accepted
 
 	// ClockWindow is clock-window: the largest difference of a FakeTLS client's
 	// clock from this machine's. 0 means no limit.
@@ -47,7 +48,7 @@ type Config struct {
 	Family      datacenter.Family   `toml:"ip"`         // ip: address family of data centres
 	Upstreams   []proxy.Upstream    `toml:"upstream"`   // upstream: none means direct
 	// UpstreamsFile is upstreams: more of them, one on each line.
-	UpstreamsFile string `toml:"upstreams"`
+	UpstreamsFile string `toml:"upstreams" path:"true"`
 	FastMode      bool   `toml:"fast_mode"` // fast-mode
 
 	// Limits of unauthenticated connections. 0 means the default of package proxy.
@@ -66,9 +67,22 @@ type Config struct {
 
 	Public PublicAddress `toml:"public"` // public: that of the links, found if it is not set
 
+	// PrintLinks is print-links: the caller prints the links, also if standard output is
+	// not a terminal.
+	PrintLinks bool `toml:"print_links"`
+
 	LogConnections bool `toml:"log_connections"` // log-connections: log the end of each connection
 	Probe          bool `toml:"probe"`           // probe: ask every data centre at the start
 	LogClients     bool `toml:"log_clients"`     // log-clients: log the addresses of clients
+
+	// Files with networks: those that clients may connect from, all if there are none,
+	// and those that they may not connect from.
+	Allow []config.Path `toml:"allow" path:"true"` // allow
+	Block []config.Path `toml:"block" path:"true"` // block
+
+	LogFile  string   `toml:"log_file" path:"true"` // log-file: "" for standard error; the caller opens it
+	LogLevel LogLevel `toml:"log_level"`            // log-level: the least of the lines
+	LogJSON  bool     `toml:"log_json"`             // log-json: lines of JSON
 
 	// Users are user: those of the configuration file, with their limits, besides the
 	// users that Secrets stands for.
@@ -108,31 +122,62 @@ func configError(setting, format string, args ...any) error {
 	return &ConfigError{setting, fmt.Errorf(format, args...)}
 }
 
-// check returns an error if settings contradict each other, or if one that has no
-// type of its own is out of range.
+// check returns the first error of checkAll.
 func (c *Config) check() error {
-	switch {
-	case c.DialTimeout <= 0:
-		return configError("dial-timeout", "must be positive")
-	case c.KeepAlive < 0:
-		return configError("keep-alive", "must not be negative")
-	case c.PeerTimeout < 0:
-		return configError("peer-timeout", "must not be negative")
-	case c.Drain < 0:
-		return configError("drain", "must not be negative")
-	case c.MaxUnauthenticated < 0:
-		return configError("max-unauthenticated", "must not be negative")
-	case c.MaxFronted < 0:
-		return configError("max-fronted", "must not be negative")
-	case c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated:
-		return configError("max-fronted", "must not be more than max-unauthenticated, which counts the same connections")
-	case !(c.SearchProcessors >= 0) || c.SearchProcessors > 1<<16: // a NaN is neither
-		return configError("search-processors", "must be a number of processors")
+	if wrong := c.checkAll(); len(wrong) > 0 {
+		return wrong[0]
 	}
-	if err := c.checkListen(); err != nil {
-		return err
+	return nil
+}
+
+// checkAll returns an error for each setting that contradicts others, or that has no
+// type of its own and is out of range.
+func (c *Config) checkAll() (wrong []error) {
+	fail := func(when bool, setting, text string) {
+		if when {
+			wrong = append(wrong, configError(setting, "%s", text))
+		}
 	}
-	return c.checkLinks()
+	const negative = "must not be negative"
+	fail(c.DialTimeout <= 0, "dial-timeout", "must be positive")
+	fail(c.ClockWindow < 0, "clock-window", negative)
+	fail(c.StallTimeout < 0, "stall", negative)
+	fail(c.KeepAlive < 0, "keep-alive", negative)
+	fail(c.PeerTimeout < 0, "peer-timeout", negative)
+	fail(c.Drain < 0, "drain", negative)
+	fail(c.MaxUnauthenticated < 0, "max-unauthenticated", negative)
+	fail(c.MaxFronted < 0, "max-fronted", negative)
+	fail(c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated,
+		"max-fronted", "must not be more than max-unauthenticated, which counts the same connections")
+	fail(!(c.SearchProcessors >= 0) || c.SearchProcessors > 1<<16, // a NaN is neither
+		"search-processors", "must be a number of processors")
+	for _, err := range []error{c.checkListen(), c.checkLinks()} {
+		if err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
+}
+
+// LogLevel is a slog.Level by its name alone, in lower case.
+type LogLevel slog.Level
+
+var logLevels = []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
+
+// UnmarshalText parses a name. After an error l is unchanged.
+func (l *LogLevel) UnmarshalText(text []byte) error {
+	for _, level := range logLevels {
+		if strings.EqualFold(level.String(), string(text)) {
+			*l = LogLevel(level)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown level %q: want debug, info, warn or error", text)
+}
+
+// MarshalText returns the name.
+func (l LogLevel) MarshalText() ([]byte, error) {
+	return []byte(strings.ToLower(slog.Level(l).String())), nil
 }
 
 // Domain is the domain that a FakeTLS secret imitates: a host name in ASCII.

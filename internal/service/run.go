@@ -68,6 +68,9 @@ func (s *Service) logLimits() {
 	}
 	s.log.Log(context.Background(), level, message, "max_unauthenticated", limits.Unauthenticated,
 		"max_fronted", limits.Fronted, "descriptors", limits.Descriptors)
+	if lists := s.Access(); lists.Allow >= 0 || lists.Block > 0 {
+		s.log.Info("lists of networks", "allowed", lists.Allow, "blocked", lists.Block)
+	}
 }
 
 // drain shuts the proxy down gracefully, until Config.Drain is over or abort ends.

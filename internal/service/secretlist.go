@@ -50,7 +50,7 @@ type credentialList struct {
 // means the kept secret.
 func (c *Config) secretList(log *slog.Logger) ([]NamedSecret, error) {
 	more, err := parseCredentials[NamedSecret](credentialList{
-		"secrets", c.SecretsFile, len(c.Secrets) > 0, secretsVariable, secretsCredential}, log)
+		"secrets", c.SecretsFile, len(c.Secrets)+len(c.Users) > 0, secretsVariable, secretsCredential}, log)
 	return slices.Concat(c.Secrets, more), err
 }
 
@@ -178,13 +178,18 @@ func readSecretFile(path string, limit int64, log *slog.Logger) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	// Windows has no such bits. A pipe is read once, as of a shell's <(command).
-	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-		log.Warn("other users may read the secret", "file", path, "fix", "chmod 600")
-	}
+	warnOfReaders(path, info, log)
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(text)) > limit {
 		err = &fs.PathError{Op: "read", Path: path, Err: errTooLong}
 	}
 	return text, err
+}
+
+// warnOfReaders warns if other users of the machine may read a file.
+func warnOfReaders(path string, info fs.FileInfo, log *slog.Logger) {
+	// Windows has no such bits. A pipe is read once, as of a shell's <(command).
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+		log.Warn("other users may read the secret", "file", path, "fix", "chmod 600")
+	}
 }

@@ -1,11 +1,11 @@
 package service
 
 import (
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -27,16 +27,13 @@ type NamedSecret struct {
 	Secret mtproxy.Secret
 }
 
-// maxNameLength is the length limit of names, in bytes.
-const maxNameLength = 64
-
 // UnmarshalText parses either form. After an error n is unchanged.
 //
 // A text that is a secret as a whole is one: base64 may end in "=". A secret never
 // has "=" before its end, so NAME=SECRET is never a secret as a whole.
 func (n *NamedSecret) UnmarshalText(text []byte) error {
 	pasted := mtproxy.TrimPasted(string(text))
-	secret, err := secretIn(pasted)
+	secret, err := config.ParseSecret(pasted)
 	if err == nil {
 		*n = NamedSecret{"", secret}
 		return nil
@@ -45,31 +42,15 @@ func (n *NamedSecret) UnmarshalText(text []byte) error {
 	if !found || strings.Trim(rest, "=") == "" || mtproxy.IsLink(pasted) {
 		return err
 	}
-	if name = strings.TrimSpace(name); !validName(name) {
-		return errBadName
+	name = strings.TrimSpace(name)
+	if err := config.CheckName(name); err != nil {
+		return err
 	}
-	if secret, err = secretIn(mtproxy.TrimPasted(rest)); err != nil {
+	if secret, err = config.ParseSecret(rest); err != nil {
 		return err
 	}
 	*n = NamedSecret{name, secret}
 	return nil
-}
-
-// secretIn returns the secret that text is, or that of the link that it is.
-func secretIn(text string) (mtproxy.Secret, error) {
-	if mtproxy.IsLink(text) {
-		link, err := mtproxy.ParseLink(text)
-		return link.Secret, err
-	}
-	return mtproxy.ParseSecret(text)
-}
-
-var errBadName = fmt.Errorf("bad name: want 1 to %d letters of English, digits, dots, dashes or underscores", maxNameLength)
-
-func validName(name string) bool {
-	return name != "" && len(name) <= maxNameLength && !strings.ContainsFunc(name, func(r rune) bool {
-		return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || r == '_' || r == '.' || r == '-')
-	})
 }
 
 // String returns the name and the redacted secret.

@@ -190,7 +190,7 @@ func FuzzNamedSecret(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n.Name != "" && (!validName(n.Name) || !strings.HasPrefix(mtproxy.TrimPasted(text), n.Name)) {
+		if n.Name != "" && (checkName(n.Name) != nil || !strings.HasPrefix(mtproxy.TrimPasted(text), n.Name)) {
 			t.Fatalf("name %q", n.Name)
 		}
 		if n.Name == "" {

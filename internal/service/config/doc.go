@@ -12,6 +12,7 @@
 //	errors.go    errors and their positions
 //	locate.go    where a key of a document is
 //	schema.go    the keys of a struct
+//	encode.go    a struct as TOML, for people, without secrets
 //	nearest.go   the name that was probably meant
 //	user.go      users with their limits, as data; types.go: types of its values
 package config

@@ -29,7 +29,8 @@ func (d *Document) note(path string) {
 	}
 }
 
-// Has reports whether the document has a value for a key of the top.
+// Has reports whether the document has a value for a key of the top. A nil document
+// has nothing.
 func (d *Document) Has(key string) bool { return d != nil && d.keys[key] }
 
 // File returns the document's name.
@@ -50,7 +51,11 @@ func (d *Document) Error(path string, err error) *Error {
 }
 
 // Line returns the line of a path, from 1, 0 if the document does not have it.
+// A nil document has nothing.
 func (d *Document) Line(path string) int {
+	if d == nil {
+		return 0
+	}
 	d.indexing.Do(d.index)
 	offset, ok := d.offsets[path]
 	if !ok {

@@ -236,3 +236,15 @@ func (z Zone) Location() *time.Location {
 	}
 	return zone
 }
+
+// Path is a path of a file in a list.
+type Path string
+
+// UnmarshalText sets the path, which must not be empty.
+func (p *Path) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("the path is empty")
+	}
+	*p = Path(text)
+	return nil
+}

@@ -15,7 +15,7 @@ type User struct {
 	// commas between.
 	Secret     Secret   `toml:"secret"`
 	Secrets    []Secret `toml:"secrets"`
-	SecretFile string   `toml:"secret_file"`
+	SecretFile string   `toml:"secret_file" path:"true"`
 	SecretEnv  string   `toml:"secret_env"`
 
 	Enabled bool   `toml:"enabled"` // true by default
