@@ -190,7 +190,7 @@ func (t *Time) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is no time: want 2027-01-31, 2027-01-31T12:00:00 or 2027-01-31T12:00:00Z", text)
 }
 
-// Literals returns "a date or time".
+// Literals describes the values that a Time takes, for messages.
 func (t *Time) Literals() string { return "a date or time" }
 
 // In returns the time, in zone if it is a local one.
