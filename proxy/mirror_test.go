@@ -160,7 +160,7 @@ func TestSearchIsNotEndedByTheHostsAnswer(t *testing.T) {
 			defer near.Close()
 			ctx, end := context.WithCancelCause(b.ctx)
 			defer end(nil)
-			s := &session{proxy: b.Proxy, socket: &addressed{Conn: far}, start: time.Now()}
+			s := &session{unauthenticated: &unauthenticated{}, proxy: b.Proxy, socket: &addressed{Conn: far}, start: time.Now()}
 			defer b.fronted.Leave(&s.fronted)
 			m := newMirror(s, end)
 			m.hold(hello)

@@ -67,9 +67,11 @@ func (s *session) report() Report {
 	r := Report{
 		Stage:          Stage(s.stage.Load()),
 		Client:         s.client(),
-		Front:          s.tunnel.Domain,
 		Duration:       cmp.Or(s.duration, time.Since(s.start)),
 		TransportError: s.transportError.Load(),
+	}
+	if s.unauthenticated != nil {
+		r.Front = s.tunnel.Domain
 	}
 	if last := s.last.Load(); last != 0 && r.Stage >= Authenticated {
 		r.Idle = r.Duration - time.Duration(last)
@@ -94,13 +96,19 @@ func (s *session) bytes() (up, down int64) {
 		up, down = s.pair.Moved()
 		return up + s.early, down
 	}
+	if s.unauthenticated == nil { // the client is moved on
+		return s.early, 0
+	}
 	return s.early + s.tunnel.Up, s.tunnel.Down
 }
 
 // cause is what ended the session: the cause given to Close, or else the errors
 // of its directions.
 func (s *session) cause(up, down splice.Result) error {
-	err := errors.Join(up.Err, down.Err, s.tunnelErr)
+	err := errors.Join(up.Err, down.Err)
+	if s.unauthenticated != nil {
+		err = errors.Join(err, s.tunnelErr)
+	}
 	if s.closed != nil {
 		err = s.closed // the others are its consequence
 	}

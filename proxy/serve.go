@@ -74,7 +74,7 @@ func (p *Proxy) fail(cause error) {
 
 // handle starts the session of an accepted connection.
 func (p *Proxy) handle(socket net.Conn) {
-	s := &session{proxy: p, id: p.lastID.Add(1), socket: socket, start: time.Now()}
+	s := &session{unauthenticated: &unauthenticated{}, proxy: p, id: p.lastID.Add(1), socket: socket, start: time.Now()}
 	// Until the client is authenticated, the connection is to look like one of the
 	// site's, and most sites send no keep-alive probes.
 	netx.SetLiveness(socket, netx.Liveness{Idle: -1})
@@ -102,8 +102,7 @@ func (p *Proxy) add(s *session) bool {
 
 // remove removes s, with its last report.
 func (p *Proxy) remove(s *session, r Report) {
-	p.pending.Leave(&s.pending)
-	p.fronted.Leave(&s.fronted)
+	s.leave()
 	p.mu.Lock()
 	delete(p.sessions, s)
 	p.ended.add(r, p.users.Load())

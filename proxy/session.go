@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -37,12 +38,9 @@ type session struct {
 	// When the last pause of a direction ends, for the policy's rate limit; 0 if there was none.
 	pausedUntil [2]atomic.Int64
 
-	// Until the client is authenticated; see limits.go, mirror.go, fronting.go.
-	pending       admission.Member // of the unauthenticated connections
-	fronted       admission.Member // of those with a connection to a fronting host
-	mirror        *mirror          // nil if there are no fronting hosts
-	searchSkipped bool
-	records       fronting.Records // of the host that a FakeTLS client names
+	*unauthenticated // nil once there is a pair
+
+	records *splice.Framing // of the host that a FakeTLS client names
 
 	// Known once the client is authenticated.
 	user     atomic.Pointer[User]
@@ -64,17 +62,45 @@ type session struct {
 	stall          stallTimer
 	transportError atomic.Uint32
 
-	mu        sync.Mutex
-	secret    mtproxy.Secret // the client's
-	mode      mtproxy.Modes
+	mu       sync.Mutex
+	secret   mtproxy.Secret // the client's
+	mode     mtproxy.Modes
+	early    int64              // bytes sent up before there was a pair
+	pair     *splice.Pair       // nil while the client is moved on
+	cancel   context.CancelFunc // while there is no pair
+	closed   error              // the cause given to Close
+	err      error              // what ended the session
+	duration time.Duration      // at its end; 0 before
+}
+
+// unauthenticated is the part of a session whose client is not authenticated; see
+// limits.go, mirror.go, fronting.go.
+type unauthenticated struct {
+	pending       admission.Member // of the unauthenticated connections
+	fronted       admission.Member // of those with a connection to a fronting host
+	mirror        *mirror          // nil if there are no fronting hosts
+	searchSkipped bool
+
+	// Set under the session's mu, at the end of a tunnel.
 	tunnel    fronting.Result
 	tunnelErr error
-	early     int64              // bytes sent up before there was a pair
-	pair      *splice.Pair       // nil while the client is moved on
-	cancel    context.CancelFunc // while there is no pair
-	closed    error              // the cause given to Close
-	err       error              // what ended the session
-	duration  time.Duration      // at its end; 0 before
+}
+
+// dropUnauthenticated gives up the memory of what only an unauthenticated client has.
+// Under mu.
+func (s *session) dropUnauthenticated() {
+	if s.unauthenticated != nil {
+		s.leave()
+		s.unauthenticated = nil
+	}
+}
+
+// leave ends the session's membership of the unauthenticated connections.
+func (s *session) leave() {
+	if s.unauthenticated != nil {
+		s.proxy.pending.Leave(&s.pending)
+		s.proxy.fronted.Leave(&s.fronted)
+	}
 }
 
 // ID is a number that no other session of the proxy has.
@@ -231,7 +257,7 @@ func (s *session) relay(t *trial, stream *route.Stream) error {
 		down.Delay = func(n int) time.Duration { return s.delay(Download, n) }
 	}
 	if client.Records != nil {
-		down.Framing = clientRecords(s.records)
+		down.Framing = cmp.Or(s.records, defaultRecords)
 	}
 	if stream.Receive != nil {
 		re := &reencrypter{receive: *stream.Receive, send: client.Download.Cursor(0), watch: s.checkAnswer}
@@ -249,6 +275,7 @@ func (s *session) relay(t *trial, stream *route.Stream) error {
 	if s.closed != nil {
 		return s.closed
 	}
+	s.dropUnauthenticated()
 	s.proxy.counters.relaying.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
