@@ -187,7 +187,7 @@ type Proxy struct {
 	loops        *loops       // nil if no upstream is an MTProxy
 	kept         atomic.Int64 // bytes that are kept until first answers; see failover.go
 	memory       memoryRelease
-	workers      *workers.Pool // of sessions until they are connected
+	workers      *workers.Pool // of sessions until they are connected, and of their ends
 	lastID       atomic.Uint64
 
 	settingUsers sync.Mutex // held by SetUsers
@@ -243,6 +243,7 @@ func New(config Config) (*Proxy, error) {
 	p.trace = slices.Concat(traces{p.log.trace()}, config.Traces)
 	p.trace = slices.DeleteFunc(p.trace, func(t *Trace) bool { return t == nil })
 	p.liveness, p.relaying.WriteTimeout = config.liveness()
+	p.relaying.Go = p.workers.Go
 	p.resolver = resolve.New(resolve.Config{Warn: p.resolverFailed})
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())
 	p.running, p.stop = context.WithCancel(context.Background())

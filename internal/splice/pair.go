@@ -58,6 +58,10 @@ type Config struct {
 	// goroutine.
 	Poller *Poller
 
+	// Go runs the end of a pair that has no goroutine: the call of done, for which a
+	// goroutine with a grown stack is better than a new one. Nil means a new one.
+	Go func(func())
+
 	// Idle is how long a goroutine waits for the next bytes before its direction
 	// is parked in Poller. The deadline is renewed every Idle/2 only, so the wait
 	// is between Idle/2 and Idle. 0 means DefaultIdle.
@@ -78,6 +82,7 @@ type Pair struct {
 	linger, idle time.Duration
 	writeTimeout time.Duration
 	done         func(up, down Result)
+	startGo      func(func())
 
 	up, down direction
 
@@ -135,7 +140,10 @@ func Start(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 }
 
 func newPair(up, down Flow, config *Config, done func(up, down Result)) *Pair {
-	p := &Pair{poller: config.Poller, linger: config.Linger, idle: config.Idle, writeTimeout: config.WriteTimeout, done: done, open: 2}
+	p := &Pair{poller: config.Poller, linger: config.Linger, idle: config.Idle, writeTimeout: config.WriteTimeout, done: done, startGo: config.Go, open: 2}
+	if p.startGo == nil {
+		p.startGo = func(f func()) { go f() }
+	}
 	if p.linger == 0 {
 		p.linger = DefaultLinger
 	}
@@ -189,7 +197,7 @@ func (p *Pair) endBoth() {
 		if d.parked || d.stopPause() {
 			d.parked = false
 			if p.ended(d) {
-				go p.finish()
+				p.startGo(p.finish)
 			}
 		}
 	}

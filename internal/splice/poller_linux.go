@@ -210,7 +210,7 @@ func (d *direction) mute() { d.set.control(unix.EPOLL_CTL_MOD, d.src, unix.EPOLL
 func (d *direction) wake(events uint32, m *mover) {
 	d.pair.mu.Lock()
 	if d.watching && d.parked && d.noticeReset(events) {
-		go d.pair.finish()
+		d.pair.startGo(d.pair.finish)
 	}
 	parked := d.parked && !d.watching
 	if parked {
@@ -233,7 +233,7 @@ func (d *direction) wake(events uint32, m *mover) {
 	switch {
 	case err == io.EOF:
 		if d.pair.endParked(d) {
-			go d.pair.finish()
+			d.pair.startGo(d.pair.finish)
 		}
 		return
 	case err == nil && d.stay():
