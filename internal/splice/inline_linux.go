@@ -140,3 +140,15 @@ func (m *mover) send(d *direction, b []byte) *leftover {
 func (m *mover) tryRead(fd uintptr) { m.n, m.errno = rawRead(fd, m.b) }
 
 func (m *mover) tryWrite(fd uintptr) { m.n, m.errno = rawWrite(fd, m.b) }
+
+// closeWrite is the function closeWrite for d's destination.
+func (d *direction) closeWrite() error {
+	if d.dst == nil {
+		return closeWrite(d.flow.Dst)
+	}
+	var errno syscall.Errno
+	if closed := d.dst.Control(func(fd uintptr) { errno = rawShutdown(fd) }); closed != nil || errno == 0 {
+		return nil
+	}
+	return spliceError(d.flow.Dst, errno)
+}

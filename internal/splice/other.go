@@ -14,6 +14,8 @@ func (d *direction) splice() error { return d.copy(nil) }
 
 func (d *direction) readvCopy(early []byte) error { return d.copy(early) }
 
+func (d *direction) closeWrite() error { return closeWrite(d.flow.Dst) }
+
 // endOfStream returns nil: only copy reads the source.
 func (d *direction) endOfStream() error { return nil }
 

@@ -261,7 +261,7 @@ func (p *Pair) passOn(d *direction, err error) (failedEnd, error) {
 		err = d.flow.NoBytes()
 	}
 	if err == nil && !p.failed.Load() {
-		if err = closeWrite(d.flow.Dst); err != nil {
+		if err = d.closeWrite(); err != nil {
 			failed = destinationFailed
 		}
 	}

@@ -35,6 +35,12 @@ func rawWrite(fd uintptr, b []byte) (n int, errno syscall.Errno) {
 	}
 }
 
+// rawShutdown is shutdown(2) of the sending direction. It never waits.
+func rawShutdown(fd uintptr) syscall.Errno {
+	_, _, errno := syscall.RawSyscall(unix.SYS_SHUTDOWN, fd, unix.SHUT_WR, 0)
+	return errno
+}
+
 // rawReadv is readv(2), as recvmsg(2). It fills up to readvBodies bodies, none empty.
 func rawReadv(fd uintptr, bodies [][]byte) (n int, errno syscall.Errno) {
 	var vector [readvBodies]unix.Iovec
