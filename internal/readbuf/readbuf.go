@@ -107,6 +107,14 @@ func (r *Reader) Reset(conn net.Conn) {
 	}
 }
 
+// Prefer sets the size of the next reads from a socket, in bytes. Layers have sizes of
+// their own.
+func (r *Reader) Prefer(n int) {
+	if r.direct {
+		r.room = n
+	}
+}
+
 // Size returns the size of the buffer in bytes, 0 if there is none.
 func (r *Reader) Size() int {
 	if r.buf == nil {

@@ -23,6 +23,7 @@ func (d *direction) copy(early []byte) error {
 	}
 	for {
 		d.arm()
+		r.Prefer(d.batch())
 		if len(r.Bytes()) > 0 {
 			// early
 		} else if err := fill(); err == io.EOF {
@@ -36,7 +37,8 @@ func (d *direction) copy(early []byte) error {
 			ended = d.hold(func() int { return len(r.Bytes()) }, fill)
 		}
 		b := r.Bytes()
-		r.Consume(len(b)) // b is valid until the next Fill
+		read := len(b)
+		r.Consume(read) // b is valid until the next Fill
 		var bad error
 		if d.flow.Transform != nil {
 			var n int
@@ -48,6 +50,7 @@ func (d *direction) copy(early []byte) error {
 			d.cut = true
 			return err
 		}
+		d.batched(read)
 		if inspected {
 			d.flow.Inspect = nil
 		}
@@ -87,4 +90,34 @@ func (d *direction) writeOnce(b []byte) (int, error) {
 	d.watch.begin()
 	defer d.watch.end()
 	return d.send(b)
+}
+
+// A direction reads batchBytes at a time, and bulkBytes in a bulk transfer that the
+// destination keeps up with: fewer system calls, and fewer short records at the end of a
+// batch. A peer that takes less than comes makes a buffer wait for it, so that one is
+// small. batchBytes has room for three of the longest bodies of TLS records, bulkBytes
+// for fifteen.
+const (
+	batchBytes = 64 << 10
+	bulkBytes  = 256 << 10
+)
+
+// batch returns how many bytes to read next.
+func (d *direction) batch() int {
+	if d.bulk {
+		return bulkBytes
+	}
+	return batchBytes
+}
+
+// batched notes that n bytes were read at once, and are written. Even a fast peer makes
+// a write wait now and then, a slow one makes each.
+func (d *direction) batched(n int) {
+	if d.waited {
+		d.waits = min(d.waits+1, 2)
+	} else {
+		d.waits = 0
+	}
+	d.bulk = n > batchBytes/2 && (d.waits == 0 || d.bulk && d.waits == 1)
+	d.waited = false
 }

@@ -168,3 +168,31 @@ func TestFirstBytesAreWrittenFirst(t *testing.T) {
 		})
 	}
 }
+
+// A direction reads much at once only in bulk that its destination keeps up with: a
+// peer that takes nothing has no large buffer waiting for it.
+func TestBatchesGrowOnlyIfTheDestinationKeepsUp(t *testing.T) {
+	d := &direction{}
+	for i, c := range []struct {
+		n      int
+		waited bool
+		want   int
+	}{
+		{1, false, batchBytes},
+		{batchBytes, false, bulkBytes},
+		{bulkBytes, false, bulkBytes},
+		{bulkBytes, true, bulkBytes}, // once
+		{bulkBytes, false, bulkBytes},
+		{bulkBytes, true, bulkBytes},
+		{bulkBytes, true, batchBytes},
+		{batchBytes, true, batchBytes},
+		{3 * batchBytes / 4, false, bulkBytes},
+		{1000, false, batchBytes},
+		{batchBytes, true, batchBytes},
+	} {
+		d.waited = c.waited
+		if d.batched(c.n); d.batch() != c.want {
+			t.Errorf("%d: after %d bytes, waited %t: %d", i, c.n, c.waited, d.batch())
+		}
+	}
+}

@@ -93,6 +93,9 @@ type direction struct {
 	noRaw    bool    // a sandbox refuses recv(2) or send(2)
 	sender   *sender // of this transfer, nil before its first write
 	turn     int     // bytes that were moved since the last yield
+	bulk     bool    // see batch
+	waited   bool    // a write of this batch has waited for the destination
+	waits    uint8   // batches without a break that have, up to 2
 
 	lingering atomic.Bool // the other direction has ended
 

@@ -41,8 +41,11 @@ func (p *Poller) Serve(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// send is Dst.Write.
-func (d *direction) send(b []byte) (int, error) { return d.flow.Dst.Write(b) }
+// send is Dst.Write. Whether it waits is not known.
+func (d *direction) send(b []byte) (int, error) {
+	d.waited = true
+	return d.flow.Dst.Write(b)
+}
 
 // socketRead returns nil: a Reader reads as usual.
 func (d *direction) socketRead() func(fd uintptr, b []byte) (int, error) { return nil }

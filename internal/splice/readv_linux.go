@@ -18,19 +18,16 @@ type readvCopier struct {
 	bodies [][]byte            // the part of room that is in use
 	most   int                 // bytes of one read
 	n      int                 // bytes in bodies
+	size   int                 // of the next buffer
 	held   []byte              // those of them that wait for more without buf
 	// The result of tryRead, whose signature has no room for it.
 	read int
 	err  error
 }
 
-// readvBodies is the maximum number of bodies that one readv fills, and readvBytes
-// the length of the buffer for them: room for three of the longest bodies of TLS
-// records. Four would need twice the buffer.
-const (
-	readvBodies = 8
-	readvBytes  = 64 << 10
-)
+// readvBodies is the maximum number of bodies that one readv fills. They lie in a
+// buffer of batchBytes or bulkBytes.
+const readvBodies = 16
 
 // readvCopy copies with one readv and one write at a time. Splicing each body
 // behind a header that was written separately is more work for the kernel. early was
@@ -42,6 +39,7 @@ func (d *direction) readvCopy(early []byte) error {
 	more := func() error { return g.readMore(d, try) }
 	for {
 		d.arm()
+		g.size = d.batch()
 		if g.n > 0 {
 			// early
 		} else if err := more(); err == io.EOF {
@@ -58,6 +56,7 @@ func (d *direction) readvCopy(early []byte) error {
 			d.cut = true
 			return err
 		}
+		d.batched(moved)
 		if ended == io.EOF {
 			return nil
 		} else if ended != nil {
@@ -71,7 +70,7 @@ func (d *direction) readvCopy(early []byte) error {
 
 // readMore reads at least one more byte into the bodies.
 func (g *readvCopier) readMore(d *direction, try func(fd uintptr) bool) error {
-	g.read, g.err, g.most = 0, nil, d.limitRead(readvBytes)
+	g.read, g.err, g.most = 0, nil, d.limitRead(g.size)
 	if err := d.src.Read(try); err != nil {
 		return err
 	}
@@ -109,8 +108,12 @@ func (g *readvCopier) tryRead(fd uintptr) bool {
 // borrow lays the bodies out in a buffer: each is as long as it may be. g.n bytes,
 // fewer than the first has room for, have come already.
 func (g *readvCopier) borrow() {
+	if g.buf != nil && g.n == 0 && len(g.buf.B) != g.size {
+		bufpool.Put(g.buf)
+		g.buf = nil
+	}
 	if g.buf == nil {
-		g.buf = bufpool.Get(readvBytes)
+		g.buf = bufpool.Get(g.size)
 		copy(g.buf.B[g.frames.HeaderLength:], g.held)
 	}
 	start, end := 0, 0

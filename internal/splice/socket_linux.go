@@ -16,12 +16,14 @@ type sender struct {
 	b     []byte
 	sent  int
 	errno syscall.Errno
+	waits int // how often the socket took no more
 }
 
 // send is Dst.Write, by system calls of which the scheduler is not told if Dst is a
 // socket.
 func (d *direction) send(b []byte) (int, error) {
 	if d.dst == nil || d.noRaw || len(b) == 0 {
+		d.waited = true // for all that is known
 		return d.flow.Dst.Write(b)
 	}
 	s := d.sender
@@ -30,9 +32,10 @@ func (d *direction) send(b []byte) (int, error) {
 		s.try = s.trySend
 		d.sender = s
 	}
-	s.b, s.sent, s.errno = b, 0, 0
+	s.b, s.sent, s.errno, s.waits = b, 0, 0, 0
 	err := d.dst.Write(s.try)
 	s.b = nil
+	d.waited = d.waited || s.waits > 0
 	switch {
 	case err != nil:
 		return s.sent, writeError(err)
@@ -55,6 +58,7 @@ func (s *sender) trySend(fd uintptr) bool {
 		case 0:
 			s.sent += n
 		case unix.EAGAIN:
+			s.waits++
 			return false
 		default:
 			s.errno = errno
