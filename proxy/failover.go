@@ -136,12 +136,7 @@ func (t *trial) sendInit(ctx context.Context, stream *route.Stream) error {
 	}
 	s.up.send = stream.Send
 	s.up.send.XORKeyStream(first[len(stream.Init):], upload)
-	i := netx.Interrupt(ctx, s.upstream.conn.SetWriteDeadline)
-	_, err := s.upstream.conn.Write(first)
-	if ended := i.Finish(); ended != nil {
-		return ended
-	}
-	if err != nil {
+	if err := netx.Write(ctx, s.upstream.conn, first, time.Time{}); err != nil {
 		return err
 	}
 	t.first = nil

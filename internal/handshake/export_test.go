@@ -15,7 +15,7 @@ func MatchAllocations(config *Config, auth Auth, payload []byte) float64 {
 	h.config, h.auth = config, auth
 	h.runState = &runState{payload: payload}
 	return testing.AllocsPerRun(100, func() {
-		if err := h.match(context.Background(), h.tryInit, h.tryInitSet); err != nil {
+		if err := h.match(context.Background(), (*Handshake).tryInit); err != nil {
 			panic(err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/bufpool"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 )
@@ -36,7 +37,7 @@ func (h *Handshake) tryHello(set *mtproxy.KeySet) int {
 	keys := set.Keys()
 	i, clientTime := h.hello.MatchAny(keys)
 	if i >= 0 {
-		h.key, h.clientTime = keys[i], clientTime
+		h.key[0], h.clientTime = keys[i], clientTime
 	}
 	return i
 }
@@ -47,7 +48,9 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	if err != nil {
 		return h.reject(err)
 	}
-	answer, err := faketls.AppendServerHello(nil, hello, h.key, shape, h.config.Rand)
+	scratch := bufpool.Get(answerLength)
+	defer bufpool.Put(scratch)
+	answer, err := faketls.AppendServerHello(scratch.B[:0], hello, h.key[0], shape, h.config.Rand)
 	if err != nil {
 		return err
 	}
@@ -60,15 +63,15 @@ func (h *Handshake) fakeTLS(ctx context.Context, hello *faketls.ClientHello, n i
 	if patience > 0 {
 		h.imitate, h.until = true, time.Now().Add(patience)
 	}
-	i := netx.Interrupt(ctx, h.conn.SetWriteDeadline)
-	i.SetDeadline(h.until)
-	_, err = h.conn.Write(answer)
-	i.Finish()
-	if err != nil {
+	if err := netx.Write(ctx, h.conn, answer, h.until); err != nil {
 		return innerError(ctx, err)
 	}
 	return h.obfuscated(ctx)
 }
+
+// answerLength is the length of most answers to a hello, in bytes. A longer one is
+// allocated.
+const answerLength = 8 << 10
 
 // rejectInside ends a client that had its hello answered and sent no init payload
 // behind it. A TLS server ends such a client when the record that it cannot decrypt

@@ -53,8 +53,8 @@ type Handshake struct {
 // result of the handshake.
 type runState struct {
 	hello      *faketls.ClientHello
-	clientTime time.Time // of hello, if its key was found
-	key        [16]byte  // of hello, if it was found
+	clientTime time.Time   // of hello, if its key was found
+	key        [1][16]byte // of hello, if it was found
 
 	payload []byte // begins with the init payload; valid until the next fill
 	init    obfuscation.Init

@@ -14,12 +14,12 @@ func (h *Handshake) obfuscated(ctx context.Context) error {
 		return err
 	}
 	h.payload = payload
-	err = h.match(ctx, h.tryInit, h.tryInitSet)
+	err = h.match(ctx, (*Handshake).tryInit)
 	if err != nil && !h.resumable && h.config.ObfuscatedFull { // tried last, because it has no tag
 		if h.payload, err = h.readAtLeast(ctx, obfuscation.FullLength); err != nil {
 			return err
 		}
-		err = h.match(ctx, h.tryFull, h.tryFullSet)
+		err = h.match(ctx, (*Handshake).tryFull)
 	}
 	if h.resumable {
 		return err
@@ -53,10 +53,10 @@ func (h *Handshake) obfuscated(ctx context.Context) error {
 // key is that of the FakeTLS hello, if there was one. Otherwise it is one of Auth's
 // or, if clients without a secret are accepted, none.
 //
-// try is trySet for keys without a set. Only trySet escapes to the heap.
-func (h *Handshake) match(ctx context.Context, try func([][16]byte) bool, trySet func(*mtproxy.KeySet) int) error {
+// try is tryInit or tryFull.
+func (h *Handshake) match(ctx context.Context, try func(*Handshake, [][16]byte) bool) error {
 	if h.records != nil {
-		if !try([][16]byte{h.key}) {
+		if !try(h, h.key[:]) {
 			return ErrNoMatch
 		}
 		h.init.Key = h.transport.Secret
@@ -64,6 +64,12 @@ func (h *Handshake) match(ctx context.Context, try func([][16]byte) bool, trySet
 	}
 	err := ErrNoMatch
 	if h.config.Secrets {
+		trySet := func(set *mtproxy.KeySet) int {
+			if set.Len() == 0 || !try(h, set.Keys()) { // an empty list would match clients without a secret
+				return -1
+			}
+			return h.init.Key
+		}
 		var key int
 		if key, err = h.find(ctx, Query{Length: obfuscation.InitLength, First: h.first()}, trySet); err == nil {
 			h.init.Key = key
@@ -73,7 +79,7 @@ func (h *Handshake) match(ctx context.Context, try func([][16]byte) bool, trySet
 			return err
 		}
 	}
-	if h.config.open() && try(nil) {
+	if h.config.open() && try(h, nil) {
 		return nil
 	}
 	return err
@@ -93,22 +99,8 @@ func (h *Handshake) tryInit(keys [][16]byte) bool {
 	return err == nil
 }
 
-func (h *Handshake) tryInitSet(set *mtproxy.KeySet) int {
-	if set.Len() == 0 || !h.tryInit(set.Keys()) { // an empty list would match clients without a secret
-		return -1
-	}
-	return h.init.Key
-}
-
 func (h *Handshake) tryFull(keys [][16]byte) bool {
 	init, err := obfuscation.MatchFull((*[obfuscation.FullLength]byte)(h.payload), keys, h.config.MaxLength)
 	h.init = init
 	return err == nil
-}
-
-func (h *Handshake) tryFullSet(set *mtproxy.KeySet) int {
-	if set.Len() == 0 || !h.tryFull(set.Keys()) {
-		return -1
-	}
-	return h.init.Key
 }

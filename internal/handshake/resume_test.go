@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,41 @@ func TestHandshakeIsResumed(t *testing.T) {
 			<-sent
 		})
 	}
+}
+
+// AwaitFor returns a timeout at its limit, as often as it is called, and consumes nothing.
+// The limit has no effect on the rest of the handshake, whose own time may be unlimited.
+func TestAwaitForLimitsTheFirstByteOnly(t *testing.T) {
+	secret := secretOf(t, mtwiretest.PaddedSecret)
+	u := newUpload(t, secret.Key, nil)
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		h := handshake.New(near)
+		for range 3 {
+			start := time.Now()
+			err := h.AwaitFor(t.Context(), time.Second)
+			if err != os.ErrDeadlineExceeded || !h.Resumable() || time.Since(start) != time.Second {
+				t.Fatalf("%v after %v, resumable %v", err, time.Since(start), h.Resumable())
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := h.AwaitFor(ctx, time.Minute); !errors.Is(err, context.DeadlineExceeded) || !h.Resumable() {
+			t.Errorf("%v at the end of the context", err)
+		}
+		go func() {
+			far.Write(u.wire[:1])
+			time.Sleep(time.Hour)
+			far.Write(u.wire[1:])
+		}()
+		if err := h.AwaitFor(t.Context(), time.Second); err != nil {
+			t.Fatal(err)
+		}
+		config := &handshake.Config{Secrets: true, Timeout: -1}
+		if _, err := h.Run(t.Context(), config, &testAuth{secrets: []mtproxy.Secret{secret}}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A context may end after any byte of a client's handshake: Await and Run return

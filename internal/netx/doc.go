@@ -14,4 +14,5 @@
 //	mutex.go       a mutex whose Lock takes a context
 //	requesthead.go strict checks of an HTTP request's head
 //	tlsconfig.go   TLS without HTTP/2
+//	write.go       a write with a context, which mostly does not wait
 package netx
