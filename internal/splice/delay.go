@@ -82,7 +82,7 @@ func (d *direction) resume() {
 	}
 	d.paused = nil
 	if d.lingering.Load() {
-		d.limit(d.pair.linger)
+		d.limit(d.pair.config.linger())
 	}
 	d.pair.mu.Unlock()
 	d.run()

@@ -79,35 +79,35 @@ type direction struct {
 	src   syscall.RawConn // nil if Src is not a bare socket
 	dst   syscall.RawConn // nil if Dst is not a bare socket
 	bytes atomic.Int64
-	watch *writeWatch // nil without a Config.WriteTimeout
+	watch *writeWatch // of its goroutine; nil without a Config.WriteTimeout
 
 	// Owned by the goroutine.
 	frames   cutter
-	rearm    time.Time // when to renew the read deadline
-	most     int       // bytes of the next read; see limitRead
-	noSplice bool
-	refusal  error // why, until copy has read bytes; see fallBack
-	noPark   bool
-	cut      bool // a write failed, and bytes are lost
+	rearm    time.Duration // when to renew the read deadline, since epoch; 0: now
+	most     int           // bytes of the next read; see limitRead
+	refusal  error         // why there is no splice, until copy has read bytes; see fallBack
 	left     *leftover
-	noRaw    bool    // a sandbox refuses recv(2) or send(2)
 	sender   *sender // of this transfer, nil before its first write
 	turn     int     // bytes that were moved since the last yield
 	bulk     bool    // see batch
 	waited   bool    // a write of this batch has waited for the destination
 	waits    uint8   // batches without a break that have, up to 2
+	noSplice bool
+	noPark   bool
+	cut      bool // a write failed, and bytes are lost
+	noRaw    bool // a sandbox refuses recv(2) or send(2)
 
 	lingering atomic.Bool // the other direction has ended
 
 	// Guarded by the pair's mu.
-	set      *pollSet    // of the poller, nil before the first park
-	waiter   waiterID    // in set
-	paused   *time.Timer // nil unless in a pause
-	lingers  *time.Timer // ends the linger of a parked direction; nil before there is one
 	parked   bool
 	watching bool // its stream has ended, and watchForReset waits
 	holding  bool // hold waits for more bytes
 	ended    bool
+	set      *pollSet    // of the poller, nil before the first park
+	waiter   waiterID    // in set
+	paused   *time.Timer // nil unless in a pause
+	lingers  *time.Timer // ends the linger of a parked direction; nil before there is one
 	err      error
 }
 
@@ -115,23 +115,23 @@ func (d *direction) prepare(p *Pair, f Flow) {
 	d.pair, d.flow = p, f
 	d.frames.Framing = f.Framing
 	d.src, d.dst = readbuf.RawConn(f.Src), readbuf.RawConn(f.Dst)
-	if p.writeTimeout > 0 {
-		d.watch = &writeWatch{d: d}
-	}
 }
 
 // start parks the direction until its first bytes come or, where that is not
 // possible, starts its goroutine.
 func (d *direction) start() {
-	if d.pair.poller == nil || d.src == nil || len(d.flow.First) > 0 || !d.park() {
+	if d.pair.config.Poller == nil || d.src == nil || len(d.flow.First) > 0 || !d.park() {
 		go d.run()
 	}
 }
 
 // run copies until the direction has ended, or is parked or paused.
 func (d *direction) run() {
+	if d.watch == nil && d.pair.config.WriteTimeout > 0 {
+		d.watch = &writeWatch{d: d}
+	}
 	for {
-		d.rearm = time.Time{}
+		d.rearm = 0
 		err := d.transfer()
 		delay, paused := err.(pauseFor)
 		switch {
@@ -245,21 +245,25 @@ func (d *direction) transfer() error {
 	return d.copy(early)
 }
 
+// epoch is a time from which others are counted in less memory.
+var epoch = time.Now()
+
 // arm limits the wait for the next bytes to idle, so that the direction can be
 // parked. Setting a deadline is not free, so arm renews it every idle/2 only.
 func (d *direction) arm() {
-	if d.pair.poller == nil || d.src == nil || d.noPark {
+	if d.pair.config.Poller == nil || d.src == nil || d.noPark {
 		return
 	}
 	now := time.Now()
-	if now.Before(d.rearm) {
+	at := now.Sub(epoch)
+	if d.rearm != 0 && at < d.rearm {
 		return
 	}
-	d.rearm = now.Add(d.pair.idle / 2)
+	d.rearm = at + d.pair.config.idle()/2
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
 	if !d.pair.over.Load() && !d.lingering.Load() {
-		d.flow.Src.SetReadDeadline(now.Add(d.pair.idle))
+		d.flow.Src.SetReadDeadline(now.Add(d.pair.config.idle()))
 	}
 }
 
@@ -275,7 +279,10 @@ func (d *direction) park() bool {
 	if d.flow.Parked != nil {
 		d.flow.Parked()
 	}
-	if d.parked = d.pair.poller != nil && d.pair.poller.park(d); !d.parked {
+	if d.watch != nil && !d.watch.running.Load() {
+		d.watch = nil
+	}
+	if d.parked = d.pair.config.Poller != nil && d.pair.config.Poller.park(d); !d.parked {
 		d.noPark = true
 		d.flow.Src.SetReadDeadline(time.Time{})
 	}
@@ -350,7 +357,7 @@ func (d *direction) moved(n int) {
 	if d.lingering.Load() {
 		d.pair.mu.Lock()
 		if !d.pair.over.Load() && !d.pair.failed.Load() {
-			d.limit(d.pair.linger)
+			d.limit(d.pair.config.linger())
 		}
 		d.pair.mu.Unlock()
 	}

@@ -30,10 +30,10 @@ func (p *Pair) fail(d *direction, failed failedEnd, err error) {
 	p.failed.Store(true)
 	switch failed {
 	case sourceFailed: // it has been read to its end
-		p.broken, p.intact, p.until = d.flow.Src, d.flow.Dst, time.Now().Add(p.linger)
+		p.broken, p.intact, p.until = &d.flow.Src, &d.flow.Dst, time.Now().Add(p.config.linger())
 		p.endBoth()
 	case destinationFailed:
-		p.broken, p.intact = d.flow.Dst, p.other(d).flow.Dst
+		p.broken, p.intact = &d.flow.Dst, &p.other(d).flow.Dst
 		p.drain(p.other(d))
 	}
 }
@@ -43,7 +43,7 @@ func (p *Pair) fail(d *direction, failed failedEnd, err error) {
 // latest: the failure may have been one of writes only. Under mu.
 func (p *Pair) drain(d *direction) {
 	d.lingering.Store(true)
-	d.limit(p.linger)
+	d.limit(p.config.linger())
 	switch {
 	case d.ended, d.watching:
 		p.endBoth()
@@ -66,7 +66,7 @@ func (p *Pair) awaitDelivery() {
 	if !p.failed.Load() {
 		return
 	}
-	for pause := minQueueCheck; !p.aborted.Load() && time.Now().Before(p.until) && unacknowledged(p.intact); {
+	for pause := minQueueCheck; !p.aborted.Load() && time.Now().Before(p.until) && unacknowledged(*p.intact); {
 		time.Sleep(pause)
 		pause = min(2*pause, maxQueueCheck)
 	}

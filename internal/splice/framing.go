@@ -146,6 +146,6 @@ func (d *direction) limitHold(limit time.Duration) bool {
 		deadline = time.Now().Add(limit)
 	}
 	d.flow.Src.SetReadDeadline(deadline)
-	d.rearm = time.Time{} // arm sets its deadline again
+	d.rearm = 0 // arm sets its deadline again
 	return true
 }

@@ -20,6 +20,7 @@
 package splice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -38,7 +39,8 @@ const (
 	DefaultIdle = 200 * time.Millisecond
 )
 
-// Config configures a Pair. The zero value is usable.
+// Config configures any number of pairs, which refer to it. It must not change while
+// they last. The zero value is usable.
 type Config struct {
 	// Linger limits how long a direction may move nothing after the other one
 	// has ended; then it is cut off. The time starts again with every byte moved
@@ -68,6 +70,10 @@ type Config struct {
 	Idle time.Duration
 }
 
+func (c *Config) linger() time.Duration { return cmp.Or(c.Linger, DefaultLinger) }
+
+func (c *Config) idle() time.Duration { return cmp.Or(c.Idle, DefaultIdle) }
+
 // Result is how many bytes one direction moved and the error that ended it, nil
 // for the end of the stream.
 type Result struct {
@@ -78,24 +84,21 @@ type Result struct {
 // Pair is two connections and the two directions between them. While nothing
 // moves it may hold no goroutine: see Config.Poller.
 type Pair struct {
-	poller       *Poller
-	linger, idle time.Duration
-	writeTimeout time.Duration
-	done         func(up, down Result)
-	startGo      func(func())
+	config *Config
+	done   func(up, down Result)
 
 	up, down direction
 
 	mu    sync.Mutex
-	open  int         // directions that have not ended
 	until time.Time   // when the linger of the remaining one is over
+	open  int32       // directions that have not ended
 	over  atomic.Bool // both directions must end; set under mu
 
 	// After an error of one of the connections: see failure.go. Set under mu.
 	failed  atomic.Bool
-	broken  net.Conn    // that connection
-	intact  net.Conn    // the other connection
 	aborted atomic.Bool // Abort was called
+	broken  *net.Conn   // that connection, in a flow
+	intact  *net.Conn   // the other connection
 }
 
 // Run copies in both directions until both have ended. When the stream of one
@@ -140,16 +143,7 @@ func Start(up, down Flow, config *Config, done func(up, down Result)) *Pair {
 }
 
 func newPair(up, down Flow, config *Config, done func(up, down Result)) *Pair {
-	p := &Pair{poller: config.Poller, linger: config.Linger, idle: config.Idle, writeTimeout: config.WriteTimeout, done: done, startGo: config.Go, open: 2}
-	if p.startGo == nil {
-		p.startGo = func(f func()) { go f() }
-	}
-	if p.linger == 0 {
-		p.linger = DefaultLinger
-	}
-	if p.idle == 0 {
-		p.idle = DefaultIdle
-	}
+	p := &Pair{config: config, done: done, open: 2}
 	p.up.prepare(p, up)
 	p.down.prepare(p, down)
 	return p
@@ -163,7 +157,10 @@ func (p *Pair) Moved() (up, down int64) { return p.up.bytes.Load(), p.down.bytes
 func (p *Pair) Failed() net.Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.broken
+	if p.broken == nil {
+		return nil
+	}
+	return *p.broken
 }
 
 // Abort ends both directions. One of their results has cause as its error,
@@ -214,11 +211,20 @@ func (p *Pair) ended(d *direction) (last bool) {
 	if p.open--; p.open > 0 {
 		return false
 	}
-	if p.poller != nil {
-		p.poller.unregister(&p.up)
-		p.poller.unregister(&p.down)
+	if poller := p.config.Poller; poller != nil {
+		poller.unregister(&p.up)
+		poller.unregister(&p.down)
 	}
 	return true
+}
+
+// startGo runs f in a goroutine.
+func (p *Pair) startGo(f func()) {
+	if p.config.Go != nil {
+		p.config.Go(f)
+		return
+	}
+	go f()
 }
 
 // finish calls done, after what it waits for.
@@ -287,10 +293,10 @@ func (p *Pair) endDirection(d *direction, failed failedEnd, err error, parked bo
 	case !other.ended:
 		other.lingering.Store(true)
 		if other.parked {
-			p.until = time.Now().Add(p.linger)
+			p.until = time.Now().Add(p.config.linger())
 			other.lingerParked()
 		} else {
-			other.limit(p.linger)
+			other.limit(p.config.linger())
 		}
 		if parked {
 			d.watching, d.parked = true, true

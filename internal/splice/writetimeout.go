@@ -56,7 +56,7 @@ func (w *writeWatch) end() {
 // next starts the timer, unless the direction has ended.
 func (w *writeWatch) next() {
 	p := w.d.pair
-	interval := p.writeTimeout / writeChecks
+	interval := p.config.WriteTimeout / writeChecks
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {

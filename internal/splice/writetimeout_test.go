@@ -142,7 +142,7 @@ func TestWriteTimeoutEndsWithThePair(t *testing.T) {
 		if n := runtime.NumGoroutine(); n > before {
 			t.Errorf("%d goroutines are left", n-before)
 		}
-		if p.up.watch.running.Load() {
+		if w := p.up.watch; w != nil && w.running.Load() {
 			t.Error("the timer of a direction without writes runs")
 		}
 	})
