@@ -34,15 +34,10 @@ type pollSet struct {
 	raw  syscall.RawConn
 
 	mu      sync.Mutex
-	last    waiterID
-	waiters map[waiterID]waiter
+	waiters waiters
 
 	mover mover // of serve's goroutine
 }
-
-// waiterID identifies a waiter of a set. IDs are never reused, so a stale epoll event
-// matches nothing. 0 is no ID.
-type waiterID uint64
 
 // waiter is a direction that is parked, or an awaiting.
 type waiter interface {
@@ -73,7 +68,7 @@ func newPollSet() (*pollSet, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	s := &pollSet{file: os.NewFile(uintptr(fd), "epoll"), waiters: make(map[waiterID]waiter)}
+	s := &pollSet{file: os.NewFile(uintptr(fd), "epoll")}
 	if s.raw, err = s.file.SyscallConn(); err != nil {
 		s.file.Close()
 		return nil, err
@@ -148,7 +143,7 @@ func (s *pollSet) serve() error {
 
 func (s *pollSet) wake(event *unix.EpollEvent) {
 	s.mu.Lock()
-	w := s.waiters[idOf(event)]
+	w := s.waiters.get(idOf(event))
 	s.mu.Unlock()
 	if w != nil {
 		w.wake(event.Events, &s.mover)
@@ -159,16 +154,14 @@ func (s *pollSet) wake(event *unix.EpollEvent) {
 func (s *pollSet) add(w waiter) waiterID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last++
-	s.waiters[s.last] = w
-	return s.last
+	return s.waiters.add(w)
 }
 
 // remove removes a waiter. Its socket leaves the epoll set when it is closed.
 func (s *pollSet) remove(id waiterID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.waiters, id)
+	s.waiters.remove(id)
 }
 
 // control changes the epoll set, and reports whether it could. The socket's events

@@ -65,8 +65,10 @@ func (p *Poller) waiters() (n int) {
 func (p *Poller) each(f func(waiter)) {
 	for _, s := range p.sets {
 		s.mu.Lock()
-		for _, w := range s.waiters {
-			f(w)
+		for index := range s.waiters.used {
+			if w := s.waiters.at(index).waiter; w != nil {
+				f(w)
+			}
 		}
 		s.mu.Unlock()
 	}
