@@ -33,7 +33,8 @@ type session struct {
 	start  time.Time
 	stage  atomic.Uint32 // a Stage
 	class  atomic.Uint32 // an admission.Class, until the client is authenticated
-	last   atomic.Int64  // when bytes moved last, in nanoseconds since start; 0 if never
+	mu     sync.Mutex
+	last   atomic.Int64 // when bytes moved last, in nanoseconds since start; 0 if never
 
 	// When the last pause of a direction ends, for the policy's rate limit; 0 if there was none.
 	pausedUntil [2]atomic.Int64
@@ -44,9 +45,12 @@ type session struct {
 
 	// Known once the client is authenticated.
 	user     atomic.Pointer[User]
-	protocol frame.Protocol
-	dc       datacenter.DC
 	account  Account // nil if the policy imposes no limits
+	protocol frame.Protocol
+	mode     mtproxy.Modes // written under mu
+	dc       datacenter.DC
+
+	transportError atomic.Uint32
 
 	// Known once the data centre is dialled. Written under mu; see failover.go.
 	upstream struct {
@@ -57,14 +61,12 @@ type session struct {
 	up    reencrypter
 	trial atomic.Pointer[trial] // nil after the first byte down
 
-	dataCenter     *dataCenterState
-	dialled        int64 // when the data centre was; see dataCenters.now
-	stall          stallTimer
-	transportError atomic.Uint32
+	dataCenter *dataCenterState
+	dialled    int64 // when the data centre was; see dataCenters.now
+	stall      stallTimer
 
-	mu       sync.Mutex
-	secret   mtproxy.Secret // the client's
-	mode     mtproxy.Modes
+	// Guarded by mu.
+	secret   mtproxy.Secret     // the client's
 	early    int64              // bytes sent up before there was a pair
 	pair     *splice.Pair       // nil while the client is moved on
 	cancel   context.CancelFunc // while there is no pair

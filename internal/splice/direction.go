@@ -88,7 +88,7 @@ type direction struct {
 	refusal  error         // why there is no splice, until copy has read bytes; see fallBack
 	left     *leftover
 	sender   *sender // of this transfer, nil before its first write
-	turn     int     // bytes that were moved since the last yield
+	turn     int32   // bytes that were moved since the last yield
 	bulk     bool    // see batch
 	waited   bool    // a write of this batch has waited for the destination
 	waits    uint8   // batches without a break that have, up to 2
@@ -346,7 +346,7 @@ func (d *direction) moved(n int) {
 	if n <= 0 {
 		return
 	}
-	if d.turn += n; d.turn >= yieldBytes {
+	if d.turn += int32(n); d.turn >= yieldBytes {
 		d.turn = 0
 		runtime.Gosched()
 	}
