@@ -1,8 +1,10 @@
 package users
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -174,5 +176,25 @@ func BenchmarkAccount(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// A connection's admission and end, among a thousand users with every limit.
+func BenchmarkAdmit(b *testing.B) {
+	var list []User
+	for i := range 1000 {
+		list = append(list, User{Name: fmt.Sprint(i), Limits: Limits{
+			Expires: time.Now().Add(time.Hour), MaxConnections: 10, MaxAddresses: 3, RateUp: 1 << 40, RateDown: 1 << 40,
+			Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Quota: Quota{Bytes: 1 << 60, Period: Monthly},
+		}})
+	}
+	p := newPolicy(list...)
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := admit(p, "7", client)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.account.Done(s.Report())
 	}
 }
