@@ -119,6 +119,16 @@ func (u *User) keep(before *snapshot) *User {
 	return &User{Name: u.Name, Secrets: slices.Clone(u.Secrets), AdTag: bytes.Clone(u.AdTag)}
 }
 
+// CheckUsers returns the error that SetUsers would return because of users. It changes
+// nothing.
+func (p *Proxy) CheckUsers(users []User) error {
+	if _, err := fronts(&p.config, users); err != nil {
+		return err
+	}
+	_, err := p.newSnapshot(users, p.users.Load())
+	return err
+}
+
 // SetUsers replaces the users, for connections that are not authenticated yet and
 // those to come. It closes the sessions of users that are gone, have another ad
 // tag, or do not have the session's secret any more, and keeps the rest. If it

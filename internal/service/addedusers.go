@@ -40,20 +40,19 @@ func (c *Config) addedUsers(log *slog.Logger) (added []NamedSecret, path string,
 	return added, path, nil
 }
 
-// findKeptUsers sets the users to those of the state directory: the first run's, and
-// those that were added. With the latter there may be no first run's.
-func (s *Service) findKeptUsers() (err error) {
+// findKeptUsers returns the users of the state directory: the first run's, and those that
+// were added. With the latter, and with others, there may be no first run's.
+func (s *Service) findKeptUsers(others bool) (list []proxy.User, err error) {
 	if s.added, _, err = s.config.addedUsers(s.log); err != nil {
-		return err
+		return nil, err
 	}
 	if s.kept, err = findKeptSecret(&s.config, s.log); err != nil {
-		return err
+		return nil, err
 	}
-	if s.kept.before.Mode == 0 && len(s.added) > 0 {
+	if s.kept.before.Mode == 0 && (others || len(s.added) > 0) {
 		s.kept = nil
 	}
-	s.users, err = s.keptUsers()
-	return err
+	return s.keptUsers()
 }
 
 // keptUsers returns the user of s.kept, unless that is nil, and those of s.added.
@@ -78,7 +77,11 @@ func AddUser(config Config, name string, log *slog.Logger) (added NamedSecret, p
 		return added, "", err
 	}
 	s := &Service{config: config, log: log}
-	if err := s.findKeptUsers(); err != nil {
+	list, err := s.findKeptUsers(false)
+	if err == nil {
+		err = s.limit(list, config.readStored(log))
+	}
+	if err != nil {
 		return added, "", err
 	}
 	first := s.kept != nil && s.kept.before.Mode != 0

@@ -17,6 +17,7 @@
 //	probe.go      the data centres, tried at the start
 //	frontloop.go  fronting hosts that are the proxy itself
 //	memory.go     returning memory to the system; programpages_linux.go
+//	limits.go     limits and usage of users, and users that are added while it runs
 //	run.go        serving, and graceful shutdown; reload.go: other secrets meanwhile
 package service
 
@@ -26,10 +27,13 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/replay"
 	"github.com/mtwire/mtwire/internal/service/netlist"
+	"github.com/mtwire/mtwire/internal/service/store"
+	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -38,17 +42,23 @@ import (
 type Service struct {
 	config Config
 	log    *slog.Logger
-	users  []proxy.User  // in the order of the configuration
+	users  []proxy.User  // in the order of the configuration, and those added at run time
 	kept   *keptSecret   // nil if there are configured secrets, or only added users
 	added  []NamedSecret // to the state directory
 	domain string        // of clients that use FakeTLS with a secret without one
 	proxy  *proxy.Proxy
 	replay *replay.Memory
 	access netlist.Access // who may connect, by address
+	policy *users.Policy
+	store  *store.Store // nil before Listen, and without a state directory
+
+	configured []proxy.User // those of users that were not added at run time
+	limited    []users.User // all, with their limits; held by reloading once there are clients
 
 	probed    chan struct{}  // closed by Run: see Probed
 	listeners []net.Listener // those of config.Listen, once Listen was called
-	reloading sync.Mutex     // held by Reload
+	reloading sync.Mutex     // held by Reload and UpdateUsers
+	ran       atomic.Bool    // Run was called
 }
 
 // New checks config and returns a service that does not listen yet. It may read the
@@ -74,7 +84,10 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if proxyConfig.Domain, err = s.findDomain(); err != nil {
 		return nil, err
 	}
-	proxyConfig.Users, proxyConfig.Log, proxyConfig.Replay = s.users, log, s.replay
+	s.policy = users.New(users.Config{Log: log})
+	s.policy.Set(s.limited)
+	proxyConfig.Users, proxyConfig.Policy = s.users, s.policy
+	proxyConfig.Log, proxyConfig.Replay = log, s.replay
 	proxyConfig.ReleaseMemory = releaseMemory
 	allow, block, err := config.loadLists()
 	if err != nil {
@@ -105,24 +118,36 @@ func (s *Service) permit(address netip.Addr) error {
 func (s *Service) Access() netlist.Counts { return s.access.Counts() }
 
 // findUsers sets the users: those of the configured secrets and of the configuration
-// file, or else those of the state directory, of which keep has still to write the first if it is new.
-func (s *Service) findUsers() (err error) {
-	secrets, err := s.config.secretList(s.log)
+// file, or else those of the state directory, of which keep has still to write the first
+// if it is new; and those that were added at run time.
+func (s *Service) findUsers() error {
+	stored := s.config.readStored(s.log)
+	list, err := s.findConfigured(len(stored) > 0)
 	if err != nil {
 		return err
 	}
+	return s.limit(list, stored)
+}
+
+// findConfigured returns the users that were not added at run time. Others means that
+// there are such ones.
+func (s *Service) findConfigured(others bool) ([]proxy.User, error) {
+	secrets, err := s.config.secretList(s.log)
+	if err != nil {
+		return nil, err
+	}
 	if len(secrets)+len(s.config.Users) == 0 {
-		return s.findKeptUsers()
+		return s.findKeptUsers(others)
 	}
-	if s.users, err = usersOf(secrets); err != nil {
-		return err
+	list, err := usersOf(secrets)
+	if err != nil {
+		return nil, err
 	}
-	users, wrong := s.config.fileUsers(s.users, s.log)
+	list, wrong := s.config.fileUsers(list, s.log)
 	if len(wrong) > 0 {
-		return wrong[0]
+		return nil, wrong[0]
 	}
-	s.users = users
-	return nil
+	return list, nil
 }
 
 // keep writes to the state directory what outlives the run. It comes after all that
@@ -131,19 +156,24 @@ func (s *Service) keep() error {
 	if err := s.config.keepReplayMemory(s.replay, s.log); err != nil {
 		return err
 	}
-	if s.kept == nil {
-		return nil
+	list, stored := s.configured, []users.User(nil)
+	if s.kept != nil {
+		if err := s.kept.keep(&s.config, s.log); err != nil {
+			return err
+		}
+		// Another process may have been faster, with another secret.
+		var err error
+		if list, err = s.keptUsers(); err != nil {
+			return err
+		}
 	}
-	if err := s.kept.keep(&s.config, s.log); err != nil {
+	if s.openStore(); s.store != nil {
+		stored = s.store.Users()
+	}
+	if err := s.limit(list, stored); err != nil {
 		return err
 	}
-	// Another process may have been faster, with another secret.
-	users, err := s.keptUsers()
-	if err != nil {
-		return err
-	}
-	s.users = users
-	return s.proxy.SetUsers(s.users)
+	return s.setUsers()
 }
 
 // proxyConfig returns the proxy's configuration, without users and log. It depends

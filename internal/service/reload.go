@@ -37,7 +37,18 @@ func (s *Service) Reload() (reloaded bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := s.proxy.SetUsers(next.users); err != nil {
+	stored := next.limited[len(next.configured):]
+	if s.store != nil {
+		stored = s.store.Users()
+	}
+	if err := next.limit(next.configured, stored); err != nil {
+		return false, err
+	}
+	if err := s.proxy.CheckUsers(next.users); err != nil {
+		return false, err
+	}
+	s.configured, s.limited = next.configured, next.limited
+	if err := s.setUsers(); err != nil {
 		return false, err
 	}
 	s.log.Info("read the secrets again", "users", len(next.users))

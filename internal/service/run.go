@@ -17,6 +17,8 @@ import (
 func (s *Service) Run(ctx, abort context.Context) (err error) {
 	go s.replay.Run(context.WithoutCancel(ctx))
 	defer s.replay.Close() // when the last handshake has ended
+	s.ran.Store(true)
+	defer s.runLimits()()
 	if s.kept != nil {
 		defer s.kept.watchUse(s.log)()
 	}
@@ -90,5 +92,8 @@ func (s *Service) drain(abort context.Context) {
 func (s *Service) Close() {
 	s.proxy.Close()
 	s.replay.Close()
+	if s.store != nil && !s.ran.Load() { // otherwise Run closes it
+		s.store.Close()
+	}
 	closeAll(s.listeners)
 }

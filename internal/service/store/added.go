@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"github.com/mtwire/mtwire/internal/service/users"
@@ -46,4 +48,21 @@ func (s *Store) Update(change func(list []users.User) ([]users.User, error)) err
 	}
 	s.added = list
 	return nil
+}
+
+// ReadUsers returns the users in a store that another process may have, and changes
+// nothing. Without a store there are none.
+func ReadUsers(dir string) ([]users.User, error) {
+	b, err := readBounded(filepath.Join(dir, kindUsers))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	payload, err := parseFile(b, kindUsers)
+	if err != nil {
+		return nil, err
+	}
+	return decodeUsers(payload)
 }

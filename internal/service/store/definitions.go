@@ -57,16 +57,24 @@ func encodeUsers(list []users.User) ([]byte, error) {
 			d.Expires = &u.Expires
 		}
 		if zone := u.Quota.Location; zone != nil {
-			if d.TimeZone = zone.String(); d.TimeZone == "" {
-				return nil, fmt.Errorf("user %s: the time zone has no name", u.Name)
-			}
-			if _, err := time.LoadLocation(d.TimeZone); err != nil {
-				return nil, fmt.Errorf("user %s: %w", u.Name, err)
-			}
+			d.TimeZone = zone.String()
 		}
 		all = append(all, d)
 	}
-	return json.MarshalIndent(all, "", "\t")
+	payload, err := json.MarshalIndent(all, "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	back, err := decodeUsers(payload)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if !back[i].Equal(&list[i]) {
+			return nil, fmt.Errorf("user %s has something that cannot be stored", list[i].Name)
+		}
+	}
+	return payload, nil
 }
 
 // decodeUsers parses what encodeUsers returns.

@@ -98,7 +98,7 @@ type Status struct {
 }
 
 // errLocked means that another process has the directory.
-var errLocked = errors.New("another process has the store: usage is kept in memory until it has ended")
+var errLocked = errors.New("another process has the store")
 
 // Open reads the store in dir, which it makes if it is missing. It returns a Store in any
 // case: see Status. The caller calls Run and Close.
@@ -248,6 +248,11 @@ func (s *Store) note(err error) {
 	case err == nil && s.status.Err != nil:
 		s.log.Info("the store is written again", "directory", s.dir, "after", now.Sub(s.status.Since).Round(time.Second))
 		s.status.Err, s.status.Since, s.warned = nil, time.Time{}, time.Time{}
+	case err == errLocked:
+		if s.status.Err != err {
+			s.status.Err, s.status.Since, s.warned = err, now, time.Time{}
+			s.log.Info("another process has the store: usage is counted in memory until that one has ended", "directory", s.dir)
+		}
 	case err != nil:
 		if s.status.Err == nil {
 			s.status.Since = now

@@ -13,10 +13,10 @@ func TestCountsOfTwoProcessesAreAdded(t *testing.T) {
 	for name, c := range map[string]struct {
 		ours, theirs, want Counter
 	}{
-		"in one period":          {at(before, 51, 20), at(before, 60, 20), at(before, 61, 20)},
-		"begun in both":          {at(now, 53, 51), at(now, 65, 60), at(now, 68, 61)},
-		"begun in ours":          {at(now, 53, 51), at(before, 60, 20), at(now, 63, 61)},
-		"begun in theirs":        {at(before, 53, 20), at(now, 65, 60), at(now, 68, 63)},
+		"in one period":   {at(before, 51, 20), at(before, 60, 20), at(before, 61, 20)},
+		"begun in both":   {at(now, 53, 51), at(now, 65, 60), at(now, 68, 61)},
+		"begun in ours":   {at(now, 53, 51), at(before, 60, 20), at(now, 63, 61)},
+		"begun in theirs": {at(before, 53, 20), at(now, 65, 60), at(now, 68, 63)},
 	} {
 		p := New(Config{Counters: []Counter{c.ours}})
 		p.Merge([]Counter{from}, []Counter{c.theirs})

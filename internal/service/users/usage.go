@@ -156,6 +156,26 @@ func (p *Policy) Forget(name string) {
 	}
 }
 
+// Restore sets the counters to those of an earlier run, before the first client.
+func (p *Policy) Restore(counters []Counter) {
+	p.setting.Lock()
+	defer p.setting.Unlock()
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range counters {
+		u := p.users[c.Name]
+		if u == nil {
+			p.users[c.Name] = &user{counter: c}
+			continue
+		}
+		u.mu.Lock()
+		u.counter = c
+		u.look(now)
+		u.mu.Unlock()
+	}
+}
+
 // Merge adds what another process has counted: its counters when this one began with
 // them, and when that one ended. It does so in the run of two processes that follow one
 // another.

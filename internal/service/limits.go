@@ -1,0 +1,185 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+
+	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/store"
+	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// storeDir is the directory of the store in the state directory.
+const storeDir = "store"
+
+// storePath returns the directory of the store.
+func (c *Config) storePath() (string, error) {
+	dir, err := stateDirectory(c.State)
+	return filepath.Join(dir, storeDir), err
+}
+
+// readStored returns the users that were added at run time. It changes nothing: a file
+// that is damaged is set aside when the store is opened.
+func (c *Config) readStored(log *slog.Logger) []users.User {
+	path, err := c.storePath()
+	if err != nil {
+		return nil // there is none
+	}
+	list, err := store.ReadUsers(path)
+	if err != nil {
+		log.Warn("the users that were added at run time are missing: their file cannot be read", "directory", path, "error", err)
+	}
+	return list
+}
+
+// limit sets the users with their limits: those of list, which the configuration has,
+// and those that were added at run time.
+func (s *Service) limit(list []proxy.User, stored []users.User) error {
+	all, err := s.config.limited(list, stored)
+	if err != nil {
+		return err
+	}
+	s.configured, s.limited, s.users = list, all, users.Proxies(all)
+	return nil
+}
+
+// limited returns all users with their limits. A name exists once, and so does a secret.
+func (c *Config) limited(list []proxy.User, stored []users.User) ([]users.User, error) {
+	configured := make(map[string]int, len(c.Users))
+	for i := range c.Users {
+		configured[c.Users[i].Name] = i
+	}
+	all := make([]users.User, 0, len(list))
+	for _, p := range list {
+		u := users.User{Name: p.Name, Secrets: p.Secrets, AdTag: p.AdTag}
+		if i, ok := configured[p.Name]; ok {
+			u.Note, u.Limits = c.Users[i].Note, limitsOf(&c.Users[i])
+			var wrong *users.LimitError
+			if errors.As(u.Limits.Check(), &wrong) {
+				return nil, configError(fmt.Sprintf("user[%d].%s", i, wrong.Limit), "%w", wrong.Err)
+			}
+		}
+		all = append(all, u)
+	}
+	return users.Merge(all, stored)
+}
+
+// limitsOf returns the limits of a user of the configuration file.
+func limitsOf(u *config.User) users.Limits {
+	l := users.Limits{
+		Disabled:       !u.Enabled,
+		Expires:        u.ExpiresAt(),
+		MaxConnections: u.MaxConnections,
+		MaxAddresses:   u.MaxAddresses,
+		AddressWindow:  u.AddressWindow,
+		Quota: users.Quota{
+			Bytes:    int64(u.Quota),
+			Period:   periods[u.QuotaPeriod],
+			Day:      u.QuotaDay,
+			Location: u.TimeZone.Location(),
+		},
+		RateUp:   int64(u.RateUp),
+		RateDown: int64(u.RateDown),
+	}
+	if u.AddressWindow == 0 {
+		l.AddressWindow = -1 // 0 means the default there
+	}
+	for _, network := range u.Networks {
+		l.Networks = append(l.Networks, network.Prefix)
+	}
+	return l
+}
+
+var periods = map[config.Period]users.Period{
+	config.NoPeriod: users.Once, config.Day: users.Daily, config.Week: users.Weekly, config.Month: users.Monthly,
+}
+
+// setUsers replaces the users of the running proxy by those of limit.
+func (s *Service) setUsers() error {
+	s.policy.Set(s.limited)
+	return s.proxy.SetUsers(users.Proxies(s.limited))
+}
+
+// openStore opens the store, with the counters of earlier runs. It comes before the first
+// client.
+func (s *Service) openStore() {
+	path, err := s.config.storePath()
+	if err != nil {
+		return // keepReplayMemory has reported it
+	}
+	s.store = store.Open(path, store.Options{Log: s.log})
+	s.policy.Restore(s.store.Counters())
+}
+
+// runLimits closes the sessions of users that may not go on, and writes what is counted,
+// until stop is called, after the last session.
+func (s *Service) runLimits() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go s.policy.Run(ctx)
+	if s.store == nil {
+		return cancel
+	}
+	go s.store.Run(ctx, s.policy)
+	return func() {
+		cancel()
+		s.store.Close() // which has logged an error
+	}
+}
+
+// Users returns the users with their limits and usage.
+func (s *Service) Users() *users.Policy { return s.policy }
+
+// Store returns what keeps the users' usage. It is nil before Listen, and if there is no
+// state directory.
+func (s *Service) Store() *store.Store { return s.store }
+
+// errNoStore means that there is no state directory.
+var errNoStore = fmt.Errorf("%w: there is no state directory", store.ErrUnavailable)
+
+// UpdateUsers replaces the users that were added at run time by what change returns for
+// them, and closes the sessions of those that are gone or may not go on. The users are on
+// the disk, and in force, when it returns. After an error nothing has changed: it is
+// change's, wraps store.ErrUnavailable, is a *users.TakenError, or tells why the proxy
+// cannot use the users.
+//
+// It must not be called before Listen has returned. It may be called concurrently.
+func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, error)) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if s.store == nil {
+		return errNoStore
+	}
+	var before, all []users.User
+	err := s.store.Update(func(list []users.User) (next []users.User, err error) {
+		before = list
+		if next, err = change(slices.Clone(list)); err != nil {
+			return nil, err
+		}
+		for i := range next {
+			next[i].Source = users.Store
+			if err := checkName(next[i].Name); err != nil {
+				return nil, err
+			}
+		}
+		if all, err = s.config.limited(s.configured, next); err != nil {
+			return nil, err
+		}
+		return next, s.proxy.CheckUsers(users.Proxies(all))
+	})
+	if err != nil {
+		return err
+	}
+	s.limited = all
+	if err := s.setUsers(); err != nil {
+		return err
+	}
+	for i := range before {
+		s.policy.Forget(before[i].Name) // unless it is still there
+	}
+	return nil
+}
