@@ -190,7 +190,7 @@ func (a *authentication) ServerHello(hello *faketls.ClientHello) (faketls.Server
 	}
 	a.setUser(a.found, mtproxy.EE)
 	a.reach(ServerHelloSent)
-	a.records = clientRecords(a.proxy.fronts.Records(hello.SNI))
+	a.records = a.proxy.framings.of(a.proxy.fronts.Records(hello.SNI))
 	if host := a.stopMirror(); host != nil {
 		host.Close()
 		a.proxy.fronted.Leave(&a.fronted)

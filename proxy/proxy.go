@@ -180,6 +180,7 @@ type Proxy struct {
 	router       *route.Router // the outbound, unless a test has another one
 	liveness     netx.Liveness // of authenticated clients
 	fronts       *fronting.Pool
+	framings     framings // of their records
 	trace        traces
 	log          *sessionLog
 	dataCenters  *dataCenters

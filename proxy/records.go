@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
@@ -20,8 +21,41 @@ const (
 // was not measured.
 var defaultRecords = recordFraming(fronting.Records{Max: fronting.DefaultMaxRecord})
 
-// clientRecords returns the framing of the download to a FakeTLS client, whose
-// records are to be like those of its fronting host.
+// framings has the framings of the fronting hosts, so that their sessions share them.
+// The zero value is ready for use.
+type framings struct {
+	last atomic.Pointer[[]measuredFraming] // not changed once it is stored
+}
+
+type measuredFraming struct {
+	records fronting.Records
+	framing *splice.Framing
+}
+
+// maxFramings limits the framings that are kept: a host is measured again and again.
+const maxFramings = 16
+
+// of returns the framing of the download to a FakeTLS client, whose records are to be
+// like those of its fronting host.
+func (f *framings) of(r fronting.Records) *splice.Framing {
+	var kept []measuredFraming
+	if last := f.last.Load(); last != nil {
+		kept = *last
+	}
+	for _, m := range kept {
+		if m.records.Max == r.Max && slices.Equal(m.records.Tickets, r.Tickets) && slices.Equal(m.records.Ramp, r.Ramp) {
+			return m.framing
+		}
+	}
+	framing := clientRecords(r)
+	if framing != defaultRecords {
+		kept = append(slices.Clone(kept[max(0, len(kept)-maxFramings+1):]), measuredFraming{r, framing})
+		f.last.Store(&kept)
+	}
+	return framing
+}
+
+// clientRecords returns the framing for a host's records.
 func clientRecords(r fronting.Records) *splice.Framing {
 	if len(r.Tickets) == 0 && len(r.Ramp) == 0 && (r.Max == 0 || r.Max == fronting.DefaultMaxRecord) {
 		return defaultRecords

@@ -25,3 +25,28 @@ func TestRecordsAreThoseOfTheHost(t *testing.T) {
 		}
 	}
 }
+
+// Sessions of one host share a framing, and a host that is measured again and again
+// takes no more memory.
+func TestSessionsOfAHostShareAFraming(t *testing.T) {
+	var f framings
+	records := func(max int) fronting.Records { return fronting.Records{Max: max, Tickets: []int{306, 306}} }
+	first := f.of(records(8000))
+	if first.MaxBody != 8000 || f.of(records(8000)) != first {
+		t.Error("a host's framing is not shared")
+	}
+	if other := f.of(fronting.Records{Max: 8000, Tickets: []int{306}}); other == first || len(other.Leading) != 1 {
+		t.Errorf("another host has %+v", other)
+	}
+	for n := range 10 * maxFramings {
+		if framing := f.of(records(9000 + n)); framing.MaxBody != 9000+n {
+			t.Errorf("%+v", framing)
+		}
+	}
+	if n := len(*f.last.Load()); n != maxFramings {
+		t.Errorf("%d framings are kept", n)
+	}
+	if f.of(fronting.Records{}) != defaultRecords {
+		t.Error("a host that was not measured has a framing of its own")
+	}
+}
