@@ -30,9 +30,9 @@ func (d *direction) limitRead(limit int) int {
 	}
 	d.most = max(d.most, leastRead)
 	if limit > 0 {
-		return min(limit, d.most)
+		return min(limit, int(d.most))
 	}
-	return d.most
+	return int(d.most)
 }
 
 // adapt changes the limit after n bytes for which the direction pauses that long.
@@ -40,7 +40,7 @@ func (d *direction) adapt(n int, delay time.Duration) {
 	switch {
 	case delay > longPause:
 		d.most = max(d.most/2, leastRead)
-	case delay < longPause/2 && n >= d.most/2:
+	case delay < longPause/2 && n >= int(d.most/2):
 		d.most = min(2*max(d.most, leastRead), mostRead)
 	}
 }

@@ -84,11 +84,11 @@ type direction struct {
 	// Owned by the goroutine.
 	frames   cutter
 	rearm    time.Duration // when to renew the read deadline, since epoch; 0: now
-	most     int           // bytes of the next read; see limitRead
+	most     int32         // bytes of the next read; see limitRead
+	turn     int32         // bytes that were moved since the last yield
 	refusal  error         // why there is no splice, until copy has read bytes; see fallBack
 	left     *leftover
 	sender   *sender // of this transfer, nil before its first write
-	turn     int32   // bytes that were moved since the last yield
 	bulk     bool    // see batch
 	waited   bool    // a write of this batch has waited for the destination
 	waits    uint8   // batches without a break that have, up to 2
