@@ -91,7 +91,7 @@ func (a answers) try(key answerKey, now time.Time) {
 // dialled is what a Router needs to know of a connection when its first byte comes,
 // or does not.
 type dialled struct {
-	ordering  ordering
+	ordering  *ordering
 	candidate candidate
 	dc        datacenter.DC // of the init payload
 	request   Request

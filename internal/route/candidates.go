@@ -2,6 +2,7 @@ package route
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -47,16 +48,27 @@ type ordering struct {
 	service   answerKey
 	addresses []string
 	upstreams []*upstreamState // the preferred one first
-	tried     map[candidate]bool
+	tried     []candidate      // a few at most
+
+	// What upstreams and tried have room in, unless they are long.
+	firstUpstreams [1]*upstreamState
+	firstTried     [1]candidate
+}
+
+// newOrdering returns an ordering without upstreams.
+func (r *Router) newOrdering(addresses []string, service answerKey) *ordering {
+	o := &ordering{router: r, service: service, addresses: addresses}
+	o.upstreams, o.tried = o.firstUpstreams[:0], o.firstTried[:0]
+	return o
 }
 
 // order returns the ordering of all candidates for addresses and what a client asks
 // for. The round robin determines the preferred upstream; the others follow as
 // configured.
-func (r *Router) order(addresses []string, service answerKey) ordering {
+func (r *Router) order(addresses []string, service answerKey) *ordering {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := ordering{router: r, service: service, addresses: addresses, tried: make(map[candidate]bool)}
+	o := r.newOrdering(addresses, service)
 	preferred := r.nextUpstream(service, r.config.Time()) // nil if none takes the framing
 	if preferred != nil {
 		o.upstreams = append(o.upstreams, preferred)
@@ -126,7 +138,7 @@ func (o *ordering) next() (best candidate, ok bool) {
 	now := o.router.config.Time()
 	best, _, ok = o.best(now)
 	if ok {
-		o.tried[best] = true
+		o.tried = append(o.tried, best)
 		best.upstream.answers.try(o.service.at(best.address), now)
 		best.upstream.answers.try(o.service, now)
 		best.upstream.loops.try(now)
@@ -139,7 +151,7 @@ func (o *ordering) best(now time.Time) (best candidate, highest priority, ok boo
 	for i, u := range o.upstreams {
 		for j, address := range u.addresses(o.addresses) {
 			c := candidate{u, address}
-			if o.tried[c] {
+			if slices.Contains(o.tried, c) {
 				continue
 			}
 			p := priority{u.lastFailure(o.service, now), c.lastFailure(o.service, now), i + j, j}
@@ -155,7 +167,7 @@ func (o *ordering) best(now time.Time) (best candidate, highest priority, ok boo
 func (o *ordering) retract(c candidate) {
 	o.router.mu.Lock()
 	defer o.router.mu.Unlock()
-	delete(o.tried, c)
+	o.tried = slices.DeleteFunc(o.tried, func(tried candidate) bool { return tried == c })
 }
 
 // hasNext reports whether a candidate has not been tried.

@@ -69,7 +69,7 @@ func (h *happyEyeballs) ended(a *attempt) {
 type happyEyeballs struct {
 	router   *Router
 	dc       datacenter.DC
-	ordering ordering
+	ordering *ordering
 	results  chan *attempt
 	started  int
 	running  []*attempt // the earliest first
@@ -77,7 +77,7 @@ type happyEyeballs struct {
 }
 
 // happyEyeballs returns the first attempt that connects to a candidate.
-func (r *Router) happyEyeballs(ctx context.Context, o ordering) (*attempt, error) {
+func (r *Router) happyEyeballs(ctx context.Context, o *ordering) (*attempt, error) {
 	h := happyEyeballs{router: r, dc: o.service.dc, ordering: o, results: make(chan *attempt, maxAttempts)}
 	return h.run(ctx)
 }

@@ -175,7 +175,8 @@ func (r *Router) probe(ctx context.Context, dc datacenter.DC, u *upstreamState, 
 		return "", false, err
 	}
 	request := Request{DC: dc, Protocol: protocol}
-	o := ordering{router: r, addresses: location.addresses, upstreams: []*upstreamState{u}, tried: make(map[candidate]bool)}
+	o := r.newOrdering(location.addresses, answerKey{})
+	o.upstreams = append(o.upstreams, u)
 	var failed attemptErrors
 	for range maxProbed {
 		h := happyEyeballs{router: r, dc: location.dc, ordering: o, results: make(chan *attempt, maxAttempts)}

@@ -204,7 +204,7 @@ func (r *Router) dial(ctx context.Context, request Request) (*Upstream, error) {
 }
 
 // dialOrdered dials the candidates of o, and sends dc in the init payload.
-func (r *Router) dialOrdered(ctx context.Context, o ordering, dc datacenter.DC, request Request) (*Upstream, error) {
+func (r *Router) dialOrdered(ctx context.Context, o *ordering, dc datacenter.DC, request Request) (*Upstream, error) {
 	winner, err := r.happyEyeballs(ctx, o)
 	if err != nil {
 		return nil, err
