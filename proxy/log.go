@@ -230,5 +230,12 @@ func (l *sessionLog) evicted(_ Session, reason error) {
 }
 
 func (l *sessionLog) write(level slog.Level, message string, attrs ...slog.Attr) {
-	l.log.LogAttrs(context.Background(), level, message, attrs...)
+	// The Logger's own method would look for its caller in the stack, and find this line.
+	ctx, handler := context.Background(), l.log.Handler()
+	if !handler.Enabled(ctx, level) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, message, 0)
+	record.AddAttrs(attrs...)
+	handler.Handle(ctx, record)
 }

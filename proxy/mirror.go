@@ -33,16 +33,16 @@ var (
 // probe gets the host's answer at the host's time, whatever part of a handshake
 // it sends.
 type mirror struct {
-	s      *session
-	ctx    context.Context
-	cancel context.CancelFunc
+	s *session
 	// end ends the client's handshake.
 	end context.CancelCauseFunc
 
 	running sync.WaitGroup // the goroutines of run and wait
 
 	mu      sync.Mutex
-	timer   *time.Timer // calls start; nil once it has
+	ctx     context.Context    // from start on
+	cancel  context.CancelFunc // likewise
+	timer   *time.Timer        // calls start; nil once it has
 	started bool
 	stopped bool
 	held    bool   // the host does not decide, because the key search does
@@ -56,7 +56,6 @@ type mirror struct {
 // ends the handshake.
 func newMirror(s *session, end context.CancelCauseFunc) *mirror {
 	m := &mirror{s: s, end: end}
-	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.timer = time.AfterFunc(mirrorDelay, m.start)
@@ -71,6 +70,7 @@ func (m *mirror) start() {
 		return
 	}
 	m.started, m.timer = true, nil
+	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.running.Go(m.run)
 }
 
@@ -178,8 +178,12 @@ func (m *mirror) stop() *fronting.Preconnected {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
+	cancel := m.cancel
 	m.mu.Unlock()
-	m.cancel()
+	if cancel == nil { // not started
+		return nil
+	}
+	cancel()
 	m.running.Wait()
 	return m.host
 }
