@@ -32,9 +32,9 @@ const (
 	attackers = 48
 	// goodClients is how many clients connect one after the other, in each mode.
 	goodClients = 2
-	// servedAtOnce is the share of good clients, and of visitors of the site, that a
-	// long soak must serve at their first attempt, but for one. Every client must be
-	// served at last.
+	// servedAtOnce is the share of good clients that a long soak must serve at their
+	// first attempt, but for one. Every client must be served at last, and every visitor
+	// of the site at once.
 	servedAtOnce = 0.99
 	// soakHeapSlack, in bytes, is how much the heap may grow: the memory of
 	// handshakes and of addresses, which is bounded, fills during the soak.
@@ -92,6 +92,7 @@ type soak struct {
 	good    map[string]*served
 	ended   ended
 	peak    proxy.Stats
+	visits  map[string]chan error // of visitors, by their addresses; see visit
 }
 
 // ended is the sum of the sessions' last reports.
@@ -178,6 +179,7 @@ func (s *soak) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attacks, s.good, s.peak = make(map[string]int), make(map[string]*served), proxy.Stats{}
+	s.visits = make(map[string]chan error)
 }
 
 func (s *soak) closed(_ proxy.Session, r proxy.Report) {
@@ -191,6 +193,10 @@ func (s *soak) closed(_ proxy.Session, r proxy.Report) {
 	}
 	if r.Stage == proxy.ClientBytes {
 		s.ended.unauthenticated++
+	}
+	if visit := s.visits[r.Client]; visit != nil {
+		visit <- r.Err
+		delete(s.visits, r.Client)
 	}
 }
 

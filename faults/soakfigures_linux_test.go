@@ -3,6 +3,7 @@ package faults_test
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,12 @@ import (
 // awaitBase waits until the process has what it had before the attacks.
 func (s *soak) awaitBase(before resources) {
 	s.t.Helper()
-	eventually(s.t, "the sessions of all attackers end", func() bool { return s.proxy.Stats().Open == 0 })
+	for end := time.Now().Add(15 * time.Second); s.proxy.Stats().Open > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.logOpen()
+			s.t.Fatal("the sessions of all attackers have not ended in 15 seconds")
+		}
+	}
 	stats := s.proxy.Stats()
 	if stats.Relaying != 0 || stats.Pending != 0 || stats.Fronted != 0 {
 		s.t.Errorf("without connections: %+v", stats)
@@ -19,6 +25,16 @@ func (s *soak) awaitBase(before resources) {
 	before.heap += soakHeapSlack - heapSlack
 	awaitRelease(s.t, "without attackers", before, idleSlack)
 	s.t.Logf("after %d connections: %v", stats.Accepted, measureResources())
+}
+
+// logOpen logs the open sessions and all goroutines.
+func (s *soak) logOpen() {
+	s.t.Helper()
+	for session := range s.proxy.Sessions() {
+		s.t.Logf("open: %+v", session.Report())
+	}
+	stacks := make([]byte, 1<<20)
+	s.t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
 }
 
 // checkCounters compares the counters with the sum of the sessions' reports.
@@ -46,8 +62,7 @@ func (s *soak) checkServed() {
 	defer s.mu.Unlock()
 	long := *soakTime >= soakRound
 	for kind, k := range s.good {
-		// A visitor of the site is not authenticated, and may make room for others.
-		if kind != visitors && len(k.times) < k.clients {
+		if len(k.times) < k.clients {
 			s.t.Errorf("%s: %d of %d were served: %v", kind, len(k.times), k.clients, k.failures)
 		}
 		if long && float64(k.failed()) > 1+float64(k.clients)*(1-servedAtOnce) {

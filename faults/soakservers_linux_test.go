@@ -3,6 +3,7 @@ package faults_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -287,7 +288,7 @@ func (s *soak) visiting(ctx context.Context) {
 	}
 }
 
-// visit requests the site's page.
+// visit requests the site's page. Its error has what ended the proxy's session.
 func (s *soak) visit(ctx context.Context, rng *rand.Rand) error {
 	conn, err := s.dial(ctx, attackerAddress(rng))
 	if err != nil {
@@ -295,11 +296,32 @@ func (s *soak) visit(ctx context.Context, rng *rand.Rand) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	address, ended := conn.LocalAddr().String(), make(chan error, 1)
+	s.mu.Lock()
+	s.visits[address] = ended
+	s.mu.Unlock()
+	err = s.get(conn)
+	conn.Close()
+	if err != nil {
+		select {
+		case cause := <-ended:
+			err = fmt.Errorf("%w; the proxy's session: %w", err, cause)
+		case <-ctx.Done():
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.visits, address)
+	return err
+}
+
+// get requests the site's page over conn.
+func (s *soak) get(conn net.Conn) error {
 	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: s.secret.Domain})
 	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: "+s.secret.Domain+"\r\n\r\n"); err != nil {
 		return err
 	}
 	page := make([]byte, len(sitePage))
-	_, err = io.ReadFull(client, page)
+	_, err := io.ReadFull(client, page)
 	return err
 }
