@@ -210,12 +210,12 @@ func (t *Table) evict(scope Scope, g *group) eviction {
 //
 //  1. Those beyond their grace: a part of a handshake, silence, bytes that are
 //     unanswered, an answered hello, and a visitor that has moved nothing.
-//  2. Those that are slower than a client or visitor that is about to be served:
-//     silence, a part of a handshake, and the older one of unanswered bytes and a
-//     visitor that has moved nothing.
-//  3. Those that have sent a part of a handshake, or were answered, if they are more
-//     than half of all: others are about to come as far. Otherwise any of the class
-//     that has come least far.
+//  2. Those that are slower than a client that is about to be served: silence, and a
+//     part of a handshake.
+//  3. Those that have come as far as others are about to, if they are more than half of
+//     all: a part of a handshake, a visitor, an answered hello, and bytes that are
+//     unanswered for as long as in 2.
+//  4. Any of the class that has come least far.
 func (t *Table) pick(g *group) *Member {
 	t.passUnread(g)
 	now := t.now()
@@ -226,17 +226,13 @@ func (t *Table) pick(g *group) *Member {
 	if m := g.oldest(slow, Silent, Partial); m != nil {
 		return m
 	}
-	asking, visitor := g.oldest(slow, Complete), g.oldest(slow, Answered)
-	switch {
-	case asking == nil && visitor == nil:
-		if m := g.majority(Partial, Answered, HelloAnswered); m != nil {
-			return m
-		}
-		return g.oldest(now, Silent, Partial, Complete, Answered, HelloAnswered)
-	case visitor == nil || asking != nil && asking.since.Before(visitor.since):
-		return asking
+	if m := g.majority(Partial, Answered, HelloAnswered); m != nil {
+		return m
 	}
-	return visitor
+	if m := g.majority(Complete); m != nil && !m.since.After(slow) {
+		return m
+	}
+	return g.oldest(now, Silent, Partial, Complete, Answered, HelloAnswered)
 }
 
 // slowPart is the part of the grace within which a client that is about to be served

@@ -152,6 +152,23 @@ func TestNewcomerIsNotEvictedBesideAnAttackersConnections(t *testing.T) {
 	}
 }
 
+// A visitor that has its answer, and one that waits for it, keep their places within
+// their grace beside a flood of newcomers that send nothing.
+func TestVisitorWithinGraceOutranksSilentNewcomers(t *testing.T) {
+	for _, class := range []Class{Complete, Answered} {
+		table := newTestTable(Limits{Address: 4, Site: 100, Total: 100})
+		table.enter("visitor", "192.0.2.1", class)
+		table.clock = table.clock.Add(-time.Second / 2)
+		for i := range 50 {
+			table.enter(fmt.Sprint("new", i), "192.0.2.1", Silent)
+			table.clock = table.clock.Add(20*time.Millisecond - time.Second)
+		}
+		if slices.Contains(table.gone, "visitor") || len(table.gone) != 47 {
+			t.Errorf("class %d: evicted %v", class, table.gone)
+		}
+	}
+}
+
 // Silent connections make room before a client that waits for the key search or for
 // the site, however long both have been there.
 func TestCompleteHelloOutranksSilence(t *testing.T) {
