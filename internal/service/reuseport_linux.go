@@ -11,11 +11,18 @@ import (
 type sharedTCPListener struct{ *net.TCPListener }
 
 // shareListener returns ln, which listens with SO_REUSEPORT, as one that can hand over.
+// It removes the program that a process which has handed over to ln's address has left
+// behind: see Close.
 func shareListener(ln net.Listener) net.Listener {
-	if tcp, ok := ln.(*net.TCPListener); ok {
-		return &sharedTCPListener{tcp}
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return ln
 	}
-	return ln
+	shared := &sharedTCPListener{tcp}
+	shared.control(func(fd int) error { // ENOENT if there is none
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
+	})
+	return shared
 }
 
 // divert has the kernel give new connections to another socket that listens on the
@@ -34,14 +41,13 @@ func (ln *sharedTCPListener) divert() error {
 	})
 }
 
-// Close closes the listener. It removes the program of divert, which would otherwise
-// select among the remaining sockets, and stops listening with the next system call:
-// closing the descriptor has to wait for the goroutine in Accept.
+// Close closes the listener. It stops listening with one system call, since closing the
+// descriptor has to wait for the goroutine in Accept. The program of divert stays: if it
+// were removed before, ln would get connections again in that moment, and reset them.
+// Where one socket is left, its number 1 does not exist, and the next process that
+// listens removes it.
 func (ln *sharedTCPListener) Close() error {
-	ln.control(func(fd int) error {
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0) // ENOENT if there is none
-		return unix.Shutdown(fd, unix.SHUT_RD)
-	})
+	ln.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
 	return ln.TCPListener.Close()
 }
 
