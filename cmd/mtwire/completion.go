@@ -28,6 +28,7 @@ func flagValues() map[string][]string {
 		"dc":                  {"1=", "2=", "3=", "4=", "5=", "203=", "*="},
 		"default-dc":          {"1", "2", "3", "4", "5"},
 		"front":               {"unix:/"},
+		"from":                {"mtg", "telemt", "mtprotoproxy", "mtproxy"},
 		"ip":                  families,
 		"listen":              {":443", ":8443", "127.0.0.1:", "unix:/"},
 		"log-level":           {"debug", "info", "warn", "error"},
@@ -46,7 +47,7 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"allow", "block", "certificate", "config", "log-file", "secrets", "upstreams"}
+	fileFlags      = []string{"allow", "block", "certificate", "config", "log-file", "out", "secrets", "upstreams"}
 	directoryFlags = []string{"state"}
 )
 

@@ -121,12 +121,12 @@ func (f *proxyFlags) checkConfig(cmd *cobra.Command, log *slog.Logger) error {
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "config",
-		Short:   "Show the configuration of a proxy",
+		Short:   "Show the configuration of a proxy, or import that of another proxy",
 		Example: "  mtwire config show --config mtwire.toml",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(configShowCommand())
+	cmd.AddCommand(configShowCommand(), configImportCommand())
 	return cmd
 }
 

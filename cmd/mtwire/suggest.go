@@ -211,7 +211,7 @@ func hintArgument(cmd *cobra.Command, argument string) string {
 	case notSecret == nil && has("secret"):
 		return "did you mean --secret?"
 	case (slices.Contains([]string{".toml", ".conf", ".cfg", ".py", ".json", ".yaml", ".yml", ".ini"}, extension) || isFile(argument)) && has("secrets"):
-		return fmt.Sprintf("did you mean --config %s?", argument)
+		return fmt.Sprintf("did you mean --config %s? mtwire config import reads the files of other proxies", argument)
 	case argument == "true" || argument == "false":
 		return fmt.Sprintf("the value of a flag that can be left out has = in front, as in --fast-mode=%s", argument)
 	}

@@ -72,7 +72,7 @@ func TestUnknownNamesGetASuggestion(t *testing.T) {
 		// Arguments in place of flags.
 		"proxy 8443":              "proxy takes flags and no argument: did you mean --listen :8443?",
 		"proxy 0.0.0.0:443":       "proxy takes flags and no argument: did you mean --listen 0.0.0.0:443?",
-		"proxy config.py":         "proxy takes flags and no argument: did you mean --config config.py?",
+		"proxy config.py":         "proxy takes flags and no argument: did you mean --config config.py? mtwire config import reads",
 		"proxy " + secret:         "proxy takes flags and no argument: did you mean --secret, or better --secrets FILE?",
 		"proxy --fast-mode false": "proxy takes flags and no argument: the value of a flag that can be left out has = in front, as in --fast-mode=false",
 		"demo fast":               "demo takes flags and no argument: mtwire demo --help lists the flags",

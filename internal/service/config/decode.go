@@ -69,6 +69,10 @@ type decoder struct {
 
 // fail adds an error at an offset of the document.
 func (d *decoder) fail(offset int, path string, err error) {
+	if d.errors.Full() {
+		d.errors.More++ // its position would take time
+		return
+	}
 	d.errors.Add(d.document.at(offset, path, err))
 }
 

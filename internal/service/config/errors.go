@@ -59,9 +59,12 @@ func (e *Errors) Unwrap() (all []error) {
 	return all
 }
 
+// Full reports whether Add only counts.
+func (e *Errors) Full() bool { return len(e.All) >= maxErrors }
+
 // Add adds an error.
 func (e *Errors) Add(err *Error) {
-	if len(e.All) >= maxErrors {
+	if e.Full() {
 		e.More++
 		return
 	}

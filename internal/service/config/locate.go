@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -17,7 +18,11 @@ type Document struct {
 
 	indexing sync.Once
 	offsets  map[string]int // of keys and elements of arrays, by path
+	lines    []int          // where lines begin
 }
+
+// NewDocument returns a document of valid TOML, without decoding it. It keeps data.
+func NewDocument(file string, data []byte) *Document { return &Document{file: file, data: data} }
 
 // note records that a path is in the document, if it is a key of the top.
 func (d *Document) note(path string) {
@@ -61,7 +66,8 @@ func (d *Document) Line(path string) int {
 	if !ok {
 		return 0
 	}
-	return bytes.Count(d.data[:offset], []byte("\n")) + 1
+	line, _ := slices.BinarySearch(d.lines, offset+1)
+	return line
 }
 
 // parent returns a path without its last part, a key or an index.
@@ -99,7 +105,12 @@ func (d *Document) offsetOf(row, column int) int {
 
 // index finds all paths.
 func (d *Document) index() {
-	d.offsets = make(map[string]int)
+	d.offsets, d.lines = make(map[string]int), []int{0}
+	for i, b := range d.data {
+		if b == '\n' {
+			d.lines = append(d.lines, i+1)
+		}
+	}
 	sizes := make(map[string]int) // of arrays of tables
 	var parser unstable.Parser
 	parser.Reset(d.data)

@@ -24,7 +24,8 @@ type User struct {
 
 	MaxConnections int `toml:"max_connections"` // at a time
 	// MaxAddresses limits the addresses that have connections, or had one within
-	// AddressWindow. An IPv6 address counts as its /64.
+	// AddressWindow, which is DefaultAddressWindow by default. An IPv6 address counts as
+	// its /64.
 	MaxAddresses  int           `toml:"max_addresses"`
 	AddressWindow time.Duration `toml:"address_window"`
 
@@ -43,7 +44,10 @@ type User struct {
 }
 
 // SetDefaults sets the defaults that are not zero values.
-func (u *User) SetDefaults() { u.Enabled = true }
+func (u *User) SetDefaults() { u.Enabled, u.AddressWindow = true, DefaultAddressWindow }
+
+// DefaultAddressWindow is the default of User.AddressWindow.
+const DefaultAddressWindow = 10 * time.Minute
 
 // ExpiresAt returns when the user expires, the zero time for never.
 func (u *User) ExpiresAt() time.Time {
@@ -99,7 +103,6 @@ func (u *User) Check() (wrong []KeyError) {
 	fail(u.MaxConnections < 0, "max_connections", errNegative)
 	fail(u.MaxAddresses < 0, "max_addresses", errNegative)
 	fail(u.AddressWindow < 0, "address_window", errNegative)
-	fail(u.AddressWindow != 0 && u.MaxAddresses == 0, "address_window", errors.New("there is no max_addresses that it is for"))
 	fail(u.QuotaPeriod != NoPeriod && u.Quota == 0, "quota_period", errors.New("there is no quota that it is for"))
 	switch last := map[Period]int{Week: 7, Month: 31}[u.QuotaPeriod]; {
 	case u.QuotaDay == 0:
