@@ -30,6 +30,8 @@ const (
 type Limits struct {
 	// Unauthenticated is Config.MaxUnauthenticated, or its default.
 	Unauthenticated int
+	// PerAddress is Config.MaxUnauthenticatedPerAddress, or its default.
+	PerAddress int
 	// Fronted is Config.MaxFronted, or its default.
 	Fronted int
 	// Descriptors is how many descriptors the process may have. An unauthenticated
@@ -40,7 +42,7 @@ type Limits struct {
 
 // Limits returns the limits, which do not change.
 func (p *Proxy) Limits() Limits {
-	return Limits{p.config.MaxUnauthenticated, p.config.MaxFronted, p.descriptors}
+	return Limits{p.config.MaxUnauthenticated, p.config.MaxUnauthenticatedPerAddress, p.config.MaxFronted, p.descriptors}
 }
 
 // Exceeded reports whether descriptors may run out before the limits are reached.
@@ -52,6 +54,10 @@ func (c *Config) defaultLimits(files int) {
 	if c.MaxUnauthenticated <= 0 {
 		c.MaxUnauthenticated = max(minLimit, min(maxUnauthenticated, files/4))
 	}
+	if c.MaxUnauthenticatedPerAddress <= 0 {
+		c.MaxUnauthenticatedPerAddress = shares(c.MaxUnauthenticated)[admission.Address]
+	}
+	c.MaxUnauthenticatedPerAddress = min(c.MaxUnauthenticatedPerAddress, c.MaxUnauthenticated)
 	if c.MaxFronted <= 0 {
 		c.MaxFronted = max(minLimit, min(maxFronted, files/8, c.MaxUnauthenticated))
 	}
@@ -94,6 +100,15 @@ func (s *session) visitorMoved() {
 	s.last.Store(now)
 	s.proxy.pending.Touch(&s.pending)
 	s.proxy.fronted.Touch(&s.fronted)
+}
+
+// pendingShares returns the limits of unauthenticated connections: those of shares, but
+// for the share of an address.
+func (c *Config) pendingShares() admission.Limits {
+	limits := shares(c.MaxUnauthenticated)
+	limits[admission.Address] = c.MaxUnauthenticatedPerAddress
+	limits[admission.Site] = max(limits[admission.Site], limits[admission.Address])
+	return limits
 }
 
 // Evict ends an unauthenticated session that makes room for another one.

@@ -43,6 +43,22 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 	}
 }
 
+// The operator chooses how many connections an address may have.
+func TestShareOfAnAddressIsConfigurable(t *testing.T) {
+	p, address := startProxy(t, Config{Users: onlyUser(t, mtwiretest.PaddedSecret), MaxUnauthenticated: 100, MaxUnauthenticatedPerAddress: 5})
+	if got := p.Limits(); got.PerAddress != 5 || got.Unauthenticated != 100 {
+		t.Errorf("limits %+v", got)
+	}
+	for i := range 8 {
+		conn, err := net.Dial("tcp", address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		eventually(t, "it is accepted", func() bool { return p.Stats().Accepted == int64(i)+1 && p.pending.Len() == min(i+1, 5) })
+	}
+}
+
 // If no connection is silent, one of an unauthenticated client that has sent
 // something makes room: clients of two addresses would keep all others out
 // otherwise.

@@ -129,6 +129,9 @@ type Config struct {
 	// room. 0 means 16,384 and 4,096, or a quarter and an eighth of the
 	// descriptors that the process may have, if that is less.
 	MaxUnauthenticated, MaxFronted int
+	// MaxUnauthenticatedPerAddress is the limit of one address (IPv6 /64) of
+	// MaxUnauthenticated. 0 means half.
+	MaxUnauthenticatedPerAddress int
 
 	// SearchProcessors limits the processor time of failed key searches among many
 	// secrets, in processors. 0 means half of one, or an eighth of all if that is
@@ -228,7 +231,7 @@ func New(config Config) (*Proxy, error) {
 		config.Replay = newReplayCache(config.Log)
 	}
 	p := &Proxy{
-		pending:     admission.New(shares(config.MaxUnauthenticated), admissionGrace),
+		pending:     admission.New(config.pendingShares(), admissionGrace),
 		fronted:     admission.New(shares(config.MaxFronted), admissionGrace),
 		config:      config,
 		descriptors: descriptors,

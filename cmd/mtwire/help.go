@@ -28,7 +28,7 @@ var flagGroups = []struct{ title, flags string }{
 	{"Clients", "listen port reuse-port proxy-protocol-from secrets secret modes allow block clock-window"},
 	{"The generated secret", "domain state"},
 	{"Links", "public print-links qr qr-file"},
-	{"Unauthenticated clients", "front max-unauthenticated max-fronted search-processors"},
+	{"Unauthenticated clients", "front max-unauthenticated max-unauthenticated-per-address max-unauthenticated-rate max-fronted search-processors"},
 	{"Data centres", "dc default-dc ip upstream upstreams fast-mode dial-timeout stall probe"},
 	{"Life of connections", "keep-alive peer-timeout drain"},
 	{"Log", "log-file log-level log-json log-connections log-clients verbose"},

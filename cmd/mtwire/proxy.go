@@ -89,6 +89,8 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.StringVar(&c.UpstreamsFile, "upstreams", c.UpstreamsFile, "`FILE` with an UPSTREAM on each line (default: $MTWIRE_UPSTREAMS, or systemd's credential named upstreams)")
 	flags.BoolVar(&c.FastMode, "fast-mode", c.FastMode, "share the client's download key stream with the data centre; false re-encrypts the download, so that the bytes on both sides of the proxy are unrelated, and costs CPU")
 	flags.IntVar(&c.MaxUnauthenticated, "max-unauthenticated", c.MaxUnauthenticated, "largest `NUMBER` of connections that are not authenticated (default: a quarter of the descriptors that the process may have, at most 16384)")
+	flags.IntVar(&c.MaxUnauthenticatedPerAddress, "max-unauthenticated-per-address", c.MaxUnauthenticatedPerAddress, "largest `NUMBER` of these from one address, or IPv6 network of 64 bits (default: half of them)")
+	flags.Float64Var(&c.MaxUnauthenticatedRate, "max-unauthenticated-rate", c.MaxUnauthenticatedRate, "`NUMBER` of connections a second from one address that turn out to be unauthenticated; while there are more, new ones are not searched for a secret, and see the site (default: no limit)")
 	flags.IntVar(&c.MaxFronted, "max-fronted", c.MaxFronted, "largest `NUMBER` of these that are connected to a fronting host (default: an eighth of the descriptors, at most 4096)")
 	flags.Float64Var(&c.SearchProcessors, "search-processors", c.SearchProcessors, "processor time, as a `NUMBER` of processors, of failed searches among thousands of secrets (default: 0.5, or an eighth of all)")
 	durationVar(flags, &c.DialTimeout, "dial-timeout", "time limit of one connection attempt to a data centre")

@@ -49,6 +49,7 @@ type Service struct {
 	proxy  *proxy.Proxy
 	replay *replay.Memory
 	access netlist.Access // who may connect, by address
+	rates  *rateLimiter   // of unauthenticated connections, nil for no limit
 	policy *users.Policy
 	store  *store.Store // nil before Listen, and without a state directory
 
@@ -94,7 +95,9 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		return nil, err
 	}
 	s.access.Set(allow, block)
+	s.rates = newRateLimiter(config.MaxUnauthenticatedRate)
 	proxyConfig.Permit = s.permit
+	proxyConfig.Traces = append(proxyConfig.Traces, s.rates.trace())
 	if s.kept != nil {
 		proxyConfig.Traces = append(proxyConfig.Traces, &proxy.Trace{Authenticated: s.kept.authenticated})
 	}
@@ -108,10 +111,10 @@ var errAddress = errors.New("the lists of networks do not permit the address")
 
 // permit is the proxy's Permit.
 func (s *Service) permit(address netip.Addr) error {
-	if s.access.Permits(address) {
-		return nil
+	if !s.access.Permits(address) {
+		return errAddress
 	}
-	return errAddress
+	return s.rates.take(address)
 }
 
 // Access returns what the lists of networks have counted.
@@ -199,7 +202,10 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 
 		MaxUnauthenticated: c.MaxUnauthenticated,
 		MaxFronted:         c.MaxFronted,
-		SearchProcessors:   c.SearchProcessors,
+
+		MaxUnauthenticatedPerAddress: c.MaxUnauthenticatedPerAddress,
+
+		SearchProcessors: c.SearchProcessors,
 	}
 	if c.ClockWindow <= 0 {
 		config.ClockWindow = -1 // 0 means the default there

@@ -54,6 +54,12 @@ type Config struct {
 	// Limits of unauthenticated connections. 0 means the default of package proxy.
 	MaxUnauthenticated int `toml:"max_unauthenticated"` // max-unauthenticated: of all
 	MaxFronted         int `toml:"max_fronted"`         // max-fronted: of those connected to a fronting host
+	// MaxUnauthenticatedPerAddress is max-unauthenticated-per-address.
+	MaxUnauthenticatedPerAddress int `toml:"max_unauthenticated_per_address"`
+	// MaxUnauthenticatedRate is max-unauthenticated-rate: the connections in a second
+	// from one address (IPv6 /64) that turn out to be unauthenticated. If there are more,
+	// further ones are not searched for a secret. 0 means no limit.
+	MaxUnauthenticatedRate float64 `toml:"max_unauthenticated_rate"`
 
 	// SearchProcessors is search-processors: the processor time of failed key
 	// searches, in processors. 0 means the default of package proxy.
@@ -149,6 +155,10 @@ func (c *Config) checkAll() (wrong []error) {
 	fail(c.MaxFronted < 0, "max-fronted", negative)
 	fail(c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated,
 		"max-fronted", "must not be more than max-unauthenticated, which counts the same connections")
+	fail(c.MaxUnauthenticatedPerAddress < 0, "max-unauthenticated-per-address", negative)
+	fail(c.MaxUnauthenticated > 0 && c.MaxUnauthenticatedPerAddress > c.MaxUnauthenticated,
+		"max-unauthenticated-per-address", "must not be more than max-unauthenticated, which counts the same connections")
+	fail(!(c.MaxUnauthenticatedRate >= 0) || c.MaxUnauthenticatedRate > 1e6, "max-unauthenticated-rate", "must be a number of connections in a second")
 	fail(!(c.SearchProcessors >= 0) || c.SearchProcessors > 1<<16, // a NaN is neither
 		"search-processors", "must be a number of processors")
 	for _, err := range []error{c.checkListen(), c.checkLinks()} {
