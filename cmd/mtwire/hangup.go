@@ -1,10 +1,13 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/mtwire/mtwire/internal/service"
+	"github.com/spf13/cobra"
 )
 
 // notifyHangups returns the signals SIGHUP of the process, which then do not end it
@@ -20,16 +23,46 @@ func notifyHangups() (hangups <-chan os.Signal, stop func()) {
 	}
 }
 
-// reload opens the log file and reads the secrets again. If one of them fails, what was
-// before stays in use.
-func reload(s *service.Service, log *processLog) {
+// reload opens the log file, and reads the users and the lists of networks again. If one
+// of them fails, what was before stays in use.
+func (f *proxyFlags) reload(cmd *cobra.Command, s *service.Service, log *processLog) {
 	log.reopen()
+	if f.file.document != nil {
+		f.reloadFile(cmd, s, log.Logger)
+		return
+	}
 	reloaded, err := s.Reload()
 	switch {
 	case err != nil:
 		log.Error("the secrets cannot be read again, those before stay in use", "cause", err)
 	case !reloaded && log.file == nil:
 		log.Info("SIGHUP: neither a file with secrets nor a log file is in use, so there is nothing to do")
+	}
+}
+
+// reloadFile reads the configuration file again. Flags override it as before.
+func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slog.Logger) {
+	fromFile, document, err := service.LoadFile(f.file.path)
+	var restart []string
+	if err == nil {
+		read := configFile{path: f.file.path, document: document, settings: fromFile}
+		read.warn(log)
+		next := overrideFile(cmd.Flags(), fromFile)
+		next.Inherited = f.config.Inherited
+		if f.config.Listen == nil && !document.Has("listen") { // as inherit does
+			next.Listen = nil
+		}
+		restart, err = s.Reconfigure(next)
+		err = read.name(cmd, err)
+	}
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			log.Error("the configuration cannot be read again, the one before stays in use", "cause", strings.TrimSuffix(line, "\n"))
+		}
+		return
+	}
+	if len(restart) > 0 {
+		log.Warn("other settings than users and lists of networks have changed: they need a restart", "keys", strings.Join(restart, ","))
 	}
 }
 

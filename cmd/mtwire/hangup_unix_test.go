@@ -108,6 +108,54 @@ func TestHangupReadsTheSecretsAgain(t *testing.T) {
 	}
 }
 
+// SIGHUP reads the configuration file again: users and lists are replaced, and what needs
+// a restart is named. A file that is wrong changes nothing, and the log has each error
+// with its position. A session of a user that stays goes on.
+func TestHangupReadsTheConfigurationAgain(t *testing.T) {
+	dir := t.TempDir()
+	file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user := func(name, secret string) string {
+		return "[[user]]\nname = '" + name + "'\nsecret = '" + secret + "'\n"
+	}
+	const bob, carol = "dd101112131415161718191a1b1c1d1e1f", "dd202122232425262728292a2b2c2d2e2f"
+	write(user("bob", bob))
+	s := startServer(t, nil, "--config", file, "--log-file", log)
+	served := func(secret string) bool {
+		return askWithin(t.Context(), 20*time.Second, "tcp://"+s.address+"?secret="+secret) == nil
+	}
+	conn := s.connect(t)
+	if !served(bob) {
+		t.Error("bob is not served")
+	}
+	write("drain = 7\nlog_level = 'debug'\n" + user("carol", carol))
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "a line", func() bool { return contains(log, `they need a restart" keys=drain,log_level`) })
+	if !served(carol) || askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil {
+		t.Error("the users are not those of the file")
+	}
+	write("drian = 7\n" + user("carol", carol[2:10]))
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "errors", func() bool {
+		return contains(log, `mtwire.toml:1:1: unknown key \"drian\": did you mean drain?`) && contains(log, `mtwire.toml:4:10: user[0].secret: bad secret`)
+	})
+	write(user("carol", carol) + user("carol", bob))
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "an error", func() bool { return contains(log, `mtwire.toml:5:1: user[1].name: `) })
+	if !served(carol) || contains(log, carol[2:10]) {
+		t.Error("an invalid file has an effect")
+	}
+	receiveResPQ(t, conn)
+	if err := s.stop(t, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
 // Without files SIGHUP does nothing.
 func TestHangupDoesNotEndTheServer(t *testing.T) {
 	s := startServer(t, nil)

@@ -49,8 +49,8 @@ domain, unauthenticated clients get no answer.
 
 On SIGTERM the proxy stops listening, closes each connection as soon as it is
 idle, and exits when none is left, or after --drain. A second signal makes it
-exit at once. On SIGHUP it reads the secrets again, if they are in a file, and
-opens --log-file again.`,
+exit at once. On SIGHUP it reads users and lists of networks again, those of
+--config and of other files, and opens --log-file again.`,
 		Example: `  mtwire proxy
   mtwire proxy --config mtwire.toml
   mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock
@@ -134,7 +134,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	if err := s.Listen(cmd.Context()); err != nil {
 		return err
 	}
-	go eachHangup(hangups, func() { reload(s, log) })
+	go eachHangup(hangups, func() { f.reload(cmd, s, log) })
 	for _, address := range s.Addresses() {
 		printListening(cmd, address)
 	}

@@ -3,59 +3,113 @@ package service
 import (
 	"errors"
 	"os"
+
+	"github.com/mtwire/mtwire/internal/service/config"
 )
 
 var (
 	errNoneLeft    = errors.New("no secret is left")
+	errOtherSource = errors.New("configured users in place of the generated secret, or the reverse, need a restart")
 	errOtherDomain = errors.New("clients of secrets without a domain would have another one, which needs a restart")
 )
 
-// Reload reads the secrets again, of the file, of systemd's credential or of the state
-// directory, and replaces the users. It closes the sessions of users that are gone or
-// changed, and no others. After an error nothing has changed. It reports false if all
-// secrets are those of flags or of the environment, which do not change. All other
-// settings stay as they are.
+// Reload reads the files of the configuration again, those with secrets and with lists of
+// networks, and replaces the users and the lists: see Reconfigure. It reports false if
+// there are no such files, so that nothing can change.
 //
 // It must not be called before Listen has returned. It may be called concurrently.
 func (s *Service) Reload() (reloaded bool, err error) {
-	if !s.config.secretsMayChange() {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if !s.config.filesMayChange() {
 		return false, nil
+	}
+	return true, s.replace(s.config)
+}
+
+// Reconfigure replaces the users and the lists of networks by those of next, and reads
+// their files again. It closes the sessions of users that are gone or changed, and no
+// others. After an error nothing has changed. The other settings stay as they are:
+// restart has the keys of those that are different in next.
+//
+// It must not be called before Listen has returned. It may be called concurrently.
+func (s *Service) Reconfigure(next Config) (restart []string, err error) {
+	if err := next.check(); err != nil {
+		return nil, err
 	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	next := &Service{config: s.config, log: s.log}
-	if err := next.findUsers(); err != nil {
-		return false, err
+	applied := s.config
+	applied.Secrets, applied.SecretsFile, applied.Users = next.Secrets, next.SecretsFile, next.Users
+	applied.Allow, applied.Block = next.Allow, next.Block
+	if err := s.replace(applied); err != nil {
+		return nil, err
 	}
-	if next.kept != nil && next.kept.before.Mode == 0 { // it would be a generated one
-		return false, errNoneLeft
-	}
-	domain, err := next.findDomain()
-	if err == nil && domain != s.domain {
-		err = errOtherDomain
-	}
+	return config.Different(applied, next), nil
+}
+
+// replace replaces the users and the lists by those of next, which differs from s.config
+// in nothing else. Under reloading.
+func (s *Service) replace(next Config) error {
+	allow, block, err := next.loadLists()
 	if err != nil {
-		return false, err
+		return err
 	}
-	stored := next.limited[len(next.configured):]
+	found, err := s.findAgain(next)
+	if err != nil {
+		return err
+	}
+	s.config.Secrets, s.config.SecretsFile, s.config.Users = next.Secrets, next.SecretsFile, next.Users
+	s.config.Allow, s.config.Block = next.Allow, next.Block
+	s.configured, s.limited = found.configured, found.limited
+	if err := s.setUsers(); err != nil { // they were checked
+		return err
+	}
+	s.access.Set(allow, block)
+	s.log.Info("read the secrets again", "users", len(found.users))
+	return nil
+}
+
+// findAgain returns a service that has the users of next, which the proxy can use.
+func (s *Service) findAgain(next Config) (*Service, error) {
+	found := &Service{config: next, log: s.log}
+	if err := found.findUsers(); err != nil {
+		return nil, err
+	}
+	if found.kept != nil && found.kept.before.Mode == 0 { // it would be a generated one
+		return nil, errNoneLeft
+	}
+	if (found.kept == nil) != (s.kept == nil) && len(next.Users)+len(next.Secrets)+len(s.config.Users)+len(s.config.Secrets) > 0 {
+		return nil, errOtherSource
+	}
+	domain, err := found.findDomain()
+	if err != nil {
+		return nil, err
+	}
+	if domain != s.domain {
+		return nil, errOtherDomain
+	}
+	stored := found.limited[len(found.configured):]
 	if s.store != nil {
 		stored = s.store.Users()
 	}
-	if err := next.limit(next.configured, stored); err != nil {
-		return false, err
+	if err := found.limit(found.configured, stored); err != nil {
+		return nil, err
 	}
-	if err := s.proxy.CheckUsers(next.users); err != nil {
-		return false, err
+	return found, s.proxy.CheckUsers(found.users)
+}
+
+// filesMayChange reports whether secrets or lists of networks are read from files.
+func (c *Config) filesMayChange() bool {
+	for i := range c.Users {
+		if c.Users[i].SecretFile != "" {
+			return true
+		}
 	}
-	s.configured, s.limited = next.configured, next.limited
-	if err := s.setUsers(); err != nil {
-		return false, err
-	}
-	s.log.Info("read the secrets again", "users", len(next.users))
-	return true, nil
+	return len(c.Allow)+len(c.Block) > 0 || c.secretsMayChange()
 }
 
 // secretsMayChange reports whether some secrets are read from a file.
 func (c *Config) secretsMayChange() bool {
-	return c.SecretsFile != "" || len(c.Secrets) == 0 && os.Getenv(secretsVariable) == ""
+	return c.SecretsFile != "" || len(c.Secrets)+len(c.Users) == 0 && os.Getenv(secretsVariable) == ""
 }

@@ -66,6 +66,18 @@ func keysOf(t reflect.Type, prefix string) (keys []string) {
 
 var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 
+// Different returns the keys of the top whose values differ between two structs of the
+// same type, in their order.
+func Different(a, b any) (keys []string) {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	for _, f := range fieldsOf(x.Type()) {
+		if !reflect.DeepEqual(x.FieldByIndex(f.index).Interface(), y.FieldByIndex(f.index).Interface()) {
+			keys = append(keys, f.name)
+		}
+	}
+	return keys
+}
+
 // tableType returns the struct of a table or of an array of tables, nil if t is a type
 // of values.
 func tableType(t reflect.Type) reflect.Type {
