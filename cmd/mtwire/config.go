@@ -32,18 +32,28 @@ func (f *configFile) warn(log *slog.Logger) {
 // load reads the configuration file, if there is one, and sets the settings in force:
 // flags override the keys of the file, and those override the defaults.
 func (f *proxyFlags) load(cmd *cobra.Command) error {
-	if f.file.path != "" {
-		fromFile, document, err := service.LoadFile(f.file.path)
-		if err != nil && document == nil {
-			err = &service.ConfigError{Setting: "config", Err: err}
-		}
-		if err != nil {
-			return f.invalid(err)
-		}
-		f.file.document, f.file.settings = document, fromFile
-		f.config = overrideFile(cmd.Flags(), fromFile)
+	if err := f.file.load(cmd, &f.config); err != nil {
+		return f.invalid(err)
 	}
 	f.log.take(&f.config)
+	return nil
+}
+
+// load reads the configuration file, if there is one, and sets c, which the command's
+// flags have set, to the settings in force.
+func (f *configFile) load(cmd *cobra.Command, c *service.Config) error {
+	if f.path == "" {
+		return nil
+	}
+	fromFile, document, err := service.LoadFile(f.path)
+	if err != nil && document == nil {
+		err = &service.ConfigError{Setting: "config", Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	f.document, f.settings = document, fromFile
+	*c = overrideFile(cmd.Flags(), fromFile)
 	return nil
 }
 

@@ -16,7 +16,7 @@ type linkFlags struct {
 }
 
 func linkCommand() *cobra.Command {
-	f := &linkFlags{userFlags: userFlags{service.Default()}, qr: qrFlag{when: qrNever}}
+	f := &linkFlags{userFlags: userFlags{config: service.Default()}, qr: qrFlag{when: qrNever}}
 	cmd := &cobra.Command{
 		Use:   "link [NAME|LINK]",
 		Short: "Print the links of users",
@@ -25,10 +25,11 @@ link of one user. If there are several, each has the name of its user in front.
 The proxy need not be running. A LINK is printed in its usual form.`,
 		Example: `  mtwire secret new alice
   mtwire link
+  mtwire link --config mtwire.toml --public proxy.example.org
   mtwire link alice --public proxy.example.org:443
   mtwire link --https --secret dd0123456789abcdef0123456789abcdef --public 203.0.113.1:443`,
 		Args: atMostOneArgument("name or link"),
-		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.run(cmd, args)) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.file.name(cmd, f.run(cmd, args)) },
 	}
 	f.define(cmd)
 	cmd.Flags().BoolVar(&f.https, "https", false, "print https://t.me links, which also open in a browser")
@@ -37,7 +38,7 @@ The proxy need not be running. A LINK is printed in its usual form.`,
 }
 
 func linkShowCommand() *cobra.Command {
-	f := &linkFlags{userFlags: userFlags{service.Default()}}
+	f := &linkFlags{userFlags: userFlags{config: service.Default()}}
 	cmd := &cobra.Command{
 		Use:   "show [NAME|LINK]",
 		Short: "Show the links of users with QR codes",
@@ -49,7 +50,7 @@ write the code to a file.`,
   mtwire link show alice --qr alice.png
   mtwire link show 'tg://proxy?server=203.0.113.1&port=443&secret=3QEjRWeJq83vASNFZ4mrze8'`,
 		Args: atMostOneArgument("name or link"),
-		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.run(cmd, args)) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.file.name(cmd, f.run(cmd, args)) },
 	}
 	f.define(cmd)
 	f.qr.define(cmd.Flags())
@@ -96,6 +97,9 @@ func (f *linkFlags) links(cmd *cobra.Command, args []string) ([]service.Link, er
 	if mtproxy.IsLink(name) {
 		link, err := mtproxy.ParseLink(name)
 		return []service.Link{{Link: link}}, err
+	}
+	if err := f.file.load(cmd, &f.config); err != nil {
+		return nil, err
 	}
 	links, notes, err := service.Links(cmd.Context(), f.config, warnings(cmd))
 	if err != nil {

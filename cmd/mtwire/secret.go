@@ -11,12 +11,16 @@ import (
 
 // userFlags are the flags of the commands that show or make secrets and links: those
 // of mtwire proxy that are about users.
-type userFlags struct{ config service.Config }
+type userFlags struct {
+	config service.Config
+	file   configFile
+}
 
 // defineSources defines the flags that tell where secrets come from.
 func (f *userFlags) defineSources(cmd *cobra.Command) {
 	flags, c := cmd.Flags(), &f.config
 	flags.SortFlags = false
+	flags.StringVar(&f.file.path, "config", "", "configuration `FILE` of the proxy; flags override it")
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user (repeatable)")
 	flags.StringVar(&c.SecretsFile, "secrets", c.SecretsFile, "`FILE` with a SECRET or NAME=SECRET on each line")
 }
@@ -49,7 +53,7 @@ func secretCommand() *cobra.Command {
 }
 
 func secretNewCommand() *cobra.Command {
-	f := &userFlags{service.Default()}
+	f := &userFlags{config: service.Default()}
 	cmd := &cobra.Command{
 		Use:   "new [NAME]",
 		Short: "Make a secret, for a new user with that name",
@@ -89,18 +93,18 @@ func (f *userFlags) newSecret(cmd *cobra.Command, args []string) error {
 }
 
 func secretShowCommand() *cobra.Command {
-	f := &userFlags{service.Default()}
+	f := &userFlags{config: service.Default()}
 	cmd := &cobra.Command{
 		Use:   "show [NAME]",
 		Short: "Show the secrets of users",
 		Long: `Show the secrets of the users that mtwire proxy has with the same flags, as
-NAME=SECRET, or the secret of one user. Without --secret and --secrets they are
-those that are kept in the state directory.`,
+NAME=SECRET, or the secret of one user. Without --config, --secret and --secrets
+they are those that are kept in the state directory.`,
 		Example: `  mtwire secret new alice
   mtwire secret show
   mtwire secret show alice`,
 		Args: atMostOneArgument("name"),
-		RunE: func(cmd *cobra.Command, args []string) error { return nameFlag(f.showSecrets(cmd, args)) },
+		RunE: func(cmd *cobra.Command, args []string) error { return f.file.name(cmd, f.showSecrets(cmd, args)) },
 	}
 	f.defineSources(cmd)
 	f.defineKept(cmd)
@@ -108,6 +112,9 @@ those that are kept in the state directory.`,
 }
 
 func (f *userFlags) showSecrets(cmd *cobra.Command, args []string) error {
+	if err := f.file.load(cmd, &f.config); err != nil {
+		return err
+	}
 	secrets, err := service.Secrets(f.config, warnings(cmd))
 	if err != nil {
 		return err

@@ -184,13 +184,12 @@ func (d *decoder) keyValue(t table, node *unstable.Node) {
 			}
 			continue
 		}
-		name := string(part.Data)
-		f := lookup(t.target.Type(), name)
+		f := lookup(t.target.Type(), string(part.Data))
 		if f == nil {
-			d.fail(int(part.Raw.Offset), "", d.unknownKey(t, name))
+			d.fail(int(part.Raw.Offset), "", d.unknownKey(t, string(part.Data)))
 			return
 		}
-		path := t.join(name)
+		path := t.join(f.name)
 		d.document.note(path)
 		d.value(t.target.FieldByIndex(f.index), path, node.Value(), int(part.Raw.Offset))
 	}

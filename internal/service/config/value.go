@@ -70,17 +70,16 @@ func (d *decoder) inlineTable(t table, node *unstable.Node) {
 // setValue sets target to the value of a node that is neither an array nor a table, or
 // returns an error.
 func setValue(target reflect.Value, node *unstable.Node) error {
-	wrong := fmt.Errorf("want %s, found %s", wanted(target.Type()), kindName(node.Kind))
-	text := string(node.Data)
 	if target.Type() == duration {
-		return setDuration(target, node.Kind, text, wrong)
+		return setDuration(target, node)
 	}
+	text := string(node.Data)
 	if unmarshaler, ok := target.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		_, literal := unmarshaler.(Literal)
 		if node.Kind != unstable.String && !(literal && isLiteral(node.Kind)) {
-			return wrong
+			return wrongType(target, node)
 		}
-		return unmarshaler.UnmarshalText([]byte(text))
+		return unmarshaler.UnmarshalText(node.Data)
 	}
 	switch kind := target.Kind(); {
 	case kind == reflect.String && node.Kind == unstable.String:
@@ -100,9 +99,13 @@ func setValue(target reflect.Value, node *unstable.Node) error {
 		}
 		target.SetFloat(n)
 	default:
-		return wrong
+		return wrongType(target, node)
 	}
 	return nil
+}
+
+func wrongType(target reflect.Value, node *unstable.Node) error {
+	return fmt.Errorf("want %s, found %s", wanted(target.Type()), kindName(node.Kind))
 }
 
 func isNumber(kind reflect.Kind) bool {
@@ -130,13 +133,14 @@ func ParseDuration(text string) (time.Duration, error) {
 	return parsed, nil
 }
 
-func setDuration(target reflect.Value, kind unstable.Kind, text string, wrong error) error {
-	switch kind {
+func setDuration(target reflect.Value, node *unstable.Node) error {
+	text := string(node.Data)
+	switch node.Kind {
 	case unstable.Integer, unstable.Float:
 		text = strings.ReplaceAll(text, "_", "")
 	case unstable.String:
 	default:
-		return wrong
+		return wrongType(target, node)
 	}
 	parsed, err := ParseDuration(text)
 	if err == nil {
