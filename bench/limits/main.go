@@ -5,6 +5,7 @@
 //
 //	go run ./limits
 //	go run ./limits -seconds 5 -check
+//	go run ./limits -rates         how much of a rate is reached instead
 package main
 
 import (
@@ -48,10 +49,13 @@ func main() {
 	idle := flag.Int("idle", 2000, "number of idle connections")
 	mode := flag.String("mode", "dd", "mode of the clients: classic or dd")
 	check := flag.Bool("check", false, "exit with 1 if a target is missed")
+	rates := flag.Bool("rates", false, "measure how much of a rate is reached, instead")
 	flag.Parse()
 	var err error
 	if role := os.Getenv(roleEnv); role != "" {
 		err = serve(role == "limits", os.Getenv(addressEnv))
+	} else if *rates {
+		err = measureRates(*check)
 	} else {
 		err = measure(*seconds, *idle, *mode, *check)
 	}
