@@ -15,6 +15,8 @@ require (
 	github.com/pelletier/go-toml/v2 v2.4.3
 	// internal/proxyheader: two formats with many corners, tried by many proxies.
 	github.com/pires/go-proxyproto v0.15.0
+	// internal/service/metrics: what Prometheus scrapes, by those who wrote the formats.
+	github.com/prometheus/client_golang v1.24.1
 	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.
 	github.com/refraction-networking/utls v1.8.2
 	// tests of cmd/mtwire: the command line as its user sees it.
@@ -37,7 +39,15 @@ require (
 
 require (
 	github.com/andybalholm/brotli v1.0.6 // indirect
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
-	github.com/klauspost/compress v1.17.4 // indirect
+	github.com/klauspost/compress v1.19.1 // indirect
+	github.com/kylelemons/godebug v1.1.0 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/client_model v0.6.2 // indirect
+	github.com/prometheus/common v0.70.1 // indirect
+	github.com/prometheus/procfs v0.21.1 // indirect
 	golang.org/x/tools v0.26.0 // indirect
+	google.golang.org/protobuf v1.36.11 // indirect
 )

@@ -25,6 +25,7 @@ func flagValues() map[string][]string {
 		phases = append(phases, string(phase))
 	}
 	return map[string][]string{
+		"admin":               {"unix", "unix:/", "127.0.0.1:"},
 		"dc":                  {"1=", "2=", "3=", "4=", "5=", "203=", "*="},
 		"default-dc":          {"1", "2", "3", "4", "5"},
 		"front":               {"unix:/"},
@@ -47,7 +48,7 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"allow", "block", "certificate", "config", "log-file", "out", "secrets", "upstreams"}
+	fileFlags      = []string{"admin-token-file", "allow", "block", "certificate", "config", "log-file", "out", "secrets", "upstreams"}
 	directoryFlags = []string{"state"}
 )
 

@@ -229,6 +229,7 @@ func shorter(command string, server *process) string {
 
 // exampleFiles are the files that examples name.
 var exampleFiles = map[string]string{
+	"admin-token": "000102030405060708090a0b0c0d0e0f\n",
 	"secrets":     "alice=dd000102030405060708090a0b0c0d0e0f\n",
 	"telemt.toml": "[general]\n[access.users]\nalice = '000102030405060708090a0b0c0d0e0f'\n[censorship]\ntls_domain = 'www.example.org'\n",
 	"mtwire.toml": "[[user]]\nname = 'alice'\nsecret = 'dd000102030405060708090a0b0c0d0e0f'\n",

@@ -45,12 +45,13 @@ var foreignFlags = foreignNames(map[flagHint]string{
 	{flag: "qr"}:                  "qrcode qr-code",
 	{flag: "print-links"}:         "link links print-link show-link show-links",
 	{flag: "max-unauthenticated"}: "C concurrency max-clients max-connections max-special-connections maxconn",
+	{flag: "admin"}:               "admin-listen api api-bind api-listen http-stats metrics metrics-listen prometheus stats stats-bind stats-port",
 	{flag: "proxy-protocol-from"}: "accept-proxy proxy-protocol proxy-protocol-listener send-proxy",
 
 	{sentence: "there are no ad tags: an ad tag needs middle proxies, which mtwire does not use"}:         "ad-tag adtag P proxy-tag tag",
 	{sentence: "leave it out: one process uses all processors, and GOMAXPROCS=N limits them"}:             "cores cpu cpu-threads M slaves threads workers",
 	{sentence: "leave it out: mtwire does not use middle proxies"}:                                        "aes-pwd multi-conf proxy-multi proxy-secret",
-	{sentence: "there are no metrics: the log has a line for each connection"}:                            "http-stats metrics prometheus stats stats-bind stats-port stats-prefix statsd",
+	{sentence: "metrics have the prefix mtwire_, and Prometheus gets them from --admin"}:                  "stats-prefix statsd",
 	{sentence: "leave it out: the process stays in the foreground, for systemd or a container to run it"}: "daemon daemonize detach foreground group u username",
 })
 

@@ -40,7 +40,7 @@ func TestUnknownNamesGetASuggestion(t *testing.T) {
 		"proxy -P 00":                 "unknown flag: -P: there are no ad tags: ",
 		"proxy -M 4":                  "unknown flag: -M: leave it out: one process uses all processors",
 		"proxy --aes-pwd x":           "unknown flag: --aes-pwd: leave it out: ",
-		"proxy --http-stats":          "unknown flag: --http-stats: there are no metrics: ",
+		"proxy --http-stats":          "unknown flag: --http-stats: did you mean --admin?",
 		"dc --port 1":                 "unknown flag: --port: did you mean --listen?",
 		"dc --config a":               "unknown flag: --config: that is --config of mtwire proxy",
 		"run":                         `unknown command "run" for "mtwire": did you mean mtwire proxy?`,

@@ -18,6 +18,7 @@
 //	frontloop.go  fronting hosts that are the proxy itself
 //	memory.go     returning memory to the system; programpages_linux.go
 //	limits.go     limits and usage of users, and users that are added while it runs
+//	admin.go      the admin listener: metrics, health, an API
 //	run.go        serving, and graceful shutdown; reload.go: other secrets meanwhile
 package service
 
@@ -51,7 +52,8 @@ type Service struct {
 	access netlist.Access // who may connect, by address
 	rates  *rateLimiter   // of unauthenticated connections, nil for no limit
 	policy *users.Policy
-	store  *store.Store // nil before Listen, and without a state directory
+	admin  *administration // nil if there is none
+	store  *store.Store    // nil before Listen, and without a state directory
 
 	configured []proxy.User // those of users that were not added at run time
 	limited    []users.User // all, with their limits; held by reloading once there are clients
@@ -98,11 +100,20 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	s.rates = newRateLimiter(config.MaxUnauthenticatedRate)
 	proxyConfig.Permit = s.permit
 	proxyConfig.Traces = append(proxyConfig.Traces, s.rates.trace())
+	if s.admin, err = s.newAdministration(); err != nil {
+		return nil, err
+	}
+	if s.admin != nil {
+		proxyConfig.Traces = append(proxyConfig.Traces, s.admin.metrics.Trace())
+	}
 	if s.kept != nil {
 		proxyConfig.Traces = append(proxyConfig.Traces, &proxy.Trace{Authenticated: s.kept.authenticated})
 	}
 	if s.proxy, err = proxy.New(proxyConfig); err != nil {
 		return nil, err
+	}
+	if s.admin != nil {
+		s.admin.metrics.Watch(s.proxy)
 	}
 	return s, nil
 }

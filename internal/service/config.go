@@ -11,6 +11,7 @@ import (
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/metrics"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -77,6 +78,12 @@ type Config struct {
 	// not a terminal.
 	PrintLinks bool `toml:"print_links"`
 
+	Admin []AdminAddress `toml:"admin"` // admin: listeners for operators, none by default
+	// AdminTokenFile is admin-token-file: the token of requests over TCP.
+	AdminTokenFile string `toml:"admin_token_file" path:"true"`
+	MetricsUsers   int    `toml:"metrics_users"` // metrics-users: users with series of their own
+	Version        string // of the program, for the admin listener; not a setting
+
 	LogConnections bool `toml:"log_connections"` // log-connections: log the end of each connection
 	Probe          bool `toml:"probe"`           // probe: ask every data centre at the start
 	LogClients     bool `toml:"log_clients"`     // log-clients: log the addresses of clients
@@ -107,6 +114,7 @@ func Default() Config {
 		KeepAlive:    proxy.DefaultKeepAlive,
 		PeerTimeout:  proxy.DefaultPeerTimeout,
 		Drain:        30 * time.Second,
+		MetricsUsers: metrics.DefaultMaxUsers,
 
 		LogConnections: true,
 		Probe:          true,
@@ -151,6 +159,7 @@ func (c *Config) checkAll() (wrong []error) {
 	fail(c.KeepAlive < 0, "keep-alive", negative)
 	fail(c.PeerTimeout < 0, "peer-timeout", negative)
 	fail(c.Drain < 0, "drain", negative)
+	fail(c.MetricsUsers < 0, "metrics-users", negative)
 	fail(c.MaxUnauthenticated < 0, "max-unauthenticated", negative)
 	fail(c.MaxFronted < 0, "max-fronted", negative)
 	fail(c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated,
@@ -161,7 +170,7 @@ func (c *Config) checkAll() (wrong []error) {
 	fail(!(c.MaxUnauthenticatedRate >= 0) || c.MaxUnauthenticatedRate > 1e6, "max-unauthenticated-rate", "must be a number of connections in a second")
 	fail(!(c.SearchProcessors >= 0) || c.SearchProcessors > 1<<16, // a NaN is neither
 		"search-processors", "must be a number of processors")
-	for _, err := range []error{c.checkListen(), c.checkLinks()} {
+	for _, err := range []error{c.checkListen(), c.checkAdmin(), c.checkLinks()} {
 		if err != nil {
 			wrong = append(wrong, err)
 		}

@@ -59,8 +59,8 @@ type sharedUnixListener struct {
 
 // listenUnixBeside listens on a Unix socket, and takes the name from the socket of
 // another process: from then on connections reach this one.
-func listenUnixBeside(ctx context.Context, path string) (net.Listener, error) {
-	ln, err := listenUnix(ctx, path+besideSuffix)
+func listenUnixBeside(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
+	ln, err := listenUnixAlone(ctx, path+besideSuffix, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -139,6 +139,12 @@ func (s *Service) Listen(ctx context.Context) (err error) {
 		closeAll(s.listeners)
 		return err
 	}
+	if s.admin != nil {
+		if s.admin.listeners, err = s.config.listenAdmin(ctx, s.log); err != nil {
+			closeAll(s.listeners)
+			return err
+		}
+	}
 	s.logLimits() // before the links, which are to stay on the screen
 	return nil
 }
@@ -177,10 +183,7 @@ func closeAll(listeners []net.Listener) {
 // listen listens on a. With beside, another process may do so at the same time.
 func (a ListenAddress) listen(ctx context.Context, beside bool) (net.Listener, error) {
 	if a.Network == "unix" {
-		if beside {
-			return listenUnixBeside(ctx, a.Address)
-		}
-		return listenUnix(ctx, a.Address)
+		return listenUnix(ctx, a.Address, socketMode, beside)
 	}
 	// The proxy enables keep-alive for the clients that it authenticates.
 	config := net.ListenConfig{KeepAlive: -1}
@@ -234,9 +237,18 @@ func portRemedy(system string) string {
 // to a Unix socket, and no others.
 const socketMode = 0o660
 
-// listenUnix listens on a Unix socket. It replaces a socket that a process left
+// listenUnix listens on a Unix socket that has a mode. With beside, it takes the name
+// from the socket of another process.
+func listenUnix(ctx context.Context, path string, mode fs.FileMode, beside bool) (net.Listener, error) {
+	if beside {
+		return listenUnixBeside(ctx, path, mode)
+	}
+	return listenUnixAlone(ctx, path, mode)
+}
+
+// listenUnixAlone listens on a Unix socket. It replaces a socket that a process left
 // behind when it died.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+func listenUnixAlone(ctx context.Context, path string, mode fs.FileMode) (net.Listener, error) {
 	var config net.ListenConfig
 	ln, err := config.Listen(ctx, "unix", path)
 	if netx.IsErrno(err, netx.EADDRINUSE) {
@@ -250,7 +262,7 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	}
 	// Until here the file has the mode of the umask. Connecting takes write
 	// permission, which the usual masks leave to the owner alone.
-	if err := os.Chmod(path, socketMode); err != nil {
+	if err := os.Chmod(path, mode); err != nil {
 		ln.Close()
 		return nil, err
 	}

@@ -50,7 +50,10 @@ func (s *Service) Reconfigure(next Config) (restart []string, err error) {
 
 // replace replaces the users and the lists by those of next, which differs from s.config
 // in nothing else. Under reloading.
-func (s *Service) replace(next Config) error {
+func (s *Service) replace(next Config) (err error) {
+	if s.admin != nil {
+		defer func() { s.admin.metrics.Reloaded(err) }()
+	}
 	allow, block, err := next.loadLists()
 	if err != nil {
 		return err

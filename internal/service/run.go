@@ -22,6 +22,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	if s.kept != nil {
 		defer s.kept.watchUse(s.log)()
 	}
+	defer s.admin.serve(ctx, s.log)() // until all sessions have ended
 	defer s.watchLoops()()
 	releaseStart(ctx)
 	probing, stop := context.WithCancel(ctx)
@@ -97,4 +98,5 @@ func (s *Service) Close() {
 		s.store.Close()
 	}
 	closeAll(s.listeners)
+	s.admin.close()
 }

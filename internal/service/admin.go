@@ -1,0 +1,271 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/service/admin"
+	"github.com/mtwire/mtwire/internal/service/metrics"
+	"github.com/mtwire/mtwire/internal/service/users"
+)
+
+// AdminAddress is an address of the admin listener:
+//
+//	HOST:PORT    TCP, with a token
+//	unix:/PATH   a Unix socket, which only its owner can use
+//	unix         the same, admin.sock in the runtime or state directory
+type AdminAddress struct {
+	Network string // tcp, tcp4, tcp6 or unix
+	Address string // host:port or a path, "" for the default one
+}
+
+// UnmarshalText parses any of the forms. After an error a is unchanged.
+func (a *AdminAddress) UnmarshalText(text []byte) error {
+	if strings.TrimSpace(string(text)) == "unix" {
+		*a = AdminAddress{Network: "unix"}
+		return nil
+	}
+	var address ListenAddress
+	if err := address.UnmarshalText(text); err != nil {
+		return err
+	}
+	if _, _, err := net.SplitHostPort(strings.TrimSpace(string(text))); err != nil && address.Network != "unix" {
+		return fmt.Errorf("bad address %q: want HOST:PORT, unix:/PATH or unix", text)
+	}
+	*a = AdminAddress(address)
+	return nil
+}
+
+// String returns the form that UnmarshalText parses.
+func (a AdminAddress) String() string {
+	if a.Network == "unix" && a.Address == "" {
+		return "unix"
+	}
+	return ListenAddress(a).String()
+}
+
+// MarshalText returns the same text as String.
+func (a AdminAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+const (
+	// tokenVariable and tokenCredential are other places of the token.
+	tokenVariable   = "MTWIRE_ADMIN_TOKEN"
+	tokenCredential = "admin-token"
+
+	// minToken and maxToken limit the length of the token, in bytes.
+	minToken, maxToken = 16, 1024
+
+	adminSocket     = "admin.sock"
+	adminSocketMode = 0o600
+)
+
+// checkAdmin returns an error if an address is given twice.
+func (c *Config) checkAdmin() error {
+	for i, address := range c.Admin {
+		if slices.Contains(c.Admin[:i], address) {
+			return configError("admin", "%v is given twice", address)
+		}
+		if address.Network != "unix" && !strings.HasSuffix(address.Address, ":0") && slices.Contains(c.Listen, ListenAddress(address)) {
+			return configError("admin", "%v is an address of clients", address)
+		}
+	}
+	return nil
+}
+
+// adminToken returns the token of requests over TCP: that of the file, or of the
+// variable, or of systemd's credential. Without a TCP address there is none.
+func (c *Config) adminToken(log *slog.Logger) (string, error) {
+	if !slices.ContainsFunc(c.Admin, func(a AdminAddress) bool { return a.Network != "unix" }) {
+		return "", nil
+	}
+	token, err := c.readAdminToken(log)
+	token = strings.TrimSpace(token)
+	switch {
+	case err != nil:
+		return "", &ConfigError{"admin-token-file", err}
+	case token == "":
+		return "", configError("admin-token-file", "an admin listener on TCP needs a token, also on loopback: every program of the machine can connect to it")
+	case len(token) < minToken || len(token) > maxToken:
+		return "", configError("admin-token-file", "the token has %d bytes: want %d to %d, as of openssl rand -hex 32", len(token), minToken, maxToken)
+	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "", configError("admin-token-file", "the token must be one line without space, of ASCII")
+	}
+	return token, nil
+}
+
+func (c *Config) readAdminToken(log *slog.Logger) (string, error) {
+	if c.AdminTokenFile != "" {
+		text, err := readSecretFile(c.AdminTokenFile, maxToken+2, log)
+		return string(text), err
+	}
+	if token := os.Getenv(tokenVariable); token != "" {
+		return token, nil
+	}
+	dir := os.Getenv(credentialsVariable)
+	if dir == "" {
+		return "", nil
+	}
+	text, err := readSecretFile(filepath.Join(dir, tokenCredential), maxToken+2, log)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(text), err
+}
+
+// adminPath returns the path of the default socket: in the directory that systemd has
+// made for the service while it runs, or else in the state directory.
+func (c *Config) adminPath() (string, error) {
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), string(filepath.ListSeparator)); dir != "" && c.State == "" {
+		return filepath.Join(dir, adminSocket), nil
+	}
+	dir, err := stateDirectory(c.State)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, adminSocket), os.MkdirAll(dir, 0o700)
+}
+
+// listenAdmin listens on all addresses of the admin listener, or on none.
+func (c *Config) listenAdmin(ctx context.Context, log *slog.Logger) (listeners []net.Listener, err error) {
+	for _, address := range c.Admin {
+		ln, err := c.listenAdminOn(ctx, address)
+		if err != nil {
+			closeAll(listeners)
+			return nil, configError("admin", "%v: %w", address, err)
+		}
+		listeners = append(listeners, ln)
+		log.Info("admin listener", "address", ln.Addr().String())
+		if tcp, ok := ln.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+			log.Warn("the admin listener can be reached by others, and its token is sent without encryption", "address", ln.Addr().String())
+		}
+	}
+	return listeners, nil
+}
+
+func (c *Config) listenAdminOn(ctx context.Context, address AdminAddress) (net.Listener, error) {
+	if address.Network != "unix" {
+		config := net.ListenConfig{}
+		if c.ReusePort {
+			config.Control = sharePort
+		}
+		ln, err := config.Listen(ctx, address.Network, address.Address)
+		if err != nil {
+			return nil, explainTCP(err)
+		}
+		return ln, nil
+	}
+	path := address.Address
+	if path == "" {
+		var err error
+		if path, err = c.adminPath(); err != nil {
+			return nil, err
+		}
+	}
+	return listenUnix(ctx, path, adminSocketMode, c.ReusePort)
+}
+
+// administration is the admin listener of a service. Nil is none.
+type administration struct {
+	metrics   *metrics.Metrics
+	readiness *admin.Readiness
+	server    *admin.Server
+	listeners []net.Listener
+	shared    bool // other processes may listen beside this one
+}
+
+// newAdministration returns nil if there is no address. Its proxy is set by watch.
+func (s *Service) newAdministration() (*administration, error) {
+	if len(s.config.Admin) == 0 {
+		return nil, nil
+	}
+	token, err := s.config.adminToken(s.log)
+	if err != nil {
+		return nil, err
+	}
+	a := &administration{shared: s.config.ReusePort, metrics: metrics.New(metrics.Config{
+		MaxUsers: orNegative(s.config.MetricsUsers), RefusalCause: refusalCause, Version: s.config.Version,
+	})}
+	a.readiness = admin.NewReadiness(s.lastHeard, func(ctx context.Context) error { return s.proxy.ProbeAny(ctx) })
+	a.server = admin.New(admin.Config{
+		Token: token, Metrics: a.metrics.Handler(), Ready: a.readiness.Check, Log: s.log,
+	})
+	return a, nil
+}
+
+// refusalCause returns the cause for which the users' limits have refused a client.
+func refusalCause(err error) string {
+	var refusal *users.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Cause.String()
+	}
+	return ""
+}
+
+// orNegative returns n, or a negative number if it is 0, which package metrics takes for
+// its default.
+func orNegative(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// lastHeard returns when a data centre has sent a byte last.
+func (s *Service) lastHeard() (last time.Time) {
+	for _, dc := range s.proxy.DataCenters() {
+		if dc.Heard.After(last) {
+			last = dc.Heard
+		}
+	}
+	return last
+}
+
+// serve serves the listeners until stop is called, which is when the proxy has ended.
+// The proxy accepts from now until ctx ends. Then a process that listens on the same TCP
+// addresses gets all requests.
+func (a *administration) serve(ctx context.Context, log *slog.Logger) (stop func()) {
+	if a == nil {
+		return func() {}
+	}
+	a.readiness.SetAccepting(true)
+	unregister := context.AfterFunc(ctx, func() {
+		a.readiness.SetAccepting(false)
+		for _, ln := range a.listeners {
+			if a.shared && ln.Addr().Network() != "unix" {
+				ln.Close()
+			}
+		}
+	})
+	for _, ln := range a.listeners {
+		go func() {
+			if err := a.server.Serve(ln); err != nil {
+				log.Error("the admin listener has failed", "address", ln.Addr().String(), "cause", netx.Readable(err))
+			}
+		}()
+	}
+	return func() {
+		unregister()
+		a.close()
+	}
+}
+
+// close ends the listeners and their requests. It may be called again.
+func (a *administration) close() {
+	if a == nil {
+		return
+	}
+	a.readiness.SetAccepting(false)
+	a.readiness.Close()
+	a.server.Close()
+	closeAll(a.listeners)
+}

@@ -1,0 +1,117 @@
+// Package admin is the listener for operators: metrics, health, and an HTTP API.
+//
+//	admin.go    the server, and its limits
+//	guard.go    which requests are answered: host, origin, token
+//	problem.go  errors, as RFC 9457 has them
+//	health.go   /healthz and /readyz; readiness.go: what makes a proxy ready
+package admin
+
+import (
+	"context"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Limits of a client of the listener. It may be any program of the machine, or of the
+// network if the listener is on TCP.
+const (
+	maxConnections = 64 // of each listener; more wait
+	maxHeader      = 16 << 10
+	maxBody        = 64 << 10
+	headerTimeout  = 10 * time.Second
+	readTimeout    = 30 * time.Second
+	writeTimeout   = time.Minute
+	idleTimeout    = 2 * time.Minute
+)
+
+// Config configures a Server.
+type Config struct {
+	// Token is what requests over TCP must have. "" refuses all of them.
+	Token string
+	// Metrics answers /metrics.
+	Metrics http.Handler
+	// Ready returns why the proxy does not serve clients, nil if it does. ctx is the
+	// request's.
+	Ready func(ctx context.Context) error
+	// Log gets warnings.
+	Log *slog.Logger
+}
+
+// Server serves the listeners. Its methods may be called concurrently.
+type Server struct {
+	config Config
+	mux    *http.ServeMux
+
+	mu      sync.Mutex
+	servers []*http.Server
+	closed  bool
+}
+
+// New returns a server that does not listen.
+func New(config Config) *Server {
+	s := &Server{config: config, mux: http.NewServeMux()}
+	s.mux.Handle("GET /metrics", config.Metrics)
+	s.mux.HandleFunc("GET /healthz", s.health)
+	s.mux.HandleFunc("GET /readyz", s.ready)
+	return s
+}
+
+// Serve serves ln until Close, or until ln is closed, and returns nil then. Requests over a Unix socket need
+// no token: its permissions are the limit.
+func (s *Server) Serve(ln net.Listener) error {
+	guarded := guard{token: s.config.Token, tcp: ln.Addr().Network() != "unix", next: http.HandlerFunc(s.route)}
+	server := &http.Server{
+		Handler:           http.MaxBytesHandler(&guarded, maxBody),
+		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          log.New(logWriter{s.config.Log}, "", 0),
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		ln.Close()
+		return nil
+	}
+	s.servers = append(s.servers, server)
+	s.mu.Unlock()
+	err := server.Serve(netutil.LimitListener(ln, maxConnections))
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close closes the listeners, and waits a second for requests that are being answered.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	servers := s.servers
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, server := range servers {
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+	}
+}
+
+// logWriter writes the lines of package http to a log, as debug messages: they are
+// about clients that do not speak HTTP.
+type logWriter struct{ log *slog.Logger }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log.Debug("admin listener", "cause", strings.TrimSpace(string(line)))
+	return len(line), nil
+}

@@ -1,0 +1,78 @@
+package metrics
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// The series of the users and that of the others are the sum of all users, and none of
+// them decreases while users come, use the proxy, and are removed.
+func TestOthersNeverDecrease(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		table := newUserTable(random.IntN(4))
+		present := make(map[string]*proxy.UserStats)
+		var gone, lastOthers proxy.UserStats
+		last := make(map[string]proxy.UserStats)
+		for range 60 {
+			for range random.IntN(4) {
+				name := fmt.Sprint("user", random.IntN(8))
+				if u := present[name]; u != nil && random.IntN(4) == 0 {
+					removed := *u
+					removed.Open = 0
+					add(&gone, removed, 1)
+					delete(present, name)
+					delete(last, name)
+				} else {
+					if u == nil {
+						u = &proxy.UserStats{Name: name}
+						present[name] = u
+					}
+					add(u, proxy.UserStats{Open: 1, Connections: 1, Up: 10, Down: 1000}, 1)
+				}
+			}
+			var users []proxy.UserStats
+			sum := gone
+			for _, u := range present {
+				users = append(users, *u)
+				add(&sum, *u, 1)
+			}
+			own, others, any := table.update(users, gone)
+			if len(own) > table.max {
+				t.Fatalf("%d users of their own, and the limit is %d", len(own), table.max)
+			}
+			if !any && len(own) < len(users) {
+				t.Fatal("users are missing")
+			}
+			if others.Up < lastOthers.Up || others.Down < lastOthers.Down || others.Connections < lastOthers.Connections || others.Open < 0 {
+				t.Fatalf("seed %d: %+v after %+v", seed, others, lastOthers)
+			}
+			lastOthers = others
+			open := others.Open
+			for _, u := range own {
+				if before := last[u.Name]; u.Down < before.Down {
+					t.Fatalf("seed %d: %+v after %+v", seed, u, before)
+				}
+				last[u.Name] = u
+				open += u.Open
+			}
+			if open != sum.Open {
+				t.Fatalf("seed %d: %d open, and all have %d", seed, open, sum.Open)
+			}
+		}
+	}
+}
+
+// A user whose name is that of the others, or is no text, has no series of its own.
+func TestNamesThatAreNoLabelsAreOthers(t *testing.T) {
+	table := newUserTable(10)
+	own, others, any := table.update([]proxy.UserStats{
+		{Name: othersName, Down: 1}, {Name: "\xff", Down: 2}, {Name: "alice", Down: 4},
+	}, proxy.UserStats{})
+	if len(own) != 1 || own[0].Name != "alice" || others.Down != 3 || !any {
+		t.Errorf("%+v, %+v, %t", own, others, any)
+	}
+}
