@@ -33,6 +33,7 @@ const logPatience = time.Second
 // processLog is the log of a server.
 type processLog struct {
 	*slog.Logger
+	level  *slog.LevelVar
 	stderr *logwriter.Writer
 	file   *logwriter.File // nil if the log is on standard error
 }
@@ -46,20 +47,24 @@ func (f *logFlags) take(c *service.Config) {
 // on standard error waits for a reader.
 func (f *logFlags) open(cmd *cobra.Command) (*processLog, error) {
 	ignoreBrokenPipes()
-	l := &processLog{stderr: logwriter.New(cmd.ErrOrStderr(), f.dropped)}
+	l := &processLog{level: new(slog.LevelVar), stderr: logwriter.New(cmd.ErrOrStderr(), f.dropped)}
+	l.level.Set(slog.Level(f.level))
+	if f.verbose {
+		l.level.Set(slog.LevelDebug)
+	}
 	cmd.SetErr(l.stderr)
 	if f.json {
 		cmd.SetErr(newStatusLog(l.stderr))
 	}
 	if f.file == "" {
-		l.Logger = f.logger(l.stderr)
+		l.Logger = f.logger(l.stderr, l.level)
 		return l, nil
 	}
 	var err error
 	if l.file, err = logwriter.Open(f.file, f.dropped); err != nil {
 		return nil, &service.ConfigError{Setting: "log-file", Err: err}
 	}
-	l.Logger = f.logger(l.file)
+	l.Logger = f.logger(l.file, l.level)
 	return l, nil
 }
 
@@ -84,11 +89,8 @@ func (l *processLog) close() {
 	l.stderr.Close(logPatience)
 }
 
-func (f *logFlags) logger(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.Level(f.level)}
-	if f.verbose {
-		options.Level = slog.LevelDebug
-	}
+func (f *logFlags) logger(w io.Writer, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if f.json {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
@@ -99,6 +101,6 @@ func (f *logFlags) logger(w io.Writer) *slog.Logger {
 // Its level is Error, so that it is there at every --log-level.
 func (f *logFlags) dropped(lines int) []byte {
 	var line bytes.Buffer
-	f.logger(&line).Error("lines of the log were dropped: its reader was too slow, or had an error", "lines", lines)
+	f.logger(&line, slog.LevelError).Error("lines of the log were dropped: its reader was too slow, or had an error", "lines", lines)
 	return line.Bytes()
 }

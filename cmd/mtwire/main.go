@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -33,7 +34,7 @@ func run() int {
 	stderr := logwriter.New(os.Stderr, func(int) []byte { return nil })
 	defer stderr.Close(logPatience)
 	if logsJSON(cmd, os.Args[1:]) {
-		return logError((&logFlags{json: true}).logger(stderr), err)
+		return logError((&logFlags{json: true}).logger(stderr, slog.LevelInfo), err)
 	}
 	return printError(stderr, err)
 }

@@ -129,7 +129,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	if f.check {
 		return f.checkConfig(cmd, log.Logger)
 	}
-	f.config.Version = version()
+	f.config.Version, f.config.Level = version(), log.level
 	s, err := service.New(f.config, log.Logger)
 	if err != nil {
 		return err

@@ -16,7 +16,9 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/service/admin"
 	"github.com/mtwire/mtwire/internal/service/metrics"
+	"github.com/mtwire/mtwire/internal/service/store"
 	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // AdminAddress is an address of the admin listener:
@@ -176,6 +178,7 @@ func (c *Config) listenAdminOn(ctx context.Context, address AdminAddress) (net.L
 
 // administration is the admin listener of a service. Nil is none.
 type administration struct {
+	token     string
 	metrics   *metrics.Metrics
 	readiness *admin.Readiness
 	server    *admin.Server
@@ -193,13 +196,43 @@ func (s *Service) newAdministration() (*administration, error) {
 		return nil, err
 	}
 	a := &administration{shared: s.config.ReusePort, metrics: metrics.New(metrics.Config{
-		MaxUsers: orNegative(s.config.MetricsUsers), RefusalCause: refusalCause, Version: s.config.Version,
+		MaxUsers: orNegative(s.config.MetricsUsers), RefusalCause: refusalCause, Version: s.config.Version, Store: s.storeStatus,
 	})}
-	a.readiness = admin.NewReadiness(s.lastHeard, func(ctx context.Context) error { return s.proxy.ProbeAny(ctx) })
-	a.server = admin.New(admin.Config{
-		Token: token, Metrics: a.metrics.Handler(), Ready: a.readiness.Check, Log: s.log,
-	})
+	a.token = token
 	return a, nil
+}
+
+// watch makes the service's proxy the one that is administered. It does nothing if there
+// is no listener.
+func (a *administration) watch(s *Service) {
+	if a == nil {
+		return
+	}
+	a.metrics.Watch(s.proxy)
+	a.readiness = admin.NewReadiness(s.lastHeard, s.proxy.ProbeAny)
+	a.server = admin.New(admin.Config{
+		Token:    a.token,
+		Metrics:  a.metrics.Handler(),
+		Ready:    a.readiness.Check,
+		Log:      s.log,
+		LogLevel: s.config.Level,
+		Version:  s.config.Version,
+		Proxy:    s.proxy,
+		Reload:   s.Reload,
+		Lists: func() admin.Lists {
+			c := s.access.Counts()
+			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked}
+		},
+		NewSecret: func() (mtproxy.Secret, error) { return NewSecret(s.config) },
+		Users:     s.policy,
+		UpdateUsers: func(change func([]users.User) ([]users.User, error)) error {
+			err := s.UpdateUsers(change)
+			if errors.Is(err, store.ErrUnavailable) {
+				err = fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
+			}
+			return err
+		},
+	})
 }
 
 // refusalCause returns the cause for which the users' limits have refused a client.
@@ -209,6 +242,15 @@ func refusalCause(err error) string {
 		return refusal.Cause.String()
 	}
 	return ""
+}
+
+// storeStatus is metrics.Config.Store.
+func (s *Service) storeStatus() (written time.Time, failing, ok bool) {
+	if s.store == nil {
+		return written, false, false
+	}
+	status := s.store.Status()
+	return status.Written, status.Err != nil, true
 }
 
 // orNegative returns n, or a negative number if it is 0, which package metrics takes for

@@ -151,6 +151,78 @@ func TestReloadsAreCounted(t *testing.T) {
 	}
 }
 
+// The API changes the level of the log, and adds users, who can connect at once and are
+// there after a restart.
+func TestAPIChangesTheRunningProxy(t *testing.T) {
+	var socket string
+	var level slog.LevelVar
+	var state string
+	r := run(t, func(c *Config) {
+		adminConfig(t, c)
+		c.Level, state = &level, c.State
+		socket = filepath.Join(c.State, "admin.sock")
+	})
+	send := func(method, path, body string) (int, string) {
+		t.Helper()
+		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}
+		defer transport.CloseIdleConnections()
+		request, err := http.NewRequestWithContext(t.Context(), method, "http://localhost/v1/"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		answer, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(text)
+	}
+	if status, body := send("PUT", "log-level", `{"level": "debug"}`); status != 200 || level.Level() != slog.LevelDebug {
+		t.Error(status, body, level.Level())
+	}
+	status, body := send("POST", "users", `{"name": "bob", "max_connections": 1}`)
+	if status != 201 || r.userNames() != "alice bob" {
+		t.Fatal(status, body, r.userNames())
+	}
+	if status, body := send("POST", "users", `{"name": "alice"}`); status != 409 {
+		t.Error(status, body)
+	}
+	if status, body := send("PATCH", "users/alice", `{"note": "x"}`); status != 409 || !strings.Contains(body, "configuration") {
+		t.Error(status, body)
+	}
+	r.connect(t)
+	if status, body := send("GET", "sessions?user=alice", ""); status != 200 || strings.Count(body, `"id"`) != 1 {
+		t.Error(status, body)
+	}
+	if status, body := send("GET", "users/alice/usage", ""); status != 200 || !strings.Contains(body, `"connections":1`) {
+		t.Error(status, body)
+	}
+	if status, body := send("DELETE", "sessions?user=alice", ""); status != 200 || body != "{\"closed\":1}\n" {
+		t.Error(status, body)
+	}
+	r.cancel()
+	if err := r.result(t); err != nil {
+		t.Error(err)
+	}
+	again := testConfig(t)
+	again.State = state
+	s, err := New(again, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if users := s.proxy.Users(); len(users) != 2 || users[1].Name != "bob" {
+		t.Errorf("after a restart: %v", users)
+	}
+}
+
 // A socket that a dead process has left is replaced, and that of a process that runs is
 // not, unless both share their addresses: then the new process has the name.
 func TestAdminSocketIsTakenOverSafely(t *testing.T) {

@@ -112,9 +112,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if s.proxy, err = proxy.New(proxyConfig); err != nil {
 		return nil, err
 	}
-	if s.admin != nil {
-		s.admin.metrics.Watch(s.proxy)
-	}
+	s.admin.watch(s)
 	return s, nil
 }
 

@@ -82,7 +82,11 @@ type Config struct {
 	// AdminTokenFile is admin-token-file: the token of requests over TCP.
 	AdminTokenFile string `toml:"admin_token_file" path:"true"`
 	MetricsUsers   int    `toml:"metrics_users"` // metrics-users: users with series of their own
-	Version        string // of the program, for the admin listener; not a setting
+
+	// Not settings: the program's version, and the level of the log, both for the admin
+	// listener. Without Level the level cannot be changed.
+	Version string
+	Level   *slog.LevelVar
 
 	LogConnections bool `toml:"log_connections"` // log-connections: log the end of each connection
 	Probe          bool `toml:"probe"`           // probe: ask every data centre at the start

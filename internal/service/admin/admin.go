@@ -4,6 +4,9 @@
 //	guard.go    which requests are answered: host, origin, token
 //	problem.go  errors, as RFC 9457 has them
 //	health.go   /healthz and /readyz; readiness.go: what makes a proxy ready
+//	api.go      /v1: routes, answers, and entity tags; openapi.yaml describes them
+//	resources.go  version, status, reload, log level, data centres, upstreams
+//	sessions.go   sessions; users.go, userdocument.go: users
 package admin
 
 import (
@@ -17,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
 	"golang.org/x/net/netutil"
 )
 
@@ -41,14 +46,32 @@ type Config struct {
 	// Ready returns why the proxy does not serve clients, nil if it does. ctx is the
 	// request's.
 	Ready func(ctx context.Context) error
-	// Log gets warnings.
-	Log *slog.Logger
+	// Log gets warnings, and LogLevel is its level.
+	Log      *slog.Logger
+	LogLevel *slog.LevelVar
+	// Version is the program's.
+	Version string
+
+	// Proxy is what the API shows and changes.
+	Proxy *proxy.Proxy
+	// Reload reads the configuration again. It reports false if there is nothing to read.
+	Reload func() (reloaded bool, err error)
+	// Lists returns what the lists of networks have counted.
+	Lists func() Lists
+	// Users are the users with their limits. Nil means those of the proxy, without.
+	Users Users
+	// UpdateUsers changes the users that were added at run time. Nil means that none can
+	// be.
+	UpdateUsers UpdateUsers
+	// NewSecret returns a fresh secret for a user.
+	NewSecret func() (mtproxy.Secret, error)
 }
 
 // Server serves the listeners. Its methods may be called concurrently.
 type Server struct {
-	config Config
-	mux    *http.ServeMux
+	config  Config
+	mux     *http.ServeMux
+	started time.Time
 
 	mu      sync.Mutex
 	servers []*http.Server
@@ -57,10 +80,14 @@ type Server struct {
 
 // New returns a server that does not listen.
 func New(config Config) *Server {
-	s := &Server{config: config, mux: http.NewServeMux()}
+	if config.Users == nil {
+		config.Users = proxyUsers{config.Proxy}
+	}
+	s := &Server{config: config, mux: http.NewServeMux(), started: time.Now()}
 	s.mux.Handle("GET /metrics", config.Metrics)
 	s.mux.HandleFunc("GET /healthz", s.health)
 	s.mux.HandleFunc("GET /readyz", s.ready)
+	s.addRoutes()
 	return s
 }
 

@@ -26,6 +26,7 @@ var (
 	authenticated = desc("connections_authenticated_total", "Client connections that were authenticated.")
 	skipped       = desc("searches_skipped_total", "Clients that were not searched for among all secrets.")
 	framing       = desc("framing_refusals_total", "Authenticated clients whose framing no upstream takes.")
+	addresses     = desc("address_refusals_total", "Clients from addresses that the lists of networks do not permit.")
 	moves         = desc("moves_total", "Clients that were moved on to another address or upstream.")
 	looped        = desc("loops_total", "Clients that were the proxy itself, because an upstream leads back to it.")
 	bytes         = desc("bytes_total", "Bytes of all client connections, without record headers.", "direction")
@@ -35,14 +36,17 @@ var (
 	userConnections = desc("user_connections", "Authenticated connections of a user that are open.", "user")
 	userAccepted    = desc("user_connections_total", "Connections of a user that were authenticated.", "user")
 
+	storeFailing = desc("store_failing", "1 if the usage of users cannot be written.")
+	storeWritten = desc("store_last_write_timestamp_seconds", "When the usage of users was last written.")
+
 	dataCenterUp    = desc("data_center_up", "1 if a data centre answers, or no session has found out otherwise.", "dc")
 	dataCenterHeard = desc("data_center_last_byte_timestamp_seconds", "When a data centre has sent a byte last.", "dc")
 	upstreamUp      = desc("upstream_up", "1 if connections to an upstream succeed, or there were none.", "upstream")
 )
 
 var all = []*prometheus.Desc{
-	connections, relaying, pending, pendingLimit, fronted, frontedLimit, accepted, authenticated, skipped, framing, moves,
-	looped, bytes, users, userBytes, userConnections, userAccepted, dataCenterUp, dataCenterHeard, upstreamUp,
+	connections, relaying, pending, pendingLimit, fronted, frontedLimit, accepted, authenticated, skipped, framing, addresses, moves,
+	looped, bytes, users, userBytes, userConnections, userAccepted, storeFailing, storeWritten, dataCenterUp, dataCenterHeard, upstreamUp,
 }
 
 // Describe sends the descriptions of all metrics of Collect.
@@ -63,6 +67,14 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	send := sender{to}
 	send.stats(c.userStats(p, send), p.Limits())
 	send.gauge(users, len(p.Users()))
+	if c.store != nil {
+		if written, failing, ok := c.store(); ok {
+			send.gauge(storeFailing, truth(failing))
+			if !written.IsZero() {
+				send.gaugeFloat(storeWritten, float64(written.UnixNano())/1e9)
+			}
+		}
+	}
 	c.dataCenters(p.DataCenters(), send)
 	up := make(map[string]bool) // two upstreams may differ in their credentials only
 	for _, u := range p.Upstreams() {
@@ -144,6 +156,7 @@ func (s sender) stats(stats proxy.Stats, limits proxy.Limits) {
 	s.counter(authenticated, stats.Authenticated)
 	s.counter(skipped, stats.SearchesSkipped)
 	s.counter(framing, stats.RefusedFraming)
+	s.counter(addresses, stats.RefusedAddress)
 	s.counter(moves, stats.Moved)
 	s.counter(looped, stats.Loops)
 	s.directions(bytes, stats.Up, stats.Down)

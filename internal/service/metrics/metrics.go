@@ -35,11 +35,15 @@ type Config struct {
 	RefusalCause func(error) string
 	// Version is the program's, for mtwire_build_info.
 	Version string
+	// Store returns when the usage of users was last written, the zero time for never,
+	// and whether that fails now. There is no store if it is nil, or ok is false.
+	Store func() (written time.Time, failing, ok bool)
 }
 
 // Metrics is the metrics of one proxy. Its methods may be called concurrently.
 type Metrics struct {
 	registry *prometheus.Registry
+	store    func() (written time.Time, failing, ok bool)
 	traced   *traced
 	users    userTable
 
@@ -57,7 +61,7 @@ func New(config Config) *Metrics {
 	if config.MaxUsers == 0 {
 		config.MaxUsers = DefaultMaxUsers
 	}
-	m := &Metrics{registry: prometheus.NewRegistry(), traced: newTraced(config.RefusalCause), users: newUserTable(config.MaxUsers)}
+	m := &Metrics{registry: prometheus.NewRegistry(), store: config.Store, traced: newTraced(config.RefusalCause), users: newUserTable(config.MaxUsers)}
 	m.reloads = newCounters("reloads_total", "Reloads of the secrets and users, by result.", "result")
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("error")

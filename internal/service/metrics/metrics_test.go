@@ -301,7 +301,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `(mtwire_[a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\|").FindAllStringSubmatch(string(page), -1) {
 		documented[row[1]] = row[2] + " " + strings.Join(regexp.MustCompile("`[a-z]+`").FindAllString(row[3], -1), " ")
 	}
-	b := start(t, Config{Version: "v1"}, nil)
+	b := start(t, Config{Version: "v1", Store: func() (time.Time, bool, bool) { return time.Now(), false, true }}, nil)
 	b.everySeries()
 	b.ask(t, bobSecret, "2")
 	b.expect(t, map[string]string{`mtwire_user_connections{user="bob"}`: "1"})

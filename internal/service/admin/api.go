@@ -1,0 +1,193 @@
+package admin
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+)
+
+// openAPI is the description of the API, served at /v1/openapi. A test holds the routes
+// to it.
+//
+//go:embed openapi.yaml
+var openAPI []byte
+
+// answer is what a route answers if there is no error.
+type answer struct {
+	status   int    // 0 means 200
+	body     any    // as JSON; nil for none
+	etag     string // "" for none
+	location string // of what was made, "" for nothing
+}
+
+// apiError is an error with its status.
+type apiError struct {
+	status int
+	detail string
+}
+
+func (e *apiError) Error() string { return e.detail }
+
+func fail(status int, format string, args ...any) error {
+	return &apiError{status, fmt.Sprintf(format, args...)}
+}
+
+// route is a path of the API with its method.
+type route struct {
+	pattern string // as of http.ServeMux
+	serve   func(*http.Request) (answer, error)
+}
+
+// routes returns the API's routes, without /v1/openapi.
+func (s *Server) routes() []route {
+	return []route{
+		{"GET /v1/version", s.getVersion},
+		{"GET /v1/status", s.getStatus},
+		{"POST /v1/reload", s.reload},
+		{"GET /v1/log-level", s.getLogLevel},
+		{"PUT /v1/log-level", s.putLogLevel},
+		{"GET /v1/data-centers", s.getDataCenters},
+		{"GET /v1/upstreams", s.getUpstreams},
+		{"GET /v1/lists", s.getLists},
+		{"GET /v1/sessions", s.getSessions},
+		{"DELETE /v1/sessions", s.closeSessions},
+		{"GET /v1/sessions/{id}", s.getSession},
+		{"DELETE /v1/sessions/{id}", s.closeSession},
+		{"GET /v1/users", s.getUsers},
+		{"POST /v1/users", s.createUser},
+		{"GET /v1/users/{name}", s.getUser},
+		{"PUT /v1/users/{name}", s.replaceUser},
+		{"PATCH /v1/users/{name}", s.patchUser},
+		{"DELETE /v1/users/{name}", s.deleteUser},
+		{"GET /v1/users/{name}/usage", s.getUsage},
+		{"POST /v1/users/{name}/reset", s.resetUsage},
+		{"GET /v1/users/{name}/secrets", s.getSecrets},
+		{"POST /v1/users/{name}/rotate", s.rotateSecret},
+	}
+}
+
+func (s *Server) addRoutes() {
+	for _, route := range s.routes() {
+		s.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
+			answer, err := route.serve(r)
+			if err != nil {
+				s.problemOf(w, err)
+				return
+			}
+			answer.write(w, r)
+		})
+	}
+	s.mux.HandleFunc("GET /v1/openapi", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		w.Write(openAPI)
+	})
+}
+
+// write sends an answer.
+func (a answer) write(w http.ResponseWriter, r *http.Request) {
+	if a.etag != "" {
+		w.Header().Set("ETag", a.etag)
+		if r.Method == http.MethodGet && matches(r.Header.Values("If-None-Match"), a.etag) {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	if a.location != "" {
+		w.Header().Set("Location", a.location)
+	}
+	if a.body == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(cmp.Or(a.status, http.StatusOK))
+	json.NewEncoder(w).Encode(a.body)
+}
+
+// problemOf answers with an error. One without a status is the server's own, and is
+// logged.
+func (s *Server) problemOf(w http.ResponseWriter, err error) {
+	var known *apiError
+	if errors.As(err, &known) {
+		problem(w, known.status, known.detail)
+		return
+	}
+	s.config.Log.Error("admin listener", "cause", err)
+	problem(w, http.StatusInternalServerError, err.Error())
+}
+
+// decode parses the body of a request, which must be one JSON value without keys that v
+// does not have.
+func decode(r *http.Request, v any) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return fail(http.StatusUnsupportedMediaType, "the body must be application/json")
+	}
+	body, err := io.ReadAll(r.Body)
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return fail(http.StatusRequestEntityTooLarge, "the body must not be longer than %d bytes", long.Limit)
+	case err != nil:
+		return fail(http.StatusBadRequest, "the body has not come: %v", err)
+	}
+	return unmarshal(body, v)
+}
+
+// unmarshal is json.Unmarshal for the body of a request.
+func unmarshal(body []byte, v any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		return fail(http.StatusBadRequest, "the body is no valid JSON for this path: %v", withoutValue(err))
+	}
+	if decoder.More() {
+		return fail(http.StatusBadRequest, "the body has more than one value")
+	}
+	return nil
+}
+
+// withoutValue returns an error of package json without what was decoded, which may be
+// a secret.
+func withoutValue(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("%s must be of type %v", cmp.Or(wrong.Field, "it"), wrong.Type)
+	}
+	return err
+}
+
+// etagOf returns the entity tag of a representation.
+func etagOf(body any) (string, error) {
+	text, err := json.Marshal(body)
+	sum := sha256.Sum256(text)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, err
+}
+
+// matches reports whether one of the tags of If-Match or If-None-Match is etag.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.1
+func matches(header []string, etag string) bool {
+	for _, tag := range strings.Split(strings.Join(header, ","), ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || tag == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// checkMatch returns an error if the request has If-Match, and etag is another one.
+func checkMatch(r *http.Request, etag string) error {
+	if header := r.Header.Values("If-Match"); len(header) > 0 && !matches(header, etag) {
+		return fail(http.StatusPreconditionFailed, "it has changed since: its entity tag is %s", etag)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package admin
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/mtproxy"
+)
+
+// FuzzUser: no body makes a user that the limits do not allow, and what is made is the
+// same once it was read and sent back.
+func FuzzUser(f *testing.F) {
+	f.Add(`{"name": "bob", "max_connections": 3, "networks": ["127.0.0.1"], "quota": 1, "quota_period": "week", "quota_day": 7, "time_zone": "UTC"}`)
+	f.Add(`{"name": "bob", "secrets": ["dd0123456789abcdef0123456789abcde0"], "expires": "2030-01-01T00:00:00Z", "address_window": "5m"}`)
+	f.Add(`{"name": "../x", "rate_up": -1}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		d := newUserDocument()
+		if unmarshal([]byte(body), &d) != nil {
+			return
+		}
+		u, err := d.user()
+		if err != nil {
+			return
+		}
+		if !validName(u.Name) || u.Check() != nil {
+			t.Fatalf("%+v", u)
+		}
+		again := documentOfUser(&u)
+		text, err := json.Marshal(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := newUserDocument()
+		if err := unmarshal(text, &next); err != nil {
+			t.Fatal(err)
+		}
+		same, err := next.user()
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if before, after := documentOfUser(&u), documentOfUser(&same); mustEtag(t, before) != mustEtag(t, after) {
+			t.Errorf("%+v, %+v", before, after)
+		}
+	})
+}
+
+func mustEtag(t *testing.T, d userDocument) string {
+	t.Helper()
+	d.SecretCount = 0 // they are not read
+	etag, err := etagOf(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return etag
+}
+
+// A merge patch keeps what it does not have, and null is the default.
+func TestPatch(t *testing.T) {
+	before := newUserDocument()
+	before.Name, before.Note, before.MaxConnections, before.Enabled = "bob", "a friend", 3, false
+	after, err := before.patch(map[string]json.RawMessage{"max_connections": []byte("null"), "enabled": []byte("null"), "rate_up": []byte("2048")})
+	if err != nil || after.MaxConnections != 0 || !after.Enabled || after.Note != "a friend" || after.RateUp != 2048 {
+		t.Errorf("%+v, %v", after, err)
+	}
+	if _, err := before.patch(map[string]json.RawMessage{"colour": []byte(`"red"`)}); err == nil {
+		t.Error("a key that there is not")
+	}
+}
+
+// Errors of a body do not quote its values, which may be secrets.
+func TestErrorsQuoteNoSecret(t *testing.T) {
+	const secret = "dd0123456789abcdef0123456789abcde0"
+	for _, body := range []string{
+		`{"name": "bob", "secrets": "` + secret + `"}`, `{"name": "bob", "secrets": ["` + secret + `00"]}`, `{"name": 1, "secrets": ["` + secret + `"]}`,
+		`["` + secret + `"]`, `"` + secret,
+	} {
+		r := httptest.NewRequest("POST", "/v1/users", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		d := newUserDocument()
+		err := decode(r, &d)
+		if err == nil {
+			_, err = d.user()
+		}
+		if err == nil || strings.Contains(err.Error(), secret[2:12]) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+// The entity tag of a user changes with its secrets, which are not in the document.
+func TestEntityTagChangesWithTheSecrets(t *testing.T) {
+	tag := func(key byte) string {
+		etag, err := etagOfUser(&users.User{Name: "bob", Secrets: []mtproxy.Secret{{Mode: mtproxy.Plain, Key: [16]byte{key}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return etag
+	}
+	if tag(1) == tag(2) || tag(1) != tag(1) {
+		t.Error(tag(1), tag(2))
+	}
+	for header, want := range map[string]bool{`"a"`: true, `"b", "a"`: true, `*`: true, `"b"`: false, `W/"a"`: false, ``: false} {
+		if matches([]string{header}, `"a"`) != want {
+			t.Error(header)
+		}
+	}
+}

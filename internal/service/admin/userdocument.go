@@ -1,0 +1,175 @@
+package admin
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/mtproxy"
+)
+
+// userDocument is a user as the API has it. Its keys are those of the configuration
+// file. 0 means no limit.
+type userDocument struct {
+	Name        string `json:"name"`
+	Source      string `json:"source"`       // read only
+	SecretCount int    `json:"secret_count"` // read only
+
+	Enabled        bool       `json:"enabled"`
+	Expires        *time.Time `json:"expires"`
+	Note           string     `json:"note"`
+	MaxConnections int        `json:"max_connections"`
+	MaxAddresses   int        `json:"max_addresses"`
+	AddressWindow  string     `json:"address_window"` // as "10m0s"
+	Networks       []string   `json:"networks"`
+	Quota          int64      `json:"quota"`
+	QuotaPeriod    string     `json:"quota_period"`
+	QuotaDay       int        `json:"quota_day"`
+	TimeZone       string     `json:"time_zone"`
+	RateUp         int64      `json:"rate_up"`
+	RateDown       int64      `json:"rate_down"`
+
+	// Secrets are those that a request sets, and of an answer those that were made.
+	Secrets []string `json:"secrets,omitempty"`
+}
+
+// newUserDocument returns the defaults.
+func newUserDocument() userDocument {
+	return userDocument{Enabled: true, QuotaPeriod: users.Once.String(), TimeZone: "UTC", AddressWindow: users.DefaultAddressWindow.String()}
+}
+
+// documentOfUser returns a user without its secrets.
+func documentOfUser(u *users.User) userDocument {
+	d := userDocument{
+		Name: u.Name, Source: u.Source.String(), SecretCount: len(u.Secrets), Enabled: !u.Disabled, Expires: instant(u.Expires),
+		Note: u.Note, MaxConnections: u.MaxConnections, MaxAddresses: u.MaxAddresses,
+		AddressWindow: cmp.Or(u.AddressWindow, users.DefaultAddressWindow).String(), Networks: make([]string, 0),
+		Quota: u.Quota.Bytes, QuotaPeriod: u.Quota.Period.String(), QuotaDay: u.Quota.Day, TimeZone: "UTC",
+		RateUp: u.RateUp, RateDown: u.RateDown,
+	}
+	for _, network := range u.Networks {
+		d.Networks = append(d.Networks, network.String())
+	}
+	if u.Quota.Location != nil {
+		d.TimeZone = u.Quota.Location.String()
+	}
+	return d
+}
+
+// etagOfUser returns the entity tag of a user, which changes with its secrets as well.
+func etagOfUser(u *users.User) (string, error) {
+	return etagOf([]any{documentOfUser(u), secretTexts(u)})
+}
+
+// secretTexts returns the secrets of a user as clients have them.
+func secretTexts(u *users.User) []string {
+	texts := make([]string, 0, len(u.Secrets))
+	for _, secret := range u.Secrets {
+		if text, err := secret.MarshalText(); err == nil {
+			texts = append(texts, string(text))
+		}
+	}
+	return texts
+}
+
+// user returns the user that d describes. Without secrets in d it has none.
+func (d *userDocument) user() (u users.User, err error) {
+	invalid := func(key string, cause any) error {
+		return fail(http.StatusUnprocessableEntity, "%s: %v", key, cause)
+	}
+	if !validName(d.Name) {
+		return u, invalid("name", "want 1 to 64 letters of English, digits, dots, dashes or underscores")
+	}
+	u = users.User{Name: d.Name, Source: users.Store, Note: d.Note, Limits: users.Limits{
+		Disabled: !d.Enabled, MaxConnections: d.MaxConnections, MaxAddresses: d.MaxAddresses, RateUp: d.RateUp, RateDown: d.RateDown,
+		Quota: users.Quota{Bytes: d.Quota, Day: d.QuotaDay},
+	}}
+	if len(d.Note) > maxNote {
+		return u, invalid("note", fmt.Sprintf("it must not be longer than %d bytes", maxNote))
+	}
+	if d.Expires != nil {
+		u.Expires = *d.Expires
+	}
+	if u.AddressWindow, err = time.ParseDuration(cmp.Or(d.AddressWindow, "0s")); err != nil {
+		return u, invalid("address_window", "want a duration, such as 10m")
+	}
+	if err := u.Quota.Period.UnmarshalText([]byte(cmp.Or(d.QuotaPeriod, users.Once.String()))); err != nil {
+		return u, invalid("quota_period", err)
+	}
+	if d.TimeZone != "" && d.TimeZone != "UTC" {
+		if u.Quota.Location, err = time.LoadLocation(d.TimeZone); err != nil || d.TimeZone == "Local" {
+			return u, invalid("time_zone", "want a name, such as Europe/Berlin")
+		}
+	}
+	for _, text := range d.Networks {
+		network, err := parseNetwork(text)
+		if err != nil {
+			return u, invalid("networks", err)
+		}
+		u.Networks = append(u.Networks, network)
+	}
+	for i, text := range d.Secrets {
+		secret, err := mtproxy.ParseSecret(text)
+		if err != nil {
+			return u, invalid("secrets", fmt.Sprintf("number %d: %v", i+1, err))
+		}
+		u.Secrets = append(u.Secrets, secret)
+	}
+	if err := u.Check(); err != nil {
+		return u, fail(http.StatusUnprocessableEntity, "%v", err)
+	}
+	return u, nil
+}
+
+// maxNote limits the length of a note, in bytes.
+const maxNote = 1000
+
+// validName reports whether a user may have a name: it is part of paths and of logs.
+func validName(name string) bool {
+	return name != "" && len(name) <= 64 && name != "." && name != ".." && !slices.ContainsFunc([]byte(name), func(c byte) bool {
+		return !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c == '.' || c == '-')
+	})
+}
+
+// parseNetwork parses a network, or an address as the network that is it alone.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
+		return netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(text)
+	if err != nil {
+		return network, fmt.Errorf("%q is no network: want ADDRESS or ADDRESS/BITS", text)
+	}
+	return network.Masked(), nil
+}
+
+// patch returns d with the keys of a merge patch, of which null ones have their default.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc7396
+func (d userDocument) patch(patch map[string]json.RawMessage) (userDocument, error) {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return d, err
+	}
+	var merged map[string]json.RawMessage
+	if err := json.Unmarshal(text, &merged); err != nil {
+		return d, err
+	}
+	for key, value := range patch {
+		if string(value) == "null" {
+			delete(merged, key)
+		} else {
+			merged[key] = value
+		}
+	}
+	if text, err = json.Marshal(merged); err != nil {
+		return d, err
+	}
+	next := newUserDocument()
+	return next, unmarshal(text, &next)
+}

@@ -1,0 +1,348 @@
+package admin
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// Users are the users of a proxy with their limits and usage, as a *users.Policy has
+// them.
+type Users interface {
+	All() iter.Seq2[*users.User, users.Usage]
+	Usage(name string) (*users.User, users.Usage, bool)
+	ResetUsage(name string) bool
+}
+
+// UpdateUsers replaces the users that were added at run time by what change returns for
+// them, and puts them in force. After an error nothing has changed. It is change's, a
+// *users.TakenError, or wraps ErrUnavailable.
+type UpdateUsers func(change func(list []users.User) ([]users.User, error)) error
+
+// ErrUnavailable means that users cannot be changed for now.
+var ErrUnavailable = errors.New("the users cannot be changed")
+
+// proxyUsers are the users of a proxy without limits.
+type proxyUsers struct{ proxy *proxy.Proxy }
+
+func (p proxyUsers) All() iter.Seq2[*users.User, users.Usage] {
+	_, all, _ := p.proxy.StatsByUser()
+	stats := make(map[string]proxy.UserStats, len(all))
+	for _, u := range all {
+		stats[u.Name] = u
+	}
+	return func(yield func(*users.User, users.Usage) bool) {
+		for _, u := range p.proxy.Users() {
+			s := stats[u.Name]
+			usage := users.Usage{Counter: users.Counter{Name: u.Name, Up: s.Up, Down: s.Down}, Connections: int(s.Open)}
+			if !yield(&users.User{Name: u.Name, Secrets: u.Secrets, AdTag: u.AdTag}, usage) {
+				return
+			}
+		}
+	}
+}
+
+func (p proxyUsers) Usage(name string) (*users.User, users.Usage, bool) {
+	for u, usage := range p.All() {
+		if u.Name == name {
+			return u, usage, true
+		}
+	}
+	return nil, users.Usage{}, false
+}
+
+func (proxyUsers) ResetUsage(string) bool { return false }
+
+type usageDocument struct {
+	Connections int              `json:"connections"`
+	Addresses   int              `json:"addresses"`
+	Up          int64            `json:"up"`
+	Down        int64            `json:"down"`
+	QuotaUsed   int64            `json:"quota_used"`
+	QuotaResets *time.Time       `json:"quota_resets,omitempty"`
+	Seen        *time.Time       `json:"seen,omitempty"`
+	Refused     map[string]int64 `json:"refused"`
+}
+
+func documentOfUsage(u *users.Usage) usageDocument {
+	d := usageDocument{
+		Connections: u.Connections, Addresses: u.Addresses, Up: u.Up, Down: u.Down, QuotaUsed: u.Used(),
+		QuotaResets: instant(u.Resets), Refused: make(map[string]int64),
+	}
+	if u.Seen != 0 {
+		d.Seen = instant(time.Unix(u.Seen, 0))
+	}
+	for cause, n := range u.Refused {
+		d.Refused[users.Cause(cause).String()] = n
+	}
+	return d
+}
+
+// getUsers lists users by their name, in pages.
+func (s *Server) getUsers(r *http.Request) (answer, error) {
+	limit, after := defaultSessions, ""
+	for key, values := range r.URL.Query() {
+		switch value := values[len(values)-1]; key {
+		case "after":
+			after = value
+		case "limit":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > maxSessions {
+				return answer{}, fail(http.StatusBadRequest, "limit must be 1 to %d", maxSessions)
+			}
+			limit = n
+		default:
+			return answer{}, fail(http.StatusBadRequest, "there is no parameter %q", key)
+		}
+	}
+	type item struct {
+		userDocument
+		Usage usageDocument `json:"usage"`
+	}
+	page := struct {
+		Users []item `json:"users"`
+		Next  string `json:"next,omitempty"` // for after
+	}{Users: make([]item, 0)}
+	for u, usage := range s.config.Users.All() {
+		if after == "" || u.Name > after {
+			page.Users = append(page.Users, item{documentOfUser(u), documentOfUsage(&usage)})
+		}
+	}
+	slices.SortFunc(page.Users, func(a, b item) int { return cmp.Compare(a.Name, b.Name) })
+	if len(page.Users) > limit {
+		page.Users = page.Users[:limit]
+		page.Next = page.Users[limit-1].Name
+	}
+	return answer{body: page}, nil
+}
+
+// user returns the user of a path.
+func (s *Server) user(r *http.Request) (*users.User, users.Usage, error) {
+	u, usage, ok := s.config.Users.Usage(r.PathValue("name"))
+	if !ok {
+		return nil, usage, errNoUser
+	}
+	return u, usage, nil
+}
+
+var errNoUser = &apiError{http.StatusNotFound, "there is no such user"}
+
+// answerUser answers with a user and its entity tag.
+func answerUser(u *users.User) (answer, error) {
+	etag, err := etagOfUser(u)
+	return answer{body: documentOfUser(u), etag: etag}, err
+}
+
+func (s *Server) getUser(r *http.Request) (answer, error) {
+	u, _, err := s.user(r)
+	if err != nil {
+		return answer{}, err
+	}
+	return answerUser(u)
+}
+
+func (s *Server) getUsage(r *http.Request) (answer, error) {
+	_, usage, err := s.user(r)
+	return answer{body: documentOfUsage(&usage)}, err
+}
+
+func (s *Server) resetUsage(r *http.Request) (answer, error) {
+	u, _, err := s.user(r)
+	if err != nil {
+		return answer{}, err
+	}
+	if !s.config.Users.ResetUsage(u.Name) {
+		return answer{}, fail(http.StatusNotImplemented, "there are no limits, and so no usage that is kept")
+	}
+	return s.getUsage(r)
+}
+
+func (s *Server) getSecrets(r *http.Request) (answer, error) {
+	u, _, err := s.user(r)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{body: map[string]any{"secrets": secretTexts(u)}}, nil
+}
+
+// change changes a user that was added at run time, with what edit returns for it, nil
+// to remove it; before is nil if it is to be made. The request may have If-Match.
+func (s *Server) change(r *http.Request, name string, edit func(before *users.User) (*users.User, error)) (after *users.User, err error) {
+	if s.config.UpdateUsers == nil {
+		return nil, fail(http.StatusNotImplemented, "users cannot be changed: there is no store")
+	}
+	err = s.config.UpdateUsers(func(list []users.User) ([]users.User, error) {
+		i := slices.IndexFunc(list, func(u users.User) bool { return u.Name == name })
+		var before *users.User
+		if i >= 0 {
+			before = &list[i]
+			etag, err := etagOfUser(before)
+			if err == nil {
+				err = checkMatch(r, etag)
+			}
+			if err != nil {
+				return nil, err
+			}
+		} else if _, _, fromFile := s.config.Users.Usage(name); fromFile {
+			return nil, fail(http.StatusConflict, "the user is in the configuration: change it there")
+		}
+		var err error
+		if after, err = edit(before); err != nil {
+			return nil, err
+		}
+		switch {
+		case before == nil:
+			return append(list, *after), nil
+		case after == nil:
+			return slices.Delete(list, i, i+1), nil
+		}
+		list[i] = *after
+		return list, nil
+	})
+	var taken *users.TakenError
+	switch {
+	case errors.As(err, &taken):
+		err = fail(http.StatusConflict, "%v", taken)
+	case errors.Is(err, ErrUnavailable):
+		err = fail(http.StatusServiceUnavailable, "%v", err)
+	}
+	return after, err
+}
+
+// existing returns an edit that fails if there is no user to change.
+func existing(edit func(before *users.User) (*users.User, error)) func(*users.User) (*users.User, error) {
+	return func(before *users.User) (*users.User, error) {
+		if before == nil {
+			return nil, errNoUser
+		}
+		return edit(before)
+	}
+}
+
+// createUser adds a user, with the secrets of the request or a new one.
+func (s *Server) createUser(r *http.Request) (answer, error) {
+	d := newUserDocument()
+	if err := decode(r, &d); err != nil {
+		return answer{}, err
+	}
+	u, err := d.user()
+	if err != nil {
+		return answer{}, err
+	}
+	if len(u.Secrets) == 0 {
+		secret, err := s.config.NewSecret()
+		if err != nil {
+			return answer{}, err
+		}
+		u.Secrets = []mtproxy.Secret{secret}
+	}
+	after, err := s.change(r, u.Name, func(before *users.User) (*users.User, error) {
+		if before != nil {
+			return nil, fail(http.StatusConflict, "there is a user of this name")
+		}
+		return &u, nil
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	a, err := answerWithSecrets(after)
+	a.status, a.location = http.StatusCreated, "/v1/users/"+url.PathEscape(u.Name)
+	return a, err
+}
+
+// answerWithSecrets is answerUser with the user's secrets, for requests that make one.
+func answerWithSecrets(u *users.User) (answer, error) {
+	a, err := answerUser(u)
+	d := documentOfUser(u)
+	d.Secrets = secretTexts(u)
+	a.body = d
+	return a, err
+}
+
+// replaceUser replaces all of a user but its name and, if the request has none, its
+// secrets.
+func (s *Server) replaceUser(r *http.Request) (answer, error) {
+	d := newUserDocument()
+	if err := decode(r, &d); err != nil {
+		return answer{}, err
+	}
+	return s.edit(r, func(*users.User) (userDocument, error) { return d, nil })
+}
+
+// patchUser changes what the request has.
+func (s *Server) patchUser(r *http.Request) (answer, error) {
+	var patch map[string]json.RawMessage
+	if err := decode(r, &patch); err != nil {
+		return answer{}, err
+	}
+	return s.edit(r, func(before *users.User) (userDocument, error) { return documentOfUser(before).patch(patch) })
+}
+
+// edit changes the user of a path to what next describes.
+func (s *Server) edit(r *http.Request, next func(before *users.User) (userDocument, error)) (answer, error) {
+	name := r.PathValue("name")
+	after, err := s.change(r, name, existing(func(before *users.User) (*users.User, error) {
+		d, err := next(before)
+		if err != nil {
+			return nil, err
+		}
+		if d.Name = cmp.Or(d.Name, name); d.Name != name {
+			return nil, fail(http.StatusUnprocessableEntity, "name: a user keeps its name")
+		}
+		u, err := d.user()
+		if len(u.Secrets) == 0 {
+			u.Secrets = before.Secrets
+		}
+		u.AdTag = before.AdTag
+		return &u, err
+	}))
+	if err != nil {
+		return answer{}, err
+	}
+	return answerUser(after)
+}
+
+func (s *Server) deleteUser(r *http.Request) (answer, error) {
+	_, err := s.change(r, r.PathValue("name"), existing(func(*users.User) (*users.User, error) { return nil, nil }))
+	return answer{}, err
+}
+
+// rotateSecret gives a user a new secret. With keep in the request, those before stay in
+// use, until the next rotation.
+func (s *Server) rotateSecret(r *http.Request) (answer, error) {
+	var request struct {
+		Keep bool `json:"keep"`
+	}
+	if err := decode(r, &request); err != nil {
+		return answer{}, err
+	}
+	after, err := s.change(r, r.PathValue("name"), existing(func(before *users.User) (*users.User, error) {
+		u := *before
+		secret, err := s.config.NewSecret()
+		if err != nil {
+			return nil, err
+		}
+		if len(u.Secrets) > 0 { // in the mode, and for the domain, of the one before
+			secret.Mode, secret.Domain = u.Secrets[0].Mode, u.Secrets[0].Domain
+		}
+		u.Secrets = []mtproxy.Secret{secret}
+		if request.Keep {
+			u.Secrets = append(u.Secrets, before.Secrets[:min(1, len(before.Secrets))]...)
+		}
+		return &u, nil
+	}))
+	if err != nil {
+		return answer{}, err
+	}
+	return answerWithSecrets(after)
+}
