@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/store"
@@ -121,6 +122,7 @@ func (s *Service) openStore() {
 func (s *Service) runLimits() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go s.policy.Run(ctx)
+	go s.endSecrets(ctx)
 	if s.store == nil {
 		return cancel
 	}
@@ -129,6 +131,37 @@ func (s *Service) runLimits() (stop func()) {
 		cancel()
 		s.store.Close() // which has logged an error
 	}
+}
+
+// secretInterval is the time between two looks at the secrets that were retired.
+const secretInterval = 5 * time.Second
+
+// endSecrets takes secrets that were retired from the proxy when their time is over.
+func (s *Service) endSecrets(ctx context.Context) {
+	ticker := time.NewTicker(secretInterval)
+	defer ticker.Stop()
+	for last := time.Now().Add(-secretInterval); ; {
+		select {
+		case <-ticker.C:
+			last = s.endSecretsSince(last)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// endSecretsSince replaces the proxy's users if a secret's time has ended since then. It
+// returns the present time.
+func (s *Service) endSecretsSince(since time.Time) (now time.Time) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	now = time.Now().Round(0) // by the wall clock
+	if users.SecretEnds(s.limited, since, now) {
+		if err := s.setUsers(); err != nil { // all secrets of all users have ended
+			s.log.Warn("a secret that was replaced is still accepted", "error", err)
+		}
+	}
+	return now
 }
 
 // Users returns the users with their limits and usage.

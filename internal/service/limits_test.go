@@ -225,3 +225,38 @@ func TestTheProxyStartsWithoutItsStore(t *testing.T) {
 		}
 	}
 }
+
+// A secret that was replaced serves clients until its time is over. Then its sessions are
+// closed, and those of the new secret stay.
+func TestAReplacedSecretServesForItsTime(t *testing.T) {
+	r := run(t, withUsers(t.TempDir(), fileUser("alice", 1, nil)))
+	bob := addedUser("bob", 2)
+	if err := r.UpdateUsers(func([]users.User) ([]users.User, error) { return []users.User{bob}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	before := r.join(t, 2)
+	start := time.Now()
+	until := start.Add(time.Hour)
+	rotate := func(until time.Time) {
+		t.Helper()
+		err := r.UpdateUsers(func(list []users.User) ([]users.User, error) {
+			list[0] = bob
+			list[0].Rotate(keyed(3), start, until)
+			return list, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rotate(until)
+	now := r.join(t, 3)
+	r.join(t, 2)
+	receive(t, before)
+	until = time.Now().Add(time.Millisecond)
+	rotate(until)
+	for !time.Now().After(until) {
+	}
+	r.endSecretsSince(start)
+	ends(t, before)
+	receive(t, now)
+}

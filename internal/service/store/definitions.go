@@ -17,8 +17,11 @@ import (
 type definition struct {
 	Name    string   `json:"name"`
 	Secrets []string `json:"secrets"`
-	AdTag   []byte   `json:"ad_tag,omitempty"`
-	Note    string   `json:"note,omitempty"`
+
+	Retired []retired `json:"retired,omitempty"`
+
+	AdTag []byte `json:"ad_tag,omitempty"`
+	Note  string `json:"note,omitempty"`
 
 	Disabled       bool           `json:"disabled,omitempty"`
 	Expires        *time.Time     `json:"expires,omitempty"`
@@ -32,6 +35,12 @@ type definition struct {
 	TimeZone       string         `json:"time_zone,omitempty"`
 	RateUp         int64          `json:"rate_up,omitempty"`
 	RateDown       int64          `json:"rate_down,omitempty"`
+}
+
+// retired is a secret that was replaced.
+type retired struct {
+	Secret string    `json:"secret"`
+	Until  time.Time `json:"until"`
 }
 
 // encodeUsers returns the payload of the users file. It fails if a user could not be
@@ -52,6 +61,9 @@ func encodeUsers(list []users.User) ([]byte, error) {
 		}
 		for _, secret := range u.Secrets {
 			d.Secrets = append(d.Secrets, secret.String())
+		}
+		for _, old := range u.Retired {
+			d.Retired = append(d.Retired, retired{old.Secret.String(), old.Until})
 		}
 		if !u.Expires.IsZero() {
 			d.Expires = &u.Expires
@@ -125,6 +137,13 @@ func (d *definition) user() (users.User, error) {
 			return u, err
 		}
 		u.Secrets = append(u.Secrets, secret)
+	}
+	for _, old := range d.Retired {
+		secret, err := mtproxy.ParseSecret(old.Secret)
+		if err != nil {
+			return u, err
+		}
+		u.Retired = append(u.Retired, users.RetiredSecret{Secret: secret, Until: old.Until})
 	}
 	return u, u.Limits.Check()
 }

@@ -3,6 +3,7 @@ package users
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
@@ -38,14 +39,25 @@ func Merge(lists ...[]User) ([]User, error) {
 				return nil, &TakenError{User: u, Other: &all[other]}
 			}
 			names[u.Name] = len(all)
-			for _, secret := range u.Secrets {
+			all = append(all, *u)
+			take := func(secret mtproxy.Secret) error {
 				secret = mtproxy.Secret{Key: secret.Key, Domain: strings.ToLower(secret.Domain)} // in any mode
 				if other, taken := secrets[secret]; taken {
-					return nil, &TakenError{User: u, Other: &all[other], Secret: true}
+					return &TakenError{User: u, Other: &all[other], Secret: true}
 				}
-				secrets[secret] = len(all)
+				secrets[secret] = len(all) - 1
+				return nil
 			}
-			all = append(all, *u)
+			for _, secret := range u.Secrets {
+				if err := take(secret); err != nil {
+					return nil, err
+				}
+			}
+			for _, retired := range u.Retired {
+				if err := take(retired.Secret); err != nil {
+					return nil, err
+				}
+			}
 		}
 	}
 	for _, list := range lists {
@@ -56,11 +68,25 @@ func Merge(lists ...[]User) ([]User, error) {
 	return all, nil
 }
 
-// Proxies returns users as the proxy's.
+// Proxies returns users as the proxy's, with the secrets that clients may have now.
 func Proxies(list []User) []proxy.User {
+	now := time.Now()
 	all := make([]proxy.User, len(list))
 	for i := range list {
-		all[i] = proxy.User{Name: list[i].Name, Secrets: list[i].Secrets, AdTag: list[i].AdTag}
+		all[i] = proxy.User{Name: list[i].Name, Secrets: list[i].SecretsAt(now), AdTag: list[i].AdTag}
 	}
 	return all
+}
+
+// SecretEnds reports whether the time of a retired secret is over at some time after
+// from, up to to: the proxy's users are others then.
+func SecretEnds(list []User, from, to time.Time) bool {
+	for i := range list {
+		for _, old := range list[i].Retired {
+			if old.Until.After(from) && !old.Until.After(to) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -31,12 +31,50 @@ type User struct {
 	Secrets []mtproxy.Secret
 	AdTag   []byte
 
+	// Retired are secrets that clients may have until a time, in addition: see Rotate.
+	Retired []RetiredSecret
+
 	// Source is where the user is defined.
 	Source Source
 	// Note is a text for the operator.
 	Note string
 
 	Limits
+}
+
+// RetiredSecret is a secret that was replaced by another one, and until when clients may
+// have it. Then their sessions are closed too.
+type RetiredSecret struct {
+	mtproxy.Secret
+	Until time.Time
+}
+
+// Rotate replaces the secrets by secret. Clients may have those before until a time.
+// Secrets whose time is over by now are dropped.
+func (u *User) Rotate(secret mtproxy.Secret, now, until time.Time) {
+	retired := make([]RetiredSecret, 0, len(u.Secrets)+len(u.Retired))
+	for _, old := range u.Secrets {
+		if until.After(now) && old != secret {
+			retired = append(retired, RetiredSecret{old, until})
+		}
+	}
+	for _, old := range u.Retired {
+		if old.Until.After(now) && old.Secret != secret {
+			retired = append(retired, old)
+		}
+	}
+	u.Secrets, u.Retired = []mtproxy.Secret{secret}, retired
+}
+
+// SecretsAt returns the secrets that clients may have at a time.
+func (u *User) SecretsAt(now time.Time) []mtproxy.Secret {
+	secrets := u.Secrets
+	for _, old := range u.Retired {
+		if now.Before(old.Until) {
+			secrets = append(slices.Clip(secrets), old.Secret)
+		}
+	}
+	return secrets
 }
 
 // Source is where a user is defined.
@@ -188,6 +226,7 @@ func (l *Limits) Check() error {
 // Equal reports whether two users are the same in everything.
 func (u *User) Equal(other *User) bool {
 	return u.Name == other.Name && slices.Equal(u.Secrets, other.Secrets) && slices.Equal(u.AdTag, other.AdTag) &&
+		slices.EqualFunc(u.Retired, other.Retired, func(a, b RetiredSecret) bool { return a.Secret == b.Secret && a.Until.Equal(b.Until) }) &&
 		u.Source == other.Source && u.Note == other.Note && u.Limits.Equal(&other.Limits)
 }
 

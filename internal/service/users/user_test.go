@@ -84,3 +84,33 @@ func TestPeriodsAreTexts(t *testing.T) {
 		t.Error(p)
 	}
 }
+
+// A secret that was replaced is one of the user's until its time is over, and nothing of
+// the user before is changed.
+func TestReplacedSecretsHaveTheirTime(t *testing.T) {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	before := User{Name: "alice", Secrets: proxySecrets(1, 2)}
+	u := before
+	u.Rotate(secretOf(3), now, now.Add(time.Hour))
+	u.Rotate(secretOf(4), now.Add(time.Minute), now.Add(2*time.Hour))
+	for after, want := range map[time.Duration]int{0: 4, time.Hour - 1: 4, time.Hour: 2, 2 * time.Hour: 1} {
+		if secrets := u.SecretsAt(now.Add(after)); len(secrets) != want || secrets[0] != secretOf(4) {
+			t.Errorf("after %v: %v", after, secrets)
+		}
+	}
+	if !SecretEnds([]User{u}, now, now.Add(time.Hour)) || SecretEnds([]User{u}, now.Add(time.Hour), now.Add(2*time.Hour-1)) {
+		t.Error("the end of a secret is not noticed")
+	}
+	if len(before.Secrets) != 2 || before.Equal(&u) {
+		t.Errorf("%+v", before)
+	}
+	u.Rotate(secretOf(3), now.Add(3*time.Hour), now) // at once, and one that was used before
+	if len(u.Retired) != 0 || u.Secrets[0] != secretOf(3) {
+		t.Errorf("%+v", u)
+	}
+	other := User{Name: "bob", Secrets: proxySecrets(9)}
+	other.Rotate(secretOf(5), now, now.Add(time.Hour))
+	if _, err := Merge([]User{other}, []User{{Name: "carol", Secrets: proxySecrets(9)}}); err == nil {
+		t.Error("a secret that was replaced is another user's")
+	}
+}
