@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -82,6 +83,29 @@ func TestPageHasEveryKey(t *testing.T) {
 	slices.Sort(keys)
 	if !slices.Equal(documented, keys) {
 		t.Errorf("the page has\n%v\nand the schema\n%v", documented, keys)
+	}
+}
+
+// The configurations that documents show can be decoded.
+func TestDocumentsShowValidConfigurations(t *testing.T) {
+	shown := 0
+	for _, name := range []string{"README.md", "docs/config.md", "docs/proxy.md", "docs/operate.md", "docs/migrate.md"} {
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllSubmatch(text, -1) {
+			shown++
+			c := Default()
+			if _, err := config.Decode(name, block[1], &c); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if shown == 0 {
+		t.Error("no document shows a configuration")
 	}
 }
 

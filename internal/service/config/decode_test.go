@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -162,6 +164,32 @@ func TestDocumentTellsWhereAPathIs(t *testing.T) {
 		if got := d.Error(path, errors.New("twice")).Error(); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
+	}
+}
+
+// A file that is too long is an error, before it is decoded.
+func TestFilesAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mtwire.toml")
+	if err := os.WriteFile(path, []byte("on = true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := ReadFile(path); err != nil || string(data) != "on = true\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if err := os.Truncate(path, MaxFile+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadFile(path); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Of many errors, the first hundred are told, and how many more there are.
+func TestManyErrorsAreCounted(t *testing.T) {
+	_, _, err := decode(t, strings.Repeat("[[user]]\nnmae = 1\n", 250))
+	var all *Errors
+	if !errors.As(err, &all) || len(all.All) != maxErrors || all.More != 150 || !strings.HasSuffix(err.Error(), "\nand 150 more errors") {
+		t.Errorf("%.100v", err)
 	}
 }
 
