@@ -116,6 +116,9 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	if err := f.load(cmd); err != nil {
 		return err
 	}
+	if f.check { // the log of what is checked is for the terminal, and no file is made
+		f.log.file = ""
+	}
 	log, err := f.log.open(cmd)
 	if err != nil {
 		return err

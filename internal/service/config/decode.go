@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,7 @@ type Defaulter interface{ SetDefaults() }
 //
 // Errors quote no values, unless those of UnmarshalText do.
 func Decode(file string, data []byte, into any) (*Document, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // of editors on Windows
 	d := &decoder{document: &Document{file: file, data: data}, root: reflect.ValueOf(into).Elem(), sizes: make(map[string]int)}
 	// This checks the syntax, and that no key or table is defined twice.
 	var invalid *toml.DecodeError

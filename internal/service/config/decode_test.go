@@ -193,6 +193,17 @@ func TestManyErrorsAreCounted(t *testing.T) {
 	}
 }
 
+// A byte order mark and line ends of Windows make no difference.
+func TestFilesOfWindowsAreDecoded(t *testing.T) {
+	s, _, err := decode(t, "\ufefflisten = [':443']\r\ncount = 3\r\n\r\n[log]\r\nlevel = 'x'\r\n")
+	if err != nil || s.Count != 3 || s.Log.Level != "x" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, _, err := decode(t, "\ufefflistn = 3\r\n x = 1\r\n"); err == nil || !strings.Contains(err.Error(), "mtwire.toml:1:1: ") || !strings.Contains(err.Error(), "mtwire.toml:2:2: ") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Tables can be written inline, and dotted.
 func TestTablesCanBeInline(t *testing.T) {
 	s, _, err := decode(t, "user = [{name = 'a', quota = 5}, {name = 'b', enabled = false}]\nlog = {level = 'x'}\n")
