@@ -282,8 +282,9 @@ func New(config Config) (*Proxy, error) {
 }
 
 // resolverFailed warns that a host name is not resolved any more.
-func (p *Proxy) resolverFailed(host string, err error) {
-	p.config.Log.Warn("the host cannot be looked up, its last addresses stay in use", "host", host, "cause", err)
+func (p *Proxy) resolverFailed(host string, err error, unlogged int) {
+	p.config.Log.LogAttrs(context.Background(), slog.LevelWarn, "the host cannot be looked up, its last addresses stay in use",
+		appendUnlogged([]slog.Attr{slog.String("host", host), slog.Any("cause", err)}, unlogged)...)
 }
 
 func (p *Proxy) newRouter() (*route.Router, error) {

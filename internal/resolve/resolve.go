@@ -54,9 +54,10 @@ type Config struct {
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 
 	// Warn is called when a lookup has failed and the addresses of an earlier one
-	// stay in use, once a minute for each host. It must not block. Nil means that
+	// stay in use, once a minute for each host; unlogged is how many lookups have
+	// failed since the last call without one. It must not block. Nil means that
 	// there is no warning.
-	Warn func(host string, err error)
+	Warn func(host string, err error, unlogged int)
 }
 
 // Cache is a DNS cache. Its methods may be called concurrently. A nil Cache caches
@@ -82,6 +83,7 @@ type host struct {
 	err       error // of the last lookup
 	failed    time.Time
 	warned    time.Time
+	unlogged  int     // failures since then
 	running   *lookup // nil if none
 }
 
@@ -98,7 +100,7 @@ func New(config Config) *Cache {
 		config.Lookup = lookupIP
 	}
 	if config.Warn == nil {
-		config.Warn = func(string, error) {}
+		config.Warn = func(string, error, int) {}
 	}
 	c := &Cache{config: config, hosts: make(map[string]*host)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -230,13 +232,17 @@ func (c *Cache) store(h *host, addresses []netip.Addr, err error) ([]netip.Addr,
 		return addresses, nil
 	}
 	h.failed = time.Now()
-	warn := len(h.addresses) > 0 && h.failed.Sub(h.warned) >= warnInterval && c.ctx.Err() == nil
-	if warn {
-		h.warned = h.failed
+	stale := len(h.addresses) > 0 && c.ctx.Err() == nil
+	warn, unlogged := stale && h.failed.Sub(h.warned) >= warnInterval, h.unlogged
+	switch {
+	case warn:
+		h.warned, h.unlogged = h.failed, 0
+	case stale:
+		h.unlogged++
 	}
 	c.mu.Unlock()
 	if warn {
-		c.config.Warn(h.name, err)
+		c.config.Warn(h.name, err, unlogged)
 	}
 	return nil, err
 }

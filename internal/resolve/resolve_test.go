@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -74,7 +75,9 @@ func inBubble(t *testing.T, test func(t *testing.T, c *Cache, r *fakeResolver, w
 	synctest.Test(t, func(t *testing.T) {
 		r := &fakeResolver{addresses: []string{"192.0.2.1"}}
 		var warnings []string
-		c := New(Config{Lookup: r.lookup, Warn: func(host string, err error) { warnings = append(warnings, fmt.Sprintf("%s: %v", host, err)) }})
+		c := New(Config{Lookup: r.lookup, Warn: func(host string, err error, unlogged int) {
+			warnings = append(warnings, fmt.Sprintf("%s: %v, %d before", host, err, unlogged))
+		}})
 		defer c.Close()
 		test(t, c, r, &warnings)
 	})
@@ -167,8 +170,18 @@ func TestLastAddressesStayInUseWhileTheResolverFails(t *testing.T) {
 			expect(t, c, 0, "192.0.2.1")
 			time.Sleep(time.Second)
 			synctest.Wait() // the lookup has failed
-			if n := r.count(); n < calls/10 || n > calls/5 {
-				t.Errorf("%d lookups in ten minutes", n)
+			lookups := r.count()
+			if lookups < calls/10 || lookups > calls/5 {
+				t.Errorf("%d lookups in ten minutes", lookups)
+			}
+			counted := len(*warnings)
+			for _, warning := range *warnings {
+				var before int
+				fmt.Sscanf(warning[strings.LastIndex(warning, ", ")+2:], "%d before", &before)
+				counted += before
+			}
+			if counted != lookups {
+				t.Errorf("%d of %d failed lookups are in %q", counted, lookups, *warnings)
 			}
 			if n := len(*warnings); n < 10 || n > 12 {
 				t.Errorf("%d warnings in ten minutes: %q", n, *warnings)
