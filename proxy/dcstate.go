@@ -23,7 +23,9 @@ const (
 	// Unreachable: no connection to it could be made.
 	Unreachable
 	// Silent: it took a session's first bytes, or bytes of several sessions, and
-	// has sent nothing on any session for Config.StallTimeout since.
+	// has sent nothing on any session for Config.StallTimeout since. Or it has ended
+	// all connections of a session, one after the other over all addresses and
+	// upstreams that were left, before their first byte.
 	Silent
 )
 
@@ -172,6 +174,17 @@ func (d *dataCenters) unreachable(dc datacenter.DC, err error) bool {
 	}
 	d.of(dc).fail(d.now(), Unreachable, err, 1)
 	return true
+}
+
+// unanswered notes that a session which was first dialled at begun had no answer, and
+// that err is why it cannot be moved on any more. If other sessions have had bytes of
+// the data centre since, it is the client's fault.
+func (d *dataCenters) unanswered(dc datacenter.DC, begun int64, err error) {
+	state := d.of(dc)
+	if heard := state.down.Load(); heard != 0 && heard+downTick >= begun || route.IsLocal(err) {
+		return
+	}
+	state.fail(d.now(), Silent, nil, 1)
 }
 
 // stalled notes that a session has waited for an answer since since. If others of the

@@ -214,6 +214,56 @@ func TestSilentAddressHasAWarning(t *testing.T) {
 	})
 }
 
+// A data centre whose addresses all end a client's connections before the first byte is
+// silent, with one warning, until the next answer. If others have answers meanwhile, the
+// client is at fault.
+func TestDataCenterIsSilentWhenNoAddressAnswers(t *testing.T) {
+	for name, bad := range unanswering {
+		if name == "is silent" {
+			continue // the stall timer notices it
+		}
+		t.Run(name, func(t *testing.T) {
+			hosts := map[string]func(net.Conn){"one:1": bad, "two:1": bad}
+			config := Config{DataCenters: map[datacenter.DC][]string{0: {"one:1", "two:1"}}, DisableConnectionLog: true}
+			inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+				fail := func() {
+					conn := b.join(mtwiretest.PaddedSecret)
+					conn.Send(b.ctx, payload(3))
+					ended(t, conn)
+					synctest.Wait()
+				}
+				const warning = `msg="data centre does not answer" dc=4 state=silent`
+				time.Sleep(time.Second)
+				for i := range 5 {
+					fail()
+					if all := b.DataCenters(); len(all) != 1 || all[0].State != Silent || all[0].Sessions != i+1 {
+						t.Fatalf("%+v", all)
+					}
+				}
+				b.expectLines("no address answers", "WARN", 2, warning) // the first is of the address
+				hosts["two:1"] = echoing(1000)
+				time.Sleep(time.Second)
+				good := b.join(mtwiretest.PaddedSecret)
+				echo(t, good, 3)
+				b.expectLines("an answer", "INFO", 1, `msg="data centre answers again" dc=4 state=answering`)
+				if all := b.DataCenters(); all[0].State != Answering {
+					t.Errorf("after an answer: %+v", all)
+				}
+				hosts["two:1"] = bad
+				conn := b.join(mtwiretest.PaddedSecret)
+				conn.Handshake(b.ctx)
+				echo(t, good, 3)
+				conn.Send(b.ctx, payload(3))
+				ended(t, conn)
+				synctest.Wait()
+				if all := b.DataCenters(); all[0].State != Answering {
+					t.Errorf("beside a client that has answers: %+v", all)
+				}
+			})
+		})
+	}
+}
+
 // The number of states is bounded: if all numbers have an address, clients choose it.
 func TestStatesAreBounded(t *testing.T) {
 	d := newDataCenters(func(DataCenterChange) {})

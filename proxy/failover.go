@@ -60,6 +60,7 @@ type trial struct {
 	mu       sync.Mutex
 	upstream *route.Upstream
 	since    time.Time          // when upstream was connected
+	begun    int64              // when the first one was; see dataCenters.now
 	kept     []byte             // the upload from its beginning, decrypted
 	lost     bool               // kept is not all of it
 	asked    bool               // a whole packet was sent, or more than is kept
@@ -121,6 +122,9 @@ func (t *trial) attach(upstream *route.Upstream) {
 	s.upstream.Via, s.upstream.Address, s.upstream.conn = upstream.Via, upstream.Address, conn
 	s.mu.Unlock()
 	s.dialled = s.proxy.dataCenters.now()
+	if t.begun == 0 {
+		t.begun = s.dialled
+	}
 	s.stage.CompareAndSwap(uint32(Authenticated), uint32(Dialled))
 	s.proxy.trace.dialled(s)
 }
@@ -403,6 +407,9 @@ func (t *trial) moveOn(ctx context.Context, cause error) (*route.Upstream, error
 		next, err = before.Next(ctx)
 	}
 	if err != nil {
+		if ctx.Err() == nil && !before.LeadsBack() {
+			s.proxy.dataCenters.unanswered(s.dc, t.begun, err)
+		}
 		return nil, err
 	}
 	s.proxy.counters.moved.Add(1)
