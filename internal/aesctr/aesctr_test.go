@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/subtle"
 	"encoding/hex"
 	"math/rand/v2"
 	"slices"
@@ -42,13 +43,11 @@ func reference(key *[KeyLength]byte, iv *[IVLength]byte, n int) []byte {
 	return b
 }
 
-// xored returns the XOR of slices of the same length.
+// xored returns the XOR of first and as many bytes of the others.
 func xored(first []byte, others ...[]byte) []byte {
 	sum := slices.Clone(first)
 	for _, b := range others {
-		for i := range sum {
-			sum[i] ^= b[i]
-		}
+		subtle.XORBytes(sum, sum, b[:len(sum)])
 	}
 	return sum
 }
@@ -143,7 +142,7 @@ func TestCounterCarries(t *testing.T) {
 			ivs[2][i] = 0xff // carries to the high half
 		}
 	}
-	const size = 5 * 16 << 10
+	const size = 3 * 16 << 10
 	clear := random(4, size)
 	each(t, func(t *testing.T) {
 		for _, iv := range ivs {
