@@ -69,7 +69,7 @@ func parseUser(t *testing.T, body string) (u createdUser) {
 	return u
 }
 
-// tryCreate adds users, of whom bob stays and can connect.
+// tryCreate adds users. Bob stays, and can connect.
 func (d *document) tryCreate(t *testing.T, b *testbed) {
 	t.Helper()
 	body, _ := d.try(t, b, step{operation: "createUser", status: 201,
