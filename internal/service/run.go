@@ -70,8 +70,8 @@ func (s *Service) logLimits() {
 		level, message = slog.LevelWarn, "limits that may exceed the descriptors of the process: raise its limit of open files"
 	}
 	s.log.Log(context.Background(), level, message, "max_unauthenticated", limits.Unauthenticated,
-		"max_unauthenticated_per_address", limits.PerAddress, "max_unauthenticated_rate", s.config.MaxUnauthenticatedRate,
-		"max_fronted", limits.Fronted, "descriptors", limits.Descriptors)
+		"max_fronted", limits.Fronted, "descriptors", limits.Descriptors,
+		"max_unauthenticated_per_address", limits.PerAddress, "max_unauthenticated_rate", s.config.MaxUnauthenticatedRate)
 	if lists := s.Access(); lists.Allow >= 0 || lists.Block > 0 {
 		s.log.Info("lists of networks", "allowed", lists.Allow, "blocked", lists.Block)
 	}

@@ -153,9 +153,9 @@ func TestLimitsAreLogged(t *testing.T) {
 		unauthenticated, fronted int
 		want                     string
 	}{
-		{0, 0, `level=INFO msg=limits max_unauthenticated=[1-9]\d* max_unauthenticated_per_address=[1-9]\d* max_unauthenticated_rate=0 max_fronted=[1-9]\d* descriptors=[1-9]\d*\n`},
-		{200, 100, `level=INFO msg=limits max_unauthenticated=200 max_unauthenticated_per_address=100 max_unauthenticated_rate=0 max_fronted=100 descriptors=`},
-		{1 << 21, 0, `level=WARN msg="limits that may exceed the descriptors .*" max_unauthenticated=2097152 max_unauthenticated_per_address=1048576 `},
+		{0, 0, `level=INFO msg=limits max_unauthenticated=[1-9]\d* max_fronted=[1-9]\d* descriptors=[1-9]\d* max_unauthenticated_per_address=[1-9]\d* max_unauthenticated_rate=0\n`},
+		{200, 100, `level=INFO msg=limits max_unauthenticated=200 max_fronted=100 descriptors=\d+ max_unauthenticated_per_address=100 max_unauthenticated_rate=0`},
+		{1 << 21, 0, `level=WARN msg="limits that may exceed the descriptors .*" max_unauthenticated=2097152 max_fronted=`},
 	} {
 		r := run(t, func(c *Config) { c.MaxUnauthenticated, c.MaxFronted = test.unauthenticated, test.fronted })
 		r.Close()
