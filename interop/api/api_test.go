@@ -264,8 +264,7 @@ func (d *document) try(t *testing.T, b *testbed, s step) (body, etag string) {
 func TestServerIsWhatTheDocumentDescribes(t *testing.T) {
 	b, plain := start(t, true), start(t, false)
 	d := b.document(t)
-	for name := range map[string]bool{"a": true, "b": true, "c": true} {
-		t.Log(name)
+	for range 3 {
 		b.connect(t)
 	}
 	d.try(t, b, step{operation: "getOpenAPI", status: 200})

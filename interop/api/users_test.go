@@ -141,11 +141,18 @@ func (d *document) tryChanges(t *testing.T, b *testbed) {
 		t.Error("it has changed")
 	}
 	old := parseUser(t, before).Secrets[0]
-	body, _ = d.try(t, b, step{operation: "rotateSecret", argument: "bob", header: ifMatch(third), body: `{"keep": true}`, status: 200})
+	body, _ = d.try(t, b, step{operation: "rotateSecret", argument: "bob", header: ifMatch(third), body: `{"grace_seconds": 3600}`, status: 200})
 	kept := parseUser(t, body).Secrets
-	if len(kept) != 2 || kept[1] != old || b.ask(t, kept[0]) != nil || b.ask(t, old) != nil {
+	if len(kept) != 1 || kept[0] == old || b.ask(t, kept[0]) != nil || b.ask(t, old) != nil {
 		t.Error(body)
 	}
+	if body, _ := d.try(t, b, step{operation: "patchUser", argument: "bob", body: `{"note": "rotated"}`, status: 200}); b.ask(t, old) != nil {
+		t.Errorf("a patch ends the grace period: %s", body)
+	}
+	if body, _ := d.try(t, b, step{operation: "getSecrets", argument: "bob", status: 200}); !strings.Contains(body, old) || !strings.Contains(body, kept[0]) {
+		t.Error(body)
+	}
+	d.try(t, b, step{operation: "rotateSecret", argument: "bob", body: `{"grace_seconds": -1}`, status: 422})
 	body, _ = d.try(t, b, step{operation: "rotateSecret", argument: "bob", body: `{}`, status: 200})
 	rotated := parseUser(t, body).Secrets
 	if len(rotated) != 1 || b.ask(t, rotated[0]) != nil || b.ask(t, kept[0]) == nil {

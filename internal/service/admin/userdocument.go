@@ -63,7 +63,11 @@ func documentOfUser(u *users.User) userDocument {
 
 // etagOfUser returns the entity tag of a user, which changes with its secrets as well.
 func etagOfUser(u *users.User) (string, error) {
-	return etagOf([]any{documentOfUser(u), secretTexts(u)})
+	parts := []any{documentOfUser(u), secretTexts(u)}
+	for _, old := range u.Retired {
+		parts = append(parts, old.Key, old.Until.Unix())
+	}
+	return etagOf(parts)
 }
 
 // secretTexts returns the secrets of a user as clients have them.

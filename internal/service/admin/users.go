@@ -172,7 +172,20 @@ func (s *Server) getSecrets(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{body: map[string]any{"secrets": secretTexts(u)}}, nil
+	type retired struct {
+		Secret string     `json:"secret"`
+		Until  *time.Time `json:"until"`
+	}
+	d := struct {
+		Secrets []string  `json:"secrets"`
+		Retired []retired `json:"retired"` // those that serve until a time
+	}{secretTexts(u), make([]retired, 0)}
+	for _, old := range u.Retired {
+		if text, err := old.MarshalText(); err == nil && old.Until.After(time.Now()) {
+			d.Retired = append(d.Retired, retired{string(text), instant(old.Until)})
+		}
+	}
+	return answer{body: d}, nil
 }
 
 // change changes a user that was added at run time, with what edit returns for it, nil
@@ -301,7 +314,7 @@ func (s *Server) edit(r *http.Request, next func(before *users.User) (userDocume
 		}
 		u, err := d.user()
 		if len(u.Secrets) == 0 {
-			u.Secrets = before.Secrets
+			u.Secrets, u.Retired = before.Secrets, before.Retired
 		}
 		u.AdTag = before.AdTag
 		return &u, err
@@ -317,15 +330,22 @@ func (s *Server) deleteUser(r *http.Request) (answer, error) {
 	return answer{}, err
 }
 
-// rotateSecret gives a user a new secret. With keep in the request, those before stay in
-// use, until the next rotation.
+// maxGrace limits how long a secret that was replaced serves.
+const maxGrace = 366 * 24 * time.Hour
+
+// rotateSecret gives a user a new secret. Those before serve for the seconds of the
+// request.
 func (s *Server) rotateSecret(r *http.Request) (answer, error) {
 	var request struct {
-		Keep bool `json:"keep"`
+		Grace float64 `json:"grace_seconds"`
 	}
 	if err := decode(r, &request); err != nil {
 		return answer{}, err
 	}
+	if !(request.Grace >= 0 && request.Grace <= maxGrace.Seconds()) {
+		return answer{}, fail(http.StatusUnprocessableEntity, "grace_seconds: want 0 to %.0f", maxGrace.Seconds())
+	}
+	grace := time.Duration(request.Grace * float64(time.Second))
 	after, err := s.change(r, r.PathValue("name"), existing(func(before *users.User) (*users.User, error) {
 		u := *before
 		secret, err := s.config.NewSecret()
@@ -335,10 +355,8 @@ func (s *Server) rotateSecret(r *http.Request) (answer, error) {
 		if len(u.Secrets) > 0 { // in the mode, and for the domain, of the one before
 			secret.Mode, secret.Domain = u.Secrets[0].Mode, u.Secrets[0].Domain
 		}
-		u.Secrets = []mtproxy.Secret{secret}
-		if request.Keep {
-			u.Secrets = append(u.Secrets, before.Secrets[:min(1, len(before.Secrets))]...)
-		}
+		now := time.Now()
+		u.Rotate(secret, now, now.Add(grace))
 		return &u, nil
 	}))
 	if err != nil {
