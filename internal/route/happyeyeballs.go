@@ -64,8 +64,7 @@ func (h *happyEyeballs) ended(a *attempt) {
 }
 
 // happyEyeballs makes the attempts of one Dial, several at a time. Each of its
-// goroutines uses one attempt and nothing else; the rest runs in Dial's own, and so
-// does an only attempt.
+// goroutines uses one attempt and nothing else; the rest runs in Dial's own.
 type happyEyeballs struct {
 	router   *Router
 	dc       datacenter.DC
@@ -74,6 +73,7 @@ type happyEyeballs struct {
 	started  int
 	running  []*attempt // the earliest first
 	accepted bool       // one of the attempts that failed
+	failed   attemptErrors
 }
 
 // happyEyeballs returns the first attempt that connects to a candidate.
@@ -83,10 +83,13 @@ func (r *Router) happyEyeballs(ctx context.Context, o *ordering) (*attempt, erro
 }
 
 func (h *happyEyeballs) run(ctx context.Context) (*attempt, error) {
+	first, ok := h.ordering.next()
+	if ok && !h.ordering.hasNext() {
+		return h.tryOnly(ctx, first)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer h.stop(cancel)
-	var failed attemptErrors
-	next := time.NewTimer(h.startNext(ctx))
+	next := time.NewTimer(h.start(ctx, first, ok))
 	defer next.Stop()
 	for len(h.running) > 0 {
 		select {
@@ -105,18 +108,43 @@ func (h *happyEyeballs) run(ctx context.Context) (*attempt, error) {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx) // the cause of a.err
 			}
-			h.ended(a)
-			h.accepted = h.accepted || a.accepted.Load()
-			failed = append(failed, a.describe())
-			if IsLocal(a.err) { // as the others would; Next may try again
-				h.ordering.retract(a.candidate)
-				continue
+			if h.fail(a) {
+				next.Reset(h.startNext(ctx))
 			}
-			h.router.recordFailure(a)
-			next.Reset(h.startNext(ctx))
 		}
 	}
-	return nil, failed
+	return nil, h.failed
+}
+
+// tryOnly is run for an only candidate, in the caller's goroutine: there is nothing to
+// do meanwhile.
+func (h *happyEyeballs) tryOnly(ctx context.Context, c candidate) (*attempt, error) {
+	a := h.newAttempt(c)
+	h.connect(ctx, a)
+	switch {
+	case a.err == nil:
+		h.router.recordSuccess(a, nil)
+		h.ended(a)
+		return a, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	h.fail(a)
+	return nil, h.failed
+}
+
+// fail notes that a has failed. It returns false if another attempt would fail as a
+// has; the next Dial may try it again.
+func (h *happyEyeballs) fail(a *attempt) (next bool) {
+	h.ended(a)
+	h.accepted = h.accepted || a.accepted.Load()
+	h.failed = append(h.failed, a.describe())
+	if IsLocal(a.err) {
+		h.ordering.retract(a.candidate)
+		return false
+	}
+	h.router.recordFailure(a)
+	return true
 }
 
 // startNext starts the next attempt, if there is one, and returns the delay before
@@ -126,25 +154,34 @@ func (h *happyEyeballs) startNext(ctx context.Context) time.Duration {
 		return h.router.config.DialTimeout // when all attempts have ended
 	}
 	c, ok := h.ordering.next()
+	return h.start(ctx, c, ok)
+}
+
+// start is startNext with the candidate, if ok.
+func (h *happyEyeballs) start(ctx context.Context, c candidate, ok bool) time.Duration {
 	if !ok {
 		return h.router.config.DialTimeout
 	}
-	a := &attempt{candidate: c, started: h.router.config.Time()}
+	a := h.newAttempt(c)
 	h.started++
 	h.running = append(h.running, a)
-	connect := func() {
-		ctx, cancel := context.WithTimeout(ctx, h.router.config.DialTimeout)
-		defer cancel()
-		a.conn, a.err = h.router.connect(ctx, a)
-		a.took = h.router.config.Time().Sub(a.started)
+	go func() {
+		h.connect(ctx, a)
 		h.results <- a
-	}
-	if len(h.running) == 1 && !h.ordering.hasNext() {
-		connect() // there is nothing to do meanwhile
-	} else {
-		go connect()
-	}
+	}()
 	return a.delay()
+}
+
+func (h *happyEyeballs) newAttempt(c candidate) *attempt {
+	return &attempt{candidate: c, started: h.router.config.Time()}
+}
+
+// connect makes the attempt a.
+func (h *happyEyeballs) connect(ctx context.Context, a *attempt) {
+	ctx, cancel := context.WithTimeout(ctx, h.router.config.DialTimeout)
+	defer cancel()
+	a.conn, a.err = h.router.connect(ctx, a)
+	a.took = h.router.config.Time().Sub(a.started)
 }
 
 // delay returns the time from the start of a to the start of the next attempt.
