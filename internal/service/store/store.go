@@ -246,7 +246,11 @@ func (s *Store) note(err error) {
 	now := s.wall()
 	switch {
 	case err == nil && s.status.Err != nil:
-		s.log.Info("the store is written again", "directory", s.dir, "after", now.Sub(s.status.Since).Round(time.Second))
+		message := "the store is written again"
+		if s.status.Err == errLocked {
+			message = "this process writes the store now: the other one has ended"
+		}
+		s.log.Info(message, "directory", s.dir, "after", now.Sub(s.status.Since).Round(time.Second))
 		s.status.Err, s.status.Since, s.warned = nil, time.Time{}, time.Time{}
 	case err == errLocked:
 		if s.status.Err != err {
