@@ -98,6 +98,7 @@ type direction struct {
 	noRaw    bool // a sandbox refuses recv(2) or send(2)
 
 	lingering atomic.Bool // the other direction has ended
+	closing   atomic.Bool // the destination is half-closed, or will be in a moment
 
 	// Guarded by the pair's mu.
 	parked   bool

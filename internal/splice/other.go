@@ -19,6 +19,9 @@ func (d *direction) closeWrite() error { return closeWrite(d.flow.Dst) }
 // endOfStream returns nil: only copy reads the source.
 func (d *direction) endOfStream() error { return nil }
 
+// wasReset returns nil: the next write reports a reset.
+func (d *direction) wasReset() error { return nil }
+
 // waitReset returns at once: the next write reports a reset of the source.
 func (d *direction) waitReset() error { return nil }
 

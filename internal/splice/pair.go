@@ -258,16 +258,23 @@ func (p *Pair) endParked(d *direction) (last bool) {
 }
 
 // passOn half-closes the destination at the end of d's stream. It returns the error
-// that has ended d, if any, and of which connection it is.
+// that has ended d, if any, and of which connection it is. The end of a stream is a
+// reset if a write of the other direction has consumed the error in this moment.
 func (p *Pair) passOn(d *direction, err error) (failedEnd, error) {
 	failed := sourceFailed
 	if d.cut {
 		failed = destinationFailed
 	}
-	if err == nil && d.flow.NoBytes != nil && d.bytes.Load() == 0 && !d.lingering.Load() && !p.over.Load() {
+	if err == nil && d.flow.NoBytes != nil && d.bytes.Load() == 0 && !d.lingering.Load() && !p.other(d).closing.Load() && !p.over.Load() {
 		err = d.flow.NoBytes()
 	}
 	if err == nil && !p.failed.Load() {
+		if reset := d.wasReset(); !p.other(d).closing.Load() {
+			err = reset
+		}
+	}
+	if err == nil && !p.failed.Load() {
+		d.closing.Store(true)
 		if err = d.closeWrite(); err != nil {
 			failed = destinationFailed
 		}

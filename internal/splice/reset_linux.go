@@ -25,6 +25,24 @@ func (d *direction) noticeReset(events uint32) (last bool) {
 	return d.pair.ended(d)
 }
 
+// wasReset returns the error of a reset if the source's connection is closed in both
+// directions, for which there is no other reason if the pair has not half-closed it.
+func (d *direction) wasReset() error {
+	if d.src == nil {
+		return nil
+	}
+	reset := false
+	d.src.Control(func(fd uintptr) {
+		state := [1]unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(state[:], 0)
+		reset = err == nil && n == 1 && state[0].Revents&unix.POLLHUP != 0
+	})
+	if reset {
+		return spliceError(d.flow.Src, unix.ECONNRESET)
+	}
+	return nil
+}
+
 // waitReset waits for a socket error (ECONNRESET, EPIPE) of the source, whose
 // stream has ended, and returns it. It returns nil at the read deadline, or when
 // the socket is closed in both directions.
