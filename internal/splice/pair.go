@@ -268,8 +268,8 @@ func (p *Pair) passOn(d *direction, err error) (failedEnd, error) {
 	if err == nil && d.flow.NoBytes != nil && d.bytes.Load() == 0 && !d.lingering.Load() && !p.other(d).closing.Load() && !p.over.Load() {
 		err = d.flow.NoBytes()
 	}
-	if err == nil && !p.failed.Load() {
-		if reset := d.wasReset(); !p.other(d).closing.Load() {
+	if err == nil && !p.failed.Load() && !p.other(d).closing.Load() {
+		if reset := d.wasReset(); !p.other(d).closing.Load() { // nor set meanwhile
 			err = reset
 		}
 	}

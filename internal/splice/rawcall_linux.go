@@ -41,6 +41,18 @@ func rawShutdown(fd uintptr) syscall.Errno {
 	return errno
 }
 
+// rawPoll is poll(2) for errors and the end of both streams, without waiting.
+func rawPoll(fd uintptr) (events int16, errno syscall.Errno) {
+	state := unix.PollFd{Fd: int32(fd)}
+	var now unix.Timespec
+	for {
+		_, _, errno := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&state)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+		if errno != syscall.EINTR {
+			return state.Revents, errno
+		}
+	}
+}
+
 // rawReadv is readv(2), as recvmsg(2). It fills up to readvBodies bodies, none empty.
 func rawReadv(fd uintptr, bodies [][]byte) (n int, errno syscall.Errno) {
 	var vector [readvBodies]unix.Iovec

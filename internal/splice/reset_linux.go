@@ -33,9 +33,8 @@ func (d *direction) wasReset() error {
 	}
 	reset := false
 	d.src.Control(func(fd uintptr) {
-		state := [1]unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(state[:], 0)
-		reset = err == nil && n == 1 && state[0].Revents&unix.POLLHUP != 0
+		events, errno := rawPoll(fd)
+		reset = errno == 0 && events&unix.POLLHUP != 0
 	})
 	if reset {
 		return spliceError(d.flow.Src, unix.ECONNRESET)
@@ -50,20 +49,15 @@ func (d *direction) waitReset() (err error) {
 	d.src.Read(func(fd uintptr) bool {
 		// The runtime's poller calls this on an error, as on other events.
 		// poll(2) asks for the error without consuming it.
-		state := []unix.PollFd{{Fd: int32(fd)}}
-		for {
-			if _, failed := unix.Poll(state, 0); failed != unix.EINTR {
-				break
-			}
-		}
+		events, _ := rawPoll(fd)
 		switch {
-		case state[0].Revents&unix.POLLERR != 0:
+		case events&unix.POLLERR != 0:
 			code, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 			if code != 0 { // otherwise a write has returned it already
 				err = spliceError(d.flow.Src, syscall.Errno(code))
 			}
 			return true
-		case state[0].Revents&unix.POLLHUP != 0:
+		case events&unix.POLLHUP != 0:
 			return true
 		}
 		return false
