@@ -19,23 +19,10 @@ func patientHost(t *testing.T) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := listen(t, "tcp", "127.0.0.1:0")
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				tls.Server(conn, config).Handshake()
-				io.Copy(io.Discard, conn)
-			})
-		}
+	return startHost(t, func(conn net.Conn) {
+		tls.Server(conn, config).Handshake()
+		io.Copy(io.Discard, conn)
 	})
-	t.Cleanup(func() { ln.Close(); running.Wait() })
-	return ln.Addr().String()
 }
 
 // While an address holds as many connections as it may, whatever they have sent, all

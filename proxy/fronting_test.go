@@ -25,8 +25,25 @@ import (
 // answers with one word. It returns the first bytes of each client.
 func frontingHost(t *testing.T) (address string, visits <-chan []byte) {
 	t.Helper()
-	ln := listen(t, "tcp", "127.0.0.1:0")
 	seen := make(chan []byte, 100)
+	return startHost(t, func(conn net.Conn) {
+		b := make([]byte, 4096)
+		n, err := conn.Read(b)
+		if err != nil {
+			return // a probe that was stopped, or nothing
+		}
+		seen <- b[:n]
+		conn.Write([]byte("fronting"))
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+	}), seen
+}
+
+// startHost starts a host that serves connections until the test ends, and closes each
+// when serve returns.
+func startHost(t *testing.T, serve func(net.Conn)) (address string) {
+	t.Helper()
+	ln := listen(t, "tcp", "127.0.0.1:0")
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -36,20 +53,12 @@ func frontingHost(t *testing.T) (address string, visits <-chan []byte) {
 			}
 			running.Go(func() {
 				defer conn.Close()
-				b := make([]byte, 4096)
-				n, err := conn.Read(b)
-				if err != nil {
-					return // a probe that was stopped, or nothing
-				}
-				seen <- b[:n]
-				conn.Write([]byte("fronting"))
-				conn.(*net.TCPConn).CloseWrite()
-				io.Copy(io.Discard, conn)
+				serve(conn)
 			})
 		}
 	})
 	t.Cleanup(func() { ln.Close(); running.Wait() })
-	return ln.Addr().String(), seen
+	return ln.Addr().String()
 }
 
 // fronted sends bytes, and expects the fronting host's answer to just these.

@@ -162,23 +162,10 @@ func TestSilentConnectionsMakeRoomForADataCenter(t *testing.T) {
 // nothing, whether the visitor's bytes were complete at once or came while it was
 // undecided.
 func TestVisitorsOfTheSiteAreEvictedLast(t *testing.T) {
-	ln := listen(t, "tcp", "127.0.0.1:0")
-	defer ln.Close()
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				io.Copy(conn, conn)
-			}()
-		}
-	}()
+	host := startHost(t, func(conn net.Conn) { io.Copy(conn, conn) })
 	p, address := startProxy(t, Config{
 		Users:              onlyUser(t, mtwiretest.FakeTLSSecret),
-		Fronts:             map[string]Front{"": {Address: ln.Addr().String()}},
+		Fronts:             map[string]Front{"": {Address: host}},
 		MaxUnauthenticated: 20, MaxFronted: 8,
 	})
 	connect := func() net.Conn {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,29 +34,16 @@ func startSlowSearches(t *testing.T, config Config) (*Proxy, net.Addr) {
 // sends the rest of what it reads. Connections with other bytes are probes.
 func readingHost(t *testing.T, want []byte, answer func(net.Conn)) (address string, rest <-chan []byte) {
 	t.Helper()
-	ln := listen(t, "tcp", "127.0.0.1:0")
 	seen := make(chan []byte, 10)
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				got := make([]byte, len(want))
-				if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) {
-					return
-				}
-				answer(conn)
-				more, _ := io.ReadAll(conn)
-				seen <- more
-			})
+	return startHost(t, func(conn net.Conn) {
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) {
+			return
 		}
-	})
-	t.Cleanup(func() { ln.Close(); running.Wait() })
-	return ln.Addr().String(), seen
+		answer(conn)
+		more, _ := io.ReadAll(conn)
+		seen <- more
+	}), seen
 }
 
 // A client that leaves while its search waits leaves the queue with it, and its
