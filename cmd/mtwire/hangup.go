@@ -40,30 +40,39 @@ func (f *proxyFlags) reload(cmd *cobra.Command, s *service.Service, log *process
 	}
 }
 
-// reloadFile reads the configuration file again. Flags override it as before.
-func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slog.Logger) {
-	fromFile, document, err := service.LoadFile(f.file.path)
-	var restart []string
-	if err == nil {
-		read := configFile{path: f.file.path, document: document, settings: fromFile}
-		read.warn(log)
-		next := overrideFile(cmd.Flags(), fromFile)
-		next.Inherited = f.config.Inherited
-		if f.config.Listen == nil && !document.Has("listen") { // as inherit does
-			next.Listen = nil
-		}
-		restart, err = s.Reconfigure(next)
-		err = read.name(cmd, err)
-	}
+// reloadFile reads the configuration file again, and logs what comes of it. It returns
+// the error as well.
+func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slog.Logger) error {
+	restart, err := f.readAgain(cmd, s, log)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			log.Error("the configuration cannot be read again, the one before stays in use", "cause", strings.TrimSuffix(line, "\n"))
 		}
-		return
+		return err
 	}
 	if len(restart) > 0 {
 		log.Warn("other settings than users and lists of networks have changed: they need a restart", "keys", strings.Join(restart, ","))
 	}
+	return nil
+}
+
+// readAgain reads the configuration file again. Flags override it as before. It returns
+// the keys of other settings that have changed.
+func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog.Logger) (restart []string, err error) {
+	fromFile, document, err := service.LoadFile(f.file.path)
+	if err != nil {
+		s.CountReload(err)
+		return nil, err
+	}
+	read := configFile{path: f.file.path, document: document, settings: fromFile}
+	read.warn(log)
+	next := overrideFile(cmd.Flags(), fromFile)
+	next.Inherited = f.config.Inherited
+	if f.config.Listen == nil && !document.Has("listen") { // as inherit does
+		next.Listen = nil
+	}
+	restart, err = s.Reconfigure(next)
+	return restart, read.name(cmd, err)
 }
 
 // eachHangup calls do for each signal, until hangups is closed.

@@ -138,6 +138,9 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer s.Close()
+	if f.file.document != nil {
+		s.ReloadWith(func() (bool, error) { return true, f.reloadFile(cmd, s, log.Logger) })
+	}
 	if err := s.Listen(cmd.Context()); err != nil {
 		return err
 	}

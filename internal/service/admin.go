@@ -218,7 +218,7 @@ func (a *administration) watch(s *Service) {
 		LogLevel: s.config.Level,
 		Version:  s.config.Version,
 		Proxy:    s.proxy,
-		Reload:   s.Reload,
+		Reload:   s.reloadForAdmin,
 		Lists: func() admin.Lists {
 			c := s.access.Counts()
 			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked}

@@ -187,6 +187,9 @@ func TestAPIChangesTheRunningProxy(t *testing.T) {
 	if status, body := send("PUT", "log-level", `{"level": "debug"}`); status != 200 || level.Level() != slog.LevelDebug {
 		t.Error(status, body, level.Level())
 	}
+	if status, body := send("POST", "reload", ""); status != 200 || !strings.Contains(body, "false") {
+		t.Error(status, body)
+	}
 	status, body := send("POST", "users", `{"name": "bob", "max_connections": 1}`)
 	if status != 201 || r.userNames() != "alice bob" {
 		t.Fatal(status, body, r.userNames())

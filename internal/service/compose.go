@@ -52,8 +52,9 @@ type Service struct {
 	access netlist.Access // who may connect, by address
 	rates  *rateLimiter   // of unauthenticated connections, nil for no limit
 	policy *users.Policy
-	admin  *administration // nil if there is none
-	store  *store.Store    // nil before Listen, and without a state directory
+	admin  *administration                   // nil if there is none
+	reload func() (reloaded bool, err error) // by ReloadWith; nil: Reload
+	store  *store.Store                      // nil before Listen, and without a state directory
 
 	configured []proxy.User // those of users that were not added at run time
 	limited    []users.User // all, with their limits; held by reloading once there are clients

@@ -24,7 +24,28 @@ func (s *Service) Reload() (reloaded bool, err error) {
 	if !s.config.filesMayChange() {
 		return false, nil
 	}
+	defer func() { s.CountReload(err) }()
 	return true, s.replace(s.config)
+}
+
+// CountReload counts a reload for the metrics, which has failed if err is not nil. Reload
+// and Reconfigure do so themselves: it is for a configuration that cannot be read.
+func (s *Service) CountReload(err error) {
+	if s.admin != nil {
+		s.admin.metrics.Reloaded(err)
+	}
+}
+
+// ReloadWith makes the admin listener call reload in place of Reload: a configuration
+// file is the caller's to read. It must be called before Listen.
+func (s *Service) ReloadWith(reload func() (reloaded bool, err error)) { s.reload = reload }
+
+// reloadForAdmin is what the admin listener calls.
+func (s *Service) reloadForAdmin() (reloaded bool, err error) {
+	if s.reload != nil {
+		return s.reload()
+	}
+	return s.Reload()
 }
 
 // Reconfigure replaces the users and the lists of networks by those of next, and reads
@@ -34,6 +55,7 @@ func (s *Service) Reload() (reloaded bool, err error) {
 //
 // It must not be called before Listen has returned. It may be called concurrently.
 func (s *Service) Reconfigure(next Config) (restart []string, err error) {
+	defer func() { s.CountReload(err) }()
 	if err := next.check(); err != nil {
 		return nil, err
 	}
@@ -51,9 +73,6 @@ func (s *Service) Reconfigure(next Config) (restart []string, err error) {
 // replace replaces the users and the lists by those of next, which differs from s.config
 // in nothing else. Under reloading.
 func (s *Service) replace(next Config) (err error) {
-	if s.admin != nil {
-		defer func() { s.admin.metrics.Reloaded(err) }()
-	}
 	allow, block, err := next.loadLists()
 	if err != nil {
 		return err
