@@ -36,6 +36,8 @@ const (
 	// first attempt, but for one. Every client must be served at last, and every visitor
 	// of the site at once.
 	servedAtOnce = 0.99
+	// soakPeerTimeout is the proxy's limit for a peer that takes nothing.
+	soakPeerTimeout = 20 * time.Second
 	// soakHeapSlack, in bytes, is how much the heap may grow: the memory of
 	// handshakes and of addresses, which is bounded, fills during the soak.
 	soakHeapSlack = 16 << 20
@@ -133,7 +135,7 @@ func newSoak(t *testing.T) *soak {
 		MaxUnauthenticated: 1000,
 		MaxFronted:         500,
 		StallTimeout:       time.Second,
-		PeerTimeout:        20 * time.Second,
+		PeerTimeout:        soakPeerTimeout,
 		DialTimeout:        3 * time.Second,
 		Log:                slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		LogClients:         true,
