@@ -180,8 +180,9 @@ func (s *pollSet) control(op int, socket syscall.RawConn, events uint32, id wait
 // parkedEvents are the events that wake a parked direction. They are edge-triggered:
 // the socket stays in the set while the poller's goroutine moves what has come, and
 // after that, without another system call. The end of the stream has an event of its
-// own, because a read that returns bytes does not show it.
-const parkedEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+// own, because a read that returns bytes does not show it. Neither does one show what
+// comes behind urgent data, at which it stops: that is for a goroutine.
+const parkedEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET
 
 // park makes the next event of d's source wake d, also one before the call, and
 // reports whether it could. Under the pair's mu, for which wake then waits.
@@ -219,8 +220,13 @@ func (d *direction) wake(events uint32, m *mover) {
 	case unix.EPOLLIN:
 		err = m.move(d)
 	case unix.EPOLLIN | unix.EPOLLRDHUP, unix.EPOLLRDHUP:
-		if err = m.move(d); err == nil {
-			err = m.move(d) // the end, after what has come before
+		// The end comes after what has come before, in one read or two.
+		err = nil
+		for i := 0; i < 4 && err == nil; i++ {
+			err = m.move(d)
+		}
+		if err == nil {
+			err = errFallback
 		}
 	}
 	switch {

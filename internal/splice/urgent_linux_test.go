@@ -76,3 +76,45 @@ func TestUrgentByteAheadOfTheEndCutsNothingOff(t *testing.T) {
 	server.Close()
 	<-ended
 }
+
+// What is behind an urgent byte that has come before the direction is parked, or with
+// the end, comes all the same. The next event would be too late: there is none.
+func TestUrgentByteInFrontOfAParkedDirection(t *testing.T) {
+	poller := startPoller(t)
+	for name, end := range map[string]bool{"without an end": false, "with the end": true} {
+		for _, before := range []bool{true, false} {
+			client, left := pair(t)
+			right, server := pair(t)
+			ended := make(chan struct{})
+			start := func() {
+				Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{Poller: poller, Idle: endless}, func(Result, Result) { close(ended) })
+			}
+			if !before {
+				start()
+			}
+			client.Write([]byte("A"))
+			sendUrgent(t, client)
+			client.Write([]byte("B"))
+			if end {
+				client.CloseWrite()
+			}
+			if before {
+				time.Sleep(10 * time.Millisecond) // all of it has come
+				start()
+			}
+			server.SetReadDeadline(time.Now().Add(5 * time.Second))
+			got := make([]byte, 2)
+			if n, err := io.ReadFull(server, got); err != nil || string(got) != "AB" {
+				t.Errorf("%s: %q, %v", name, got[:n], err)
+			}
+			if end {
+				if n, err := server.Read(got); err != io.EOF {
+					t.Errorf("%s: %d bytes, %v", name, n, err)
+				}
+			}
+			client.Close()
+			server.Close()
+			<-ended
+		}
+	}
+}
