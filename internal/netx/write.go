@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// Write writes b to conn, until ctx ends or, unless limit is zero, until then. The
-// connection has no write deadline afterwards. The error is ctx's if ctx ended the
-// write.
+// Write writes b to conn, until ctx ends or, unless limit is zero, until then. It uses
+// the write deadline: conn has none before, and none afterwards. The error is ctx's if
+// ctx ended the write.
 //
 // A socket that has room for b gets it at once, even if ctx has ended. That costs
 // neither a registration with ctx nor a timer.
 func Write(ctx context.Context, conn net.Conn, b []byte, limit time.Time) error {
-	b = b[tryWrite(conn, b):]
-	if len(b) == 0 {
-		return nil
+	n, err := tryWrite(conn, b)
+	if b = b[n:]; err != nil || len(b) == 0 {
+		return err
 	}
 	i := Interrupt(ctx, conn.SetWriteDeadline)
 	i.SetDeadline(limit)
-	_, err := conn.Write(b)
+	_, err = conn.Write(b)
 	if ended := i.Finish(); ended != nil && err != nil {
 		return ended
 	}

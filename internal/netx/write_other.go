@@ -4,4 +4,4 @@ package netx
 
 import "net"
 
-func tryWrite(net.Conn, []byte) int { return 0 }
+func tryWrite(net.Conn, []byte) (int, error) { return 0, nil }

@@ -79,3 +79,20 @@ func TestWriteToAPipe(t *testing.T) {
 		}
 	})
 }
+
+// The kernel reports a reset once, and to the first write.
+func TestWriteReturnsTheReset(t *testing.T) {
+	a, b, err := loopback.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b.SetLinger(0)
+	b.Close()
+	for err == nil { // until the reset has come
+		err = Write(t.Context(), a, []byte("x"), time.Time{})
+	}
+	if !IsErrno(err, ECONNRESET) {
+		t.Error(err)
+	}
+}

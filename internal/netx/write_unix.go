@@ -4,6 +4,7 @@ package netx
 
 import (
 	"net"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -13,6 +14,7 @@ import (
 type attempt struct {
 	b   []byte
 	n   int
+	err error
 	try func(fd uintptr) (done bool)
 }
 
@@ -26,29 +28,33 @@ func (a *attempt) write(fd uintptr) (done bool) {
 	for {
 		n, err := syscall.Write(int(fd), a.b)
 		if err != syscall.EINTR {
-			a.n = max(n, 0)
+			a.n, a.err = max(n, 0), err
 			return true
 		}
 	}
 }
 
 // tryWrite writes as much of b to a socket as that has room for, and returns how much
-// that is. Other connections, and those that have failed, take nothing.
-func tryWrite(conn net.Conn, b []byte) (n int) {
+// that is. Other connections take nothing. The error is the socket's, which the kernel
+// reports only once.
+func tryWrite(conn net.Conn, b []byte) (n int, err error) {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 	default:
-		return 0
+		return 0, nil
 	}
 	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil || len(b) == 0 {
-		return 0
+		return 0, nil // Write returns the error
 	}
 	a := attempts.Get().(*attempt)
-	a.b, a.n = b, 0
-	raw.Write(a.try) // the write that follows returns its error again
-	n = a.n
-	a.b = nil
+	a.b, a.n, a.err = b, 0, nil
+	raw.Write(a.try) // its own error is Write's as well
+	n, err = a.n, a.err
+	a.b, a.err = nil, nil
 	attempts.Put(a)
-	return n
+	if err == nil || err == syscall.EAGAIN {
+		return n, nil
+	}
+	return n, &net.OpError{Op: "write", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError("write", err)}
 }
