@@ -70,8 +70,10 @@ type ServerHelloShape struct {
 
 // AppendServerHello appends the flight that answers hello, signed with key:
 // ServerHello, ChangeCipherSpec and one ApplicationData record. Clients accept no
-// other records under the digest. random is the source of random bytes; nil means
-// crypto/rand.
+// other records under the digest. random is the source of random bytes and of a key
+// pair whose public half is the share. Nil means bytes that look random, from a cipher
+// whose key is crypto/rand's, and a share without a private half: nothing in the flight
+// is a secret.
 //
 // The server must send nothing after the flight before it has received the client's
 // next bytes: Telegram for Android computes the digest over all bytes that it has

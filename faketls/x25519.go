@@ -22,7 +22,7 @@ import (
 // combination of them that vanishes, and by nothing else. Whatever the coefficients
 // and the other shares are, at most one of the 2^131 values of the last share makes
 // the combination vanish. So one trial succeeds with a probability of 2^-131, and
-// pairs of 2^64 combinations have to be compared to expect a success. The points and
+// pairs of some 2^66 combinations have to be compared to expect a success. The points and
 // the digits are from crypto/rand, are used for nothing else and never leave the
 // process.
 //
