@@ -196,7 +196,7 @@ func (t *Table) enter(m *Member, connection Evictable, from netip.Addr, class Cl
 // evict removes a member of g, whose limit is reached, and returns it; none if g is
 // empty. Under mu.
 func (t *Table) evict(scope Scope, g *group) eviction {
-	m := t.pick(g.payer())
+	m := t.pick(g)
 	if m == nil {
 		return eviction{}
 	}
@@ -208,36 +208,49 @@ func (t *Table) evict(scope Scope, g *group) eviction {
 // pick returns the member of g to evict, in this order; at each step the oldest of a
 // class, which is the one that has made no progress for longest. Under mu.
 //
-//  1. Those beyond their grace: a part of a handshake, silence, bytes that are
-//     unanswered, an answered hello, and a visitor that has moved nothing.
-//  2. Those that are slower than a client that is about to be served: silence, and a
-//     part of a handshake.
+//  1. Those of the payer beyond their grace: a part of a handshake, silence, bytes that
+//     are unanswered, an answered hello, and a visitor that has moved nothing. If the
+//     payer has none, those of its site and then of g: a network whose clients are
+//     about to be served does not pay for others' idle connections, unless it floods.
+//  2. Those of the payer that are slower than a client that is about to be served:
+//     silence, and a part of a handshake.
 //  3. Those that have come as far as others are about to, if they are more than half of
-//     all: a part of a handshake, a visitor, an answered hello, and bytes that are
-//     unanswered for as long as in 2.
-//  4. Any of the class that has come least far.
+//     the payer's: a part of a handshake, a visitor, an answered hello, and bytes that
+//     are unanswered for as long as in 2.
+//  4. Any of the payer's, of the class that has come least far.
 func (t *Table) pick(g *group) *Member {
-	t.passUnread(g)
+	payer := g.payer()
 	now := t.now()
-	if m := g.oldest(now.Add(-t.grace), Partial, Silent, Complete, HelloAnswered, Answered); m != nil {
-		return m
+	for from := payer; ; from = from.parent {
+		t.passUnread(from)
+		if m := from.oldest(now.Add(-t.grace), Partial, Silent, Complete, HelloAnswered, Answered); m != nil {
+			return m
+		}
+		if from == g || floodPart*from.count > g.count {
+			break
+		}
 	}
 	slow := now.Add(-t.grace / slowPart)
-	if m := g.oldest(slow, Silent, Partial); m != nil {
+	if m := payer.oldest(slow, Silent, Partial); m != nil {
 		return m
 	}
-	if m := g.majority(Partial, Answered, HelloAnswered); m != nil {
+	if m := payer.majority(Partial, Answered, HelloAnswered); m != nil {
 		return m
 	}
-	if m := g.majority(Complete); m != nil && !m.since.After(slow) {
+	if m := payer.majority(Complete); m != nil && !m.since.After(slow) {
 		return m
 	}
-	return g.oldest(now, Silent, Partial, Complete, Answered, HelloAnswered)
+	return payer.oldest(now, Silent, Partial, Complete, Answered, HelloAnswered)
 }
 
 // slowPart is the part of the grace within which a client that is about to be served
 // takes its next step: a quarter of a second of two seconds.
 const slowPart = 8
+
+// floodPart is the part of all members beyond which a network floods: it pays, however
+// young its members are, so that a crowd of newcomers does not displace connections
+// that others have opened ahead of need.
+const floodPart = 4
 
 // passUnread moves the oldest silent members of g to Complete if their clients have
 // sent something that was not read yet, and is taken for a whole hello until it is:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -60,6 +61,66 @@ func TestMostChargedNetworkMakesRoom(t *testing.T) {
 		}
 		if !slices.Equal(table.gone, want) {
 			t.Errorf("class %d: evicted %v", class, table.gone)
+		}
+	}
+}
+
+// A few clients behind one address, all of them about to be served, do not make room
+// for attackers that have one idle connection a network; nor do they within a site that
+// has more than others. Once they are idle themselves, they do.
+func TestClientsBehindOneAddressStayBesideIdleNetworks(t *testing.T) {
+	const step = 10 * time.Millisecond
+	for name, bot := range map[string]string{"networks": "2001:db8:%x::1", "the same site": "192.0.2.%d"} {
+		for _, class := range []Class{Silent, Partial, Complete, Answered, HelloAnswered} {
+			table := newTestTable(Limits{Address: 50, Site: 100, Total: 100})
+			for i := range 97 {
+				table.enter(fmt.Sprint("bot", i), fmt.Sprintf(bot, i+2), class)
+				table.clock = table.clock.Add(-time.Second)
+			}
+			table.clock = table.clock.Add(4 * time.Minute)
+			for i, class := range []Class{Silent, Complete, HelloAnswered} {
+				table.Move(table.enter(fmt.Sprint("client", i), "192.0.2.1", Silent), class)
+				table.clock = table.clock.Add(step - time.Second)
+			}
+			var want []string
+			for i := range 10 {
+				table.enter(fmt.Sprint("new", i), fmt.Sprintf(bot, 100+i), Silent)
+				table.clock = table.clock.Add(step - time.Second)
+				want = append(want, fmt.Sprint("bot", i))
+			}
+			if !slices.Equal(table.gone, want) {
+				t.Errorf("%s, class %d: evicted %v", name, class, table.gone)
+			}
+			table.clock = table.clock.Add(time.Minute)
+			table.enter("last", "203.0.113.1", Silent)
+			if last := table.gone[len(table.gone)-1]; name == "networks" && last != "client0" {
+				t.Errorf("%s, class %d: a minute later, evicted %s", name, class, last)
+			}
+		}
+	}
+}
+
+// A network that floods pays although all of its connections are within their grace:
+// those that others have opened ahead of need stay.
+func TestFloodOfNewcomersPaysItself(t *testing.T) {
+	for _, flood := range []string{"198.51.100.1", "198.51.100.%d"} {
+		for _, class := range []Class{Silent, Partial, Complete, Answered, HelloAnswered} {
+			table := newTestTable(Limits{Address: 1000, Site: 1000, Total: 40})
+			for i := range 20 {
+				table.enter(fmt.Sprint("other", i), fmt.Sprintf("192.0.%d.1", i), Silent)
+			}
+			table.clock = table.clock.Add(time.Minute)
+			for i := range 100 {
+				from := flood
+				if strings.Contains(flood, "%") {
+					from = fmt.Sprintf(flood, i)
+				}
+				table.enter(fmt.Sprint("attacker", i), from, class)
+				table.clock = table.clock.Add(time.Millisecond - time.Second)
+			}
+			if len(table.gone) != 80 || slices.ContainsFunc(table.gone, func(name string) bool { return name[0] != 'a' }) {
+				t.Errorf("%s, class %d: evicted %v", flood, class, table.gone)
+			}
 		}
 	}
 }
