@@ -219,10 +219,10 @@ func (t *Table) evict(scope Scope, g *group) eviction {
 //     are unanswered for as long as in 2.
 //  4. Any of the payer's, of the class that has come least far.
 func (t *Table) pick(g *group) *Member {
-	payer := g.payer()
+	payer, looks := g.payer(), 0
 	now := t.now()
 	for from := payer; ; from = from.parent {
-		t.passUnread(from)
+		looks += t.passUnread(from, maxLooks-looks)
 		if m := from.oldest(now.Add(-t.grace), Partial, Silent, Complete, HelloAnswered, Answered); m != nil {
 			return m
 		}
@@ -252,33 +252,39 @@ const slowPart = 8
 // that others have opened ahead of need.
 const floodPart = 4
 
+// maxLooks is how many silent connections are asked for unread bytes before one is
+// evicted. Each takes a system call under mu, for which everything else that enters,
+// moves or leaves waits, also the one goroutine that has all sockets' events. What is
+// passed over is silent no more, so the next eviction looks at others.
+const maxLooks = 16
+
 // passUnread moves the oldest silent members of g to Complete if their clients have
 // sent something that was not read yet, and is taken for a whole hello until it is:
-// when the processor is busy, connections are accepted faster than they are read. Under
-// mu.
-func (t *Table) passUnread(g *group) {
-	for m := g.lists[Silent].first; m != nil && m.connection.HasUnread(); m = g.lists[Silent].first {
+// when the processor is busy, connections are accepted faster than they are read. It
+// looks at no more than that many, and returns at how many. Under mu.
+func (t *Table) passUnread(g *group, most int) (looks int) {
+	for m := g.lists[Silent].first; m != nil && looks < most; m = g.lists[Silent].first {
+		if looks++; !m.connection.HasUnread() {
+			break
+		}
 		t.move(m, Complete)
 	}
+	return looks
 }
 
 // EvictOldest evicts up to n members, for instance because there are no
 // descriptors, and returns how many it evicted.
 func (t *Table) EvictOldest(n int) int {
-	var evicted []eviction
-	t.mu.Lock()
-	for range n {
+	for i := range n {
+		t.mu.Lock()
 		e := t.evict(Total, &t.all)
+		t.mu.Unlock()
 		if e.connection == nil {
-			break
+			return i
 		}
-		evicted = append(evicted, e)
-	}
-	t.mu.Unlock()
-	for _, e := range evicted {
 		e.connection.Evict(e.reason)
 	}
-	return len(evicted)
+	return n
 }
 
 // Move changes the class of m, if it is present.

@@ -32,11 +32,15 @@ func newTestTable(limits Limits) *testTable {
 type connection struct {
 	evict  func(*EvictedError)
 	unread bool
+	looks  int // calls of HasUnread
 }
 
 func (c *connection) Evict(reason *EvictedError) { c.evict(reason) }
 
-func (c *connection) HasUnread() bool { return c.unread }
+func (c *connection) HasUnread() bool {
+	c.looks++
+	return c.unread
+}
 
 // enter adds a member and lets a second pass.
 func (t *testTable) enter(name, from string, class Class) *Member {
@@ -120,6 +124,44 @@ func TestUnreadBytesCountAsFirstBytes(t *testing.T) {
 	table.enter("e", "192.0.2.1", Silent)
 	if !slices.Equal(table.gone, []string{"c", "d"}) || table.Count(Complete) != 2 {
 		t.Errorf("evicted %v, %d complete", table.gone, table.Count(Complete))
+	}
+}
+
+// One eviction asks few connections for unread bytes, however many have some: it holds
+// up all others meanwhile. None is asked again, so the evictions that follow get to all.
+func TestEvictionLooksAtFewConnections(t *testing.T) {
+	for _, age := range []time.Duration{0, time.Minute} {
+		table := newTestTable(Limits{Address: 1000, Site: 1000, Total: 1000})
+		for i := range 1000 {
+			from := fmt.Sprintf("192.0.%d.1", i/4) // the payer is one of them, or all
+			if i >= 900 {
+				from = "198.51.100.1"
+			}
+			table.enter(fmt.Sprint(i), from, Silent).connection.(*connection).unread = true
+			table.clock = table.clock.Add(-time.Second)
+		}
+		table.clock = table.clock.Add(age)
+		looks := 0
+		for i := range 100 {
+			table.enter(fmt.Sprint("new", i), fmt.Sprintf("203.0.%d.1", i), Silent)
+			table.clock = table.clock.Add(-time.Second)
+			before := looks
+			looks = 0
+			for _, m := range table.members {
+				looks += m.connection.(*connection).looks
+			}
+			if looks-before > maxLooks {
+				t.Fatalf("%d connections are asked for one newcomer", looks-before)
+			}
+		}
+		for name, m := range table.members {
+			if c := m.connection.(*connection); c.unread && c.looks > 1 {
+				t.Errorf("connection %s is asked %d times", name, c.looks)
+			}
+		}
+		if len(table.gone) != 100 {
+			t.Errorf("%d evicted", len(table.gone))
+		}
 	}
 }
 
