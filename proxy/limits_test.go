@@ -13,11 +13,23 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
+// countClass returns how many sessions have a class.
+func countClass(p *Proxy, class admission.Class) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.sessions {
+		if admission.Class(s.class.Load()) == class {
+			n++
+		}
+	}
+	return n
+}
+
 // A network's silent connections do not keep clients out: the oldest is closed in
 // favour of a new one.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
-	p := newEchoProxy(t)
-	p.pending.SetLimits(admission.Limits{10, 1000, 1000})
+	dc, _ := dataCenter(t)
+	p := newProxy(t, Config{DataCenters: allAt(dc), MaxUnauthenticated: 1000, MaxUnauthenticatedPerAddress: 10})
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, ln)
 	var silent []net.Conn
@@ -63,8 +75,8 @@ func TestShareOfAnAddressIsConfigurable(t *testing.T) {
 // something makes room: clients of two addresses would keep all others out
 // otherwise.
 func TestConnectionsThatHaveSentMakeRoom(t *testing.T) {
-	p := newEchoProxy(t)
-	p.pending.SetLimits(admission.Limits{10, 10, 10})
+	dc, _ := dataCenter(t)
+	p := newProxy(t, Config{DataCenters: allAt(dc), MaxUnauthenticated: 10, MaxUnauthenticatedPerAddress: 10})
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	serve(t, p, ln)
 	for i := range 10 {
@@ -74,7 +86,7 @@ func TestConnectionsThatHaveSentMakeRoom(t *testing.T) {
 		}
 		defer conn.Close()
 		conn.Write([]byte("hello"))
-		eventually(t, "its bytes arrive", func() bool { return p.pending.Count(admission.Partial) == i+1 })
+		eventually(t, "its bytes arrive", func() bool { return countClass(p, admission.Partial) == i+1 })
 	}
 	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
 	join(t, ln.Addr(), "secret="+mtwiretest.FakeTLSSecret)
@@ -184,7 +196,8 @@ func TestVisitorsOfTheSiteAreEvictedLast(t *testing.T) {
 		read(t, visitor, 5)
 	}
 	eventually(t, "they are answered", func() bool {
-		return p.pending.Count(admission.Answered) == 2 && p.fronted.Count(admission.Answered) == 2
+		s := p.Stats()
+		return s.Pending == 2 && s.Fronted == 2 && countClass(p, admission.Answered) == 2
 	})
 	for range 30 {
 		connect()

@@ -105,11 +105,11 @@ type Member struct {
 // Table is a set of connections with limits. Its methods may be called
 // concurrently. New makes it.
 type Table struct {
-	grace time.Duration
-	now   func() time.Time
+	limits Limits
+	grace  time.Duration
+	now    func() time.Time
 
 	mu       sync.Mutex
-	limits   Limits
 	networks [Total]map[netip.Prefix]*group // addresses and sites; none is empty
 	all      group
 }
@@ -126,26 +126,11 @@ func New(limits Limits, grace time.Duration) *Table {
 	return t
 }
 
-// SetLimits changes the limits. Connections beyond them are evicted as others
-// enter.
-func (t *Table) SetLimits(limits Limits) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.limits = limits
-}
-
 // Len returns how many members there are.
 func (t *Table) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.all.count
-}
-
-// Count returns how many members of a class there are.
-func (t *Table) Count(class Class) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.all.lists[class].count
 }
 
 // Enter adds m, the membership of a connection from that address, which is invalid

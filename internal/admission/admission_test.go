@@ -122,8 +122,8 @@ func TestUnreadBytesCountAsFirstBytes(t *testing.T) {
 	table.clock = table.clock.Add(-time.Second)
 	table.enter("d", "192.0.2.1", Silent)
 	table.enter("e", "192.0.2.1", Silent)
-	if !slices.Equal(table.gone, []string{"c", "d"}) || table.Count(Complete) != 2 {
-		t.Errorf("evicted %v, %d complete", table.gone, table.Count(Complete))
+	if !slices.Equal(table.gone, []string{"c", "d"}) || table.all.lists[Complete].count != 2 {
+		t.Errorf("evicted %v, %d complete", table.gone, table.all.lists[Complete].count)
 	}
 }
 
