@@ -45,6 +45,7 @@ func (f *File) Reopen() error {
 	f.mu.Lock()
 	last := f.file
 	f.file, f.dst = next, next
+	f.replaced++
 	f.mu.Unlock()
-	return last.Close() // after the write that may be running
+	return last.Close() // a write that fails for this continues in next
 }

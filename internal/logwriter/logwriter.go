@@ -7,7 +7,9 @@ package logwriter
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 )
@@ -34,17 +36,18 @@ type Writer struct {
 	// notice formats the line about dropped lines. It is called under mu.
 	notice func(dropped int) []byte
 
-	mu      sync.Mutex
-	dst     io.Writer
-	lost    int           // lines before the queue, which dst has refused
-	queue   []byte        // lines
-	lines   int           // their number
-	dropped int           // lines after the queue, for which it had no room
-	writing bool          // there is a goroutine, or the timer that starts one
-	delayed *time.Timer   // that timer, nil before the first
-	wrote   time.Time     // when the last goroutine ended
-	settled chan struct{} // closed when the goroutine ends
-	closed  bool
+	mu       sync.Mutex
+	dst      io.Writer
+	replaced int           // how often dst was
+	lost     int           // lines before the queue, which dst has refused
+	queue    []byte        // lines
+	lines    int           // their number
+	dropped  int           // lines after the queue, for which it had no room
+	writing  bool          // there is a goroutine, or the timer that starts one
+	delayed  *time.Timer   // that timer, nil before the first
+	wrote    time.Time     // when the last goroutine ended
+	settled  chan struct{} // closed when the goroutine ends
+	closed   bool
 }
 
 // New returns a Writer to dst. notice formats the line, with its newline, that tells
@@ -105,10 +108,7 @@ func (w *Writer) write() {
 		if cap(w.queue) > maxIdle {
 			w.queue = nil
 		}
-		dst := w.dst
-		w.mu.Unlock()
-		n, err := dst.Write(batch)
-		w.mu.Lock()
+		n, err := w.writeBatch(batch)
 		if err == nil || n == len(batch) {
 			continue
 		}
@@ -118,6 +118,22 @@ func (w *Writer) write() {
 	}
 	w.writing, w.wrote = false, time.Now()
 	close(w.settled)
+}
+
+// writeBatch writes batch to the destination, and returns how much of it has been
+// written. If the destination was replaced and closed meanwhile, the rest goes to its
+// successor. The caller holds mu, which is free during a write.
+func (w *Writer) writeBatch(batch []byte) (n int, err error) {
+	for {
+		dst, replaced := w.dst, w.replaced
+		w.mu.Unlock()
+		var more int
+		more, err = dst.Write(batch[n:])
+		w.mu.Lock()
+		if n += more; w.replaced == replaced || !errors.Is(err, os.ErrClosed) {
+			return n, err
+		}
+	}
 }
 
 var newline = []byte{'\n'}

@@ -189,6 +189,35 @@ func TestReopenedFile(t *testing.T) {
 	}
 }
 
+// A write that the change of destinations has overtaken, and that fails because the old
+// one is closed, continues in the new one: no line is lost, and none is written twice.
+// Without a change, what a closed destination refuses is counted.
+func TestWriteToAClosedFileContinuesInItsSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		last, next := &destination{stopped: make(chan struct{})}, &destination{}
+		w := New(last, notice)
+		last.refuse(&os.PathError{Op: "write", Err: os.ErrClosed}, 3)
+		io.WriteString(w, "a\nb\n")
+		synctest.Wait() // until it is in Write
+		w.mu.Lock()
+		w.dst = next
+		w.replaced++
+		w.mu.Unlock()
+		close(last.stopped)
+		if !w.Flush(time.Second) || last.text.String() != "a\nb" || next.text.String() != "\n" {
+			t.Errorf("%q, then %q", last.text.String(), next.text.String())
+		}
+		next.refuse(os.ErrClosed, 0)
+		io.WriteString(w, "c\n")
+		w.Flush(time.Second)
+		next.refuse(nil, 0)
+		io.WriteString(w, "d\n")
+		if w.Close(time.Second); next.text.String() != "\ndropped=1\nd\n" {
+			t.Errorf("a closed file: %q", next.text.String())
+		}
+	})
+}
+
 // flush waits until what was written is in the file.
 func flush(t *testing.T, w *Writer) {
 	t.Helper()
