@@ -65,7 +65,7 @@ func (p *Poller) waiters() (n int) {
 func (p *Poller) each(f func(waiter)) {
 	for _, s := range p.sets {
 		s.mu.Lock()
-		for index := range s.waiters.used {
+		for index := range uint32(len(s.waiters.chunks) * slotsPerChunk) {
 			if w := s.waiters.at(index).waiter; w != nil {
 				f(w)
 			}

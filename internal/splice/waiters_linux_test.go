@@ -40,8 +40,8 @@ func TestAnIDFindsNothingAfterItsWaiterWasRemoved(t *testing.T) {
 			}
 		}
 	}
-	if most := uint32(8 * slotsPerChunk); w.used > most {
-		t.Errorf("%d slots are used for at most %d waiters", w.used, most)
+	if n := len(w.chunks); n > 8 {
+		t.Errorf("%d chunks for at most %d waiters", n, 8*slotsPerChunk)
 	}
 	for _, id := range []waiterID{0, 1, 1 << 32, 99<<32 | 5, 1<<32 | 1<<31} {
 		if !seen[id] && w.get(id) != nil {
@@ -57,5 +57,45 @@ func TestWaitersThatComeAndGoTakeNoMemory(t *testing.T) {
 	w.remove(w.add(&waiter))
 	if n := testing.AllocsPerRun(1000, func() { w.remove(w.add(&waiter)) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// A crowd that has gone leaves no memory, also if waiters that came before it or as its
+// last ones stay a while: those that come later fill the first chunks. IDs of the crowd
+// find nothing in chunks that were allocated again.
+func TestWaitersThatHaveGoneLeaveNoMemory(t *testing.T) {
+	const crowd = 100 * slotsPerChunk
+	var w waiters
+	early := w.add(&awaiting{})
+	var ids []waiterID
+	for range crowd {
+		ids = append(ids, w.add(&awaiting{}))
+	}
+	late := w.add(&awaiting{})
+	for _, id := range ids {
+		w.remove(id)
+	}
+	for range slotsPerChunk {
+		if index := uint32(w.add(&awaiting{})); index >= 2*slotsPerChunk {
+			t.Fatalf("slot %d is used before the first ones", index)
+		}
+	}
+	if w.get(late) == nil {
+		t.Error("the last waiter is lost")
+	}
+	w.remove(late)
+	if n := len(w.chunks); n > 3 {
+		t.Errorf("%d chunks for %d waiters", n, slotsPerChunk+1)
+	}
+	for range crowd {
+		w.add(&awaiting{})
+	}
+	for _, id := range append(ids, late) {
+		if w.get(id) != nil {
+			t.Fatalf("ID %x finds a waiter after it was removed", id)
+		}
+	}
+	if w.get(early) == nil {
+		t.Error("the first waiter is lost")
 	}
 }
