@@ -171,6 +171,17 @@ func (s *Service) Users() *users.Policy { return s.policy }
 // state directory.
 func (s *Service) Store() *store.Store { return s.store }
 
+// History returns the bytes of a user on each of the last days, the oldest first, with the
+// present one; days on which the user moved none are not there. Users that were removed
+// have theirs. The error wraps store.ErrUnavailable if there is no state directory. It may
+// be called concurrently.
+func (s *Service) History(name string) ([]store.Day, error) {
+	if s.store == nil {
+		return nil, errNoStore
+	}
+	return s.store.History(name, 0), nil
+}
+
 // errNoStore means that there is no state directory.
 var errNoStore = fmt.Errorf("%w: there is no state directory", store.ErrUnavailable)
 

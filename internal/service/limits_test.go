@@ -138,8 +138,16 @@ func TestLimitsOfTheConfigurationHold(t *testing.T) {
 	if def, usage, _ := r.Users().Usage("alice"); usage.Up == 0 || usage.Down == 0 || def.Note != "a note" {
 		t.Errorf("%+v", usage)
 	}
-	if history := r.Store().History("alice", 0); len(history) == 0 {
-		t.Error("there is no history")
+	history, err := r.History("alice")
+	var up int64
+	for _, day := range history {
+		up += day.Records[0].Up
+	}
+	if _, usage, _ := r.Users().Usage("alice"); err != nil || up == 0 || up != usage.Up {
+		t.Errorf("%+v, %v: the usage is %+v", history, err, usage)
+	}
+	if _, err := new(Service).History("alice"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("without a state directory: %v", err)
 	}
 }
 
