@@ -22,8 +22,8 @@ const cacheLine = 128
 
 // activity is what a user needs once it has had a client.
 type activity struct {
-	bytes [2]moved // by direction; since the user's Counter
-	rates [2]atomic.Pointer[rate]
+	bytes [2]moved                // by direction; since the user's Counter
+	rates [2]atomic.Pointer[rate] // nil before the first limit; never replaced
 
 	// Under user.mu.
 	first    *account // of the sessions
@@ -51,7 +51,7 @@ func (a *account) Moved(d proxy.Direction, n int) { a.activity.bytes[d].Add(int6
 // Delay returns a pause if the user's rate is limited.
 func (a *account) Delay(d proxy.Direction, n int) time.Duration {
 	r := a.activity.rates[d].Load()
-	if r == nil {
+	if r == nil || r.unlimited.Load() {
 		return 0
 	}
 	if a.waiters[d] == nil {

@@ -184,12 +184,10 @@ func (u *user) remove(oldest int64) bool {
 func (u *user) setRates(now moment) {
 	for d, limit := range [2]int64{proxy.Upload: u.def.RateUp, proxy.Download: u.def.RateDown} {
 		switch r := u.activity.rates[d].Load(); {
-		case limit == 0:
-			u.activity.rates[d].Store(nil)
-		case r == nil:
-			u.activity.rates[d].Store(newRate(limit, now.elapsed))
-		default:
+		case r != nil: // the one that the sessions' waiters belong to
 			r.set(limit, now.elapsed)
+		case limit > 0:
+			u.activity.rates[d].Store(newRate(limit, now.elapsed))
 		}
 	}
 }

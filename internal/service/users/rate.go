@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,9 +26,14 @@ const (
 // is later. So the pauses of all connections together are as long as the rate demands,
 // however many there are, and a connection that needs less than its share does not wait
 // for those that take all of theirs.
+//
+// A rate stays the same one for all of its connections' lives, also while there is no
+// limit: what they owe is in its virtual time.
 type rate struct {
+	unlimited atomic.Bool // limit is 0; to be read without mu
+
 	mu      sync.Mutex
-	limit   float64       // bytes a second
+	limit   float64       // bytes a second; 0 means that nothing waits
 	at      time.Duration // when virtual was set
 	virtual float64
 	credit  float64   // bytes that nothing waited for
@@ -43,18 +49,35 @@ type waiter struct {
 
 func newRate(limit int64, now time.Duration) *rate { return &rate{limit: float64(limit), at: now} }
 
-// set changes the limit.
+// set changes the limit. 0 means none, and then nothing is owed any more.
 func (r *rate) set(limit int64, now time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.run(now)
 	r.limit = float64(limit)
+	r.unlimited.Store(limit == 0)
+	if limit == 0 {
+		r.forgive()
+	}
+}
+
+// forgive moves virtual time on until nothing waits.
+func (r *rate) forgive() {
+	for _, w := range r.waiting {
+		r.virtual = w.end
+		w.waiting = false
+	}
+	clear(r.waiting)
+	r.waiting, r.credit = r.waiting[:0], 0
 }
 
 // delay returns how long w pauses after n bytes.
 func (r *rate) delay(w *waiter, n int, now time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.limit == 0 {
+		return 0
+	}
 	r.run(now)
 	r.owe(w, float64(n))
 	r.run(now) // for what is left of credit
