@@ -31,6 +31,18 @@ type activity struct {
 	addresses
 }
 
+// recount makes the addresses those of all sessions, with the ones that count without
+// any: some sessions may be counted already, of a user that was removed and comes back.
+// Under user.mu.
+func (a *activity) recount() {
+	for i := range a.addresses {
+		a.addresses[i].clients = 0
+	}
+	for s := a.first; s != nil; s = s.after {
+		a.add(s.network)
+	}
+}
+
 // account is the usage of one session, a proxy.Account.
 type account struct {
 	policy   *Policy

@@ -165,9 +165,7 @@ func (u *user) define(def *User, now moment) {
 	if def.MaxAddresses == 0 {
 		u.activity.addresses = nil
 	} else if !limited {
-		for a := u.activity.first; a != nil; a = a.after {
-			u.activity.add(a.network)
-		}
+		u.activity.recount()
 	}
 }
 

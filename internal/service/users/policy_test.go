@@ -117,6 +117,39 @@ func TestAddressesCountForTheirWindow(t *testing.T) {
 	})
 }
 
+// The addresses of a user that is removed and comes back, or whose limit does, are those
+// of its sessions, each once, and those of sessions that ended before.
+func TestAddressesAreCountedOnceAfterARemoval(t *testing.T) {
+	limited := alice(Limits{MaxAddresses: 1})
+	for name, without := range map[string][]User{"removed": nil, "no limit": {alice(Limits{})}} {
+		running(t, func() *Policy { return newPolicy(limited) }, func(t *testing.T, p *Policy) {
+			first, second := admitted(t, p, "alice", "192.0.2.1:1"), admitted(t, p, "alice", "192.0.2.1:2")
+			for range 3 {
+				p.Set(without)
+				p.Set([]User{limited})
+			}
+			if usage := usageOf(t, p, "alice"); usage.Connections != 2 || usage.Addresses != 1 {
+				t.Errorf("%s: %+v", name, usage)
+			}
+			first.Close(nil)
+			time.Sleep(DefaultAddressWindow)
+			refused(t, p, "alice", "192.0.2.2:1", OverAddresses)
+			p.Set(without)
+			second.Close(nil)
+			p.Set([]User{limited})
+			time.Sleep(DefaultAddressWindow)
+			if usage := usageOf(t, p, "alice"); usage.Addresses != 0 {
+				t.Errorf("%s: %d addresses without sessions", name, usage.Addresses)
+			}
+			third := admitted(t, p, "alice", "192.0.2.2:1")
+			third.Close(nil)
+			p.Set(nil)
+			p.Set([]User{limited})
+			refused(t, p, "alice", "192.0.2.1:1", OverAddresses) // within the window
+		})
+	}
+}
+
 // A client that does not complete its handshake leaves no address behind: a recorded
 // one that is replayed from many addresses locks its user out for no time.
 func TestIncompleteHandshakesLeaveNoAddress(t *testing.T) {
