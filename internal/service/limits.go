@@ -223,7 +223,9 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 		return err
 	}
 	for i := range before {
-		s.policy.Forget(before[i].Name) // unless it is still there
+		if s.policy.Forget(before[i].Name) { // it is not there any more
+			s.store.Forget(before[i].Name)
+		}
 	}
 	return nil
 }

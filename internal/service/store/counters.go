@@ -21,6 +21,8 @@ func (s *Store) writeUsage() error {
 			u.day, u.base = s.day, s.base
 		}
 	}
+	s.fitBase(u.counters)
+	u.base = s.base
 	payload, sum := appendUsage(nil, u)
 	if sum == s.written {
 		return failed
@@ -35,6 +37,41 @@ func (s *Store) writeUsage() error {
 // write replaces a file.
 func (s *Store) write(kind string, payload []byte) error {
 	return s.replace(s.dir, kind, makeFile(kind, payload))
+}
+
+// Forget notes that the usage of a user was dropped, today: what is counted from now on
+// is all of the day.
+func (s *Store) Forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.base, name)
+}
+
+// fitBase drops what base has of counters that are gone, and of those that have begun
+// anew since: a file with more at the day's beginning than now would be damaged. Under mu.
+func (s *Store) fitBase(counters []users.Counter) {
+	fitting := 0
+	for i := range counters {
+		c := &counters[i]
+		switch base, ok := s.base[c.Name]; {
+		case !ok:
+		case c.Up < base.up || c.Down < base.down:
+			delete(s.base, c.Name)
+		default:
+			fitting++
+		}
+	}
+	if fitting == len(s.base) {
+		return
+	}
+	present := make(map[string]direction, fitting)
+	for i := range counters {
+		name := counters[i].Name
+		if base, ok := s.base[name]; ok {
+			present[name] = base
+		}
+	}
+	s.base = present
 }
 
 // since returns what c has counted since base.

@@ -65,6 +65,13 @@ func (c *counting) add(name string, up, down int64) {
 	c.all[name] = counter
 }
 
+// remove drops the usage of a user.
+func (c *counting) remove(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, name)
+}
+
 // up returns a user's bytes up among counters.
 func up(counters []users.Counter, name string) int64 {
 	for _, c := range counters {

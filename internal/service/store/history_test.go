@@ -62,6 +62,49 @@ func TestEveryDayHasItsBytes(t *testing.T) {
 	}
 }
 
+// A user whose usage was dropped has on that day what it was counted since, also if that
+// is more than it had when the day began, and also if the store was not told. The usage
+// file can be read back.
+func TestADayCountsFromWhereUsageWasDropped(t *testing.T) {
+	for name, c := range map[string]struct {
+		forget, flush bool
+		after         int64
+	}{
+		"more":                        {true, false, 3000},
+		"more, written between":       {true, true, 3000},
+		"less":                        {true, false, 5},
+		"less, not told":              {false, false, 5},
+		"more, not told, but written": {false, true, 3000},
+	} {
+		dir, now := t.TempDir(), &clock{date("2026-11-28")}
+		s, source := opened(t, dir, Options{Time: now.now})
+		source.add("alice", 1000, 0)
+		source.add("bob", 7, 7)
+		flushed(t, s)
+		now.at = date("2026-11-29")
+		flushed(t, s)
+		source.add("alice", 50, 0)
+		flushed(t, s)
+		source.remove("alice")
+		if c.forget {
+			s.Forget("alice")
+		}
+		if c.flush {
+			flushed(t, s)
+		}
+		source.add("alice", c.after, 0)
+		want := []string{"2026-11-28 alice 1000 0", fmt.Sprintf("2026-11-29 alice %d 0", c.after)}
+		if got := daysOf(s, "alice"); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+		closed(t, s)
+		s, _ = opened(t, dir, Options{Time: now.now})
+		if got := daysOf(s, "alice"); !slices.Equal(got, want) || len(s.Status().Damaged) > 0 || up(s.Counters(), "bob") != 7 {
+			t.Errorf("%s: %q after a restart, %+v", name, got, s.Status())
+		}
+	}
+}
+
 // A day whose file cannot be written goes on, and is written later with all bytes.
 func TestADayThatCannotBeWrittenGoesOn(t *testing.T) {
 	dir, now := t.TempDir(), &clock{date("2026-11-28")}

@@ -142,18 +142,22 @@ func (p *Policy) ResetUsage(name string) bool {
 }
 
 // Forget drops the usage of a user that was removed for good. It does nothing while
-// there is such a user.
-func (p *Policy) Forget(name string) {
+// there is such a user. It reports whether none is there, so that no usage is left.
+func (p *Policy) Forget(name string) bool {
 	p.setting.Lock()
 	defer p.setting.Unlock()
-	if u := p.find(name); u != nil {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		if u.def == nil {
-			u.count()
-			u.counter = Counter{Name: name}
-		}
+	u := p.find(name)
+	if u == nil {
+		return true
 	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.def != nil {
+		return false
+	}
+	u.count()
+	u.counter = Counter{Name: name}
+	return true
 }
 
 // Restore sets the counters to those of an earlier run, before the first client.
