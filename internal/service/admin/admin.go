@@ -2,6 +2,7 @@
 //
 //	admin.go    the server, and its limits
 //	guard.go    which requests are answered: host, origin, token
+//	tokenconn.go  how long a connection may take to show the token
 //	problem.go  errors, as RFC 9457 has them
 //	health.go   /healthz and /readyz; readiness.go: what makes a proxy ready
 //	api.go      /v1: routes, answers, and entity tags; openapi.yaml describes them
@@ -104,6 +105,10 @@ func (s *Server) Serve(ln net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          log.New(logWriter{s.config.Log}, "", 0),
 	}
+	limited := netutil.LimitListener(ln, maxConnections)
+	if guarded.tcp {
+		limited, server.ConnContext = tokenListener{limited}, withTokenConn
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -112,7 +117,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 	s.servers = append(s.servers, server)
 	s.mu.Unlock()
-	err := server.Serve(netutil.LimitListener(ln, maxConnections))
+	err := server.Serve(limited)
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}

@@ -18,6 +18,8 @@ import (
 //     rebinding needs one. Addresses and localhost remain;
 //   - requests of pages of another origin, which browsers mark.
 //
+// A refusal ends the connection, so that a client without the token holds none.
+//
 // Specification: https://datatracker.ietf.org/doc/html/rfc6750#section-2.1 (Bearer);
 // https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
 type guard struct {
@@ -30,15 +32,20 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	refuse := func(status int, detail string) {
+		h.Set("Connection", "close")
+		problem(w, status, detail)
+	}
 	switch {
 	case g.tcp && !isAddress(r.Host):
-		problem(w, http.StatusMisdirectedRequest, "the host of the request must be an IP address or localhost")
+		refuse(http.StatusMisdirectedRequest, "the host of the request must be an IP address or localhost")
 	case isForeign(r):
-		problem(w, http.StatusForbidden, "pages of other origins are not served")
+		refuse(http.StatusForbidden, "pages of other origins are not served")
 	case g.tcp && !g.hasToken(r):
 		h.Set("WWW-Authenticate", `Bearer realm="mtwire"`)
-		problem(w, http.StatusUnauthorized, "the request needs the token: Authorization: Bearer TOKEN")
+		refuse(http.StatusUnauthorized, "the request needs the token: Authorization: Bearer TOKEN")
 	default:
+		acceptConn(r.Context())
 		g.next.ServeHTTP(w, r)
 	}
 }
