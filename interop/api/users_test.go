@@ -95,6 +95,7 @@ func (d *document) tryCreate(t *testing.T, b *testbed) {
 		`{"name": "dave", "time_zone": "Nowhere"}`:                      422,
 		`{"name": "dave", "max_connections": -1}`:                       422,
 		`{"name": "dave", "address_window": "soon"}`:                    422,
+		`{"name": "dave", "address_window": "-5s"}`:                     422,
 		`{"name": "dave", "rate_up": 1}`:                                422,
 		`{"name": "dave", "note": "` + strings.Repeat("x", 1001) + `"}`: 422,
 	} {

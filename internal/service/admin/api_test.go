@@ -108,3 +108,27 @@ func TestEntityTagChangesWithTheSecrets(t *testing.T) {
 		}
 	}
 }
+
+// An address window is answered as it was set. 0 is a window of its own, also that of a
+// user of the configuration file, and no default.
+func TestAddressWindow(t *testing.T) {
+	for text, want := range map[string]string{"0s": "0s", "0": "0s", "5m": "5m0s", "": "10m0s", "10m": "10m0s"} {
+		d := newUserDocument()
+		d.Name, d.AddressWindow = "bob", text
+		u, err := d.user()
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		if got := documentOfUser(&u).AddressWindow; got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := documentOfUser(&users.User{Limits: users.Limits{AddressWindow: -1}}).AddressWindow; got != "0s" {
+		t.Error("of the file:", got)
+	}
+	d := newUserDocument()
+	d.Name, d.AddressWindow = "bob", "-5s"
+	if _, err := d.user(); err == nil {
+		t.Error("a negative window")
+	}
+}

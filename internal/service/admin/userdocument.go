@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -48,7 +49,7 @@ func documentOfUser(u *users.User) userDocument {
 	d := userDocument{
 		Name: u.Name, Source: u.Source.String(), SecretCount: len(u.Secrets), Enabled: !u.Disabled, Expires: instant(u.Expires),
 		Note: u.Note, MaxConnections: u.MaxConnections, MaxAddresses: u.MaxAddresses,
-		AddressWindow: cmp.Or(u.AddressWindow, users.DefaultAddressWindow).String(), Networks: make([]string, 0),
+		AddressWindow: windowText(u.AddressWindow), Networks: make([]string, 0),
 		Quota: u.Quota.Bytes, QuotaPeriod: u.Quota.Period.String(), QuotaDay: u.Quota.Day, TimeZone: "UTC",
 		RateUp: u.RateUp, RateDown: u.RateDown,
 	}
@@ -99,8 +100,8 @@ func (d *userDocument) user() (u users.User, err error) {
 	if d.Expires != nil {
 		u.Expires = *d.Expires
 	}
-	if u.AddressWindow, err = time.ParseDuration(cmp.Or(d.AddressWindow, "0s")); err != nil {
-		return u, invalid("address_window", "want a duration, such as 10m")
+	if u.AddressWindow, err = parseWindow(d.AddressWindow); err != nil {
+		return u, invalid("address_window", err)
 	}
 	if err := u.Quota.Period.UnmarshalText([]byte(cmp.Or(d.QuotaPeriod, users.Once.String()))); err != nil {
 		return u, invalid("quota_period", err)
@@ -128,6 +129,27 @@ func (d *userDocument) user() (u users.User, err error) {
 		return u, fail(http.StatusUnprocessableEntity, "%v", err)
 	}
 	return u, nil
+}
+
+// windowText returns users.Limits.AddressWindow as the API, and the configuration file,
+// have it: there 0 means not at all, and here the default.
+func windowText(window time.Duration) string {
+	return max(0, cmp.Or(window, users.DefaultAddressWindow)).String()
+}
+
+// parseWindow returns the users.Limits.AddressWindow for a text of the API, "" for the
+// default.
+func parseWindow(text string) (time.Duration, error) {
+	window, err := time.ParseDuration(cmp.Or(text, users.DefaultAddressWindow.String()))
+	switch {
+	case err != nil:
+		return 0, errors.New("want a duration, such as 10m")
+	case window < 0:
+		return 0, errors.New("must not be negative")
+	case window == 0:
+		return -1, nil
+	}
+	return window, nil
 }
 
 // maxNote limits the length of a note, in bytes.
