@@ -96,6 +96,9 @@ func (d *document) tryCreate(t *testing.T, b *testbed) {
 		`{"name": "dave", "max_connections": -1}`:                       422,
 		`{"name": "dave", "address_window": "soon"}`:                    422,
 		`{"name": "dave", "address_window": "-5s"}`:                     422,
+		`{"name": "dave", "quota_period": "month"}`:                     422,
+		`{"name": "dave", "networks": ["::ffff:10.0.0.0/104"]}`:         422,
+		`{"name": "dave", "note": "\u0000"}`:                            422,
 		`{"name": "dave", "rate_up": 1}`:                                422,
 		`{"name": "dave", "note": "` + strings.Repeat("x", 1001) + `"}`: 422,
 	} {

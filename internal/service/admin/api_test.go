@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/mtproxy"
 )
@@ -25,7 +26,7 @@ func FuzzUser(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !validName(u.Name) || u.Check() != nil {
+		if config.CheckName(u.Name) != nil || u.Check() != nil {
 			t.Fatalf("%+v", u)
 		}
 		again := documentOfUser(&u)
@@ -130,5 +131,35 @@ func TestAddressWindow(t *testing.T) {
 	d.Name, d.AddressWindow = "bob", "-5s"
 	if _, err := d.user(); err == nil {
 		t.Error("a negative window")
+	}
+}
+
+// The API refuses what the configuration file does, and names the key.
+func TestUsersAreCheckedAsInTheFile(t *testing.T) {
+	for body, key := range map[string]string{
+		`{"networks": ["::ffff:10.0.0.0/104"]}`:               "networks",
+		`{"networks": ["192.0.2.1/24"]}`:                      "networks",
+		`{"quota_period": "month"}`:                           "quota_period",
+		`{"quota_period": "day", "quota": 1, "quota_day": 1}`: "quota_day",
+		`{"note": "a\u0000b"}`:                                "note",
+		`{"note": "\u001b[2J"}`:                               "note",
+		`{"name": ".."}`:                                      "name",
+		`{"name": "a/b"}`:                                     "name",
+		`{"max_addresses": -1}`:                               "max_addresses",
+		`{"quota": -1, "quota_period": "day"}`:                "quota",
+	} {
+		d := newUserDocument()
+		d.Name = "bob"
+		if err := unmarshal([]byte(body), &d); err != nil {
+			t.Fatal(body, err)
+		}
+		if _, err := d.user(); err == nil || !strings.HasPrefix(err.Error(), key+": ") {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	d := newUserDocument()
+	d.Name, d.Note, d.Networks = "bob", "two\nlines", []string{"::ffff:192.0.2.1", "192.0.2.0/24"}
+	if u, err := d.user(); err != nil || u.Networks[0].String() != "192.0.2.1/32" {
+		t.Error(u.Networks, err)
 	}
 }

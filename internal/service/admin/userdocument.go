@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"slices"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/mtproxy"
 )
@@ -87,9 +86,6 @@ func (d *userDocument) user() (u users.User, err error) {
 	invalid := func(key string, cause any) error {
 		return fail(http.StatusUnprocessableEntity, "%s: %v", key, cause)
 	}
-	if !validName(d.Name) {
-		return u, invalid("name", "want 1 to 64 letters of English, digits, dots, dashes or underscores")
-	}
 	u = users.User{Name: d.Name, Source: users.Store, Note: d.Note, Limits: users.Limits{
 		Disabled: !d.Enabled, MaxConnections: d.MaxConnections, MaxAddresses: d.MaxAddresses, RateUp: d.RateUp, RateDown: d.RateDown,
 		Quota: users.Quota{Bytes: d.Quota, Day: d.QuotaDay},
@@ -103,6 +99,9 @@ func (d *userDocument) user() (u users.User, err error) {
 	if u.AddressWindow, err = parseWindow(d.AddressWindow); err != nil {
 		return u, invalid("address_window", err)
 	}
+	if err := d.check(); err != nil {
+		return u, fail(http.StatusUnprocessableEntity, "%v", err)
+	}
 	if err := u.Quota.Period.UnmarshalText([]byte(cmp.Or(d.QuotaPeriod, users.Once.String()))); err != nil {
 		return u, invalid("quota_period", err)
 	}
@@ -112,11 +111,11 @@ func (d *userDocument) user() (u users.User, err error) {
 		}
 	}
 	for _, text := range d.Networks {
-		network, err := parseNetwork(text)
-		if err != nil {
+		var network config.Network
+		if err := network.UnmarshalText([]byte(text)); err != nil {
 			return u, invalid("networks", err)
 		}
-		u.Networks = append(u.Networks, network)
+		u.Networks = append(u.Networks, network.Prefix)
 	}
 	for i, text := range d.Secrets {
 		secret, err := mtproxy.ParseSecret(text)
@@ -129,6 +128,27 @@ func (d *userDocument) user() (u users.User, err error) {
 		return u, fail(http.StatusUnprocessableEntity, "%v", err)
 	}
 	return u, nil
+}
+
+// check returns the first error that a table of the configuration file with these keys
+// has. A user without a secret gets one.
+func (d *userDocument) check() error {
+	if d.Name == "." || d.Name == ".." {
+		return config.KeyError{Key: "name", Err: errors.New("it is part of paths, which . and .. cannot be")}
+	}
+	u := config.User{
+		Name: d.Name, Note: d.Note, MaxConnections: d.MaxConnections, MaxAddresses: d.MaxAddresses,
+		Quota: config.Bytes(d.Quota), QuotaDay: d.QuotaDay, RateUp: config.Bytes(d.RateUp), RateDown: config.Bytes(d.RateDown),
+	}
+	if err := u.QuotaPeriod.UnmarshalText([]byte(cmp.Or(d.QuotaPeriod, users.Once.String()))); err != nil {
+		return config.KeyError{Key: "quota_period", Err: err}
+	}
+	for _, wrong := range u.Check() {
+		if wrong.Key != "secret" {
+			return wrong
+		}
+	}
+	return nil
 }
 
 // windowText returns users.Limits.AddressWindow as the API, and the configuration file,
@@ -154,25 +174,6 @@ func parseWindow(text string) (time.Duration, error) {
 
 // maxNote limits the length of a note, in bytes.
 const maxNote = 1000
-
-// validName reports whether a user may have a name: it is part of paths and of logs.
-func validName(name string) bool {
-	return name != "" && len(name) <= 64 && name != "." && name != ".." && !slices.ContainsFunc([]byte(name), func(c byte) bool {
-		return !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c == '.' || c == '-')
-	})
-}
-
-// parseNetwork parses a network, or an address as the network that is it alone.
-func parseNetwork(text string) (netip.Prefix, error) {
-	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
-		return netip.PrefixFrom(address, address.BitLen()), nil
-	}
-	network, err := netip.ParsePrefix(text)
-	if err != nil {
-		return network, fmt.Errorf("%q is no network: want ADDRESS or ADDRESS/BITS", text)
-	}
-	return network.Masked(), nil
-}
 
 // patch returns d with the keys of a merge patch, of which null ones have their default.
 //

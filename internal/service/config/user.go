@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // User is a user and what limits it. For all limits 0 means none.
@@ -88,6 +90,10 @@ func (e KeyError) Unwrap() error { return e.Err }
 
 var errNegative = errors.New("must not be negative")
 
+// isControl reports whether a note must not have r, which may change what a terminal
+// shows.
+func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r' }
+
 // Check returns what is wrong with the user, apart from others.
 func (u *User) Check() (wrong []KeyError) {
 	fail := func(when bool, key string, err error) {
@@ -100,6 +106,7 @@ func (u *User) Check() (wrong []KeyError) {
 	}
 	fail(u.Secret.Mode == 0 && len(u.Secrets) == 0 && u.SecretFile == "" && u.SecretEnv == "", "secret",
 		errors.New("the user has none: set secret, secrets, secret_file or secret_env"))
+	fail(strings.ContainsFunc(u.Note, isControl), "note", errors.New("must have no control characters but tabs and ends of lines"))
 	fail(u.MaxConnections < 0, "max_connections", errNegative)
 	fail(u.MaxAddresses < 0, "max_addresses", errNegative)
 	fail(u.AddressWindow < 0, "address_window", errNegative)
