@@ -18,7 +18,8 @@ import (
 // configuration. So flags with credentials have a file or a variable beside them,
 // and links go to a terminal.
 
-// warnOfCredentials warns of credentials among the flags.
+// warnOfCredentials warns of credentials on the command line. A flag that is not given has
+// a value as well: the default, or the configuration file's.
 func warnOfCredentials(flags *pflag.FlagSet, log *slog.Logger) {
 	warn := func(flag, instead, variable string) {
 		log.Warn("every user of this machine can read what --"+flag+" has on the command line", "instead", instead, "or", variable)
@@ -26,7 +27,8 @@ func warnOfCredentials(flags *pflag.FlagSet, log *slog.Logger) {
 	if flags.Changed("secret") {
 		warn("secret", "--secrets FILE", "MTWIRE_SECRETS")
 	}
-	if list, ok := flags.Lookup("upstream").Value.(*textList[proxy.Upstream, *proxy.Upstream]); ok && list.anyValue(proxy.Upstream.HasCredentials) {
+	upstream := flags.Lookup("upstream")
+	if list, ok := upstream.Value.(*textList[proxy.Upstream, *proxy.Upstream]); ok && upstream.Changed && list.anyValue(proxy.Upstream.HasCredentials) {
 		warn("upstream", "--upstreams FILE", "MTWIRE_UPSTREAMS")
 	}
 }
