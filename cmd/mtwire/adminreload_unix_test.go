@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,13 @@ import (
 	"testing"
 	"time"
 )
+
+// clientOf returns an HTTP client for an admin listener's socket.
+func clientOf(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+}
 
 // A reload over the admin listener reads the configuration file again, as SIGHUP does. If
 // that fails, the answer has each error with its position, and nothing has changed.
@@ -26,9 +34,7 @@ func TestAdminReadsTheConfigurationAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
+	client := clientOf(socket)
 	send := func(method, path string) (int, string) {
 		t.Helper()
 		request, err := http.NewRequestWithContext(t.Context(), method, "http://localhost"+path, nil)
@@ -72,6 +78,66 @@ func TestAdminReadsTheConfigurationAgain(t *testing.T) {
 		if !strings.Contains(metrics, "\n"+line+"\n") {
 			t.Errorf("%s is missing", line)
 		}
+	}
+	if err := s.stop(t, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
+// If two reloads meet, the newest text of the file is in use afterwards, also if the older
+// one took longer to read. A pipe stands for the older one.
+func TestTheNewestConfigurationWins(t *testing.T) {
+	dir := t.TempDir()
+	file, socket, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "a.sock"), filepath.Join(dir, "log")
+	text := func(user, secret string) []byte {
+		return []byte("admin = ['unix:" + socket + "']\n[[user]]\nname = '" + user + "'\nsecret = '" + secret + "'\n")
+	}
+	const bob, carol, dave = "dd101112131415161718191a1b1c1d1e1f", "dd202122232425262728292a2b2c2d2e2f", "dd303132333435363738393a3b3c3d3e3f"
+	write := func(path string, text []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(file, text("bob", bob))
+	s := startServer(t, nil, "--config", file, "--log-file", log)
+	s.ask(t)
+	write(file+".new", text("carol", carol))
+	if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		answer, err := clientOf(socket).Post("http://localhost/v1/reload", "", nil)
+		if err == nil {
+			answer.Body.Close()
+		}
+		answered <- err
+	}()
+	older, err := os.OpenFile(file, os.O_WRONLY, 0) // returns when the proxy reads it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer older.Close()
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	s.Process.Signal(syscall.SIGHUP)
+	// The newer text must not be applied yet. If it is, that takes a moment.
+	for end := time.Now().Add(time.Second); time.Now().Before(end) && !contains(log, "read the secrets again"); time.Sleep(10 * time.Millisecond) {
+	}
+	if _, err := older.Write(text("dave", dave)); err != nil {
+		t.Fatal(err)
+	}
+	older.Close()
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the newer text", func() bool {
+		return askOnce(t.Context(), "tcp://"+s.address+"?secret="+carol) == nil
+	})
+	if askOnce(t.Context(), "tcp://"+s.address+"?secret="+dave) == nil {
+		t.Error("the user of the older text is served")
 	}
 	if err := s.stop(t, syscall.SIGTERM); err != nil {
 		t.Error(err)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/config"
@@ -20,6 +21,7 @@ type configFile struct {
 	path     string           // "" for none
 	document *config.Document // nil for none
 	settings service.Config   // of the file, without flags
+	reading  sync.Mutex       // held from reading the file again until its settings are applied
 }
 
 // warn warns if other users may read the credentials of the file.

@@ -57,8 +57,11 @@ func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slo
 }
 
 // readAgain reads the configuration file again. Flags override it as before. It returns
-// the keys of other settings that have changed.
+// the keys of other settings that have changed. Of concurrent calls, one reads the file
+// after the other has applied what it read, so that the newest text is applied last.
 func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog.Logger) (restart []string, err error) {
+	f.file.reading.Lock()
+	defer f.file.reading.Unlock()
 	fromFile, document, err := service.LoadFile(f.file.path)
 	if err != nil {
 		s.CountReload(err)
