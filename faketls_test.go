@@ -118,9 +118,11 @@ func withoutSNI(t *testing.T, key [16]byte) []byte {
 	return sign(t, hello, key)
 }
 
-// Replay is called after all other checks, so that unauthenticated clients cannot fill its
-// memory. The hello's time, which is not authenticated, is not part of the ID.
-func TestReplayIsCalledForGoodHellosAndIgnoresTheirClock(t *testing.T) {
+// Replay is called for hellos with a key that matches, so that others cannot fill its
+// memory. A hello that is rejected for its server name or clock is stored as well. Its
+// time, which is not authenticated, is not part of the ID: it cannot be replayed with the
+// right one.
+func TestReplayIsCalledForHellosWithAKeyAndIgnoresTheirClock(t *testing.T) {
 	key := [16]byte{1}
 	seen := map[[16]byte]bool{}
 	config := mtwire.ListenConfig{
@@ -137,11 +139,20 @@ func TestReplayIsCalledForGoodHellosAndIgnoresTheirClock(t *testing.T) {
 	if err := offerHello(t, config, forged); !errors.Is(err, mtwire.ErrNoMatch) {
 		t.Errorf("a forged hello: %v", err)
 	}
-	if err := offerHello(t, config, clientHello(t, key, "b.example")); !errors.Is(err, mtwire.ErrWrongServerName) {
-		t.Errorf("a hello with another name: %v", err)
-	}
 	if len(seen) != 0 {
-		t.Errorf("%d rejected hellos are stored", len(seen))
+		t.Errorf("%d hellos without a key are stored", len(seen))
+	}
+	if err := offerHello(t, config, clientHello(t, key, "b.example")); !errors.Is(err, mtwire.ErrWrongServerName) || len(seen) != 1 {
+		t.Errorf("a hello with another name: %v, %d stored", err, len(seen))
+	}
+	strict := config
+	strict.ClockWindow, strict.Time = 0, func() time.Time { return time.Now().Add(time.Hour) }
+	late := clientHello(t, key, "a.example")
+	if err := offerHello(t, strict, late); !errors.Is(err, faketls.ErrStaleClock) {
+		t.Errorf("a hello with a wrong clock: %v", err)
+	}
+	if err := offerHello(t, config, late); !errors.Is(err, mtwire.ErrReplay) {
+		t.Errorf("its replay: %v, want ErrReplay", err)
 	}
 	if err := offerHello(t, config, hello); err != nil {
 		t.Fatal(err)

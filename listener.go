@@ -136,9 +136,10 @@ type ListenConfig struct {
 	Allow func(t Transport) error
 
 	// Replay stores id, which identifies a FakeTLS hello or an init payload, and
-	// reports whether it was stored before. It is called after a secret has
-	// matched, so that unauthenticated clients cannot fill its memory. Nil stores
-	// nothing.
+	// reports whether it was stored before. It is called after a secret's key has
+	// matched, so that others cannot fill its memory; also if the client is rejected
+	// for its clock, server name or transport, so that no replay is accepted later.
+	// Nil stores nothing.
 	Replay func(id [16]byte) (seen bool)
 
 	// ClockWindow limits the difference between the time in a FakeTLS hello and

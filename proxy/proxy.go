@@ -149,6 +149,10 @@ type Config struct {
 	// whatever it sends: such clients are tunneled to their fronting host. The error is
 	// the cause in their reports. An address that is not known is the zero Addr. Permit
 	// is called concurrently, and must not block. Nil permits all.
+	//
+	// Such a client's secret is not searched for, so its handshake is not remembered
+	// by Replay: at no cost it could fill that. Its recording is answered if it is sent
+	// from an address that is permitted.
 	Permit func(address netip.Addr) error
 
 	// Policy limits users. Nil admits all of them, without limits.

@@ -7,9 +7,10 @@ import (
 	"github.com/mtwire/mtwire/internal/replay"
 )
 
-// ReplayCache remembers the handshakes of authenticated clients, so that a recorded
-// one is not answered. Its method is called concurrently, once in a handshake, which
-// waits for it.
+// ReplayCache remembers the handshakes of clients that have a secret, so that a recorded
+// one is not answered. Those of clients that are refused are remembered too: otherwise
+// the recording would be answered once their user has room. Its method is called
+// concurrently, once in a handshake, which waits for it.
 type ReplayCache interface {
 	// Seen remembers id, and reports whether it was remembered already. id stands
 	// for one FakeTLS hello or one init payload: it is a part that a client chooses

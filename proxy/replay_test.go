@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mtwire/mtwire"
@@ -58,6 +60,72 @@ func TestReplayedHandshakesAreNotAnsweredByDefault(t *testing.T) {
 		fronted(t, address, visits, record(t, address, m))
 	}
 }
+
+// The handshake of a client that the policy refuses is remembered: its recording is not
+// answered when its user has room, and the client's own next handshake is. So it is in
+// every mode, and if the key belongs to two users, of whom one is admitted.
+func TestRefusedHandshakesCannotBeReplayed(t *testing.T) {
+	host, visits := frontingHost(t)
+	dc, _ := dataCenter(t)
+	var full atomic.Bool
+	p, address := startProxy(t, Config{
+		Users: []User{
+			user(t, "alice", ee(aliceKey, "a.example")), user(t, "bob", aliceKey),
+			user(t, "carol", ee(bobKey, "b.example")), user(t, "dave", "dd"+bobKey),
+		},
+		Fronts:      map[string]Front{"": {Address: host}},
+		DataCenters: allAt(dc),
+		Policy: policyFunc(func(_ context.Context, s Session) (Account, error) {
+			if full.Load() || s.User().Name == "alice" {
+				return nil, errors.New("no room")
+			}
+			return nil, nil
+		}),
+	})
+	full.Store(true)
+	var recorded [][]byte
+	for _, first := range [][]byte{
+		helloOf(t, secretOf(t, bobKey).Key, "b.example"),
+		initOf(t, secretOf(t, aliceKey).Key, mtwire.Abridged),
+		initOf(t, secretOf(t, aliceKey).Key, mtwire.PaddedIntermediate),
+		initOf(t, secretOf(t, bobKey).Key, mtwire.Abridged), // a mode that is not allowed either
+	} {
+		fronted(t, address, visits, first)
+		recorded = append(recorded, first)
+	}
+	full.Store(false)
+	for n, first := range recorded {
+		t.Log(n)
+		fronted(t, address, visits, first)
+	}
+	if s := p.Stats(); s.Authenticated != 0 {
+		t.Errorf("%+v", s)
+	}
+	echo(t, join(t, address, "secret="+ee(bobKey, "b.example")), 3)
+	echo(t, join(t, address, "secret="+ee(aliceKey, "a.example")), 3) // bob's key too
+}
+
+// A handshake without a secret is not remembered: such clients cannot fill the cache.
+func TestHandshakesWithoutASecretAreNotRemembered(t *testing.T) {
+	host, visits := frontingHost(t)
+	cache := &countingReplays{}
+	_, address := startProxy(t, Config{
+		Users:  []User{user(t, "alice", aliceKey, ee(aliceKey, "a.example"))},
+		Fronts: map[string]Front{"": {Address: host}},
+		Policy: admitTo(&testAccount{}),
+		Replay: cache,
+	})
+	fronted(t, address, visits, helloOf(t, secretOf(t, bobKey).Key, "a.example"))
+	fronted(t, address, visits, initOf(t, secretOf(t, bobKey).Key, mtwire.PaddedIntermediate))
+	if n := cache.calls.Load(); n != 0 {
+		t.Errorf("%d are remembered", n)
+	}
+}
+
+// countingReplays is a ReplayCache that counts its calls.
+type countingReplays struct{ calls atomic.Int64 }
+
+func (c *countingReplays) Seen([16]byte) bool { c.calls.Add(1); return false }
 
 // timeOffset is where the time begins in a FakeTLS client's first record, after the
 // headers of record and handshake, the version, and 28 of the 32 bytes of the

@@ -71,8 +71,10 @@ type Auth interface {
 	Allow(t detect.Transport, key int) error
 
 	// Replayed stores id, which identifies a hello or an init payload, and reports
-	// whether it was stored before. It is called for authenticated clients only, so
-	// that others cannot fill its memory.
+	// whether it was stored before. It is called if try has found the client's key, also
+	// if Find has returned an error then, or the client is rejected for another reason:
+	// otherwise a recording of it could be sent later. It is not called for others, so
+	// that they cannot fill its memory.
 	Replayed(id [16]byte) bool
 
 	// ServerHello returns the shape of the answer to a FakeTLS hello. It is called

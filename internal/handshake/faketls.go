@@ -18,15 +18,17 @@ import (
 func (h *Handshake) findHello(ctx context.Context, hello *faketls.ClientHello, length int) error {
 	h.hello = hello
 	q := Query{FakeTLS: true, ServerName: hello.SNI, Length: length, First: h.bytes()}
-	key, err := h.find(ctx, q, h.tryHello)
+	id := [16]byte(hello.Random[:16])
+	key, err := h.find(ctx, q, id, h.tryHello)
 	h.hello = nil
 	if err != nil {
 		return err
 	}
+	replay := h.replayed(id) // also if the clock is wrong: a replay may have another time
 	if err := faketls.CheckClock(h.clientTime, h.config.now(), h.config.ClockWindow); err != nil {
 		return err
 	}
-	if h.auth.Replayed([16]byte(hello.Random[:16])) {
+	if replay {
 		return ErrReplay
 	}
 	h.transport.Secret = key
@@ -37,7 +39,7 @@ func (h *Handshake) tryHello(set *mtproxy.KeySet) int {
 	keys := set.Keys()
 	i, clientTime := h.hello.MatchAny(keys)
 	if i >= 0 {
-		h.key[0], h.clientTime = keys[i], clientTime
+		h.fits, h.key[0], h.clientTime = true, keys[i], clientTime
 	}
 	return i
 }

@@ -56,6 +56,12 @@ type runState struct {
 	clientTime time.Time   // of hello, if its key was found
 	key        [1][16]byte // of hello, if it was found
 
+	// fits means that the last search has met the client's key, whatever Find then
+	// decided. id, if hasID, is of the last hello or init payload that Auth.Replayed was
+	// called with, and seen the result.
+	fits, hasID, seen bool
+	id                [16]byte
+
 	payload []byte // begins with the init payload; valid until the next fill
 	init    obfuscation.Init
 

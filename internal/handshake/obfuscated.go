@@ -32,10 +32,11 @@ func (h *Handshake) obfuscated(ctx context.Context) error {
 	}
 	t := h.transport
 	t.Obfuscated, t.Protocol, t.DC, t.Secret = true, h.init.Protocol, h.init.DC, h.init.Key
+	replay := t.Secret >= 0 && !t.FakeTLS && h.replayed(h.initID()) // also if the mode is not allowed today
 	if err := h.auth.Allow(t, t.Secret); err != nil {
 		return h.reject(err)
 	}
-	if t.Secret >= 0 && !t.FakeTLS && h.auth.Replayed([16]byte(h.payload[8:])) {
+	if replay {
 		return h.reject(ErrReplay)
 	}
 	h.transport = t
@@ -68,10 +69,11 @@ func (h *Handshake) match(ctx context.Context, try func(*Handshake, [][16]byte) 
 			if set.Len() == 0 || !try(h, set.Keys()) { // an empty list would match clients without a secret
 				return -1
 			}
+			h.fits = true
 			return h.init.Key
 		}
 		var key int
-		if key, err = h.find(ctx, Query{Length: obfuscation.InitLength, First: h.first()}, trySet); err == nil {
+		if key, err = h.find(ctx, Query{Length: obfuscation.InitLength, First: h.first()}, h.initID(), trySet); err == nil {
 			h.init.Key = key
 			return nil
 		}
@@ -87,11 +89,30 @@ func (h *Handshake) match(ctx context.Context, try func(*Handshake, [][16]byte) 
 
 // find searches for the client's secret. If ctx ends the search, it consumed
 // nothing, so the handshake may be resumed and searches again.
-func (h *Handshake) find(ctx context.Context, q Query, try func(*mtproxy.KeySet) int) (key int, err error) {
+//
+// A hello or init payload whose key fits is remembered by its id even if it is
+// rejected. Otherwise its recording would be answered later, when its user has room.
+func (h *Handshake) find(ctx context.Context, q Query, id [16]byte, try func(*mtproxy.KeySet) int) (key int, err error) {
+	h.fits = false
 	key, err = h.auth.Find(ctx, q, try)
 	h.resumable = err != nil && err == ctx.Err()
+	if err != nil && h.fits {
+		h.replayed(id)
+	}
 	return key, err
 }
+
+// replayed calls Auth.Replayed, once for each hello or init payload: one that is
+// searched for again, after ctx has ended the search, is no replay of itself.
+func (h *Handshake) replayed(id [16]byte) bool {
+	if !h.hasID || h.id != id {
+		h.hasID, h.id, h.seen = true, id, h.auth.Replayed(id)
+	}
+	return h.seen
+}
+
+// initID is the id of the init payload.
+func (h *Handshake) initID() [16]byte { return [16]byte(h.payload[8:]) }
 
 func (h *Handshake) tryInit(keys [][16]byte) bool {
 	init, err := obfuscation.Match((*[obfuscation.InitLength]byte)(h.payload), keys)

@@ -262,3 +262,32 @@ func obfuscatedFull(t *testing.T) []byte {
 	}
 	return b[:obfuscation.FullLength]
 }
+
+// A hello whose key fits is remembered although its search ends with the context: the
+// client may leave before its refusal. When the search is resumed, the hello is no replay
+// of itself.
+func TestInterruptedSearchIsNoReplayOfItself(t *testing.T) {
+	secret := secretOf(t, mtwiretest.FakeTLSSecret)
+	server, socket := tcpPair(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	stored := map[[16]byte]int{}
+	auth := &testAuth{
+		find: func(ctx context.Context, _ handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
+			if i := try(mtproxy.NewKeySet(secret)); i != 0 {
+				t.Errorf("index %d", i)
+			}
+			cancel()
+			return 0, ctx.Err()
+		},
+		replayed: func(id [16]byte) bool { stored[id]++; return stored[id] > 1 },
+	}
+	h := handshake.New(server)
+	u := newUpload(t, secret.Key, nil)
+	socket.Write(slices.Concat(clientHello(t, secret), faketls.AppendRecordHeader(nil, len(u.wire)), u.wire))
+	if _, err := run(ctx, h, withSecrets, auth); !errors.Is(err, context.Canceled) || !h.Resumable() || len(stored) != 1 {
+		t.Errorf("%v, resumable %v, %d stored", err, h.Resumable(), len(stored))
+	}
+	if _, err := h.Run(short(t), withSecrets, auth); err != nil || len(stored) != 1 {
+		t.Errorf("resumed: %v, %d stored", err, len(stored))
+	}
+}
