@@ -27,6 +27,7 @@ type authentication struct {
 	users        *snapshot     // since the client's first byte
 	found        int           // by the last Find that found a secret
 	refused      error         // by the policy, in the last Find
+	refusals     refusals      // of the policy, in all of them
 	mode         mtproxy.Modes // the client's, once Allow was called
 	askedAddress bool          // permit was called; forbidden is its result
 	forbidden    error
@@ -108,9 +109,37 @@ func (r *refusal) Error() string { return r.cause.Error() }
 // Unwrap returns the policy's error, and that of a client without a secret.
 func (r *refusal) Unwrap() []error { return []error{r.cause, handshake.ErrNoMatch} }
 
+// refusals are the policy's answers about the secrets of a snapshot, by index. A search
+// may meet a key several times: among those of the client's address, and among all.
+type refusals struct {
+	users  *snapshot
+	causes map[int]error
+}
+
+// of returns why the secret at index was refused, or nil.
+func (r *refusals) of(users *snapshot, index int) error {
+	if r.users != users {
+		return nil
+	}
+	return r.causes[index]
+}
+
+// add stores why the secret at index was refused.
+func (r *refusals) add(users *snapshot, index int, cause error) {
+	if r.users != users {
+		*r = refusals{users, make(map[int]error)}
+	}
+	r.causes[index] = cause
+}
+
 // admit asks the policy about a client that has the secret at index, and notes the
-// account. If the policy refuses the client, it has no user.
+// account. If the policy refuses the client, it has no user, and the policy is not asked
+// about the secret again.
 func (a *authentication) admit(ctx context.Context, index int) bool {
+	if cause := a.refusals.of(a.users, index); cause != nil {
+		a.refused = cause
+		return false
+	}
 	a.withdraw() // a user with the same key
 	a.assign(&a.users.secrets[index], 0)
 	account, err := a.proxy.config.Policy.Admit(ctx, a.session)
@@ -119,6 +148,7 @@ func (a *authentication) admit(ctx context.Context, index int) bool {
 		return true
 	}
 	a.refused = err
+	a.refusals.add(a.users, index, err)
 	if ctx.Err() == nil {
 		a.proxy.counters.refused.Add(1)
 		a.proxy.trace.refused(a.session, err)

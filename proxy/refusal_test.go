@@ -6,10 +6,12 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // A client that the policy refuses gets its fronting host's answer to its own bytes, as
@@ -100,6 +102,44 @@ func TestUnauthenticatedClientsGiveTheirAccountBack(t *testing.T) {
 		read(t, conn, len("fronting"))
 		if done := account.reports(); len(done) != n+1 || done[n].Stage != ClientBytes {
 			t.Errorf("%+v", done)
+		}
+	}
+}
+
+// The policy is asked once about a client that it refuses, however often its key is met:
+// among those that its address has used, among those of the latest newcomers, and among
+// all. So its first answer holds.
+func TestPolicyIsAskedOnceAboutARefusedClient(t *testing.T) {
+	host, visits := frontingHost(t)
+	dc, _ := dataCenter(t)
+	users := slices.Concat(
+		numberedUsers(0, 100, mtproxy.Padded, ""), numberedUsers(100, 100, mtproxy.FakeTLS, "a.example"),
+	)
+	var asked, notified atomic.Int64
+	var full atomic.Bool
+	p, address := startProxy(t, Config{
+		Users:       users,
+		Fronts:      map[string]Front{"": {Address: host}},
+		DataCenters: allAt(dc),
+		Traces:      []*Trace{{Refused: func(Session, error) { notified.Add(1) }}},
+		Policy: policyFunc(func(context.Context, Session) (Account, error) {
+			if full.Load() && asked.Add(1)%2 == 1 {
+				return nil, errors.New("no room")
+			}
+			return nil, nil
+		}),
+	})
+	for n, first := range [][]byte{
+		initOf(t, keyOf(90), mtwire.PaddedIntermediate),
+		helloOf(t, keyOf(190), "a.example"),
+	} {
+		full.Store(false)
+		echo(t, join(t, address, "secret="+users[90+100*n].Secrets[0].String()), 3) // remembered
+		asked.Store(0)
+		full.Store(true)
+		fronted(t, address, visits, first)
+		if a, s := asked.Load(), p.Stats(); a != 1 || s.Refused != int64(n+1) || notified.Load() != int64(n+1) {
+			t.Errorf("asked %d times, %d refusals, %d notified", a, s.Refused, notified.Load())
 		}
 	}
 }
