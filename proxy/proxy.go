@@ -135,7 +135,7 @@ type Config struct {
 
 	// SearchProcessors limits the processor time of failed key searches among many
 	// secrets, in processors. 0 means half of one, or an eighth of all if that is
-	// more.
+	// more. Those of clients that Policy refuses may take as much again.
 	SearchProcessors float64
 
 	// ReleaseMemory is called some time after at least a hundred connections, and half

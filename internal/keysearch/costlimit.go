@@ -9,8 +9,9 @@ import (
 	"github.com/mtwire/mtwire/internal/recent"
 )
 
-// The rate limit of failed searches, in processor time: a leaky bucket in total,
-// and a debt for each network and site, which decides what is searched for first.
+// The rate limit of failed searches, in processor time: a leaky bucket in total, one
+// for the searches of refused clients, and a debt for each network and site, which
+// decides what is searched for first.
 const (
 	// burstTime is how long the bucket takes to leak when it is full.
 	burstTime = 4 * time.Second
@@ -38,7 +39,7 @@ const (
 // not safe for concurrent use.
 type costLimiter struct {
 	rate            float64 // processors
-	total           bucket
+	total, refused  bucket  // refused is of searches that met a key that was refused
 	networks, sites recent.Map[netip.Addr, *account]
 }
 
@@ -61,6 +62,20 @@ func (l *costLimiter) burst() time.Duration {
 // charge adds cost to the bucket, or takes it back if it is negative.
 func (l *costLimiter) charge(cost time.Duration, now time.Time) {
 	l.total = bucket{max(0, l.total.levelAt(now, l.rate)+cost), now}
+}
+
+// refuse moves cost, which charge has added, to the bucket of refused searches as far
+// as that has room. The clients of a popular user that is disabled try again and again,
+// and must not use up what there is for clients that are new. But a secret that is
+// refused may be an attacker's too: so what is beyond the second bucket stays in the
+// first, and both together bound the processor time. The first bucket alone decides
+// when searches wait, so that the time of a refused one does not tell that its secret
+// exists.
+func (l *costLimiter) refuse(cost time.Duration, now time.Time) {
+	level := l.refused.levelAt(now, l.rate)
+	moved := max(0, min(cost, l.burst()-level))
+	l.refused = bucket{level + moved, now}
+	l.charge(-moved, now)
 }
 
 // limit returns the level up to which the bucket is for searches of a client whose

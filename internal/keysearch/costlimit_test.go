@@ -160,7 +160,7 @@ func TestFailedSearchesAreANetworksDebt(t *testing.T) {
 			cost := time.Duration(s.took.Load())
 			debt := func(from string) time.Duration {
 				j := s.queue.enter(netip.MustParseAddr(from), helloQuery, 0)
-				defer s.queue.leave(j, NotSearched)
+				defer s.queue.leave(j, NotSearched, false)
 				return j.debt(time.Now())
 			}
 			for name, d := range map[string]struct {
@@ -217,7 +217,7 @@ func TestRefundsDecayToo(t *testing.T) {
 		j.network.charge(time.Second, time.Now())
 		s.queue.acquire(t.Context(), j, 10000)
 		time.Sleep(halfLife)
-		s.queue.leave(j, NotSearched)
+		s.queue.leave(j, NotSearched, false)
 		if got, want := j.network.debtAt(time.Now()), time.Second/2; got < want-time.Millisecond || got > want+time.Millisecond {
 			t.Errorf("the debt is %v, want %v", got, want)
 		}

@@ -265,17 +265,21 @@ func (q *queue) release(j *job, keys int, took time.Duration) {
 }
 
 // leave ends j, with or without a slot. A search that has found its key costs
-// nothing; another one what it took.
-func (q *queue) leave(j *job, outcome Outcome) {
+// nothing; another one what it took. refused means that it has met a key that was
+// refused.
+func (q *queue) leave(j *job, outcome Outcome, refused bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
 	if j.state == running {
 		q.free++
 	}
-	if outcome == Found {
+	switch {
+	case outcome == Found:
 		q.limits.charge(-j.spent, now)
 		j.spent = 0
+	case refused:
+		q.limits.refuse(j.spent, now)
 	}
 	if j.state != evicted {
 		q.remove(j, now)

@@ -42,7 +42,8 @@ type Search struct {
 type Config struct {
 	// Processors is how much processor time failed searches among many keys may
 	// take in the long run, in processors. 0 means half of one, or an eighth of
-	// all if that is more.
+	// all if that is more. Those of clients with a key that Query.Refused refuses may
+	// take as much again.
 	Processors float64
 
 	// MaxWait is how long a search waits for its start, and how long it may take
@@ -113,6 +114,9 @@ const (
 // others, at most for about twice Config.MaxWait, and ends with ctx, though not
 // during a call of try.
 func (s *Search) Find(ctx context.Context, i *Index, from netip.Addr, q Query, try func(*mtproxy.KeySet) int) (entry int, outcome Outcome) {
+	if q.Refused != nil {
+		q.hasRefused = new(bool)
+	}
 	all := i.candidates(q)
 	if q.isCheap(all) {
 		if entry = all.try(q, try); entry < 0 {
@@ -151,7 +155,7 @@ func (s *Search) queued(ctx context.Context, from netip.Addr, q Query, try func(
 		}
 	}
 	j := s.queue.enter(from, q, keys)
-	defer func() { s.queue.leave(j, outcome) }()
+	defer func() { s.queue.leave(j, outcome, q.hasRefused != nil && *q.hasRefused) }()
 	for _, set := range sets {
 		if q.isCheap(set) {
 			continue

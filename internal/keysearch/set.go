@@ -24,8 +24,13 @@ type Query struct {
 
 	// Refused, if it is set, is called with the entry whose key fits. If it returns
 	// true, the key counts as one that does not fit: the search continues, and takes
-	// as long as that for a client without a secret.
+	// as long as that for a client without a secret. It is charged to the client's
+	// network like that one, but to the bucket of refused searches: see
+	// costLimiter.refuse.
 	Refused func(entry int) bool
+
+	// hasRefused is set when Refused has returned true. Find makes it.
+	hasRefused *bool
 }
 
 // Entry is a secret that clients may have, and the modes in which it may be
@@ -143,6 +148,7 @@ func (s set) try(q Query, try func(*mtproxy.KeySet) int) int {
 		if q.Refused == nil || !q.Refused(s.indexes[k]) {
 			return s.indexes[k]
 		}
+		*q.hasRefused = true
 		s = s.from(k + 1)
 	}
 	return -1
