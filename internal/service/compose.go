@@ -56,8 +56,9 @@ type Service struct {
 	reload func() (reloaded bool, err error) // by ReloadWith; nil: Reload
 	store  *store.Store                      // nil before Listen, and without a state directory
 
-	configured []proxy.User // those of users that were not added at run time
-	limited    []users.User // all, with their limits; held by reloading once there are clients
+	configured []proxy.User        // those of users that were not added at run time
+	limited    []users.User        // all, with their limits; held by reloading once there are clients
+	leftOut    []*users.TakenError // those that are not in limited
 
 	probed    chan struct{}  // closed by Run: see Probed
 	listeners []net.Listener // those of config.Listen, once Listen was called
@@ -85,6 +86,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if err := s.findUsers(); err != nil {
 		return nil, err
 	}
+	s.warnOfLeftOut()
 	if proxyConfig.Domain, err = s.findDomain(); err != nil {
 		return nil, err
 	}

@@ -41,33 +41,47 @@ func (c *Config) readStored(log *slog.Logger) []users.User {
 // limit sets the users with their limits: those of list, which the configuration has,
 // and those that were added at run time.
 func (s *Service) limit(list []proxy.User, stored []users.User) error {
-	all, err := s.config.limited(list, stored)
+	all, leftOut, err := s.config.limited(list, stored)
 	if err != nil {
 		return err
 	}
-	s.configured, s.limited, s.users = list, all, users.Proxies(all)
+	s.configured, s.limited, s.users, s.leftOut = list, all, users.Proxies(all), leftOut
 	return nil
 }
 
-// limited returns all users with their limits. A name exists once, and so does a secret.
-func (c *Config) limited(list []proxy.User, stored []users.User) ([]users.User, error) {
+// warnOfLeftOut warns of the users that were added at run time and are left out.
+func (s *Service) warnOfLeftOut() {
+	for _, taken := range s.leftOut {
+		what := "name"
+		if taken.Secret {
+			what = "secret"
+		}
+		s.log.Warn("a user that was added at run time is left out, and kept in the store: a configured user has its "+what+
+			"; change that one and reload, or remove this one over the admin listener",
+			"user", taken.User.Name, "configured", taken.Other.Name)
+	}
+}
+
+// limited returns all users with their limits. A name exists once, and so does a secret:
+// leftOut are users that were added at run time while a configured one has theirs.
+func (c *Config) limited(list []proxy.User, stored []users.User) (all []users.User, leftOut []*users.TakenError, err error) {
 	configured := make(map[string]int, len(c.Users))
 	for i := range c.Users {
 		configured[c.Users[i].Name] = i
 	}
-	all := make([]users.User, 0, len(list))
+	known := make([]users.User, 0, len(list))
 	for _, p := range list {
 		u := users.User{Name: p.Name, Secrets: p.Secrets, AdTag: p.AdTag}
 		if i, ok := configured[p.Name]; ok {
 			u.Note, u.Limits = c.Users[i].Note, limitsOf(&c.Users[i])
 			var wrong *users.LimitError
 			if errors.As(u.Limits.Check(), &wrong) {
-				return nil, configError(fmt.Sprintf("user[%d].%s", i, wrong.Limit), "%w", wrong.Err)
+				return nil, nil, configError(fmt.Sprintf("user[%d].%s", i, wrong.Limit), "%w", wrong.Err)
 			}
 		}
-		all = append(all, u)
+		known = append(known, u)
 	}
-	return users.Merge(all, stored)
+	return users.Overlay(known, stored)
 }
 
 // limitsOf returns the limits of a user of the configuration file.
@@ -210,8 +224,14 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 				return nil, err
 			}
 		}
-		if all, err = s.config.limited(s.configured, next); err != nil {
+		var leftOut []*users.TakenError
+		if all, leftOut, err = s.config.limited(s.configured, next); err != nil {
 			return nil, err
+		}
+		for _, taken := range leftOut {
+			if !slices.ContainsFunc(before, func(u users.User) bool { return u.Equal(taken.User) }) {
+				return nil, taken
+			}
 		}
 		return next, s.proxy.CheckUsers(users.Proxies(all))
 	})

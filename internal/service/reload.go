@@ -83,11 +83,12 @@ func (s *Service) replace(next Config) (err error) {
 	}
 	s.config.Secrets, s.config.SecretsFile, s.config.Users = next.Secrets, next.SecretsFile, next.Users
 	s.config.Allow, s.config.Block = next.Allow, next.Block
-	s.configured, s.limited = found.configured, found.limited
+	s.configured, s.limited, s.leftOut = found.configured, found.limited, found.leftOut
 	if err := s.setUsers(); err != nil { // they were checked
 		return err
 	}
 	s.access.Set(allow, block)
+	s.warnOfLeftOut()
 	s.log.Info("read the secrets again", "users", len(found.users))
 	return nil
 }

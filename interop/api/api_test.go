@@ -104,7 +104,7 @@ func (b *testbed) update(change func([]users.User) ([]users.User, error)) error 
 	if err != nil {
 		return err
 	}
-	all, err := users.Merge(b.file, list)
+	all, err := users.Merge(slices.Concat(b.file, list))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package users
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -22,50 +23,99 @@ func (e *TakenError) Error() string {
 	return fmt.Sprintf("there is a user %q twice: %v and %v", e.User.Name, e.Other.Source, e.User.Source)
 }
 
-// Merge returns the users of all lists, in their order. A name exists once, and so does
-// a secret: otherwise the error is a *TakenError. The result may be one of the lists.
-func Merge(lists ...[]User) ([]User, error) {
-	total := 0
-	for _, list := range lists {
-		total += len(list)
+// index has the users by what exists once.
+type index struct {
+	names   map[string]*User
+	secrets map[mtproxy.Secret]*User // in any mode
+}
+
+func newIndex(size int) *index {
+	return &index{make(map[string]*User, size), make(map[mtproxy.Secret]*User, size)}
+}
+
+// taken returns the error of u if another user has its name or a secret, or else nil.
+func (x *index) taken(u *User) *TakenError {
+	if other := x.names[u.Name]; other != nil {
+		return &TakenError{User: u, Other: other}
 	}
-	all := make([]User, 0, total)
-	names := make(map[string]int, total)
-	secrets := make(map[mtproxy.Secret]int, total)
-	for _, list := range lists {
-		for i := range list {
-			u := &list[i]
-			if other, taken := names[u.Name]; taken {
-				return nil, &TakenError{User: u, Other: &all[other]}
+	for secret := range u.secrets() {
+		if other := x.secrets[secret]; other != nil {
+			return &TakenError{User: u, Other: other, Secret: true}
+		}
+	}
+	return nil
+}
+
+// add adds u, which must not be changed afterwards. The error is a *TakenError.
+func (x *index) add(u *User) error {
+	if taken := x.taken(u); taken != nil {
+		return taken
+	}
+	x.names[u.Name] = u
+	for secret := range u.secrets() {
+		if x.secrets[secret] != nil {
+			return &TakenError{User: u, Other: u, Secret: true}
+		}
+		x.secrets[secret] = u
+	}
+	return nil
+}
+
+// secrets returns all secrets of u, with those that were replaced, without their mode.
+func (u *User) secrets() iter.Seq[mtproxy.Secret] {
+	without := func(secret mtproxy.Secret) mtproxy.Secret {
+		return mtproxy.Secret{Key: secret.Key, Domain: strings.ToLower(secret.Domain)}
+	}
+	return func(yield func(mtproxy.Secret) bool) {
+		for _, secret := range u.Secrets {
+			if !yield(without(secret)) {
+				return
 			}
-			names[u.Name] = len(all)
-			all = append(all, *u)
-			take := func(secret mtproxy.Secret) error {
-				secret = mtproxy.Secret{Key: secret.Key, Domain: strings.ToLower(secret.Domain)} // in any mode
-				if other, taken := secrets[secret]; taken {
-					return &TakenError{User: u, Other: &all[other], Secret: true}
-				}
-				secrets[secret] = len(all) - 1
-				return nil
-			}
-			for _, secret := range u.Secrets {
-				if err := take(secret); err != nil {
-					return nil, err
-				}
-			}
-			for _, retired := range u.Retired {
-				if err := take(retired.Secret); err != nil {
-					return nil, err
-				}
+		}
+		for _, retired := range u.Retired {
+			if !yield(without(retired.Secret)) {
+				return
 			}
 		}
 	}
-	for _, list := range lists {
-		if len(list) == total {
-			return list, nil // the others are empty
+}
+
+// Merge returns list, if each name and each secret in it exists once. Otherwise the error
+// is a *TakenError.
+func Merge(list []User) ([]User, error) {
+	x := newIndex(len(list))
+	for i := range list {
+		if err := x.add(&list[i]); err != nil {
+			return nil, err
 		}
 	}
-	return all, nil
+	return list, nil
+}
+
+// Overlay returns the users that are configured and those of the store, in their order. A
+// user of the store whose name or secret a configured one has is left out, with the error
+// of that. Otherwise a name exists once, and so does a secret: err is a *TakenError.
+func Overlay(configured, stored []User) (all []User, leftOut []*TakenError, err error) {
+	x := newIndex(len(configured) + len(stored))
+	all = make([]User, 0, len(configured)+len(stored))
+	for i := range configured {
+		if err := x.add(&configured[i]); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, configured[i])
+	}
+	for i := range stored {
+		u := &stored[i]
+		if taken := x.taken(u); taken != nil && taken.Other.Source != Store {
+			leftOut = append(leftOut, taken)
+			continue
+		}
+		if err := x.add(u); err != nil {
+			return nil, nil, err
+		}
+		all = append(all, *u)
+	}
+	return all, leftOut, nil
 }
 
 // Proxies returns users as the proxy's, with the secrets that clients may have now.

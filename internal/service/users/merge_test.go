@@ -1,6 +1,10 @@
 package users
 
-import "testing"
+import (
+	"errors"
+	"strings"
+	"testing"
+)
 
 // Two processes that follow one another count on from the same counter, at the same time.
 // What both have counted is added, once, also if a period has begun meanwhile in either.
@@ -36,5 +40,40 @@ func TestCountsOfTwoProcessesAreAdded(t *testing.T) {
 	p.Merge([]Counter{{Name: "bob", Up: 5, Seen: 7}}, []Counter{{Name: "bob", Up: 5, Seen: 7}})
 	if usageOf(t, p, "alice").Down != 3 || len(p.Counters(nil)) != 2 {
 		t.Errorf("%+v", p.Counters(nil))
+	}
+}
+
+// A name exists once, and so does a secret, whatever its mode; the error has both users
+// with their sources. A user of the store makes room for a configured one.
+func TestNamesAndSecretsExistOnce(t *testing.T) {
+	file := []User{{Name: "alice", Secrets: proxySecrets(1, 2)}, {Name: "bob", Secrets: proxySecrets(3)}}
+	all, left, err := Overlay(file, []User{{Name: "carol", Source: Store, Secrets: proxySecrets(4)}})
+	if err != nil || len(left) > 0 || len(all) != 3 || all[2].Source != Store || Proxies(all)[2].Secrets[0] != secretOf(4) {
+		t.Errorf("%v, %v, %v", all, left, err)
+	}
+	for _, bad := range []User{
+		{Name: "bob", Source: Store, Secrets: proxySecrets(5)},
+		{Name: "dan", Source: Store, Secrets: proxySecrets(5, 2)},
+		{Name: "dan", Source: Store, Secrets: proxySecrets(5), Retired: []RetiredSecret{{Secret: secretOf(3)}}},
+	} {
+		if n := len(bad.Secrets); n > 1 {
+			bad.Secrets[n-1].Mode = 0
+		}
+		_, err := Merge(append(file[:2:2], bad))
+		var taken *TakenError
+		if !errors.As(err, &taken) || !strings.Contains(err.Error(), "file") || !strings.Contains(err.Error(), "store") || strings.Contains(err.Error(), "00") {
+			t.Errorf("%v", err)
+		}
+		good := User{Name: "erin", Source: Store, Secrets: proxySecrets(5)} // a secret of one that is left out
+		all, left, err := Overlay(file, []User{bad, good})
+		if err != nil || len(all) != 3 || all[2].Name != "erin" || len(left) != 1 || left[0].User.Name != bad.Name || left[0].Error() != taken.Error() {
+			t.Errorf("%v, %v, %v", all, left, err)
+		}
+		if _, _, err := Overlay(file, []User{good, good}); !errors.As(err, &taken) || taken.Other.Source != Store {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := Merge([]User{{Name: "alice", Secrets: proxySecrets(1, 1)}}); err == nil {
+		t.Error("a user has a secret twice")
 	}
 }

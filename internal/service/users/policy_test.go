@@ -288,21 +288,3 @@ func TestRefusalsAreLogged(t *testing.T) {
 		}
 	})
 }
-
-// A name exists once, and so does a secret, whatever its mode; the error has both
-// users with their sources.
-func TestNamesAndSecretsExistOnce(t *testing.T) {
-	file := []User{{Name: "alice", Secrets: proxySecrets(1, 2)}, {Name: "bob", Secrets: proxySecrets(3)}}
-	all, err := Merge(file, []User{{Name: "carol", Source: Store, Secrets: proxySecrets(4)}})
-	if err != nil || len(all) != 3 || all[2].Source != Store || Proxies(all)[2].Secrets[0] != secretOf(4) {
-		t.Errorf("%v, %v", all, err)
-	}
-	for _, bad := range []User{{Name: "bob", Source: Store, Secrets: proxySecrets(5)}, {Name: "dan", Source: Store, Secrets: proxySecrets(5, 2)}} {
-		bad.Secrets[len(bad.Secrets)-1].Mode = 0
-		_, err := Merge(file, []User{bad})
-		var taken *TakenError
-		if !errors.As(err, &taken) || !strings.Contains(err.Error(), "file") || !strings.Contains(err.Error(), "store") || strings.Contains(err.Error(), "00") {
-			t.Errorf("%v", err)
-		}
-	}
-}

@@ -110,7 +110,7 @@ func TestReplacedSecretsHaveTheirTime(t *testing.T) {
 	}
 	other := User{Name: "bob", Secrets: proxySecrets(9)}
 	other.Rotate(secretOf(5), now, now.Add(time.Hour))
-	if _, err := Merge([]User{other}, []User{{Name: "carol", Secrets: proxySecrets(9)}}); err == nil {
+	if _, err := Merge([]User{other, {Name: "carol", Secrets: proxySecrets(9)}}); err == nil {
 		t.Error("a secret that was replaced is another user's")
 	}
 }

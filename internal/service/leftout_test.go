@@ -1,0 +1,91 @@
+package service
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/users"
+)
+
+// A user of the store makes room for one of the configuration that has its name or its
+// secret, at the start, at a reload and with --check, with a warning. It stays in the
+// store: others are changed meanwhile, and it comes back, or is removed.
+func TestTheConfigurationWinsOverTheStore(t *testing.T) {
+	state := t.TempDir()
+	setting := func(list ...config.User) Config {
+		c := Default()
+		withUsers(state, list...)(&c)
+		return c
+	}
+	alone := fileUser("alice", 1, nil)
+	both := []config.User{alone, fileUser("bob", 4, nil), fileUser("dan", 3, nil)}
+	r := run(t, withUsers(state, alone))
+	err := r.UpdateUsers(func([]users.User) ([]users.User, error) {
+		return []users.User{addedUser("bob", 2), addedUser("carol", 3), addedUser("erin", 5)}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	warned := func(log string) bool {
+		lines := slices.DeleteFunc(strings.Split(log, "\n"), func(line string) bool { return !strings.Contains(line, "is left out") })
+		return len(lines) == 2 && strings.Contains(lines[0], "has its name") && strings.Contains(lines[0], "user=bob configured=bob") &&
+			strings.Contains(lines[1], "has its secret") && strings.Contains(lines[1], "user=carol configured=dan")
+	}
+	reconfigure := func(names string, list ...config.User) {
+		t.Helper()
+		next := r.config
+		next.Users = list
+		if _, err := r.Reconfigure(next); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.userNames(); got != names {
+			t.Error(got)
+		}
+	}
+	bob, erin := r.join(t, 2), r.join(t, 5)
+	reconfigure("alice bob dan erin", both...)
+	ends(t, bob)
+	receive(t, erin)
+	r.join(t, 4)
+	if log := r.log.String(); !warned(log) {
+		t.Error(log)
+	}
+	reconfigure("alice bob carol erin", alone)
+	r.join(t, 2)
+	r.cancel()
+	if err := r.result(t); err != nil {
+		t.Fatal(err)
+	}
+
+	var checked bytes.Buffer
+	if wrong := Check(setting(both...), slog.New(slog.NewTextHandler(&checked, nil))); len(wrong) > 0 || !warned(checked.String()) {
+		t.Errorf("%v\n%s", wrong, checked.String())
+	}
+	r = run(t, withUsers(state, both...))
+	r.join(t, 4)
+	r.join(t, 3)
+	if log := r.log.String(); !warned(log) {
+		t.Error(log)
+	}
+	update := func(change func(list []users.User) []users.User) error {
+		return r.UpdateUsers(func(list []users.User) ([]users.User, error) { return change(list), nil })
+	}
+	var taken *users.TakenError
+	if err := update(func(list []users.User) []users.User { return append(list, addedUser("alice", 9)) }); !errors.As(err, &taken) {
+		t.Errorf("a user with a configured name is added: %v", err)
+	}
+	if err := update(func(list []users.User) []users.User { list[2].Secrets = addedUser("", 1).Secrets; return list }); !errors.As(err, &taken) {
+		t.Errorf("a user gets a configured secret: %v", err)
+	}
+	if err := update(func(list []users.User) []users.User { return append(list[1:], addedUser("fred", 6)) }); err != nil {
+		t.Error(err)
+	}
+	r.join(t, 6)
+	reconfigure("alice carol erin fred", alone)
+	r.join(t, 3)
+}
