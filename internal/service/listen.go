@@ -249,19 +249,17 @@ func listenUnix(ctx context.Context, path string, mode fs.FileMode, beside bool)
 // listenUnixAlone listens on a Unix socket. It replaces a socket that a process left
 // behind when it died.
 func listenUnixAlone(ctx context.Context, path string, mode fs.FileMode) (net.Listener, error) {
-	var config net.ListenConfig
-	ln, err := config.Listen(ctx, "unix", path)
+	ln, err := bindUnix(ctx, path, mode)
 	if netx.IsErrno(err, netx.EADDRINUSE) {
 		if err := removeStale(path); err != nil {
 			return nil, err
 		}
-		ln, err = config.Listen(ctx, "unix", path)
+		ln, err = bindUnix(ctx, path, mode)
 	}
 	if err != nil {
 		return nil, explainUnix(err, path)
 	}
-	// Until here the file has the mode of the umask. Connecting takes write
-	// permission, which the usual masks leave to the owner alone.
+	// Until here the file lacks what the umask takes from mode.
 	if err := os.Chmod(path, mode); err != nil {
 		ln.Close()
 		return nil, err
