@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mtwire/mtwire"
 )
 
 // contains reports whether the file has text.
@@ -110,7 +112,8 @@ func TestHangupReadsTheSecretsAgain(t *testing.T) {
 
 // SIGHUP reads the configuration file again: users and lists are replaced, and what needs
 // a restart is named. A file that is wrong changes nothing, and the log has each error
-// with its position. A session of a user that stays goes on.
+// with its position. A session of a user that stays goes on, also if the user has a
+// further secret and other limits.
 func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	dir := t.TempDir()
 	file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")
@@ -139,6 +142,16 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	if !served(carol) || askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil {
 		t.Error("the users are not those of the file")
 	}
+	changed, err := mtwire.Dial(t.Context(), "tcp://"+s.address+"?secret="+carol, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer changed.Close()
+	receiveResPQ(t, changed)
+	write(user("carol", carol) + "secrets = ['" + bob + "']\nmax_connections = 9\nquota = '1 GiB'\n")
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "a new secret of the user", func() bool { return askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil })
+	receiveResPQ(t, changed)
 	write("drian = 7\n" + user("carol", carol[2:10]))
 	s.Process.Signal(syscall.SIGHUP)
 	eventually(t, "errors", func() bool {

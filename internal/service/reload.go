@@ -49,8 +49,9 @@ func (s *Service) reloadForAdmin() (reloaded bool, err error) {
 }
 
 // Reconfigure replaces the users and the lists of networks by those of next, and reads
-// their files again. It closes the sessions of users that are gone or changed, and no
-// others. After an error nothing has changed. The other settings stay as they are:
+// their files again. It closes the sessions of users that are gone or may not go on (see
+// users.Policy.Run), those whose secret their user does not have any more, and no
+// others: users with new limits keep theirs. After an error nothing has changed. The other settings stay as they are:
 // restart has the keys of those that are different in next.
 //
 // It must not be called before Listen has returned. It may be called concurrently.
