@@ -149,7 +149,8 @@ func configShowCommand() *cobra.Command {
 		Short: "Print the settings in force",
 		Long: `Print the settings that mtwire proxy has with the same flags: those of the
 file, of flags, of the environment and the defaults, as a configuration file.
-Each has its source behind it. Secrets and passwords are not printed.`,
+Each has its source behind it. Secrets and passwords are not printed: values with
+some are comments, as keys that are not set are.`,
 		Example: "  mtwire config show --config mtwire.toml --port 443",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.file.name(cmd, f.show(cmd)) },

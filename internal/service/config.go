@@ -43,28 +43,28 @@ type Config struct {
 	// clock from this machine's. 0 means no limit.
 	ClockWindow time.Duration `toml:"clock_window"`
 
-	Fronts      []FrontAddress      `toml:"front"`      // front: fronting hosts
-	DataCenters []DataCenterAddress `toml:"dc"`         // dc: in the order in which to try them
-	DefaultDC   datacenter.DC       `toml:"default_dc"` // default-dc: for unknown ones, 0 for none
-	Family      datacenter.Family   `toml:"ip"`         // ip: address family of data centres
-	Upstreams   []proxy.Upstream    `toml:"upstream"`   // upstream: none means direct
+	Fronts      []FrontAddress      `toml:"front"`                                                                         // front: fronting hosts
+	DataCenters []DataCenterAddress `toml:"dc"`                                                                            // dc: in the order in which to try them
+	DefaultDC   datacenter.DC       `toml:"default_dc" derived:"clients that request an unknown data centre are rejected"` // default-dc: for unknown ones, 0 for none
+	Family      datacenter.Family   `toml:"ip"`                                                                            // ip: address family of data centres
+	Upstreams   []proxy.Upstream    `toml:"upstream"`                                                                      // upstream: none means direct
 	// UpstreamsFile is upstreams: more of them, one on each line.
 	UpstreamsFile string `toml:"upstreams" path:"true"`
 	FastMode      bool   `toml:"fast_mode"` // fast-mode
 
 	// Limits of unauthenticated connections. 0 means the default of package proxy.
-	MaxUnauthenticated int `toml:"max_unauthenticated"` // max-unauthenticated: of all
-	MaxFronted         int `toml:"max_fronted"`         // max-fronted: of those connected to a fronting host
+	MaxUnauthenticated int `toml:"max_unauthenticated" derived:"a quarter of the descriptors, at most 16384"`                // max-unauthenticated: of all
+	MaxFronted         int `toml:"max_fronted" derived:"an eighth of the descriptors, at most 4096 and max_unauthenticated"` // max-fronted: of those connected to a fronting host
 	// MaxUnauthenticatedPerAddress is max-unauthenticated-per-address.
-	MaxUnauthenticatedPerAddress int `toml:"max_unauthenticated_per_address"`
+	MaxUnauthenticatedPerAddress int `toml:"max_unauthenticated_per_address" derived:"half of max_unauthenticated"`
 	// MaxUnauthenticatedRate is max-unauthenticated-rate: the connections in a second
 	// from one address (IPv6 /64) that turn out to be unauthenticated. If there are more,
 	// further ones are not searched for a secret. 0 means no limit.
-	MaxUnauthenticatedRate float64 `toml:"max_unauthenticated_rate"`
+	MaxUnauthenticatedRate float64 `toml:"max_unauthenticated_rate" derived:"no limit"`
 
 	// SearchProcessors is search-processors: the processor time of failed key
 	// searches, in processors. 0 means the default of package proxy.
-	SearchProcessors float64 `toml:"search_processors"`
+	SearchProcessors float64 `toml:"search_processors" derived:"0.5, or an eighth of all processors"`
 
 	DialTimeout  time.Duration `toml:"dial_timeout"` // dial-timeout: limit of one attempt
 	StallTimeout time.Duration `toml:"stall"`        // stall: 0 means that stalls are not logged

@@ -27,6 +27,9 @@ type NamedSecret struct {
 	Secret mtproxy.Secret
 }
 
+// HasCredentials reports whether n has a secret. Its key is not in its text.
+func (n NamedSecret) HasCredentials() bool { return n.Secret.Mode != 0 }
+
 // UnmarshalText parses either form. After an error n is unchanged.
 //
 // A text that is a secret as a whole is one: base64 may end in "=". A secret never

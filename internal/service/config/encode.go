@@ -11,9 +11,12 @@ import (
 	"time"
 )
 
-// Encode writes a struct as a TOML document, for people. Credentials are not in it: of
-// a secret there is the mode, of an upstream the address. A text, a list or a table
-// without a value is a comment. note returns a comment for a key of the top, or "".
+// Encode writes a struct as a TOML document, for people, which decodes to the same values
+// but for those that are comments. Credentials are not in it: a value that has some is a
+// comment, with the mode of a secret and the address of an upstream. A text, a list or a
+// table without a value is a comment, and so is the zero value of a field with the tag
+// derived, whose text tells what the value in force is derived from. note returns a
+// comment for a key of the top, or "".
 //
 // Of tables, only keys that have another value than their default are
 // written.
@@ -27,6 +30,10 @@ func Encode(w io.Writer, v any, note func(key string) string) error {
 			tables = append(tables, f)
 			continue
 		}
+		if derived := value.Type().FieldByIndex(f.index).Tag.Get("derived"); derived != "" && target.IsZero() {
+			fmt.Fprintf(out, "# %s is not set: %s\n", f.name, derived)
+			continue
+		}
 		if isUnset(target) {
 			fmt.Fprintf(out, "# %s is not set\n", f.name)
 			continue
@@ -35,7 +42,7 @@ func Encode(w io.Writer, v any, note func(key string) string) error {
 		if comment != "" {
 			comment = " # " + comment
 		}
-		fmt.Fprintf(out, "%s = %s%s\n", f.name, literal(target), comment)
+		encodeValue(out, f.name, target, comment)
 	}
 	for _, f := range tables {
 		target := value.FieldByIndex(f.index)
@@ -60,9 +67,34 @@ func encodeTable(out io.Writer, table reflect.Value) {
 	for _, f := range fieldsOf(table.Type()) {
 		value := table.FieldByIndex(f.index)
 		if !reflect.DeepEqual(value.Interface(), usual.Elem().FieldByIndex(f.index).Interface()) {
-			fmt.Fprintf(out, "%s = %s\n", f.name, literal(value))
+			encodeValue(out, f.name, value, "")
 		}
 	}
+}
+
+// encodeValue writes a key with its value, as a comment if credentials are missing in it.
+func encodeValue(out io.Writer, name string, value reflect.Value, comment string) {
+	redacted := ""
+	if hasCredentials(value) {
+		redacted = "# without credentials: "
+	}
+	fmt.Fprintf(out, "%s%s = %s%s\n", redacted, name, literal(value), comment)
+}
+
+// hasCredentials reports whether a value, or one of a list, has credentials, which its
+// text leaves out.
+func hasCredentials(value reflect.Value) bool {
+	if v, ok := value.Interface().(interface{ HasCredentials() bool }); ok {
+		return v.HasCredentials()
+	}
+	if value.Kind() == reflect.Slice {
+		for i := range value.Len() {
+			if hasCredentials(value.Index(i)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isUnset reports whether a document cannot have the value.

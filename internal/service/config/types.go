@@ -41,6 +41,9 @@ func ParseSecret(text string) (mtproxy.Secret, error) {
 // String returns the secret without its key.
 func (s Secret) String() string { return s.Redacted() }
 
+// HasCredentials reports whether s is a secret. Its key is not in its text.
+func (s Secret) HasCredentials() bool { return s.Mode != 0 }
+
 // MarshalText returns the same text as String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
