@@ -19,6 +19,9 @@ type sharedListeners struct {
 	serving sync.WaitGroup
 }
 
+// anyPort is the address of the first to listen.
+const anyPort = "127.0.0.1:0"
+
 // start begins to listen, beside those that listen already, and counts what it has
 // accepted.
 func (s *sharedListeners) start() (ln *sharedTCPListener, accepted *atomic.Int64) {
@@ -30,7 +33,9 @@ func (s *sharedListeners) start() (ln *sharedTCPListener, accepted *atomic.Int64
 		s.t.Fatal(err)
 	}
 	ln, accepted = shareListener(plain).(*sharedTCPListener), new(atomic.Int64)
-	s.address = ln.Addr().String()
+	if s.address == anyPort {
+		s.address = ln.Addr().String()
+	}
 	s.t.Cleanup(func() { ln.Close() })
 	s.serving.Go(func() {
 		for {
@@ -62,7 +67,7 @@ func (s *sharedListeners) connect() error {
 // is refused or reset. Afterwards, and when a third process listens, all that listen get
 // connections.
 func TestHandOverLosesNoConnection(t *testing.T) {
-	s := &sharedListeners{t: t, address: "127.0.0.1:0"}
+	s := &sharedListeners{t: t, address: anyPort}
 	t.Cleanup(s.serving.Wait)
 	running, _ := s.start()
 	ctx, stop := context.WithCancel(t.Context())
