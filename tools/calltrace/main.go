@@ -4,9 +4,9 @@
 // It builds cmd/mtwire with a hook at the start of every function and runs it as
 // a proxy. The client and the data centre are in calltrace's own process, which
 // has no hooks. The first connection is not counted, because it initialises what
-// later ones use. Further connections follow until two in a row give the same
-// figures. They differ only if something else happens in the proxy meanwhile, or
-// if an init payload is drawn again.
+// later ones use. Further connections follow until two, with others between them or
+// not, give the same figures. They differ if something else happens in the proxy
+// meanwhile, if a loaded machine delays bytes, or if an init payload is drawn again.
 //
 // The rows of the table end where the client is authenticated and package route is
 // entered to dial the data centre; where package splice is entered to relay; when
@@ -41,7 +41,7 @@ import (
 )
 
 // maxConnections is how many connections are counted before calltrace gives up.
-const maxConnections = 12
+const maxConnections = 40
 
 func main() {
 	var limit figures
@@ -66,7 +66,7 @@ func count(verbose bool, limit figures) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	log := io.Discard
 	if verbose {
 		log = os.Stderr
@@ -82,27 +82,36 @@ func count(verbose bool, limit figures) error {
 	if _, _, err := p.connect(ctx); err != nil {
 		return err
 	}
-	var previous, counted [rows]figures
+	seen := repetition{}
 	for range maxConnections {
 		up, down, err := p.connect(ctx)
 		if err != nil {
 			return err
 		}
 		all := append(up, down...)
-		counted = [rows]figures{
+		counted := [rows]figures{
 			figuresOf(before(up, functions, "internal/route"), functions), figuresOf(before(up, functions, "internal/splice"), functions),
 			figuresOf(up, functions), figuresOf(all, functions),
 		}
-		if counted == previous {
+		if seen.repeats(counted) {
 			if verbose {
 				list(all, functions)
 			}
 			printTable(counted)
 			return counted[1].check(limit)
 		}
-		previous = counted
 	}
-	return fmt.Errorf("among %d connections no two in a row gave the same figures", maxConnections)
+	return fmt.Errorf("among %d connections no two gave the same figures", maxConnections)
+}
+
+// repetition has the figures of the connections so far.
+type repetition map[[rows]figures]bool
+
+// repeats reports whether an earlier connection gave the same figures, and keeps them.
+func (r repetition) repeats(counted [rows]figures) bool {
+	before := r[counted]
+	r[counted] = true
+	return before
 }
 
 const rows = 4
