@@ -2,9 +2,12 @@ package service
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // A restart that refuses no connection: the new process begins to listen on the same
@@ -55,23 +58,37 @@ type sharedUnixListener struct {
 	*net.UnixListener
 	path string
 	info os.FileInfo
+	lock *os.File // which is locked while it is open
 }
 
 // listenUnixBeside listens on a Unix socket, and takes the name from the socket of
-// another process: from then on connections reach this one.
+// another process, if that allows it: from then on connections reach this one.
 func listenUnixBeside(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
+	if err := checkSocket(path); err != nil {
+		return nil, explainUnix(err, path)
+	}
+	lock, sharers, err := shareLock(path + lockSuffix)
+	if err != nil {
+		return nil, explainUnix(err, path)
+	}
+	if !sharers && answers(path) {
+		lock.Close()
+		return nil, errForeignSocket
+	}
 	ln, err := listenUnixAlone(ctx, path+besideSuffix, mode)
 	if err != nil {
+		lock.Close()
 		return nil, err
 	}
-	shared := &sharedUnixListener{UnixListener: ln.(*net.UnixListener), path: path}
+	shared := &sharedUnixListener{UnixListener: ln.(*net.UnixListener), path: path, lock: lock}
 	if ln, ok := ln.(interface{ SetUnlinkOnClose(bool) }); ok { // not on Plan 9, which has no Unix sockets
 		ln.SetUnlinkOnClose(false)
 	}
 	if shared.info, err = os.Lstat(path + besideSuffix); err == nil {
-		err = replaceSocket(path+besideSuffix, path)
+		err = os.Rename(path+besideSuffix, path)
 	}
 	if err != nil {
+		lock.Close()
 		shared.UnixListener.Close()
 		os.Remove(path + besideSuffix)
 		return nil, explainUnix(err, path)
@@ -79,12 +96,27 @@ func listenUnixBeside(ctx context.Context, path string, mode os.FileMode) (net.L
 	return shared, nil
 }
 
-// replaceSocket renames a socket. It does not replace a file that is none.
-func replaceSocket(from, to string) error {
-	if info, err := os.Lstat(to); err == nil && info.Mode().Type() != os.ModeSocket {
+// lockSuffix is the end of the name of the file that all processes lock that listen on a
+// Unix socket and allow others to take its name. It proves that they do. It stays.
+const lockSuffix = ".lock"
+
+var errForeignSocket = errors.New("another process listens there, which is no proxy with --reuse-port: stop it, or choose another path")
+
+// checkSocket returns an error if there is a file that is no socket.
+func checkSocket(path string) error {
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
 		return errNoSocket
 	}
-	return os.Rename(from, to)
+	return nil
+}
+
+// answers reports whether a process may listen on a Unix socket.
+func answers(path string) bool {
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil || !netx.IsErrno(err, netx.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist)
 }
 
 // Addr returns the address with the name that clients use.
@@ -95,5 +127,6 @@ func (ln *sharedUnixListener) Close() error {
 	if info, err := os.Lstat(ln.path); err == nil && os.SameFile(info, ln.info) {
 		os.Remove(ln.path)
 	}
+	ln.lock.Close() // also that of a listener that was closed
 	return ln.UnixListener.Close()
 }

@@ -3,6 +3,7 @@
 package service
 
 import (
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -50,5 +51,41 @@ func TestUnixSocketIsTakenOver(t *testing.T) {
 	}
 	if _, err := os.Lstat(path + besideSuffix); !os.IsNotExist(err) {
 		t.Errorf("a socket is left: %v", err)
+	}
+}
+
+// The socket of another program is not taken, also after a process with --reuse-port has
+// ended there. That of a dead process is.
+func TestSocketOfAnotherProgramIsNotTaken(t *testing.T) {
+	path := socketPath(t)
+	address := ListenAddress{"unix", path}
+	shared, err := address.listen(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared.Close()
+	foreign, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	if ln, err := address.listen(t.Context(), true); err == nil || !strings.Contains(err.Error(), "no proxy with --reuse-port") {
+		t.Errorf("%v, %v", ln, err)
+	}
+	if conn, err := foreign.Accept(); err == nil { // which tested it
+		conn.Close()
+	}
+	if !reached(t, foreign, "unix", path) {
+		t.Error("the program cannot be reached any more")
+	}
+	foreign.(*net.UnixListener).SetUnlinkOnClose(false)
+	foreign.Close()
+	ln, err := address.listen(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if !reached(t, ln, "unix", path) {
+		t.Error("the socket of a dead process was not replaced")
 	}
 }
