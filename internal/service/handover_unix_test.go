@@ -70,7 +70,7 @@ func TestSocketOfAnotherProgramIsNotTaken(t *testing.T) {
 	}
 	defer foreign.Close()
 	if ln, err := address.listen(t.Context(), true); err == nil || !strings.Contains(err.Error(), "no proxy with --reuse-port") {
-		t.Errorf("%v, %v", ln, err)
+		t.Fatalf("%v, %v", ln, err)
 	}
 	if conn, err := foreign.Accept(); err == nil { // which tested it
 		conn.Close()
