@@ -219,6 +219,8 @@ func (a *administration) watch(s *Service) {
 		Version:  s.config.Version,
 		Proxy:    s.proxy,
 		Reload:   s.reloadForAdmin,
+		Rate:     s.config.MaxUnauthenticatedRate,
+		Store:    s.storeForAdmin,
 		Lists: func() admin.Lists {
 			c := s.access.Counts()
 			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked}
@@ -242,6 +244,22 @@ func refusalCause(err error) string {
 		return refusal.Cause.String()
 	}
 	return ""
+}
+
+// storeForAdmin is admin.Config.Store.
+func (s *Service) storeForAdmin() *admin.Store {
+	if s.store == nil {
+		return nil
+	}
+	status := s.store.Status()
+	document := &admin.Store{Directory: status.Directory, Damaged: status.Damaged}
+	if !status.Written.IsZero() {
+		document.Written = &status.Written
+	}
+	if status.Err != nil {
+		document.Failing, document.Since = status.Err.Error(), &status.Since
+	}
+	return document
 }
 
 // storeStatus is metrics.Config.Store.

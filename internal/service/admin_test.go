@@ -200,6 +200,13 @@ func TestAPIChangesTheRunningProxy(t *testing.T) {
 	if status, body := send("PATCH", "users/alice", `{"note": "x"}`); status != 409 || !strings.Contains(body, "configuration") {
 		t.Error(status, body)
 	}
+	if status, rotated := send("POST", "users/bob/rotate", ""); status != 200 || !strings.Contains(rotated, `"secrets":["`) || rotated == body {
+		t.Error(status, rotated)
+	}
+	if status, body := send("GET", "status", ""); status != 200 || !strings.Contains(body, `"unauthenticated_per_address":`) ||
+		!strings.Contains(body, `"store":{"directory":"`+filepath.Join(state, "store")) {
+		t.Error(status, body)
+	}
 	r.connect(t)
 	if status, body := send("GET", "sessions?user=alice", ""); status != 200 || strings.Count(body, `"id"`) != 1 {
 		t.Error(status, body)

@@ -128,7 +128,9 @@ func (s *Server) problemOf(w http.ResponseWriter, err error) {
 // decode parses the body of a request, which must be one JSON value without keys that v
 // does not have.
 func decode(r *http.Request, v any) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	patch := r.Method == http.MethodPatch && media == "application/merge-patch+json"
+	if err != nil || media != "application/json" && !patch {
 		return fail(http.StatusUnsupportedMediaType, "the body must be application/json")
 	}
 	body, err := io.ReadAll(r.Body)

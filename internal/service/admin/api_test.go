@@ -163,3 +163,23 @@ func TestUsersAreCheckedAsInTheFile(t *testing.T) {
 		t.Error(u.Networks, err)
 	}
 }
+
+// A PATCH is a merge patch, under its own media type or that of JSON.
+func TestMediaTypesOfBodies(t *testing.T) {
+	for _, c := range []struct {
+		method, media string
+		ok            bool
+	}{
+		{"PATCH", "application/merge-patch+json", true},
+		{"PATCH", "application/json; charset=utf-8", true},
+		{"PUT", "application/merge-patch+json", false},
+		{"PATCH", "application/json-patch+json", false},
+		{"POST", "", false},
+	} {
+		r := httptest.NewRequest(c.method, "/v1/users/bob", strings.NewReader("{}"))
+		r.Header.Set("Content-Type", c.media)
+		if err := decode(r, &struct{}{}); (err == nil) != c.ok {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

@@ -57,12 +57,24 @@ type statusDocument struct {
 
 	Users  int            `json:"users"`
 	Limits limitsDocument `json:"limits"`
+	Store  *Store         `json:"store"` // null if nothing is kept
 }
 
 type limitsDocument struct {
-	Unauthenticated int `json:"unauthenticated"`
-	Fronted         int `json:"fronted"`
-	Descriptors     int `json:"descriptors"`
+	Unauthenticated int     `json:"unauthenticated"`
+	PerAddress      int     `json:"unauthenticated_per_address"`
+	Rate            float64 `json:"unauthenticated_rate"` // connections in a second; 0: no limit
+	Fronted         int     `json:"fronted"`
+	Descriptors     int     `json:"descriptors"`
+}
+
+// Store is the state of what is kept across restarts.
+type Store struct {
+	Directory string     `json:"directory"`
+	Failing   string     `json:"failing,omitempty"` // why nothing is written now
+	Since     *time.Time `json:"since,omitempty"`   // when that began
+	Written   *time.Time `json:"written"`           // when the counters were; null for never
+	Damaged   []string   `json:"damaged,omitempty"` // files that were set aside
 }
 
 // stageName returns a stage as in the labels of metrics.
@@ -75,7 +87,10 @@ func (s *Server) getStatus(r *http.Request) (answer, error) {
 		Ready: true, Open: stats.Open, Relaying: stats.Relaying, Unauthenticated: stats.Pending, Fronted: stats.Fronted,
 		Stages: make(map[string]int64), Accepted: stats.Accepted, Authenticated: stats.Authenticated,
 		Refused: stats.Refused, Evicted: stats.Evicted, Up: stats.Up, Down: stats.Down, Users: len(p.Users()),
-		Limits: limitsDocument{limits.Unauthenticated, limits.Fronted, limits.Descriptors},
+		Limits: limitsDocument{limits.Unauthenticated, limits.PerAddress, s.config.Rate, limits.Fronted, limits.Descriptors},
+	}
+	if s.config.Store != nil {
+		d.Store = s.config.Store()
 	}
 	for stage, n := range stats.Stages {
 		d.Stages[stageName(proxy.Stage(stage))] = n

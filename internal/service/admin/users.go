@@ -339,8 +339,10 @@ func (s *Server) rotateSecret(r *http.Request) (answer, error) {
 	var request struct {
 		Grace float64 `json:"grace_seconds"`
 	}
-	if err := decode(r, &request); err != nil {
-		return answer{}, err
+	if r.ContentLength != 0 {
+		if err := decode(r, &request); err != nil {
+			return answer{}, err
+		}
 	}
 	if !(request.Grace >= 0 && request.Grace <= maxGrace.Seconds()) {
 		return answer{}, fail(http.StatusUnprocessableEntity, "grace_seconds: want 0 to %.0f", maxGrace.Seconds())
