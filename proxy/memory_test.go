@@ -54,6 +54,7 @@ func TestMemoryIsReleasedWhenTheCrowdHasEnded(t *testing.T) {
 				time.Sleep(quietTime / 2)
 			}
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			if late := released - c.released; late < 0 || late > 2*quietTime {
 				t.Errorf("a crowd of %v: released after %v, want %v", c.lasts, released, c.released)
 			}
@@ -77,6 +78,7 @@ func TestReleasesOfMemoryTakeLittleTime(t *testing.T) {
 			time.Sleep(quietTime)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(releases) < 3 {
 			t.Fatalf("released %d times", len(releases))
 		}
