@@ -1,6 +1,7 @@
 package users
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -26,7 +27,7 @@ func simulate(r *rate, flows []*flow, from, to, late time.Duration) {
 		f.wake = from
 	}
 	for {
-		f := slices.MinFunc(flows, func(a, b *flow) int { return int(a.wake - b.wake) })
+		f := slices.MinFunc(flows, func(a, b *flow) int { return cmp.Compare(a.wake, b.wake) })
 		if f.wake >= to {
 			return
 		}
