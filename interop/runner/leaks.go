@@ -25,6 +25,9 @@ const (
 	// maxIdleGoroutines bounds the goroutines of a proxy without connections,
 	// which are about ten.
 	maxIdleGoroutines = 16
+	// keptTime is how long a proxy keeps goroutines for the next connections, and a
+	// little more.
+	keptTime = 3 * time.Second
 )
 
 // warmUp opens and closes a connection, and waits until the proxy has logged it.
@@ -65,6 +68,7 @@ func checkLeaks(ctx context.Context, s *process.Server, before process.Resources
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	time.Sleep(keptTime)
 	if n := goroutines(s); n == 0 || n > maxIdleGoroutines {
 		return fmt.Errorf("the proxy leaks: %d goroutines without a connection", n)
 	}
