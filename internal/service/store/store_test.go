@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -189,7 +190,10 @@ func TestADamagedFileIsSetAside(t *testing.T) {
 func TestAFileThatCannotBeReadIsKept(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink(filepath.Join(dir, kindUsage), filepath.Join(dir, kindUsage)); err != nil { // a loop
-		t.Skip(err)
+		if runtime.GOOS == "windows" { // it takes a privilege there
+			t.Skip(err)
+		}
+		t.Fatal(err)
 	}
 	s, source := opened(t, dir, Options{})
 	source.add("alice", 1, 0)
