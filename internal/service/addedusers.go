@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/store"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -131,7 +132,7 @@ func appendLine(path, line string) error {
 	if _, err := f.WriteString(line + "\n"); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), syncDirectory(filepath.Dir(path)))
+	return errors.Join(f.Sync(), store.SyncDirectory(filepath.Dir(path)))
 }
 
 // errNoSecret means that there is no secret to show.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/mtwire/mtwire/internal/service/store"
 )
 
 // DefaultState describes the directory for state that is used by default on a system,
@@ -92,19 +94,5 @@ func writeComplete(path, text string, name func(from, to string) error) error {
 	if err := name(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDirectory(dir)
-}
-
-// syncDirectory makes the names of new files survive a power failure. Windows does
-// not provide that.
-func syncDirectory(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return store.SyncDirectory(dir)
 }

@@ -30,11 +30,11 @@ func replaceFile(dir, name string, b []byte) error {
 		os.Remove(path + newSuffix) // a full disk has no room for it
 		return err
 	}
-	return syncDirectory(dir)
+	return SyncDirectory(dir)
 }
 
-// syncDirectory makes a new name survive a power failure. Windows does not provide that.
-func syncDirectory(dir string) error {
+// SyncDirectory makes a new name survive a power failure. Windows does not provide that.
+func SyncDirectory(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
