@@ -19,6 +19,7 @@ import (
 	"github.com/mtwire/mtwire/internal/service/store"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
 )
 
 // AdminAddress is an address of the admin listener:
@@ -288,6 +289,23 @@ func (s *Service) lastHeard() (last time.Time) {
 		}
 	}
 	return last
+}
+
+// probed notes the result of the probes at the start. It does nothing if there is no
+// listener.
+func (a *administration) probed(probes []proxy.Probe) {
+	if a == nil || len(probes) == 0 {
+		return
+	}
+	var failed []error
+	for _, p := range probes {
+		if p.Err == nil {
+			a.readiness.Probed(nil)
+			return
+		}
+		failed = append(failed, p.Err)
+	}
+	a.readiness.Probed(errors.Join(failed...))
 }
 
 // serve serves the listeners until stop is called, which is when the proxy has ended.

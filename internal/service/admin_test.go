@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -96,28 +97,45 @@ func TestAdminListenerServesMetricsAndReadiness(t *testing.T) {
 	}
 }
 
-// Without clients /readyz asks a data centre, and has the reason if none answers.
+// Without clients /readyz has a data centre asked, and answers meanwhile that nothing is
+// known; then it has the result, with the reason if none answers. The probes at the start
+// count as well.
 func TestReadinessWithoutClientsAsksADataCenter(t *testing.T) {
-	for _, there := range []bool{true, false} {
-		var socket string
-		r := run(t, func(c *Config) {
-			c.Probe = false
-			adminConfig(t, c)
-			socket = filepath.Join(c.State, "admin.sock")
-			if !there {
-				ln, err := net.Listen("tcp", "127.0.0.1:0")
-				if err != nil {
-					t.Fatal(err)
+	for _, probe := range []bool{true, false} {
+		for _, there := range []bool{true, false} {
+			var socket string
+			r := run(t, func(c *Config) {
+				c.Probe = probe
+				adminConfig(t, c)
+				socket = filepath.Join(c.State, "admin.sock")
+				if !there {
+					ln, err := net.Listen("tcp", "127.0.0.1:0")
+					if err != nil {
+						t.Fatal(err)
+					}
+					c.DataCenters = []DataCenterAddress{{0, ln.Addr().String()}}
+					ln.Close()
 				}
-				c.DataCenters = []DataCenterAddress{{0, ln.Addr().String()}}
-				ln.Close()
+			})
+			if probe {
+				<-r.Probed()
+				if err := r.admin.readiness.Check(); err != nil == there {
+					t.Errorf("after the probes of the start, %t: %v", there, err)
+				}
 			}
-		})
-		status, body := askAdmin(t, AdminAddress{"unix", socket}, "/readyz")
-		if there && status != 200 || !there && (status != 503 || !strings.Contains(body, "no data centre can be reached")) {
-			t.Errorf("%t: %d %s", there, status, body)
+			var status int
+			var body string
+			for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+				status, body = askAdmin(t, AdminAddress{"unix", socket}, "/readyz")
+				if status == 200 || !strings.Contains(body, "being asked") || time.Now().After(deadline) {
+					break
+				}
+			}
+			if there && status != 200 || !there && (status != 503 || !strings.Contains(body, "no data centre can be reached")) {
+				t.Errorf("%t, %t: %d %s", probe, there, status, body)
+			}
+			r.Close()
 		}
-		r.Close()
 	}
 }
 

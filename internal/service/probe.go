@@ -17,6 +17,7 @@ func (s *Service) probe(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	s.admin.probed(probes)
 	logProbes(s.log, probes)
 	logDeadUpstreams(s.log, probes)
 	if padded, all := s.proxy.ProbeClassic(ctx, probes); ctx.Err() == nil {

@@ -44,9 +44,9 @@ type Config struct {
 	Token string
 	// Metrics answers /metrics.
 	Metrics http.Handler
-	// Ready returns why the proxy does not serve clients, nil if it does. ctx is the
-	// request's.
-	Ready func(ctx context.Context) error
+	// Ready returns why the proxy does not serve clients, nil if it does. It does not
+	// block.
+	Ready func() error
 	// Log gets warnings, and LogLevel is its level.
 	Log      *slog.Logger
 	LogLevel *slog.LevelVar

@@ -28,7 +28,7 @@ func start(t *testing.T, config Config) *testServer {
 		config.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics") })
 	}
 	if config.Ready == nil {
-		config.Ready = func(context.Context) error { return nil }
+		config.Ready = func() error { return nil }
 	}
 	config.Token, config.Log = testToken, slog.New(slog.DiscardHandler)
 	s := &testServer{Server: New(config), unix: filepath.Join(t.TempDir(), "a.sock")}
@@ -177,7 +177,7 @@ func TestOtherRequestsAreRefused(t *testing.T) {
 // Health and readiness are texts.
 func TestHealthAndReadiness(t *testing.T) {
 	var reason error
-	s := start(t, Config{Ready: func(context.Context) error { return reason }})
+	s := start(t, Config{Ready: func() error { return reason }})
 	if answer, body := s.do(t, "unix", httptest.NewRequest("GET", "/healthz", nil)); answer.StatusCode != 200 || body != "ok\n" {
 		t.Error(answer.Status, body)
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"io"
 	"net/http"
 )
@@ -12,9 +13,12 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ready answers /readyz, with the reason if clients are not served.
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err := s.config.Ready(r.Context()); err != nil {
+	if err := s.config.Ready(); err != nil {
+		if errors.Is(err, errAsking) {
+			w.Header().Set("Retry-After", "1") // seconds
+		}
 		w.WriteHeader(http.StatusServiceUnavailable)
 		io.WriteString(w, "not ready: "+err.Error()+"\n")
 		return

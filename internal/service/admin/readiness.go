@@ -10,8 +10,11 @@ import (
 )
 
 const (
-	// heardWithin is how long a byte of a data centre proves that it can be reached.
-	heardWithin = time.Minute
+	// heardWithin is how long a byte of a data centre, or its answer to a probe, proves
+	// that it can be reached. After refreshAfter, a check asks a data centre, so that
+	// frequent checks of a proxy without clients always find an answer.
+	heardWithin  = time.Minute
+	refreshAfter = heardWithin / 2
 	// probeInterval is the time from one probe to the next, and probeTimeout the limit
 	// of one.
 	probeInterval = 20 * time.Second
@@ -19,10 +22,13 @@ const (
 )
 
 // Readiness is whether a proxy serves clients: it accepts connections, and a data
-// centre has sent a byte within the last minute. If none has, because no client is
-// there, a data centre is asked. Requests share that: there is one probe in 20 seconds.
+// centre has sent a byte within the last minute, to a client or to a probe. Checks return
+// at once what is known. If that is old, because no client is there, a data centre is
+// asked in the background, for the checks that follow: at most once in 20 seconds.
+//
+// Its methods may be called concurrently.
 type Readiness struct {
-	heard func() time.Time            // when a data centre has sent a byte last
+	heard func() time.Time            // when a data centre has sent a byte to a client last
 	probe func(context.Context) error // asks data centres until one answers
 
 	accepting atomic.Bool
@@ -31,10 +37,12 @@ type Readiness struct {
 	cancel context.CancelFunc
 	probes sync.WaitGroup
 
-	mu      sync.Mutex
-	began   time.Time     // of the last probe, zero for none
-	running chan struct{} // closed at its end; nil if there is none
-	err     error         // of the last one that has ended
+	mu       sync.Mutex
+	began    time.Time // of the last probe, zero for none
+	running  bool      // it has not ended
+	answered time.Time // when a data centre has answered a probe last, zero for never
+	failed   time.Time // when a probe has failed last, with err
+	err      error
 }
 
 // NewReadiness returns the readiness of a proxy that does not accept yet. The caller
@@ -47,64 +55,71 @@ func NewReadiness(heard func() time.Time, probe func(context.Context) error) *Re
 
 // Close ends the probe that runs.
 func (r *Readiness) Close() {
-	r.cancel()
+	r.mu.Lock()
+	r.cancel() // under mu: afterwards no probe begins
+	r.mu.Unlock()
 	r.probes.Wait()
 }
 
 // SetAccepting notes whether the proxy accepts connections.
 func (r *Readiness) SetAccepting(accepting bool) { r.accepting.Store(accepting) }
 
-var errNotAccepting = errors.New("the proxy does not accept connections: it starts, or stops")
+// Probed notes the result of a probe of the caller: err is nil if a data centre has
+// answered.
+func (r *Readiness) Probed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		r.answered = time.Now()
+	} else {
+		r.failed, r.err = time.Now(), err
+	}
+}
 
-// Check returns nil if the proxy serves clients, or else the reason.
-func (r *Readiness) Check(ctx context.Context) error {
+var (
+	errNotAccepting = errors.New("the proxy does not accept connections: it starts, or stops")
+	// errAsking means that the answer is there in a moment.
+	errAsking = errors.New("no data centre has sent anything for a minute: one is being asked now")
+)
+
+// Check returns nil if the proxy serves clients, or else the reason. It does not wait
+// for a data centre.
+func (r *Readiness) Check() error {
 	if !r.accepting.Load() {
 		return errNotAccepting
 	}
-	if time.Since(r.heard()) < heardWithin {
-		return nil
-	}
-	select {
-	case <-r.ask():
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	last := r.heard()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.err != nil {
+	if r.answered.After(last) {
+		last = r.answered
+	}
+	since := time.Since(last) // of the zero time, the longest duration
+	if since >= refreshAfter {
+		r.ask()
+	}
+	switch {
+	case since < heardWithin:
+		return nil
+	case r.failed.After(last):
 		return fmt.Errorf("no data centre can be reached: %w", r.err)
 	}
-	return nil
+	return errAsking
 }
 
-// ended is a probe that has ended.
-var ended = func() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
-// ask starts a probe, unless one runs or has begun lately, and returns what is closed at
-// its end.
-func (r *Readiness) ask() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.running != nil {
-		return r.running
+// ask starts a probe, unless one runs or has begun lately. Under mu.
+func (r *Readiness) ask() {
+	if r.running || !r.began.IsZero() && time.Since(r.began) < probeInterval || r.ctx.Err() != nil {
+		return
 	}
-	if !r.began.IsZero() && time.Since(r.began) < probeInterval {
-		return ended
-	}
-	done := make(chan struct{})
-	r.began, r.running = time.Now(), done
-	r.probes.Go(func() { // for all requests, so no request's context ends it
+	r.began, r.running = time.Now(), true
+	r.probes.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, probeTimeout)
 		defer cancel()
 		err := r.probe(ctx)
+		r.Probed(err)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.err, r.running = err, nil
-		close(done)
+		r.running = false
 	})
-	return done
 }

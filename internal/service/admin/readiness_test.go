@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -44,75 +43,115 @@ func testReadiness(t *testing.T, test func(t *testing.T, r *readinessTest)) {
 	})
 }
 
+// set sets what the next probes find, and when a client has had bytes last.
+func (r *readinessTest) set(heard time.Time, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard, r.err = heard, err
+}
+
+// check checks the result of Check, which takes no time, and the probes so far.
+func (r *readinessTest) check(t *testing.T, want error, probes int) {
+	t.Helper()
+	synctest.Wait()
+	before := time.Now()
+	if err := r.Check(); !errors.Is(err, want) {
+		t.Errorf("%v, want %v", err, want)
+	}
+	if took := time.Since(before); took != 0 {
+		t.Errorf("it took %v", took)
+	}
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.probes != probes {
+		t.Errorf("%d probes, want %d", r.probes, probes)
+	}
+}
+
 // A proxy is ready while it accepts and a data centre has sent something within a
-// minute. Then nothing is asked.
+// minute. While clients have bytes, nothing is asked.
 func TestBytesOfADataCenterProveThatItIsThere(t *testing.T) {
 	testReadiness(t, func(t *testing.T, r *readinessTest) {
-		if err := r.Check(t.Context()); err != errNotAccepting {
-			t.Error(err)
-		}
+		r.check(t, errNotAccepting, 0)
 		r.SetAccepting(true)
-		r.heard = time.Now()
-		time.Sleep(heardWithin - time.Second)
-		if err := r.Check(t.Context()); err != nil || r.probes != 0 {
-			t.Errorf("%v, %d probes", err, r.probes)
-		}
+		r.set(time.Now(), nil)
+		time.Sleep(refreshAfter - time.Second)
+		r.check(t, nil, 0)
 		r.SetAccepting(false)
-		if err := r.Check(t.Context()); err != errNotAccepting {
-			t.Error(err)
-		}
+		r.check(t, errNotAccepting, 0)
 	})
 }
 
-// Without clients a data centre is asked, once for all requests and in 20 seconds, and
-// the answer lasts until the next one.
-func TestADataCenterIsAskedIfThereIsNoClient(t *testing.T) {
+// If nothing is known, a data centre is asked, once for all requests, and no request waits
+// for it. The answer counts for a minute.
+func TestADataCenterIsAskedIfNothingIsKnown(t *testing.T) {
 	testReadiness(t, func(t *testing.T, r *readinessTest) {
 		r.SetAccepting(true)
-		var requests sync.WaitGroup
 		for range 10 {
-			requests.Go(func() {
-				if err := r.Check(t.Context()); err != nil {
-					t.Error(err)
-				}
-			})
+			r.check(t, errAsking, 1)
 		}
-		requests.Wait()
-		r.err = errors.New("refused")
-		time.Sleep(probeInterval - 2*time.Second)
-		if err := r.Check(t.Context()); err != nil || r.probes != 1 {
-			t.Errorf("%v, %d probes", err, r.probes)
-		}
-		time.Sleep(2 * time.Second)
-		for range 5 {
-			if err := r.Check(t.Context()); !errors.Is(err, r.err) || !strings.Contains(err.Error(), "no data centre") || r.probes != 2 {
-				t.Errorf("%v, %d probes", err, r.probes)
+		time.Sleep(time.Second) // the data centre answers
+		r.check(t, nil, 1)
+		time.Sleep(heardWithin - time.Millisecond)
+		r.check(t, nil, 2)
+		time.Sleep(time.Second)
+		r.check(t, nil, 2)
+	})
+}
+
+// Checks every 20 seconds, of a proxy without a client, find it ready at all times.
+func TestFrequentChecksAlwaysFindAnAnswer(t *testing.T) {
+	testReadiness(t, func(t *testing.T, r *readinessTest) {
+		r.SetAccepting(true)
+		r.Probed(nil) // as the service does at its start
+		for range 100 {
+			time.Sleep(20 * time.Second)
+			if err := r.Check(); err != nil {
+				t.Fatal(err)
 			}
 		}
-		r.mu.Lock()
-		r.heard = time.Now() // a client has got through
-		r.mu.Unlock()
-		if err := r.Check(t.Context()); err != nil {
-			t.Error(err)
-		}
 	})
 }
 
-// The end of a request does not end the probe that others wait for, and Close does.
-func TestRequestsDoNotEndTheProbe(t *testing.T) {
+// While no data centre answers, one is asked every 20 seconds, and the reason is there. A
+// client that has bytes proves more than a probe that failed before.
+func TestAProbeThatFailsIsTheReason(t *testing.T) {
+	refused := errors.New("refused")
 	testReadiness(t, func(t *testing.T, r *readinessTest) {
 		r.SetAccepting(true)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := r.Check(ctx); !errors.Is(err, context.Canceled) {
-			t.Error(err)
+		r.set(time.Time{}, refused)
+		r.check(t, errAsking, 1)
+		time.Sleep(time.Second)
+		for range 5 {
+			r.check(t, refused, 1)
 		}
-		if err := r.Check(t.Context()); err != nil || r.probes != 1 {
-			t.Errorf("%v, %d probes", err, r.probes)
-		}
-		time.Sleep(time.Minute)
-		go r.Check(t.Context())
-		synctest.Wait()
+		time.Sleep(probeInterval)
+		r.check(t, refused, 2)
+		r.set(time.Now(), refused)
+		time.Sleep(time.Second)
+		r.check(t, nil, 2) // although the second probe has failed since
+		time.Sleep(2 * heardWithin)
+		r.check(t, refused, 3)
+		time.Sleep(time.Second)
+		r.check(t, refused, 3)
+	})
+}
+
+// Close ends the probe that runs, and none begins afterwards.
+func TestCloseEndsTheProbe(t *testing.T) {
+	testReadiness(t, func(t *testing.T, r *readinessTest) {
+		r.SetAccepting(true)
+		r.check(t, errAsking, 1)
+		before := time.Now()
 		r.Close()
+		if took := time.Since(before); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		time.Sleep(time.Hour)
+		r.Check()
+		if r.probes != 1 {
+			t.Error("a probe has begun after Close")
+		}
 	})
 }

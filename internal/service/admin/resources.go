@@ -80,7 +80,7 @@ type Store struct {
 // stageName returns a stage as in the labels of metrics.
 func stageName(stage proxy.Stage) string { return strings.ReplaceAll(stage.String(), " ", "_") }
 
-func (s *Server) getStatus(r *http.Request) (answer, error) {
+func (s *Server) getStatus(*http.Request) (answer, error) {
 	p := s.config.Proxy
 	stats, limits := p.Stats(), p.Limits()
 	d := statusDocument{
@@ -95,7 +95,7 @@ func (s *Server) getStatus(r *http.Request) (answer, error) {
 	for stage, n := range stats.Stages {
 		d.Stages[stageName(proxy.Stage(stage))] = n
 	}
-	if err := s.config.Ready(r.Context()); err != nil {
+	if err := s.config.Ready(); err != nil {
 		d.Ready, d.NotReady = false, err.Error()
 	}
 	return answer{body: d}, nil
