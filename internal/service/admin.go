@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -61,13 +60,6 @@ func (a AdminAddress) String() string {
 func (a AdminAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 const (
-	// tokenVariable and tokenCredential are other places of the token.
-	tokenVariable   = "MTWIRE_ADMIN_TOKEN"
-	tokenCredential = "admin-token"
-
-	// minToken and maxToken limit the length of the token, in bytes.
-	minToken, maxToken = 16, 1024
-
 	adminSocket     = "admin.sock"
 	adminSocketMode = 0o600
 )
@@ -83,46 +75,6 @@ func (c *Config) checkAdmin() error {
 		}
 	}
 	return nil
-}
-
-// adminToken returns the token of requests over TCP: that of the file, or of the
-// variable, or of systemd's credential. Without a TCP address there is none.
-func (c *Config) adminToken(log *slog.Logger) (string, error) {
-	if !slices.ContainsFunc(c.Admin, func(a AdminAddress) bool { return a.Network != "unix" }) {
-		return "", nil
-	}
-	token, err := c.readAdminToken(log)
-	token = strings.TrimSpace(token)
-	switch {
-	case err != nil:
-		return "", &ConfigError{"admin-token-file", err}
-	case token == "":
-		return "", configError("admin-token-file", "an admin listener on TCP needs a token, also on loopback: every program of the machine can connect to it")
-	case len(token) < minToken || len(token) > maxToken:
-		return "", configError("admin-token-file", "the token has %d bytes: want %d to %d, as of openssl rand -hex 32", len(token), minToken, maxToken)
-	case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", configError("admin-token-file", "the token must be one line without space, of ASCII")
-	}
-	return token, nil
-}
-
-func (c *Config) readAdminToken(log *slog.Logger) (string, error) {
-	if c.AdminTokenFile != "" {
-		text, err := readSecretFile(c.AdminTokenFile, maxToken+2, log)
-		return string(text), err
-	}
-	if token := os.Getenv(tokenVariable); token != "" {
-		return token, nil
-	}
-	dir := os.Getenv(credentialsVariable)
-	if dir == "" {
-		return "", nil
-	}
-	text, err := readSecretFile(filepath.Join(dir, tokenCredential), maxToken+2, log)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	return string(text), err
 }
 
 // adminPath returns the path of the default socket: in the directory that systemd has
@@ -179,7 +131,7 @@ func (c *Config) listenAdminOn(ctx context.Context, address AdminAddress) (net.L
 
 // administration is the admin listener of a service. Nil is none.
 type administration struct {
-	token     string
+	token     *adminToken // nil without a listener on TCP
 	metrics   *metrics.Metrics
 	readiness *admin.Readiness
 	server    *admin.Server
@@ -192,14 +144,13 @@ func (s *Service) newAdministration() (*administration, error) {
 	if len(s.config.Admin) == 0 {
 		return nil, nil
 	}
-	token, err := s.config.adminToken(s.log)
+	token, err := s.config.openAdminToken(s.log)
 	if err != nil {
 		return nil, err
 	}
-	a := &administration{shared: s.config.ReusePort, metrics: metrics.New(metrics.Config{
+	a := &administration{token: token, shared: s.config.ReusePort, metrics: metrics.New(metrics.Config{
 		MaxUsers: orNegative(s.config.MetricsUsers), RefusalCause: refusalCause, Version: s.config.Version, Store: s.storeStatus,
 	})}
-	a.token = token
 	return a, nil
 }
 
@@ -212,7 +163,7 @@ func (a *administration) watch(s *Service) {
 	a.metrics.Watch(s.proxy)
 	a.readiness = admin.NewReadiness(s.lastHeard, s.proxy.ProbeAny)
 	a.server = admin.New(admin.Config{
-		Token:    a.token,
+		Token:    a.token.current,
 		Metrics:  a.metrics.Handler(),
 		Ready:    a.readiness.Check,
 		Log:      s.log,

@@ -18,7 +18,7 @@
 //	frontloop.go  fronting hosts that are the proxy itself
 //	memory.go     returning memory to the system; programpages_linux.go
 //	limits.go     limits and usage of users, and users that are added while it runs
-//	admin.go      the admin listener: metrics, health, an API
+//	admin.go      the admin listener: metrics, health, an API; admintoken.go: its token
 //	run.go        serving, and graceful shutdown; reload.go: other secrets meanwhile
 package service
 

@@ -40,8 +40,9 @@ const (
 
 // Config configures a Server.
 type Config struct {
-	// Token is what requests over TCP must have. "" refuses all of them.
-	Token string
+	// Token returns what requests over TCP must have, at the time of each. "" refuses
+	// all of them.
+	Token func() string
 	// Metrics answers /metrics.
 	Metrics http.Handler
 	// Ready returns why the proxy does not serve clients, nil if it does. It does not

@@ -30,7 +30,7 @@ func start(t *testing.T, config Config) *testServer {
 	if config.Ready == nil {
 		config.Ready = func() error { return nil }
 	}
-	config.Token, config.Log = testToken, slog.New(slog.DiscardHandler)
+	config.Token, config.Log = func() string { return testToken }, slog.New(slog.DiscardHandler)
 	s := &testServer{Server: New(config), unix: filepath.Join(t.TempDir(), "a.sock")}
 	var serving sync.WaitGroup
 	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": s.unix} {
@@ -137,7 +137,7 @@ func checkProblem(t *testing.T, answer *http.Response, body string) {
 
 // Without a token in the configuration, no request over TCP is answered.
 func TestNoTokenIsNoPassword(t *testing.T) {
-	g := guard{tcp: true, next: http.NotFoundHandler()}
+	g := guard{token: func() string { return "" }, tcp: true, next: http.NotFoundHandler()}
 	for _, authorization := range []string{"", "Bearer", "Bearer "} {
 		r := httptest.NewRequest("GET", "http://127.0.0.1/", nil)
 		r.Header.Set("Authorization", authorization)

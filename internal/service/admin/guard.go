@@ -23,7 +23,7 @@ import (
 // Specification: https://datatracker.ietf.org/doc/html/rfc6750#section-2.1 (Bearer);
 // https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
 type guard struct {
-	token string
+	token func() string // only over TCP
 	tcp   bool
 	next  http.Handler
 }
@@ -79,9 +79,10 @@ func isForeign(r *http.Request) bool {
 // on how much of it is right.
 func (g *guard) hasToken(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if g.token == "" || !strings.EqualFold(scheme, "Bearer") {
+	current := g.token()
+	if current == "" || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
-	given, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(g.token))
+	given, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(current))
 	return subtle.ConstantTimeCompare(given[:], want[:]) == 1
 }

@@ -52,7 +52,7 @@ func testOverPipes(t *testing.T, test func(t *testing.T, ln *pipeListener)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Config{
-			Token: testToken, Log: slog.New(slog.DiscardHandler), Ready: func() error { return nil },
+			Token: func() string { return testToken }, Log: slog.New(slog.DiscardHandler), Ready: func() error { return nil },
 			Metrics: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }),
 		})
 		ln := newPipeListener(t)
