@@ -105,11 +105,11 @@ type Member struct {
 // Table is a set of connections with limits. Its methods may be called
 // concurrently. New makes it.
 type Table struct {
-	limits Limits
-	grace  time.Duration
-	now    func() time.Time
+	grace time.Duration
+	now   func() time.Time
 
 	mu       sync.Mutex
+	limits   Limits
 	networks [Total]map[netip.Prefix]*group // addresses and sites; none is empty
 	all      group
 }
@@ -124,6 +124,49 @@ func New(limits Limits, grace time.Duration) *Table {
 		t.networks[i] = make(map[netip.Prefix]*group)
 	}
 	return t
+}
+
+// evictedAtOnce is how many members SetLimits evicts before it lets others enter.
+const evictedAtOnce = 256
+
+// SetLimits replaces the limits, and evicts members until all groups are within them:
+// first of the addresses, then of the sites, then of all, and in each by the order in
+// which members make room for others.
+func (t *Table) SetLimits(limits Limits) {
+	t.mu.Lock()
+	t.limits = limits
+	t.mu.Unlock()
+	for {
+		evicted := t.evictExcess(evictedAtOnce)
+		for _, e := range evicted {
+			e.connection.Evict(e.reason)
+		}
+		if len(evicted) < evictedAtOnce {
+			return
+		}
+	}
+}
+
+// evictExcess removes up to n members of groups that are beyond their limits.
+func (t *Table) evictExcess(n int) (evicted []eviction) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	shrink := func(scope Scope, g *group) {
+		for g.count > t.limits[scope] && len(evicted) < n {
+			e := t.evict(scope, g)
+			if e.connection == nil {
+				return
+			}
+			evicted = append(evicted, e)
+		}
+	}
+	for scope := range Total {
+		for _, g := range t.networks[scope] {
+			shrink(scope, g)
+		}
+	}
+	shrink(Total, &t.all)
+	return evicted
 }
 
 // Len returns how many members there are.

@@ -90,7 +90,8 @@ type Config struct {
 // Pool connects unauthenticated clients to hosts. Its methods may be called
 // concurrently.
 type Pool struct {
-	config      Config
+	config      Config       // but for what SetLimits changes
+	dialTimeout atomic.Int64 // a time.Duration
 	tunnels     semaphore
 	preconnects semaphore
 
@@ -108,32 +109,41 @@ func New(config Config) (*Pool, error) {
 	if config.DialContext == nil {
 		config.DialContext = config.Resolver.Through((&net.Dialer{}).DialContext)
 	}
-	if config.DialTimeout <= 0 {
-		config.DialTimeout = DefaultDialTimeout
-	}
-	if config.MaxTunnels <= 0 {
-		config.MaxTunnels = DefaultMaxTunnels
-	}
-	if config.MaxPreconnected <= 0 {
-		config.MaxPreconnected = DefaultMaxPreconnected
-	}
 	if config.IdleTimeout <= 0 {
 		config.IdleTimeout = DefaultIdleTimeout
 	}
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	p := &Pool{
-		config:      config,
-		tunnels:     make(semaphore, config.MaxTunnels),
-		preconnects: make(semaphore, config.MaxPreconnected),
-	}
+	p := &Pool{config: config}
+	p.SetLimits(config.DialTimeout, config.MaxTunnels, config.MaxPreconnected)
 	p.hosts.Store(&hostSet{replaced: make(chan struct{})})
 	if err := p.SetHosts(config.Hosts); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
+
+// SetLimits replaces Config.DialTimeout, MaxTunnels and MaxPreconnected, whose defaults
+// apply as well. Tunnels and connections beyond new limits go on; the next ones are
+// refused until there is room.
+func (p *Pool) SetLimits(dialTimeout time.Duration, maxTunnels, maxPreconnected int) {
+	if dialTimeout <= 0 {
+		dialTimeout = DefaultDialTimeout
+	}
+	if maxTunnels <= 0 {
+		maxTunnels = DefaultMaxTunnels
+	}
+	if maxPreconnected <= 0 {
+		maxPreconnected = DefaultMaxPreconnected
+	}
+	p.dialTimeout.Store(int64(dialTimeout))
+	p.tunnels.limit.Store(int64(maxTunnels))
+	p.preconnects.limit.Store(int64(maxPreconnected))
+}
+
+// timeout returns how long one attempt to dial a host may take.
+func (p *Pool) timeout() time.Duration { return time.Duration(p.dialTimeout.Load()) }
 
 // Client is what is known of a client's connection. An address that is not known, or
 // that of a Unix socket, is the zero AddrPort.
@@ -183,7 +193,7 @@ func (p *Pool) dial(ctx context.Context, h *host, client Client) (net.Conn, erro
 		return conn, err
 	}
 	i := netx.Interrupt(ctx, conn.SetWriteDeadline)
-	i.SetDeadline(time.Now().Add(p.config.DialTimeout))
+	i.SetDeadline(time.Now().Add(p.timeout()))
 	_, err = conn.Write(h.header(client))
 	if ended := i.Finish(); ended != nil {
 		err = ended
@@ -197,7 +207,7 @@ func (p *Pool) dial(ctx context.Context, h *host, client Client) (net.Conn, erro
 
 // connectTo connects to h, and sends nothing.
 func (p *Pool) connectTo(ctx context.Context, h *host, client Client) (net.Conn, error) {
-	limited, cancel := context.WithTimeout(ctx, p.config.DialTimeout)
+	limited, cancel := context.WithTimeout(ctx, p.timeout())
 	defer cancel()
 	conn, err := p.config.DialContext(limited, h.network, h.target)
 	if err == nil && sameEndpoint(conn.RemoteAddr(), client.Local) {
@@ -254,15 +264,18 @@ func sameEndpoint(a net.Addr, b netip.AddrPort) bool {
 }
 
 // semaphore limits how many of a thing there are at one time.
-type semaphore chan struct{}
+type semaphore struct{ used, limit atomic.Int64 }
 
-func (s semaphore) tryAcquire() bool {
-	select {
-	case s <- struct{}{}:
-		return true
-	default:
-		return false
+func (s *semaphore) tryAcquire() bool {
+	for {
+		used := s.used.Load()
+		if used >= s.limit.Load() {
+			return false
+		}
+		if s.used.CompareAndSwap(used, used+1) {
+			return true
+		}
 	}
 }
 
-func (s semaphore) release() { <-s }
+func (s *semaphore) release() { s.used.Add(-1) }

@@ -86,24 +86,41 @@ func (p *Pool) SetHosts(hosts []Host) error {
 	p.setting.Lock()
 	defer p.setting.Unlock()
 	current := p.hosts.Load()
+	next, err := newHostSet(hosts, current)
+	if err != nil {
+		return err
+	}
+	p.hosts.Store(next)
+	close(current.replaced)
+	return nil
+}
+
+// CheckHosts returns the error that SetHosts would return. It changes nothing.
+func (p *Pool) CheckHosts(hosts []Host) error {
+	_, err := newHostSet(hosts, p.hosts.Load())
+	return err
+}
+
+// newHostSet returns the set of hosts, with those of current that stay.
+func newHostSet(hosts []Host, current *hostSet) (*hostSet, error) {
 	next := &hostSet{byDomain: make(map[string]*host, len(hosts)), replaced: make(chan struct{})}
 	for _, h := range hosts {
 		h.Domain = strings.ToLower(h.Domain)
 		if h.Domain == "" {
-			return errors.New("fronting: host without a domain")
+			return nil, errors.New("fronting: host without a domain")
 		}
 		if next.find(h.Domain) != nil {
-			return fmt.Errorf("fronting: two hosts for %s", h.Domain)
+			return nil, fmt.Errorf("fronting: two hosts for %s", h.Domain)
 		}
 		if h.Address == "" {
 			h.Address = net.JoinHostPort(h.Domain, "443")
 		}
 		network, target, err := netx.SplitNetwork(h.Address)
 		if err != nil {
-			return fmt.Errorf("fronting: address of %s: %w", h.Domain, err)
+			return nil, fmt.Errorf("fronting: address of %s: %w", h.Domain, err)
 		}
 		if h.ProxyProtocol > proxyprotocol.V2 {
-			return fmt.Errorf("fronting: %s: no PROXY protocol has version %d", h.Domain, h.ProxyProtocol)
+			return nil, fmt.Errorf("fronting: %s: no PROXY protocol has version %d", h.Domain, h.ProxyProtocol)
 		}
 		entry := current.find(h.Domain)
 		if entry == nil || entry.Host != h {
@@ -112,9 +129,7 @@ func (p *Pool) SetHosts(hosts []Host) error {
 		next.hosts = append(next.hosts, entry)
 		next.byDomain[h.Domain] = entry
 	}
-	p.hosts.Store(next)
-	close(current.replaced)
-	return nil
+	return next, nil
 }
 
 // Empty reports whether there are no hosts.

@@ -71,7 +71,7 @@ func (p *Pool) probeNow(h *host) *probe {
 			ctx = *running
 		}
 		p.probing.Go(func() {
-			p.visit(ctx, h, pr, p.config.DialTimeout, func(ctx context.Context, conn *flightConn) error {
+			p.visit(ctx, h, pr, p.timeout(), func(ctx context.Context, conn *flightConn) error {
 				_, err := handshake(ctx, conn, h.Domain)
 				return err
 			})
@@ -84,7 +84,7 @@ func (p *Pool) probeNow(h *host) *probe {
 // unless h answered or the probe was abandoned. It ends with the first byte of h,
 // and takes little more than DialTimeout.
 func (p *Pool) check(ctx context.Context, h *host) error {
-	limit := time.NewTimer(p.config.DialTimeout + flightGap) // a probe for clients has ended by then
+	limit := time.NewTimer(p.timeout() + flightGap) // a probe for clients has ended by then
 	defer limit.Stop()
 	pr := p.probeNow(h)
 	if pr != nil {

@@ -44,14 +44,29 @@ type costLimiter struct {
 }
 
 func newCostLimiter(processors float64) costLimiter {
-	if processors <= 0 {
-		processors = max(0.5, float64(runtime.GOMAXPROCS(0))/8)
-	}
 	return costLimiter{
-		rate:     processors,
+		rate:     rateOf(processors),
 		networks: recent.Map[netip.Addr, *account]{Capacity: accountCapacity},
 		sites:    recent.Map[netip.Addr, *account]{Capacity: accountCapacity},
 	}
+}
+
+// rateOf returns Config.Processors, or its default.
+func rateOf(processors float64) float64 {
+	if processors <= 0 {
+		return max(0.5, float64(runtime.GOMAXPROCS(0))/8)
+	}
+	return processors
+}
+
+// setRate changes the rate. What the buckets have is worth as many seconds afterwards
+// as before, so that nothing waits for longer than burstTime.
+func (l *costLimiter) setRate(processors float64, now time.Time) {
+	rate := rateOf(processors)
+	for _, b := range [...]*bucket{&l.total, &l.refused} {
+		*b = bucket{time.Duration(float64(b.levelAt(now, l.rate)) / l.rate * rate), now}
+	}
+	l.rate = rate
 }
 
 // burst is the size of the bucket.

@@ -73,6 +73,14 @@ const (
 	evicted          // from the queue
 )
 
+// setProcessors changes the rate at which failed searches are paid for.
+func (q *queue) setProcessors(processors float64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limits.setRate(processors, time.Now())
+	q.dispatch()
+}
+
 // enter adds a search. It is evicted at once if it is not likely to start in time.
 // If the queue is full, a search of the network with the most debt is evicted,
 // the cost of its searches in the queue included; that may be the new one.

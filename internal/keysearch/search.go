@@ -56,6 +56,9 @@ func New(config Config) *Search {
 	return &Search{addresses: newAddressMemory(), queue: newQueue(config)}
 }
 
+// SetProcessors replaces Config.Processors, for searches that wait as well.
+func (s *Search) SetProcessors(processors float64) { s.queue.setProcessors(processors) }
+
 // NewIndex makes the Index for a new list of entries, which must not be changed
 // afterwards. Addresses stay remembered for the secrets that the Index before
 // had too. An older Index stays usable.

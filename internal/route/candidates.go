@@ -7,11 +7,16 @@ import (
 )
 
 // upstreamState is a configured upstream, its place in the weighted round robin,
-// and its health. Router.mu protects all fields but UpstreamURL.
+// and its health. Router.mu protects currentWeight and what upstreamHealth points to.
 type upstreamState struct {
 	UpstreamURL
+	*upstreamHealth // shared by the routers that have the upstream: see Inherit
 
-	currentWeight int                // of the smooth weighted round robin
+	currentWeight int // of the smooth weighted round robin
+}
+
+// upstreamHealth is what is known of an upstream.
+type upstreamHealth struct {
 	health        health             // of the upstream itself
 	failures      int                // failed attempts through it, in a row
 	addressHealth map[string]*health // of the addresses behind it
@@ -26,7 +31,8 @@ type upstreamState struct {
 const maxUpstreamFailures = 3
 
 // healthOf returns the health of an address behind u. There are no more addresses
-// than in the table and the configuration, so the map is bounded.
+// than in the table and the configuration, so the map is bounded: see Inherit for other
+// configurations.
 func (u *upstreamState) healthOf(address string) *health {
 	h := u.addressHealth[address]
 	if h == nil {

@@ -9,6 +9,7 @@
 //	health.go         failures and their back-off
 //	answers.go        connections that are established and not answered
 //	localerrors.go    failures of this machine, which are no address's
+//	inherit.go        a router that takes the place of another
 //	candidates.go     addresses through upstreams, ordered by health and weight
 //	happyeyeballs.go  the attempts of one Dial
 //	dial.go           one attempt
@@ -111,7 +112,7 @@ type Config struct {
 type Router struct {
 	config Config
 
-	mu        sync.Mutex
+	mu        *sync.Mutex      // shared by routers that take one another's place: see Inherit
 	upstreams []*upstreamState // the slice never changes; mu protects its elements
 }
 
@@ -148,7 +149,7 @@ func New(config Config) (*Router, error) {
 	if config.Time == nil {
 		config.Time = time.Now
 	}
-	r := &Router{config: config}
+	r := &Router{config: config, mu: &sync.Mutex{}}
 	if _, known := r.addresses(config.Default); config.Default != 0 && !known {
 		return nil, fmt.Errorf("route: default data centre %d: %w", config.Default, ErrUnknownDC)
 	}
@@ -157,7 +158,8 @@ func New(config Config) (*Router, error) {
 		upstreams = []UpstreamURL{{}}
 	}
 	for _, u := range upstreams {
-		r.upstreams = append(r.upstreams, &upstreamState{UpstreamURL: u, addressHealth: make(map[string]*health), answers: make(answers)})
+		state := &upstreamHealth{addressHealth: make(map[string]*health), answers: make(answers)}
+		r.upstreams = append(r.upstreams, &upstreamState{UpstreamURL: u, upstreamHealth: state})
 	}
 	return r, nil
 }
