@@ -65,3 +65,41 @@ func Example() {
 	// hi there, <nil>
 	// alice in ee mode, at DC 2
 }
+
+// A change is checked as a whole before anything changes. Sessions go on.
+func ExampleProxy_Prepare() {
+	secret, err := mtproxy.ParseSecret(mtwiretest.PaddedSecret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	config := proxy.Config{Users: []proxy.User{{Name: "alice", Secrets: []mtproxy.Secret{secret}}}}
+	p, err := proxy.New(config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+
+	next := config
+	socks, err := proxy.ParseUpstream("socks5://user:password@127.0.0.1:1080?weight=3")
+	if err != nil {
+		log.Fatal(err)
+	}
+	next.Upstreams = []proxy.Upstream{socks, {}} // the latter is direct
+	next.DefaultDC = 77
+	_, err = p.Prepare(next)
+	fmt.Println(err)
+
+	next.DefaultDC = 2
+	change, err := p.Prepare(next)
+	if err != nil {
+		log.Fatal(err)
+	}
+	change.Apply()
+	for _, upstream := range p.Upstreams() {
+		fmt.Println(upstream.Upstream, upstream.Weight)
+	}
+	// Output:
+	// route: default data centre 77: no data centre has this number
+	// socks5://127.0.0.1:1080 3
+	// direct 1
+}

@@ -117,7 +117,7 @@ func (t *trial) attach(upstream *route.Upstream) {
 		conn = faketls.NewConn(conn, frame.Client)
 	}
 	s.sent.add(upstream)
-	netx.SetLiveness(conn, netx.Liveness{UserTimeout: s.proxy.liveness.UserTimeout})
+	netx.SetLiveness(conn, netx.Liveness{UserTimeout: s.proxy.settings().liveness.UserTimeout})
 	s.mu.Lock()
 	s.upstream.Via, s.upstream.Address, s.upstream.conn = upstream.Via, upstream.Address, conn
 	s.mu.Unlock()

@@ -14,7 +14,7 @@ func (p *Proxy) FrontingHosts() map[string]Front {
 	for _, user := range snapshot.users {
 		users = append(users, *user)
 	}
-	hosts, _ := fronts(&p.config, users) // SetUsers has checked them
+	hosts, _ := fronts(&snapshot.settings.Config, users) // SetUsers has checked them
 	byDomain := make(map[string]Front, len(hosts))
 	for _, host := range hosts {
 		byDomain[host.Domain] = Front{

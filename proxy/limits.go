@@ -40,9 +40,10 @@ type Limits struct {
 	Descriptors int
 }
 
-// Limits returns the limits, which do not change.
+// Limits returns the limits as they are now.
 func (p *Proxy) Limits() Limits {
-	return Limits{p.config.MaxUnauthenticated, p.config.MaxUnauthenticatedPerAddress, p.config.MaxFronted, p.descriptors}
+	s := p.settings()
+	return Limits{s.MaxUnauthenticated, s.MaxUnauthenticatedPerAddress, s.MaxFronted, p.descriptors}
 }
 
 // Exceeded reports whether descriptors may run out before the limits are reached.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
@@ -17,8 +18,8 @@ import (
 // and warnings. Secrets are in none, and clients' addresses only with LogClients.
 type sessionLog struct {
 	log         *slog.Logger
-	clients     bool // log their addresses
-	connections bool // log their ends
+	clients     atomic.Bool // log their addresses
+	connections atomic.Bool // log their ends
 	failing     func(datacenter.DC) bool
 
 	users sync.Map // the names of users that have connected
@@ -36,10 +37,17 @@ const (
 )
 
 func newSessionLog(config *Config, failing func(datacenter.DC) bool) *sessionLog {
-	l := &sessionLog{log: config.Log, clients: config.LogClients, connections: !config.DisableConnectionLog, failing: failing}
+	l := &sessionLog{log: config.Log, failing: failing}
+	l.setConfig(config)
 	l.closes = lineLimiter{burst: closeBurst, interval: closeInterval, rest: l.moreClosed}
 	l.stalls = lineLimiter{burst: 1, interval: warnInterval, rest: l.moreStalled}
 	return l
+}
+
+// setConfig sets which lines there are, and what they have.
+func (l *sessionLog) setConfig(config *Config) {
+	l.clients.Store(config.LogClients)
+	l.connections.Store(!config.DisableConnectionLog)
 }
 
 func (l *sessionLog) trace() *Trace {
@@ -59,7 +67,7 @@ func (l *sessionLog) flush() {
 // operator who has just given out a link.
 func (l *sessionLog) authenticated(s Session) {
 	name := s.User().Name
-	if _, again := l.users.Load(name); again || !l.connections {
+	if _, again := l.users.Load(name); again || !l.connections.Load() {
 		return
 	}
 	if _, again := l.users.LoadOrStore(name, nil); again {
@@ -68,7 +76,7 @@ func (l *sessionLog) authenticated(s Session) {
 	r := s.Report()
 	attrs := append(make([]slog.Attr, 0, 5), slog.String("user", name), slog.String("mode", r.Mode.String()),
 		slog.String("protocol", r.Protocol.String()), slog.Int("dc", int(r.DC)))
-	if l.clients {
+	if l.clients.Load() {
 		attrs = append(attrs, slog.String("client", r.Client))
 	}
 	l.write(slog.LevelInfo, "first connection of this user", attrs...)
@@ -79,7 +87,7 @@ func (l *sessionLog) closed(_ Session, r Report) {
 	if withoutBytes(r) {
 		level = slog.LevelDebug
 	}
-	if !l.connections || !l.log.Enabled(context.Background(), level) {
+	if !l.connections.Load() || !l.log.Enabled(context.Background(), level) {
 		return
 	}
 	cause := "end of stream"
@@ -107,7 +115,7 @@ func (l *sessionLog) closed(_ Session, r Report) {
 	if r.Front != "" {
 		attrs = append(attrs, slog.String("front", r.Front))
 	}
-	if l.clients {
+	if l.clients.Load() {
 		attrs = append(attrs, slog.String("client", r.Client))
 	}
 	attrs = append(attrs, slog.Int64("up", r.Up), slog.Int64("down", r.Down),

@@ -42,7 +42,7 @@ const maxSame = 8
 var errLoop = errors.New("the connection comes from this proxy itself: an upstream leads back to it")
 
 // loops remembers the beginnings of uploads that were sent to MTProxies and not
-// answered yet. A nil *loops remembers nothing.
+// answered yet.
 type loops struct {
 	mu   sync.Mutex
 	sent map[[loopBytes]byte][]*sentUpload
@@ -56,15 +56,7 @@ type sentUpload struct {
 	upstream *route.Upstream // the last MTProxy that it was sent to
 }
 
-// newLoops returns nil if no upstream is an MTProxy.
-func newLoops(upstreams []Upstream) *loops {
-	for _, u := range upstreams {
-		if u.url.IsMTProxy() {
-			return &loops{sent: make(map[[loopBytes]byte][]*sentUpload)}
-		}
-	}
-	return nil
-}
+func newLoops() *loops { return &loops{sent: make(map[[loopBytes]byte][]*sentUpload)} }
 
 // find returns the upstream that a client's connection has come back from, nil if it
 // comes from a client.

@@ -205,8 +205,8 @@ func TestOnlyChainsWaitForPackets(t *testing.T) {
 					t.Errorf("%s: it is %v, want %v", link, stage, want)
 				}
 			}
-			if (b.loops != nil) != (want == Authenticated) {
-				t.Errorf("%s: %v", link, b.loops)
+			if loops := b.settings().loops; (loops != nil) != (want == Authenticated) {
+				t.Errorf("%s: %v", link, loops)
 			}
 		})
 	}

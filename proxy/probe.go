@@ -36,7 +36,7 @@ type Probe struct {
 // configured.
 func (p *Proxy) ProbeDataCenters(ctx context.Context) []Probe {
 	probes := make([]Probe, 0, 5)
-	for _, probe := range p.router.Probe(ctx) {
+	for _, probe := range p.settings().router.Probe(ctx) {
 		probes = append(probes, Probe(probe))
 	}
 	return probes
@@ -45,7 +45,7 @@ func (p *Proxy) ProbeDataCenters(ctx context.Context) []Probe {
 // ProbeAny probes one data centre over one upstream after the other, in the order of
 // ProbeDataCenters, the next one if one fails or takes longer than a second. It returns
 // nil as soon as one has answered, and otherwise the errors of all. It needs no Serve.
-func (p *Proxy) ProbeAny(ctx context.Context) error { return p.router.ProbeAny(ctx) }
+func (p *Proxy) ProbeAny(ctx context.Context) error { return p.settings().router.ProbeAny(ctx) }
 
 // ProbeClassic asks each MTProxy upstream that has answered in probes, the result of
 // ProbeDataCenters, whether it takes classic clients, if users may have them. It
@@ -60,7 +60,7 @@ func (p *Proxy) ProbeClassic(ctx context.Context, probes []Probe) (padded []stri
 	for i, probe := range probes {
 		results[i] = route.Probe(probe)
 	}
-	return p.router.ProbeClassic(ctx, results)
+	return p.settings().router.ProbeClassic(ctx, results)
 }
 
 // allowsClassic reports whether a user may have classic clients.

@@ -3,6 +3,7 @@
 // Unauthenticated clients are tunneled to a fronting host, or get no answer.
 //
 //	proxy.go         configuration
+//	change.go        another one while the proxy runs; settings.go: the one in force
 //	users.go         users, and their replacement
 //	serve.go         listeners and the sessions they bring; shutdown.go
 //	session.go       one client's connection
@@ -29,7 +30,6 @@ package proxy
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -43,7 +43,6 @@ import (
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/keysearch"
 	"github.com/mtwire/mtwire/internal/netx"
-	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/resolve"
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
@@ -55,7 +54,7 @@ import (
 const DefaultStallTimeout = 15 * time.Second
 
 // Config is what an operator can choose. Users are required; the zero value of
-// every other field is good.
+// every other field is good. Prepare replaces most of it while the proxy runs.
 type Config struct {
 	// Users are the first users: see SetUsers.
 	Users []User
@@ -175,31 +174,27 @@ type Config struct {
 
 // Proxy is an MTProxy server. Its methods may be called concurrently.
 type Proxy struct {
-	config       Config
-	descriptors  int // that the process may have
-	trust        proxyprotocol.Trust
-	readsHeaders bool             // trust has any peer
-	pending      *admission.Table // unauthenticated connections
-	fronted      *admission.Table // those with a connection to a fronting host
-	search       *keysearch.Search
-	resolver     *resolve.Cache // of host names, unless Config.DialContext is set
-	outbound     route.Outbound
-	router       *route.Router // the outbound, unless a test has another one
-	liveness     netx.Liveness // of authenticated clients
-	fronts       *fronting.Pool
-	framings     framings // of their records
-	trace        traces
-	log          *sessionLog
-	dataCenters  *dataCenters
-	counters     counters
-	loops        *loops       // nil if no upstream is an MTProxy
-	kept         atomic.Int64 // bytes that are kept until first answers; see failover.go
-	memory       memoryRelease
-	workers      *workers.Pool // of sessions until they are connected, and of their ends
-	lastID       atomic.Uint64
+	config      Config           // but for what settings have
+	descriptors int              // that the process may have
+	pending     *admission.Table // unauthenticated connections
+	fronted     *admission.Table // those with a connection to a fronting host
+	search      *keysearch.Search
+	resolver    *resolve.Cache // of host names, unless Config.DialContext is set
+	outbound    route.Outbound // of a test; nil: the router of the settings
+	fronts      *fronting.Pool
+	framings    framings // of their records
+	trace       traces
+	log         *sessionLog
+	dataCenters *dataCenters
+	counters    counters
+	loops       *loops       // see settings.loops
+	kept        atomic.Int64 // bytes that are kept until first answers; see failover.go
+	memory      memoryRelease
+	workers     *workers.Pool // of sessions until they are connected, and of their ends
+	lastID      atomic.Uint64
 
-	settingUsers sync.Mutex // held by SetUsers
-	users        atomic.Pointer[snapshot]
+	changing sync.Mutex // held by SetUsers and Change.Apply
+	users    atomic.Pointer[snapshot]
 
 	// accepting ends when Serve is to return, running when what sessions share is
 	// to end.
@@ -212,76 +207,65 @@ type Proxy struct {
 
 	mu       sync.Mutex
 	sealed   bool          // there are no new sessions
-	relaying splice.Config // with a poller once Serve was called
+	relaying splice.Config // with a poller once Serve was called; its other fields: see relay
 	sessions map[*session]struct{}
 	ended    usages // of sessions that have ended
+
+	// relay is a copy of relaying, with the WriteTimeout of the settings: the pairs that
+	// have an older one keep it.
+	relay atomic.Pointer[splice.Config]
 }
 
 // New returns a proxy. It fails if no user has a secret: such a proxy would have
 // no authentication, or no use. It does no I/O and starts no goroutine.
 func New(config Config) (*Proxy, error) {
-	if config.Modes == 0 {
-		config.Modes = mtproxy.AllModes
-	}
-	if config.StallTimeout == 0 {
-		config.StallTimeout = DefaultStallTimeout
-	}
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	descriptors := netx.MaxDescriptors()
-	config.defaultLimits(descriptors)
 	if config.Replay == nil {
 		config.Replay = newReplayCache(config.Log)
 	}
 	p := &Proxy{
-		pending:     admission.New(config.pendingShares(), admissionGrace),
-		fronted:     admission.New(shares(config.MaxFronted), admissionGrace),
 		config:      config,
-		descriptors: descriptors,
+		descriptors: netx.MaxDescriptors(),
 		search:      keysearch.New(keysearch.Config{Processors: config.SearchProcessors}),
-		loops:       newLoops(config.Upstreams),
+		loops:       newLoops(),
 		sessions:    make(map[*session]struct{}),
 		ended:       usages{users: make(map[string]*UserStats)},
 		workers:     workers.New(),
 		memory:      memoryRelease{release: config.ReleaseMemory},
 	}
+	p.config.Users = nil // they are in a snapshot
 	p.dataCenters = newDataCenters(func(c DataCenterChange) { p.trace.dataCenterChanged(c) })
 	p.log = newSessionLog(&config, p.dataCenters.isFailing)
 	p.trace = slices.Concat(traces{p.log.trace()}, config.Traces)
 	p.trace = slices.DeleteFunc(p.trace, func(t *Trace) bool { return t == nil })
-	p.liveness, p.relaying.WriteTimeout = config.liveness()
 	p.relaying.Go = p.workers.Go
 	p.resolver = resolve.New(resolve.Config{Warn: p.resolverFailed})
 	p.accepting, p.stopServing = context.WithCancelCause(context.Background())
 	p.running, p.stop = context.WithCancel(context.Background())
-	p.trust.Unix = config.TrustUnixSockets
-	p.readsHeaders = config.TrustUnixSockets || len(config.TrustedProxies) > 0
-	for _, network := range config.TrustedProxies {
-		if err := p.trust.AddNetwork(network); err != nil {
-			return nil, fmt.Errorf("proxy: trusted proxies: %w", err)
-		}
-	}
-	var err error
-	if p.router, err = p.newRouter(); err != nil {
+	settings, err := p.newSettings(config)
+	if err != nil {
 		return nil, err
 	}
-	p.outbound = p.router
+	p.pending = admission.New(settings.pendingShares(), admissionGrace)
+	p.fronted = admission.New(shares(settings.MaxFronted), admissionGrace)
 	p.fronts, err = fronting.New(fronting.Config{
 		DialContext: config.DialContext,
 		Resolver:    p.resolver,
-		DialTimeout: config.DialTimeout,
-		MaxTunnels:  config.MaxFronted,
+		DialTimeout: settings.DialTimeout,
+		MaxTunnels:  settings.MaxFronted,
 		// Each is also one of the fronted connections.
-		MaxPreconnected: config.MaxFronted,
+		MaxPreconnected: settings.MaxFronted,
 		Log:             config.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := p.SetUsers(config.Users); err != nil {
+	if err := p.setUsers(config.Users, settings); err != nil {
 		return nil, err
 	}
+	p.setRelay()
 	return p, nil
 }
 
@@ -291,8 +275,8 @@ func (p *Proxy) resolverFailed(host string, err error, unlogged int) {
 		appendUnlogged([]slog.Attr{slog.String("host", host), slog.Any("cause", err)}, unlogged)...)
 }
 
-func (p *Proxy) newRouter() (*route.Router, error) {
-	config := &p.config
+// newRouter returns a router for config.
+func (p *Proxy) newRouter(config *Config) (*route.Router, error) {
 	var upstreams []route.UpstreamURL
 	for _, upstream := range config.Upstreams {
 		upstreams = append(upstreams, upstream.url)

@@ -56,6 +56,7 @@ func (p *Proxy) start() error {
 	}
 	p.serving.Add(1)
 	p.relaying.Poller = poller
+	p.setRelayLocked()
 	p.fronts.SetPoller(poller)
 	p.background.Go(func() {
 		if err := poller.Serve(p.running); p.running.Err() == nil {

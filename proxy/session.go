@@ -176,10 +176,11 @@ func (s *session) connect(handshakeCtx context.Context, h *handshake.Handshake, 
 	s.protocol, s.dc = client.Protocol, client.DC
 	auth.setUser(client.Secret, auth.mode)
 	s.reach(Authenticated)
-	netx.SetLiveness(s.socket, s.proxy.liveness)
+	settings := s.proxy.settings()
+	netx.SetLiveness(s.socket, settings.liveness)
 	s.proxy.counters.authenticated.Add(1)
 	s.proxy.trace.authenticated(s)
-	if s.proxy.loops == nil {
+	if settings.loops == nil {
 		return s.connectUpstream(ctx, client)
 	}
 	s.checkLoop(ctx, client, func(err error) {
@@ -216,9 +217,10 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 	}
 	user := s.user.Load()
 	request := route.Request{DC: client.DC, Protocol: client.Protocol, Download: &client.Download, Trailer: &client.Trailer, User: user.Name, Tag: user.AdTag}
-	upstream, err := s.proxy.outbound.Dial(ctx, request)
+	outbound := s.proxy.dialer(s.proxy.settings())
+	upstream, err := outbound.Dial(ctx, request)
 	if err != nil && s.proxy.makeRoom(err) {
-		upstream, err = s.proxy.outbound.Dial(ctx, request)
+		upstream, err = outbound.Dial(ctx, request)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -281,7 +283,7 @@ func (s *session) relay(t *trial, stream *route.Stream) error {
 	s.proxy.counters.relaying.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.pair = splice.Start(up, down, &s.proxy.relaying, s.relayed)
+	s.pair = splice.Start(up, down, s.proxy.relay.Load(), s.relayed)
 	t.pair, s.cancel = s.pair, nil // the context has no parent that keeps it
 	t.arm()
 	return nil
@@ -425,7 +427,7 @@ const headerTimeout = 10 * time.Second
 // readHeader reads the PROXY protocol header of a peer that is trusted to send
 // one.
 func (s *session) readHeader() error {
-	if !s.proxy.readsHeaders || !s.proxy.trust.Contains(s.socket.RemoteAddr()) {
+	if settings := s.proxy.settings(); !settings.readsHeaders || !settings.trust.Contains(s.socket.RemoteAddr()) {
 		return nil
 	}
 	s.socket.SetReadDeadline(time.Now().Add(headerTimeout))

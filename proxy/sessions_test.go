@@ -187,7 +187,7 @@ func TestMethodsMayBeCalledConcurrently(t *testing.T) {
 	})
 	call(func() { p.Stats() })
 	call(func() { p.Users() })
-	list := p.config.Users
+	list := []User{*p.Users()[0]}
 	call(func() { p.SetUsers(list) })
 	for i := range 4 {
 		secret := []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret}[i%2]

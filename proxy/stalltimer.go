@@ -32,8 +32,11 @@ func (s *session) armStall() {
 	if t.since.Load() == 0 {
 		t.since.Store(s.now())
 	}
-	if s.proxy.config.StallTimeout > 0 && !t.armed.Load() && t.armed.CompareAndSwap(false, true) {
-		t.start(s.proxy.config.StallTimeout, s.expireStall)
+	if t.armed.Load() {
+		return
+	}
+	if timeout := s.proxy.settings().StallTimeout; timeout > 0 && t.armed.CompareAndSwap(false, true) {
+		t.start(timeout, s.expireStall)
 	}
 }
 
@@ -80,8 +83,8 @@ func (t *stallTimer) idle() {
 
 // expireStall is called by the timer.
 func (s *session) expireStall() {
-	since := s.stall.since.Load()
-	if since == 0 {
+	since, timeout := s.stall.since.Load(), s.proxy.settings().StallTimeout
+	if since == 0 || timeout <= 0 {
 		s.stall.idle()
 		if s.stall.since.Load() != 0 { // sent since the check, without a timer
 			s.armStall()
@@ -89,11 +92,11 @@ func (s *session) expireStall() {
 		return
 	}
 	if s.stall.holds.Load() {
-		s.stall.start(s.proxy.config.StallTimeout, s.expireStall)
+		s.stall.start(timeout, s.expireStall)
 		return
 	}
 	waited := time.Since(s.start) - time.Duration(max(since, s.pausedUntil[Download].Load()))
-	if left := s.proxy.config.StallTimeout - waited; left > 0 {
+	if left := timeout - waited; left > 0 {
 		s.stall.start(left, s.expireStall)
 		return
 	}

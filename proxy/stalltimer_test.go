@@ -163,7 +163,8 @@ func TestPauseIsNoStall(t *testing.T) {
 // of its own.
 func TestByteBesideAnExpiringTimerHasATimer(t *testing.T) {
 	for range 20 {
-		s := &session{start: time.Now(), proxy: &Proxy{config: Config{StallTimeout: time.Hour}}}
+		s := &session{start: time.Now(), proxy: &Proxy{}}
+		s.proxy.users.Store(&snapshot{settings: &settings{Config: Config{StallTimeout: time.Hour}}})
 		s.stall.armed.Store(true) // by the timer that expires now
 		s.stall.mu.Lock()
 		var timer sync.WaitGroup

@@ -51,7 +51,7 @@ type UpstreamStatus struct {
 
 // Upstreams returns the upstreams as they are configured: at least one.
 func (p *Proxy) Upstreams() (all []UpstreamStatus) {
-	for _, u := range p.router.Upstreams() {
+	for _, u := range p.settings().router.Upstreams() {
 		all = append(all, UpstreamStatus(u))
 	}
 	return all

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/keysearch"
 	"github.com/mtwire/mtwire/mtproxy"
@@ -47,6 +48,7 @@ type snapshot struct {
 	secrets   []userSecret // by the index that a search returns
 	index     *keysearch.Index
 	handshake handshake.Config
+	settings  *settings
 }
 
 // userSecret is a secret and its user.
@@ -60,8 +62,8 @@ type userSecret struct {
 // be a proxy without authentication, or without use; if a user's clients could
 // not connect; and if a client of one user cannot be told from another's. Users
 // that are as they were before keep their address.
-func (p *Proxy) newSnapshot(users []User, before *snapshot) (*snapshot, error) {
-	next := &snapshot{users: make(map[string]*User, len(users))}
+func newSnapshot(users []User, before *snapshot, settings *settings) (*snapshot, error) {
+	next := &snapshot{users: make(map[string]*User, len(users)), settings: settings}
 	owners := make(map[mtproxy.Secret]int, len(users))
 	for i := range users {
 		user := &users[i]
@@ -71,10 +73,10 @@ func (p *Proxy) newSnapshot(users []User, before *snapshot) (*snapshot, error) {
 		user = user.keep(before)
 		next.users[user.Name] = user
 		for _, secret := range user.Secrets {
-			modes := secret.Modes() & p.config.Modes
+			modes := secret.Modes() & settings.Modes
 			if modes == 0 {
 				return nil, fmt.Errorf("proxy: no client can use the secret of user %d, %q: it allows %v, and the proxy %v",
-					i+1, user.Name, secret.Modes(), p.config.Modes)
+					i+1, user.Name, secret.Modes(), settings.Modes)
 			}
 			anyMode := mtproxy.Secret{Key: secret.Key, Domain: strings.ToLower(secret.Domain)}
 			if other, taken := owners[anyMode]; taken {
@@ -102,7 +104,7 @@ func (n *snapshot) prepare(p *Proxy, hosts int) {
 	n.handshake = handshake.Config{
 		Secrets:     true,
 		FakeTLSOnly: n.index.NeedsFakeTLS(),
-		ClockWindow: p.config.ClockWindow,
+		ClockWindow: n.settings.ClockWindow,
 	}
 	if hosts > 0 {
 		n.handshake.Timeout = -1 // the hosts' own timeouts apply
@@ -122,11 +124,22 @@ func (u *User) keep(before *snapshot) *User {
 // CheckUsers returns the error that SetUsers would return because of users. It changes
 // nothing.
 func (p *Proxy) CheckUsers(users []User) error {
-	if _, err := fronts(&p.config, users); err != nil {
-		return err
-	}
-	_, err := p.newSnapshot(users, p.users.Load())
+	_, _, err := p.checkUsers(users, p.settings())
 	return err
+}
+
+// checkUsers returns the snapshot of users under settings, and their fronting hosts. It
+// changes nothing.
+func (p *Proxy) checkUsers(users []User, settings *settings) (*snapshot, []fronting.Host, error) {
+	hosts, err := fronts(&settings.Config, users)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := newSnapshot(users, p.users.Load(), settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	return next, hosts, p.fronts.CheckHosts(hosts)
 }
 
 // SetUsers replaces the users, for connections that are not authenticated yet and
@@ -134,24 +147,30 @@ func (p *Proxy) CheckUsers(users []User) error {
 // tag, or do not have the session's secret any more, and keeps the rest. If it
 // returns an error, nothing has changed.
 func (p *Proxy) SetUsers(users []User) error {
-	p.settingUsers.Lock()
-	defer p.settingUsers.Unlock()
-	hosts, err := fronts(&p.config, users)
-	if err != nil {
-		return err
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	return p.setUsers(users, p.settings())
+}
+
+// setUsers is SetUsers with settings that may be others. Under changing.
+func (p *Proxy) setUsers(users []User, settings *settings) error {
+	next, hosts, err := p.checkUsers(users, settings)
+	if err == nil {
+		p.apply(next, hosts)
 	}
-	next, err := p.newSnapshot(users, p.users.Load())
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// apply puts a snapshot in force, and its fronting hosts, which were checked. Under
+// changing.
+func (p *Proxy) apply(next *snapshot, hosts []fronting.Host) {
 	if err := p.fronts.SetHosts(hosts); err != nil {
-		return err
+		panic("proxy: internal error: " + err.Error())
 	}
 	next.prepare(p, len(hosts))
 	p.users.Store(next)
 	p.forgetUsers(next)
 	p.each((*session).checkUser)
-	return nil
 }
 
 // Users returns the users as they are now, sorted by name.
