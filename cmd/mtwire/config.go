@@ -35,28 +35,26 @@ func (f *configFile) warn(log *slog.Logger) {
 // flags override the keys of the file, and those override the defaults.
 func (f *proxyFlags) load(cmd *cobra.Command) error {
 	if err := f.file.load(cmd, &f.config); err != nil {
-		return f.invalid(err)
+		return err
 	}
 	f.log.take(&f.config)
 	return nil
 }
 
 // load reads the configuration file, if there is one, and sets c, which the command's
-// flags have set, to the settings in force.
+// flags have set, to the settings in force. If the error is a *config.Errors, they are
+// those that could be decoded.
 func (f *configFile) load(cmd *cobra.Command, c *service.Config) error {
 	if f.path == "" {
 		return nil
 	}
 	fromFile, document, err := service.LoadFile(f.path)
-	if err != nil && document == nil {
-		err = &service.ConfigError{Setting: "config", Err: err}
-	}
-	if err != nil {
-		return err
+	if document == nil {
+		return &service.ConfigError{Setting: "config", Err: err}
 	}
 	f.document, f.settings = document, fromFile
 	*c = overrideFile(cmd.Flags(), fromFile)
-	return nil
+	return err
 }
 
 // overrideFile returns a file's settings with those of the flags that are given.
@@ -83,15 +81,6 @@ func isSetting(flag string) bool {
 	return flag == "port" || slices.Contains(config.Keys(service.Config{}), service.Key(flag))
 }
 
-// invalid returns the error for a configuration that is wrong: with --check, exit code
-// 1 tells that.
-func (f *proxyFlags) invalid(err error) error {
-	if f.check {
-		return &exitError{1, err}
-	}
-	return err
-}
-
 // name names what an error is about: a position of the file, or a flag.
 func (f *configFile) name(cmd *cobra.Command, err error) error {
 	var setting *service.ConfigError
@@ -108,26 +97,6 @@ func (f *configFile) overridden(flags *pflag.FlagSet, setting string) bool {
 	setting, _, _ = strings.Cut(setting, "[")
 	flag := flags.Lookup(setting)
 	return flag != nil && flag.Changed || setting == "listen" && flags.Changed("port")
-}
-
-// checkConfig is mtwire proxy --check.
-func (f *proxyFlags) checkConfig(cmd *cobra.Command, log *slog.Logger) error {
-	wrong := service.Check(f.config, log)
-	if len(wrong) == 0 {
-		fmt.Fprintln(cmd.OutOrStdout(), "the configuration is valid")
-		return nil
-	}
-	var inFile config.Errors
-	var others []error
-	for _, err := range wrong {
-		var position *config.Error
-		if err = f.file.name(cmd, err); errors.As(err, &position) {
-			inFile.Add(position)
-		} else {
-			others = append(others, err)
-		}
-	}
-	return &exitError{1, errors.Join(append([]error{inFile.Sorted()}, others...)...)}
 }
 
 func configCommand() *cobra.Command {
@@ -149,8 +118,9 @@ func configShowCommand() *cobra.Command {
 		Short: "Print the settings in force",
 		Long: `Print the settings that mtwire proxy has with the same flags: those of the
 file, of flags, of the environment and the defaults, as a configuration file.
-Each has its source behind it. Secrets and passwords are not printed: values with
-some are comments, as keys that are not set are.`,
+Each has its source behind it. Secrets and passwords are not printed: there are
+placeholders for secrets, with which mtwire proxy --check checks the rest, and
+upstreams with passwords are comments, as keys that are not set are.`,
 		Example: "  mtwire config show --config mtwire.toml --port 443",
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.file.name(cmd, f.show(cmd)) },

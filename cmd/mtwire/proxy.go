@@ -113,11 +113,11 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 func (f *proxyFlags) run(cmd *cobra.Command) error {
 	hangups, stop := notifyHangups()
 	defer stop()
-	if err := f.load(cmd); err != nil {
-		return err
-	}
+	loading := f.load(cmd)
 	if f.check { // the log of what is checked is for the terminal, and no file is made
 		f.log.file = ""
+	} else if loading != nil {
+		return loading
 	}
 	log, err := f.log.open(cmd)
 	if err != nil {
@@ -130,7 +130,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if f.check {
-		return f.checkConfig(cmd, log.Logger)
+		return f.checkConfig(cmd, loading, log.Logger)
 	}
 	f.config.Version, f.config.Level = version(), log.level
 	s, err := service.New(f.config, log.Logger)

@@ -1,7 +1,7 @@
 // Package service composes an MTProxy server from a configuration, and runs it.
 // The caller parses the configuration, from flags or a file, and prints the result.
 //
-//	config.go     the configuration, its defaults and errors
+//	config.go     the configuration, its defaults and errors; check.go: what is wrong with one
 //	addresses.go  addresses of data centres, fronting hosts and load balancers
 //	secrets.go    secrets of named users; keptsecret.go: the generated one
 //	secretlist.go lists with credentials: files, environment, systemd

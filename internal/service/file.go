@@ -17,8 +17,9 @@ import (
 )
 
 // LoadFile reads a configuration file, whose keys replace the defaults. Paths in it are
-// relative to its directory. The error is a *config.Errors if the file can be read. The
-// document tells the positions of errors that are found later: see NameError.
+// relative to its directory. The error is a *config.Errors if the file can be read: then
+// the configuration has the values that could be decoded. The document tells the
+// positions of errors that are found later: see NameError.
 func LoadFile(path string) (Config, *config.Document, error) {
 	c := Default()
 	data, err := config.ReadFile(path)
@@ -26,18 +27,21 @@ func LoadFile(path string) (Config, *config.Document, error) {
 		return c, nil, err
 	}
 	document, err := config.Decode(path, data, &c)
-	if err != nil {
-		return c, document, err
+	dir := filepath.Dir(path)
+	if whole, err := filepath.Abs(dir); err == nil {
+		dir = whole
 	}
-	resolvePaths(reflect.ValueOf(&c).Elem(), filepath.Dir(path))
-	return c, document, nil
+	resolvePaths(reflect.ValueOf(&c).Elem(), dir)
+	return c, document, err
 }
 
 // WarnOfReaders warns if other users of the machine may read a configuration file that
 // has credentials in it.
 func WarnOfReaders(path string, c Config, log *slog.Logger) {
-	if len(c.Secrets) > 0 || slices.ContainsFunc(c.Upstreams, proxy.Upstream.HasCredentials) ||
-		slices.ContainsFunc(c.Users, func(u config.User) bool { return u.Secret.Mode != 0 || len(u.Secrets) > 0 }) {
+	if slices.ContainsFunc(c.Secrets, NamedSecret.HasCredentials) || slices.ContainsFunc(c.Upstreams, proxy.Upstream.HasCredentials) ||
+		slices.ContainsFunc(c.Users, func(u config.User) bool {
+			return u.Secret.HasCredentials() || slices.ContainsFunc(u.Secrets, config.Secret.HasCredentials)
+		}) {
 		if info, err := os.Stat(path); err == nil {
 			warnOfReaders(path, info, log)
 		}
@@ -85,62 +89,6 @@ func NameError(err error, document *config.Document) error {
 		return err
 	}
 	return document.Error(key, setting.Err)
-}
-
-// Check returns all that is wrong with c: what New would return, and what else would
-// not let a proxy run, apart from what other processes do.
-func Check(c Config, log *slog.Logger) (wrong []error) {
-	wrong = c.checkAll()
-	add := func(err error) {
-		if err != nil && !slices.ContainsFunc(wrong, func(before error) bool { return before.Error() == err.Error() }) {
-			wrong = append(wrong, err)
-		}
-	}
-	_, err := c.proxyConfig()
-	add(err)
-	_, err = c.upstreamList(log)
-	add(err)
-	for _, err := range c.checkLists() {
-		add(err)
-	}
-	for _, err := range c.checkUsers(log) {
-		add(err)
-	}
-	if len(wrong) > 0 {
-		return wrong
-	}
-	s, err := New(c, log)
-	if err != nil {
-		return []error{err}
-	}
-	s.Close()
-	return nil
-}
-
-// checkLists returns all that is wrong with the lists of networks.
-func (c *Config) checkLists() (wrong []error) {
-	for setting, paths := range map[string][]config.Path{"allow": c.Allow, "block": c.Block} {
-		for i, path := range paths {
-			if _, err := netlist.Load(string(path)); err != nil {
-				wrong = append(wrong, &ConfigError{fmt.Sprintf("%s[%d]", setting, i), err})
-			}
-		}
-	}
-	return wrong
-}
-
-// checkUsers returns all that is wrong with the users that are configured.
-func (c *Config) checkUsers(log *slog.Logger) (wrong []error) {
-	secrets, err := c.secretList(log)
-	if err != nil {
-		wrong = append(wrong, err)
-	}
-	named, err := usersOf(secrets)
-	if err != nil {
-		wrong = append(wrong, err)
-	}
-	_, more := c.fileUsers(named, log)
-	return append(wrong, more...)
 }
 
 // fileUsers returns the users of the configuration file, behind those of secrets, and

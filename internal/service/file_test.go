@@ -138,44 +138,6 @@ func TestFilesAreRelativeToTheConfiguration(t *testing.T) {
 // plain returns a plain secret.
 func plain(i int) string { return fmt.Sprintf("%032x", i+1<<20) }
 
-// Check returns all that is wrong, each with its setting.
-func TestCheckReturnsAllErrors(t *testing.T) {
-	dir := writeFiles(t, map[string]string{"mtwire.toml": `
-listen = [":1", ":1"]
-max_fronted = -1
-drain = -1
-[[user]]
-name = "alice"
-secret = "` + plain(1) + `"
-max_addresses = -1
-[[user]]
-name = "bob"
-secret = "` + plain(1) + `"
-quota_period = "week"
-quota_day = 8
-[[user]]
-name = "a b"
-`})
-	c, document, err := LoadFile(filepath.Join(dir, "mtwire.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found []string
-	for _, err := range Check(c, slog.New(slog.DiscardHandler)) {
-		var at *config.Error
-		if !errors.As(NameError(err, document), &at) {
-			t.Errorf("%v has no position", err)
-			continue
-		}
-		found = append(found, fmt.Sprintf("%d %s", at.Line, at.Key))
-	}
-	want := []string{"4 drain", "3 max_fronted", "2 listen", "8 user[0].max_addresses", "12 user[1].quota_period", "13 user[1].quota_day",
-		"11 user[1].secret", "15 user[2].name", "14 user[2].secret"}
-	if !slices.Equal(found, want) {
-		t.Errorf("found %q, want %q", found, want)
-	}
-}
-
 // A file of secrets that others may read is warned of.
 func TestReadableFilesOfUsersAreWarnedOf(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"mtwire.toml": "[[user]]\nname = 'alice'\nsecret_file = 'alice'\n", "alice": plain(1)})

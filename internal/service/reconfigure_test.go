@@ -50,7 +50,7 @@ func TestReconfigureReplacesUsersAndLists(t *testing.T) {
 
 	writeBlock("192.0.2.0/24\nexample.com\n")
 	next.Users = []config.User{alice}
-	if _, err := r.Reconfigure(next); err == nil || !strings.Contains(err.Error(), "block:2: ") {
+	if _, err := r.Reconfigure(next); err == nil || !strings.Contains(err.Error(), "block:2:1: ") {
 		t.Errorf("a bad list: %v", err)
 	}
 	check("the list is bad", "alice bob", 2)

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -109,9 +110,75 @@ func parseListFile[T any, P interface {
 	}
 	values, err := parseList[T, P](string(text))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, inListFile(path, err)
 	}
 	return values, nil
+}
+
+// inListFile returns the error of parseList with the name of the file.
+func inListFile(path string, err error) error {
+	var wrong *listErrors
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, e := range wrong.all {
+		e.file = path
+	}
+	return err
+}
+
+// listError is what is wrong with one value of a list.
+type listError struct {
+	file         string // "" for none
+	line, column int    // from 1; a column is a character
+	err          error
+}
+
+// Error returns FILE:LINE:COLUMN: what is wrong, or line LINE: what is wrong.
+func (e *listError) Error() string {
+	if e.file == "" {
+		return fmt.Sprintf("line %d: %v", e.line, e.err)
+	}
+	return fmt.Sprintf("%s:%d:%d: %v", e.file, e.line, e.column, e.err)
+}
+
+func (e *listError) Unwrap() error { return e.err }
+
+// listErrors are what is wrong with a list, in its order.
+type listErrors struct {
+	all  []*listError
+	more int // how many others there are
+}
+
+// maxListErrors limits how many errors of a list are kept.
+const maxListErrors = 20
+
+// Error returns a line for each error.
+func (e *listErrors) Error() string {
+	lines := make([]string, 0, len(e.all)+1)
+	for _, err := range e.all {
+		lines = append(lines, err.Error())
+	}
+	if e.more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more errors", e.more))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns the errors.
+func (e *listErrors) Unwrap() (all []error) {
+	for _, err := range e.all {
+		all = append(all, err)
+	}
+	return all
+}
+
+func (e *listErrors) add(err *listError) {
+	if len(e.all) == maxListErrors {
+		e.more++
+		return
+	}
+	e.all = append(e.all, err)
 }
 
 // parseList parses values with white space or commas between them. A line may end
@@ -119,23 +186,29 @@ func parseListFile[T any, P interface {
 // NAME=VALUE. A list without values is an error: an empty file is more likely to be
 // a mistake than a wish.
 //
-// Errors tell the line, and quote nothing if those of T do not.
+// The error is a *listErrors if values are wrong. It quotes nothing if the errors of T do
+// not.
 func parseList[T any, P interface {
 	*T
 	encoding.TextUnmarshaler
 }](text string) (values []T, err error) {
 	number := 0
+	wrong := new(listErrors)
 	for line := range strings.Lines(text) {
 		number++
 		for _, field := range listFields(line) {
 			var value T
-			if err := P(&value).UnmarshalText([]byte(field)); err != nil {
-				return nil, fmt.Errorf("line %d: %w", number, err)
+			if err := P(&value).UnmarshalText([]byte(field.text)); err != nil {
+				wrong.add(&listError{"", number, utf8.RuneCountInString(line[:field.start]) + 1, err})
+				continue
 			}
 			values = append(values, value)
 		}
 	}
-	if len(values) == 0 {
+	switch {
+	case len(wrong.all) > 0:
+		return nil, wrong
+	case len(values) == 0:
 		return nil, errEmptyList
 	}
 	return values, nil
@@ -143,23 +216,39 @@ func parseList[T any, P interface {
 
 var errEmptyList = errors.New("nothing is in it")
 
-// listFields returns the values of a line, as texts.
-func listFields(line string) (fields []string) {
+// listField is a value of a line, as text.
+type listField struct {
+	start int // in the line, in bytes
+	text  string
+}
+
+// listFields returns the values of a line.
+func listFields(line string) (fields []listField) {
+	const between = " \t\r\n,\ufeff"
 	joins := false // the next word is the rest of the field
-	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n,\ufeff", r) }) {
+	for start := 0; start < len(line); {
+		if first, size := utf8.DecodeRuneInString(line[start:]); strings.ContainsRune(between, first) {
+			start += size
+			continue
+		}
+		word := line[start:]
+		if end := strings.IndexAny(word, between); end >= 0 {
+			word = word[:end]
+		}
+		last := len(fields) - 1
 		switch {
 		case word[0] == '#':
 			return fields
-		case word == "=" && len(fields) > 0 && !joins:
-			fields[len(fields)-1] += "="
+		case word == "=" && last >= 0 && !joins:
+			fields[last].text += "="
 			joins = true
-			continue
 		case joins:
-			fields[len(fields)-1] += word
+			fields[last].text += word
+			joins = false
 		default:
-			fields = append(fields, word)
+			fields = append(fields, listField{start, word})
 		}
-		joins = false
+		start += len(word)
 	}
 	return fields
 }

@@ -50,9 +50,11 @@ func Decode(file string, data []byte, into any) (*Document, error) {
 	// This checks the syntax, and that no key or table is defined twice.
 	var invalid *toml.DecodeError
 	if err := toml.Unmarshal(data, &struct{}{}); errors.As(err, &invalid) {
+		d.errors.Syntax = true
 		row, column := invalid.Position()
 		d.fail(d.document.offsetOf(row, column), "", errors.New(strings.TrimPrefix(invalid.Error(), "toml: ")))
 	} else if err != nil {
+		d.errors.Syntax = true
 		d.errors.Add(&Error{File: file, Err: err})
 	} else {
 		d.run()

@@ -12,8 +12,9 @@ import (
 )
 
 // Encode writes a struct as a TOML document, for people, which decodes to the same values
-// but for those that are comments. Credentials are not in it: a value that has some is a
-// comment, with the mode of a secret and the address of an upstream. A text, a list or a
+// but for those that are comments. Credentials are not in it: a placeholder stands for a
+// secret, which has its mode and decodes to ErrPlaceholder, and an upstream with a
+// password or a secret is a comment with its address. A text, a list or a
 // table without a value is a comment, and so is the zero value of a field with the tag
 // derived, whose text tells what the value in force is derived from. note returns a
 // comment for a key of the top, or "".
@@ -72,13 +73,14 @@ func encodeTable(out io.Writer, table reflect.Value) {
 	}
 }
 
-// encodeValue writes a key with its value, as a comment if credentials are missing in it.
+// encodeValue writes a key with its value, as a comment if credentials are missing in it
+// and no placeholder tells so.
 func encodeValue(out io.Writer, name string, value reflect.Value, comment string) {
-	redacted := ""
-	if hasCredentials(value) {
+	text, redacted := literal(value), ""
+	if hasCredentials(value) && !strings.Contains(text, placeholder) {
 		redacted = "# without credentials: "
 	}
-	fmt.Fprintf(out, "%s%s = %s%s\n", redacted, name, literal(value), comment)
+	fmt.Fprintf(out, "%s%s = %s%s\n", redacted, name, text, comment)
 }
 
 // hasCredentials reports whether a value, or one of a list, has credentials, which its

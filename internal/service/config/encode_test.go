@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -42,10 +43,12 @@ func TestSecretsAreNotEncoded(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := text.String()
-	if strings.Contains(got, "0001") || !strings.Contains(got, "\n# without credentials: secret = ") || !strings.Contains(got, "\n# without credentials: secrets = ") {
+	if strings.Contains(got, "0001") || !strings.Contains(got, "\nsecret = \"padded:[redacted]\"\n") || !strings.Contains(got, "\nsecrets = [\"padded:[redacted]\"]\n") {
 		t.Errorf("%s", got)
 	}
-	if _, err := Decode("x", []byte(got), new(schema)); err != nil {
+	var wrong *Errors
+	if _, err := Decode("x", []byte(got), new(schema)); !errors.As(err, &wrong) || len(wrong.All) != 2 ||
+		!errors.Is(wrong.All[0], ErrPlaceholder) || !errors.Is(wrong.All[1], ErrPlaceholder) {
 		t.Errorf("%v in\n%s", err, got)
 	}
 }

@@ -37,6 +37,8 @@ const maxErrors = 100
 type Errors struct {
 	All  []*Error
 	More int // how many others there are
+	// Syntax means that nothing was decoded, because the syntax is wrong.
+	Syntax bool
 }
 
 // Error returns a line for each error.

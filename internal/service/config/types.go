@@ -25,10 +25,19 @@ func (s *Secret) UnmarshalText(text []byte) error {
 	return err
 }
 
+// ErrPlaceholder is the error of a text that stands for a secret, as Encode writes it.
+var ErrPlaceholder = errors.New("this is a placeholder of mtwire config show: write the secret in its place")
+
+// placeholder is in the text of mtproxy.Secret.Redacted.
+const placeholder = "[redacted]"
+
 // ParseSecret returns the secret that text is, or that of the link that it is.
 func ParseSecret(text string) (mtproxy.Secret, error) {
 	if secret, err := mtproxy.ParseSecret(text); err == nil {
 		return secret, nil // of a hundred thousand, most are as they should be
+	}
+	if strings.Contains(text, placeholder) {
+		return mtproxy.Secret{}, ErrPlaceholder
 	}
 	text = mtproxy.TrimPasted(text)
 	if mtproxy.IsLink(text) {

@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"unicode/utf8"
 
 	"github.com/gaissmai/bart"
 )
@@ -85,20 +86,22 @@ func (l *List) load(path string) error {
 
 // LineError is what is wrong with a line of a file.
 type LineError struct {
-	File string
-	Line int // from 1
-	Err  error
+	File         string
+	Line, Column int // from 1; a column is a character
+	Err          error
 }
 
-// Error returns FILE:LINE: what is wrong.
-func (e *LineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
+// Error returns FILE:LINE:COLUMN: what is wrong.
+func (e *LineError) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %v", e.File, e.Line, e.Column, e.Err)
+}
 
 // Unwrap returns Err.
 func (e *LineError) Unwrap() error { return e.Err }
 
 // Read reads a list of at most MaxFile bytes, a plain list of networks or a netset of
-// FireHOL. file is its name for errors, which are a *LineError each if they are about a
-// line. A line has one of
+// FireHOL. file is its name for errors, which are joined, and a *LineError each if they
+// are about a line; after 20 of them it is not read on. A line has one of
 //
 //	192.0.2.1, 2001:db8::1        an address
 //	192.0.2.0/24, 2001:db8::/32   a network; bits behind its length make no difference
@@ -117,8 +120,9 @@ func (l *List) read(file string, r io.Reader) error {
 	limited := &io.LimitedReader{R: r, N: MaxFile + 1}
 	lines := bufio.NewScanner(limited)
 	lines.Buffer(make([]byte, 0, maxLine), maxLine)
+	var wrong []error
 	number := 0
-	for lines.Scan() {
+	for len(wrong) < maxLineErrors && lines.Scan() {
 		number++
 		text := lines.Bytes()
 		if number == 1 {
@@ -127,23 +131,29 @@ func (l *List) read(file string, r io.Reader) error {
 		if i := bytes.IndexAny(text, "#;"); i >= 0 {
 			text = text[:i]
 		}
-		if text = bytes.TrimSpace(text); len(text) == 0 {
+		value := bytes.TrimSpace(text)
+		if len(value) == 0 {
 			continue
 		}
-		if err := l.addText(string(text)); err != nil {
-			return &LineError{file, number, err}
+		if err := l.addText(string(value)); err != nil {
+			wrong = append(wrong, &LineError{file, number, 1 + utf8.RuneCount(text[:bytes.Index(text, value)]), err})
 		}
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return &LineError{file, number + 1, fmt.Errorf("the line has more than %d bytes", maxLine)}
+		wrong = append(wrong, &LineError{file, number + 1, 1, fmt.Errorf("the line has more than %d bytes", maxLine)})
 	case err != nil:
-		return fmt.Errorf("%s: %w", file, err)
+		wrong = append(wrong, fmt.Errorf("%s: %w", file, err))
 	case limited.N == 0:
-		return fmt.Errorf("%s: the file has more than %d MiB", file, MaxFile>>20)
+		wrong = append(wrong, fmt.Errorf("%s: the file has more than %d MiB", file, MaxFile>>20))
+	case len(wrong) == maxLineErrors:
+		wrong = append(wrong, fmt.Errorf("%s: too many errors, the rest was not read", file))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
+
+// maxLineErrors limits how many lines of a file are reported.
+const maxLineErrors = 20
 
 // addText adds what a line has.
 func (l *List) addText(text string) error {

@@ -43,16 +43,16 @@ func TestNetsetsAreRead(t *testing.T) {
 	}
 }
 
-// An error names the file and the line.
+// An error names the file, the line and the column.
 func TestErrorsNameFileAndLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"192.0.2.1\n\nexample.com\n":        `list:3: "example.com" is no address`,
-		"192.0.2.0/33":                      "list:1: ",
-		"192.0.2.9-192.0.2.1":               "list:1: the range ends before it begins",
-		"192.0.2.9-2001:db8::1":             "list:1: the ends of the range are of different families",
-		"fe80::1%eth0":                      "list:1: ",
-		"# x\n" + strings.Repeat("1", 5000): "list:2: the line has more than 4096 bytes",
-		"1.2.3.4 5.6.7.8":                   "list:1: ",
+		"192.0.2.1\n\n  example.com\n":      `list:3:3: "example.com" is no address`,
+		"192.0.2.0/33":                      "list:1:1: ",
+		"192.0.2.9-192.0.2.1":               "list:1:1: the range ends before it begins",
+		"192.0.2.9-2001:db8::1":             "list:1:1: the ends of the range are of different families",
+		"fe80::1%eth0":                      "list:1:1: ",
+		"# x\n" + strings.Repeat("1", 5000): "list:2:1: the line has more than 4096 bytes",
+		"1.2.3.4 5.6.7.8":                   "list:1:1: ",
 	} {
 		_, err := Read("list", strings.NewReader(text))
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -62,6 +62,18 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 		if !errors.As(err, &line) {
 			t.Errorf("%.20q: error %T, want a *LineError", text, err)
 		}
+	}
+}
+
+// All lines that are wrong are reported, up to a limit.
+func TestAllLinesAreReported(t *testing.T) {
+	_, err := Read("list", strings.NewReader("x\n192.0.2.1\n\u00e9 y # z\n"))
+	if err == nil || !strings.Contains(err.Error(), "list:1:1: ") || !strings.Contains(err.Error(), "\nlist:3:1: ") {
+		t.Error(err)
+	}
+	_, err = Read("list", strings.NewReader(strings.Repeat("x\n", 1000)))
+	if err == nil || strings.Count(err.Error(), "\n") != maxLineErrors || !strings.Contains(err.Error(), "not read") {
+		t.Error(err)
 	}
 }
 

@@ -192,35 +192,34 @@ var (
 	errLowRate  = fmt.Errorf("must be at least %d bytes a second, or 0 for no limit", MinRate)
 )
 
-// Check returns a *LimitError for the first limit that is out of range, nil if there
-// is none.
+// Check returns the first error of Wrong, nil if there is none.
 func (l *Limits) Check() error {
-	last := map[Period]int{Weekly: 7, Monthly: 31}[l.Quota.Period]
-	switch {
-	case l.MaxConnections < 0:
-		return &LimitError{"max_connections", errNegative}
-	case l.MaxAddresses < 0:
-		return &LimitError{"max_addresses", errNegative}
-	case l.Quota.Bytes < 0:
-		return &LimitError{"quota", errNegative}
-	case l.Quota.Period > Monthly:
-		return &LimitError{"quota_period", fmt.Errorf("unknown period %d", l.Quota.Period)}
-	case l.Quota.Day < 0 || l.Quota.Day > last:
-		if last == 0 {
-			return &LimitError{"quota_day", errors.New("only a week and a month begin on a day of theirs")}
-		}
-		return &LimitError{"quota_day", fmt.Errorf("must be 1 to %d", last)}
-	case l.RateUp < 0 || 0 < l.RateUp && l.RateUp < MinRate:
-		return &LimitError{"rate_up", errLowRate}
-	case l.RateDown < 0 || 0 < l.RateDown && l.RateDown < MinRate:
-		return &LimitError{"rate_down", errLowRate}
-	}
-	for _, network := range l.Networks {
-		if !network.IsValid() {
-			return &LimitError{"networks", errors.New("invalid network")}
-		}
+	if wrong := l.Wrong(); len(wrong) > 0 {
+		return wrong[0]
 	}
 	return nil
+}
+
+// Wrong returns an error for each limit that is out of range.
+func (l *Limits) Wrong() (wrong []*LimitError) {
+	fail := func(when bool, limit string, err error) {
+		if when {
+			wrong = append(wrong, &LimitError{limit, err})
+		}
+	}
+	fail(l.MaxConnections < 0, "max_connections", errNegative)
+	fail(l.MaxAddresses < 0, "max_addresses", errNegative)
+	fail(l.Quota.Bytes < 0, "quota", errNegative)
+	fail(l.Quota.Period > Monthly, "quota_period", fmt.Errorf("unknown period %d", l.Quota.Period))
+	if last := map[Period]int{Weekly: 7, Monthly: 31}[l.Quota.Period]; last == 0 {
+		fail(l.Quota.Day != 0, "quota_day", errors.New("only a week and a month begin on a day of theirs"))
+	} else {
+		fail(l.Quota.Day < 0 || l.Quota.Day > last, "quota_day", fmt.Errorf("must be 1 to %d", last))
+	}
+	fail(l.RateUp < 0 || 0 < l.RateUp && l.RateUp < MinRate, "rate_up", errLowRate)
+	fail(l.RateDown < 0 || 0 < l.RateDown && l.RateDown < MinRate, "rate_down", errLowRate)
+	fail(slices.ContainsFunc(l.Networks, func(n netip.Prefix) bool { return !n.IsValid() }), "networks", errors.New("invalid network"))
+	return wrong
 }
 
 // Equal reports whether two users are the same in everything.
