@@ -25,7 +25,7 @@ func flagValues() map[string][]string {
 		phases = append(phases, string(phase))
 	}
 	return map[string][]string{
-		"admin":               {"unix", "unix:/", "127.0.0.1:"},
+		"admin":               {"unix", "unix:/", "127.0.0.1:", "off"},
 		"dc":                  {"1=", "2=", "3=", "4=", "5=", "203=", "*="},
 		"default-dc":          {"1", "2", "3", "4", "5"},
 		"front":               {"unix:/"},

@@ -101,7 +101,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to, for the links; auto asks a public STUN server, stun:HOST[:PORT] this one (default: the domain if it is this machine's, or this machine's best address, and the port listened on)")
 	flags.BoolVar(&c.PrintLinks, "print-links", c.PrintLinks, "print the links, also if standard output is not a terminal: every reader of a link can use the proxy")
 	f.qr.define(flags)
-	listVar(flags, &c.Admin, "admin", errorsQuote, "`ADDRESS` for operators, with metrics and health: unix for admin.sock in the state directory, unix:/PATH, or HOST:PORT with a token (repeatable; default: none)")
+	listVar(flags, &c.Admin, "admin", errorsQuote, "`ADDRESS` for operators, with metrics, health and mtwire user: unix for admin.sock in the state directory, unix:/PATH, HOST:PORT with a token, or off (repeatable; default: unix, if that can be listened on, except on Windows)")
 	flags.StringVar(&c.AdminTokenFile, "admin-token-file", c.AdminTokenFile, "`FILE` with the token of --admin HOST:PORT (default: $MTWIRE_ADMIN_TOKEN, or systemd's credential named admin-token)")
 	flags.IntVar(&c.MetricsUsers, "metrics-users", c.MetricsUsers, "largest `NUMBER` of users with metrics of their own; the others are summed")
 	f.log.define(cmd, c)

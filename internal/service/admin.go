@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,6 @@ import (
 	"github.com/mtwire/mtwire/internal/service/metrics"
 	"github.com/mtwire/mtwire/internal/service/store"
 	"github.com/mtwire/mtwire/internal/service/users"
-	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -26,15 +26,16 @@ import (
 //	HOST:PORT    TCP, with a token
 //	unix:/PATH   a Unix socket, which only its owner can use
 //	unix         the same, admin.sock in the runtime or state directory
+//	off          no listener, in place of the default
 type AdminAddress struct {
-	Network string // tcp, tcp4, tcp6 or unix
+	Network string // tcp, tcp4, tcp6, unix or off
 	Address string // host:port or a path, "" for the default one
 }
 
 // UnmarshalText parses any of the forms. After an error a is unchanged.
 func (a *AdminAddress) UnmarshalText(text []byte) error {
-	if strings.TrimSpace(string(text)) == "unix" {
-		*a = AdminAddress{Network: "unix"}
+	if name := strings.TrimSpace(string(text)); name == "unix" || name == adminOff {
+		*a = AdminAddress{Network: name}
 		return nil
 	}
 	var address ListenAddress
@@ -42,7 +43,7 @@ func (a *AdminAddress) UnmarshalText(text []byte) error {
 		return err
 	}
 	if _, _, err := net.SplitHostPort(strings.TrimSpace(string(text))); err != nil && address.Network != "unix" {
-		return fmt.Errorf("bad address %q: want HOST:PORT, unix:/PATH or unix", text)
+		return fmt.Errorf("bad address %q: want HOST:PORT, unix:/PATH, unix or off", text)
 	}
 	*a = AdminAddress(address)
 	return nil
@@ -50,8 +51,8 @@ func (a *AdminAddress) UnmarshalText(text []byte) error {
 
 // String returns the form that UnmarshalText parses.
 func (a AdminAddress) String() string {
-	if a.Network == "unix" && a.Address == "" {
-		return "unix"
+	if a.Address == "" {
+		return a.Network
 	}
 	return ListenAddress(a).String()
 }
@@ -60,15 +61,34 @@ func (a AdminAddress) String() string {
 func (a AdminAddress) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 const (
+	adminOff        = "off"
 	adminSocket     = "admin.sock"
 	adminSocketMode = 0o600
 )
+
+// adminAddresses returns the addresses of the admin listener. If none is configured, they
+// are the default: the Unix socket, but on Windows, where a mode does not keep others from
+// it, and on systems without such sockets.
+func (c *Config) adminAddresses() (addresses []AdminAddress, byDefault bool) {
+	switch {
+	case len(c.Admin) > 0 && c.Admin[0].Network == adminOff:
+		return nil, false
+	case len(c.Admin) > 0:
+		return c.Admin, false
+	case slices.Contains([]string{"windows", "plan9", "js", "wasip1"}, runtime.GOOS):
+		return nil, false
+	}
+	return []AdminAddress{{Network: "unix"}}, true
+}
 
 // checkAdmin returns an error if an address is given twice.
 func (c *Config) checkAdmin() error {
 	for i, address := range c.Admin {
 		if slices.Contains(c.Admin[:i], address) {
 			return configError("admin", "%v is given twice", address)
+		}
+		if address.Network == adminOff && len(c.Admin) > 1 {
+			return configError("admin", "off means that there is no address, and %d are given", len(c.Admin)-1)
 		}
 		if address.Network != "unix" && !strings.HasSuffix(address.Address, ":0") && slices.Contains(c.Listen, ListenAddress(address)) {
 			return configError("admin", "%v is an address of clients", address)
@@ -90,10 +110,16 @@ func (c *Config) adminPath() (string, error) {
 	return filepath.Join(dir, adminSocket), os.MkdirAll(dir, 0o700)
 }
 
-// listenAdmin listens on all addresses of the admin listener, or on none.
+// listenAdmin listens on all addresses of the admin listener, or on none. That the default
+// one cannot be listened on is no error.
 func (c *Config) listenAdmin(ctx context.Context, log *slog.Logger) (listeners []net.Listener, err error) {
-	for _, address := range c.Admin {
+	addresses, byDefault := c.adminAddresses()
+	for _, address := range addresses {
 		ln, err := c.listenAdminOn(ctx, address)
+		if byDefault && err != nil {
+			log.Warn("there is no admin listener, which mtwire user needs: --admin unix:/PATH sets another address, and --admin off ends this warning", "cause", err)
+			return nil, nil
+		}
 		if err != nil {
 			closeAll(listeners)
 			return nil, configError("admin", "%v: %w", address, err)
@@ -137,20 +163,29 @@ type administration struct {
 	server    *admin.Server
 	listeners []net.Listener
 	shared    bool // other processes may listen beside this one
+
+	// listen listens on the default address, nil if there is another one. retry is the
+	// time between two attempts.
+	listen func(ctx context.Context) (net.Listener, error)
+	retry  time.Duration
 }
 
-// newAdministration returns nil if there is no address. Its proxy is set by watch.
+// newAdministration returns nil if there is to be no listener. Its proxy is set by watch.
 func (s *Service) newAdministration() (*administration, error) {
-	if len(s.config.Admin) == 0 {
+	addresses, byDefault := s.config.adminAddresses()
+	if len(addresses) == 0 {
 		return nil, nil
 	}
 	token, err := s.config.openAdminToken(s.log)
 	if err != nil {
 		return nil, err
 	}
-	a := &administration{token: token, shared: s.config.ReusePort, metrics: metrics.New(metrics.Config{
+	a := &administration{token: token, shared: s.config.ReusePort, retry: adminRetry, metrics: metrics.New(metrics.Config{
 		MaxUsers: orNegative(s.config.MetricsUsers), RefusalCause: refusalCause, Version: s.config.Version, Store: s.storeStatus,
 	})}
+	if byDefault {
+		a.listen = func(ctx context.Context) (net.Listener, error) { return s.config.listenAdminOn(ctx, addresses[0]) }
+	}
 	return a, nil
 }
 
@@ -177,16 +212,32 @@ func (a *administration) watch(s *Service) {
 			c := s.access.Counts()
 			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked}
 		},
-		NewSecret: func() (mtproxy.Secret, error) { return NewSecret(s.config) },
-		Users:     s.policy,
-		UpdateUsers: func(change func([]users.User) ([]users.User, error)) error {
-			err := s.UpdateUsers(change)
-			if errors.Is(err, store.ErrUnavailable) {
-				err = fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
-			}
-			return err
-		},
+		NewSecret:   s.newSecret,
+		Users:       s.policy,
+		UpdateUsers: s.updateForAdmin,
+		History:     s.historyForAdmin,
+		Links:       s.linksOf,
 	})
+}
+
+// updateForAdmin is admin.Config.UpdateUsers.
+func (s *Service) updateForAdmin(change func([]users.User) ([]users.User, error)) error {
+	err := s.UpdateUsers(change)
+	if errors.Is(err, store.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
+	}
+	return err
+}
+
+// historyForAdmin is admin.Config.History.
+func (s *Service) historyForAdmin(name string) (days []admin.Day, err error) {
+	all, err := s.History(name)
+	for _, day := range all {
+		for _, r := range day.Records { // the user's
+			days = append(days, admin.Day{Day: day.Day, Up: r.Up, Down: r.Down})
+		}
+	}
+	return days, err
 }
 
 // refusalCause returns the cause for which the users' limits have refused a client.
@@ -282,9 +333,34 @@ func (a *administration) serve(ctx context.Context, log *slog.Logger) (stop func
 			}
 		}()
 	}
+	if len(a.listeners) == 0 && a.listen != nil {
+		go a.listenLater(ctx, log)
+	}
 	return func() {
 		unregister()
 		a.close()
+	}
+}
+
+// adminRetry is the time between two attempts to listen on the default address.
+const adminRetry = 10 * time.Second
+
+// listenLater listens on the default address as soon as that is possible, such as at the
+// end of the process that had it, and serves it. It returns when ctx ends before.
+func (a *administration) listenLater(ctx context.Context, log *slog.Logger) {
+	ticker := time.NewTicker(a.retry)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if ln, err := a.listen(ctx); err == nil {
+			log.Info("admin listener", "address", ln.Addr().String())
+			a.server.Serve(ln) // until close
+			return
+		}
 	}
 }
 

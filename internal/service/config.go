@@ -78,7 +78,8 @@ type Config struct {
 	// not a terminal.
 	PrintLinks bool `toml:"print_links"`
 
-	Admin []AdminAddress `toml:"admin"` // admin: listeners for operators, none by default
+	// Admin is admin: listeners for operators. None means a Unix socket, if that can be.
+	Admin []AdminAddress `toml:"admin" derived:"unix, if that can be listened on"`
 	// AdminTokenFile is admin-token-file: the token of requests over TCP.
 	AdminTokenFile string `toml:"admin_token_file" path:"true"`
 	MetricsUsers   int    `toml:"metrics_users"` // metrics-users: users with series of their own

@@ -19,6 +19,7 @@ func testConfig(t testing.TB) Config {
 	config := Default()
 	config.Listen = []ListenAddress{{"tcp4", "127.0.0.1:0"}}
 	config.Secrets = []NamedSecret{{"alice", secretOf(t, mtwiretest.PlainSecret)}}
+	config.Admin = []AdminAddress{{Network: adminOff}} // several proxies have one state directory
 	return config
 }
 

@@ -34,6 +34,55 @@ func (s *Service) linksTo(r reach) (links []Link, notes []string) {
 	return links, r.notes
 }
 
+// linksOf returns the links of a user, also of one that was added at run time, and notes:
+// see Links. A service that does not listen has the links of one that does, with the same
+// configuration. There are none if there is no such user.
+func (s *Service) linksOf(ctx context.Context, name string) (links []mtproxy.Link, notes []string, err error) {
+	secrets := s.linkSecretsOf(name)
+	endpoints := s.endpoints()
+	if len(s.listeners) == 0 {
+		if endpoints, err = s.config.endpoints(); err != nil {
+			return nil, nil, err
+		}
+	}
+	r := thisMachine().find(ctx, s.config.Public, endpoints, domainsOf(secrets))
+	for _, secret := range secrets {
+		links = append(links, mtproxy.Link{Server: r.host, Port: r.port, Secret: secret})
+	}
+	return links, r.notes, nil
+}
+
+// linkSecretsOf returns the secrets of a user as they are in links.
+func (s *Service) linkSecretsOf(name string) (secrets []mtproxy.Secret) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	for i := range s.limited {
+		if s.limited[i].Name != name {
+			continue
+		}
+		secrets = slices.Clone(s.limited[i].Secrets)
+		if s.kept != nil && i == 0 {
+			secrets = secrets[:1]
+		}
+	}
+	for i := range secrets {
+		secrets[i] = s.linkSecret(secrets[i])
+	}
+	return secrets
+}
+
+// newSecret returns a fresh secret like that of NewSecret. Without a configured domain it
+// has that of the first user, so that the links of one proxy have one.
+func (s *Service) newSecret() (mtproxy.Secret, error) {
+	s.reloading.Lock()
+	config := s.config
+	if config.Domain == "" && config.Modes&mtproxy.EE != 0 && len(s.limited) > 0 && len(s.limited[0].Secrets) > 0 {
+		config.Domain = Domain(s.limited[0].Secrets[0].Domain)
+	}
+	s.reloading.Unlock()
+	return NewSecret(config)
+}
+
 // linkedSecrets returns the secrets that have links, each with its user's name: all,
 // but of those of the first run's user the first.
 func (s *Service) linkedSecrets() iter.Seq2[string, mtproxy.Secret] {
@@ -70,9 +119,18 @@ func (s *Service) endpoints() (endpoints []endpoint) {
 }
 
 // domains returns the domains of the secrets in links, each once.
-func (s *Service) domains() (domains []string) {
+func (s *Service) domains() []string {
+	var secrets []mtproxy.Secret
 	for _, secret := range s.linkedSecrets() {
-		if domain := strings.ToLower(s.linkSecret(secret).Domain); domain != "" && !slices.Contains(domains, domain) {
+		secrets = append(secrets, s.linkSecret(secret))
+	}
+	return domainsOf(secrets)
+}
+
+// domainsOf returns the domains of secrets, each once.
+func domainsOf(secrets []mtproxy.Secret) (domains []string) {
+	for _, secret := range secrets {
+		if domain := strings.ToLower(secret.Domain); domain != "" && !slices.Contains(domains, domain) {
 			domains = append(domains, domain)
 		}
 	}

@@ -41,7 +41,7 @@ type testbed struct {
 
 	mu          sync.Mutex
 	file, added []users.User
-	unavailable bool  // the store is
+	unavailable bool  // the store is, and links are
 	reload      error // of Reload
 }
 
@@ -71,6 +71,7 @@ func start(t *testing.T, withStore bool) *testbed {
 	if withStore {
 		b.policy.Set(b.file)
 		config.Policy, api.Users, api.UpdateUsers = b.policy, b.policy, b.update
+		api.History, api.Links = b.history, b.links
 	}
 	if b.proxy, err = proxy.New(config); err != nil {
 		t.Fatal(err)
@@ -111,6 +112,29 @@ func (b *testbed) update(change func([]users.User) ([]users.User, error)) error 
 	b.policy.Set(all)
 	b.added = list
 	return b.proxy.SetUsers(users.Proxies(all))
+}
+
+// history is admin.Config.History, with a day of bob's, and of a user that was removed.
+func (b *testbed) history(name string) (days []admin.Day, err error) {
+	if b.unavailable {
+		return nil, errors.New("the disk fails")
+	}
+	if name == "bob" || name == "removed" {
+		days = append(days, admin.Day{Day: 20785, Up: 1, Down: 2})
+	}
+	return days, nil
+}
+
+// links is admin.Config.Links, with the secrets that are in force.
+func (b *testbed) links(_ context.Context, name string) (links []mtproxy.Link, notes []string, err error) {
+	if b.unavailable {
+		return nil, nil, errors.New("no address")
+	}
+	u, _, _ := b.policy.Usage(name)
+	for _, secret := range u.Secrets {
+		links = append(links, mtproxy.Link{Server: "192.0.2.1", Port: 443, Secret: secret})
+	}
+	return links, []string{"the link works here only"}, nil
 }
 
 // connect has a client of the proxy receive an answer, and returns its connection.

@@ -35,8 +35,14 @@ func (d *document) tryUsers(t *testing.T, b, plain *testbed) {
 			d.badBodies(t, b, operation, "bob")
 		}
 	}
-	for _, operation := range []string{"getUser", "getUsage", "getSecrets", "resetUsage"} {
+	for _, operation := range []string{"getUser", "getUsage", "getHistory", "getSecrets", "getLinks", "resetUsage"} {
 		d.try(t, b, step{operation: operation, argument: "nobody", status: 404})
+	}
+	for _, operation := range []string{"getHistory", "getLinks"} {
+		b.unavailable = true
+		d.try(t, b, step{operation: operation, argument: "bob", status: 503})
+		b.unavailable = false
+		d.try(t, plain, step{operation: operation, argument: "alice", status: 501})
 	}
 	d.try(t, b, step{operation: "getUsers", query: "?limit=0", status: 400})
 	d.try(t, b, step{operation: "getUsers", query: "?colour=red", status: 400})
@@ -177,6 +183,14 @@ func (d *document) tryUsage(t *testing.T, b *testbed) {
 	body, _ = d.try(t, b, step{operation: "resetUsage", argument: "bob", status: 200})
 	if err := json.Unmarshal([]byte(body), &usage); err != nil || usage.Up == 0 || usage.QuotaUsed != 0 {
 		t.Error(body, err)
+	}
+	for name, days := range map[string]string{"alice": "[]", "bob": `[{"day":"2026-11-28","up":1,"down":2}]`, "removed": `[{"day":"2026-11-28","up":1,"down":2}]`} {
+		if body, _ = d.try(t, b, step{operation: "getHistory", argument: name, status: 200}); body != `{"days":`+days+"}\n" {
+			t.Error(body)
+		}
+	}
+	if body, _ = d.try(t, b, step{operation: "getLinks", argument: "bob", status: 200}); !strings.Contains(body, `"tg://proxy?server=192.0.2.1`) && !strings.Contains(body, `"https://t.me/proxy?`) {
+		t.Error(body)
 	}
 	var page struct {
 		Users []struct{ Name, Source string }

@@ -8,6 +8,7 @@
 //	api.go      /v1: routes, answers, and entity tags; openapi.yaml describes them
 //	resources.go  version, status, reload, log level, data centres, upstreams
 //	sessions.go   sessions; users.go, userdocument.go: users
+//	userdetails.go  days of a user's usage, and its links
 package admin
 
 import (
@@ -69,7 +70,15 @@ type Config struct {
 	// UpdateUsers changes the users that were added at run time. Nil means that none can
 	// be.
 	UpdateUsers UpdateUsers
-	// NewSecret returns a fresh secret for a user.
+	// History returns the bytes of a user on each of the last days, the oldest first. Nil
+	// means that nothing is kept.
+	History func(name string) ([]Day, error)
+	// Links returns the links of a user that there is, and notes: a sentence for each
+	// reason why clients may not be able to connect to their address. Nil means that there
+	// are none.
+	Links func(ctx context.Context, name string) (links []mtproxy.Link, notes []string, err error)
+	// NewSecret returns a fresh secret for a user. It is not called by what UpdateUsers
+	// calls.
 	NewSecret func() (mtproxy.Secret, error)
 }
 

@@ -69,8 +69,10 @@ func (s *Server) routes() []route {
 		{"PATCH /v1/users/{name}", s.patchUser},
 		{"DELETE /v1/users/{name}", s.deleteUser},
 		{"GET /v1/users/{name}/usage", s.getUsage},
+		{"GET /v1/users/{name}/history", s.getHistory},
 		{"POST /v1/users/{name}/reset", s.resetUsage},
 		{"GET /v1/users/{name}/secrets", s.getSecrets},
+		{"GET /v1/users/{name}/links", s.getLinks},
 		{"POST /v1/users/{name}/rotate", s.rotateSecret},
 	}
 }

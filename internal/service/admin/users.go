@@ -348,12 +348,12 @@ func (s *Server) rotateSecret(r *http.Request) (answer, error) {
 		return answer{}, fail(http.StatusUnprocessableEntity, "grace_seconds: want 0 to %.0f", maxGrace.Seconds())
 	}
 	grace := time.Duration(request.Grace * float64(time.Second))
+	secret, err := s.config.NewSecret()
+	if err != nil {
+		return answer{}, err
+	}
 	after, err := s.change(r, r.PathValue("name"), existing(func(before *users.User) (*users.User, error) {
 		u := *before
-		secret, err := s.config.NewSecret()
-		if err != nil {
-			return nil, err
-		}
 		if len(u.Secrets) > 0 { // in the mode, and for the domain, of the one before
 			secret.Mode, secret.Domain = u.Secrets[0].Mode, u.Secrets[0].Domain
 		}
