@@ -29,6 +29,7 @@ func flagValues() map[string][]string {
 		"dc":                  {"1=", "2=", "3=", "4=", "5=", "203=", "*="},
 		"default-dc":          {"1", "2", "3", "4", "5"},
 		"front":               {"unix:/"},
+		"expires":             {"never", "30d"},
 		"from":                {"mtg", "telemt", "mtprotoproxy", "mtproxy"},
 		"ip":                  families,
 		"listen":              {":443", ":8443", "127.0.0.1:", "unix:/"},
@@ -38,6 +39,7 @@ func flagValues() map[string][]string {
 		"protocol":            {frame.Abridged.String(), frame.Intermediate.String(), frame.PaddedIntermediate.String()},
 		"proxy-protocol-from": {"127.0.0.1", "unix"},
 		"public":              {"auto", "stun:"},
+		"quota-period":        {"day", "week", "month", "none"},
 		"qr":                  {"auto", "always", "never"},
 		"upstream":            {"direct", "http://", "https://", "socks5://", "tg://"},
 	}
@@ -48,7 +50,7 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"admin-token-file", "allow", "block", "certificate", "config", "log-file", "out", "secrets", "upstreams"}
+	fileFlags      = []string{"admin-token-file", "allow", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "upstreams"}
 	directoryFlags = []string{"state"}
 )
 

@@ -235,6 +235,18 @@ var exampleFiles = map[string]string{
 	"mtwire.toml": "[[user]]\nname = 'alice'\nsecret = 'dd000102030405060708090a0b0c0d0e0f'\n",
 }
 
+// before returns the commands that the examples of a source take for granted: those of
+// mtwire user have a proxy, and those that change users, these.
+func before(source string) []string {
+	switch verb, ok := strings.CutPrefix(source, "mtwire user "); {
+	case !ok:
+		return nil
+	case verb == "--help", verb == "add --help":
+		return []string{"mtwire proxy"}
+	}
+	return []string{"mtwire proxy", "mtwire user add alice bob"}
+}
+
 // Each example is carried out, and none has the proxy as its own fronting host. A
 // server runs until the next server of the block starts; other commands take less
 // time than printed.
@@ -261,8 +273,10 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 			}
 			server = nil
 		}
-		for _, command := range block.commands {
-			tried++
+		for i, command := range append(before(block.source), block.commands...) {
+			if i >= len(before(block.source)) {
+				tried++
+			}
 			if strings.HasPrefix(command, "mtwire proxy ") || command == "mtwire proxy" || strings.HasPrefix(command, "mtwire dc") {
 				stop()
 				server = serve(t, command, dir)

@@ -117,12 +117,7 @@ func defaultText(f *pflag.Flag) string {
 	case text == "" || text == "0" || text == "0s" || text == "[]" || text == "false" || strings.Contains(f.Usage, "(default"):
 		return ""
 	case f.Value.Type() == "duration":
-		for _, zeros := range []string{"m0s", "h0m"} { // 2m0s
-			if strings.HasSuffix(text, zeros) {
-				text = text[:len(text)-2]
-			}
-		}
-		return text
+		return durationText(text)
 	default:
 		return text
 	}

@@ -72,7 +72,8 @@ var foreignCommands = map[string]string{
 	"datacenter": "dc", "data-centre": "dc", "test-server": "dc",
 	"benchmark": "bench", "load": "bench", "measure": "bench", "stress": "bench",
 	"check": "demo", "selftest": "demo", "self-test": "demo", "test": "demo",
-	"generate": "secret", "gen": "secret", "gen-secret": "secret", "generate-secret": "secret", "keygen": "secret", "users": "secret",
+	"generate": "secret", "gen": "secret", "gen-secret": "secret", "generate-secret": "secret", "keygen": "secret", "adduser": "user", "useradd": "user", "users": "user",
+	"create": "add", "new": "add", "ls": "list", "info": "show", "edit": "set", "update": "set", "limit": "set", "delete": "remove", "del": "remove", "rm": "remove", "revoke": "remove", "block": "disable", "unblock": "enable", "stats": "usage", "traffic": "usage",
 	"access": "link", "links": "link", "qr": "link", "share": "link", "url": "link",
 	"?": "help", "usage": "help", "manual": "man",
 }

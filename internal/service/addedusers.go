@@ -120,7 +120,7 @@ func appendLine(path, line string) error {
 		return err
 	}
 	defer f.Close()
-	if err := giveToOwner(f, filepath.Dir(path)); err != nil {
+	if err := store.GiveToOwner(f, filepath.Dir(path)); err != nil {
 		return err
 	}
 	if info, err := f.Stat(); err == nil && info.Size() > 0 {

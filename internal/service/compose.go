@@ -19,6 +19,7 @@
 //	memory.go     returning memory to the system; programpages_linux.go
 //	limits.go     limits and usage of users, and users that are added while it runs
 //	admin.go      the admin listener: metrics, health, an API; admintoken.go: its token
+//	connect.go    the operator's side of that; stopped.go: of a proxy that does not run
 //	run.go        serving, and graceful shutdown; reload.go: other secrets meanwhile
 package service
 
@@ -59,6 +60,7 @@ type Service struct {
 	configured []proxy.User        // those of users that were not added at run time
 	limited    []users.User        // all, with their limits; held by reloading once there are clients
 	leftOut    []*users.TakenError // those that are not in limited
+	loads      int                 // store.Loads when limited was made of it
 
 	probed    chan struct{}  // closed by Run: see Probed
 	listeners []net.Listener // those of config.Listen, once Listen was called

@@ -128,6 +128,7 @@ func (s *Service) openStore() {
 		return // keepReplayMemory has reported it
 	}
 	s.store = store.Open(path, store.Options{Log: s.log})
+	s.loads = s.store.Loads()
 	s.policy.Restore(s.store.Counters())
 }
 
@@ -157,6 +158,7 @@ func (s *Service) endSecrets(ctx context.Context) {
 	for last := time.Now().Add(-secretInterval); ; {
 		select {
 		case <-ticker.C:
+			s.followStore()
 			last = s.endSecretsSince(last)
 		case <-ctx.Done():
 			return
@@ -176,6 +178,39 @@ func (s *Service) endSecretsSince(since time.Time) (now time.Time) {
 		}
 	}
 	return now
+}
+
+// followStore puts the users in force that another process has added to the store, while
+// this one did not have it: the proxy before this one, or mtwire user, which began when no
+// proxy ran.
+func (s *Service) followStore() {
+	if s.store == nil {
+		return
+	}
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	loads := s.store.Loads()
+	if loads == s.loads {
+		return
+	}
+	s.loads = loads
+	all, leftOut, err := s.config.limited(s.configured, s.store.Users())
+	if err == nil {
+		if slices.EqualFunc(all, s.limited, func(a, b users.User) bool { return a.Equal(&b) }) {
+			return
+		}
+		err = s.proxy.CheckUsers(users.Proxies(all))
+	}
+	if err != nil {
+		s.log.Warn("the users that another process has added are not in force", "error", err)
+		return
+	}
+	s.limited, s.leftOut = all, leftOut
+	if err := s.setUsers(); err != nil { // they were checked
+		return
+	}
+	s.warnOfLeftOut()
+	s.log.Info("another process has changed the users", "users", len(all))
 }
 
 // Users returns the users with their limits and usage.

@@ -63,7 +63,7 @@ func start(t *testing.T, withStore bool) *testbed {
 	}
 	api := admin.Config{
 		Log: slog.New(slog.DiscardHandler), LogLevel: &b.level, Version: "v1", Metrics: http.NotFoundHandler(),
-		Ready:     func(context.Context) error { return nil },
+		Ready:     func() error { return nil },
 		Lists:     func() admin.Lists { return admin.Lists{Allow: -1} },
 		Reload:    func() (bool, error) { return true, b.reload },
 		NewSecret: func() (mtproxy.Secret, error) { return mtproxy.NewSecret(nil, mtproxy.Padded, "") },

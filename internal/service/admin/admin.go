@@ -9,6 +9,7 @@
 //	resources.go  version, status, reload, log level, data centres, upstreams
 //	sessions.go   sessions; users.go, userdocument.go: users
 //	userdetails.go  days of a user's usage, and its links
+//	client.go     requests to the API of a proxy
 package admin
 
 import (

@@ -112,7 +112,15 @@ func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(cmp.Or(a.status, http.StatusOK))
-	json.NewEncoder(w).Encode(a.body)
+	newEncoder(w).Encode(a.body)
+}
+
+// newEncoder returns an encoder that leaves & and the like as they are, which are in links:
+// the text is not for HTML.
+func newEncoder(w io.Writer) *json.Encoder {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder
 }
 
 // problemOf answers with an error. One without a status is the server's own, and is

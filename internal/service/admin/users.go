@@ -105,20 +105,16 @@ func (s *Server) getUsers(r *http.Request) (answer, error) {
 			return answer{}, fail(http.StatusBadRequest, "there is no parameter %q", key)
 		}
 	}
-	type item struct {
-		userDocument
-		Usage usageDocument `json:"usage"`
-	}
 	page := struct {
-		Users []item `json:"users"`
-		Next  string `json:"next,omitempty"` // for after
-	}{Users: make([]item, 0)}
+		Users []UserItem `json:"users"`
+		Next  string     `json:"next,omitempty"` // for after
+	}{Users: make([]UserItem, 0)}
 	for u, usage := range s.config.Users.All() {
 		if after == "" || u.Name > after {
-			page.Users = append(page.Users, item{documentOfUser(u), documentOfUsage(&usage)})
+			page.Users = append(page.Users, UserItem{documentOfUser(u), documentOfUsage(&usage)})
 		}
 	}
-	slices.SortFunc(page.Users, func(a, b item) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(page.Users, func(a, b UserItem) int { return cmp.Compare(a.Name, b.Name) })
 	if len(page.Users) > limit {
 		page.Users = page.Users[:limit]
 		page.Next = page.Users[limit-1].Name

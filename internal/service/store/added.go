@@ -16,6 +16,14 @@ func (s *Store) Users() []users.User {
 	return s.added
 }
 
+// Loads returns how often the files were read. If that is more than before, Users may be
+// those of another process.
+func (s *Store) Loads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loads
+}
+
 // ErrUnavailable means that the users cannot be changed, because another process has the
 // store or the disk fails.
 var ErrUnavailable = errors.New("the store cannot be written")

@@ -23,7 +23,7 @@ func replaceFile(dir, name string, b []byte) error {
 		return err
 	}
 	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(err, GiveToOwner(f, dir), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(path+newSuffix, path)
 	}
 	if err != nil {
@@ -31,6 +31,23 @@ func replaceFile(dir, name string, b []byte) error {
 		return err
 	}
 	return SyncDirectory(dir)
+}
+
+// makeDirectory makes the directory of a store, if there is none. It belongs to the owner of
+// the one above, as its files do.
+func makeDirectory(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return GiveToOwner(d, filepath.Dir(dir))
 }
 
 // SyncDirectory makes a new name survive a power failure. Windows does not provide that.

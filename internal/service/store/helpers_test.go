@@ -91,7 +91,7 @@ func opened(t *testing.T, dir string, options Options) (*Store, *counting) {
 	s := Open(dir, options)
 	t.Cleanup(func() { s.Close() })
 	source := newCounting(s.Counters())
-	s.begin(source)
+	s.Begin(source)
 	return s, source
 }
 

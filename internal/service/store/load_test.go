@@ -20,7 +20,7 @@ type loaded struct {
 func loadFrom(tb testing.TB, dir string) *loaded {
 	l := &loaded{store: Open(dir, Options{})}
 	l.policy = users.New(users.Config{Counters: l.store.Counters(), Log: slog.New(slog.DiscardHandler)})
-	l.store.begin(l.policy)
+	l.store.Begin(l.policy)
 	list := l.store.Users()
 	l.policy.Set(list)
 	var err error

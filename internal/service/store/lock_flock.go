@@ -9,10 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Locks is true: two processes never write a directory.
+const Locks = true
+
 // lockDirectory locks dir until the file is closed, or the process ends in any way.
 func lockDirectory(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
+		return nil, err
+	}
+	if err := GiveToOwner(f, dir); err != nil {
+		f.Close()
 		return nil, err
 	}
 	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
@@ -20,7 +27,7 @@ func lockDirectory(dir string) (*os.File, error) {
 		return f, nil
 	case unix.EWOULDBLOCK:
 		f.Close()
-		return nil, errLocked
+		return nil, ErrLocked
 	default:
 		f.Close()
 		return nil, err

@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// Locks is true: two processes never write a directory.
+const Locks = true
+
 // lockDirectory locks dir until the file is closed, or the process ends in any way: no
 // other process can open the file meanwhile.
 func lockDirectory(dir string) (*os.File, error) {
@@ -18,7 +21,7 @@ func lockDirectory(dir string) (*os.File, error) {
 	handle, err := syscall.CreateFile(path, syscall.GENERIC_READ|syscall.GENERIC_WRITE, 0, nil, syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	switch {
 	case errors.Is(err, sharingViolation):
-		return nil, errLocked
+		return nil, ErrLocked
 	case err != nil:
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func TestTheLockEndsWithItsProcess(t *testing.T) {
 	}
 	s, source := opened(t, dir, Options{})
 	source.add("bob", 1, 0)
-	if err := s.Flush(); err != errLocked {
+	if err := s.Flush(); err != ErrLocked {
 		t.Error(err)
 	}
 	kill()

@@ -6,7 +6,8 @@
 //	history.go      the day files
 //	added.go        the users that were added at run time; definitions.go: their file
 //	format.go       layout of the files
-//	disk.go         files that are replaced as a whole; lock_*.go: one process for a directory
+//	disk.go         files that are replaced as a whole; owner_*.go: their owner
+//	lock_*.go       one process for a directory
 //
 // Each file is replaced as a whole: written under another name, with fsync, and renamed.
 // For 10,000 users the usage file is about 600 KB and takes 11 ms, where a database
@@ -79,6 +80,7 @@ type Store struct {
 	loaded  []users.Counter      // that were read last
 	written uint64               // the sum of the usage file's records
 	added   []users.User
+	loads   int // how often the files were read
 	status  Status
 	warned  time.Time
 	replace func(dir, name string, b []byte) error
@@ -97,8 +99,8 @@ type Status struct {
 	Damaged []string
 }
 
-// errLocked means that another process has the directory.
-var errLocked = errors.New("another process has the store")
+// ErrLocked means that another process has the directory.
+var ErrLocked = errors.New("another process has the store")
 
 // Open reads the store in dir, which it makes if it is missing. It returns a Store in any
 // case: see Status. The caller calls Run and Close.
@@ -124,6 +126,7 @@ func Open(dir string, options Options) *Store {
 // load reads the files. It returns an error if one cannot be read. A file that was
 // damaged is set aside, and counts as one that is missing.
 func (s *Store) load() error {
+	s.loads++
 	u, err := readFile(s, kindUsage, kindUsage, parseUsage)
 	list, usersErr := readFile(s, kindUsers, kindUsers, decodeUsers)
 	if usersErr == nil {
@@ -146,7 +149,7 @@ func (s *Store) prepare() error {
 	if s.ready {
 		return nil
 	}
-	err := os.MkdirAll(s.dir, 0o700)
+	err := makeDirectory(s.dir)
 	if err == nil && s.lock == nil {
 		s.lock, err = lockDirectory(s.dir)
 	}
@@ -187,7 +190,7 @@ func (s *Store) Status() Status {
 // Run writes the counters of source every three seconds, if they have changed, until ctx
 // ends or Close is called. It returns ctx's error, or nil.
 func (s *Store) Run(ctx context.Context, source Source) error {
-	s.begin(source)
+	s.Begin(source)
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -202,8 +205,9 @@ func (s *Store) Run(ctx context.Context, source Source) error {
 	}
 }
 
-// begin makes source what is written. It has the counters that were read.
-func (s *Store) begin(source Source) {
+// Begin makes source what is written, by Flush and Close. It has the counters that were
+// read. Run calls it.
+func (s *Store) Begin(source Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.source = source; s.ready {
@@ -247,12 +251,12 @@ func (s *Store) note(err error) {
 	switch {
 	case err == nil && s.status.Err != nil:
 		message := "the store is written again"
-		if s.status.Err == errLocked {
+		if s.status.Err == ErrLocked {
 			message = "this process writes the store now: the other one has ended"
 		}
 		s.log.Info(message, "directory", s.dir, "after", now.Sub(s.status.Since).Round(time.Second))
 		s.status.Err, s.status.Since, s.warned = nil, time.Time{}, time.Time{}
-	case err == errLocked:
+	case err == ErrLocked:
 		if s.status.Err != err {
 			s.status.Err, s.status.Since, s.warned = err, now, time.Time{}
 			s.log.Info("another process has the store: usage is counted in memory until that one has ended", "directory", s.dir)

@@ -239,7 +239,7 @@ func TestTwoStoresFollowOneAnother(t *testing.T) {
 	counted.add("alice", 100, 0)
 	flushed(t, first)
 	second, source := opened(t, dir, Options{})
-	if status := second.Status(); status.Err != errLocked || up(second.Counters(), "alice") != 100 {
+	if status := second.Status(); status.Err != ErrLocked || up(second.Counters(), "alice") != 100 {
 		t.Errorf("%+v, %+v", status, second.Counters())
 	}
 	if err := second.Update(func(l []users.User) ([]users.User, error) { return l, nil }); !errors.Is(err, ErrUnavailable) {
@@ -248,7 +248,7 @@ func TestTwoStoresFollowOneAnother(t *testing.T) {
 	counted.add("alice", 10, 0)
 	counted.add("bob", 5, 0)
 	source.add("alice", 1, 0)
-	if err := second.Flush(); err != errLocked {
+	if err := second.Flush(); err != ErrLocked {
 		t.Error(err)
 	}
 	closed(t, first)

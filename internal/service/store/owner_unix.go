@@ -1,15 +1,15 @@
 //go:build unix
 
-package service
+package store
 
 import (
 	"os"
 	"syscall"
 )
 
-// giveToOwner gives a file of root's to the owner of its directory, so that root can
+// GiveToOwner gives a file of root's to the owner of its directory, so that root can
 // add to the state of a proxy that runs as another user.
-func giveToOwner(f *os.File, dir string) error {
+func GiveToOwner(f *os.File, dir string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}

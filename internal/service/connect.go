@@ -1,0 +1,163 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/service/admin"
+)
+
+// Operator is the operator's side of a proxy: its API, of a proxy that runs over a Unix
+// socket, and of one that does not in this process.
+type Operator struct {
+	*admin.Client
+	// Socket is the one that a proxy answers on, "" if it does not run. Directory is the
+	// store then.
+	Socket, Directory string
+
+	stopped *Stopped
+}
+
+// Target tells which proxy is meant.
+type Target struct {
+	// Socket is the path of its admin listener, "" if it is to be found. Then the proxy
+	// must run.
+	Socket string
+	// Config is the configuration of the proxy, of which Admin and State tell the socket.
+	Config Config
+	// Given means that Config is the proxy's. Otherwise it may be a service of the system,
+	// too, and a state directory that is missing is an error.
+	Given bool
+}
+
+// dialTimeout limits how long it takes to connect to a socket of this machine.
+const dialTimeout = 3 * time.Second
+
+// Connect connects to the proxy, or opens its store if it does not run. The caller calls
+// Close. Errors tell what to do.
+func Connect(ctx context.Context, t Target, log *slog.Logger) (*Operator, error) {
+	o, err := ConnectRunning(ctx, t)
+	if o != nil || err != nil {
+		return o, err
+	}
+	directory, err := t.Config.storePath()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Dir(directory)); !t.Given && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no proxy runs here, and none has: there is no %s. Start mtwire proxy first, or name the proxy's --config FILE or --state DIRECTORY", filepath.Dir(directory))
+	}
+	stopped, err := OpenStopped(t.Config, log)
+	switch {
+	case errors.Is(err, ErrRuns):
+		return nil, fmt.Errorf("a process has the store %s, and no admin listener answers at %s: if that is a proxy with --admin off or another --admin, start it with --admin unix; if it is a command like this one, try again",
+			directory, strings.Join(t.sockets(), " or "))
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: run this as the user of the proxy, %sor as root", err, ownerOf(filepath.Dir(directory), "", ", "))
+	case err != nil:
+		return nil, err
+	}
+	return &Operator{Client: stopped.Client(), Directory: stopped.Directory(), stopped: stopped}, nil
+}
+
+// ConnectRunning is Connect for a proxy that runs. If none does, it returns nil.
+func ConnectRunning(ctx context.Context, t Target) (*Operator, error) {
+	var denied error
+	for _, socket := range t.sockets() {
+		err := dial(ctx, socket)
+		switch {
+		case err == nil:
+			return &Operator{Client: admin.NewClient(socket), Socket: socket}, nil
+		case errors.Is(err, fs.ErrPermission):
+			if denied == nil {
+				denied = fmt.Errorf("%s: permission denied: the proxy's user can connect, and root: sudo %smtwire user", socket, ownerOf(socket, "-u ", " "))
+			}
+		case t.Socket != "" && (netx.IsErrno(err, netx.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)):
+			return nil, fmt.Errorf("no proxy listens at %s: is it running, with --admin unix:%s?", socket, socket)
+		case t.Socket != "":
+			return nil, fmt.Errorf("%s: %w", socket, explainUnix(err, socket))
+		}
+	}
+	if denied != nil && !t.hasState() {
+		return nil, denied
+	}
+	return nil, nil
+}
+
+// hasState reports whether this user has the state directory of a proxy.
+func (t *Target) hasState() bool {
+	directory, err := stateDirectory(t.Config.State)
+	if err == nil {
+		_, err = os.ReadDir(directory)
+	}
+	return err == nil
+}
+
+// dial returns whether a process listens on a socket.
+func dial(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err == nil {
+		conn.Close()
+	}
+	return err
+}
+
+// systemSockets are those of a proxy that systemd runs with RuntimeDirectory=mtwire, or
+// with StateDirectory=mtwire.
+var systemSockets = []string{"/run/mtwire/" + adminSocket, "/var/lib/mtwire/" + adminSocket}
+
+// sockets returns the paths at which the proxy may listen, the first of which is the most
+// likely.
+func (t *Target) sockets() (sockets []string) {
+	if t.Socket != "" {
+		return []string{t.Socket}
+	}
+	add := func(socket string) {
+		if !slices.Contains(sockets, socket) {
+			sockets = append(sockets, socket)
+		}
+	}
+	if addresses := t.Config.Admin; len(addresses) > 0 {
+		for _, address := range addresses {
+			if address.Network == "unix" && address.Address != "" {
+				add(address.Address)
+			}
+		}
+		if !slices.ContainsFunc(addresses, func(a AdminAddress) bool { return a == AdminAddress{Network: "unix"} }) {
+			return sockets
+		}
+	}
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), string(filepath.ListSeparator)); dir != "" && t.Config.State == "" {
+		add(filepath.Join(dir, adminSocket))
+	}
+	if dir, err := stateDirectory(t.Config.State); err == nil {
+		add(filepath.Join(dir, adminSocket))
+	}
+	if t.Config.State == "" && runtime.GOOS != "windows" {
+		for _, socket := range systemSockets {
+			add(socket)
+		}
+	}
+	return sockets
+}
+
+// Close ends the use of the proxy. Of one that does not run, it writes what has changed.
+func (o *Operator) Close() error {
+	if o.stopped == nil {
+		return nil
+	}
+	return o.stopped.Close()
+}
