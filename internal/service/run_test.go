@@ -75,7 +75,15 @@ func run(t *testing.T, change func(*Config)) *running {
 	r.cancel, r.abort = cancel, abortNow
 	t.Cleanup(cancel)
 	t.Cleanup(abortNow)
-	go func() { r.done <- r.Run(ctx, abort) }()
+	ended := make(chan struct{})
+	go func() {
+		r.done <- r.Run(ctx, abort)
+		close(ended)
+	}()
+	t.Cleanup(func() { // before the state directory is removed
+		r.Close()
+		<-ended
+	})
 	return r
 }
 
