@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// at calls f at the regular times of a schedule, the first of them now, and returns
-// at end or after an error. It catches up on calls that are late, so that their
+// at calls f at the regular times of a schedule, the first of them now even if end has
+// passed, and returns at end or after an error. It catches up on calls that are late, so that their
 // number does not depend on how long f takes.
 func at(ctx context.Context, interval time.Duration, end time.Time, f func() error) error {
 	timer := time.NewTimer(0)
@@ -25,13 +25,15 @@ func at(ctx context.Context, interval time.Duration, end time.Time, f func() err
 		}
 		return nil
 	}
-	for due := time.Now(); due.Before(end); due = due.Add(interval) {
+	for due := time.Now(); ; {
 		if err := wait(due); err != nil {
 			return err
 		}
 		if err := f(); err != nil {
 			return err
 		}
+		if due = due.Add(interval); !due.Before(end) {
+			return wait(end)
+		}
 	}
-	return wait(end)
 }
