@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -10,6 +11,13 @@ import (
 func init() {
 	scriptCommands["etag"] = setETag
 	scriptCommands["notserved"] = notServed
+	scriptCommands["envsubst"] = substitute
+}
+
+// envsubst FROM TO copies a file, with the values of variables in place of ${NAME}.
+func substitute(ts *testscript.TestScript, _ bool, args []string) {
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
 // etag FILE NAME sets the environment variable NAME to the entity tag of a user that mtwire
