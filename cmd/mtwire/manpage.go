@@ -2,11 +2,14 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -17,22 +20,78 @@ import (
 
 // manCommand returns the command that writes the manual pages.
 func manCommand() *cobra.Command {
-	return &cobra.Command{
+	var share bool
+	cmd := &cobra.Command{
 		Use:   "man DIRECTORY",
-		Short: "Write manual pages",
+		Short: "Write manual pages, and completions of shells",
 		Long: `Write the manual pages of mtwire and its commands to a directory, such as
 /usr/local/share/man/man1: mtwire.1, mtwire-proxy.1 and so on. The directory is made
-if it is missing.`,
-		Example: "  mtwire man man1",
-		Args:    oneArgument("directory"),
+if it is missing.
+
+With --share it is a share directory, such as /usr/local/share, which gets the pages
+and the completions of bash, zsh and fish at their places in it. With the variable
+$SOURCE_DATE_EPOCH, the pages have its date. The same program writes the same files.`,
+		Example: `  mtwire man man1
+  mtwire man --share share`,
+		Args: oneArgument("directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return writeManPages(cmd.Root(), args[0])
+			date, err := sourceDate(os.Getenv("SOURCE_DATE_EPOCH"))
+			if err != nil {
+				return err
+			}
+			if !share {
+				return writeManPages(cmd.Root(), args[0], date)
+			}
+			if err := writeCompletions(cmd.Root(), args[0]); err != nil {
+				return err
+			}
+			return writeManPages(cmd.Root(), filepath.Join(args[0], "man", "man1"), date)
 		},
 	}
+	cmd.Flags().BoolVar(&share, "share", false, "write to the places in a share directory, completions as well")
+	return cmd
 }
 
-// writeManPages writes the pages of root and its subcommands, in all depths.
-func writeManPages(root *cobra.Command, dir string) error {
+// sourceDate returns the date of a time in Unix seconds, in UTC, or "" for "".
+//
+// Specification: https://reproducible-builds.org/specs/source-date-epoch/
+func sourceDate(epoch string) (string, error) {
+	if epoch == "" {
+		return "", nil
+	}
+	seconds, err := strconv.ParseInt(epoch, 10, 64)
+	if err != nil {
+		return "", fmt.Errorf("$SOURCE_DATE_EPOCH: %q is no number of seconds", epoch)
+	}
+	return time.Unix(seconds, 0).UTC().Format(time.DateOnly), nil
+}
+
+// writeCompletions writes the completions of the shells to the places in a share
+// directory at which their packages look.
+func writeCompletions(root *cobra.Command, share string) error {
+	for path, write := range map[string]func(io.Writer) error{
+		"bash-completion/completions/mtwire":    func(w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+		"zsh/site-functions/_mtwire":            root.GenZshCompletion,
+		"fish/vendor_completions.d/mtwire.fish": func(w io.Writer) error { return root.GenFishCompletion(w, true) },
+	} {
+		var script bytes.Buffer
+		if err := write(&script); err != nil {
+			return err
+		}
+		path = filepath.Join(share, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, script.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeManPages writes the pages of root and its subcommands, in all depths. They have a
+// date, unless it is "".
+func writeManPages(root *cobra.Command, dir, date string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -41,7 +100,7 @@ func writeManPages(root *cobra.Command, dir string) error {
 		if err != nil {
 			return err
 		}
-		writeManPage(f, cmd)
+		writeManPage(f, cmd, date)
 		if err := f.Close(); err != nil {
 			return err
 		}
@@ -66,10 +125,10 @@ func documented(root *cobra.Command) (all []*cobra.Command) {
 func manName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
 
 // writeManPage writes the page of one command.
-func writeManPage(w io.Writer, cmd *cobra.Command) {
+func writeManPage(w io.Writer, cmd *cobra.Command, date string) {
 	out := bufio.NewWriter(w)
 	defer out.Flush()
-	fmt.Fprintf(out, ".TH %s 1 \"\" \"mtwire\" \"User Commands\"\n", strings.ToUpper(roff(manName(cmd))))
+	fmt.Fprintf(out, ".TH %s 1 \"%s\" \"mtwire\" \"User Commands\"\n", strings.ToUpper(roff(manName(cmd))), roff(date))
 	fmt.Fprintf(out, ".SH NAME\n%s \\- %s\n", roff(manName(cmd)), roff(cmd.Short))
 	fmt.Fprintln(out, ".SH SYNOPSIS")
 	for i, line := range usageLines(cmd) {
