@@ -2,7 +2,7 @@
 //
 //	admin.go    the server, and its limits
 //	guard.go    which requests are answered: host, origin, token
-//	tokenconn.go  how long a connection may take to show the token
+//	connections.go  how many connections there may be, and how long without a token
 //	problem.go  errors, as RFC 9457 has them
 //	health.go   /healthz and /readyz; readiness.go: what makes a proxy ready
 //	api.go      /v1: routes, answers, and entity tags; openapi.yaml describes them
@@ -25,19 +25,17 @@ import (
 
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
-	"golang.org/x/net/netutil"
 )
 
 // Limits of a client of the listener. It may be any program of the machine, or of the
 // network if the listener is on TCP.
 const (
-	maxConnections = 64 // of each listener; more wait
-	maxHeader      = 16 << 10
-	maxBody        = 64 << 10
-	headerTimeout  = 10 * time.Second
-	readTimeout    = 30 * time.Second
-	writeTimeout   = time.Minute
-	idleTimeout    = 2 * time.Minute
+	maxHeader     = 16 << 10
+	maxBody       = 64 << 10
+	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = time.Minute
+	idleTimeout   = 2 * time.Minute
 )
 
 // Config configures a Server.
@@ -118,11 +116,13 @@ func (s *Server) Serve(ln net.Listener) error {
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
+		ConnContext:       withConnection,
+		ConnState:         noteState,
 		ErrorLog:          log.New(logWriter{s.config.Log}, "", 0),
 	}
-	limited := netutil.LimitListener(ln, maxConnections)
+	limited := &connections{Listener: ln}
 	if guarded.tcp {
-		limited, server.ConnContext = tokenListener{limited}, withTokenConn
+		limited.timeout = tokenTimeout
 	}
 	s.mu.Lock()
 	if s.closed {

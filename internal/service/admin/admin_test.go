@@ -30,7 +30,10 @@ func start(t *testing.T, config Config) *testServer {
 	if config.Ready == nil {
 		config.Ready = func() error { return nil }
 	}
-	config.Token, config.Log = func() string { return testToken }, slog.New(slog.DiscardHandler)
+	config.Token = func() string { return testToken }
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
 	s := &testServer{Server: New(config), unix: filepath.Join(t.TempDir(), "a.sock")}
 	var serving sync.WaitGroup
 	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": s.unix} {
@@ -190,17 +193,25 @@ func TestHealthAndReadiness(t *testing.T) {
 	}
 }
 
-// A client that opens more connections than the limit does not get more, and the server
-// answers others when it leaves.
+// A client that opens more connections than the limit gets no more, and others are
+// answered meanwhile.
 func TestConnectionsAreLimited(t *testing.T) {
 	s := start(t, Config{})
 	var open []net.Conn
-	for range maxConnections + 10 {
+	for range maxPending + 10 {
 		conn, err := net.Dial("unix", s.unix)
 		if err != nil {
 			t.Fatal(err)
 		}
 		open = append(open, conn)
+	}
+	for _, conn := range open[:10] {
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Error("an old connection is open")
+		}
+	}
+	if answer, _ := s.do(t, "unix", httptest.NewRequest("GET", "/healthz", nil)); answer.StatusCode != 200 {
+		t.Error("beside idle connections: ", answer.Status)
 	}
 	if answer, _ := s.do(t, "tcp", httptest.NewRequest("GET", "http://127.0.0.1/healthz", nil)); answer.StatusCode != 401 {
 		t.Error("the other listener: ", answer.Status)

@@ -154,15 +154,51 @@ func decode(r *http.Request, v any) error {
 	return unmarshal(body, v)
 }
 
-// unmarshal is json.Unmarshal for the body of a request.
+// unmarshal is json.Unmarshal for the body of a request: one object, without keys that v
+// does not have, and each key once, in lower case as it is documented. Package json would
+// take other spellings, and the last of several.
 func unmarshal(body []byte, v any) error {
+	if err := checkKeys(body); err != nil {
+		return fail(http.StatusBadRequest, "the body is no valid JSON for this path: %v", err)
+	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(v); err != nil {
 		return fail(http.StatusBadRequest, "the body is no valid JSON for this path: %v", withoutValue(err))
 	}
-	if decoder.More() {
+	if _, err := decoder.Token(); err != io.EOF {
 		return fail(http.StatusBadRequest, "the body has more than one value")
+	}
+	return nil
+}
+
+var errNoObject = errors.New("it must be an object")
+
+// checkKeys returns an error if body does not begin with an object whose keys are in lower
+// case and different. What is wrong in other ways is package json's to find.
+func checkKeys(body []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
+		return errNoObject
+	}
+	seen := make(map[string]bool)
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return nil
+		}
+		key, _ := token.(string)
+		switch {
+		case strings.ContainsFunc(key, func(r rune) bool { return (r < 'a' || r > 'z') && r != '_' }):
+			return fmt.Errorf("unknown key %q: keys have lower case letters and underscores", key)
+		case seen[key]:
+			return fmt.Errorf("the key %q is there twice", key)
+		}
+		seen[key] = true
+		var value json.RawMessage
+		if decoder.Decode(&value) != nil {
+			return nil
+		}
 	}
 	return nil
 }

@@ -18,7 +18,9 @@ import (
 //     rebinding needs one. Addresses and localhost remain;
 //   - requests of pages of another origin, which browsers mark.
 //
-// A refusal ends the connection, so that a client without the token holds none.
+// A refusal ends the connection, so that a client without the token holds none. So does a
+// body in chunks: servers in front may disagree about where it ends if there is a
+// Content-Length as well, which package http does not tell.
 //
 // Specification: https://datatracker.ietf.org/doc/html/rfc6750#section-2.1 (Bearer);
 // https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
@@ -36,6 +38,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Connection", "close")
 		problem(w, status, detail)
 	}
+	if len(r.TransferEncoding) > 0 {
+		h.Set("Connection", "close")
+	}
 	switch {
 	case g.tcp && !isAddress(r.Host):
 		refuse(http.StatusMisdirectedRequest, "the host of the request must be an IP address or localhost")
@@ -44,8 +49,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g.tcp && !g.hasToken(r):
 		h.Set("WWW-Authenticate", `Bearer realm="mtwire"`)
 		refuse(http.StatusUnauthorized, "the request needs the token: Authorization: Bearer TOKEN")
+	case !acceptConnection(r.Context()):
+		refuse(http.StatusServiceUnavailable, "too many connections have a request now")
 	default:
-		acceptConn(r.Context())
 		g.next.ServeHTTP(w, r)
 	}
 }

@@ -94,7 +94,9 @@ func (d *userDocument) user() (u users.User, err error) {
 		return u, invalid("note", fmt.Sprintf("it must not be longer than %d bytes", maxNote))
 	}
 	if d.Expires != nil {
-		u.Expires = *d.Expires
+		if u.Expires = *d.Expires; config.CheckTime(u.Expires) != nil {
+			return u, invalid("expires", config.CheckTime(u.Expires))
+		}
 	}
 	if u.AddressWindow, err = parseWindow(d.AddressWindow); err != nil {
 		return u, invalid("address_window", err)
@@ -133,9 +135,6 @@ func (d *userDocument) user() (u users.User, err error) {
 // check returns the first error that a table of the configuration file with these keys
 // has. A user without a secret gets one.
 func (d *userDocument) check() error {
-	if d.Name == "." || d.Name == ".." {
-		return config.KeyError{Key: "name", Err: errors.New("it is part of paths, which . and .. cannot be")}
-	}
 	u := config.User{
 		Name: d.Name, Note: d.Note, MaxConnections: d.MaxConnections, MaxAddresses: d.MaxAddresses,
 		Quota: config.Bytes(d.Quota), QuotaDay: d.QuotaDay, RateUp: config.Bytes(d.RateUp), RateDown: config.Bytes(d.RateDown),

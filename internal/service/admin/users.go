@@ -109,15 +109,21 @@ func (s *Server) getUsers(r *http.Request) (answer, error) {
 		Users []UserItem `json:"users"`
 		Next  string     `json:"next,omitempty"` // for after
 	}{Users: make([]UserItem, 0)}
-	for u, usage := range s.config.Users.All() {
+	var names []string // of all users: documents are made for one page
+	for u := range s.config.Users.All() {
 		if after == "" || u.Name > after {
-			page.Users = append(page.Users, UserItem{documentOfUser(u), documentOfUsage(&usage)})
+			names = append(names, u.Name)
 		}
 	}
-	slices.SortFunc(page.Users, func(a, b UserItem) int { return cmp.Compare(a.Name, b.Name) })
-	if len(page.Users) > limit {
-		page.Users = page.Users[:limit]
-		page.Next = page.Users[limit-1].Name
+	slices.Sort(names)
+	if len(names) > limit {
+		names = names[:limit]
+		page.Next = names[limit-1]
+	}
+	for _, name := range names {
+		if u, usage, ok := s.config.Users.Usage(name); ok { // it may have been removed
+			page.Users = append(page.Users, UserItem{documentOfUser(u), documentOfUsage(&usage)})
+		}
 	}
 	return answer{body: page}, nil
 }

@@ -192,17 +192,27 @@ type Time struct {
 // UnmarshalText parses a time. After an error t is unchanged.
 func (t *Time) UnmarshalText(text []byte) error {
 	s := strings.Replace(strings.TrimSpace(string(text)), " ", "T", 1)
-	if parsed, err := time.Parse(time.RFC3339, strings.ToUpper(s)); err == nil {
-		*t = Time{parsed, false}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateOnly} {
+		parsed, err := time.Parse(layout, strings.ToUpper(s))
+		if err != nil {
+			continue
+		}
+		if err := CheckTime(parsed); err != nil {
+			return err
+		}
+		*t = Time{parsed, layout != time.RFC3339}
 		return nil
 	}
-	for _, layout := range []string{"2006-01-02T15:04:05", time.DateOnly} {
-		if parsed, err := time.Parse(layout, strings.ToUpper(s)); err == nil {
-			*t = Time{parsed, true}
-			return nil
-		}
-	}
 	return fmt.Errorf("%q is no time: want 2027-01-31, 2027-01-31T12:00:00 or 2027-01-31T12:00:00Z", text)
+}
+
+// CheckTime returns an error for a time that cannot be one of a user: in each zone its year
+// must have four digits, as RFC 3339 has it.
+func CheckTime(t time.Time) error {
+	if year := t.UTC().Year(); year < 1970 || year > 9998 {
+		return errors.New("the year must be 1970 to 9998")
+	}
+	return nil
 }
 
 // Literals describes the values that a Time takes, for messages.

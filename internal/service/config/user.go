@@ -70,7 +70,7 @@ func CheckName(name string) error {
 			name = ""
 		}
 	}
-	if name == "" || len(name) > maxNameLength {
+	if name == "" || len(name) > maxNameLength || name == "." || name == ".." { // which are no part of a path
 		return errBadName
 	}
 	return nil
@@ -92,7 +92,17 @@ var errNegative = errors.New("must not be negative")
 
 // isControl reports whether a note must not have r, which may change what a terminal
 // shows.
-func isControl(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r' }
+func isControl(r rune) bool {
+	switch {
+	case r == '\t', r == '\n', r == '\r':
+		return false
+	case r == '\u2028', r == '\u2029': // ends of lines that not all programs know
+		return true
+	case '\u202a' <= r && r <= '\u202e', '\u2066' <= r && r <= '\u2069': // text in another order
+		return true
+	}
+	return unicode.IsControl(r)
+}
 
 // Check returns what is wrong with the user, apart from others.
 func (u *User) Check() (wrong []KeyError) {

@@ -3,8 +3,11 @@ package metrics
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -74,5 +77,22 @@ func TestNamesThatAreNoLabelsAreOthers(t *testing.T) {
 	}, proxy.UserStats{})
 	if len(own) != 1 || own[0].Name != "alice" || others.Down != 3 || !any {
 		t.Errorf("%+v, %+v, %t", own, others, any)
+	}
+}
+
+// A user's name is one label, whatever is in it: a program's own users may have any.
+func TestNamesOfUsersAddNoLines(t *testing.T) {
+	const name = "a\"} 1\nforged_total{x=\"y\\\n"
+	m := start(t, Config{}, func(c *proxy.Config) {
+		for i := range c.Users {
+			c.Users[i].Name += name
+		}
+	})
+	m.ask(t, mtwiretest.PlainSecret, "2")
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	text := w.Body.String()
+	if strings.Contains(text, "\nforged_total") || !strings.Contains(text, `{user="alicea\"} 1\nforged_total{x=\"y\\\n"} `) {
+		t.Errorf("%s", text)
 	}
 }

@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -91,12 +90,14 @@ func (o *output) addUser(line int, option, name, secret string) *user {
 // validName returns a name like name that is valid and that no other user has.
 func (o *output) validName(name string) string {
 	base := strings.Map(func(r rune) rune {
-		if config.CheckName(string(r)) == nil {
+		if config.CheckName("x"+string(r)) == nil {
 			return r
 		}
 		return '-'
 	}, name)
-	base = cmp.Or(base[:min(len(base), 56)], "user")
+	if base = base[:min(len(base), 56)]; config.CheckName(base) != nil {
+		base = "user"
+	}
 	valid := base
 	for i := 2; slices.ContainsFunc(o.users, func(u *user) bool { return u.name == valid }); i++ {
 		valid = base + "-" + strconv.Itoa(i)

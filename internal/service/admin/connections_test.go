@@ -87,7 +87,7 @@ const tokenLine = "Authorization: Bearer " + testToken + "\r\n"
 func TestConnectionsWithoutTokenEnd(t *testing.T) {
 	for name, sent := range map[string]string{"silent": "", "half a header": "GET / HTTP/1.1\r\nHo"} {
 		testOverPipes(t, func(t *testing.T, ln *pipeListener) {
-			for range maxConnections {
+			for range maxPending {
 				conn := ln.dial()
 				defer conn.Close()
 				io.WriteString(conn, sent)
