@@ -58,17 +58,22 @@ func run(m *testing.M) int {
 }
 
 // writeOverlay writes a file for go build that adds testdata/collect.go to the program
-// under test, on Linux.
+// under test, on Linux, and gives it the clock of testdata/wallclock.go.
 func writeOverlay(dir string) (path string, err error) {
-	hook, err := filepath.Abs("testdata/collect.go")
-	if err != nil {
-		return "", err
+	replace := make(map[string]string)
+	for file, hook := range map[string]string{
+		"../cmd/mtwire/collect_linux.go":   "testdata/collect.go",
+		"../internal/service/wallclock.go": "testdata/wallclock.go",
+	} {
+		if file, err = filepath.Abs(file); err != nil {
+			return "", err
+		}
+		if hook, err = filepath.Abs(hook); err != nil {
+			return "", err
+		}
+		replace[file] = hook
 	}
-	command, err := filepath.Abs("../cmd/mtwire")
-	if err != nil {
-		return "", err
-	}
-	overlay := map[string]map[string]string{"Replace": {filepath.Join(command, "collect_linux.go"): hook}}
+	overlay := map[string]map[string]string{"Replace": replace}
 	b, err := json.Marshal(overlay)
 	if err != nil {
 		return "", err

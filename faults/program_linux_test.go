@@ -36,6 +36,12 @@ type fileLimit struct{ soft, hard int }
 // means any port of loopback.
 func startProgram(t *testing.T, address string, files fileLimit, args ...string) *program {
 	t.Helper()
+	return startProgramWith(t, nil, address, files, args...)
+}
+
+// startProgramWith is startProgram with more variables in the environment.
+func startProgramWith(t *testing.T, variables []string, address string, files fileLimit, args ...string) *program {
+	t.Helper()
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
@@ -47,6 +53,7 @@ func startProgram(t *testing.T, address string, files fileLimit, args ...string)
 		script := fmt.Sprintf(`ulimit -Sn %d && ulimit -Hn %d && exec "$0" "$@"`, files.soft, files.hard)
 		cmd = exec.Command("sh", append([]string{"-c", script, binary}, args...)...)
 	}
+	cmd.Env = append(os.Environ(), variables...)
 	p := &program{cmd: cmd, ended: make(chan error, 1)}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

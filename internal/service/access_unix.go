@@ -3,6 +3,7 @@
 package service
 
 import (
+	"errors"
 	"io/fs"
 
 	"golang.org/x/sys/unix"
@@ -18,4 +19,10 @@ func mayWrite(path string) error {
 		return &fs.PathError{Op: "write", Path: path, Err: err}
 	}
 	return nil
+}
+
+// isDisk reports whether err is about a disk that is full or read-only, and not about a
+// path or the right to use it.
+func isDisk(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

@@ -92,7 +92,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if proxyConfig.Domain, err = s.findDomain(); err != nil {
 		return nil, err
 	}
-	s.policy = users.New(users.Config{Log: log})
+	s.policy = users.New(users.Config{Log: log, Time: wallClock})
 	s.policy.Set(s.limited)
 	proxyConfig.Users, proxyConfig.Policy = s.users, s.policy
 	proxyConfig.Log, proxyConfig.Replay = log, s.replay

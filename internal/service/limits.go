@@ -127,7 +127,7 @@ func (s *Service) openStore() {
 	if err != nil {
 		return // keepReplayMemory has reported it
 	}
-	s.store = store.Open(path, store.Options{Log: s.log})
+	s.store = store.Open(path, store.Options{Log: s.log, Time: wallClock})
 	s.loads = s.store.Loads()
 	s.policy.Restore(s.store.Counters())
 }

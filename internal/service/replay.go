@@ -21,8 +21,9 @@ func newReplayMemory(log *slog.Logger) *replay.Memory {
 	})
 }
 
-// keepReplayMemory has the memory kept in the state directory. Without a usable
-// directory, and if none is configured, the memory lasts as long as the process.
+// keepReplayMemory has the memory kept in the state directory. If the disk is full or
+// read-only, or there is no usable directory and none is configured, the memory lasts as
+// long as the process.
 func (c *Config) keepReplayMemory(memory *replay.Memory, log *slog.Logger) error {
 	dir, err := stateDirectory(c.State)
 	if err == nil {
@@ -31,7 +32,7 @@ func (c *Config) keepReplayMemory(memory *replay.Memory, log *slog.Logger) error
 	switch {
 	case err == nil:
 		return nil
-	case c.State != "":
+	case c.State != "" && !isDisk(err):
 		return &ConfigError{"state", err}
 	}
 	warnNotKept(log, err)
