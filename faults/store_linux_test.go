@@ -101,9 +101,10 @@ func (o *operated) store(t *testing.T) storeStatus {
 
 // usage is what the API has of alice's usage.
 type usage struct {
-	Up, Down  int64
-	QuotaUsed int64 `json:"quota_used"`
-	Refused   map[string]int64
+	Up, Down    int64
+	Connections int
+	QuotaUsed   int64 `json:"quota_used"`
+	Refused     map[string]int64
 }
 
 func (o *operated) usage(t *testing.T) (u usage) {
@@ -114,10 +115,11 @@ func (o *operated) usage(t *testing.T) (u usage) {
 	return u
 }
 
-// serve has a client of alice served.
+// serve has a client of alice served, and all of its bytes counted.
 func (o *operated) serve(t *testing.T) {
 	t.Helper()
 	mustDial(t, o.mode, o.address, 2, nil).Close()
+	eventually(t, "the session has ended", func() bool { return o.usage(t).Connections == 0 })
 }
 
 // awaitWritten waits until all that is counted is on the disk.
