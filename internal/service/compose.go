@@ -10,6 +10,7 @@
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
 //	listen.go     addresses to listen on, TCP and Unix sockets
+//	listeners.go  the listeners, which come and go: relisten.go
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
 //	links.go      tg://proxy links
 //	reach.go      the address in the links; publicaddress.go: a configured one;
@@ -26,7 +27,6 @@ package service
 import (
 	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -62,10 +62,10 @@ type Service struct {
 	leftOut    []*users.TakenError // those that are not in limited
 	loads      int                 // store.Loads when limited was made of it
 
-	probed    chan struct{}  // closed by Run: see Probed
-	listeners []net.Listener // those of config.Listen, once Listen was called
-	reloading sync.Mutex     // held by Reload and UpdateUsers
-	ran       atomic.Bool    // Run was called
+	probed    chan struct{} // closed by Run: see Probed
+	listeners listenerSet   // those of config.Listen, once Listen was called
+	reloading sync.Mutex    // held by Reload and UpdateUsers
+	ran       atomic.Bool   // Run was called
 }
 
 // New checks config and returns a service that does not listen yet. It may read the

@@ -30,8 +30,8 @@ type diverter interface {
 // processes listen beside them; or when ctx ends.
 func (s *Service) handOver(ctx context.Context) {
 	diverted := false
-	for _, ln := range s.listeners {
-		shared, ok := ln.(diverter)
+	for _, ln := range s.listeners.list() {
+		shared, ok := ln.Listener.(diverter)
 		if !ok {
 			continue
 		}

@@ -64,7 +64,7 @@ func TestInheritedListenersAreUsedOnce(t *testing.T) {
 		t.Fatalf("%v, %v", listeners, err)
 	}
 	defer listeners[0].Close()
-	if listeners[1] != inherited[1] || listeners[2] != inherited[0] || listeners[3] != inherited[2] {
+	if listeners[1].Listener != inherited[1] || listeners[2].Listener != inherited[0] || listeners[3].Listener != inherited[2] {
 		t.Errorf("%v, inherited %v", listeners, inherited)
 	}
 	config = Default()

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"net/netip"
@@ -40,7 +41,7 @@ func (s *Service) linksTo(r reach) (links []Link, notes []string) {
 func (s *Service) linksOf(ctx context.Context, name string) (links []mtproxy.Link, notes []string, err error) {
 	secrets := s.linkSecretsOf(name)
 	endpoints := s.endpoints()
-	if len(s.listeners) == 0 {
+	if len(s.listeners.list()) == 0 {
 		if endpoints, err = s.config.endpoints(); err != nil {
 			return nil, nil, err
 		}
@@ -103,12 +104,9 @@ func (s *Service) linkedSecrets() iter.Seq2[string, mtproxy.Secret] {
 
 // endpoints returns the addresses of the TCP listeners.
 func (s *Service) endpoints() (endpoints []endpoint) {
-	for i, ln := range s.listeners {
+	for _, ln := range s.listeners.list() {
 		if address, err := netip.ParseAddrPort(ln.Addr().String()); err == nil { // otherwise a Unix socket
-			network := "tcp"
-			if i < len(s.config.Listen) {
-				network = s.config.Listen[i].Network
-			}
+			network := cmp.Or(ln.address.Network, "tcp")
 			if address.Addr().Is4() {
 				network = "tcp4" // also if the system has no IPv6
 			}

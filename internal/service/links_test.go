@@ -39,7 +39,7 @@ func TestLinksLeadToTheListener(t *testing.T) {
 		config.Listen = []ListenAddress{{"unix", socketPath(t)}, unmarshal[ListenAddress](t, text)}
 		s := listening(t, config)
 		link := linksOf(s)[0]
-		if !reached(t, s.listeners[1], "tcp", link.Addr()) {
+		if !reached(t, s.listeners.list()[1], "tcp", link.Addr()) {
 			t.Errorf("%s: the link leads to %s", text, link.Addr())
 		}
 	}

@@ -132,16 +132,16 @@ func (c *Config) checkListen() error {
 // configured nor a kept secret, writes the generated one. Clients can connect from
 // then on, and wait for Run. The caller calls Run or Close.
 func (s *Service) Listen(ctx context.Context) (err error) {
-	if s.listeners, err = s.config.listenAll(ctx); err != nil {
+	if s.listeners.all, err = s.config.listenAll(ctx); err != nil {
 		return err
 	}
 	if err := s.keep(); err != nil {
-		closeAll(s.listeners)
+		s.listeners.closeAll()
 		return err
 	}
 	if s.admin != nil {
 		if s.admin.listeners, err = s.config.listenAdmin(ctx, s.log); err != nil {
-			closeAll(s.listeners)
+			s.listeners.closeAll()
 			return err
 		}
 	}
@@ -152,26 +152,33 @@ func (s *Service) Listen(ctx context.Context) (err error) {
 // Addresses returns the addresses of the listeners: those of Config.Listen in its
 // order, and then the inherited ones.
 func (s *Service) Addresses() (addresses []net.Addr) {
-	for _, ln := range s.listeners {
+	for _, ln := range s.listeners.list() {
 		addresses = append(addresses, ln.Addr())
 	}
 	return addresses
 }
 
-func (c *Config) listenAll(ctx context.Context) (listeners []net.Listener, err error) {
+func (c *Config) listenAll(ctx context.Context) (listeners []*listener, err error) {
 	inherited := c.Inherited
 	for _, address := range c.Listen {
 		var ln net.Listener
-		if ln, inherited = takeInherited(inherited, address); ln == nil {
-			if ln, err = address.listen(ctx, c.ReusePort); err != nil {
-				closeAll(listeners)
+		ln, inherited = takeInherited(inherited, address)
+		l := &listener{Listener: ln, address: address, inherited: ln != nil}
+		if ln == nil {
+			if l.Listener, err = address.listen(ctx, c.ReusePort); err != nil {
+				for _, l := range listeners {
+					l.Close()
+				}
 				closeAll(inherited)
 				return nil, configError("listen", "%v: %w", address, err)
 			}
 		}
-		listeners = append(listeners, ln)
+		listeners = append(listeners, l)
 	}
-	return append(listeners, inherited...), nil
+	for _, ln := range inherited {
+		listeners = append(listeners, &listener{Listener: ln, inherited: true})
+	}
+	return listeners, nil
 }
 
 func closeAll(listeners []net.Listener) {

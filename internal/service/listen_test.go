@@ -15,7 +15,7 @@ import (
 )
 
 // listen parses the addresses and listens on them until the test ends.
-func listen(t *testing.T, texts ...string) ([]net.Listener, error) {
+func listen(t *testing.T, texts ...string) ([]*listener, error) {
 	var config Config
 	for _, text := range texts {
 		var address ListenAddress
@@ -28,7 +28,11 @@ func listen(t *testing.T, texts ...string) ([]net.Listener, error) {
 		config.Listen = append(config.Listen, address)
 	}
 	listeners, err := config.listenAll(context.Background())
-	t.Cleanup(func() { closeAll(listeners) })
+	t.Cleanup(func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	})
 	return listeners, err
 }
 

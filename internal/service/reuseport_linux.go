@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"net"
 	"syscall"
 
@@ -62,6 +63,30 @@ func (ln *sharedTCPListener) control(do func(fd int) error) error {
 		return err
 	}
 	return failed
+}
+
+// unshared returns ln, which shareListener has returned, as one that does not hand over.
+func unshared(ln net.Listener) net.Listener {
+	if shared, ok := ln.(*sharedTCPListener); ok {
+		return shared.TCPListener
+	}
+	return ln
+}
+
+// setShared sets SO_REUSEPORT of a TCP listener that listens already: whether others of
+// this user may listen on the port.
+func setShared(ln net.Listener, share bool) error {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	value := 0
+	if share {
+		value = 1
+	}
+	return (&sharedTCPListener{tcp}).control(func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, value)
+	})
 }
 
 // sharePort sets SO_REUSEPORT. It is a function for net.ListenConfig.Control.

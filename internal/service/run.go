@@ -1,12 +1,10 @@
 package service
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
-
-	"github.com/mtwire/mtwire/proxy"
 )
 
 // Run serves clients until ctx ends. Then it drains: it stops listening, closes
@@ -35,29 +33,19 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	})
 	defer probe.Wait()
 	defer stop()
-	failed := make(chan error, len(s.listeners)) // closed when nothing is served any more
-	var serving sync.WaitGroup
-	for _, ln := range s.listeners {
-		serving.Go(func() {
-			if err := s.proxy.Serve(context.WithoutCancel(ctx), ln); !errors.Is(err, proxy.ErrStopped) {
-				failed <- err
-			}
-		})
-	}
-	go func() {
-		serving.Wait()
-		close(failed)
-	}()
+	failed, over := s.listeners.run(s.proxy.Serve)
 	select {
-	case err = <-failed: // nil after Close
+	case err = <-failed:
 		s.proxy.Close()
+	case <-over: // Close was called
 	case <-ctx.Done():
 		s.drain(abort)
 	}
-	for e := range failed {
-		if err == nil {
-			err = e
-		}
+	<-over
+	select {
+	case e := <-failed:
+		err = cmp.Or(err, e)
+	default:
 	}
 	return err
 }
@@ -97,6 +85,6 @@ func (s *Service) Close() {
 	if s.store != nil && !s.ran.Load() { // otherwise Run closes it
 		s.store.Close()
 	}
-	closeAll(s.listeners)
+	s.listeners.closeAll()
 	s.admin.close()
 }

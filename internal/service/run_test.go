@@ -202,7 +202,7 @@ func TestDrainIsLimited(t *testing.T) {
 // A listener that fails ends the service with its error.
 func TestFailedListenerEndsTheService(t *testing.T) {
 	r := run(t, func(c *Config) { c.Listen = append(c.Listen, ListenAddress{"tcp", "127.0.0.1:0"}) })
-	r.listeners[0].Close()
+	r.listeners.list()[0].Close()
 	if err := r.result(t); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Run returns %v", err)
 	}
