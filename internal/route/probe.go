@@ -125,21 +125,19 @@ func (r *Router) ProbeAny(ctx context.Context) error {
 	return failed
 }
 
-// ProbeClassic asks each MTProxy of probes, the result of Probe, that has answered once
-// more, in a framing without padding: it may take dd and ee clients only. It returns
+// ProbeClassic asks each MTProxy of probes, the result of Probe, perhaps by the router
+// before r (see Inherit), that has answered once more, in a framing without padding: it may take dd and ee clients only. It returns
 // those upstreams, which Dial does not use for other clients from then on, and whether
 // there is no other upstream.
 func (r *Router) ProbeClassic(ctx context.Context, probes []Probe) (padded []string, all bool) {
 	var running sync.WaitGroup
-	for i, u := range r.upstreams {
+	for _, u := range r.upstreams {
 		if !u.IsMTProxy() {
 			continue
 		}
-		for j := i; j < len(probes); j += len(r.upstreams) {
-			if probes[j].Err == nil {
-				running.Go(func() { r.probeClassic(ctx, probes[j].DC, u) })
-				break
-			}
+		answered := func(p Probe) bool { return p.Err == nil && p.Upstream == u.String() }
+		if i := slices.IndexFunc(probes, answered); i >= 0 {
+			running.Go(func() { r.probeClassic(ctx, probes[i].DC, u) })
 		}
 	}
 	running.Wait()
