@@ -127,3 +127,27 @@ func length(batch [][]byte) (n int) {
 	}
 	return n
 }
+
+// Limits of batchSize, in bytes.
+const (
+	smallestBatch = 128 << 10
+	firstBatch    = 512 << 10
+)
+
+// batchSize is the limit of the length of a lane's batches. On a network that cuts
+// requests off, short ones arrive and long ones do not. The zero value is that of
+// the first.
+type batchSize struct{ n int }
+
+func (s *batchSize) limit() int {
+	if s.n == 0 {
+		return firstBatch
+	}
+	return s.n
+}
+
+// arrived doubles the limit.
+func (s *batchSize) arrived() { s.n = min(2*s.limit(), MaxBatchLength) }
+
+// repeated takes a quarter of it.
+func (s *batchSize) repeated() { s.n = max(s.limit()/4, smallestBatch) }

@@ -1,0 +1,412 @@
+//go:build !js
+
+package webproxy
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Limits of one session's memory, in bytes. Those of the two directions are apart,
+// so that neither can use up what the other needs to go on.
+const (
+	maxOutgoing = 8 << 20  // frames that wait to be sent, or to be acknowledged
+	maxIncoming = 24 << 20 // bytes of streams that wait to be read
+	// maxControl is what frames other than DATA may take above maxOutgoing.
+	maxControl = 256 << 10
+	// grantThreshold is how many bytes are read before they are granted again. The
+	// sender has the rest of the window meanwhile.
+	grantThreshold = 256 << 10
+	// itemCharge is charged for each DATA frame that waits to be read, beside its
+	// bytes.
+	itemCharge = 256
+)
+
+// errSessionEnded is the error of streams whose session has ended.
+var errSessionEnded = errors.New("webproxy: the session has ended")
+
+// errStreamClosed is the error of writes to a stream that the peer has closed.
+var errStreamClosed = errors.New("webproxy: the peer has closed the stream")
+
+// budget is a limit of bytes that sessions share. A nil budget is none.
+type budget struct {
+	used atomic.Int64
+	max  int64
+}
+
+// add takes n bytes, or gives back -n. It reports false, and takes nothing, if they
+// would exceed the limit, unless force is set.
+func (b *budget) add(n int, force bool) bool {
+	if b == nil || n == 0 {
+		return true
+	}
+	if used := b.used.Add(int64(n)); n > 0 && used > b.max && !force {
+		b.used.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+// lane is an order of frames of its own: that of the session, or of one stream.
+type lane struct {
+	id   int // SharedLane, SessionLane, or the stream's
+	box  outbox
+	wake chan struct{} // has an element if the carrier has something to look at
+
+	// The lane of a stream that is closed. It ends when its frames are sent.
+	closed bool
+
+	// At a relay, for requests.
+	order struct {
+		sync.Mutex // of uploads; before the session's
+		up         UpReceiver
+	}
+	down DownSender
+	size batchSize // of batches that are sent
+	poll chan struct{} // closed when a newer one replaces it
+	// At a relay, websocket and websocket-lanes: there is a socket, or was.
+	attached bool
+}
+
+func (l *lane) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// done reports whether l's stream is closed and all of its frames are sent and
+// acknowledged.
+func (l *lane) done() bool { return l.closed && l.box.empty() && !l.down.Pending() }
+
+// mux is one side of a session: its state, and the connections of its streams.
+type mux struct {
+	perStream      bool             // each stream has a lane of its own
+	sentTo, readBy *budget          // of frames that wait to be sent, and of bytes to be read
+	accept         func(*Conn) bool // at a relay; called with mu
+
+	mu       sync.Mutex
+	state    *Session
+	lanes    map[int]*lane
+	conns    map[uint32]*Conn
+	live     int     // connections that their owner has not closed
+	waiting  []*Conn // for room to write
+	outgoing int
+	incoming int
+	err      error
+	ended    chan struct{}
+	drained  chan struct{} // closed when nothing waits to be sent; nil if there is no need
+	opening  chan struct{} // closed when a lane opens; nil if no request waits for that
+}
+
+func newMux(side Side, perStream bool) *mux {
+	m := &mux{perStream: perStream, state: NewSession(side), lanes: make(map[int]*lane), ended: make(chan struct{})}
+	if perStream {
+		m.addLane(SessionLane)
+	} else {
+		m.addLane(SharedLane)
+	}
+	return m
+}
+
+// addLane makes a lane. The caller holds m.mu.
+func (m *mux) addLane(id int) *lane {
+	l := &lane{id: id, wake: make(chan struct{}, 1)}
+	m.lanes[id] = l
+	if m.opening != nil {
+		close(m.opening)
+		m.opening = nil
+	}
+	return l
+}
+
+// laneOf returns the lane of a stream. The caller holds m.mu.
+func (m *mux) laneOf(stream uint32) *lane {
+	if m.perStream {
+		return m.lanes[int(stream)]
+	}
+	return m.lanes[SharedLane]
+}
+
+// end ends the session and all of its streams with err. It reports false if it has
+// ended already.
+func (m *mux) end(err error) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.endLocked(err)
+}
+
+func (m *mux) endLocked(err error) bool {
+	if m.err != nil {
+		return false
+	}
+	m.err = err
+	close(m.ended)
+	for _, c := range m.conns {
+		c.gone(err)
+	}
+	m.conns, m.waiting = nil, nil
+	m.sentTo.add(-m.outgoing, true)
+	m.outgoing = 0
+	for _, l := range m.lanes {
+		l.box, l.down = outbox{}, DownSender{}
+	}
+	return true
+}
+
+// failure returns the error that ended the session, or nil.
+func (m *mux) failure() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
+// reserve takes memory for a batch of n bytes that is to be received, and reports
+// whether there is some. A session that has nothing to be read may always have a
+// short one.
+func (m *mux) reserve(n int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.incoming+n > maxIncoming || !m.readBy.add(n, m.incoming == 0 && n <= chunkPayload+HeaderLength) {
+		return false
+	}
+	m.incoming += n
+	return true
+}
+
+// charge takes memory for n bytes without a limit but that of the streams' windows.
+func (m *mux) charge(n int) bool {
+	m.mu.Lock()
+	m.incoming += n
+	m.readBy.add(n, true)
+	m.mu.Unlock()
+	return true
+}
+
+// unreserve gives back what reserve took.
+func (m *mux) unreserve(n int) {
+	m.mu.Lock()
+	m.delivered(n)
+	m.mu.Unlock()
+}
+
+// delivered takes n bytes off those that wait to be read. The caller holds m.mu.
+func (m *mux) delivered(n int) {
+	m.incoming -= n
+	m.readBy.add(-n, true)
+}
+
+// queued adds n bytes to those that wait to be sent. Frames other than DATA are
+// not refused; a peer that does not take them ends the session. The caller holds
+// m.mu.
+func (m *mux) queued(n int) {
+	m.outgoing += n
+	m.sentTo.add(n, true)
+	if m.outgoing > maxOutgoing+maxControl {
+		m.endLocked(violation("the peer takes no frames"))
+	}
+}
+
+// sent takes n bytes off those that wait to be sent, and wakes writers.
+func (m *mux) sent(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sentLocked(n)
+}
+
+func (m *mux) sentLocked(n int) {
+	if m.err != nil || n == 0 {
+		return
+	}
+	m.outgoing -= n
+	m.sentTo.add(-n, true)
+	for _, c := range m.waiting {
+		notify(c.writable)
+	}
+	m.waiting = m.waiting[:0]
+	if m.outgoing == 0 && m.drained != nil {
+		close(m.drained)
+		m.drained = nil
+	}
+}
+
+// send queues a frame other than DATA. The caller holds m.mu.
+func (m *mux) send(l *lane, f Frame) {
+	if l == nil || m.err != nil {
+		return
+	}
+	m.queued(l.box.control(f))
+	l.signal()
+}
+
+// write queues the first bytes of p for a stream, and returns their number. It
+// returns 0 if there is no credit or no room; c.writable is notified when there may
+// be. The caller holds m.mu.
+func (m *mux) write(c *Conn, p []byte) int {
+	l, room := m.laneOf(c.stream.id), maxOutgoing-m.outgoing-HeaderLength
+	n := min(len(p), room, chunkPayload, c.stream.Credit())
+	if n > 0 && m.sentTo.add(n+HeaderLength, m.outgoing == 0) {
+		var added int
+		n, added = l.box.data(c.stream, p, n)
+		m.sentTo.add(added-n-HeaderLength, true)
+		m.outgoing += added
+		l.signal()
+		return n
+	}
+	if c.stream.Credit() > 0 && !slices.Contains(m.waiting, c) {
+		m.waiting = append(m.waiting, c)
+	}
+	return 0
+}
+
+// take returns the next frames of a lane, of at most limit bytes, in chunks of
+// whole frames, or nil. They count as outgoing until sent is called.
+func (m *mux) take(l *lane, limit int) [][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return l.box.take(limit)
+}
+
+var framePool = sync.Pool{New: func() any { return new([]Frame) }}
+
+// receive applies a batch of a lane. If keep is set, the batch belongs to m, and
+// otherwise it copies what it needs. An error ends the session, or in a lane of
+// websocket-lanes what the caller ends.
+func (m *mux) receive(laneID int, batch []byte, keep bool) error {
+	scratch := framePool.Get().(*[]Frame)
+	defer framePool.Put(scratch)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return m.err
+	}
+	frames, err := m.state.Receive((*scratch)[:0], laneID, batch)
+	if err != nil {
+		return err
+	}
+	for _, f := range frames {
+		m.apply(f, keep && len(f.Payload) >= len(batch)/2)
+	}
+	clear(frames)
+	*scratch = frames[:0]
+	return m.err
+}
+
+// apply applies a frame that the state has accepted. The caller holds m.mu.
+func (m *mux) apply(f Frame, keep bool) {
+	c := m.conns[f.Stream]
+	switch f.Type {
+	case OpenFrame:
+		m.opened(f.Stream)
+	case DataFrame:
+		if c != nil && m.err == nil {
+			payload := f.Payload
+			if !keep {
+				payload = append([]byte(nil), payload...)
+			}
+			m.incoming += len(payload) + itemCharge
+			m.readBy.add(len(payload)+itemCharge, true)
+			c.inbox = append(c.inbox, payload)
+			notify(c.readable)
+		}
+	case WindowFrame:
+		if c != nil {
+			notify(c.writable)
+		}
+	case CloseFrame:
+		if l := m.laneOf(f.Stream); l != nil && m.perStream {
+			l.closed = true
+			l.signal()
+		}
+		if c != nil {
+			delete(m.conns, f.Stream)
+			c.closedByPeer()
+		}
+	case PingFrame:
+		for _, id := range []int{SharedLane, SessionLane} {
+			m.send(m.lanes[id], Frame{Type: PongFrame, Payload: append([]byte(nil), f.Payload...)})
+		}
+	case ByeFrame:
+		m.endLocked(errSessionEnded)
+	}
+}
+
+// opened makes the connection of a stream that the peer has opened, or refuses it.
+// The caller holds m.mu.
+func (m *mux) opened(id uint32) {
+	if m.err != nil {
+		return
+	}
+	if m.perStream && m.lanes[int(id)] == nil {
+		m.addLane(int(id))
+	}
+	c := newConn(m, m.state.Stream(id))
+	m.track(c)
+	if !m.accept(c) {
+		m.close(c)
+	}
+}
+
+// track adds a connection. The caller holds m.mu.
+func (m *mux) track(c *Conn) {
+	if m.conns == nil {
+		m.conns = make(map[uint32]*Conn)
+	}
+	m.conns[c.stream.id] = c
+	m.live++
+}
+
+// close closes a connection on this side. The caller holds m.mu.
+func (m *mux) close(c *Conn) {
+	c.closed = true
+	m.live--
+	for _, b := range c.inbox {
+		m.delivered(len(b) + itemCharge)
+	}
+	c.inbox = nil
+	c.gone(net.ErrClosed)
+	id := c.stream.id
+	if m.conns[id] != c {
+		return
+	}
+	delete(m.conns, id)
+	l := m.laneOf(id)
+	m.state.forget(id)
+	m.send(l, Frame{Type: CloseFrame, Stream: id})
+	if m.perStream {
+		l.closed = true
+	}
+}
+
+// lose ends a stream whose carrier is lost.
+func (m *mux) lose(id uint32, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state.Stream(id) != nil {
+		m.state.forget(id)
+	}
+	if c := m.conns[id]; c != nil {
+		delete(m.conns, id)
+		c.gone(err)
+	}
+	if l := m.lanes[int(id)]; l != nil {
+		delete(m.lanes, int(id))
+		n := 0
+		for _, c := range l.box.chunks {
+			n += len(c.b)
+		}
+		l.box, l.closed = outbox{}, true
+		m.sentLocked(n)
+		l.signal()
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

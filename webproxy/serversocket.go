@@ -1,0 +1,129 @@
+//go:build !js
+
+package webproxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// serveSocket answers the upgrade to a session's or a stream's WebSocket.
+func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) bool {
+	offered := r.Header["Sec-Websocket-Protocol"]
+	if len(offered) != 1 || r.Header["Authorization"] != nil || !isUpgrade(r) {
+		return false
+	}
+	session, id, ok := s.findSocket(offered[0])
+	if !ok {
+		return false
+	}
+	defer session.begin()()
+	l := session.attach(id)
+	if l == nil {
+		return false
+	}
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{offered[0]},
+		InsecureSkipVerify: true, // native web views may send any origin
+		CompressionMode:    websocket.CompressionDisabled,
+	})
+	if err != nil {
+		session.detach(l, err)
+		return true
+	}
+	socket := &socket{mux: session.mux, lane: l, ws: ws, ping: true, room: session.waitForRoom}
+	ctx := r.Context()
+	if id != SharedLane {
+		if err := socket.first(ctx); err != nil {
+			ws.Close(websocket.StatusPolicyViolation, "")
+			session.detach(l, err)
+			return true
+		}
+	}
+	session.detach(l, socket.run(ctx))
+	return true
+}
+
+// isUpgrade reports whether r asks for a WebSocket in a way that is accepted.
+func isUpgrade(r *http.Request) bool {
+	has := func(name, want string) bool {
+		for value := range strings.SplitSeq(strings.Join(r.Header[name], ","), ",") {
+			if strings.EqualFold(strings.TrimSpace(value), want) {
+				return true
+			}
+		}
+		return false
+	}
+	return r.ProtoMajor == 1 && r.ProtoAtLeast(1, 1) && has("Connection", "upgrade") && has("Upgrade", "websocket") &&
+		r.Header.Get("Sec-Websocket-Version") == "13" && len(r.Header["Sec-Websocket-Key"]) == 1 && len(r.Header.Get("Sec-Websocket-Key")) == 24
+}
+
+// findSocket returns the session and the lane that a sub-protocol names.
+func (s *Server) findSocket(name string) (session *session, id int, ok bool) {
+	text, shared := strings.CutPrefix(name, subprotocol)
+	id = SharedLane
+	if !shared {
+		var number string
+		if text, ok = strings.CutPrefix(name, laneSubprotocol); !ok {
+			return nil, 0, false
+		}
+		text, number, _ = strings.Cut(text, ".")
+		n, err := strconv.ParseUint(number, 10, 32)
+		if err != nil || n < 1 || n > MaxStream || strconv.FormatUint(n, 10) != number {
+			return nil, 0, false
+		}
+		id = int(n)
+	}
+	t, ok := parseToken(text)
+	if session = s.find(t); !ok || session == nil {
+		return nil, 0, false
+	}
+	return session, id, session.carrier == WebSocket && shared || session.carrier == WebSocketLanes && !shared
+}
+
+// attach returns the lane for a socket, or nil if it has one already.
+func (s *session) attach(id int) *lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[id]
+	switch {
+	case s.err != nil:
+		return nil
+	case id != SharedLane && (l != nil || s.state.Closed(uint32(id)) || len(s.lanes) > s.server.limits.SessionStreams+16):
+		return nil
+	case id != SharedLane:
+		l = s.addLane(id)
+	case l.attached:
+		return nil
+	}
+	l.attached = true
+	return l
+}
+
+// detach ends what a socket that is lost carried: the session, or its stream.
+func (s *session) detach(l *lane, err error) {
+	if l.id == SharedLane {
+		if websocket.CloseStatus(err) >= 0 {
+			err = nil
+		}
+		s.end(err)
+		return
+	}
+	s.lose(uint32(l.id), errStreamLost(err))
+}
+
+// waitForRoom takes memory for a message, and waits up to 30 seconds for that.
+func (s *session) waitForRoom(n int) bool {
+	limit := time.Now().Add(ioTime)
+	for !s.reserve(n) {
+		if time.Now().After(limit) || s.failure() != nil {
+			return false
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return true
+}
