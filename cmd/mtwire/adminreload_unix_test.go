@@ -124,7 +124,7 @@ func TestTheNewestConfigurationWins(t *testing.T) {
 	}
 	s.Process.Signal(syscall.SIGHUP)
 	// The newer text must not be applied yet. If it is, that takes a moment.
-	for end := time.Now().Add(time.Second); time.Now().Before(end) && !contains(log, "read the secrets again"); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Second); time.Now().Before(end) && !contains(log, "read the configuration again"); time.Sleep(10 * time.Millisecond) {
 	}
 	if _, err := older.Write(text("dave", dave)); err != nil {
 		t.Fatal(err)

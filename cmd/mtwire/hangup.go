@@ -23,7 +23,7 @@ func notifyHangups() (hangups <-chan os.Signal, stop func()) {
 	}
 }
 
-// reload opens the log file, and reads the users and the lists of networks again. If one
+// reload opens the log file, and reads the configuration again. If one
 // of them fails, what was before stays in use.
 func (f *proxyFlags) reload(cmd *cobra.Command, s *service.Service, log *processLog) {
 	log.reopen()
@@ -51,13 +51,13 @@ func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slo
 		return err
 	}
 	if len(restart) > 0 {
-		log.Warn("other settings than users and lists of networks have changed: they need a restart", "keys", strings.Join(restart, ","))
+		log.Warn("some settings that have changed need a restart", "keys", strings.Join(restart, ","))
 	}
 	return nil
 }
 
 // readAgain reads the configuration file again. Flags override it as before. It returns
-// the keys of other settings that have changed. Of concurrent calls, one reads the file
+// the keys of those that have changed and need a restart. Of concurrent calls, one reads the file
 // after the other has applied what it read, so that the newest text is applied last.
 func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog.Logger) (restart []string, err error) {
 	f.file.reading.Lock()

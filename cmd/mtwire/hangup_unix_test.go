@@ -94,7 +94,7 @@ func TestHangupReadsTheSecretsAgain(t *testing.T) {
 	}
 	write("carol=" + carol)
 	s.Process.Signal(syscall.SIGHUP)
-	eventually(t, "a line", func() bool { return contains(log, `msg="read the secrets again" users=2`) })
+	eventually(t, "a line", func() bool { return contains(log, `msg="read the configuration again" users=2`) })
 	if !served(carol) || askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil {
 		t.Error("the users are not those of the file")
 	}
@@ -110,7 +110,7 @@ func TestHangupReadsTheSecretsAgain(t *testing.T) {
 	}
 }
 
-// SIGHUP reads the configuration file again: users and lists are replaced, and what needs
+// SIGHUP reads the configuration file again: its settings are put in force, and what needs
 // a restart is named. A file that is wrong changes nothing, and the log has each error
 // with its position. A session of a user that stays goes on, also if the user has a
 // further secret and other limits.
@@ -136,9 +136,9 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	if !served(bob) {
 		t.Error("bob is not served")
 	}
-	write("drain = 7\nlog_level = 'debug'\n" + user("carol", carol))
+	write("drain = 7\nlog_level = 'debug'\nmetrics_users = 7\nstate = '" + dir + "'\n" + user("carol", carol))
 	s.Process.Signal(syscall.SIGHUP)
-	eventually(t, "a line", func() bool { return contains(log, `they need a restart" keys=drain,log_level`) })
+	eventually(t, "a line", func() bool { return contains(log, `need a restart" keys=state,metrics_users`) })
 	if !served(carol) || askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil {
 		t.Error("the users are not those of the file")
 	}

@@ -49,8 +49,8 @@ domain, unauthenticated clients get no answer.
 
 On SIGTERM the proxy stops listening, closes each connection as soon as it is
 idle, and exits when none is left, or after --drain. A second signal makes it
-exit at once. On SIGHUP it reads users and lists of networks again, those of
---config and of other files, and opens --log-file again.`,
+exit at once. On SIGHUP it reads the file of --config and the files of secrets,
+upstreams and networks again, and opens --log-file again. Connections go on.`,
 		Example: `  mtwire proxy
   mtwire proxy --config mtwire.toml
   mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock

@@ -206,7 +206,7 @@ func (a *administration) watch(s *Service) {
 		Version:  s.config.Version,
 		Proxy:    s.proxy,
 		Reload:   s.reloadForAdmin,
-		Rate:     s.config.MaxUnauthenticatedRate,
+		Rate:     s.rates.rate,
 		Store:    s.storeForAdmin,
 		Lists: func() admin.Lists {
 			c := s.access.Counts()

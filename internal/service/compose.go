@@ -21,7 +21,8 @@
 //	limits.go     limits and usage of users, and users that are added while it runs
 //	admin.go      the admin listener: metrics, health, an API; admintoken.go: its token
 //	connect.go    the operator's side of that; stopped.go: of a proxy that does not run
-//	run.go        serving, and graceful shutdown; reload.go: other secrets meanwhile
+//	run.go        serving, and graceful shutdown
+//	reload.go     another configuration meanwhile; settings.go: all that it replaces
 package service
 
 import (
@@ -51,7 +52,7 @@ type Service struct {
 	proxy  *proxy.Proxy
 	replay *replay.Memory
 	access netlist.Access // who may connect, by address
-	rates  *rateLimiter   // of unauthenticated connections, nil for no limit
+	rates  rateLimiter    // of unauthenticated connections
 	policy *users.Policy
 	admin  *administration                   // nil if there is none
 	reload func() (reloaded bool, err error) // by ReloadWith; nil: Reload
@@ -64,8 +65,10 @@ type Service struct {
 
 	probed    chan struct{} // closed by Run: see Probed
 	listeners listenerSet   // those of config.Listen, once Listen was called
-	reloading sync.Mutex    // held by Reload and UpdateUsers
-	ran       atomic.Bool   // Run was called
+	reloading sync.Mutex    // held by Reload and UpdateUsers; protects config and domain as well
+
+	probeAgain, loopsAgain chan struct{} // have room for one; see lookAgain
+	ran                    atomic.Bool   // Run was called
 }
 
 // New checks config and returns a service that does not listen yet. It may read the
@@ -77,24 +80,25 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	s := &Service{config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log)}
-	proxyConfig, err := config.proxyConfig()
-	if err != nil {
-		return nil, err
-	}
-	if proxyConfig.Upstreams, err = config.upstreamList(log); err != nil {
-		return nil, err
+	s := &Service{
+		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
+		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1),
 	}
 	if err := s.findUsers(); err != nil {
 		return nil, err
 	}
 	s.warnOfLeftOut()
-	if proxyConfig.Domain, err = s.findDomain(); err != nil {
+	domain, err := s.findDomain()
+	if err != nil {
+		return nil, err
+	}
+	proxyConfig, err := config.composeProxy(s.users, domain, log)
+	if err != nil {
 		return nil, err
 	}
 	s.policy = users.New(users.Config{Log: log, Time: wallClock})
 	s.policy.Set(s.limited)
-	proxyConfig.Users, proxyConfig.Policy = s.users, s.policy
+	proxyConfig.Policy = s.policy
 	proxyConfig.Log, proxyConfig.Replay = log, s.replay
 	proxyConfig.ReleaseMemory = releaseMemory
 	allow, block, err := config.loadLists()
@@ -102,7 +106,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		return nil, err
 	}
 	s.access.Set(allow, block)
-	s.rates = newRateLimiter(config.MaxUnauthenticatedRate)
+	s.rates.set(config.MaxUnauthenticatedRate)
 	proxyConfig.Permit = s.permit
 	proxyConfig.Traces = append(proxyConfig.Traces, s.rates.trace())
 	if s.admin, err = s.newAdministration(); err != nil {

@@ -32,26 +32,18 @@ type loopFinder struct {
 	lookup    func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
-// watchLoops warns of each fronting host that is the proxy itself. The caller calls
-// stop, which waits.
-func (s *Service) watchLoops() (stop func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), loopTimeout)
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		finder := loopFinder{listeners: s.Addresses(), own: isOwn(), lookup: thisMachine().lookup}
-		loops := finder.find(ctx, s.proxy.FrontingHosts())
-		for _, loop := range loops {
-			s.log.Warn("the fronting host is this proxy itself: unauthenticated clients get no answer until --front has the site's own address",
-				"domain", loop.domain, "front", loop.address, "listening_on", loop.listener)
-		}
-		if len(loops) == 0 && ctx.Err() == nil {
-			s.log.Debug("no fronting host is this proxy")
-		}
-	}()
-	return func() {
-		cancel()
-		<-stopped
+// warnOfLoops warns of each fronting host that is the proxy itself.
+func (s *Service) warnOfLoops(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, loopTimeout)
+	defer cancel()
+	finder := loopFinder{listeners: s.Addresses(), own: isOwn(), lookup: thisMachine().lookup}
+	loops := finder.find(ctx, s.proxy.FrontingHosts())
+	for _, loop := range loops {
+		s.log.Warn("the fronting host is this proxy itself: unauthenticated clients get no answer until --front has the site's own address",
+			"domain", loop.domain, "front", loop.address, "listening_on", loop.listener)
+	}
+	if len(loops) == 0 && ctx.Err() == nil {
+		s.log.Debug("no fronting host is this proxy")
 	}
 }
 

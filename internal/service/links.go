@@ -24,7 +24,13 @@ type Link struct {
 // secrets' domains and, if Config.Public requests it, ask a STUN server; it takes at
 // most a few seconds.
 func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
-	return s.linksTo(thisMachine().find(ctx, s.config.Public, s.endpoints(), s.domains()))
+	s.reloading.Lock()
+	public, domains := s.config.Public, s.domains()
+	s.reloading.Unlock()
+	r := thisMachine().find(ctx, public, s.endpoints(), domains)
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return s.linksTo(r)
 }
 
 // linksTo returns the links to r, and its notes.
@@ -39,14 +45,14 @@ func (s *Service) linksTo(r reach) (links []Link, notes []string) {
 // see Links. A service that does not listen has the links of one that does, with the same
 // configuration. There are none if there is no such user.
 func (s *Service) linksOf(ctx context.Context, name string) (links []mtproxy.Link, notes []string, err error) {
-	secrets := s.linkSecretsOf(name)
+	secrets, config := s.linkSecretsOf(name), s.current()
 	endpoints := s.endpoints()
 	if len(s.listeners.list()) == 0 {
-		if endpoints, err = s.config.endpoints(); err != nil {
+		if endpoints, err = config.endpoints(); err != nil {
 			return nil, nil, err
 		}
 	}
-	r := thisMachine().find(ctx, s.config.Public, endpoints, domainsOf(secrets))
+	r := thisMachine().find(ctx, config.Public, endpoints, domainsOf(secrets))
 	for _, secret := range secrets {
 		links = append(links, mtproxy.Link{Server: r.host, Port: r.port, Secret: secret})
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/recent"
@@ -22,13 +23,17 @@ const (
 
 // rateLimiter limits the rate of unauthenticated connections by address. A connection
 // takes a token, and gives it back if its client is authenticated: so clients behind a
-// shared address do not use up one another's. Nil limits nothing.
+// shared address do not use up one another's. The zero value limits nothing, at hardly any
+// cost.
 type rateLimiter struct {
-	rate, burst float64
+	limit atomic.Pointer[rateLimit] // nil for none
 
 	mu      sync.Mutex
 	buckets recent.Map[netip.Prefix, rateBucket]
 }
+
+// rateLimit is how many tokens an address gets in a second, and how many it saves.
+type rateLimit struct{ rate, burst float64 }
 
 // rateBucket is how many tokens an address had at a time.
 type rateBucket struct {
@@ -36,14 +41,25 @@ type rateBucket struct {
 	at     time.Time
 }
 
-// newRateLimiter returns a limiter of rate connections in a second, nil if rate is 0.
-func newRateLimiter(rate float64) *rateLimiter {
-	if rate == 0 {
-		return nil
-	}
-	l := &rateLimiter{rate: rate, burst: max(rate*rateBurst.Seconds(), minBurst)}
+// set makes the limit rate connections in a second, none if rate is 0. Addresses keep the
+// tokens that they have, as far as they may save as many.
+func (l *rateLimiter) set(rate float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.buckets.Capacity = rateAddresses
-	return l
+	if rate == 0 {
+		l.limit.Store(nil)
+		return
+	}
+	l.limit.Store(&rateLimit{rate: rate, burst: max(rate*rateBurst.Seconds(), minBurst)})
+}
+
+// rate returns the limit in connections a second, 0 for none.
+func (l *rateLimiter) rate() float64 {
+	if limit := l.limit.Load(); limit != nil {
+		return limit.rate
+	}
+	return 0
 }
 
 var errRate = errors.New("too many unauthenticated connections a second from the address")
@@ -51,13 +67,17 @@ var errRate = errors.New("too many unauthenticated connections a second from the
 // take takes a token of an address, or returns an error if it has none. An address that
 // is not known has no limit.
 func (l *rateLimiter) take(address netip.Addr) error {
-	if l == nil || !address.IsValid() {
+	if l.limit.Load() == nil || !address.IsValid() {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	limit := l.limit.Load()
+	if limit == nil {
+		return nil
+	}
 	network := rateNetwork(address)
-	bucket := l.filled(network)
+	bucket := l.filled(network, limit)
 	if bucket.tokens < 1 {
 		return errRate
 	}
@@ -70,20 +90,24 @@ func (l *rateLimiter) take(address netip.Addr) error {
 func (l *rateLimiter) giveBack(address netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	limit := l.limit.Load()
+	if limit == nil {
+		return
+	}
 	network := rateNetwork(address)
-	bucket := l.filled(network)
-	bucket.tokens = min(bucket.tokens+1, l.burst)
+	bucket := l.filled(network, limit)
+	bucket.tokens = min(bucket.tokens+1, limit.burst)
 	l.buckets.Put(network, bucket)
 }
 
 // filled returns what an address has now. Under mu.
-func (l *rateLimiter) filled(network netip.Prefix) rateBucket {
+func (l *rateLimiter) filled(network netip.Prefix, limit *rateLimit) rateBucket {
 	now := time.Now()
 	bucket, known := l.buckets.Get(network)
 	if !known {
-		return rateBucket{l.burst, now}
+		return rateBucket{limit.burst, now}
 	}
-	bucket.tokens = min(bucket.tokens+now.Sub(bucket.at).Seconds()*l.rate, l.burst)
+	bucket.tokens = min(bucket.tokens+now.Sub(bucket.at).Seconds()*limit.rate, limit.burst)
 	bucket.at = now
 	return bucket
 }
@@ -100,12 +124,12 @@ func rateNetwork(address netip.Addr) netip.Prefix {
 	return network
 }
 
-// trace returns the hooks that give tokens back, nil for no limit.
+// trace returns the hooks that give tokens back.
 func (l *rateLimiter) trace() *proxy.Trace {
-	if l == nil {
-		return nil
-	}
 	return &proxy.Trace{Authenticated: func(s proxy.Session) {
+		if l.limit.Load() == nil {
+			return
+		}
 		if client, err := netip.ParseAddrPort(s.Report().Client); err == nil {
 			l.giveBack(client.Addr())
 		}

@@ -15,7 +15,8 @@ import (
 // addresses are not concerned.
 func TestUnauthenticatedRateIsLimitedByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newRateLimiter(5)
+		var l rateLimiter
+		l.set(5)
 		count := func(addr string, n int) (permitted int) {
 			for range n {
 				if l.take(netip.MustParseAddr(addr)) == nil {
@@ -50,6 +51,19 @@ func TestUnauthenticatedRateIsLimitedByAddress(t *testing.T) {
 		if n := count("192.0.2.1", 200); n != 50 {
 			t.Errorf("%d after those, want 50", n)
 		}
+		// Another rate is for what comes then: no address gets a new burst.
+		l.set(2)
+		if l.rate() != 2 || count("192.0.2.1", 1) != 0 || count("192.0.2.9", 200) != 20 {
+			t.Error("another rate has not the usual burst, or gives one to an address that has had its own")
+		}
+		time.Sleep(3 * time.Second)
+		if n := count("192.0.2.1", 200); n != 6 {
+			t.Errorf("%d after three seconds of another rate, want 6", n)
+		}
+		l.set(0)
+		if l.rate() != 0 || count("192.0.2.1", 200) != 200 {
+			t.Error("without a rate, an address is limited")
+		}
 	})
 }
 
@@ -76,14 +90,15 @@ func TestAddressOverItsRateIsNotSearched(t *testing.T) {
 
 // The memory of addresses is bounded, whatever comes.
 func TestRatesOfFewAddressesAreKept(t *testing.T) {
-	l := newRateLimiter(0.1)
+	var l, unlimited rateLimiter
+	l.set(0.1)
 	for i := range 5 * rateAddresses {
 		l.take(netip.MustParseAddr(fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff)))
 	}
 	if n := l.buckets.Len(); n > 2*rateAddresses {
 		t.Errorf("%d addresses are kept", n)
 	}
-	if (*rateLimiter)(nil).take(netip.MustParseAddr("192.0.2.1")) != nil || newRateLimiter(0) != nil || l.take(netip.Addr{}) != nil {
+	if unlimited.take(netip.MustParseAddr("192.0.2.1")) != nil || l.take(netip.Addr{}) != nil {
 		t.Error("a connection is limited without a rate, or without an address")
 	}
 }

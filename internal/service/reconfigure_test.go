@@ -11,8 +11,8 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
-// Reconfigure replaces users and lists at once, or changes nothing; it tells the other
-// settings that have changed. Sessions of users that stay go on.
+// Reconfigure replaces users and lists at once, or changes nothing; it tells the settings
+// that need a restart and have changed. Sessions of users that stay go on.
 func TestReconfigureReplacesUsersAndLists(t *testing.T) {
 	block := filepath.Join(t.TempDir(), "block")
 	writeBlock := func(text string) {
@@ -40,10 +40,10 @@ func TestReconfigureReplacesUsersAndLists(t *testing.T) {
 	}
 
 	next := before
-	next.Users, next.DialTimeout, next.LogClients = []config.User{alice, bob}, before.DialTimeout+1, !before.LogClients
+	next.Users, next.MetricsUsers, next.LogJSON = []config.User{alice, bob}, before.MetricsUsers+1, !before.LogJSON
 	writeBlock("192.0.2.0/24\n198.51.100.0/24\n")
 	restart, err := r.Reconfigure(next)
-	if err != nil || !slices.Equal(restart, []string{"dial_timeout", "log_clients"}) {
+	if err != nil || !slices.Equal(restart, []string{"metrics_users", "log_json"}) {
 		t.Errorf("%v, %v", restart, err)
 	}
 	check("both are replaced", "alice bob", 2)

@@ -2,16 +2,11 @@ package service
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
 
 	"github.com/mtwire/mtwire/internal/netx"
 )
-
-// errReusePort means that a listener would have to be made anew, on an address where the
-// present one listens.
-var errReusePort = errors.New("the present listeners would have to be closed first: it takes a restart")
 
 // listenersChange is other listeners for a service. One of commit and rollback is called.
 type listenersChange struct {
@@ -30,9 +25,6 @@ type listenersChange struct {
 // listened on before that is closed on systems where SO_REUSEPORT can be set late, as on
 // Linux. Elsewhere it is an error.
 func (s *Service) prepareListeners(ctx context.Context, next *Config) (*listenersChange, error) {
-	if next.ReusePort != s.config.ReusePort {
-		return nil, configError("reuse-port", "%w", errReusePort)
-	}
 	c := &listenersChange{set: &s.listeners, beside: next.ReusePort}
 	before := s.listeners.list()
 	for _, address := range next.Listen {

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -10,11 +11,10 @@ import (
 var (
 	errNoneLeft    = errors.New("no secret is left")
 	errOtherSource = errors.New("configured users in place of the generated secret, or the reverse, need a restart")
-	errOtherDomain = errors.New("clients of secrets without a domain would have another one, which needs a restart")
 )
 
-// Reload reads the files of the configuration again, those with secrets and with lists of
-// networks, and replaces the users and the lists: see Reconfigure. It reports false if
+// Reload reads the files of the configuration again, those with secrets, upstreams and
+// lists of networks, and puts them in force: see Reconfigure. It reports false if
 // there are no such files, so that nothing can change.
 //
 // It must not be called before Listen has returned. It may be called concurrently.
@@ -48,53 +48,46 @@ func (s *Service) reloadForAdmin() (reloaded bool, err error) {
 	return s.Reload()
 }
 
-// Reconfigure replaces the users and the lists of networks by those of next, and reads
-// their files again. It closes the sessions of users that are gone or may not go on (see
-// users.Policy.Run), those whose secret their user does not have any more, and no
-// others: users with new limits keep theirs. After an error nothing has changed. The other settings stay as they are:
-// restart has the keys of those that are different in next.
+// Reconfigure puts next in force, and reads its files again: users, lists of networks,
+// upstreams, data centres, limits, fronting hosts, listeners and the rest. Connections go
+// on: see proxy.Change.Apply for those to data centres and fronting hosts, and those that
+// came through a listener which is gone stay open. It closes the sessions of users that
+// are gone or may not go on (see users.Policy.Run), those whose secret their user does not
+// have any more, and no others: users with new limits keep theirs. After an error nothing
+// has changed.
+//
+// Some settings need a restart, and stay as they are: restart has the keys of those that
+// are different in next.
 //
 // It must not be called before Listen has returned. It may be called concurrently.
 func (s *Service) Reconfigure(next Config) (restart []string, err error) {
 	defer func() { s.CountReload(err) }()
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	applied := next.withFixed(&s.config)
+	next.Inherited = applied.Inherited
 	if err := next.check(); err != nil {
 		return nil, err
 	}
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
-	applied := s.config
-	applied.Secrets, applied.SecretsFile, applied.Users = next.Secrets, next.SecretsFile, next.Users
-	applied.Allow, applied.Block = next.Allow, next.Block
 	if err := s.replace(applied); err != nil {
 		return nil, err
 	}
 	return config.Different(applied, next), nil
 }
 
-// replace replaces the users and the lists by those of next, which differs from s.config
-// in nothing else. Under reloading.
-func (s *Service) replace(next Config) (err error) {
-	allow, block, err := next.loadLists()
+// replace puts next in force, which has the settings of s.config that take a restart.
+// Under reloading.
+func (s *Service) replace(next Config) error {
+	change, err := s.prepareSettings(context.Background(), next)
 	if err != nil {
 		return err
 	}
-	found, err := s.findAgain(next)
-	if err != nil {
-		return err
-	}
-	s.config.Secrets, s.config.SecretsFile, s.config.Users = next.Secrets, next.SecretsFile, next.Users
-	s.config.Allow, s.config.Block = next.Allow, next.Block
-	s.configured, s.limited, s.leftOut = found.configured, found.limited, found.leftOut
-	if err := s.setUsers(); err != nil { // they were checked
-		return err
-	}
-	s.access.Set(allow, block)
-	s.warnOfLeftOut()
-	s.log.Info("read the secrets again", "users", len(found.users))
+	change.commit()
+	s.log.Info("read the configuration again", "users", len(s.users))
 	return nil
 }
 
-// findAgain returns a service that has the users of next, which the proxy can use.
+// findAgain returns a service that has the users of next, and their domain.
 func (s *Service) findAgain(next Config) (*Service, error) {
 	found := &Service{config: next, log: s.log}
 	if err := found.findUsers(); err != nil {
@@ -106,12 +99,8 @@ func (s *Service) findAgain(next Config) (*Service, error) {
 	if (found.kept == nil) != (s.kept == nil) && len(next.Users)+len(next.Secrets)+len(s.config.Users)+len(s.config.Secrets) > 0 {
 		return nil, errOtherSource
 	}
-	domain, err := found.findDomain()
-	if err != nil {
+	if _, err := found.findDomain(); err != nil {
 		return nil, err
-	}
-	if domain != s.domain {
-		return nil, errOtherDomain
 	}
 	stored := found.limited[len(found.configured):]
 	if s.store != nil {
@@ -120,17 +109,17 @@ func (s *Service) findAgain(next Config) (*Service, error) {
 	if err := found.limit(found.configured, stored); err != nil {
 		return nil, err
 	}
-	return found, s.proxy.CheckUsers(found.users)
+	return found, nil
 }
 
-// filesMayChange reports whether secrets or lists of networks are read from files.
+// filesMayChange reports whether secrets, upstreams or lists of networks are read from files.
 func (c *Config) filesMayChange() bool {
 	for i := range c.Users {
 		if c.Users[i].SecretFile != "" {
 			return true
 		}
 	}
-	return len(c.Allow)+len(c.Block) > 0 || c.secretsMayChange()
+	return len(c.Allow)+len(c.Block) > 0 || c.UpstreamsFile != "" || c.secretsMayChange()
 }
 
 // secretsMayChange reports whether some secrets are read from a file.

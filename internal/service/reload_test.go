@@ -54,7 +54,7 @@ func TestReloadReplacesTheUsers(t *testing.T) {
 	if _, err := conn.Receive(t.Context()); err == nil {
 		t.Error("the session of a user that is gone goes on")
 	}
-	if log := r.log.String(); strings.Count(log, `level=INFO msg="read the secrets again" users=`) != 2 {
+	if log := r.log.String(); strings.Count(log, `level=INFO msg="read the configuration again" users=`) != 2 {
 		t.Error(log)
 	}
 }

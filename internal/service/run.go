@@ -21,18 +21,8 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		defer s.kept.watchUse(s.log)()
 	}
 	defer s.admin.serve(ctx, s.log)() // until all sessions have ended
-	defer s.watchLoops()()
 	releaseStart(ctx)
-	probing, stop := context.WithCancel(ctx)
-	var probe sync.WaitGroup
-	probe.Go(func() {
-		if s.config.Probe {
-			s.probe(probing)
-		}
-		close(s.probed)
-	})
-	defer probe.Wait()
-	defer stop()
+	defer s.look(ctx)()
 	failed, over := s.listeners.run(s.proxy.Serve)
 	select {
 	case err = <-failed:
@@ -48,6 +38,50 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	default:
 	}
 	return err
+}
+
+// look probes the data centres and looks for fronting hosts that are the proxy itself, at
+// the start and whenever lookAgain has asked for it. The caller calls stop, which waits.
+func (s *Service) look(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	probe := func() {
+		if s.current().Probe {
+			s.probe(ctx)
+		}
+	}
+	looking.Go(func() {
+		probe()
+		close(s.probed)
+		whenever(ctx, s.probeAgain, probe)
+	})
+	looking.Go(func() {
+		s.warnOfLoops(ctx)
+		whenever(ctx, s.loopsAgain, func() { s.warnOfLoops(ctx) })
+	})
+	return func() {
+		cancel()
+		looking.Wait()
+	}
+}
+
+// whenever calls do for each element of c, until ctx ends.
+func whenever(ctx context.Context, c <-chan struct{}, do func()) {
+	for {
+		select {
+		case <-c:
+			do()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// current returns the configuration that is in force.
+func (s *Service) current() Config {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return s.config
 }
 
 // logLimits logs the limits that are in force.
@@ -67,7 +101,7 @@ func (s *Service) logLimits() {
 
 // drain shuts the proxy down gracefully, until Config.Drain is over or abort ends.
 func (s *Service) drain(abort context.Context) {
-	limit, cancel := context.WithTimeout(abort, s.config.Drain)
+	limit, cancel := context.WithTimeout(abort, s.current().Drain)
 	defer cancel()
 	open := s.proxy.Stats().Open
 	s.log.Info("stopping", "open", open)

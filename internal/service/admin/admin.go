@@ -58,8 +58,9 @@ type Config struct {
 	Proxy *proxy.Proxy
 	// Reload reads the configuration again. It reports false if there is nothing to read.
 	Reload func() (reloaded bool, err error)
-	// Rate is the limit of unauthenticated connections in a second, 0 for none.
-	Rate float64
+	// Rate returns the limit of unauthenticated connections in a second, 0 for none. Nil is
+	// one that returns 0.
+	Rate func() float64
 	// Store returns the state of the store, nil if there is none. It may be nil.
 	Store func() *Store
 	// Lists returns what the lists of networks have counted.

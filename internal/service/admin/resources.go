@@ -87,7 +87,7 @@ func (s *Server) getStatus(*http.Request) (answer, error) {
 		Ready: true, Open: stats.Open, Relaying: stats.Relaying, Unauthenticated: stats.Pending, Fronted: stats.Fronted,
 		Stages: make(map[string]int64), Accepted: stats.Accepted, Authenticated: stats.Authenticated,
 		Refused: stats.Refused, Evicted: stats.Evicted, Up: stats.Up, Down: stats.Down, Users: len(p.Users()),
-		Limits: limitsDocument{limits.Unauthenticated, limits.PerAddress, s.config.Rate, limits.Fronted, limits.Descriptors},
+		Limits: limitsDocument{limits.Unauthenticated, limits.PerAddress, s.rate(), limits.Fronted, limits.Descriptors},
 	}
 	if s.config.Store != nil {
 		d.Store = s.config.Store()
@@ -198,4 +198,12 @@ type Lists struct {
 
 func (s *Server) getLists(*http.Request) (answer, error) {
 	return answer{body: s.config.Lists()}, nil
+}
+
+// rate returns Config.Rate's result.
+func (s *Server) rate() float64 {
+	if s.config.Rate == nil {
+		return 0
+	}
+	return s.config.Rate()
 }

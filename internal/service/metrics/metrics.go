@@ -62,7 +62,7 @@ func New(config Config) *Metrics {
 		config.MaxUsers = DefaultMaxUsers
 	}
 	m := &Metrics{registry: prometheus.NewRegistry(), store: config.Store, traced: newTraced(config.RefusalCause), users: newUserTable(config.MaxUsers)}
-	m.reloads = newCounters("reloads_total", "Reloads of users and lists of networks, by result.", "result")
+	m.reloads = newCounters("reloads_total", "Reloads of the configuration, by result.", "result")
 	m.reloads.WithLabelValues("success")
 	m.reloads.WithLabelValues("error")
 	m.lastReload = newGauge("last_successful_reload_timestamp_seconds", "When the last reload has succeeded, or the proxy has started.")
