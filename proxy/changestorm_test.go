@@ -67,6 +67,21 @@ func TestVisitorsStayWithTheirSite(t *testing.T) {
 		if got := read(t, visitor, 3); got != "old" {
 			t.Errorf("without sites, the visitor is answered %q", got)
 		}
+
+		early, partial := b.connect(), b.connect()
+		synctest.Wait()
+		config.Fronts = map[string]Front{"": {Address: "new.test:443"}}
+		if err := b.Reconfigure(config); err != nil {
+			t.Fatal(err)
+		}
+		early.Write([]byte("GET /with a site HTTP/1.1\r\n\r\n"))
+		if got := read(t, early, 3); got != "new" {
+			t.Errorf("a client that connected before there was a site is answered %q", got)
+		}
+		partial.Write([]byte("\x16\x03\x01")) // a part of a hello: the site's time limits apply
+		if got := read(t, partial, 3); got != "new" {
+			t.Errorf("one that has sent a part of a handshake is answered %q", got)
+		}
 	})
 }
 

@@ -206,6 +206,9 @@ func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth
 	s.setClass(admission.Partial)
 	s.reach(ClientBytes)
 	auth.users = s.proxy.users.Load() // the client may have been silent for hours
+	if s.mirror == nil && !s.proxy.fronts.Empty() {
+		s.mirror = newMirror(s, auth.endHandshake) // there was no host when it connected
+	}
 	return h.Run(ctx, &auth.users.handshake, auth)
 }
 
