@@ -44,31 +44,62 @@ type Target struct {
 // dialTimeout limits how long it takes to connect to a socket of this machine.
 const dialTimeout = 3 * time.Second
 
-// Connect connects to the proxy, or opens its store if it does not run. The caller calls
-// Close. Errors tell what to do.
+// Connect connects to the proxy, or opens its store if it does not run. If a process has
+// the store and does not listen, it waits for a moment: that may be a proxy that starts, or
+// ends, or another command. The caller calls Close. Errors tell what to do.
 func Connect(ctx context.Context, t Target, log *slog.Logger) (*Operator, error) {
-	o, err := ConnectRunning(ctx, t)
+	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	for {
+		o, err := t.connect(ctx, log)
+		if !errors.Is(err, ErrRuns) {
+			return o, err
+		}
+		select {
+		case <-time.After(lockInterval):
+		case <-ctx.Done():
+			return nil, t.explainLock(err)
+		}
+	}
+}
+
+const (
+	// lockTimeout limits how long Connect waits for a store, and lockInterval is the time
+	// between two attempts.
+	lockTimeout  = 3 * time.Second
+	lockInterval = 50 * time.Millisecond
+)
+
+// connect is Connect without the wait.
+func (t *Target) connect(ctx context.Context, log *slog.Logger) (*Operator, error) {
+	o, err := ConnectRunning(ctx, *t)
 	if o != nil || err != nil {
 		return o, err
 	}
-	directory, err := t.Config.storePath()
+	directory, err := stateDirectory(t.Config.State)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Dir(directory)); !t.Given && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no proxy runs here, and none has: there is no %s. Start mtwire proxy first, or name the proxy's --config FILE or --state DIRECTORY", filepath.Dir(directory))
+	if _, err := os.Stat(directory); !t.Given && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no proxy runs here, and none has: there is no %s. Start mtwire proxy first, or name the proxy's --config FILE or --state DIRECTORY", directory)
 	}
 	stopped, err := OpenStopped(t.Config, log)
 	switch {
-	case errors.Is(err, ErrRuns):
-		return nil, fmt.Errorf("a process has the store %s, and no admin listener answers at %s: if that is a proxy with --admin off or another --admin, start it with --admin unix; if it is a command like this one, try again",
-			directory, strings.Join(t.sockets(), " or "))
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: run this as the user of the proxy, %sor as root", err, ownerOf(filepath.Dir(directory), "", ", "))
+		return nil, fmt.Errorf("%w: run this as the user of the proxy, %sor as root", err, ownerOf(directory, "", ", "))
 	case err != nil:
 		return nil, err
 	}
 	return &Operator{Client: stopped.Client(), Directory: stopped.Directory(), stopped: stopped}, nil
+}
+
+// explainLock tells what to do about ErrRuns.
+func (t *Target) explainLock(err error) error {
+	where := "none of its admin addresses is a Unix socket"
+	if sockets := t.sockets(); len(sockets) > 0 {
+		where = "no admin listener answers at " + strings.Join(sockets, " or ")
+	}
+	return fmt.Errorf("%w, and %s: start it with --admin unix, or name its socket with --socket", err, where)
 }
 
 // ConnectRunning is Connect for a proxy that runs. If none does, it returns nil.

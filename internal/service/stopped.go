@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 
 	"github.com/mtwire/mtwire/internal/service/admin"
 	"github.com/mtwire/mtwire/internal/service/store"
@@ -18,13 +19,13 @@ type Stopped struct {
 }
 
 // ErrRuns means that a process has the store, so that its users are that one's to change.
-var ErrRuns = errors.New("a proxy runs with this state directory")
+var ErrRuns = errors.New("a proxy runs with the state directory")
 
 // OpenStopped opens the store of a proxy with config. The caller calls Close. The error
 // wraps ErrRuns if a process has the store, or could have it.
 func OpenStopped(config Config, log *slog.Logger) (*Stopped, error) {
 	if !store.Locks {
-		return nil, fmt.Errorf("%w, or that cannot be known on this system", ErrRuns)
+		return nil, fmt.Errorf("%w, or this system does not let that be known: it must run, with --admin unix", ErrRuns)
 	}
 	config.Admin = []AdminAddress{{Network: adminOff}}
 	config.Allow, config.Block = nil, nil
@@ -41,7 +42,7 @@ func OpenStopped(config Config, log *slog.Logger) (*Stopped, error) {
 	if err := s.store.Status().Err; err != nil {
 		s.Close()
 		if errors.Is(err, store.ErrLocked) {
-			err = ErrRuns
+			err = fmt.Errorf("%w %s", ErrRuns, filepath.Dir(s.store.Status().Directory))
 		}
 		return nil, err
 	}

@@ -135,6 +135,33 @@ func TestAStoppedProxyHasItsUsage(t *testing.T) {
 	}
 }
 
+// Of two commands for a stopped proxy, the second one waits for the first.
+func TestCommandsForAStoppedProxyWaitForEachOther(t *testing.T) {
+	config := keptConfig(t)
+	first := openStopped(t, config)
+	type result struct {
+		o   *Operator
+		err error
+	}
+	connected := make(chan result, 1)
+	go func() {
+		o, err := Connect(t.Context(), Target{Config: config, Given: true}, slog.New(slog.DiscardHandler))
+		connected <- result{o, err}
+	}()
+	do(t, first.Client(), "POST", "/v1/users", withKey("bob", 2))
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := <-connected
+	if second.err != nil {
+		t.Fatal(second.err)
+	}
+	do(t, second.o.Client, "GET", admin.UserPath("bob"), nil)
+	if err := second.o.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A state directory is not made by mistake, and its files belong to its owner.
 func TestTheStoreOfAStoppedProxy(t *testing.T) {
 	config := keptConfig(t)

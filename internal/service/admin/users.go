@@ -19,7 +19,7 @@ import (
 // Users are the users of a proxy with their limits and usage, as a *users.Policy has
 // them.
 type Users interface {
-	All() iter.Seq2[*users.User, users.Usage]
+	Names() []string // in no order
 	Usage(name string) (*users.User, users.Usage, bool)
 	ResetUsage(name string) bool
 }
@@ -34,6 +34,13 @@ var ErrUnavailable = errors.New("the users cannot be changed")
 
 // proxyUsers are the users of a proxy without limits.
 type proxyUsers struct{ proxy *proxy.Proxy }
+
+func (p proxyUsers) Names() (names []string) {
+	for _, u := range p.proxy.Users() {
+		names = append(names, u.Name)
+	}
+	return names
+}
 
 func (p proxyUsers) All() iter.Seq2[*users.User, users.Usage] {
 	_, all, _ := p.proxy.StatsByUser()
@@ -110,9 +117,9 @@ func (s *Server) getUsers(r *http.Request) (answer, error) {
 		Next  string     `json:"next,omitempty"` // for after
 	}{Users: make([]UserItem, 0)}
 	var names []string // of all users: documents are made for one page
-	for u := range s.config.Users.All() {
-		if after == "" || u.Name > after {
-			names = append(names, u.Name)
+	for _, name := range s.config.Users.Names() {
+		if after == "" || name > after {
+			names = append(names, name)
 		}
 	}
 	slices.Sort(names)

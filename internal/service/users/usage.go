@@ -96,6 +96,20 @@ func (p *Policy) All() iter.Seq2[*User, Usage] {
 	}
 }
 
+// Names returns the names of all users, in no order.
+func (p *Policy) Names() []string {
+	all := p.list()
+	names := make([]string, 0, len(all))
+	for _, u := range all {
+		u.mu.Lock()
+		if u.def != nil {
+			names = append(names, u.def.Name)
+		}
+		u.mu.Unlock()
+	}
+	return names
+}
+
 // list returns all users, with those that were removed.
 func (p *Policy) list() []*user {
 	p.mu.RLock()
