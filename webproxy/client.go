@@ -143,7 +143,7 @@ func (c *Client) start(ctx context.Context) error {
 	if _, ok := parseToken(c.token); !ok {
 		return violation("a session without a token")
 	}
-	c.mux = newMux(App, c.carrier.perStream())
+	c.mux = newMux(App, c.carrier)
 	if err := c.receive(SharedLane, answer.body, true); err != nil {
 		return err
 	}

@@ -115,3 +115,25 @@ func TestTheSessionsEndIsAnErrorOfItsStreams(t *testing.T) {
 		eventually(t, "the session to be gone", func() bool { return relay.Stats().Sessions == 0 })
 	})
 }
+
+// When a relay ends, the sessions of its clients do, with the site's 404 as the cause,
+// or the loss of a socket. A new one cannot be made.
+func TestARelaysEndIsItsClientsSessionsEnd(t *testing.T) {
+	eachCarrier(t, func(t *testing.T, carrier Carrier, http2 bool) {
+		relay := newRelay(t, carrier, http2, nil)
+		client := relay.dial(t, nil)
+		conn, accepted := pair(t, client, relay)
+		relay.Close()
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Error("the stream goes on")
+		}
+		accepted.Close()
+		var status *StatusError
+		if err := client.Err(); !carrier.sockets() && (!errors.As(err, &status) || status.Status != 404) {
+			t.Error(err)
+		}
+		if _, err := Dial(t.Context(), relay.link, relay.config()); err == nil {
+			t.Error("a closed server makes a session")
+		}
+	})
+}

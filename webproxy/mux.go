@@ -13,8 +13,9 @@ import (
 // Limits of one session's memory, in bytes. Those of the two directions are apart,
 // so that neither can use up what the other needs to go on.
 const (
-	maxOutgoing = 8 << 20  // frames that wait to be sent, or to be acknowledged
-	maxIncoming = 24 << 20 // bytes of streams that wait to be read
+	maxOutgoing = 5 << 20   // frames that wait to be sent, or to be acknowledged
+	maxSocket   = 512 << 10 // frames that wait for a WebSocket, which sends at once
+	maxIncoming = 24 << 20  // bytes of streams that wait to be read
 	// maxControl is what frames other than DATA may take above maxOutgoing.
 	maxControl = 256 << 10
 	// grantThreshold is how many bytes are read before they are granted again. The
@@ -66,7 +67,10 @@ type lane struct {
 	}
 	down DownSender
 	size batchSize // of batches that are sent
-	poll chan struct{} // closed when a newer one replaces it
+	// writers is the number of requests that write down's batch. Until there is none,
+	// its memory is not used again.
+	writers int
+	poll    chan struct{} // closed when a newer one replaces it
 	// At a relay, websocket and websocket-lanes: there is a socket, or was.
 	attached bool
 }
@@ -84,7 +88,8 @@ func (l *lane) done() bool { return l.closed && l.box.empty() && !l.down.Pending
 
 // mux is one side of a session: its state, and the connections of its streams.
 type mux struct {
-	perStream      bool             // each stream has a lane of its own
+	perStream      bool // each stream has a lane of its own
+	maxOutgoing    int
 	sentTo, readBy *budget          // of frames that wait to be sent, and of bytes to be read
 	accept         func(*Conn) bool // at a relay; called with mu
 
@@ -102,8 +107,12 @@ type mux struct {
 	opening  chan struct{} // closed when a lane opens; nil if no request waits for that
 }
 
-func newMux(side Side, perStream bool) *mux {
-	m := &mux{perStream: perStream, state: NewSession(side), lanes: make(map[int]*lane), ended: make(chan struct{})}
+func newMux(side Side, carrier Carrier) *mux {
+	perStream := carrier.perStream()
+	m := &mux{perStream: perStream, maxOutgoing: maxOutgoing, state: NewSession(side), lanes: make(map[int]*lane), ended: make(chan struct{})}
+	if carrier == WebSocket {
+		m.maxOutgoing = maxSocket
+	}
 	if perStream {
 		m.addLane(SessionLane)
 	} else {
@@ -114,7 +123,7 @@ func newMux(side Side, perStream bool) *mux {
 
 // addLane makes a lane. The caller holds m.mu.
 func (m *mux) addLane(id int) *lane {
-	l := &lane{id: id, wake: make(chan struct{}, 1)}
+	l := &lane{id: id, wake: make(chan struct{}, 1), box: outbox{shared: id == SharedLane}}
 	m.lanes[id] = l
 	if m.opening != nil {
 		close(m.opening)
@@ -205,7 +214,7 @@ func (m *mux) delivered(n int) {
 func (m *mux) queued(n int) {
 	m.outgoing += n
 	m.sentTo.add(n, true)
-	if m.outgoing > maxOutgoing+maxControl {
+	if m.outgoing > m.maxOutgoing+maxControl {
 		m.endLocked(violation("the peer takes no frames"))
 	}
 }
@@ -246,7 +255,7 @@ func (m *mux) send(l *lane, f Frame) {
 // returns 0 if there is no credit or no room; c.writable is notified when there may
 // be. The caller holds m.mu.
 func (m *mux) write(c *Conn, p []byte) int {
-	l, room := m.laneOf(c.stream.id), maxOutgoing-m.outgoing-HeaderLength
+	l, room := m.laneOf(c.stream.id), m.maxOutgoing-m.outgoing-HeaderLength
 	n := min(len(p), room, chunkPayload, c.stream.Credit())
 	if n > 0 && m.sentTo.add(n+HeaderLength, m.outgoing == 0) {
 		var added int

@@ -2,19 +2,26 @@
 
 package webproxy
 
+import "sync"
+
 const (
 	// chunkPayload is the maximum payload of the DATA frames that are sent, which is
 	// that of the apps.
 	chunkPayload = 64 << 10
+	// shortChunk is the capacity of a long frame's chunk, in a lane of a stream, and
+	// longChunk in the session's lane. A message of a WebSocket is one chunk.
+	shortChunk = chunkPayload + 2*HeaderLength
+	longChunk  = 256 << 10
 	// maxChunkFrames keeps a batch of whole chunks within MaxBatchFrames.
 	maxChunkFrames = 512
 )
 
 // outbox is the frames that wait to be sent in one lane, in order. They are kept in
-// chunks of whole frames, each shorter than twice chunkPayload. The zero value is
-// empty. The session's mutex guards it.
+// chunks of whole frames. The zero value is empty. The session's mutex guards it.
 type outbox struct {
 	chunks []chunk
+	// shared is set for the lane of all streams, whose chunks are long.
+	shared bool
 	// mergeable is the offset of the last chunk's last frame if that is a DATA frame
 	// that more bytes can be added to, plus 1, and otherwise 0.
 	mergeable int
@@ -25,16 +32,51 @@ type chunk struct {
 	frames int
 }
 
+// fits reports whether there is room for n bytes.
+func (c *chunk) fits(n int) bool {
+	limit := shortChunk
+	if cap(c.b) == longChunk {
+		limit = longChunk
+	}
+	return len(c.b)+n <= limit
+}
+
+var (
+	shortChunks = sync.Pool{New: func() any { return new([shortChunk]byte) }}
+	longChunks  = sync.Pool{New: func() any { return new([longChunk]byte) }}
+)
+
+// recycle takes the memory of chunks back, which must not be used any more.
+func recycle(parts ...[]byte) {
+	for _, b := range parts {
+		switch cap(b) {
+		case longChunk:
+			longChunks.Put((*[longChunk]byte)(b[:longChunk]))
+		case shortChunk:
+			shortChunks.Put((*[shortChunk]byte)(b[:shortChunk]))
+		}
+	}
+}
+
 func (o *outbox) empty() bool { return len(o.chunks) == 0 }
 
 // tail returns the chunk for a frame of n bytes.
 func (o *outbox) tail(n int) *chunk {
 	if last := len(o.chunks) - 1; last >= 0 {
-		if c := &o.chunks[last]; len(c.b)+n <= chunkPayload+2*HeaderLength && c.frames < maxChunkFrames {
+		if c := &o.chunks[last]; c.fits(n) && c.frames < maxChunkFrames {
 			return c
 		}
 	}
-	o.chunks = append(o.chunks, chunk{b: make([]byte, 0, n)})
+	var b []byte
+	switch {
+	case o.shared && n > longChunk/16:
+		b = longChunks.Get().(*[longChunk]byte)[:0]
+	case n > shortChunk/2:
+		b = shortChunks.Get().(*[shortChunk]byte)[:0]
+	default:
+		b = make([]byte, 0, n)
+	}
+	o.chunks = append(o.chunks, chunk{b: b})
 	o.mergeable = 0
 	return &o.chunks[len(o.chunks)-1]
 }
@@ -77,7 +119,7 @@ func (o *outbox) merge(s *Stream, p []byte, limit int) int {
 	c := &o.chunks[len(o.chunks)-1]
 	header := c.b[o.mergeable-1:]
 	last, _, err := ParseFrame(header)
-	if err != nil || last.Stream != s.id || len(last.Payload)+limit > chunkPayload {
+	if err != nil || last.Stream != s.id || len(last.Payload)+limit > chunkPayload || !c.fits(limit) {
 		return 0
 	}
 	c.b = append(c.b, p[:limit]...)

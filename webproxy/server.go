@@ -244,11 +244,9 @@ func (s *Server) user(text string) *serverUser {
 func (s *Server) Accept() (net.Conn, error) {
 	for {
 		s.mu.Lock()
-		select {
-		case <-s.closed:
+		if s.isClosed() {
 			s.mu.Unlock()
 			return nil, net.ErrClosed
-		default:
 		}
 		if len(s.backlog) > 0 {
 			c := s.backlog[0]
@@ -282,11 +280,9 @@ func (a hostAddr) String() string { return string(a) + ":443" }
 // when the bytes that have arrived are read.
 func (s *Server) Close() error {
 	s.mu.Lock()
-	select {
-	case <-s.closed:
+	if s.isClosed() {
 		s.mu.Unlock()
 		return net.ErrClosed
-	default:
 	}
 	close(s.closed)
 	sessions, backlog := s.sessions, s.backlog
@@ -299,6 +295,15 @@ func (s *Server) Close() error {
 		c.Close()
 	}
 	return nil
+}
+
+func (s *Server) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // Stats is what a Server has at one time.
@@ -324,10 +329,8 @@ func (s *Server) open(c *Conn) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	select {
-	case <-s.closed:
+	if s.isClosed() {
 		return false
-	default:
 	}
 	if s.streams >= s.limits.Streams || len(s.backlog) >= s.limits.Backlog || !s.opens.allow() {
 		return false

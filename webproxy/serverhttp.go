@@ -23,7 +23,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // and has answered nothing.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) bool {
 	rest, below := strings.CutPrefix(r.URL.Path, s.base)
-	if host := strings.TrimSuffix(r.Host, ":443"); !below || host != s.host || r.URL.RawPath != "" {
+	if host := strings.TrimSuffix(r.Host, ":443"); !below || host != s.host || r.URL.RawPath != "" || s.isClosed() {
 		return false
 	}
 	switch rest {
@@ -303,6 +303,9 @@ func (s *session) serveDown(w http.ResponseWriter, r *http.Request, laneID int) 
 	answer(w, http.StatusOK, headerCursor, strconv.FormatUint(next, 10), "Content-Type", bodyType,
 		"Content-Length", strconv.Itoa(length(batch)))
 	writeBatch(w, batch)
+	s.mu.Lock()
+	l.writers--
+	s.mu.Unlock()
 	return true
 }
 
@@ -388,6 +391,7 @@ func (p *poll) wait(l *lane) (result pollResult, batch [][]byte, next uint64, er
 	if s.err != nil {
 		return pollGone, nil, 0, nil
 	}
+	last := l.down.batch
 	repeat, acknowledged, err := l.down.Poll(p.cursor)
 	if err != nil {
 		return 0, nil, 0, err
@@ -396,6 +400,9 @@ func (p *poll) wait(l *lane) (result pollResult, batch [][]byte, next uint64, er
 	switch {
 	case acknowledged > 0:
 		l.size.arrived()
+		if l.writers == 0 {
+			recycle(last...)
+		}
 	case repeat != nil:
 		l.size.repeated()
 	}
@@ -412,6 +419,7 @@ func (p *poll) wait(l *lane) (result pollResult, batch [][]byte, next uint64, er
 		}
 	}()
 	if repeat != nil {
+		l.writers++
 		return pollBatch, repeat, p.cursor + 1, nil
 	}
 	for {
@@ -422,6 +430,7 @@ func (p *poll) wait(l *lane) (result pollResult, batch [][]byte, next uint64, er
 			return pollEmpty, nil, 0, nil
 		case !l.box.empty():
 			batch = l.box.take(l.size.limit())
+			l.writers++
 			return pollBatch, batch, l.down.Send(batch), nil
 		case l.done():
 			if s.lanes[l.id] == l {

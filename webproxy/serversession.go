@@ -77,7 +77,7 @@ func (s *Server) start(t token, r *http.Request) (*session, error) {
 		return nil, errFull
 	}
 	session := &session{
-		mux: newMux(Relay, b.user.Carrier.perStream()), server: s, token: s.key.issue(sessionToken),
+		mux: newMux(Relay, b.user.Carrier), server: s, token: s.key.issue(sessionToken),
 		user: b.user, carrier: b.user.Carrier, addr: s.addrOf(r),
 	}
 	session.state.greeted = true // the request is HELLO

@@ -103,6 +103,7 @@ func (s *socket) write(ctx context.Context) error {
 		for _, part := range s.mux.take(s.lane, 1) {
 			err := s.send(ctx, part)
 			s.mux.sent(len(part))
+			recycle(part)
 			if err != nil {
 				return err
 			}
