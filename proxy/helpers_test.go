@@ -18,6 +18,7 @@ import (
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/keysearch"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
@@ -194,7 +195,7 @@ func serve(t *testing.T, p *Proxy, listeners ...net.Listener) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, len(listeners))
 	for _, ln := range listeners {
-		go func() { served <- p.Serve(ctx, ln) }()
+		go func() { served <- p.Serve(ctx, netx.Sockets(ln)) }()
 	}
 	t.Cleanup(func() {
 		cancel()

@@ -75,6 +75,10 @@ func shares(total int) admission.Limits {
 	}
 }
 
+// maxPreconnected leaves room for the connections to fronting hosts of clients that were
+// evicted this moment: those that stay, of a crowd that comes at once, need hosts already.
+func maxPreconnected(fronted int) int { return 2 * fronted }
+
 // setClass changes what is known of an unauthenticated connection.
 func (s *session) setClass(class admission.Class) {
 	s.class.Store(uint32(class))

@@ -126,12 +126,13 @@ func TestConfiguredLimitsAreInForce(t *testing.T) {
 	if l := p.Limits(); l.Unauthenticated != 20 || l.Fronted != 8 || l.Descriptors <= 0 || l.Exceeded() {
 		t.Errorf("%+v", l)
 	}
-	for range 20 {
+	for i := range 20 { // not at once: those that are evicted still have their hosts for a moment
 		conn, err := net.Dial("tcp", address.String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		eventually(t, "the connection is accepted", func() bool { return p.Stats().Accepted == int64(i)+1 })
 	}
 	// One address has half of each limit.
 	eventually(t, "connections beyond the limits are closed", func() bool {

@@ -32,6 +32,7 @@ func ring(t *testing.T, n int, secret string, dc net.Addr, more ...string) (prox
 		}
 		config.Upstreams = upstreams(t, links...)
 		p := newProxy(t, config)
+		p.relaying.Idle = 20 * time.Millisecond
 		serve(t, p, ln)
 		proxies, addresses = append(proxies, p), append(addresses, ln.Addr())
 	}
@@ -115,7 +116,6 @@ func TestLoopWithoutAWayOutEnds(t *testing.T) {
 func TestLoopNeedsAPacketToStart(t *testing.T) {
 	dc, _ := dataCenter(t)
 	proxies, addresses, _ := ring(t, 1, mtwiretest.PaddedSecret, dc, "direct")
-	proxies[0].relaying.Idle = time.Millisecond
 	socket, err := net.Dial("tcp", addresses[0].String())
 	if err != nil {
 		t.Fatal(err)

@@ -42,8 +42,11 @@ func TestIdleSessionsTakeLittleHeap(t *testing.T) {
 			conn.Write(make([]byte, answer))
 		}
 	}()
-	p, address := startProxy(t, Config{DataCenters: allAt(dc.Addr())})
+	p := newProxy(t, Config{DataCenters: allAt(dc.Addr())})
 	p.relaying.Idle = time.Millisecond
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, p, ln)
+	address := ln.Addr()
 	key := secretOf(t, mtwiretest.PaddedSecret).Key
 	join := func() {
 		conn, err := net.Dial(address.Network(), address.String())

@@ -256,7 +256,7 @@ func New(config Config) (*Proxy, error) {
 		DialTimeout: settings.DialTimeout,
 		MaxTunnels:  settings.MaxFronted,
 		// Each is also one of the fronted connections.
-		MaxPreconnected: settings.MaxFronted,
+		MaxPreconnected: maxPreconnected(settings.MaxFronted),
 		Log:             config.Log,
 	})
 	if err != nil {
@@ -275,6 +275,14 @@ func (p *Proxy) resolverFailed(host string, err error, unlogged int) {
 		appendUnlogged([]slog.Attr{slog.String("host", host), slog.Any("cause", err)}, unlogged)...)
 }
 
+// connectAddress is the router's Connect.
+func (p *Proxy) connectAddress(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+	p.mu.Lock()
+	poller := p.relaying.Poller // nil before the first Serve
+	p.mu.Unlock()
+	return poller.Connect(ctx, address)
+}
+
 // newRouter returns a router for config.
 func (p *Proxy) newRouter(config *Config) (*route.Router, error) {
 	var upstreams []route.UpstreamURL
@@ -289,6 +297,7 @@ func (p *Proxy) newRouter(config *Config) (*route.Router, error) {
 		DisableFastMode: config.DisableFastMode,
 		DialTimeout:     config.DialTimeout,
 		DialContext:     config.DialContext,
+		Connect:         p.connectAddress,
 		Resolver:        p.resolver,
 		Attempted:       p.attempted(),
 	})

@@ -55,6 +55,7 @@ func (p *Proxy) start() error {
 		return err
 	}
 	p.serving.Add(1)
+	poller.Go = p.workers.Go
 	p.relaying.Poller = poller
 	p.setRelayLocked()
 	p.fronts.SetPoller(poller)
@@ -78,12 +79,24 @@ func (p *Proxy) handle(socket net.Conn) {
 	s := &session{unauthenticated: &unauthenticated{}, proxy: p, id: p.lastID.Add(1), socket: socket, start: time.Now()}
 	// Until the client is authenticated, the connection is to look like one of the
 	// site's, and most sites send no keep-alive probes.
-	netx.SetLiveness(socket, netx.Liveness{Idle: -1})
-	if p.add(s) {
-		p.workers.Go(s.run)
+	if _, bare := socket.(*netx.Socket); !bare { // which has none from the beginning
+		netx.SetLiveness(socket, netx.Liveness{Idle: -1})
+	}
+	if !p.add(s) {
+		socket.Close()
 		return
 	}
-	socket.Close()
+	if s.startsParked() && !p.settings().readsHeaders {
+		s.run() // does not block
+		return
+	}
+	p.workers.Go(func() {
+		if err := s.readHeader(); err != nil {
+			s.end(splice.Result{Err: err}, splice.Result{})
+			return
+		}
+		s.run()
+	})
 }
 
 // add reports whether s is one of the proxy's sessions now: it is not if the

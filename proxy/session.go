@@ -113,15 +113,12 @@ func (s *session) User() *User { return s.user.Load() }
 
 func (s *session) reach(next Stage) { s.stage.Store(uint32(next)) }
 
-// run is the session until it is connected, or refused.
+// run is the session from the PROXY protocol header, if any, until it is connected, or
+// refused.
 func (s *session) run() {
 	// Contexts without a parent: a silent client has no memory for their lists.
 	ctx, end := context.WithCancelCause(context.Background())
 	s.onClose(func() { end(nil) })
-	if err := s.readHeader(); err != nil {
-		s.connected(err)
-		return
-	}
 	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Silent)
 	awaitCtx, stop := ctx, func() {}
 	if !s.proxy.fronts.Empty() {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/handshake"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/splice"
 )
 
@@ -29,6 +30,12 @@ func (s *session) awaitFirst(ctx context.Context, proceed func(h *handshake.Hand
 		await()
 		return
 	}
+	if s.startsParked() {
+		if !park(ctx, poller, s.socket, await) {
+			s.proxy.workers.Go(await)
+		}
+		return
+	}
 	h := handshake.New(s.socket)
 	err := h.AwaitFor(ctx, goroutineTime)
 	if err != os.ErrDeadlineExceeded {
@@ -39,6 +46,13 @@ func (s *session) awaitFirst(ctx context.Context, proceed func(h *handshake.Hand
 	if !park(ctx, poller, s.socket, await) {
 		await()
 	}
+}
+
+// startsParked reports whether the session needs no goroutine before the client's first
+// byte: such a socket in the poller costs less than a goroutine.
+func (s *session) startsParked() bool {
+	_, bare := s.socket.(*netx.Socket)
+	return bare && s.proxy.relaying.Poller != nil
 }
 
 // park calls resume, once and in a goroutine of its own, when there is something to

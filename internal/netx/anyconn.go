@@ -42,7 +42,7 @@ func WithDeadlines(conn net.Conn) net.Conn {
 func keepsDeadlines(conn net.Conn) bool {
 	for {
 		switch c := conn.(type) {
-		case *net.TCPConn, *net.UnixConn, *checkedConn, *pumpedConn:
+		case *net.TCPConn, *net.UnixConn, *Socket, *checkedConn, *pumpedConn:
 			return true
 		case *tls.Conn:
 			conn = c.NetConn()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -66,11 +67,20 @@ func orUnchanged[T time.Duration | int](value T) T {
 	return value
 }
 
+// tcpSocket is what *net.TCPConn and *Socket have in common.
+type tcpSocket interface {
+	syscall.Conn
+	SetKeepAlive(on bool) error
+	SetKeepAliveConfig(config net.KeepAliveConfig) error
+}
+
 // tcpBelow returns the TCP socket of conn, nil if there is none.
-func tcpBelow(conn net.Conn) *net.TCPConn {
+func tcpBelow(conn net.Conn) tcpSocket {
 	for {
 		switch c := conn.(type) {
 		case *net.TCPConn:
+			return c
+		case *Socket:
 			return c
 		case interface{ NetConn() net.Conn }:
 			conn = c.NetConn()

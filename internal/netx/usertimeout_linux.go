@@ -2,13 +2,14 @@ package netx
 
 import (
 	"math"
-	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-func setUserTimeout(conn *net.TCPConn, timeout time.Duration) error {
+func setUserTimeout(conn tcpSocket, timeout time.Duration) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
@@ -17,11 +18,12 @@ func setUserTimeout(conn *net.TCPConn, timeout time.Duration) error {
 	if timeout%time.Millisecond > 0 {
 		milliseconds++
 	}
+	var errno syscall.Errno
 	failed := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(milliseconds, math.MaxInt32)))
+		errno = setOptionNow(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(milliseconds, math.MaxInt32)))
 	})
-	if failed != nil {
+	if failed != nil || errno == 0 {
 		return failed
 	}
-	return err
+	return os.NewSyscallError("setsockopt", errno)
 }

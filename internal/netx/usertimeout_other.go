@@ -2,9 +2,6 @@
 
 package netx
 
-import (
-	"net"
-	"time"
-)
+import "time"
 
-func setUserTimeout(*net.TCPConn, time.Duration) error { return nil }
+func setUserTimeout(tcpSocket, time.Duration) error { return nil }

@@ -25,13 +25,8 @@ var attempts = sync.Pool{New: func() any {
 }}
 
 func (a *attempt) write(fd uintptr) (done bool) {
-	for {
-		n, err := syscall.Write(int(fd), a.b)
-		if err != syscall.EINTR {
-			a.n, a.err = max(n, 0), err
-			return true
-		}
-	}
+	a.n, a.err = WriteSocket(fd, a.b)
+	return true
 }
 
 // tryWrite writes as much of b to a socket as that has room for, and returns how much
@@ -39,7 +34,7 @@ func (a *attempt) write(fd uintptr) (done bool) {
 // reports only once.
 func tryWrite(conn net.Conn, b []byte) (n int, err error) {
 	switch conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
+	case *net.TCPConn, *net.UnixConn, *Socket:
 	default:
 		return 0, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 const (
@@ -319,11 +320,11 @@ func (r *Reader) move(b *bufpool.Buffer) {
 	r.buf, r.start, r.end = b, 0, n
 }
 
-// RawConn returns the socket of a *net.TCPConn or *net.UnixConn. It returns nil for
+// RawConn returns the socket of a *net.TCPConn, *net.UnixConn or *netx.Socket. It returns nil for
 // any other connection, and on systems other than Unix.
 func RawConn(conn net.Conn) syscall.RawConn {
 	switch conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
+	case *net.TCPConn, *net.UnixConn, *netx.Socket:
 		if !canReadSocket {
 			return nil
 		}

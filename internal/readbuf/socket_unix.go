@@ -3,9 +3,9 @@
 package readbuf
 
 import (
-	"io"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,20 +14,7 @@ const canReadSocket = true
 var errWouldBlock error = syscall.EAGAIN
 
 // readSocket reads once from a non-blocking socket.
-func readSocket(fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := syscall.Read(int(fd), p)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err != nil:
-			return 0, err
-		case n == 0:
-			return 0, io.EOF
-		}
-		return n, nil
-	}
-}
+func readSocket(fd uintptr, p []byte) (int, error) { return netx.ReadSocket(fd, p) }
 
 // waiter polls a socket for readability. fds is a field because a local variable
 // would escape to the heap.

@@ -24,6 +24,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -86,6 +87,11 @@ type Config struct {
 	// infrequent keep-alive probes.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Connect opens connections to IP addresses in place of that net.Dialer, unless its
+	// error is errors.ErrUnsupported. It leaves keep-alive off. Nil means that there is
+	// none.
+	Connect func(ctx context.Context, address netip.AddrPort) (net.Conn, error)
+
 	// Resolver has the addresses of host names for that net.Dialer. Nil means that
 	// a name is looked up for each connection.
 	Resolver *resolve.Cache
@@ -137,14 +143,7 @@ func New(config Config) (*Router, error) {
 		config.DialTimeout = DefaultDialTimeout
 	}
 	if config.DialContext == nil {
-		// Keep-alive probes detect a peer that is gone, and keep the state of
-		// address translation, which may expire after five minutes. The default of
-		// package net, 15 seconds, would cost 50,000 idle connections more than
-		// 3,000 probes a second, and as many replies.
-		dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-			Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4,
-		}}
-		config.DialContext = config.Resolver.Through(dialer.DialContext)
+		config.DialContext = config.Resolver.Through(dialer(config.Connect))
 	}
 	if config.Time == nil {
 		config.Time = time.Now

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // InheritedListeners returns listeners on the sockets that systemd, or a program like
@@ -38,7 +39,11 @@ func inheritedListener(file *os.File) (net.Listener, error) {
 	if !isListening(file) {
 		return nil, errors.New("it does not listen for connections: set ListenStream= and Accept=no in the socket unit")
 	}
-	return net.FileListener(file)
+	ln, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
+	return netx.Sockets(ln), nil
 }
 
 // takeInherited removes a listener on address from inherited and returns it, nil if

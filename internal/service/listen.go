@@ -207,7 +207,7 @@ func (a ListenAddress) listen(ctx context.Context, beside bool) (net.Listener, e
 	if beside {
 		return shareListener(ln), nil
 	}
-	return ln, nil
+	return netx.Sockets(ln), nil
 }
 
 // explainTCP adds the remedy to an error, and removes the address, which listenAll

@@ -5,17 +5,35 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"golang.org/x/sys/unix"
 )
 
 // sharedTCPListener listens with SO_REUSEPORT.
-type sharedTCPListener struct{ *net.TCPListener }
+type sharedTCPListener struct{ tcpListener }
+
+// tcpListener is a *netx.Listener or a *net.TCPListener.
+type tcpListener interface {
+	net.Listener
+	syscall.Conn
+}
+
+// asTCPListener returns ln, if it is one.
+func asTCPListener(ln net.Listener) (tcp tcpListener, ok bool) {
+	switch ln := netx.Sockets(ln).(type) {
+	case *netx.Listener:
+		return ln, true
+	case *net.TCPListener:
+		return ln, true
+	}
+	return nil, false
+}
 
 // shareListener returns ln, which listens with SO_REUSEPORT, as one that can hand over.
 // It removes the program that a process which has handed over to ln's address has left
 // behind: see Close.
 func shareListener(ln net.Listener) net.Listener {
-	tcp, ok := ln.(*net.TCPListener)
+	tcp, ok := asTCPListener(ln)
 	if !ok {
 		return ln
 	}
@@ -49,7 +67,7 @@ func (ln *sharedTCPListener) divert() error {
 // listens removes it.
 func (ln *sharedTCPListener) Close() error {
 	ln.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
-	return ln.TCPListener.Close()
+	return ln.tcpListener.Close()
 }
 
 // control calls do with the listener's descriptor.
@@ -68,7 +86,7 @@ func (ln *sharedTCPListener) control(do func(fd int) error) error {
 // unshared returns ln, which shareListener has returned, as one that does not hand over.
 func unshared(ln net.Listener) net.Listener {
 	if shared, ok := ln.(*sharedTCPListener); ok {
-		return shared.TCPListener
+		return shared.tcpListener
 	}
 	return ln
 }
@@ -76,8 +94,8 @@ func unshared(ln net.Listener) net.Listener {
 // setShared sets SO_REUSEPORT of a TCP listener that listens already: whether others of
 // this user may listen on the port.
 func setShared(ln net.Listener, share bool) error {
-	tcp, ok := ln.(*net.TCPListener)
-	if !ok {
+	tcp, ok := ln.(tcpListener)
+	if _, unix := ln.(*net.UnixListener); !ok || unix {
 		return errors.ErrUnsupported
 	}
 	value := 0

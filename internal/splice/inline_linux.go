@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/mtwire/mtwire/internal/bufpool"
+	"github.com/mtwire/mtwire/internal/netx"
 	"golang.org/x/sys/unix"
 )
 
@@ -137,9 +138,9 @@ func (m *mover) send(d *direction, b []byte) *leftover {
 	return &leftover{out: slices.Clone(out[m.n:]), bodies: len(b) - sent, delayed: len(b)}
 }
 
-func (m *mover) tryRead(fd uintptr) { m.n, m.errno = rawRead(fd, m.b) }
+func (m *mover) tryRead(fd uintptr) { m.n, m.errno = netx.RecvNow(fd, m.b) }
 
-func (m *mover) tryWrite(fd uintptr) { m.n, m.errno = rawWrite(fd, m.b) }
+func (m *mover) tryWrite(fd uintptr) { m.n, m.errno = netx.SendNow(fd, m.b) }
 
 // closeWrite is the function closeWrite for d's destination.
 func (d *direction) closeWrite() error {
@@ -147,7 +148,7 @@ func (d *direction) closeWrite() error {
 		return closeWrite(d.flow.Dst)
 	}
 	var errno syscall.Errno
-	if closed := d.dst.Control(func(fd uintptr) { errno = rawShutdown(fd) }); closed != nil || errno == 0 {
+	if closed := d.dst.Control(func(fd uintptr) { errno = netx.ShutdownNow(fd) }); closed != nil || errno == 0 {
 		return nil
 	}
 	return spliceError(d.flow.Dst, errno)

@@ -4,7 +4,9 @@ package splice
 
 import (
 	"context"
+	"errors"
 	"net"
+	"net/netip"
 )
 
 // Fallbacks for systems without splice(2) and epoll: bytes are copied, and
@@ -33,7 +35,10 @@ func queued(net.Conn) int { return 0 }
 
 // Poller parks idle directions on Linux. Here park always fails, so that each
 // direction keeps its goroutine.
-type Poller struct{}
+type Poller struct {
+	// Go is not used here.
+	Go func(func())
+}
 
 // NewPoller returns a Poller.
 func NewPoller() (*Poller, error) { return &Poller{}, nil }
@@ -64,6 +69,11 @@ func (d *direction) mute() {}
 func (p *Poller) park(*direction) bool { return false }
 
 func (p *Poller) unregister(*direction) {}
+
+// Connect returns errors.ErrUnsupported.
+func (p *Poller) Connect(context.Context, netip.AddrPort) (net.Conn, error) {
+	return nil, errors.ErrUnsupported
+}
 
 // Await returns false: the caller waits in a goroutine.
 func (p *Poller) Await(net.Conn, func()) (stop func(), ok bool) { return nil, false }

@@ -2,9 +2,11 @@ package splice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/readbuf"
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +28,10 @@ import (
 // runtime's own poller waits for the sets as for any other descriptors. One Poller
 // serves any number of pairs, concurrently.
 type Poller struct {
+	// Go runs the functions of Await, for which a goroutine with a grown stack is
+	// better than a new one. Nil means a new one. It is set before Serve.
+	Go func(func())
+
 	sets []*pollSet
 }
 
@@ -273,7 +280,7 @@ func (p *Poller) unregister(d *direction) {
 }
 
 // Await calls ready, once, when there is something to read from conn: bytes, the
-// end of the stream or an error. ready has a goroutine of its own. Await returns
+// end of the stream or an error. ready has a goroutine, which it may block. Await returns
 // false, and does nothing, if p is nil or conn is not a bare socket.
 //
 // The caller calls stop before it uses conn in another way. ready is not called
@@ -296,7 +303,16 @@ func (p *Poller) await(conn net.Conn, events uint32, ready func()) (stop func(),
 	if p == nil || socket == nil {
 		return nil, false
 	}
-	w := &awaiting{ready: ready}
+	start := func(f func()) { go f() }
+	if p.Go != nil {
+		start = p.Go
+	}
+	w := &awaiting{ready: func() { start(ready) }}
+	return p.add(socket, events, w)
+}
+
+// add makes the first of events, an error or the end of both streams wake w.
+func (p *Poller) add(socket syscall.RawConn, events uint32, w *awaiting) (stop func(), ok bool) {
 	set := p.setOf(socket)
 	id := set.add(w)
 	stop = func() {
@@ -311,15 +327,49 @@ func (p *Poller) await(conn net.Conn, events uint32, ready func()) (stop func(),
 	return stop, true
 }
 
-// awaiting is a connection in Await or AwaitEnd.
+// awaiting is a connection in Await, AwaitEnd or awaitWritable.
 type awaiting struct {
-	ready func()
+	ready func()      // must not block
 	done  atomic.Bool // ready was called, or must not be
 }
 
 func (w *awaiting) wake(uint32, *mover) {
 	if w.done.CompareAndSwap(false, true) {
-		go w.ready()
+		w.ready()
+	}
+}
+
+// Connect opens a TCP connection to an address without zone: see netx.Connect. It
+// returns errors.ErrUnsupported if p is nil.
+func (p *Poller) Connect(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
+	if p == nil {
+		return nil, errors.ErrUnsupported
+	}
+	s, err := netx.Connect(ctx, address, p.awaitWritable)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// awaitWritable returns when s can be written to, has failed, or is closed by its peer,
+// or with ctx's error when ctx ends.
+func (p *Poller) awaitWritable(ctx context.Context, s *netx.Socket) error {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	writable := make(chan struct{})
+	stop, ok := p.add(raw, unix.EPOLLOUT, &awaiting{ready: func() { close(writable) }})
+	if !ok {
+		return fmt.Errorf("epoll: %w", unix.ENOSPC) // watches: all else would be a mistake
+	}
+	defer stop()
+	select {
+	case <-writable:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

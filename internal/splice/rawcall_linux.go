@@ -7,51 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// System calls on sockets that do not wait. The scheduler is not told of them: to hand
-// the processor of a call to another goroutine pays for calls that wait, and costs
-// short ones more than they take.
-//
-// A call that waited would stop all goroutines at the next collection of garbage. So
-// none relies on the socket being non-blocking: MSG_DONTWAIT holds for the one call.
-// splice(2) has no such flag for its socket, see canSpliceRaw.
-
-// rawRead is recv(2). b must not be empty.
-func rawRead(fd uintptr, b []byte) (n int, errno syscall.Errno) {
-	for {
-		r, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
-		if errno != syscall.EINTR {
-			return result(r, errno)
-		}
-	}
-}
-
-// rawWrite is send(2). b must not be empty.
-func rawWrite(fd uintptr, b []byte) (n int, errno syscall.Errno) {
-	for {
-		r, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-		if errno != syscall.EINTR {
-			return result(r, errno)
-		}
-	}
-}
-
-// rawShutdown is shutdown(2) of the sending direction. It never waits.
-func rawShutdown(fd uintptr) syscall.Errno {
-	_, _, errno := syscall.RawSyscall(unix.SYS_SHUTDOWN, fd, unix.SHUT_WR, 0)
-	return errno
-}
-
-// rawPoll is poll(2) for errors and the end of both streams, without waiting.
-func rawPoll(fd uintptr) (events int16, errno syscall.Errno) {
-	state := unix.PollFd{Fd: int32(fd)}
-	var now unix.Timespec
-	for {
-		_, _, errno := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&state)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
-		if errno != syscall.EINTR {
-			return state.Revents, errno
-		}
-	}
-}
+// System calls that do not wait, and of which the scheduler is not told, as those of
+// package netx. A call that waited would stop all goroutines at the next collection of
+// garbage. splice(2) has no flag like MSG_DONTWAIT for its socket, see canSpliceRaw.
 
 // rawReadv is readv(2), as recvmsg(2). It fills up to readvBodies bodies, none empty.
 func rawReadv(fd uintptr, bodies [][]byte) (n int, errno syscall.Errno) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,7 +33,7 @@ func TestRawCallsDoNotWaitOnABlockingSocket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := blockingPair(t, unix.AF_UNIX, kind)
 			buf := make([]byte, 1<<10)
-			if _, errno := rawRead(a, buf); errno != unix.EAGAIN {
+			if _, errno := netx.RecvNow(a, buf); errno != unix.EAGAIN {
 				t.Errorf("rawRead: %v", errno)
 			}
 			if _, errno := rawReadv(a, [][]byte{buf[:5], buf[5:]}); errno != unix.EAGAIN {
@@ -40,7 +41,7 @@ func TestRawCallsDoNotWaitOnABlockingSocket(t *testing.T) {
 			}
 			sent := 0
 			for sent < 64<<20 {
-				n, errno := rawWrite(a, buf)
+				n, errno := netx.SendNow(a, buf)
 				if errno == unix.EAGAIN {
 					break
 				} else if errno != 0 {
@@ -66,7 +67,7 @@ func TestRawWriteRaisesNoSignal(t *testing.T) {
 	}
 	defer unix.Close(fds[0])
 	unix.Close(fds[1])
-	if _, errno := rawWrite(uintptr(fds[0]), []byte("x")); errno != syscall.EPIPE || !isSocketError(errno) {
+	if _, errno := netx.SendNow(uintptr(fds[0]), []byte("x")); errno != syscall.EPIPE || !isSocketError(errno) {
 		t.Errorf("got %v, want EPIPE", errno)
 	}
 }

@@ -3,6 +3,7 @@ package splice
 import (
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +34,7 @@ func (d *direction) wasReset() error {
 	}
 	reset := false
 	d.src.Control(func(fd uintptr) {
-		events, errno := rawPoll(fd)
+		events, errno := netx.PollNow(fd, 0)
 		reset = errno == 0 && events&unix.POLLHUP != 0
 	})
 	if reset {
@@ -49,7 +50,7 @@ func (d *direction) waitReset() (err error) {
 	d.src.Read(func(fd uintptr) bool {
 		// The runtime's poller calls this on an error, as on other events.
 		// poll(2) asks for the error without consuming it.
-		events, _ := rawPoll(fd)
+		events, _ := netx.PollNow(fd, 0)
 		switch {
 		case events&unix.POLLERR != 0:
 			code, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)

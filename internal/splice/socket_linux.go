@@ -6,6 +6,7 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,7 +54,7 @@ func (d *direction) send(b []byte) (int, error) {
 // false.
 func (s *sender) trySend(fd uintptr) bool {
 	for s.sent < len(s.b) {
-		n, errno := rawWrite(fd, s.b[s.sent:])
+		n, errno := netx.SendNow(fd, s.b[s.sent:])
 		switch errno {
 		case 0:
 			s.sent += n
@@ -80,7 +81,7 @@ func writeError(err error) error {
 func (d *direction) socketRead() func(fd uintptr, b []byte) (int, error) {
 	return func(fd uintptr, b []byte) (int, error) {
 		if !d.noRaw {
-			n, errno := rawRead(fd, b)
+			n, errno := netx.RecvNow(fd, b)
 			switch {
 			case errno == unix.EAGAIN, isSocketError(errno):
 				return 0, errno

@@ -1,0 +1,6 @@
+//go:build !race
+
+package netx
+
+// raceDetector is explained in race.go.
+const raceDetector = false
