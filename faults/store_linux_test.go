@@ -304,7 +304,8 @@ func TestDamagedStoreIsSetAside(t *testing.T) {
 	}
 }
 
-// sample is what was counted at some time, before the store was written last.
+// sample is what was counted before some time, and the time of the counters that were
+// written last.
 type sample struct {
 	at      time.Time
 	down    int64
@@ -359,9 +360,8 @@ func (o *operated) sampleUntilKilled(t *testing.T, life time.Duration) (samples 
 		}
 	})
 	for end := time.Now().Add(life); len(samples) == 0 || time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		at := time.Now()
 		down := o.usage(t).Down
-		samples = append(samples, sample{at: at, down: down, written: o.store(t).Written})
+		samples = append(samples, sample{at: time.Now(), down: down, written: o.store(t).Written})
 		if samples[0].written.IsZero() {
 			samples = nil // nothing is written before the first bytes
 		}

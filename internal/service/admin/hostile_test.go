@@ -260,7 +260,7 @@ func TestRoomIsMadeFairly(t *testing.T) {
 	} else {
 		evicted.Close()
 	}
-	if !l.accept(operator) || !l.accept(operator) {
+	if first, second := l.accept(operator), l.accept(operator); !first || !second {
 		t.Error("not accepted")
 	}
 	for len(l.accepted) < maxAccepted {

@@ -8,9 +8,10 @@ import (
 // writes that one's file first; until that succeeds, the day goes on, so that nothing is
 // lost.
 func (s *Store) writeUsage() error {
+	now := s.wall() // what is counted while the file is written is not in it
 	u := &usage{day: s.day, counters: s.source.Counters(nil), base: s.base}
 	var failed error
-	if today := users.DayOf(s.wall().UTC()); today != s.day && today+1 != s.day {
+	if today := users.DayOf(now.UTC()); today != s.day && today+1 != s.day {
 		// A clock that was ahead by a day gets there soon. One that was ahead by more
 		// has begun a day that does not end.
 		if failed = s.endDay(u); failed == nil {
@@ -30,7 +31,7 @@ func (s *Store) writeUsage() error {
 	if err := s.write(kindUsage, payload); err != nil {
 		return err
 	}
-	s.written, s.status.Written = sum, s.wall()
+	s.written, s.status.Written = sum, now
 	return failed
 }
 

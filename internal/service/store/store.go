@@ -93,7 +93,7 @@ type Status struct {
 	// Err is why nothing is written now, nil if all is well. Since is when that began.
 	Err   error
 	Since time.Time
-	// Written is when the counters were last written, the zero time for never.
+	// Written is the time of the counters that were last written, zero for never.
 	Written time.Time
 	// Damaged are the files that were found damaged and renamed, by their new names.
 	Damaged []string
