@@ -24,7 +24,9 @@ type User struct {
 	// allows dd and ee, a plain one all three. No two users share a secret.
 	Secrets []mtproxy.Secret
 
-	// AdTag is the user's ad tag, which is passed to upstreams that take one.
+	// AdTag is the user's ad tag, which is passed to upstreams that take one. None does
+	// yet: it takes a middle proxy, which is no upstream of this package. So it does
+	// nothing but end the user's sessions when it changes.
 	AdTag []byte
 }
 
@@ -63,7 +65,11 @@ type userSecret struct {
 // not connect; and if a client of one user cannot be told from another's. Users
 // that are as they were before keep their address.
 func newSnapshot(users []User, before *snapshot, settings *settings) (*snapshot, error) {
-	next := &snapshot{users: make(map[string]*User, len(users)), settings: settings}
+	total := 0
+	for i := range users {
+		total += len(users[i].Secrets)
+	}
+	next := &snapshot{users: make(map[string]*User, len(users)), secrets: make([]userSecret, 0, total), settings: settings}
 	owners := make(map[mtproxy.Secret]int, len(users))
 	for i := range users {
 		user := &users[i]

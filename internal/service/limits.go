@@ -71,7 +71,7 @@ func (c *Config) limited(list []proxy.User, stored []users.User) (all []users.Us
 	}
 	known := make([]users.User, 0, len(list))
 	for _, p := range list {
-		u := users.User{Name: p.Name, Secrets: p.Secrets, AdTag: p.AdTag}
+		u := users.User{Name: p.Name, Secrets: p.Secrets}
 		if i, ok := configured[p.Name]; ok {
 			u.Note, u.Limits = c.Users[i].Note, limitsOf(&c.Users[i])
 			var wrong *users.LimitError

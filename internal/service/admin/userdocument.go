@@ -108,7 +108,7 @@ func (d *userDocument) user() (u users.User, err error) {
 		return u, invalid("quota_period", err)
 	}
 	if d.TimeZone != "" && d.TimeZone != "UTC" {
-		if u.Quota.Location, err = time.LoadLocation(d.TimeZone); err != nil || d.TimeZone == "Local" {
+		if u.Quota.Location, err = config.LoadZone(d.TimeZone); err != nil || d.TimeZone == "Local" {
 			return u, invalid("time_zone", "want a name, such as Europe/Berlin")
 		}
 	}

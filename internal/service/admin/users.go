@@ -52,7 +52,7 @@ func (p proxyUsers) All() iter.Seq2[*users.User, users.Usage] {
 		for _, u := range p.proxy.Users() {
 			s := stats[u.Name]
 			usage := users.Usage{Counter: users.Counter{Name: u.Name, Up: s.Up, Down: s.Down}, Connections: int(s.Open)}
-			if !yield(&users.User{Name: u.Name, Secrets: u.Secrets, AdTag: u.AdTag}, usage) {
+			if !yield(&users.User{Name: u.Name, Secrets: u.Secrets}, usage) {
 				return
 			}
 		}
@@ -325,7 +325,6 @@ func (s *Server) edit(r *http.Request, next func(before *users.User) (userDocume
 		if len(u.Secrets) == 0 {
 			u.Secrets, u.Retired = before.Secrets, before.Retired
 		}
-		u.AdTag = before.AdTag
 		return &u, err
 	}))
 	if err != nil {

@@ -106,8 +106,23 @@ func (d *decoder) run() {
 			d.keyValue(current, node)
 		}
 	}
+	d.clip()
 	if err := d.parser.Error(); err != nil { // the syntax was checked
 		d.errors.Add(&Error{File: d.document.file, Err: err})
+	}
+}
+
+// clip gives back what arrays of tables at the top have grown beyond their length.
+func (d *decoder) clip() {
+	for path := range d.sizes {
+		f := lookup(d.root.Type(), path)
+		if f == nil {
+			continue // an array in a table
+		}
+		array := d.root.FieldByIndex(f.index)
+		exact := reflect.MakeSlice(array.Type(), array.Len(), array.Len())
+		reflect.Copy(exact, array)
+		array.Set(exact)
 	}
 }
 

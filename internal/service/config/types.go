@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
@@ -246,16 +247,33 @@ func (z *Zone) UnmarshalText(text []byte) error {
 	if len(text) == 0 || strings.EqualFold(string(text), "local") {
 		return errors.New("want the name of a time zone, such as UTC or Europe/Berlin: a machine's own may change")
 	}
-	if _, err := time.LoadLocation(string(text)); err != nil {
+	if _, err := LoadZone(string(text)); err != nil {
 		return fmt.Errorf("unknown time zone %q: want a name such as UTC or Europe/Berlin", text)
 	}
 	*z = Zone(text)
 	return nil
 }
 
+// zones are those that were loaded: map[string]*time.Location. There are some hundred.
+var zones sync.Map
+
+// LoadZone is time.LoadLocation, which reads a file and makes another zone each time: a
+// hundred thousand users have a few between them.
+func LoadZone(name string) (*time.Location, error) {
+	if known, ok := zones.Load(name); ok {
+		return known.(*time.Location), nil
+	}
+	zone, err := time.LoadLocation(name)
+	if err == nil {
+		known, _ := zones.LoadOrStore(name, zone)
+		zone = known.(*time.Location)
+	}
+	return zone, err
+}
+
 // Location returns the zone.
 func (z Zone) Location() *time.Location {
-	zone, err := time.LoadLocation(string(z)) // "" is UTC
+	zone, err := LoadZone(string(z)) // "" is UTC
 	if err != nil {
 		return time.UTC
 	}

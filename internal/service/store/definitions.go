@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/mtproxy"
 )
@@ -20,8 +21,7 @@ type definition struct {
 
 	Retired []retired `json:"retired,omitempty"`
 
-	AdTag []byte `json:"ad_tag,omitempty"`
-	Note  string `json:"note,omitempty"`
+	Note string `json:"note,omitempty"`
 
 	Disabled       bool           `json:"disabled,omitempty"`
 	Expires        *time.Time     `json:"expires,omitempty"`
@@ -53,7 +53,7 @@ func encodeUsers(list []users.User) ([]byte, error) {
 			return nil, fmt.Errorf("user %s: %w", u.Name, err)
 		}
 		d := definition{
-			Name: u.Name, AdTag: u.AdTag, Note: u.Note,
+			Name: u.Name, Note: u.Note,
 			Disabled: u.Disabled, MaxConnections: u.MaxConnections, MaxAddresses: u.MaxAddresses,
 			AddressWindow: u.AddressWindow, Networks: u.Networks,
 			Quota: u.Quota.Bytes, QuotaPeriod: u.Quota.Period, QuotaDay: u.Quota.Day,
@@ -113,7 +113,7 @@ func decodeUsers(payload []byte) ([]users.User, error) {
 
 func (d *definition) user() (users.User, error) {
 	u := users.User{
-		Name: d.Name, AdTag: d.AdTag, Note: d.Note, Source: users.Store,
+		Name: d.Name, Note: d.Note, Source: users.Store,
 		Limits: users.Limits{
 			Disabled: d.Disabled, MaxConnections: d.MaxConnections, MaxAddresses: d.MaxAddresses,
 			AddressWindow: d.AddressWindow, Networks: d.Networks,
@@ -125,7 +125,7 @@ func (d *definition) user() (users.User, error) {
 		u.Expires = *d.Expires
 	}
 	if d.TimeZone != "" {
-		zone, err := time.LoadLocation(d.TimeZone)
+		zone, err := config.LoadZone(d.TimeZone)
 		if err != nil {
 			return u, err
 		}

@@ -34,7 +34,7 @@ func userList() []users.User {
 	return []users.User{
 		{Name: "alice", Source: users.Store, Secrets: []mtproxy.Secret{{Key: [16]byte{1}, Mode: mtproxy.FakeTLS, Domain: "a.example"}, {Key: [16]byte{2}, Mode: mtproxy.Plain}},
 			Retired: []users.RetiredSecret{{Secret: mtproxy.Secret{Key: [16]byte{4}, Mode: mtproxy.Padded}, Until: time.Date(2027, 1, 1, 0, 0, 0, 5, time.UTC)}},
-			AdTag:   []byte{1, 2}, Note: "a \"note\"\n", Limits: users.Limits{
+			Note:    "a \"note\"\n", Limits: users.Limits{
 				Disabled: true, Expires: time.Date(2027, 1, 1, 0, 0, 0, 5, time.UTC), MaxConnections: 3, MaxAddresses: 2, AddressWindow: -1,
 				Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, RateUp: 1 << 20, RateDown: 1 << 30,
 				Quota: users.Quota{Bytes: 1 << 40, Period: users.Monthly, Day: 31, Location: berlin},

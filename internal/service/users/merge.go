@@ -3,6 +3,7 @@ package users
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,12 +98,13 @@ func Merge(list []User) ([]User, error) {
 // of that. Otherwise a name exists once, and so does a secret: err is a *TakenError.
 func Overlay(configured, stored []User) (all []User, leftOut []*TakenError, err error) {
 	x := newIndex(len(configured) + len(stored))
-	all = make([]User, 0, len(configured)+len(stored))
 	for i := range configured {
 		if err := x.add(&configured[i]); err != nil {
 			return nil, nil, err
 		}
-		all = append(all, configured[i])
+	}
+	if all = slices.Clip(configured); len(stored) > 0 {
+		all = slices.Concat(configured, make([]User, 0, len(stored)))
 	}
 	for i := range stored {
 		u := &stored[i]
@@ -123,7 +125,7 @@ func Proxies(list []User) []proxy.User {
 	now := time.Now()
 	all := make([]proxy.User, len(list))
 	for i := range list {
-		all[i] = proxy.User{Name: list[i].Name, Secrets: list[i].SecretsAt(now), AdTag: list[i].AdTag}
+		all[i] = proxy.User{Name: list[i].Name, Secrets: list[i].SecretsAt(now)}
 	}
 	return all
 }

@@ -25,11 +25,9 @@ import (
 // User is a user of the proxy, with its limits. A User is a value: it may be compared
 // with Equal and must not be changed once it is passed to a Policy.
 type User struct {
-	// Name identifies the user, Secrets are those of its clients, and AdTag is its ad
-	// tag: see proxy.User.
+	// Name identifies the user, and Secrets are those of its clients: see proxy.User.
 	Name    string
 	Secrets []mtproxy.Secret
-	AdTag   []byte
 
 	// Retired are secrets that clients may have until a time, in addition: see Rotate.
 	Retired []RetiredSecret
@@ -224,7 +222,7 @@ func (l *Limits) Wrong() (wrong []*LimitError) {
 
 // Equal reports whether two users are the same in everything.
 func (u *User) Equal(other *User) bool {
-	return u.Name == other.Name && slices.Equal(u.Secrets, other.Secrets) && slices.Equal(u.AdTag, other.AdTag) &&
+	return u.Name == other.Name && slices.Equal(u.Secrets, other.Secrets) &&
 		slices.EqualFunc(u.Retired, other.Retired, func(a, b RetiredSecret) bool { return a.Secret == b.Secret && a.Until.Equal(b.Until) }) &&
 		u.Source == other.Source && u.Note == other.Note && u.Limits.Equal(&other.Limits)
 }
