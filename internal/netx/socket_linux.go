@@ -35,15 +35,18 @@ type Socket struct {
 
 	reading, writing sync.Mutex // held by a call of the direction
 
-	mu          sync.Mutex
-	readUntil   int64           // read deadline, since socketEpoch; 0 if there is none
-	writeUntil  int64           // likewise
-	file        *os.File        // has fd once a call had to wait
-	waits       syscall.RawConn // of file
-	unavailable error           // why fd cannot wait
+	mu         sync.Mutex
+	readUntil  int64           // read deadline, since socketEpoch; 0 if there is none
+	writeUntil int64           // likewise
+	file       *os.File        // has fd once a call had to wait
+	waits      syscall.RawConn // of file, nil if that cannot wait
 }
 
 const closing = math.MinInt32
+
+// errUnpolled means that the runtime's poller has not taken a descriptor: the user's
+// epoll watches are used up.
+var errUnpolled = os.NewSyscallError("epoll_ctl", unix.ENOSPC)
 
 // socketEpoch is a time from which deadlines are counted.
 var socketEpoch = time.Now()
@@ -114,23 +117,23 @@ func (s *Socket) waiter() (syscall.RawConn, error) {
 	defer s.mu.Unlock()
 	if s.file == nil {
 		s.file = os.NewFile(uintptr(s.fd), "socket")
-		s.waits, s.unavailable = s.file.SyscallConn()
-		if s.unavailable == nil {
-			s.unavailable = s.file.SetDeadline(time.Time{}) // fails without a poller
-		}
-		for _, d := range []struct {
-			until int64
-			set   func(time.Time) error
-		}{{s.readUntil, s.file.SetReadDeadline}, {s.writeUntil, s.file.SetWriteDeadline}} {
-			if d.until != 0 && s.unavailable == nil {
-				s.unavailable = d.set(socketEpoch.Add(time.Duration(d.until)))
+		if err := s.file.SetDeadline(time.Time{}); err == nil { // otherwise it has no poller
+			s.waits, _ = s.file.SyscallConn()
+			if s.readUntil != 0 {
+				s.file.SetReadDeadline(socketEpoch.Add(time.Duration(s.readUntil)))
+			}
+			if s.writeUntil != 0 {
+				s.file.SetWriteDeadline(socketEpoch.Add(time.Duration(s.writeUntil)))
 			}
 		}
 	}
 	if s.closed() { // Close may have been called before there was a file
 		return nil, net.ErrClosed
 	}
-	return s.waits, s.unavailable
+	if s.waits == nil {
+		return nil, errUnpolled
+	}
+	return s.waits, nil
 }
 
 // call makes one call of a direction: attempt, until it returns true. until is the
