@@ -24,6 +24,10 @@ const (
 	maxAttempts  = 9
 	firstPause   = 250 * time.Millisecond
 	longestPause = 5 * time.Second
+
+	// gatherTime is how long WINDOW frames wait for others of the same batch. Telegram
+	// Desktop has 20 ms.
+	gatherTime = 10 * time.Millisecond
 )
 
 // request is a request of a client, which is repeated as it is.
@@ -189,6 +193,9 @@ func (c *Client) uploads(l *lane, opened chan struct{}) error {
 			case <-c.ctx.Done():
 				return nil
 			}
+			if c.mayWait(l) {
+				time.Sleep(gatherTime)
+			}
 			continue
 		}
 		answer, err := c.do(c.ctx, request{
@@ -215,6 +222,16 @@ func (c *Client) uploads(l *lane, opened chan struct{}) error {
 			close(opened)
 		}
 	}
+}
+
+// mayWait reports whether a lane has WINDOW frames only, and is about to have more.
+// The first one would take the round trip that the others wait for.
+func (c *Client) mayWait(l *lane) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := !l.box.empty() && !l.urgent
+	l.urgent = false
+	return wait
 }
 
 // downloads receives a lane's batches until its stream is closed.

@@ -53,9 +53,10 @@ func (b *budget) add(n int, force bool) bool {
 
 // lane is an order of frames of its own: that of the session, or of one stream.
 type lane struct {
-	id   int // SharedLane, SessionLane, or the stream's
-	box  outbox
-	wake chan struct{} // has an element if the carrier has something to look at
+	id     int // SharedLane, SessionLane, or the stream's
+	box    outbox
+	urgent bool          // box has other frames than WINDOW
+	wake   chan struct{} // has an element if the carrier has something to look at
 
 	// The lane of a stream that is closed. It ends when its frames are sent.
 	closed bool
@@ -248,6 +249,7 @@ func (m *mux) send(l *lane, f Frame) {
 		return
 	}
 	m.queued(l.box.control(f))
+	l.urgent = l.urgent || f.Type != WindowFrame
 	l.signal()
 }
 
@@ -258,12 +260,12 @@ func (m *mux) write(c *Conn, p []byte) int {
 	l, room := m.laneOf(c.stream.id), m.maxOutgoing-m.outgoing-HeaderLength
 	n := min(len(p), room, chunkPayload, c.stream.Credit())
 	if n > 0 && m.sentTo.add(n+HeaderLength, m.outgoing == 0) {
-		var added int
-		n, added = l.box.data(c.stream, p, n)
-		m.sentTo.add(added-n-HeaderLength, true)
+		queued, added := l.box.data(c.stream, p, n)
+		m.sentTo.add(added-n-HeaderLength, true) // what was taken too much
 		m.outgoing += added
+		l.urgent = true
 		l.signal()
-		return n
+		return queued
 	}
 	if c.stream.Credit() > 0 && !slices.Contains(m.waiting, c) {
 		m.waiting = append(m.waiting, c)

@@ -11,7 +11,9 @@ const (
 	// shortChunk is the capacity of a long frame's chunk, in a lane of a stream, and
 	// longChunk in the session's lane. A message of a WebSocket is one chunk.
 	shortChunk = chunkPayload + 2*HeaderLength
-	longChunk  = 256 << 10
+	longChunk  = MaxBatchLength / 8
+	// minFrame is the shortest payload of a frame that fills a chunk.
+	minFrame = 1 << 10
 	// maxChunkFrames keeps a batch of whole chunks within MaxBatchFrames.
 	maxChunkFrames = 512
 )
@@ -33,12 +35,23 @@ type chunk struct {
 }
 
 // fits reports whether there is room for n bytes.
-func (c *chunk) fits(n int) bool {
+func (c *chunk) fits(n int) bool { return n <= c.room() }
+
+func (c *chunk) room() int {
 	limit := shortChunk
 	if cap(c.b) == longChunk {
 		limit = longChunk
 	}
-	return len(c.b)+n <= limit
+	return limit - len(c.b)
+}
+
+// room returns how many bytes fit into the last chunk.
+func (o *outbox) room() int {
+	last := len(o.chunks) - 1
+	if last < 0 || o.chunks[last].frames == maxChunkFrames {
+		return 0
+	}
+	return o.chunks[last].room()
 }
 
 var (
@@ -101,6 +114,9 @@ func (o *outbox) data(s *Stream, p []byte, limit int) (n, added int) {
 	}
 	if n = o.merge(s, p, limit); n > 0 {
 		return n, n
+	}
+	if room := o.room() - HeaderLength; room >= minFrame {
+		limit = min(limit, room) // chunks that are full make batches that are
 	}
 	c := o.tail(HeaderLength + limit)
 	start := len(c.b)

@@ -43,7 +43,7 @@ func TestAnOutboxKeepsOrderAndLimits(t *testing.T) {
 				taken += len(b)
 				recycle(parts...)
 			}
-			for range 2000 {
+			for range 700 {
 				switch stream := streams[r.IntN(1+r.IntN(3))]; r.IntN(8) {
 				case 0:
 					queued += o.control(Frame{WindowFrame, stream.id, []byte{0, 0, 0, 1}})
@@ -69,7 +69,7 @@ func TestAnOutboxKeepsOrderAndLimits(t *testing.T) {
 					t.Errorf("stream %d: other bytes", id)
 				}
 			}
-			if longest == 10 && frames > 1900 {
+			if longest == 10 && frames > 650 {
 				t.Errorf("%d frames: none are merged", frames)
 			}
 		}
