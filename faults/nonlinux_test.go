@@ -15,6 +15,7 @@ func TestLinuxOnlyFaultsAreListed(t *testing.T) {
 		"a flood of 5,000 connections on the program",
 		"the program without descriptors",
 		"SIGTERM, SIGKILL and restart under load",
+		"reloads under load, and of a file that is being written",
 		"counting descriptors and pipes",
 		"the soak of hostile connections, from many loopback addresses",
 	} {

@@ -62,11 +62,20 @@ func (o *operated) stop(t *testing.T) {
 
 // get gets a document of the API. It returns an error if the proxy does not answer.
 func (o *operated) get(path string, document any) error {
+	return o.request(http.MethodGet, path, document)
+}
+
+// request is get for any method.
+func (o *operated) request(method, path string, document any) error {
 	socket := strings.TrimPrefix(o.flags[slices.Index(o.flags, "--admin")+1], "unix:")
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
-	answer, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://localhost/v1/" + path)
+	r, err := http.NewRequest(method, "http://localhost/v1/"+path, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(r)
 	if err != nil {
 		return err
 	}
