@@ -10,6 +10,7 @@ import (
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/watch"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -21,6 +22,8 @@ type configFile struct {
 	path     string           // "" for none
 	document *config.Document // nil for none
 	settings service.Config   // of the file, without flags
+	watched  watch.Files      // what is read again when it changes
+	watching bool             // the key watch
 	reading  sync.Mutex       // held from reading the file again until its settings are applied
 }
 
@@ -48,6 +51,7 @@ func (f *configFile) load(cmd *cobra.Command, c *service.Config) error {
 	if f.path == "" {
 		return nil
 	}
+	f.watched.Reading(f.path)
 	fromFile, document, err := service.LoadFile(f.path)
 	if document == nil {
 		return &service.ConfigError{Setting: "config", Err: err}

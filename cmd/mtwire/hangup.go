@@ -62,8 +62,10 @@ func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slo
 func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog.Logger) (restart []string, err error) {
 	f.file.reading.Lock()
 	defer f.file.reading.Unlock()
+	f.file.watched.Reading(f.file.path)
 	fromFile, document, err := service.LoadFile(f.file.path)
 	if err != nil {
+		f.file.keepWatching()
 		s.CountReload(err)
 		return nil, err
 	}
@@ -74,6 +76,7 @@ func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog
 	if f.config.Listen == nil && !document.Has("listen") { // as inherit does
 		next.Listen = nil
 	}
+	f.file.watch(&next)
 	restart, err = s.Reconfigure(next)
 	return restart, read.name(cmd, err)
 }

@@ -24,7 +24,7 @@ const minHelpWidth = 40
 // flagGroups are the groups of the flags of mtwire proxy, in the order of the help.
 // Flags of no group come last, as do all flags of other commands.
 var flagGroups = []struct{ title, flags string }{
-	{"Configuration", "config check"},
+	{"Configuration", "config watch check"},
 	{"Clients", "listen port reuse-port proxy-protocol-from secrets secret modes allow block clock-window"},
 	{"The generated secret", "domain state"},
 	{"Links", "public print-links qr qr-file"},

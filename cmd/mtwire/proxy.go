@@ -50,7 +50,8 @@ domain, unauthenticated clients get no answer.
 On SIGTERM the proxy stops listening, closes each connection as soon as it is
 idle, and exits when none is left, or after --drain. A second signal makes it
 exit at once. On SIGHUP it reads the file of --config and the files of secrets,
-upstreams and networks again, and opens --log-file again. Connections go on.`,
+upstreams and networks again, and opens --log-file again. Connections go on. With
+--config it also reads them again when one of them has changed.`,
 		Example: `  mtwire proxy
   mtwire proxy --config mtwire.toml
   mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock
@@ -69,6 +70,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags, c := cmd.Flags(), &f.config
 	flags.SortFlags = false
 	flags.StringVar(&f.file.path, "config", "", "configuration `FILE` in TOML; flags override it")
+	flags.BoolVar(&c.Watch, "watch", c.Watch, "read the configuration file again when it changes, or a file that it names")
 	listen := listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
 	flags.BoolVar(&c.ReusePort, "reuse-port", c.ReusePort, "let other processes with this flag listen on the same addresses, and hand over to them at the end: a restart then refuses no connection")
 	flags.Var(portFlag{listen}, "port", "`PORT` to listen on, the same as --listen :PORT (repeatable)")
@@ -133,6 +135,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 		return f.checkConfig(cmd, loading, log.Logger)
 	}
 	f.config.Version, f.config.Level = version(), log.level
+	f.file.watch(&f.config)
 	s, err := service.New(f.config, log.Logger)
 	if err != nil {
 		return err
@@ -144,6 +147,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	if err := s.Listen(cmd.Context()); err != nil {
 		return err
 	}
+	defer f.watchFiles(cmd, s, log.Logger)()
 	go eachHangup(hangups, func() { f.reload(cmd, s, log) })
 	for _, address := range s.Addresses() {
 		printListening(cmd, address)

@@ -84,6 +84,10 @@ type Config struct {
 	AdminTokenFile string `toml:"admin_token_file" path:"true"`
 	MetricsUsers   int    `toml:"metrics_users"` // metrics-users: users with series of their own
 
+	// Watch is watch: the caller reads the configuration file again when it, or a file of
+	// Files, has changed.
+	Watch bool `toml:"watch"`
+
 	// Not settings: the program's version, and the level of the log, both for the admin
 	// listener. Without Level the level cannot be changed.
 	Version string
@@ -123,6 +127,7 @@ func Default() Config {
 
 		LogConnections: true,
 		Probe:          true,
+		Watch:          true,
 	}
 }
 

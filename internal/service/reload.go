@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/mtwire/mtwire/internal/service/config"
 )
@@ -110,6 +111,25 @@ func (s *Service) findAgain(next Config) (*Service, error) {
 		return nil, err
 	}
 	return found, nil
+}
+
+// Files returns the paths of the files that c names and Reconfigure reads: secrets,
+// upstreams and lists of networks.
+func (c *Config) Files() (paths []string) {
+	add := func(path string) {
+		if path != "" {
+			paths = append(paths, path)
+		}
+	}
+	add(c.SecretsFile)
+	add(c.UpstreamsFile)
+	for _, path := range slices.Concat(c.Allow, c.Block) {
+		add(string(path))
+	}
+	for i := range c.Users {
+		add(c.Users[i].SecretFile)
+	}
+	return paths
 }
 
 // filesMayChange reports whether secrets, upstreams or lists of networks are read from files.
