@@ -58,6 +58,7 @@ func (f *configFile) load(cmd *cobra.Command, c *service.Config) error {
 	}
 	f.document, f.settings = document, fromFile
 	*c = overrideFile(cmd.Flags(), fromFile)
+	c.Position = document.Position
 	return err
 }
 

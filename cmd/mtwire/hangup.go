@@ -72,7 +72,7 @@ func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog
 	read := configFile{path: f.file.path, document: document, settings: fromFile}
 	read.warn(log)
 	next := overrideFile(cmd.Flags(), fromFile)
-	next.Inherited = f.config.Inherited
+	next.Inherited, next.Position = f.config.Inherited, document.Position
 	if f.config.Listen == nil && !document.Has("listen") { // as inherit does
 		next.Listen = nil
 	}

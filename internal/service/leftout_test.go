@@ -33,13 +33,13 @@ func TestTheConfigurationWinsOverTheStore(t *testing.T) {
 	}
 	warned := func(log string) bool {
 		lines := slices.DeleteFunc(strings.Split(log, "\n"), func(line string) bool { return !strings.Contains(line, "is left out") })
-		return len(lines) == 2 && strings.Contains(lines[0], "has its name") && strings.Contains(lines[0], "user=bob configured=bob") &&
+		return len(lines) == 2 && strings.Contains(lines[0], "has its name") && strings.Contains(lines[0], "user=bob configured=bob") && (!strings.Contains(lines[0], " at=") || strings.Contains(lines[0], `at="x.toml:7:1 user[1].name"`)) &&
 			strings.Contains(lines[1], "has its secret") && strings.Contains(lines[1], "user=carol configured=dan")
 	}
 	reconfigure := func(names string, list ...config.User) {
 		t.Helper()
 		next := r.config
-		next.Users = list
+		next.Users, next.Position = list, func(key string) string { return "x.toml:7:1 " + key }
 		if _, err := r.Reconfigure(next); err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func TestTheConfigurationWinsOverTheStore(t *testing.T) {
 	ends(t, bob)
 	receive(t, erin)
 	r.join(t, 4)
-	if log := r.log.String(); !warned(log) {
+	if log := r.log.String(); !warned(log) || !strings.Contains(log, `at="x.toml:7:1 user[1].name"`) || !strings.Contains(log, `at="x.toml:7:1 user[2].name"`) {
 		t.Error(log)
 	}
 	reconfigure("alice bob carol erin", alone)

@@ -56,10 +56,26 @@ func (s *Service) warnOfLeftOut() {
 		if taken.Secret {
 			what = "secret"
 		}
+		attrs := []any{"user", taken.User.Name, "configured", taken.Other.Name}
+		if at := s.config.userPosition(taken.Other.Name); at != "" {
+			attrs = append(attrs, "at", at)
+		}
 		s.log.Warn("a user that was added at run time is left out, and kept in the store: a configured user has its "+what+
-			"; change that one and reload, or remove this one over the admin listener",
-			"user", taken.User.Name, "configured", taken.Other.Name)
+			"; change that one and reload, or remove this one over the admin listener", attrs...)
 	}
+}
+
+// userPosition returns where the configuration has a user, "" if that is not known: the
+// position of its table, or else the file with secrets, which may have it.
+func (c *Config) userPosition(name string) string {
+	i := slices.IndexFunc(c.Users, func(u config.User) bool { return u.Name == name })
+	switch {
+	case i >= 0 && c.Position != nil:
+		return c.Position(fmt.Sprintf("user[%d].name", i))
+	case i < 0 && !slices.ContainsFunc(c.Secrets, func(n NamedSecret) bool { return n.Name == name }):
+		return c.SecretsFile
+	}
+	return ""
 }
 
 // limited returns all users with their limits. A name exists once, and so does a secret:

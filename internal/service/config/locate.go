@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -53,6 +54,15 @@ func (d *Document) Error(path string, err error) *Error {
 			return &Error{File: d.file, Key: path, Err: err}
 		}
 	}
+}
+
+// Position returns FILE:LINE:COLUMN of a path, "" if the document does not have it.
+func (d *Document) Position(path string) string {
+	if d.Line(path) == 0 {
+		return ""
+	}
+	e := d.Error(path, nil)
+	return fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
 }
 
 // Line returns the line of a path, from 1, 0 if the document does not have it.
