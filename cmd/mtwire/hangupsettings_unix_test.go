@@ -1,0 +1,73 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire/mtwiretest"
+)
+
+// SIGHUP puts listeners, data centres, upstreams, sites and limits of the configuration
+// file in force, also many times a second: sessions go on, clients connect to the new
+// address at the new data centre, and no descriptor of those before is left.
+func TestHangupReplacesListenersAndTheRest(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mtwire.toml")
+	var addresses, dcs [2]string
+	for i := range addresses {
+		var err error
+		if addresses[i], err = freeAddress(); err != nil {
+			t.Fatal(err)
+		}
+		dcs[i] = startDataCenter(t)
+	}
+	write := func(i int) { // as editors that rename
+		text := fmt.Sprintf("listen = ['%s']\ndc = ['*=%s']\nmax_unauthenticated = %d\nmodes = 'dd,ee'\nprobe = false\n"+
+			"domain = 'site%d.example'\nfront = ['%s']\nupstream = ['direct', 'direct?weight=%d']\ndial_timeout = '%ds'\n",
+			addresses[i%2], dcs[i%2], 100+i%3, i%2, dcs[i%2], 1+i%4, 1+i%5)
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(0)
+	s := startCommand(t, addresses[0], nil, "mtwire", "proxy", "--config", file)
+	answers := func(i int) bool {
+		return askOnce(t.Context(), "tcp://"+addresses[i]+"?secret="+mtwiretest.PaddedSecret) == nil
+	}
+	eventually(t, "the first address answers", func() bool { return answers(0) })
+	s.address = addresses[0]
+	conn := s.connect(t)
+	descriptors := func() int {
+		entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.Process.Pid)) // none elsewhere
+		return len(entries)
+	}
+	before := descriptors()
+	for i := range 200 {
+		write(i + 1)
+		if err := s.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		if i%4 == 0 {
+			receiveResPQ(t, conn)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	write(1)
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "the second address answers, and the first refuses", func() bool { return answers(1) && !answers(0) })
+	receiveResPQ(t, conn)
+	const probes = 3 // connections that measure the present site
+	eventually(t, "no descriptor is left", func() bool { return descriptors() <= before+probes })
+	if err := s.stop(t, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
