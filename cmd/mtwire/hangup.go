@@ -77,6 +77,9 @@ func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog
 		next.Listen = nil
 	}
 	f.file.watch(&next)
+	if verbose, _ := cmd.Flags().GetBool("verbose"); verbose { // it overrides the key, and is none
+		next.LogLevel = f.config.LogLevel
+	}
 	restart, err = s.Reconfigure(next)
 	return restart, read.name(cmd, err)
 }

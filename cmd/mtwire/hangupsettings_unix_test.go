@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -69,5 +70,37 @@ func TestHangupReplacesListenersAndTheRest(t *testing.T) {
 	eventually(t, "no descriptor is left", func() bool { return descriptors() <= before+probes })
 	if err := s.stop(t, syscall.SIGTERM); err != nil {
 		t.Error(err)
+	}
+}
+
+// SIGHUP changes the level of the log, unless --verbose overrides it.
+func TestHangupChangesTheLevelOfTheLog(t *testing.T) {
+	for _, verbose := range []bool{false, true} {
+		dir := t.TempDir()
+		file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")
+		write := func(text string) {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("")
+		s := startServer(t, nil, "--config", file, "--log-file", log, fmt.Sprintf("--verbose=%t", verbose))
+		s.ask(t)
+		logged := func() int {
+			text, _ := os.ReadFile(log)
+			return strings.Count(string(text), `msg="read the configuration again"`)
+		}
+		s.Process.Signal(syscall.SIGHUP)
+		eventually(t, "a line", func() bool { return logged() == 1 })
+		const bob = "dd101112131415161718191a1b1c1d1e1f"
+		write("log_level = 'error'\n[[user]]\nname = 'bob'\nsecret = '" + bob + "'\n")
+		s.Process.Signal(syscall.SIGHUP)
+		eventually(t, "the user", func() bool { return askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil })
+		write("drian = 7\n")
+		s.Process.Signal(syscall.SIGHUP)
+		eventually(t, "an error", func() bool { return contains(log, "drian") })
+		if want := map[bool]int{false: 1, true: 2}[verbose]; logged() != want {
+			t.Errorf("verbose %t: %d lines of level info, want %d", verbose, logged(), want)
+		}
 	}
 }
