@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,10 +33,8 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		p.makeRoom(err)
 		p.trace.acceptDelayed(ln.Addr(), err)
 	})
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
+	// The proxy may have stopped, and ln been closed, before ctx has learnt of it.
+	return cmp.Or(context.Cause(ctx), context.Cause(p.accepting), err)
 }
 
 // start begins a Serve, which calls serving.Done at its end. The first time, it starts
