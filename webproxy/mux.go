@@ -90,6 +90,7 @@ func (l *lane) done() bool { return l.closed && l.box.empty() && !l.down.Pending
 // mux is one side of a session: its state, and the connections of its streams.
 type mux struct {
 	perStream      bool // each stream has a lane of its own
+	fill           bool // chunks are filled: see outbox
 	maxOutgoing    int
 	sentTo, readBy *budget          // of frames that wait to be sent, and of bytes to be read
 	accept         func(*Conn) bool // at a relay; called with mu
@@ -110,7 +111,7 @@ type mux struct {
 
 func newMux(side Side, carrier Carrier) *mux {
 	perStream := carrier.perStream()
-	m := &mux{perStream: perStream, maxOutgoing: maxOutgoing, state: NewSession(side), lanes: make(map[int]*lane), ended: make(chan struct{})}
+	m := &mux{perStream: perStream, fill: !carrier.sockets(), maxOutgoing: maxOutgoing, state: NewSession(side), lanes: make(map[int]*lane), ended: make(chan struct{})}
 	if carrier == WebSocket {
 		m.maxOutgoing = maxSocket
 	}
@@ -124,7 +125,7 @@ func newMux(side Side, carrier Carrier) *mux {
 
 // addLane makes a lane. The caller holds m.mu.
 func (m *mux) addLane(id int) *lane {
-	l := &lane{id: id, wake: make(chan struct{}, 1), box: outbox{shared: id == SharedLane}}
+	l := &lane{id: id, wake: make(chan struct{}, 1), box: outbox{shared: id == SharedLane, fill: m.fill}}
 	m.lanes[id] = l
 	if m.opening != nil {
 		close(m.opening)

@@ -24,6 +24,9 @@ type outbox struct {
 	chunks []chunk
 	// shared is set for the lane of all streams, whose chunks are long.
 	shared bool
+	// fill is set for batches of requests: a frame ends with its chunk, so that a batch
+	// of chunks is as long as it may be.
+	fill bool
 	// mergeable is the offset of the last chunk's last frame if that is a DATA frame
 	// that more bytes can be added to, plus 1, and otherwise 0.
 	mergeable int
@@ -81,10 +84,11 @@ func (o *outbox) tail(n int) *chunk {
 		}
 	}
 	var b []byte
+	full := len(o.chunks) > 0 // so more bytes come, however short the frame is
 	switch {
-	case o.shared && n > longChunk/16:
+	case o.shared && (full || n > longChunk/16):
 		b = longChunks.Get().(*[longChunk]byte)[:0]
-	case n > shortChunk/2:
+	case full || n > shortChunk/2:
 		b = shortChunks.Get().(*[shortChunk]byte)[:0]
 	default:
 		b = make([]byte, 0, n)
@@ -115,8 +119,8 @@ func (o *outbox) data(s *Stream, p []byte, limit int) (n, added int) {
 	if n = o.merge(s, p, limit); n > 0 {
 		return n, n
 	}
-	if room := o.room() - HeaderLength; room >= minFrame {
-		limit = min(limit, room) // chunks that are full make batches that are
+	if room := o.room() - HeaderLength; o.fill && room >= minFrame {
+		limit = min(limit, room)
 	}
 	c := o.tail(HeaderLength + limit)
 	start := len(c.b)

@@ -20,7 +20,7 @@ func TestAnOutboxKeepsOrderAndLimits(t *testing.T) {
 				_, streams[i], _ = s.AppendOpen(nil, 0)
 				streams[i].credit = 1 << 30
 			}
-			o := outbox{shared: shared}
+			o := outbox{shared: shared, fill: seed%2 == 0}
 			want, got := map[uint32][]byte{}, map[uint32][]byte{}
 			queued, taken, frames := 0, 0, 0
 			longest := []int{10, 3000, 100_000}[seed%3]
