@@ -90,7 +90,7 @@ type Config struct {
 
 	// Position returns where a key is, such as user[3].name, as FILE:LINE:COLUMN for
 	// warnings, "" if it is nowhere. Nil means that there is no file. It is no setting.
-	Position func(key string) string
+	Position func(key string) string `json:"-"`
 
 	// Not settings: the program's version, and the level of the log, both for the admin
 	// listener. Without Level the level cannot be changed.
