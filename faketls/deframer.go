@@ -1,6 +1,12 @@
 package faketls
 
-import "github.com/mtwire/mtwire/frame"
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/mtwire/mtwire/frame"
+)
 
 // Deframer removes the record headers from one direction of a connection. It works in
 // place on pieces of any size, and stores only a part of a header. The zero value
@@ -101,4 +107,55 @@ func (d *Deframer) headerLeft() int {
 		return 0
 	}
 	return RecordHeaderLength - int(d.have)
+}
+
+// DeframerLength is the length of an encoded Deframer, in bytes.
+const DeframerLength = 8 + RecordHeaderLength
+
+// The flags of an encoded Deframer.
+const (
+	deframerStrict = 1 << iota
+	deframerDiscard
+	deframerStarted
+)
+
+// AppendBinary appends the state of d to b, so that another process can go on from
+// there. It is an encoding.BinaryAppender. It fails if Deframe has returned an error.
+//
+//	From 1 | flags 1 | have 1 | skipped 1 | left 4, big-endian | header 5
+func (d *Deframer) AppendBinary(b []byte) ([]byte, error) {
+	if d.err != nil {
+		return b, d.err
+	}
+	var flags byte
+	for i, set := range [...]bool{d.Strict, d.discard, d.started} {
+		if set {
+			flags |= 1 << i // in the order of the constants
+		}
+	}
+	b = append(b, byte(d.From), flags, d.have, d.skipped)
+	b = binary.BigEndian.AppendUint32(b, uint32(d.left))
+	return append(b, d.header[:]...), nil
+}
+
+var errDeframer = errors.New("faketls: not the state of a Deframer")
+
+// UnmarshalBinary sets d to what AppendBinary has appended, which are exactly
+// DeframerLength bytes. After an error d is unchanged.
+func (d *Deframer) UnmarshalBinary(b []byte) error {
+	if len(b) != DeframerLength {
+		return fmt.Errorf("%w: %d bytes, want %d", errDeframer, len(b), DeframerLength)
+	}
+	flags, left := b[1], binary.BigEndian.Uint32(b[4:])
+	next := Deframer{
+		From: frame.Side(b[0]), Strict: flags&deframerStrict != 0,
+		header: [RecordHeaderLength]byte(b[8:]), have: b[2], skipped: b[3], left: int(left),
+		discard: flags&deframerDiscard != 0, started: flags&deframerStarted != 0,
+	}
+	if flags > 7 || next.have >= RecordHeaderLength || left > 1<<16 || left > 0 && next.have > 0 ||
+		next.From != frame.Client && next.From != frame.Server {
+		return errDeframer
+	}
+	*d = next
+	return nil
 }

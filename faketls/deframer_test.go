@@ -109,3 +109,57 @@ func TestRecordHeaderLengthNeverWraps(t *testing.T) {
 		}()
 	}
 }
+
+// A Deframer that is encoded and decoded between any two bytes goes on as one that is not.
+func TestDeframerGoesOnFromItsEncodedState(t *testing.T) {
+	stream := join([]byte(changeCipherSpec), appendRecords(nil, []byte("one"), 2),
+		record(RecordApplicationData, 0), []byte(changeCipherSpec), appendRecords(nil, []byte("two"), 16640))
+	for _, from := range []Deframer{{From: frame.Client}, {From: frame.Client, Strict: true}} {
+		d, got := from, []byte(nil)
+		for i := range stream {
+			state, err := d.AppendBinary([]byte("before"))
+			if err != nil || len(state) != len("before")+DeframerLength {
+				t.Fatal(len(state), err)
+			}
+			var next Deframer
+			if err := next.UnmarshalBinary(state[len("before"):]); err != nil || next != d {
+				t.Fatalf("after %d bytes: %+v, want %+v, %v", i, next, d, err)
+			}
+			n, err := next.Deframe(stream[i : i+1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, d = append(got, stream[i:i+n]...), next
+		}
+		if string(got) != "onetwo" {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
+// What is no state of a Deframer is refused, and changes nothing.
+func TestDeframerRefusesOtherStates(t *testing.T) {
+	good, err := (&Deframer{}).AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(b []byte) []byte{
+		"short":               func(b []byte) []byte { return b[1:] },
+		"long":                func(b []byte) []byte { return append(b, 0) },
+		"other side":          func(b []byte) []byte { b[0] = 2; return b },
+		"unknown flag":        func(b []byte) []byte { b[1] = 8; return b },
+		"a whole header":      func(b []byte) []byte { b[2] = RecordHeaderLength; return b },
+		"a body and a header": func(b []byte) []byte { b[2], b[7] = 1, 1; return b },
+		"a long body":         func(b []byte) []byte { b[4] = 1; return b },
+	} {
+		d := Deframer{skipped: 7}
+		if err := d.UnmarshalBinary(change(bytes.Clone(good))); err == nil || d != (Deframer{skipped: 7}) {
+			t.Errorf("%s: %v, %+v", name, err, d)
+		}
+	}
+	failed := Deframer{}
+	failed.Deframe([]byte("HTTP/1.1"))
+	if _, err := failed.AppendBinary(nil); err == nil {
+		t.Error("a Deframer that has failed was encoded")
+	}
+}

@@ -3,6 +3,8 @@ package obfuscation
 import (
 	"crypto/cipher"
 	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 
 	"github.com/mtwire/mtwire/internal/aesctr"
 )
@@ -64,3 +66,26 @@ func Reencrypt(dst, src []byte, from, to *Cursor) {
 
 // Rest drops the cipher state until the next XORKeyStream.
 func (c *Cursor) Rest() { c.stream.Rest() }
+
+// CursorLength is the length of an encoded Cursor, in bytes.
+const CursorLength = keyLength + ivLength + 8
+
+// AppendBinary appends c to b, so that another process can go on from there: the key of
+// 32 bytes, the first counter of 16, and the position in bytes as a big-endian uint64.
+// It is an encoding.BinaryAppender, and never fails. The bytes are as secret as the key.
+func (c *Cursor) AppendBinary(b []byte) ([]byte, error) {
+	key, iv, offset := c.stream.Position()
+	b = append(append(b, key[:]...), iv[:]...)
+	return binary.BigEndian.AppendUint64(b, offset), nil
+}
+
+// UnmarshalBinary sets c to what AppendBinary has appended, which are exactly
+// CursorLength bytes. After an error c is unchanged.
+func (c *Cursor) UnmarshalBinary(b []byte) error {
+	if len(b) != CursorLength {
+		return fmt.Errorf("obfuscation: a cursor of %d bytes: want %d", len(b), CursorLength)
+	}
+	key, iv := (*[keyLength]byte)(b), (*[ivLength]byte)(b[keyLength:])
+	c.stream = aesctr.New(key, iv, binary.BigEndian.Uint64(b[keyLength+ivLength:]))
+	return nil
+}

@@ -64,3 +64,34 @@ func TestReencryptIsBothCursors(t *testing.T) {
 		}
 	}
 }
+
+// A Cursor that is encoded and decoded goes on where it was.
+func TestCursorGoesOnFromItsEncodedPosition(t *testing.T) {
+	var k KeyStream
+	for i := range k {
+		k[i] = byte(3 * i)
+	}
+	whole, got := make([]byte, 1000), make([]byte, 1000)
+	k.StreamAt(0).XORKeyStream(whole, whole)
+	c := k.Cursor(0)
+	for n, rest := 1, got; len(rest) > 0; n = n*3%97 + 1 {
+		n = min(n, len(rest))
+		c.XORKeyStream(rest[:n], rest[:n])
+		rest = rest[n:]
+		state, err := c.AppendBinary(nil)
+		if err != nil || len(state) != CursorLength {
+			t.Fatal(len(state), err)
+		}
+		var next Cursor
+		if err := next.UnmarshalBinary(state); err != nil {
+			t.Fatal(err)
+		}
+		c = next
+	}
+	if !bytes.Equal(got, whole) {
+		t.Error("other bytes")
+	}
+	if err := c.UnmarshalBinary(make([]byte, CursorLength-1)); err == nil {
+		t.Error("a short state was decoded")
+	}
+}

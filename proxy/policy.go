@@ -57,6 +57,16 @@ type Policy interface {
 	Admit(ctx context.Context, s Session) (Account, error)
 }
 
+// Adopter is a Policy that also knows sessions that another process has admitted: see
+// Proxy.Adopt.
+type Adopter interface {
+	Policy
+	// Adopt is Admit for such a session. It does not refuse it because of limits on the
+	// number of sessions or addresses: those of the process that has it count as
+	// admitted, also while it moves.
+	Adopt(ctx context.Context, s Session) (Account, error)
+}
+
 // Account is the usage of one session. Its methods are called concurrently for
 // the two directions.
 type Account interface {

@@ -18,6 +18,8 @@
 //	upstream.go      what data centres are reached through; probe.go tries it
 //	loops.go         upstreams that lead back to the proxy
 //	failover.go      clients moved on to the next address or upstream
+//	suspend.go       sessions that another process is to go on with
+//	adopt.go         those of another process; sessionstate.go: what there is of them
 //	transcode.go     re-encryption of what is relayed
 //	records.go       records of the download; firstpackets.go: errors in it
 //	liveness.go      clients that are gone; stalltimer.go: data centres that are silent

@@ -118,7 +118,7 @@ func (p *Proxy) remove(s *session, r Report) {
 	s.leave()
 	p.mu.Lock()
 	delete(p.sessions, s)
-	p.ended.add(r, p.users.Load())
+	p.ended.add(r, s.before, p.users.Load())
 	p.mu.Unlock()
 	p.memory.changed(p.counters.open.Add(-1))
 	p.ending.Done()

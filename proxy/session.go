@@ -20,6 +20,7 @@ import (
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // session is a client's connection, from its acceptance to its end. It has a
@@ -57,9 +58,13 @@ type session struct {
 		Via, Address string
 		conn         net.Conn
 	}
-	sent  *sentUpload // nil if no upstream is an MTProxy
-	up    reencrypter
-	trial atomic.Pointer[trial] // nil after the first byte down
+	sent   *sentUpload // nil if no upstream is an MTProxy
+	up     reencrypter
+	down   *reencrypter          // nil if the download is passed on as it is
+	first  *errorScanner         // of the download's first packets; nil after them
+	stays  atomic.Bool           // another process has not taken it
+	before adoptedBytes          // what another process has moved
+	trial  atomic.Pointer[trial] // nil after the first byte down
 
 	dataCenter *dataCenterState
 	dialled    int64 // when the data centre was; see dataCenters.now
@@ -254,26 +259,12 @@ func onlyStream(upstream *route.Upstream) (*route.Upstream, error) {
 // relay hands the session over to its pair, and ends its goroutine.
 func (s *session) relay(t *trial, stream *route.Stream) error {
 	client := t.client
-	up := splice.Flow{Dst: s.upstream.conn, Src: client.Conn, Transform: s.reencryptUp, Parked: s.up.rest, Moved: s.uploaded}
-	down := splice.Flow{Dst: client.Conn, Src: s.upstream.conn, Holds: s.holdsAnswer, Moved: s.downloaded, NoBytes: s.noBytes}
-	if s.account != nil {
-		up.Delay = func(n int) time.Duration { return s.delay(Upload, n) }
-		down.Delay = func(n int) time.Duration { return s.delay(Download, n) }
-	}
-	if client.Records != nil {
-		down.Framing = cmp.Or(s.records, defaultRecords)
-	}
+	s.down = nil
 	if stream.Receive != nil {
-		re := &reencrypter{receive: *stream.Receive, send: client.Download.Cursor(0), watch: s.checkAnswer}
-		down.Transform, down.Parked = re.transform, re.rest
+		s.down = &reencrypter{receive: *stream.Receive, send: client.Download.Cursor(0), watch: s.checkAnswer}
 	}
-	download := client.Download
-	down.Inspect = (&errorScanner{
-		decoder:  frame.Decoder{Protocol: s.protocol, From: frame.Server},
-		download: &download,
-		answered: s.answered,
-		failed:   s.failed,
-	}).scan
+	s.first = s.newScanner(client.Download)
+	up, down := s.flows(client.Conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed != nil {
@@ -287,6 +278,44 @@ func (s *session) relay(t *trial, stream *route.Stream) error {
 	t.pair, s.cancel = s.pair, nil // the context has no parent that keeps it
 	t.arm()
 	return nil
+}
+
+// flows returns the two directions of the session's relay.
+func (s *session) flows(client net.Conn) (up, down splice.Flow) {
+	up = splice.Flow{Dst: s.upstream.conn, Src: client, Transform: s.reencryptUp, Parked: s.up.rest, Moved: s.uploaded}
+	down = splice.Flow{Dst: client, Src: s.upstream.conn, Holds: s.holdsAnswer, Moved: s.downloaded, NoBytes: s.noBytes}
+	if s.account != nil {
+		up.Delay = func(n int) time.Duration { return s.delay(Upload, n) }
+		down.Delay = func(n int) time.Duration { return s.delay(Download, n) }
+	}
+	if s.up.records != nil {
+		down.Framing = cmp.Or(s.records, defaultRecords)
+	}
+	if s.down != nil {
+		down.Transform, down.Parked = s.down.transform, s.down.rest
+	}
+	if s.first != nil {
+		down.Inspect = s.inspect
+	}
+	return up, down
+}
+
+// newScanner returns a scanner from the first byte of a download.
+func (s *session) newScanner(download obfuscation.KeyStream) *errorScanner {
+	return &errorScanner{
+		decoder:  frame.Decoder{Protocol: s.protocol, From: frame.Server},
+		download: &download,
+		answered: s.answered,
+		failed:   s.failed,
+	}
+}
+
+// inspect is the Inspect of the download.
+func (s *session) inspect(b []byte) (more bool) {
+	if more = s.first.scan(b); !more {
+		s.first = nil
+	}
+	return more
 }
 
 // reencryptUp starts the stall timer before the write: the answer may arrive

@@ -47,7 +47,8 @@ type Stats struct {
 	// TransportErrors is how many sessions began with a transport error from the
 	// data centre.
 	TransportErrors int64
-	// Up and Down are the bytes of all connections, open ones included.
+	// Up and Down are the bytes of all connections, open ones included. What another
+	// process has moved of sessions of Adopt does not count.
 	Up, Down int64
 	// Stages is how many of the open connections have come how far, by Stage.
 	Stages [FirstByteDown + 1]int64
@@ -94,11 +95,12 @@ func (p *Proxy) sum(ended func(*usages)) (Stats, []*session) {
 	return stats, open
 }
 
-// movedBytes returns how many bytes have moved.
+// movedBytes returns how many bytes have moved in this process.
 func (s *session) movedBytes() (up, down int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bytes()
+	up, down = s.bytes()
+	return up - s.before.up, down - s.before.down
 }
 
 // Sessions returns the sessions that are open, in no order.

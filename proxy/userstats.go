@@ -10,14 +10,23 @@ import (
 type UserStats struct {
 	Name string
 	// Open is how many authenticated connections there are now, and Connections how
-	// many there were, these included.
+	// many there were, these included. Sessions of Adopt are not in Connections.
 	Open, Connections int64
 	// Up and Down are the bytes of these connections, open ones included.
 	Up, Down int64
 }
 
-func (u *UserStats) add(up, down int64) {
-	u.Connections++
+// adoptedBytes are the bytes that another process has counted of a session, and its
+// connection.
+type adoptedBytes struct {
+	adopted  bool
+	up, down int64
+}
+
+func (u *UserStats) add(up, down int64, adopted bool) {
+	if !adopted {
+		u.Connections++
+	}
 	u.Up, u.Down = u.Up+up, u.Down+down
 }
 
@@ -28,11 +37,13 @@ type usages struct {
 	gone     UserStats // of users that were removed
 }
 
-// add counts a connection that has ended, with its last report.
-func (u *usages) add(r Report, now *snapshot) {
-	u.up, u.down = u.up+r.Up, u.down+r.Down
+// add counts a connection that has ended, with its last report and what was counted
+// elsewhere.
+func (u *usages) add(r Report, before adoptedBytes, now *snapshot) {
+	up, down := r.Up-before.up, r.Down-before.down
+	u.up, u.down = u.up+up, u.down+down
 	if r.Stage >= Authenticated {
-		u.of(r.User.Name, now).add(r.Up, r.Down)
+		u.of(r.User.Name, now).add(up, down, before.adopted)
 	}
 }
 
@@ -82,7 +93,8 @@ func (p *Proxy) StatsByUser() (stats Stats, users []UserStats, gone UserStats) {
 		}
 		u := byUser.of(user.Name, now)
 		u.Open++
-		u.add(s.movedBytes())
+		up, down := s.movedBytes()
+		u.add(up, down, s.before.adopted)
 	}
 	for _, u := range byUser.users {
 		users = append(users, *u)

@@ -61,6 +61,11 @@ func Start(key *[KeyLength]byte, iv *[IVLength]byte, offset uint64) cipher.Strea
 	return &s
 }
 
+// Position returns the arguments of New that make a Stream of the same position.
+func (s *Stream) Position() (key [KeyLength]byte, iv [IVLength]byte, offset uint64) {
+	return s.key, s.iv, s.offset
+}
+
 // XORKeyStream XORs src with the next bytes of the key stream into dst, which must not
 // be shorter and must overlap src entirely or not at all.
 func (s *Stream) XORKeyStream(dst, src []byte) { xor(dst, src, s, nil) }

@@ -46,26 +46,29 @@ func (d *direction) adapt(n int, delay time.Duration) {
 }
 
 // delayed calls Flow.Holds and Flow.Delay after n bytes were written, all that were
-// read. It returns a pauseFor if the direction must pause, and nil otherwise.
+// read. It returns a pauseFor if the direction must pause, errSuspend if it is to be
+// suspended, and nil otherwise.
 func (d *direction) delayed(n int) error {
 	d.holds(false)
-	if d.flow.Delay == nil || n == 0 {
-		return nil
+	if d.flow.Delay != nil && n > 0 {
+		delay := d.flow.Delay(n)
+		d.adapt(n, delay)
+		if delay > 0 {
+			return pauseFor(delay)
+		}
 	}
-	delay := d.flow.Delay(n)
-	d.adapt(n, delay)
-	if delay > 0 {
-		return pauseFor(delay)
+	if d.pair.suspending.Load() {
+		return errSuspend
 	}
 	return nil
 }
 
 // pause starts the timer of a pause. If it returns true, the goroutine must
-// return. It returns false if the pair is over or has failed.
+// return. It returns false if the pair is over or has failed, or is to be suspended.
 func (d *direction) pause(delay time.Duration) bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
-	if d.pair.over.Load() || d.pair.failed.Load() {
+	if d.pair.over.Load() || d.pair.failed.Load() || d.pair.suspending.Load() {
 		return false
 	}
 	d.paused = time.AfterFunc(delay, d.resume)

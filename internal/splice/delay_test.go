@@ -101,7 +101,7 @@ func TestDelayLimitsTheRate(t *testing.T) {
 // If Delay returns 0 or less, the transfer goes on.
 func TestDelayOfZeroIsNoPause(t *testing.T) {
 	for _, delay := range []time.Duration{0, -time.Hour} {
-		d := &direction{flow: Flow{Delay: func(int) time.Duration { return delay }}}
+		d := &direction{pair: &Pair{}, flow: Flow{Delay: func(int) time.Duration { return delay }}}
 		if err := d.delayed(1); err != nil {
 			t.Errorf("%v: %v", delay, err)
 		}

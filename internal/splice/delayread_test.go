@@ -57,7 +57,7 @@ func TestReadsAreAsLongAsTheRateAllows(t *testing.T) {
 		100 << 20:   {mostRead, mostRead},
 		math.Inf(1): {mostRead, mostRead},
 	} {
-		d := &direction{flow: Flow{Delay: func(n int) time.Duration {
+		d := &direction{pair: &Pair{}, flow: Flow{Delay: func(n int) time.Duration {
 			return time.Duration(float64(n) / rate * float64(time.Second))
 		}}}
 		for range 20 {

@@ -103,13 +103,16 @@ type direction struct {
 	// Guarded by the pair's mu.
 	parked   bool
 	watching bool // its stream has ended, and watchForReset waits
-	holding  bool // hold waits for more bytes
+	holding  bool // limitHold has set the read deadline
 	ended    bool
-	set      *pollSet    // of the poller, nil before the first park
-	waiter   waiterID    // in set
-	paused   *time.Timer // nil unless in a pause
-	lingers  *time.Timer // ends the linger of a parked direction; nil before there is one
-	err      error
+	// See suspend.go.
+	suspended bool        // it has stopped
+	kicked    bool        // its watchForReset was woken
+	set       *pollSet    // of the poller, nil before the first park
+	waiter    waiterID    // in set
+	paused    *time.Timer // nil unless in a pause
+	lingers   *time.Timer // ends the linger of a parked direction; nil before there is one
+	err       error
 }
 
 func (d *direction) prepare(p *Pair, f Flow) {
@@ -137,6 +140,9 @@ func (d *direction) run() {
 		delay, paused := err.(pauseFor)
 		switch {
 		case err == errFallback:
+		case d.suspend(err):
+			return
+		case err == errSuspend: // not any more
 		case paused:
 			if d.pause(time.Duration(delay)) {
 				return
@@ -263,7 +269,7 @@ func (d *direction) arm() {
 	d.rearm = at + d.pair.config.idle()/2
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
-	if !d.pair.over.Load() && !d.lingering.Load() {
+	if !d.pair.over.Load() && !d.lingering.Load() && !d.pair.suspending.Load() {
 		d.flow.Src.SetReadDeadline(now.Add(d.pair.config.idle()))
 	}
 }
@@ -373,7 +379,9 @@ func (d *direction) limit(linger time.Duration) {
 
 // setDeadlines sets those of limit. Under the pair's mu.
 func (d *direction) setDeadlines() {
-	if d.holding {
+	if d.pair.suspending.Load() {
+		d.flow.Src.SetReadDeadline(longAgo)
+	} else if d.holding {
 		d.flow.Src.SetReadDeadline(time.Now()) // moved calls limit again
 	} else {
 		d.flow.Src.SetReadDeadline(d.pair.until)

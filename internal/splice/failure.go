@@ -22,6 +22,7 @@ const (
 
 // fail ends the pair because of an error of one of d's connections. Under mu.
 func (p *Pair) fail(d *direction, failed failedEnd, err error) {
+	p.endSuspension()
 	d.err = err
 	if netx.IsTimeout(err) { // the end of the linger, or a source's own deadline
 		p.endBoth()

@@ -137,7 +137,7 @@ func (d *direction) limitHold(limit time.Duration) bool {
 	d.pair.mu.Lock()
 	defer d.pair.mu.Unlock()
 	d.holding = false
-	if d.pair.over.Load() || d.lingering.Load() {
+	if d.pair.over.Load() || d.lingering.Load() || d.pair.suspending.Load() {
 		return false
 	}
 	d.holding = limit > 0

@@ -75,6 +75,8 @@ func (p *Poller) Connect(context.Context, netip.AddrPort) (net.Conn, error) {
 	return nil, errors.ErrUnsupported
 }
 
+func (p *Poller) leave(*direction) {}
+
 // Await returns false: the caller waits in a goroutine.
 func (p *Poller) Await(net.Conn, func()) (stop func(), ok bool) { return nil, false }
 

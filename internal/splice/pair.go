@@ -6,6 +6,7 @@
 //	direction.go     one direction: its goroutine, and how it is parked
 //	failure.go       what still arrives after an error
 //	writetimeout.go  a peer that takes nothing
+//	suspend.go       stopping a pair, to go on in another process
 //	delay.go         pausing a direction, for a rate limit
 //	copy.go          copying through a buffer
 //	framing.go       cutting a stream into frames
@@ -94,6 +95,10 @@ type Pair struct {
 	until time.Time   // when the linger of the remaining one is over
 	open  int32       // directions that have not ended
 	over  atomic.Bool // both directions must end; set under mu
+
+	// See suspend.go. Set under mu.
+	suspending atomic.Bool   // both directions are to stop, or have
+	suspended  func(ok bool) // called when they have; nil then
 
 	// After an error of one of the connections: see failure.go. Set under mu.
 	failed  atomic.Bool
@@ -189,11 +194,13 @@ func (p *Pair) Abort(cause error) {
 // that are parked or paused. Under mu.
 func (p *Pair) endBoth() {
 	p.over.Store(true)
+	p.suspending.Store(false)
+	p.notify(false)
 	for _, d := range []*direction{&p.up, &p.down} {
 		d.flow.Src.SetReadDeadline(longAgo)
 		d.flow.Dst.SetWriteDeadline(longAgo)
-		if d.parked || d.stopPause() {
-			d.parked = false
+		if d.parked || d.suspended || d.stopPause() {
+			d.parked, d.suspended = false, false
 			if p.ended(d) {
 				p.startGo(p.finish)
 			}
@@ -210,8 +217,10 @@ func (p *Pair) ended(d *direction) (last bool) {
 		d.lingers.Stop()
 	}
 	if p.open--; p.open > 0 {
+		p.checkSuspended()
 		return false
 	}
+	p.notify(false)
 	if poller := p.config.Poller; poller != nil {
 		poller.unregister(&p.up)
 		poller.unregister(&p.down)
@@ -293,8 +302,8 @@ func (p *Pair) endDirection(d *direction, failed failedEnd, err error, parked bo
 	case p.over.Load(), p.failed.Load():
 	case err != nil:
 		p.fail(d, failed, err)
-	case other.watching && other.parked:
-		other.parked, other.watching = false, false
+	case other.watching && (other.parked || other.suspended):
+		other.parked, other.watching, other.suspended = false, false, false
 		p.ended(other)
 	case other.watching:
 		other.flow.Src.SetReadDeadline(longAgo) // ends its watchForReset
@@ -306,11 +315,18 @@ func (p *Pair) endDirection(d *direction, failed failedEnd, err error, parked bo
 		} else {
 			other.limit(p.config.linger())
 		}
-		if parked {
+		switch {
+		case parked && p.suspending.Load():
+			d.watching = true
+			d.halt()
+			p.checkSuspended()
+			return false
+		case parked:
 			d.watching, d.parked = true, true
 			return false
+		case p.watchForReset(d):
+			return false
 		}
-		p.watchForReset(d)
 	}
 	return p.ended(d)
 }
@@ -328,17 +344,29 @@ func (p *Pair) reset(d *direction, err error) {
 // watchForReset runs after the end of d's stream, until the other direction ends.
 // A peer that has vanished after its FIN answers the next bytes with a reset,
 // which only the write after those would report. watchForReset notices the reset
-// at once and ends the pair. Under mu, which it releases while it waits.
-func (p *Pair) watchForReset(d *direction) {
+// at once and ends the pair. It returns true if d was suspended meanwhile, and has not
+// ended. Under mu, which it releases while it waits.
+func (p *Pair) watchForReset(d *direction) (suspended bool) {
 	if d.src == nil {
-		return
+		return false
 	}
 	d.watching = true
-	d.flow.Src.SetReadDeadline(time.Time{})
-	p.mu.Unlock()
-	err := d.waitReset()
-	p.mu.Lock()
+	var err error
+	for again := true; again; {
+		if p.suspending.Load() {
+			d.halt()
+			p.checkSuspended()
+			return true
+		}
+		d.kicked = false
+		d.flow.Src.SetReadDeadline(time.Time{})
+		p.mu.Unlock()
+		err = d.waitReset()
+		p.mu.Lock()
+		again = d.kicked && err == nil && !p.over.Load() && !p.failed.Load() && !p.other(d).ended
+	}
 	p.reset(d, err)
+	return false
 }
 
 // closeWrite half-closes dst. A carrier without half-close, such as WebSocket,

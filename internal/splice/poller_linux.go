@@ -264,11 +264,25 @@ func (d *direction) stay() bool {
 	if d.flow.Parked != nil {
 		d.flow.Parked()
 	}
+	if d.pair.suspending.Load() {
+		d.halt()
+		d.pair.checkSuspended()
+		return true
+	}
 	d.parked = true
 	if d.lingering.Load() {
 		d.lingerParked()
 	}
 	return true
+}
+
+// leave takes d's source out of its set, which would have events for it as long as any
+// process has the socket. Under the pair's mu.
+func (p *Poller) leave(d *direction) {
+	if d.waiter != 0 {
+		d.set.control(unix.EPOLL_CTL_DEL, d.src, 0, d.waiter)
+		p.unregister(d)
+	}
 }
 
 // unregister removes d, of which the pair has ended. Under the pair's mu.

@@ -232,6 +232,17 @@ func (u *user) stops(now moment) (cause Cause, stops bool) {
 
 // Admit admits a client, or refuses it with a *Refusal. It implements proxy.Policy.
 func (p *Policy) Admit(_ context.Context, s proxy.Session) (proxy.Account, error) {
+	return p.admit(s, false)
+}
+
+// Adopt is Admit for a session that another process has admitted: it counts towards the
+// limits of connections and addresses, and is not refused because of them. It implements
+// proxy.Adopter.
+func (p *Policy) Adopt(_ context.Context, s proxy.Session) (proxy.Account, error) {
+	return p.admit(s, true)
+}
+
+func (p *Policy) admit(s proxy.Session, adopted bool) (proxy.Account, error) {
 	name, now := s.User().Name, p.now()
 	u := p.find(name)
 	if u == nil {
@@ -239,14 +250,15 @@ func (p *Policy) Admit(_ context.Context, s proxy.Session) (proxy.Account, error
 	}
 	client, _ := netip.ParseAddrPort(s.Report().Client)
 	a := &account{policy: p, user: u, session: s, network: networkOf(client.Addr())}
-	if cause, refused := p.enter(a, client.Addr().Unmap(), now); refused {
+	if cause, refused := p.enter(a, client.Addr().Unmap(), now, adopted); refused {
 		return nil, p.refuse(u, cause, now)
 	}
 	return a, nil
 }
 
-// enter adds a session to those of its user, unless a limit refuses it.
-func (p *Policy) enter(a *account, client netip.Addr, now moment) (cause Cause, refused bool) {
+// enter adds a session to those of its user, unless a limit refuses it. One that is
+// adopted has entered before.
+func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) (cause Cause, refused bool) {
 	u := a.user
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -259,6 +271,9 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment) (cause Cause, 
 	}
 	def, active := u.def, u.activity
 	switch {
+	case adopted && def.MaxAddresses > 0:
+		active.add(a.network)
+	case adopted:
 	case len(def.Networks) > 0 && !slices.ContainsFunc(def.Networks, func(n netip.Prefix) bool { return n.Contains(client) }):
 		return OtherNetwork, true
 	case def.MaxConnections > 0 && active.sessions >= def.MaxConnections:

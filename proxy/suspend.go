@@ -1,0 +1,218 @@
+package proxy
+
+import (
+	"cmp"
+	"net"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/splice"
+)
+
+// A session can go on in another process: it is suspended, its state and its sockets are
+// sent there, and it is released. Until it is released, it can be resumed as well: nothing
+// is read or written meanwhile, and what peers send stays in the kernel.
+
+// Suspended is a session that moves no bytes until Resume, and may be closed meanwhile.
+// One of Resume and Release must be called. Its methods are for one goroutine.
+type Suspended struct {
+	session *session
+	state   SessionState
+}
+
+// State returns the session's state. It is not to be changed.
+func (s *Suspended) State() *SessionState { return &s.state }
+
+// Sockets returns the sockets of the session, which are syscall.Conns. Nothing may be
+// read from them or written to them.
+func (s *Suspended) Sockets() (client, upstream net.Conn) {
+	return s.session.socket, s.session.upstream.conn
+}
+
+// Resume has the session go on here.
+func (s *Suspended) Resume() { s.session.pair.Resume() }
+
+// Keep is Resume for a session that the other process does not take: it is not suspended
+// again.
+func (s *Suspended) Keep() {
+	s.session.stays.Store(true)
+	s.Resume()
+}
+
+// Release gives the session up, which goes on in another process: it is not traced as ended,
+// and Stats keeps the bytes that it has moved here. Its sockets are closed here, which their peers do not notice while
+// the other process has them. Release returns false, and does nothing, if the session has
+// been closed.
+func (s *Suspended) Release() bool {
+	session := s.session
+	if !session.pair.Release() {
+		return false
+	}
+	session.release()
+	return true
+}
+
+// release is end for a session that goes on in another process.
+func (s *session) release() {
+	s.proxy.counters.relaying.Add(-1)
+	s.stall.stop()
+	s.endTrial()
+	s.sent.remove()
+	s.socket.Close()
+	s.upstream.conn.Close()
+	s.mu.Lock()
+	s.duration = max(time.Since(s.start), 1)
+	r := s.report()
+	s.mu.Unlock()
+	if s.account != nil {
+		s.account.Done(r)
+	}
+	s.proxy.mu.Lock()
+	s.proxy.ended.add(r, s.before, s.proxy.users.Load())
+	s.proxy.mu.Unlock()
+	s.forget()
+}
+
+// suspendTime is how long Suspend waits for sessions that move bytes: those whose peers
+// take what was read are suspended much sooner.
+const suspendTime = 20 * time.Millisecond
+
+// Suspend suspends up to limit sessions, those first that move nothing, and returns them.
+// idle is how many others move nothing and can be suspended, and left how many in all are
+// not suspended and may be, now or later: some do not finish writing yet, and others are
+// still in their handshake. Sessions of TLS or WebSocket clients, of FakeTLS upstreams and
+// of unauthenticated clients cannot be suspended. Systems other than Linux suspend none.
+//
+// Calls must not overlap.
+func (p *Proxy) Suspend(limit int) (suspended []*Suspended, idle, left int) {
+	var ready, moving []*session
+	p.each(func(s *session) {
+		switch s.mobility() {
+		case movableIdle:
+			ready = append(ready, s)
+		case movableBusy:
+			moving = append(moving, s)
+		case movableLater:
+			left++
+		}
+	})
+	left += len(ready) + len(moving)
+	chosen := ready
+	if len(ready) == 0 {
+		chosen = moving
+	}
+	chosen = chosen[:min(len(chosen), limit)]
+	suspended = suspendAll(chosen)
+	return suspended, len(ready) - min(len(ready), len(chosen)), left - len(suspended)
+}
+
+// suspendAll suspends sessions, and returns those that could be in time.
+func suspendAll(sessions []*session) (all []*Suspended) {
+	type result struct {
+		session *session
+		ok      bool
+	}
+	stopped := make(chan result, len(sessions))
+	var pairs []*splice.Pair
+	for _, s := range sessions {
+		s.mu.Lock()
+		pair := s.pair
+		s.mu.Unlock()
+		if pair != nil {
+			pairs = append(pairs, pair)
+			pair.Suspend(func(ok bool) { stopped <- result{s, ok} })
+		}
+	}
+	late := time.AfterFunc(suspendTime, func() {
+		for _, pair := range pairs {
+			pair.CancelSuspend()
+		}
+	})
+	defer late.Stop()
+	for range pairs {
+		if r := <-stopped; r.ok {
+			all = append(all, &Suspended{r.session, r.session.state()})
+		}
+	}
+	return all
+}
+
+// mobility is whether a session can be suspended.
+type mobility uint8
+
+const (
+	immovable mobility = iota
+	movableLater
+	movableBusy // it moves bytes
+	movableIdle
+)
+
+// mobility returns whether s can be suspended.
+func (s *session) mobility() mobility {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	age := time.Since(s.start)
+	switch stage := Stage(s.stage.Load()); {
+	case s.closed != nil || s.stays.Load():
+		return immovable
+	case s.pair != nil:
+	case stage == Accepted && age < idleTime, stage < Dialled && stage > Accepted && age < handshakeGrace, stage >= Dialled:
+		return movableLater
+	default:
+		return immovable
+	}
+	ok, idle := s.pair.Suspendable()
+	if !ok {
+		return immovable
+	}
+	if t := s.trial.Load(); t != nil && !t.canEnd() {
+		return movableLater
+	}
+	if idle {
+		return movableIdle
+	}
+	return movableBusy
+}
+
+// canEnd reports whether the client has asked nothing yet, on a connection that its data
+// centre keeps: it need not be moved on to another one.
+func (t *trial) canEnd() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.over || !t.asked && !t.lost && len(t.kept) == 0 && t.next == nil && time.Since(t.since) >= earlyEnd
+}
+
+// state returns the state of a session whose pair is suspended.
+func (s *session) state() SessionState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	up, down := s.pair.State()
+	user := s.user.Load()
+	state := SessionState{
+		User: user.Name, Secret: secretID(s.secret, user.AdTag),
+		Mode: s.mode, Protocol: s.protocol, DC: s.dc, Stage: Stage(s.stage.Load()),
+		Client: s.source, Upstream: s.upstream.Via, Address: s.upstream.Address,
+		Age: time.Since(s.start), Last: time.Duration(s.last.Load()),
+		TransportError: s.transportError.Load(),
+		Up:             DirectionState{up.Bytes + s.early, up.Ended},
+		Down:           DirectionState{down.Bytes, down.Ended},
+		Receive:        s.up.receive, Send: s.up.send,
+	}
+	// After the timeout the stall was counted.
+	if since := time.Duration(s.stall.since.Load()); since > 0 && state.Age-since < s.proxy.settings().StallTimeout {
+		state.Unanswered = since
+	}
+	if s.down != nil {
+		receive, send := s.down.receive, s.down.send
+		state.DownReceive, state.DownSend = &receive, &send
+	}
+	if s.up.records != nil {
+		records := *s.up.records
+		framing := cmp.Or(s.records, defaultRecords)
+		state.Records = &records
+		state.RecordLengths = &RecordLengths{framing.Leading, framing.Ramp, framing.MaxBody, down.Bodies}
+	}
+	if first := s.first; first != nil && !down.Inspected {
+		state.FirstPackets = &FirstPackets{*first.download, first.offset, first.payloads, first.rest}
+	}
+	return state
+}
