@@ -15,12 +15,31 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mtwire": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){"mtwire": func() {
+		dieAtStep()
+		os.Exit(run())
+	}})
+}
+
+// stepVariable names the step at which a process of an upgrade is to end, as by kill -9.
+const stepVariable = "MTWIRE_TEST_STEP"
+
+// dieAtStep has the process end at the step that the variable names.
+func dieAtStep() {
+	last := os.Getenv(stepVariable)
+	if own, err := os.FindProcess(os.Getpid()); last != "" && err == nil {
+		upgrade.Step = func(name string) {
+			if name == last {
+				own.Kill()
+			}
+		}
+	}
 }
 
 // scriptCommands are the commands that scripts have besides those of testscript.

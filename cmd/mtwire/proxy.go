@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/service"
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/spf13/cobra"
 )
 
@@ -51,7 +52,8 @@ On SIGTERM the proxy stops listening, closes each connection as soon as it is
 idle, and exits when none is left, or after --drain. A second signal makes it
 exit at once. On SIGHUP it reads the file of --config and the files of secrets,
 upstreams and networks again, and opens --log-file again. Connections go on. With
---config it also reads them again when one of them has changed.`,
+--config it also reads them again when one of them has changed. On Linux, SIGUSR2
+starts the program again, which takes over the sockets and the live sessions.`,
 		Example: `  mtwire proxy
   mtwire proxy --config mtwire.toml
   mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock
@@ -112,9 +114,21 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	flags.BoolVar(&c.LogClients, "log-clients", c.LogClients, "log the addresses of clients")
 }
 
-func (f *proxyFlags) run(cmd *cobra.Command) error {
+func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	hangups, stop := notifyHangups()
 	defer stop()
+	requests, stop := notifyUpgrades()
+	defer stop()
+	takeover, err := upgrade.FromEnvironment()
+	if err != nil {
+		return err
+	}
+	serving := false
+	defer func() {
+		if !serving {
+			takeover.Refuse(err)
+		}
+	}()
 	loading := f.load(cmd)
 	if f.check { // the log of what is checked is for the terminal, and no file is made
 		f.log.file = ""
@@ -128,6 +142,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	defer log.close()
 	warnOfCredentials(cmd.Flags(), log.Logger)
 	f.file.warn(log.Logger)
+	f.config.Takeover = takeover
 	if err := f.inherit(cmd); err != nil {
 		return err
 	}
@@ -149,6 +164,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	}
 	defer f.watchFiles(cmd, s, log.Logger)()
 	go eachHangup(hangups, func() { f.reload(cmd, s, log) })
+	go eachHangup(requests, func() { s.Upgrade(upgrade.Command{Path: programPath, Args: os.Args}) })
 	for _, address := range s.Addresses() {
 		printListening(cmd, address)
 	}
@@ -159,6 +175,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) error {
 	}
 	again, stop := nextSignal(cmd.Context())
 	defer stop()
+	serving = true
 	return s.Run(cmd.Context(), again)
 }
 

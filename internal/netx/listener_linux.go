@@ -67,10 +67,8 @@ func (ln *Listener) Accept() (net.Conn, error) {
 		return errno != syscall.EAGAIN
 	})
 	switch {
+	case err == nil && errno == 0: // also if ln is closed now: the peer is connected
 	case ln.closed.Load():
-		if err == nil && errno == 0 {
-			closeNow(uintptr(accepted))
-		}
 		err = net.ErrClosed
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = os.ErrDeadlineExceeded

@@ -51,6 +51,10 @@ var errUnpolled = os.NewSyscallError("epoll_ctl", unix.ENOSPC)
 // socketEpoch is a time from which deadlines are counted.
 var socketEpoch = time.Now()
 
+// NewSocket returns a Socket for a descriptor of a TCP connection that does not block, which
+// it owns. remote is the address of the peer.
+func NewSocket(fd int, remote netip.AddrPort) *Socket { return newSocket(fd, remote) }
+
 func newSocket(fd int, remote netip.AddrPort) *Socket { return &Socket{fd: int32(fd), remote: remote} }
 
 // acquire begins a call that uses fd, and reports whether it may: Close was not called.

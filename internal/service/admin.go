@@ -17,6 +17,7 @@ import (
 	"github.com/mtwire/mtwire/internal/service/admin"
 	"github.com/mtwire/mtwire/internal/service/metrics"
 	"github.com/mtwire/mtwire/internal/service/store"
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -134,6 +135,9 @@ func (c *Config) listenAdmin(ctx context.Context, log *slog.Logger) (listeners [
 }
 
 func (c *Config) listenAdminOn(ctx context.Context, address AdminAddress) (net.Listener, error) {
+	if ln := c.Takeover.Listener(upgrade.Admin, address.String()); ln != nil {
+		return c.wrapHandedOver(ln), nil
+	}
 	if address.Network != "unix" {
 		config := net.ListenConfig{}
 		if c.ReusePort {
@@ -362,6 +366,16 @@ func (a *administration) listenLater(ctx context.Context, log *slog.Logger) {
 			return
 		}
 	}
+}
+
+// leave stops listening, after another process has taken the sockets over. Requests that
+// are served go on.
+func (a *administration) leave() {
+	if a == nil {
+		return
+	}
+	a.readiness.SetAccepting(false)
+	closeAllHere(a.listeners)
 }
 
 // close ends the listeners and their requests. It may be called again.

@@ -12,6 +12,7 @@
 //	listen.go     addresses to listen on, TCP and Unix sockets
 //	listeners.go  the listeners, which come and go: relisten.go
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
+//	upgrading.go  upgrades, which move sessions; handedover.go: listeners of an upgrade
 //	links.go      tg://proxy links
 //	reach.go      the address in the links; publicaddress.go: a configured one;
 //	              ownaddresses.go: those of this machine
@@ -36,6 +37,7 @@ import (
 	"github.com/mtwire/mtwire/internal/replay"
 	"github.com/mtwire/mtwire/internal/service/netlist"
 	"github.com/mtwire/mtwire/internal/service/store"
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -63,9 +65,11 @@ type Service struct {
 	leftOut    []*users.TakenError // those that are not in limited
 	loads      int                 // store.Loads when limited was made of it
 
-	probed    chan struct{} // closed by Run: see Probed
-	listeners listenerSet   // those of config.Listen, once Listen was called
-	reloading sync.Mutex    // held by Reload and UpdateUsers; protects config and domain as well
+	probed    chan struct{}     // closed by Run: see Probed
+	listeners listenerSet       // those of config.Listen, once Listen was called
+	reloading sync.Mutex        // held by Reload, UpdateUsers and Upgrade; protects config and domain as well
+	upgrade   *upgradeState     // of Upgrade
+	takeover  *upgrade.Takeover // of the process before, nil if there is none
 
 	probeAgain, loopsAgain chan struct{} // have room for one; see lookAgain
 	ran                    atomic.Bool   // Run was called
@@ -83,6 +87,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	s := &Service{
 		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
 		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1),
+		upgrade: newUpgradeState(), takeover: config.Takeover,
 	}
 	if err := s.findUsers(); err != nil {
 		return nil, err

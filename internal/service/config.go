@@ -12,6 +12,7 @@ import (
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/metrics"
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -28,6 +29,9 @@ type Config struct {
 	// Inherited are listeners that the process was started with, besides Listen: see
 	// InheritedListeners. One whose address is also in Listen is used for both.
 	Inherited []net.Listener
+	// Takeover has the listeners and sessions of a process that this one was started by to
+	// take its place: see upgrade.FromEnvironment. Nil is none.
+	Takeover *upgrade.Takeover
 	// ReusePort is reuse-port: listen beside other processes that do so too, and hand
 	// over to them at the end.
 	ReusePort    bool          `toml:"reuse_port"`

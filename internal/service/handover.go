@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -59,7 +60,12 @@ type sharedUnixListener struct {
 	path string
 	info os.FileInfo
 	lock *os.File // which is locked while it is open
+
+	elsewhere atomic.Bool // another process has the socket as well
 }
+
+// leave has Close leave the file alone.
+func (ln *sharedUnixListener) leave() { ln.elsewhere.Store(true) }
 
 // listenUnixBeside listens on a Unix socket, and takes the name from the socket of
 // another process, if that allows it: from then on connections reach this one.
@@ -124,7 +130,7 @@ func (ln *sharedUnixListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix"
 
 // Close removes the socket, unless another process has taken the name.
 func (ln *sharedUnixListener) Close() error {
-	if info, err := os.Lstat(ln.path); err == nil && os.SameFile(info, ln.info) {
+	if info, err := os.Lstat(ln.path); err == nil && os.SameFile(info, ln.info) && !ln.elsewhere.Load() {
 		os.Remove(ln.path)
 	}
 	ln.lock.Close() // also that of a listener that was closed

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 )
 
 // ListenAddress is an address to listen on:
@@ -161,10 +162,12 @@ func (s *Service) Addresses() (addresses []net.Addr) {
 func (c *Config) listenAll(ctx context.Context) (listeners []*listener, err error) {
 	inherited := c.Inherited
 	for _, address := range c.Listen {
-		var ln net.Listener
-		ln, inherited = takeInherited(inherited, address)
-		l := &listener{Listener: ln, address: address, inherited: ln != nil}
-		if ln == nil {
+		l := &listener{Listener: c.handedOver(upgrade.Clients, address), address: address}
+		if l.Listener == nil {
+			l.Listener, inherited = takeInherited(inherited, address)
+			l.inherited = l.Listener != nil
+		}
+		if l.Listener == nil {
 			if l.Listener, err = address.listen(ctx, c.ReusePort); err != nil {
 				for _, l := range listeners {
 					l.Close()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -101,6 +102,65 @@ func (s *listenerSet) replace(all []*listener) {
 			l.Close()
 		}
 	}
+}
+
+// pause serves nothing until resume or end is called, and closes the descriptors of all
+// listeners, whose sockets another process has as well.
+func (s *listenerSet) pause() {
+	s.mu.Lock()
+	s.serving++ // until then
+	for _, l := range s.all {
+		l.removed = true
+		leaveElsewhere(l.Listener)
+		l.stop()
+	}
+	s.mu.Unlock()
+	for _, l := range s.all {
+		<-l.stopped
+	}
+}
+
+// resume serves all in place of the listeners before pause.
+func (s *listenerSet) resume(all []*listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = all
+	for _, l := range all {
+		s.start(l)
+	}
+	s.serving--
+}
+
+// end is called in place of resume.
+func (s *listenerSet) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.serving--; s.serving == 0 {
+		close(s.over)
+	}
+}
+
+// duplicate returns other listeners on the same sockets.
+func (s *listenerSet) duplicate(c *Config) (all []*listener, err error) {
+	for _, l := range s.list() {
+		other, err := upgrade.Duplicate(l.Listener)
+		if err != nil {
+			closeAllHere(all)
+			return nil, err
+		}
+		if !l.inherited {
+			other = c.wrapHandedOver(other)
+		}
+		all = append(all, &listener{Listener: other, address: l.address, inherited: l.inherited})
+	}
+	return all, nil
+}
+
+// isServed reports whether run was called.
+func (s *listenerSet) isServed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serve != nil
 }
 
 // list returns the listeners as they are now.

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"net"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -10,7 +11,13 @@ import (
 )
 
 // sharedTCPListener listens with SO_REUSEPORT.
-type sharedTCPListener struct{ tcpListener }
+type sharedTCPListener struct {
+	tcpListener
+	elsewhere atomic.Bool // another process has the socket as well
+}
+
+// leave has Close close the descriptor alone.
+func (ln *sharedTCPListener) leave() { ln.elsewhere.Store(true) }
 
 // tcpListener is a *netx.Listener or a *net.TCPListener.
 type tcpListener interface {
@@ -37,7 +44,7 @@ func shareListener(ln net.Listener) net.Listener {
 	if !ok {
 		return ln
 	}
-	shared := &sharedTCPListener{tcp}
+	shared := &sharedTCPListener{tcpListener: tcp}
 	shared.control(func(fd int) error { // ENOENT if there is none
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
 	})
@@ -66,7 +73,9 @@ func (ln *sharedTCPListener) divert() error {
 // Where one socket is left, its number 1 does not exist, and the next process that
 // listens removes it.
 func (ln *sharedTCPListener) Close() error {
-	ln.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	if !ln.elsewhere.Load() {
+		ln.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	}
 	return ln.tcpListener.Close()
 }
 
@@ -102,7 +111,7 @@ func setShared(ln net.Listener, share bool) error {
 	if share {
 		value = 1
 	}
-	return (&sharedTCPListener{tcp}).control(func(fd int) error {
+	return (&sharedTCPListener{tcpListener: tcp}).control(func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, value)
 	})
 }

@@ -11,12 +11,14 @@ import (
 // each session as soon as it is idle, and returns nil when none is left. After
 // Config.Drain, or when abort ends, it closes the rest at once.
 //
-// If a listener fails, Run closes everything and returns the error.
+// If a listener fails, Run closes everything and returns the error. After Upgrade it
+// drains as well, and returns nil.
 func (s *Service) Run(ctx, abort context.Context) (err error) {
 	go s.replay.Run(context.WithoutCancel(ctx))
 	defer s.replay.Close() // when the last handshake has ended
 	s.ran.Store(true)
 	defer s.runLimits()()
+	s.takeOver(ctx)
 	if s.kept != nil {
 		defer s.kept.watchUse(s.log)()
 	}
@@ -24,11 +26,20 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	releaseStart(ctx)
 	defer s.look(ctx)()
 	failed, over := s.listeners.run(s.proxy.Serve)
+	if s.takeover == nil { // otherwise the process before has told it
+		s.notify("READY=1")
+	}
 	select {
 	case err = <-failed:
+		s.upgrade.stop()
 		s.proxy.Close()
 	case <-over: // Close was called
 	case <-ctx.Done():
+		s.upgrade.stop()
+		s.notify("STOPPING=1")
+		s.drain(abort)
+	case <-s.upgrade.done:
+		s.admin.leave()
 		s.drain(abort)
 	}
 	<-over
@@ -105,7 +116,9 @@ func (s *Service) drain(abort context.Context) {
 	defer cancel()
 	open := s.proxy.Stats().Open
 	s.log.Info("stopping", "open", open)
-	s.handOver(limit)
+	if !s.upgrade.isDone() { // the sockets are the other process's as well
+		s.handOver(limit)
+	}
 	if err := s.proxy.Shutdown(limit); err != nil && open > 0 {
 		s.log.Info("stopped before all connections had ended")
 	}

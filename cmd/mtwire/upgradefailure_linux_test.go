@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+)
+
+// program makes a program that starts mtwire with an environment variable in addition, and
+// has its name. An upgrade of a process that was started by it starts it again.
+func program(t *testing.T, script string) string {
+	t.Helper()
+	mtwire, err := exec.LookPath("mtwire")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "mtwire")
+	replaceProgram(t, path, script)
+	t.Setenv("MTWIRE_TEST_PROGRAM", mtwire)
+	return path
+}
+
+// replaceProgram replaces a program by a shell script, in which $MTWIRE_TEST_PROGRAM is mtwire.
+func replaceProgram(t *testing.T, path, script string) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", []byte("#!/bin/bash\n"+script+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A new process that ends at any step, hangs at it or is no program leaves the old one
+// serving: its listeners, and every session that the new one has not taken over already. The
+// next upgrade succeeds.
+func TestUpgradeToAProcessThatFails(t *testing.T) {
+	const runs = `exec -a "$0" "$MTWIRE_TEST_PROGRAM" "$@"`
+	path := program(t, runs)
+	for name, test := range map[string]struct {
+		script string
+		taken  bool // the new process has taken sessions over by then
+	}{
+		"no program":            {"exit 7", false},
+		"no configuration":      {runs + " --modes none", false},
+		"at its start":          {"MTWIRE_TEST_STEP='new started' " + runs, false},
+		"after the version":     {"MTWIRE_TEST_STEP='new has the version' " + runs, false},
+		"after the listeners":   {"MTWIRE_TEST_STEP='new has listeners' " + runs, false},
+		"before it is ready":    {"MTWIRE_TEST_STEP='new is ready' " + runs, false},
+		"when it holds some":    {"MTWIRE_TEST_STEP='new holds' " + runs, false},
+		"when it has told that": {"MTWIRE_TEST_STEP='new has held' " + runs, true},
+		"when it owns some":     {"MTWIRE_TEST_STEP='new has the commitment' " + runs, true},
+		"after it has settled":  {"MTWIRE_TEST_STEP='new has settled' " + runs, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			replaceProgram(t, path, runs)
+			u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path })
+			conns := make([]*mtwire.Conn, 0)
+			for range 3 {
+				for _, query := range upgradeModes {
+					conns = append(conns, u.join(t, query))
+				}
+			}
+			replaceProgram(t, path, test.script)
+			syscall.Kill(u.current, syscall.SIGUSR2)
+			eventually(t, "a failure", func() bool { return contains(u.log, "the upgrade has failed") })
+			for _, conn := range conns {
+				if err := echoOnce(conn, 100); err != nil && !test.taken {
+					t.Errorf("a session was cut off: %v", err)
+				}
+			}
+			late := u.join(t, upgradeModes[0])
+			replaceProgram(t, path, runs)
+			want := 1
+			if !test.taken {
+				want += len(conns)
+			}
+			if n := u.upgrade(t); n < want {
+				t.Errorf("%d sessions have moved, want %d", n, want)
+			}
+			if err := echoOnce(late, 100); err != nil {
+				t.Error(err)
+			}
+			u.join(t, upgradeModes[1])
+		})
+	}
+}
+
+// An old process that ends at any step leaves the new one with what it has, and that listens.
+func TestUpgradeFromAProcessThatEnds(t *testing.T) {
+	for step, kept := range map[string]bool{
+		"old started":            false,
+		"old has the version":    false,
+		"old has sent listeners": false,
+		"old has ready":          false,
+		"old has offered":        true,
+		"old has held":           true,
+		"old has committed":      true,
+		"old settles":            true,
+		"old has settled":        true,
+		"old is done":            true,
+	} {
+		t.Run(step, func(t *testing.T) {
+			u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, stepVariable+"="+step) })
+			var conns []*mtwire.Conn
+			for range 3 {
+				for _, query := range upgradeModes {
+					conns = append(conns, u.join(t, query))
+				}
+			}
+			syscall.Kill(u.current, syscall.SIGUSR2)
+			select {
+			case <-u.ended:
+			case <-time.After(20 * time.Second):
+				t.Fatal("the old process does not end")
+			}
+			defer killListener(t, u.log)
+			eventually(t, "a client of the new process", func() bool {
+				return askEcho(u)
+			})
+			for _, conn := range conns {
+				if err := echoOnce(conn, 100); kept && err != nil {
+					t.Errorf("a session was cut off: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// askEcho reports whether a new client is served.
+func askEcho(u *upgraded) bool {
+	conn, err := mtwire.Dial(context.Background(), "tcp://"+u.address+"?"+upgradeModes[0], nil)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	return echoOnce(conn, 100) == nil
+}
+
+// killListener ends the processes that have the log open.
+func killListener(t *testing.T, log string) {
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range processes {
+		text, _ := os.ReadFile(path)
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && strings.Contains(string(text), log) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}

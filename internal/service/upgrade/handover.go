@@ -1,0 +1,334 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+const (
+	// startTimeout is how long the new process may take until it can serve, and
+	// stepTimeout how long it may take for a step after that.
+	startTimeout = time.Minute
+	stepTimeout  = 10 * time.Second
+)
+
+// Step, if it is not nil, is called before each step of either process, with its name. It
+// is for tests that end a process there, and set before any other call.
+var Step func(name string)
+
+func step(name string) {
+	if Step != nil {
+		Step(name)
+	}
+}
+
+// Listener is a listener that goes to the new process, with its address in the
+// configuration, or the one that it has if it is Inherited.
+type Listener struct {
+	Use     Use
+	Address string
+	net.Listener
+}
+
+// Command is how the new process is started.
+type Command struct {
+	Path string   // of the program
+	Args []string // the first is the program's name
+}
+
+// Handover is the old process's side of an upgrade, which Start begins. Its methods are for
+// one goroutine. After an error of one the new process has ended, and all that was not
+// given up before is the old one's.
+type Handover struct {
+	conn    *net.UnixConn
+	process *exec.Cmd
+	ended   chan struct{} // closed when the new process has ended
+	batch   uint32
+	most    int // sessions of a batch
+	buf     [maxMessage]byte
+}
+
+// Start starts a process that takes over, passes the listeners to it, and returns when it
+// can serve. Before, it must not: both would accept connections, and its limits do not
+// know the sessions of this one.
+func Start(ctx context.Context, command Command, listeners []Listener) (*Handover, error) {
+	conn, other, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	cmd := &exec.Cmd{
+		Path: command.Path, Args: command.Args,
+		Env:   append(os.Environ(), fmt.Sprintf("%s=%d", Variable, childSocket)),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		ExtraFiles: []*os.File{other},
+	}
+	err = cmd.Start()
+	other.Close()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	h := &Handover{conn: conn, process: cmd, ended: make(chan struct{}), most: maxBatch}
+	go func() {
+		cmd.Wait()
+		close(h.ended)
+	}()
+	step("old started")
+	if err := h.greet(ctx, listeners); err != nil {
+		h.Abort()
+		return nil, err
+	}
+	return h, nil
+}
+
+// greet agrees on a version, passes the listeners, and waits for the new process.
+func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
+	h.conn.SetDeadline(time.Now().Add(startTimeout))
+	defer context.AfterFunc(ctx, func() { h.conn.SetDeadline(time.Unix(1, 0)) })()
+	if err := send(h.conn, appendHello(nil, lowestVersion, highestVersion), nil); err != nil {
+		return h.failed(err)
+	}
+	if _, err := h.expect(versionMessage); err != nil {
+		return err
+	}
+	step("old has the version")
+	for len(listeners) > 0 {
+		some := listeners[:min(len(listeners), maxListeners)]
+		listeners = listeners[len(some):]
+		if err := h.sendListeners(some); err != nil {
+			return h.failed(err)
+		}
+	}
+	if err := send(h.conn, []byte{byte(listenedMessage)}, nil); err != nil {
+		return h.failed(err)
+	}
+	step("old has sent listeners")
+	_, err := h.expect(readyMessage)
+	step("old has ready")
+	return err
+}
+
+func (h *Handover) sendListeners(listeners []Listener) error {
+	var fds []int
+	defer func() { closeFDs(fds) }()
+	for _, l := range listeners {
+		fd, err := duplicate(l.Listener)
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.Address, err)
+		}
+		fds = append(fds, fd)
+	}
+	message, err := appendListeners(nil, listeners)
+	if err != nil {
+		return err
+	}
+	return send(h.conn, message, fds)
+}
+
+// expect receives a message of a kind, and returns it.
+func (h *Handover) expect(k kind) ([]byte, error) {
+	message, fds, err := receive(h.conn, h.buf[:], 1)
+	closeFDs(fds) // there should be none
+	switch {
+	case err != nil:
+		return nil, h.failed(err)
+	case kind(message[0]) == refuseMessage:
+		return nil, &RefusedError{string(message[1:min(len(message), 1+maxText)])}
+	case kind(message[0]) != k:
+		return nil, ErrMessage
+	}
+	return message, nil
+}
+
+// failed explains an error of the socket.
+func (h *Handover) failed(err error) error {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the new process has ended")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errors.New("the new process does not answer in time")
+	}
+	return err
+}
+
+// PID returns the number of the new process.
+func (h *Handover) PID() int { return h.process.Process.Pid }
+
+// Move moves a batch of p's sessions, those first that move nothing. It returns how many
+// have moved, how many others move nothing, and how many in all are left that can move,
+// now or later.
+func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
+	suspended, idle, left := p.Suspend(h.most)
+	b := h.newBatch(suspended)
+	defer b.close()
+	left += len(suspended) - len(b.sessions)
+	if len(b.sessions) == 0 {
+		return 0, idle, left, nil
+	}
+	held, err := h.offer(b)
+	if err != nil {
+		h.Abort() // before the sessions go on here
+		b.resume()
+		return 0, idle, left, err
+	}
+	step("old has held")
+	for i, s := range b.sessions {
+		if !held[i] {
+			s.Keep()
+		} else if held[i] = s.Release(); held[i] {
+			moved++
+		}
+	}
+	if err := send(h.conn, appendChosen(nil, commitMessage, h.batch, held), nil); err != nil {
+		h.Abort()
+		b.reclaim(p, held)
+		return 0, idle, left, h.failed(err)
+	}
+	step("old has committed")
+	return moved, idle, left, nil
+}
+
+// offer sends a batch, and returns which sessions the new process holds.
+func (h *Handover) offer(b *batch) (held []bool, err error) {
+	h.batch++
+	h.conn.SetDeadline(time.Now().Add(stepTimeout))
+	if err := send(h.conn, appendSessions(nil, h.batch, b.states), b.fds); err != nil {
+		return nil, h.failed(err)
+	}
+	step("old has offered")
+	message, err := h.expect(heldMessage)
+	if err != nil {
+		return nil, err
+	}
+	return parseChosen(message, heldMessage, h.batch, len(b.sessions))
+}
+
+// batch is sessions that are offered, with descriptors of their own.
+type batch struct {
+	sessions []*proxy.Suspended
+	states   [][]byte
+	fds      []int // two of each
+}
+
+// newBatch returns a batch of those sessions for which there are descriptors. The others go
+// on here, and the next batch is smaller.
+func (h *Handover) newBatch(suspended []*proxy.Suspended) *batch {
+	b, length := &batch{}, 0
+	for _, s := range suspended {
+		if !b.add(s, maxMessage-16-length) {
+			s.Resume()
+			continue
+		}
+		length += 2 + len(b.states[len(b.states)-1])
+	}
+	if len(b.sessions) < len(suspended) {
+		h.most = max(1, len(b.sessions)/2)
+	} else {
+		h.most = min(maxBatch, 2*h.most)
+	}
+	return b
+}
+
+// add adds a session if its state has room.
+func (b *batch) add(s *proxy.Suspended, room int) bool {
+	state, err := AppendSession(nil, s.State())
+	if err != nil || 2+len(state) > room {
+		return false
+	}
+	client, upstream := s.Sockets()
+	first, err := duplicate(client)
+	if err != nil {
+		return false
+	}
+	second, err := duplicate(upstream)
+	if err != nil {
+		closeFDs([]int{first})
+		return false
+	}
+	b.sessions, b.states, b.fds = append(b.sessions, s), append(b.states, state), append(b.fds, first, second)
+	return true
+}
+
+func (b *batch) close() { closeFDs(b.fds) }
+
+// resume has all sessions go on here.
+func (b *batch) resume() {
+	for _, s := range b.sessions {
+		s.Resume()
+	}
+}
+
+// reclaim has sessions that were given up go on here: the new process has ended before it
+// knew.
+func (b *batch) reclaim(p *proxy.Proxy, chosen []bool) {
+	fds := b.fds
+	b.fds = nil
+	for i, c := range chosen {
+		if !c {
+			closeFDs(fds[2*i : 2*i+2])
+			continue
+		}
+		if held := hold(p, b.sessions[i].State(), fds[2*i], fds[2*i+1]); held != nil {
+			held.Start()
+		}
+	}
+}
+
+// Settle tells the new process that this one accepts no more connections, and returns when
+// that one does.
+func (h *Handover) Settle() error {
+	step("old settles")
+	err := h.confirm(settledMessage, servingMessage)
+	step("old has settled")
+	return err
+}
+
+// confirm sends a message that is its kind alone, and expects one in return.
+func (h *Handover) confirm(k, answer kind) error {
+	h.conn.SetDeadline(time.Now().Add(stepTimeout))
+	err := send(h.conn, []byte{byte(k)}, nil)
+	if err == nil {
+		_, err = h.expect(answer)
+	}
+	if err != nil {
+		h.Abort()
+		return h.failed(err)
+	}
+	return nil
+}
+
+// Done ends the upgrade: the new process is on its own.
+func (h *Handover) Done() error {
+	step("old is done")
+	err := h.confirm(doneMessage, doneMessage)
+	if err == nil {
+		h.conn.Close()
+	}
+	return err
+}
+
+// Duplicate returns another listener on the socket of ln, which stays when ln is closed.
+func Duplicate(ln net.Listener) (net.Listener, error) {
+	fd, err := duplicate(ln)
+	if err != nil {
+		return nil, err
+	}
+	return listenerOf(fd)
+}
+
+// Abort ends the new process, and returns when it has ended: it owns nothing any more. The
+// socket is closed after that, so that the new process, if it sees the end of the socket,
+// knows that this one has ended.
+func (h *Handover) Abort() {
+	h.process.Process.Kill()
+	<-h.ended
+	h.conn.Close()
+}

@@ -1,0 +1,173 @@
+package upgrade
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// The versions of the protocol that this program speaks.
+const (
+	lowestVersion  = 1
+	highestVersion = 1
+)
+
+// magic is the beginning of the first message.
+const magic = "mtwire upgrade\n"
+
+const (
+	// maxBatch is the maximum number of sessions of one message, each of which has two
+	// descriptors. Linux takes 253 descriptors with a message.
+	maxBatch = 64
+	// maxListeners is the maximum number of listeners of one message.
+	maxListeners = 64
+	// maxMessage is the maximum length of a message, in bytes.
+	maxMessage = 64 << 10
+)
+
+// kind is a message's first byte.
+type kind byte
+
+const (
+	helloMessage     kind = iota + 1 // old: the versions it speaks
+	versionMessage                   // new: the one that is spoken
+	refuseMessage                    // new: why it does not take over
+	listenersMessage                 // old: listeners, with their descriptors
+	listenedMessage                  // old: there are no more listeners
+	readyMessage                     // new: it can serve
+	sessionsMessage                  // old: sessions, with their descriptors
+	heldMessage                      // new: which of them it holds
+	commitMessage                    // old: which of those are the new process's
+	settledMessage                   // old: accepts no more connections
+	servingMessage                   // new: accepts them
+	doneMessage                      // old: nothing follows; new: it knows
+)
+
+// ErrMessage means that a message is none of the protocol, or not the next.
+var ErrMessage = errors.New("upgrade: an unexpected message")
+
+// RefusedError is why the new process does not take over.
+type RefusedError struct{ Cause string }
+
+func (e *RefusedError) Error() string { return "the new process does not take over: " + e.Cause }
+
+// appendHello appends the first message.
+func appendHello(b []byte, lowest, highest uint16) []byte {
+	b = append(append(b, byte(helloMessage)), magic...)
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, lowest), highest)
+}
+
+// parseHello returns the highest version that both speak.
+func parseHello(b []byte) (version uint16, err error) {
+	r := reader{b: b}
+	if kind(r.byte()) != helloMessage || string(r.fixed(len(magic))) != magic {
+		return 0, ErrMessage
+	}
+	lowest, highest := r.uint16(), r.uint16()
+	if r.bad || lowest > highest {
+		return 0, ErrMessage
+	}
+	if lowest > highestVersion || highest < lowestVersion {
+		return 0, fmt.Errorf("upgrade: versions %d to %d of the protocol, and this program speaks %d to %d", lowest, highest, lowestVersion, highestVersion)
+	}
+	return min(highest, highestVersion), nil
+}
+
+// Use is what a listener is for.
+type Use byte
+
+const (
+	// Clients connect to it, at an address of the configuration.
+	Clients Use = iota + 1
+	// Inherited is one for clients that the first process was started with.
+	Inherited
+	// Admin is one for operators.
+	Admin
+)
+
+// appendListeners appends a message of listeners, each with its use and its address in the
+// configuration.
+func appendListeners(b []byte, listeners []Listener) ([]byte, error) {
+	b = append(b, byte(listenersMessage), byte(len(listeners)))
+	for _, l := range listeners {
+		if len(l.Address) > maxText {
+			return nil, fmt.Errorf("upgrade: an address of %d bytes", len(l.Address))
+		}
+		b = append(b, byte(l.Use))
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(l.Address))), l.Address...)
+	}
+	return b, nil
+}
+
+func parseListeners(b []byte) (listeners []Listener, err error) {
+	r := reader{b: b}
+	if kind(r.byte()) != listenersMessage {
+		return nil, ErrMessage
+	}
+	for range min(r.byte(), maxListeners) {
+		l := Listener{Use: Use(r.byte()), Address: r.text()}
+		r.bad = r.bad || l.Use < Clients || l.Use > Admin
+		listeners = append(listeners, l)
+	}
+	if r.bad || len(r.b) > 0 {
+		return nil, ErrMessage
+	}
+	return listeners, nil
+}
+
+// appendSessions appends a message of encoded sessions.
+func appendSessions(b []byte, batch uint32, sessions [][]byte) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, byte(sessionsMessage)), batch)
+	b = append(b, byte(len(sessions)))
+	for _, s := range sessions {
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+	}
+	return b
+}
+
+// parseSessions returns the sessions of a message. One that cannot be parsed is nil.
+func parseSessions(b []byte) (batch uint32, sessions []*proxy.SessionState, err error) {
+	r := reader{b: b}
+	if kind(r.byte()) != sessionsMessage {
+		return 0, nil, ErrMessage
+	}
+	batch = r.uint32()
+	for range min(r.byte(), maxBatch) {
+		s, _ := ParseSession(r.fixed(int(r.uint16())))
+		sessions = append(sessions, s)
+	}
+	if r.bad || len(r.b) > 0 {
+		return 0, nil, ErrMessage
+	}
+	return batch, sessions, nil
+}
+
+// appendChosen appends a heldMessage or a commitMessage: those of a batch that are meant.
+func appendChosen(b []byte, k kind, batch uint32, chosen []bool) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, byte(k)), batch)
+	for _, c := range chosen {
+		if c {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+	}
+	return b
+}
+
+// parseChosen is the opposite of appendChosen, for the n sessions of a batch.
+func parseChosen(b []byte, k kind, batch uint32, n int) (chosen []bool, err error) {
+	r := reader{b: b}
+	if kind(r.byte()) != k || r.uint32() != batch || r.bad || len(r.b) != n {
+		return nil, ErrMessage
+	}
+	for _, c := range r.b {
+		if c > 1 {
+			return nil, ErrMessage
+		}
+		chosen = append(chosen, c == 1)
+	}
+	return chosen, nil
+}

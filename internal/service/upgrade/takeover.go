@@ -1,0 +1,278 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// Takeover is the new process's side of an upgrade. Its methods are for one goroutine. A
+// nil Takeover has no listeners.
+type Takeover struct {
+	conn      *net.UnixConn
+	listeners []Listener
+	buf       [maxMessage]byte
+}
+
+// FromEnvironment returns the Takeover of a process that was started by Start, with the
+// listeners of the old process, and nil in any other process. If the old process has ended
+// already, there is nothing to take over.
+func FromEnvironment() (*Takeover, error) {
+	parent := os.Getppid()
+	conn, err := inheritedSocket()
+	if conn == nil {
+		return nil, err
+	}
+	t := &Takeover{conn: conn}
+	conn.SetDeadline(time.Now().Add(startTimeout))
+	err = t.greet()
+	if err == nil {
+		return t, nil
+	}
+	t.Refuse(err)
+	if isEnd(err) {
+		awaitEnd(parent)
+		return nil, nil
+	}
+	return nil, err
+}
+
+// awaitEnd waits until the parent has ended, which closes its listeners one after the other,
+// for two seconds at most: it may have ended before.
+func awaitEnd(parent int) {
+	for end := time.Now().Add(2 * time.Second); os.Getppid() == parent && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// isEnd reports whether err is the end of the old process. It is not if this process has
+// closed the socket: then the old one lives.
+func isEnd(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.As(err, &op) && !op.Timeout() && !errors.Is(err, net.ErrClosed)
+}
+
+// greet agrees on a version and receives the listeners.
+func (t *Takeover) greet() error {
+	step("new started")
+	message, fds, err := receive(t.conn, t.buf[:], 1)
+	closeFDs(fds)
+	if err != nil {
+		return err
+	}
+	version, err := parseHello(message)
+	if err != nil {
+		return err
+	}
+	if err := send(t.conn, []byte{byte(versionMessage), byte(version >> 8), byte(version)}, nil); err != nil {
+		return err
+	}
+	step("new has the version")
+	for {
+		message, fds, err := receive(t.conn, t.buf[:], maxListeners)
+		switch {
+		case err != nil:
+			return err
+		case len(message) == 1 && kind(message[0]) == listenedMessage:
+			closeFDs(fds)
+			step("new has listeners")
+			return nil
+		}
+		if err := t.receiveListeners(message, fds); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Takeover) receiveListeners(message []byte, fds []int) error {
+	listeners, err := parseListeners(message)
+	if err != nil || len(listeners) != len(fds) {
+		closeFDs(fds)
+		return ErrMessage
+	}
+	for i := range listeners {
+		if listeners[i].Listener, err = listenerOf(fds[i]); err != nil {
+			closeFDs(fds[i+1:])
+			return err
+		}
+		t.listeners = append(t.listeners, listeners[i])
+	}
+	return nil
+}
+
+// Listener returns the listener that the old process had at an address of its
+// configuration, once, and nil if there is none.
+func (t *Takeover) Listener(use Use, address string) net.Listener {
+	if t == nil {
+		return nil
+	}
+	i := slices.IndexFunc(t.listeners, func(l Listener) bool { return l.Use == use && l.Address == address })
+	if i < 0 {
+		return nil
+	}
+	ln := t.listeners[i].Listener
+	t.listeners = slices.Delete(t.listeners, i, i+1)
+	return ln
+}
+
+// Inherited returns the listeners that the first process was started with.
+func (t *Takeover) Inherited() (listeners []net.Listener) {
+	if t == nil {
+		return nil
+	}
+	t.listeners = slices.DeleteFunc(t.listeners, func(l Listener) bool {
+		if l.Use == Inherited {
+			listeners = append(listeners, l.Listener)
+		}
+		return l.Use == Inherited
+	})
+	return listeners
+}
+
+func (t *Takeover) closeListeners() {
+	for _, l := range t.listeners {
+		l.Close()
+	}
+	t.listeners = nil
+}
+
+// Refuse tells the old process why this one does not take over, and ends the upgrade before
+// Run: the old process goes on. It may be called on nil.
+func (t *Takeover) Refuse(cause error) {
+	if t == nil {
+		return
+	}
+	text := "it has ended"
+	if cause != nil {
+		text = cause.Error()
+	}
+	send(t.conn, append([]byte{byte(refuseMessage)}, text[:min(len(text), maxText)]...), nil)
+	t.closeListeners()
+	t.conn.Close()
+}
+
+// Run tells the old process that this one can serve, and takes over its sessions. It calls
+// settled once, when the old process accepts no more connections: this one is to. It
+// returns when the old process is done, or has ended before. Listeners that were not asked
+// for are closed.
+// The end of ctx ends the upgrade: the old process goes on.
+func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func()) (sessions int, err error) {
+	t.closeListeners()
+	defer context.AfterFunc(ctx, func() { t.conn.Close() })()
+	t.conn.SetDeadline(time.Time{})
+	defer t.conn.Close()
+	called := false
+	settle := func() {
+		if !called {
+			called = true
+			settled()
+		}
+	}
+	defer settle()
+	step("new is ready")
+	if err := send(t.conn, []byte{byte(readyMessage)}, nil); err != nil {
+		return 0, err
+	}
+	for {
+		message, fds, err := receive(t.conn, t.buf[:], 2*maxBatch)
+		if err != nil {
+			return sessions, err
+		}
+		switch kind(message[0]) {
+		case sessionsMessage:
+			n, err := t.takeBatch(p, message, fds)
+			if sessions += n; err != nil {
+				return sessions, err
+			}
+		case settledMessage:
+			closeFDs(fds)
+			step("new has settled")
+			settle()
+			if err := send(t.conn, []byte{byte(servingMessage)}, nil); err != nil {
+				return sessions, err
+			}
+		case doneMessage:
+			closeFDs(fds)
+			return sessions, send(t.conn, []byte{byte(doneMessage)}, nil)
+		default:
+			closeFDs(fds)
+			return sessions, ErrMessage
+		}
+	}
+}
+
+// takeBatch holds the sessions of a message until the old process has given them up, and
+// starts them. If the old process ends meanwhile, it has given all of them up.
+func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (sessions int, err error) {
+	number, states, err := parseSessions(message)
+	if err != nil {
+		closeFDs(fds)
+		return 0, err
+	}
+	adopted, held := make([]*proxy.Adopted, len(states)), make([]bool, len(states))
+	switch {
+	case len(fds) != 2*len(states): // this process may have no more of them
+		closeFDs(fds)
+	default:
+		for i, state := range states {
+			if state == nil {
+				closeFDs(fds[2*i : 2*i+2])
+				continue
+			}
+			adopted[i] = hold(p, state, fds[2*i], fds[2*i+1])
+			held[i] = adopted[i] != nil
+		}
+	}
+	step("new holds")
+	chosen := held // if the old process ends now
+	err = send(t.conn, appendChosen(nil, heldMessage, number, held), nil)
+	step("new has held")
+	if err == nil {
+		var none []int
+		if message, none, err = receive(t.conn, t.buf[:], 1); err == nil {
+			closeFDs(none)
+			chosen, err = parseChosen(message, commitMessage, number, len(states))
+		}
+	}
+	step("new has the commitment")
+	if err != nil && !isEnd(err) { // the old process lives, and has broken the protocol
+		chosen = make([]bool, len(states))
+	}
+	for i, a := range adopted {
+		switch {
+		case a == nil:
+		case chosen[i]:
+			a.Start()
+			sessions++
+		default:
+			a.Drop()
+		}
+	}
+	return sessions, err
+}
+
+// hold has p adopt a session with these descriptors, which it closes. It returns nil if
+// that fails.
+func hold(p *proxy.Proxy, state *proxy.SessionState, client, upstream int) *proxy.Adopted {
+	first, err := connOf(client)
+	second, failed := connOf(upstream)
+	var adopted *proxy.Adopted
+	if err == nil && failed == nil {
+		adopted, err = p.Adopt(state, first, second)
+	}
+	if err == nil && adopted != nil {
+		return adopted
+	}
+	for _, conn := range []net.Conn{first, second} {
+		if conn != nil {
+			conn.Close()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/service/upgrade"
+)
+
+// An upgrade: the process starts another one, which takes over the listeners and the live
+// sessions, and drains what is left. Until the new one has everything, the old one can go
+// on as before. docs/upgrade.md has the steps.
+
+const (
+	// moveTime is how long sessions that move bytes, or are in their handshake, may take
+	// until they can move. What cannot is drained then.
+	moveTime = 10 * time.Second
+	// movePause is the time between two attempts to move them.
+	movePause = 10 * time.Millisecond
+)
+
+var (
+	// ErrUpgrading means that another upgrade is on its way.
+	ErrUpgrading = errors.New("an upgrade is on its way")
+
+	errFirst     = errors.New("this process is the first of its container, which would end with it: start a new container")
+	errService   = errors.New("systemd would end the service with this process: set Type=notify in its unit")
+	errEnding    = errors.New("the process ends")
+	errNotServed = errors.New("the proxy does not serve yet")
+)
+
+// upgradeState is the state of Upgrade.
+type upgradeState struct {
+	ctx     context.Context // ends when Upgrade must
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when another process has taken over
+	running sync.Mutex    // held by Upgrade
+}
+
+func newUpgradeState() *upgradeState {
+	u := &upgradeState{done: make(chan struct{})}
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	return u
+}
+
+func (u *upgradeState) isDone() bool {
+	select {
+	case <-u.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends an upgrade that is on its way, and waits for that. There is none afterwards.
+func (u *upgradeState) stop() {
+	u.cancel()
+	u.running.Lock() // when it has ended
+	defer u.running.Unlock()
+}
+
+// Upgrade starts another process with a command, which takes over the listeners and the
+// live sessions, and returns when it has. Then Run drains what has not moved, and returns.
+// If the new process fails, ends or hangs before, this one goes on as before, without the
+// sessions that the other one had taken by then: Upgrade returns the cause. It returns
+// ErrUpgrading if another call has not returned yet.
+//
+// It is for Linux. It may be called concurrently, while Run serves.
+func (s *Service) Upgrade(command upgrade.Command) (err error) {
+	if err = s.tryUpgrade(command); err != nil {
+		s.log.Error("the upgrade has failed, this process goes on", "cause", err)
+	}
+	return err
+}
+
+// tryUpgrade is Upgrade without the line in the log.
+func (s *Service) tryUpgrade(command upgrade.Command) (err error) {
+	u := s.upgrade
+	if !u.running.TryLock() {
+		return ErrUpgrading
+	}
+	defer u.running.Unlock()
+	switch {
+	case os.Getpid() == 1:
+		return errFirst
+	case endsWithProcess():
+		return errService
+	case !s.listeners.isServed():
+		return errNotServed
+	case u.ctx.Err() != nil || u.isDone():
+		return errEnding
+	}
+	s.reloading.Lock() // the listeners stay as they are
+	defer s.reloading.Unlock()
+	s.log.Info("upgrading", "program", command.Path)
+	s.notifyReloading()
+	if err := s.handOverTo(command); err != nil {
+		s.notify("READY=1")
+		return err
+	}
+	close(u.done)
+	s.listeners.end()
+	return nil
+}
+
+// handOverTo is an upgrade, once there may be one.
+func (s *Service) handOverTo(command upgrade.Command) error {
+	u := s.upgrade
+	again, err := s.listeners.duplicate(&s.config) // before descriptors are scarce
+	if err != nil {
+		return err
+	}
+	h, err := upgrade.Start(u.ctx, command, s.handedListeners())
+	if err != nil {
+		closeAllHere(again)
+		return err
+	}
+	begun := time.Now()
+	idle, err := s.moveIdle(h)
+	if err != nil {
+		closeAllHere(again)
+		return err
+	}
+	s.listeners.pause()
+	moving, left, err := s.moveRest(h)
+	if err == nil {
+		err = h.Done()
+	}
+	if err != nil {
+		s.listeners.resume(again)
+		return err
+	}
+	closeAllHere(again)
+	s.log.Info("another process has taken over", "pid", h.PID(), "sessions", idle+moving, "left", left, "took", time.Since(begun).Round(time.Millisecond))
+	s.notify("MAINPID=%d\nREADY=1", h.PID())
+	return nil
+}
+
+// handedListeners returns all listeners, with their addresses in the configuration.
+func (s *Service) handedListeners() (all []upgrade.Listener) {
+	for _, l := range s.listeners.list() {
+		if l.inherited {
+			all = append(all, upgrade.Listener{Use: upgrade.Inherited, Address: l.Addr().String(), Listener: l.Listener})
+		} else {
+			all = append(all, upgrade.Listener{Use: upgrade.Clients, Address: l.address.String(), Listener: l.Listener})
+		}
+	}
+	if s.admin == nil {
+		return all
+	}
+	addresses, _ := s.config.adminAddresses()
+	for i, ln := range s.admin.listeners {
+		all = append(all, upgrade.Listener{Use: upgrade.Admin, Address: addresses[i].String(), Listener: ln})
+	}
+	return all
+}
+
+// moveIdle moves the sessions that move nothing.
+func (s *Service) moveIdle(h *upgrade.Handover) (moved int, err error) {
+	for idle, n := 1, 1; idle > 0 && n > 0; moved += n {
+		if err := s.upgrade.ctx.Err(); err != nil {
+			h.Abort()
+			return moved, err
+		}
+		if n, idle, _, err = h.Move(s.proxy); err != nil {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+// moveRest has the new process accept connections, and moves the other sessions. left is
+// how many could not be moved in time.
+func (s *Service) moveRest(h *upgrade.Handover) (moved, left int, err error) {
+	if err := h.Settle(); err != nil {
+		return 0, 0, err
+	}
+	for end := time.Now().Add(moveTime); ; {
+		n, _, left, err := h.Move(s.proxy)
+		if moved += n; err != nil {
+			return moved, left, err
+		}
+		if left == 0 || time.Now().After(end) {
+			return moved, left, nil
+		}
+		if n > 0 {
+			continue
+		}
+		select {
+		case <-time.After(movePause):
+		case <-s.upgrade.ctx.Done():
+			h.Abort()
+			return moved, left, errEnding
+		}
+	}
+}
+
+// takeOver takes the sessions of the process before over, if there is one. It returns when
+// that one accepts no more connections, or when ctx ends; sessions may follow.
+func (s *Service) takeOver(ctx context.Context) {
+	t := s.takeover
+	if t == nil {
+		return
+	}
+	settled := make(chan struct{})
+	go func() {
+		sessions, err := t.Run(ctx, s.proxy, func() { close(settled) })
+		if err != nil {
+			s.log.Warn("the process before has ended during the upgrade", "sessions", sessions, "cause", err)
+			return
+		}
+		s.log.Info("took over", "sessions", sessions)
+	}()
+	<-settled
+}
