@@ -39,9 +39,21 @@ func startUpgraded(t *testing.T, change func(*exec.Cmd), flags ...string) *upgra
 	command := append([]string{"mtwire", "proxy", "--listen", address, "--dc", "*=" + startEcho(t), "--log-file", u.log, "--secret", "ee=" + mtwiretest.FakeTLSSecret}, flags...)
 	u.server = startCommand(t, address, change, command...)
 	u.current = u.Process.Pid
-	t.Cleanup(func() { syscall.Kill(u.current, syscall.SIGKILL) })
+	t.Cleanup(u.kill)
 	eventually(t, "a start", func() bool { return contains(u.log, "msg=limits") })
 	return u
+}
+
+// kill ends all processes of the proxy, which have its log on their command lines.
+func (u *upgraded) kill() {
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range processes {
+		text, _ := os.ReadFile(path)
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && strings.Contains(string(text), u.log) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
 }
 
 // startEcho starts a data centre that echoes packets, and returns its address.

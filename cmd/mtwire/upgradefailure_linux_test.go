@@ -5,8 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -122,7 +120,6 @@ func TestUpgradeFromAProcessThatEnds(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Fatal("the old process does not end")
 			}
-			defer killListener(t, u.log)
 			eventually(t, "a client of the new process", func() bool {
 				return askEcho(u)
 			})
@@ -143,19 +140,4 @@ func askEcho(u *upgraded) bool {
 	}
 	defer conn.Close()
 	return echoOnce(conn, 100) == nil
-}
-
-// killListener ends the processes that have the log open.
-func killListener(t *testing.T, log string) {
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range processes {
-		text, _ := os.ReadFile(path)
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err == nil && strings.Contains(string(text), log) {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
 }
