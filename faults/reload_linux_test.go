@@ -80,7 +80,8 @@ func (r *reloaded) replace(t *testing.T, text string) {
 }
 
 // generation returns the generation in force, by its users and by its limits. They are of
-// two requests, between which it may change.
+// two requests, between which it may change, and of a change that may be underway: the
+// first is then -1.
 func (r *reloaded) generation(t *testing.T) (byUsers, byLimits int) {
 	t.Helper()
 	var list struct {
@@ -102,9 +103,6 @@ func (r *reloaded) generation(t *testing.T) (byUsers, byLimits int) {
 	byUsers = -1
 	for _, u := range list.Users {
 		fmt.Sscanf(u.Name, "generation%d", &byUsers)
-	}
-	if len(list.Users) != 2 || byUsers < 0 {
-		t.Fatalf("the users are %+v", list.Users)
 	}
 	return byUsers, status.Limits.Unauthenticated - 1000
 }
@@ -215,7 +213,7 @@ func TestConfigurationIsWrittenWhileItIsRead(t *testing.T) {
 	for i := 1; i <= 200 && !t.Failed(); i++ {
 		r.writeInPieces(t, r.version(i))
 		users, limits := r.generation(t)
-		if users > i || limits > i || limits < users { // the users were asked for first
+		if users > i || limits > i { // each is of a whole file; both are seen while one follows the other
 			t.Errorf("generation %d of users, %d of limits, and %d is written", users, limits, i)
 		}
 		if i%20 == 0 {
@@ -225,6 +223,9 @@ func TestConfigurationIsWrittenWhileItIsRead(t *testing.T) {
 	cancel()
 	reading.Wait()
 	stop()
+	if r.logged(`read the configuration again" users=1`) {
+		t.Error("a part of a file was put in force")
+	}
 }
 
 // writeInPieces writes the file in place, as a careless editor does: it is empty first.
@@ -236,14 +237,14 @@ func (r *reloaded) writeInPieces(t *testing.T, text string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for len(text) > 0 {
-		n := min(len(text), 97)
-		for n < len(text) && strings.Count(text[strings.LastIndexByte(text[:n], '\n')+1:n], "'")%2 == 0 {
+	for done := 0; done < len(text); {
+		n := min(len(text), done+97)
+		for n < len(text) && strings.Count(text[:n], "'")%2 == 0 {
 			n++
 		}
-		if _, err := f.WriteString(text[:n]); err != nil {
+		if _, err := f.WriteString(text[done:n]); err != nil {
 			t.Fatal(err)
 		}
-		text = text[n:]
+		done = n
 	}
 }

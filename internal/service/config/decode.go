@@ -19,17 +19,43 @@ import (
 const MaxFile = 64 << 20
 
 // ReadFile reads a configuration file, which has at most MaxFile bytes.
+//
+// A file that is truncated and written meanwhile would be read in part, so a regular file
+// is read until it is twice the same.
 func ReadFile(path string) ([]byte, error) {
+	data, regular, err := readOnce(path)
+	for range readings {
+		if err != nil || !regular {
+			return data, err
+		}
+		var again []byte
+		if again, regular, err = readOnce(path); err == nil && bytes.Equal(data, again) {
+			return data, nil
+		}
+		data = again
+	}
+	return nil, fmt.Errorf("%s: the file is being written", path)
+}
+
+// readings is how often a file is read again that has changed since it was read.
+const readings = 20
+
+// readOnce reads a file, and reports whether it can be read again.
+func readOnce(path string) (data []byte, regular bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	info, err := f.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	data, err = io.ReadAll(io.LimitReader(f, MaxFile+1))
 	if err == nil && len(data) > MaxFile {
 		err = fmt.Errorf("%s: the file has more than %d MiB", path, MaxFile>>20)
 	}
-	return data, err
+	return data, info.Mode().IsRegular(), err
 }
 
 // Defaulter is implemented by the structs of arrays of tables whose defaults are not
