@@ -13,6 +13,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -102,34 +103,39 @@ func (f *Files) Run(ctx context.Context, changed func(path string)) {
 func (f *Files) seemChanged() bool {
 	for path, was := range f.all() {
 		now := look(path)
-		if !same(was.info, now.info) || regular(now.info) && was.read.Sub(now.info.ModTime()).Abs() < coarse {
+		if !same(was.info, now.info) || fresh(was.read, now.info) {
 			return true
 		}
 	}
 	return false
 }
 
-// haveChanged returns the path of a file that has other contents than when it was read.
-// Of files that have the same ones it remembers how they look.
+// haveChanged returns the path of a file that has other contents than when it was read, the
+// first of several. It remembers how all files look, and what they have: a change that the
+// caller does not read, since another file is wrong, is not one for ever.
 func (f *Files) haveChanged() (path string, other bool) {
-	for path, was := range f.all() {
-		now := look(path)
-		if regular(now.info) {
-			now.digest = digest(path)
+	files := f.all()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		was, now := files[name], look(name)
+		if same(was.info, now.info) && !fresh(was.read, now.info) {
+			continue
 		}
-		if now.digest != was.digest {
-			return path, true
+		if regular(now.info) {
+			now.digest = digest(name)
 		}
 		f.mu.Lock()
-		if f.files[path] == was {
-			f.files[path] = now
+		if f.files[name] == was {
+			f.files[name] = now
+			if now.digest != was.digest && !other {
+				path, other = name, true
+			}
 		}
 		f.mu.Unlock()
 	}
-	return "", false
+	return path, other
 }
 
-// settle waits until all files have looked the same for some time, and are there. It
+// settle waits until all files have looked the same for some time, and have something. It
 // reports false if ctx ends before.
 func (f *Files) settle(ctx context.Context) bool {
 	last, since := f.looks(), time.Now()
@@ -157,11 +163,11 @@ func (f *Files) looks() map[string]os.FileInfo {
 	return looks
 }
 
-// someMissing reports whether a file is missing that was there when it was read: it may
-// come back in a moment.
+// someMissing reports whether a file is missing, or empty, that was not when it was read: it
+// may be about to be written.
 func (f *Files) someMissing(now map[string]os.FileInfo) bool {
 	for path, was := range f.all() {
-		if was.info != nil && now[path] == nil {
+		if now := now[path]; was.info != nil && (now == nil || regular(now) && now.Size() == 0 && was.info.Size() > 0) {
 			return true
 		}
 	}
@@ -190,6 +196,12 @@ func same(a, b os.FileInfo) bool {
 		return a == nil && b == nil
 	}
 	return os.SameFile(a, b) && a.Mode() == b.Mode() && (!regular(a) || a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()))
+}
+
+// fresh reports whether a file was changed so shortly before it was read that it may have
+// changed again, and look the same.
+func fresh(read time.Time, info os.FileInfo) bool {
+	return regular(info) && read.Sub(info.ModTime()).Abs() < coarse
 }
 
 // regular reports whether a file has contents that stay. A pipe has not.

@@ -140,8 +140,8 @@ func TestAFileIsReadWhenItIsQuiet(t *testing.T) {
 	})
 }
 
-// A file that is missing for a moment and comes back is not read, unless it has changed. If
-// it stays away, that is a change, and so is its return.
+// A file that is missing or empty for a moment is not read, unless it has changed. If it
+// stays away, that is a change, and so is its return.
 func TestAFileMayBeMissingForAMoment(t *testing.T) {
 	inBubble(t, func(w *watched) {
 		for _, moment := range []time.Duration{300 * time.Millisecond, 1800 * time.Millisecond} {
@@ -150,6 +150,10 @@ func TestAFileMayBeMissingForAMoment(t *testing.T) {
 			w.write(w.file, "first")
 			w.wantRead(5 * time.Second)
 		}
+		w.write(w.file, "") // as an editor does that writes in place
+		time.Sleep(1200 * time.Millisecond)
+		w.write(w.file, "first")
+		w.wantRead(5 * time.Second)
 		w.do(os.Remove(w.file))
 		w.wantRead(5*time.Second, "")
 		w.wantRead(time.Minute, "")
@@ -214,5 +218,45 @@ func TestReadingBetweenTwoLooks(t *testing.T) {
 		w.Reading(w.file)
 		w.write(w.file, "and at once again")
 		w.wantRead(5*time.Second, "and at once again")
+	})
+}
+
+// A change that changed does not read, since another file is wrong, is reported once, and
+// so is each of several that come together.
+func TestAChangeThatIsNotReadIsReportedOnce(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := &watched{Files: &Files{}, t: t}
+		one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+		w.write(one, "first")
+		w.write(two, "first")
+		w.Reading(one, two)
+		var changes []string
+		go w.Run(t.Context(), func(path string) { changes = append(changes, filepath.Base(path)) })
+		w.write(two, "second")
+		time.Sleep(time.Minute)
+		w.write(one, "second")
+		w.write(two, "third")
+		time.Sleep(time.Minute)
+		if synctest.Wait(); !slices.Equal(changes, []string{"two", "one"}) {
+			t.Errorf("changes of %q", changes)
+		}
+	})
+}
+
+// A change of a file is seen although its size and its time are the same, as they may be on
+// a file system whose times are whole seconds.
+func TestAChangeWithinOneSecondIsSeen(t *testing.T) {
+	inBubble(t, func(w *watched) {
+		second := time.Now().Truncate(time.Second)
+		write := func(text string) {
+			w.write(w.file, text)
+			w.do(os.Chtimes(w.file, second, second))
+		}
+		write("one")
+		w.wantRead(0)
+		w.Reading(w.file)
+		write("two")
+		w.wantRead(5*time.Second, "two")
 	})
 }
