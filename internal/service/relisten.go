@@ -23,10 +23,14 @@ type listenersChange struct {
 //
 // An address that overlaps one of before, such as another address of the same port, can be
 // listened on before that is closed on systems where SO_REUSEPORT can be set late, as on
-// Linux. Elsewhere it is an error.
+// Linux. Elsewhere it is an error. After an upgrade the listeners stay as they are.
 func (s *Service) prepareListeners(ctx context.Context, next *Config) (*listenersChange, error) {
 	c := &listenersChange{set: &s.listeners, beside: next.ReusePort}
 	before := s.listeners.list()
+	if s.upgrade.isDone() { // the addresses are the other process's
+		c.next = before
+		return c, nil
+	}
 	for _, address := range next.Listen {
 		l := findListener(before, address)
 		if l == nil {

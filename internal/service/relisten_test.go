@@ -224,3 +224,23 @@ func TestListenersComeAndGoUnderConnections(t *testing.T) {
 	}
 	r.listeners.mu.Unlock()
 }
+
+// After an upgrade the process before leaves the addresses of a new configuration to the
+// other one, and takes the rest of it: the sessions that it has left are of users.
+func TestListenersAreLeftToTheOtherProcess(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0") // the other process was first
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	r := run(t, nil)
+	close(r.upgrade.done)
+	for _, address := range []string{other.Addr().String(), freeAddress(t)} {
+		if err := r.relisten(t, address); err != nil {
+			t.Error(err)
+		}
+		if address != other.Addr().String() && !refuses("tcp", address) {
+			t.Error("the process before listens on a new address")
+		}
+	}
+}
