@@ -237,6 +237,7 @@ func (m *mux) sentLocked(n int) {
 	for _, c := range m.waiting {
 		notify(c.writable)
 	}
+	clear(m.waiting)
 	m.waiting = m.waiting[:0]
 	if m.outgoing == 0 && m.drained != nil {
 		close(m.drained)
@@ -300,7 +301,8 @@ func (m *mux) receive(laneID int, batch []byte, keep bool) error {
 		return err
 	}
 	for _, f := range frames {
-		m.apply(f, keep && len(f.Payload) >= len(batch)/2)
+		// What is kept is the whole array, and only the payload is charged.
+		m.apply(f, keep && len(f.Payload) >= cap(batch)/2)
 	}
 	clear(frames)
 	*scratch = frames[:0]
@@ -334,7 +336,7 @@ func (m *mux) apply(f Frame, keep bool) {
 			l.signal()
 		}
 		if c != nil {
-			delete(m.conns, f.Stream)
+			m.untrack(c)
 			c.closedByPeer()
 		}
 	case PingFrame:
@@ -371,6 +373,15 @@ func (m *mux) track(c *Conn) {
 	m.live++
 }
 
+// untrack removes a connection whose stream is not open any more. The caller holds
+// m.mu.
+func (m *mux) untrack(c *Conn) {
+	delete(m.conns, c.stream.id)
+	if i := slices.Index(m.waiting, c); i >= 0 {
+		m.waiting = slices.Delete(m.waiting, i, i+1)
+	}
+}
+
 // close closes a connection on this side. The caller holds m.mu.
 func (m *mux) close(c *Conn) {
 	c.closed = true
@@ -384,7 +395,7 @@ func (m *mux) close(c *Conn) {
 	if m.conns[id] != c {
 		return
 	}
-	delete(m.conns, id)
+	m.untrack(c)
 	l := m.laneOf(id)
 	m.state.forget(id)
 	m.send(l, Frame{Type: CloseFrame, Stream: id})
@@ -401,7 +412,7 @@ func (m *mux) lose(id uint32, err error) {
 		m.state.forget(id)
 	}
 	if c := m.conns[id]; c != nil {
-		delete(m.conns, id)
+		m.untrack(c)
 		c.gone(err)
 	}
 	if l := m.lanes[int(id)]; l != nil {

@@ -78,13 +78,16 @@ func (o *outbox) empty() bool { return len(o.chunks) == 0 }
 
 // tail returns the chunk for a frame of n bytes.
 func (o *outbox) tail(n int) *chunk {
+	full := false // so more bytes come, however short the frame is
 	if last := len(o.chunks) - 1; last >= 0 {
-		if c := &o.chunks[last]; c.fits(n) && c.frames < maxChunkFrames {
+		c := &o.chunks[last]
+		if c.fits(n) && c.frames < maxChunkFrames {
 			return c
 		}
+		// After a chunk of short frames, one for long frames would stay empty.
+		full = c.frames < maxChunkFrames
 	}
 	var b []byte
-	full := len(o.chunks) > 0 // so more bytes come, however short the frame is
 	switch {
 	case o.shared && (full || n > longChunk/16):
 		b = longChunks.Get().(*[longChunk]byte)[:0]

@@ -1,0 +1,90 @@
+//go:build !js
+
+package webproxy
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// heap returns the bytes of the heap that are used.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A short body of unknown length does not keep the array that it was read into: what
+// waits costs what it is charged.
+func TestShortBodiesKeepNoLongArrays(t *testing.T) {
+	h := newHandler(t, HTTPS, nil)
+	token := h.session()
+	h.want(h.up(token, 1, batch(open(1))), 204, "OPEN")
+	before := heap()
+	for sequence := 2; sequence < 100; sequence++ {
+		r := httptest.NewRequest("POST", "/"+pathUp, io.MultiReader(bytes.NewReader(batch(data(1, "12345678")))))
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set(headerUp, strconv.Itoa(sequence))
+		r.Header.Set("Content-Type", bodyType)
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); r.ContentLength >= 0 || w.Code != http.StatusNoContent {
+			t.Fatal(r.ContentLength, w.Code)
+		}
+	}
+	if used := heap() - before; used > 4<<20 {
+		t.Errorf("98 frames of 8 bytes, charged with %d bytes, take %d", h.Stats().Up, used)
+	}
+	runtime.KeepAlive(h)
+}
+
+// Frames of a few bytes that wait to be sent do not take a long chunk for each 512.
+func TestShortFramesTakeNoLongChunks(t *testing.T) {
+	for _, shared := range []bool{true, false} {
+		o := outbox{shared: shared, fill: true}
+		length, memory := 0, 0
+		for id := range uint32(100 * maxChunkFrames) {
+			length += o.control(closing(id + 1))
+		}
+		for _, c := range o.chunks {
+			memory += cap(c.b)
+		}
+		if memory > 2*length+longChunk {
+			t.Errorf("%d bytes of frames take %d", length, memory)
+		}
+	}
+}
+
+// Streams that were closed while they waited for room to write do not stay.
+func TestClosedStreamsDoNotWaitToWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, HTTPS, func(c *ServerConfig) { c.Limits.Memory = 4 * chunkPayload })
+		defer h.Close()
+		token := h.session()
+		sequence := 0
+		for id := uint32(1); id <= 20; id++ {
+			sequence++
+			h.want(h.up(token, sequence, batch(open(id))), 204, "OPEN")
+			conn, _ := h.Accept()
+			conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
+			conn.Write(make([]byte, 1<<20))
+			if id%2 == 0 {
+				sequence++
+				h.want(h.up(token, sequence, batch(closing(id))), 204, "CLOSE")
+			}
+			conn.Close()
+		}
+		parsed, _ := parseToken(token)
+		m := h.find(parsed).mux
+		if n := len(m.waiting); n != 0 {
+			t.Errorf("%d streams that are closed wait", n)
+		}
+	})
+}
