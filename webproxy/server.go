@@ -40,7 +40,7 @@ type Limits struct {
 	Sessions          int   // sessions at a time; default: 16,384
 	Streams           int   // streams at a time; default: 65,536
 	SessionStreams    int   // streams of a session at a time; default: 128
-	Bootstraps        int   // pages whose token is unused or live; default: 512
+	Bootstraps        int   // pages whose token is unused or live; default: 4,096
 	PagesPerMinute    int   // pages; default: 1,200, and 256 at once
 	SessionsPerMinute int   // new sessions; default: 600, and 128 at once
 	StreamsPerMinute  int   // new streams; default: 6,000, and 512 at once
