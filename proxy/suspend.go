@@ -16,6 +16,7 @@ import (
 // One of Resume and Release must be called. Its methods are for one goroutine.
 type Suspended struct {
 	session *session
+	pair    *splice.Pair // of the session; it may have another one when this one is over
 	state   SessionState
 }
 
@@ -29,7 +30,7 @@ func (s *Suspended) Sockets() (client, upstream net.Conn) {
 }
 
 // Resume has the session go on here.
-func (s *Suspended) Resume() { s.session.pair.Resume() }
+func (s *Suspended) Resume() { s.pair.Resume() }
 
 // Keep is Resume for a session that the other process does not take: it is not suspended
 // again.
@@ -43,11 +44,10 @@ func (s *Suspended) Keep() {
 // the other process has them. Release returns false, and does nothing, if the session has
 // been closed.
 func (s *Suspended) Release() bool {
-	session := s.session
-	if !session.pair.Release() {
+	if !s.pair.Release() {
 		return false
 	}
-	session.release()
+	s.session.release()
 	return true
 }
 
@@ -109,6 +109,7 @@ func (p *Proxy) Suspend(limit int) (suspended []*Suspended, idle, left int) {
 func suspendAll(sessions []*session) (all []*Suspended) {
 	type result struct {
 		session *session
+		pair    *splice.Pair
 		ok      bool
 	}
 	stopped := make(chan result, len(sessions))
@@ -119,7 +120,7 @@ func suspendAll(sessions []*session) (all []*Suspended) {
 		s.mu.Unlock()
 		if pair != nil {
 			pairs = append(pairs, pair)
-			pair.Suspend(func(ok bool) { stopped <- result{s, ok} })
+			pair.Suspend(func(ok bool) { stopped <- result{s, pair, ok} })
 		}
 	}
 	late := time.AfterFunc(suspendTime, func() {
@@ -130,7 +131,7 @@ func suspendAll(sessions []*session) (all []*Suspended) {
 	defer late.Stop()
 	for range pairs {
 		if r := <-stopped; r.ok {
-			all = append(all, &Suspended{r.session, r.session.state()})
+			all = append(all, &Suspended{r.session, r.pair, r.session.state(r.pair)})
 		}
 	}
 	return all
@@ -182,10 +183,10 @@ func (t *trial) canEnd() bool {
 }
 
 // state returns the state of a session whose pair is suspended.
-func (s *session) state() SessionState {
+func (s *session) state(pair *splice.Pair) SessionState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	up, down := s.pair.State()
+	up, down := pair.State()
 	user := s.user.Load()
 	state := SessionState{
 		User: user.Name, Secret: secretID(s.secret, user.AdTag),

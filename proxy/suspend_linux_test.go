@@ -259,3 +259,26 @@ func TestAdoptedSessionsCanBeDropped(t *testing.T) {
 	suspended[0].Resume()
 	echo(t, conn, 3)
 }
+
+// The client of a session that is suspended may be moved on meanwhile, because its data
+// centre does not answer: then there is nothing to resume or to release.
+func TestSuspendedSessionsMayBeMovedOn(t *testing.T) {
+	p := newEchoProxy(t)
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, p, ln)
+	join(t, ln.Addr(), "secret="+mtwiretest.PlainSecret)
+	var suspended []*Suspended
+	eventually(t, "a suspension", func() bool {
+		suspended, _, _ = p.Suspend(1)
+		return len(suspended) == 1
+	})
+	s := suspended[0].session
+	s.mu.Lock()
+	s.pair.Abort(errSilent) // as trial.expire
+	s.pair = nil            // as trial.resume
+	s.mu.Unlock()
+	suspended[0].Resume()
+	if suspended[0].Release() {
+		t.Error("a session whose client is moved on was released")
+	}
+}
