@@ -160,14 +160,18 @@ func (a *Adopted) Drop() {
 	s.socket.Close()
 	s.upstream.conn.Close()
 	s.dropAccount()
-	s.forget()
+	s.forget(nil)
 }
 
-// forget removes a session that has not ended.
-func (s *session) forget() {
+// forget removes a session that has not ended. What it has moved until r, if that is not
+// nil, stays in the sums.
+func (s *session) forget(r *Report) {
 	p := s.proxy
 	p.mu.Lock()
 	delete(p.sessions, s)
+	if r != nil {
+		p.ended.add(*r, s.before, p.users.Load())
+	}
 	p.mu.Unlock()
 	p.memory.changed(p.counters.open.Add(-1))
 	p.ending.Done()

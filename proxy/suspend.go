@@ -66,10 +66,7 @@ func (s *session) release() {
 	if s.account != nil {
 		s.account.Done(r)
 	}
-	s.proxy.mu.Lock()
-	s.proxy.ended.add(r, s.before, s.proxy.users.Load())
-	s.proxy.mu.Unlock()
-	s.forget()
+	s.forget(&r)
 }
 
 // suspendTime is how long Suspend waits for sessions that move bytes: those whose peers

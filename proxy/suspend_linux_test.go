@@ -282,3 +282,38 @@ func TestSuspendedSessionsMayBeMovedOn(t *testing.T) {
 		t.Error("a session whose client is moved on was released")
 	}
 }
+
+// The sums count a session once at each moment, also when it is given up.
+func TestReleasedSessionsCountOnce(t *testing.T) {
+	p := newEchoProxy(t)
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, p, ln)
+	const count = 100
+	for range count {
+		echo(t, join(t, ln.Addr(), "secret="+mtwiretest.PlainSecret), 10000)
+	}
+	var suspended []*Suspended
+	eventually(t, "suspensions", func() bool {
+		some, _, _ := p.Suspend(count)
+		suspended = append(suspended, some...)
+		return len(suspended) == count
+	})
+	sum := p.Stats().Up
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		for _, s := range suspended {
+			s.Release()
+		}
+	}()
+	for done := false; !done; {
+		select {
+		case <-released:
+			done = true
+		default:
+		}
+		if up := p.Stats().Up; up != sum {
+			t.Fatalf("%d bytes up, want %d", up, sum)
+		}
+	}
+}
