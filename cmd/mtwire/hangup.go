@@ -28,7 +28,7 @@ func notifyHangups() (hangups <-chan os.Signal, stop func()) {
 func (f *proxyFlags) reload(cmd *cobra.Command, s *service.Service, log *processLog) {
 	log.reopen()
 	if f.file.document != nil {
-		f.reloadFile(cmd, s, log.Logger)
+		f.reloadFile(cmd, s, log.Logger, nil)
 		return
 	}
 	reloaded, err := s.Reload()
@@ -41,9 +41,17 @@ func (f *proxyFlags) reload(cmd *cobra.Command, s *service.Service, log *process
 }
 
 // reloadFile reads the configuration file again, and logs what comes of it. It returns
-// the error as well.
-func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slog.Logger) error {
+// the error as well. If permitted is not nil and returns an error, that is all.
+func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slog.Logger, permitted func() error) error {
+	f.file.reading.Lock()
+	defer f.file.reading.Unlock()
+	if permitted != nil {
+		if err := permitted(); err != nil {
+			return err
+		}
+	}
 	restart, err := f.readAgain(cmd, s, log)
+	s.CountReload(restart, err)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			log.Error("the configuration cannot be read again, the one before stays in use", "cause", strings.TrimSuffix(line, "\n"))
@@ -57,16 +65,14 @@ func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slo
 }
 
 // readAgain reads the configuration file again. Flags override it as before. It returns
-// the keys of those that have changed and need a restart. Of concurrent calls, one reads the file
-// after the other has applied what it read, so that the newest text is applied last.
+// the keys of those that have changed and need a restart. Under f.file.reading: of two
+// reloads, one reads the file after the other has applied what it read, so that the newest
+// text is applied last.
 func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog.Logger) (restart []string, err error) {
-	f.file.reading.Lock()
-	defer f.file.reading.Unlock()
 	f.file.watched.Reading(f.file.path)
 	fromFile, document, err := service.LoadFile(f.file.path)
 	if err != nil {
 		f.file.keepWatching()
-		s.CountReload(err)
 		return nil, err
 	}
 	read := configFile{path: f.file.path, document: document, settings: fromFile}

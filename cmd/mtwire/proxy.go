@@ -157,7 +157,9 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	}
 	defer s.Close()
 	if f.file.document != nil {
-		s.ReloadWith(func() (bool, error) { return true, f.reloadFile(cmd, s, log.Logger) })
+		s.ReloadWith(func(permitted func() error) (bool, error) {
+			return true, f.reloadFile(cmd, s, log.Logger, permitted)
+		})
 	}
 	if err := s.Listen(cmd.Context()); err != nil {
 		return err

@@ -40,7 +40,7 @@ func (f *proxyFlags) watchFiles(cmd *cobra.Command, s *service.Service, log *slo
 		defer close(done)
 		f.file.watched.Run(ctx, func(path string) {
 			log.Info("a file of the configuration has changed", "file", path)
-			f.reloadFile(cmd, s, log)
+			f.reloadFile(cmd, s, log, nil)
 		})
 	}()
 	return func() {

@@ -216,6 +216,8 @@ func (a *administration) watch(s *Service) {
 			c := s.access.Counts()
 			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked}
 		},
+		Configuration: s.reloads.document,
+
 		NewSecret:   s.newSecret,
 		Users:       s.policy,
 		UpdateUsers: s.updateForAdmin,

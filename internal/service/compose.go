@@ -24,6 +24,7 @@
 //	connect.go    the operator's side of that; stopped.go: of a proxy that does not run
 //	run.go        serving, and graceful shutdown
 //	reload.go     another configuration meanwhile; settings.go: all that it replaces
+//	lastreload.go the revision in force, and the result of the last reload
 package service
 
 import (
@@ -56,9 +57,9 @@ type Service struct {
 	access netlist.Access // who may connect, by address
 	rates  rateLimiter    // of unauthenticated connections
 	policy *users.Policy
-	admin  *administration                   // nil if there is none
-	reload func() (reloaded bool, err error) // by ReloadWith; nil: Reload
-	store  *store.Store                      // nil before Listen, and without a state directory
+	admin  *administration                                         // nil if there is none
+	reload func(permitted func() error) (reloaded bool, err error) // by ReloadWith; nil: reloadIf
+	store  *store.Store                                            // nil before Listen, and without a state directory
 
 	configured []proxy.User        // those of users that were not added at run time
 	limited    []users.User        // all, with their limits; held by reloading once there are clients
@@ -67,6 +68,7 @@ type Service struct {
 
 	probed    chan struct{}     // closed by Run: see Probed
 	listeners listenerSet       // those of config.Listen, once Listen was called
+	reloads   reloads           // which configuration is in force
 	reloading sync.Mutex        // held by Reload, UpdateUsers and Upgrade; protects config and domain as well
 	upgrade   *upgradeState     // of Upgrade
 	takeover  *upgrade.Takeover // of the process before, nil if there is none
@@ -89,6 +91,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1),
 		upgrade: newUpgradeState(), takeover: config.Takeover,
 	}
+	s.reloads.begin()
 	if err := s.findUsers(); err != nil {
 		return nil, err
 	}

@@ -20,33 +20,47 @@ var (
 //
 // It must not be called before Listen has returned. It may be called concurrently.
 func (s *Service) Reload() (reloaded bool, err error) {
+	return s.reloadIf(func() error { return nil })
+}
+
+// reloadIf is Reload if permitted returns nil, which it calls under reloading.
+func (s *Service) reloadIf(permitted func() error) (reloaded bool, err error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	if err := permitted(); err != nil {
+		return false, err
+	}
 	if !s.config.filesMayChange() {
 		return false, nil
 	}
-	defer func() { s.CountReload(err) }()
+	defer func() { s.CountReload(nil, err) }()
 	return true, s.replace(s.config)
 }
 
-// CountReload counts a reload for the metrics, which has failed if err is not nil. Reload
-// and Reconfigure do so themselves: it is for a configuration that cannot be read.
-func (s *Service) CountReload(err error) {
+// CountReload notes the result of a reload, for metrics and the admin listener: it has
+// failed if err is not nil, and otherwise restart has the keys that need a restart. Reload
+// does so itself. The caller of Reconfigure calls it, before another configuration can be
+// put in force, with an error that names positions as the log does.
+func (s *Service) CountReload(restart []string, err error) {
+	s.reloads.note(restart, err)
 	if s.admin != nil {
 		s.admin.metrics.Reloaded(err)
 	}
 }
 
 // ReloadWith makes the admin listener call reload in place of Reload: a configuration
-// file is the caller's to read. It must be called before Listen.
-func (s *Service) ReloadWith(reload func() (reloaded bool, err error)) { s.reload = reload }
+// file is the caller's to read. If permitted returns an error, reload returns that and
+// changes nothing; no other reload may be between the two. It must be called before Listen.
+func (s *Service) ReloadWith(reload func(permitted func() error) (reloaded bool, err error)) {
+	s.reload = reload
+}
 
-// reloadForAdmin is what the admin listener calls.
-func (s *Service) reloadForAdmin() (reloaded bool, err error) {
+// reloadForAdmin is admin.Config.Reload.
+func (s *Service) reloadForAdmin(permitted func() error) (reloaded bool, err error) {
 	if s.reload != nil {
-		return s.reload()
+		return s.reload(permitted)
 	}
-	return s.Reload()
+	return s.reloadIf(permitted)
 }
 
 // Reconfigure puts next in force, and reads its files again: users, lists of networks,
@@ -60,9 +74,9 @@ func (s *Service) reloadForAdmin() (reloaded bool, err error) {
 // Some settings need a restart, and stay as they are: restart has the keys of those that
 // are different in next.
 //
-// It must not be called before Listen has returned. It may be called concurrently.
+// The caller calls CountReload with the result. Reconfigure must not be called before
+// Listen has returned. It may be called concurrently.
 func (s *Service) Reconfigure(next Config) (restart []string, err error) {
-	defer func() { s.CountReload(err) }()
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	applied := next.withFixed(&s.config)

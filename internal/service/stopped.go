@@ -62,19 +62,20 @@ var errStopped = errors.New("the proxy does not run")
 // stoppedAdmin returns the API of a service whose store is open, and that does not run.
 func (s *Service) stoppedAdmin() *admin.Server {
 	return admin.New(admin.Config{
-		Metrics:     http.NotFoundHandler(),
-		Ready:       func() error { return errStopped },
-		Log:         s.log,
-		Version:     s.config.Version,
-		Proxy:       s.proxy,
-		Reload:      func() (bool, error) { return false, errStopped },
-		Lists:       func() admin.Lists { return admin.Lists{Allow: -1} },
-		Store:       s.storeForAdmin,
-		Users:       s.policy,
-		UpdateUsers: s.updateForAdmin,
-		History:     s.historyForAdmin,
-		Links:       s.linksOf,
-		NewSecret:   s.newSecret,
+		Metrics:       http.NotFoundHandler(),
+		Ready:         func() error { return errStopped },
+		Log:           s.log,
+		Version:       s.config.Version,
+		Proxy:         s.proxy,
+		Reload:        func(func() error) (bool, error) { return false, errStopped },
+		Configuration: s.reloads.document,
+		Lists:         func() admin.Lists { return admin.Lists{Allow: -1} },
+		Store:         s.storeForAdmin,
+		Users:         s.policy,
+		UpdateUsers:   s.updateForAdmin,
+		History:       s.historyForAdmin,
+		Links:         s.linksOf,
+		NewSecret:     s.newSecret,
 	})
 }
 

@@ -43,6 +43,7 @@ type testbed struct {
 	file, added []users.User
 	unavailable bool  // the store is, and links are
 	reload      error // of Reload
+	revision    int
 }
 
 // start starts a testbed. Without a store there are neither limits nor other users than
@@ -63,10 +64,11 @@ func start(t *testing.T, withStore bool) *testbed {
 	}
 	api := admin.Config{
 		Log: slog.New(slog.DiscardHandler), LogLevel: &b.level, Version: "v1", Metrics: http.NotFoundHandler(),
-		Ready:     func() error { return nil },
-		Lists:     func() admin.Lists { return admin.Lists{Allow: -1} },
-		Reload:    func() (bool, error) { return true, b.reload },
-		NewSecret: func() (mtproxy.Secret, error) { return mtproxy.NewSecret(nil, mtproxy.Padded, "") },
+		Ready:         func() error { return nil },
+		Lists:         func() admin.Lists { return admin.Lists{Allow: -1} },
+		Reload:        b.readAgain,
+		Configuration: b.configuration,
+		NewSecret:     func() (mtproxy.Secret, error) { return mtproxy.NewSecret(nil, mtproxy.Padded, "") },
 	}
 	if withStore {
 		b.policy.Set(b.file)
@@ -112,6 +114,28 @@ func (b *testbed) update(change func([]users.User) ([]users.User, error)) error 
 	b.policy.Set(all)
 	b.added = list
 	return b.proxy.SetUsers(users.Proxies(all))
+}
+
+// readAgain is admin.Config.Reload.
+func (b *testbed) readAgain(permitted func() error) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := permitted(); err != nil {
+		return false, err
+	}
+	if b.reload == nil {
+		b.revision++
+	}
+	return true, b.reload
+}
+
+// configuration is admin.Config.Configuration.
+func (b *testbed) configuration() admin.Configuration {
+	c := admin.Configuration{ETag: fmt.Sprintf(`"r%d"`, b.revision), Since: time.Now()}
+	if b.reload != nil {
+		c.Last = &admin.LastReload{At: c.Since, Result: "error", Error: b.reload.Error(), Restart: []string{}}
+	}
+	return c
 }
 
 // history is admin.Config.History, with a day of bob's, and of a user that was removed.
@@ -297,9 +321,7 @@ func TestServerIsWhatTheDocumentDescribes(t *testing.T) {
 	d.try(t, b, step{operation: "getUpstreams", status: 200})
 	d.try(t, b, step{operation: "getDataCenters", status: 200})
 	d.try(t, b, step{operation: "getLists", status: 200})
-	d.try(t, b, step{operation: "reload", status: 200})
-	b.reload = errors.New("line 1: no secret")
-	d.try(t, b, step{operation: "reload", status: 422})
+	d.tryReload(t, b)
 	d.tryLogLevel(t, b)
 	d.trySessions(t, b)
 	d.tryUsers(t, b, plain)
@@ -323,6 +345,20 @@ func (d *document) badBodies(t *testing.T, b *testbed, operation, argument strin
 	d.try(t, b, step{operation: operation, argument: argument, body: `{} {}`, status: 400})
 	d.try(t, b, step{operation: operation, argument: argument, body: long, status: 413})
 	d.try(t, b, step{operation: operation, argument: argument, body: `{}`, header: map[string]string{"Content-Type": "text/plain"}, status: 415})
+}
+
+func (d *document) tryReload(t *testing.T, b *testbed) {
+	t.Helper()
+	_, first := d.try(t, b, step{operation: "getReload", status: 200})
+	match := map[string]string{"If-Match": first}
+	if _, second := d.try(t, b, step{operation: "reload", header: match, status: 200}); second == first {
+		t.Error(second)
+	}
+	d.try(t, b, step{operation: "reload", header: match, status: 412})
+	b.reload = errors.New("line 1: no secret")
+	d.try(t, b, step{operation: "reload", status: 422})
+	d.try(t, b, step{operation: "getReload", status: 200})
+	d.try(t, b, step{operation: "getStatus", status: 200})
 }
 
 func (d *document) tryLogLevel(t *testing.T, b *testbed) {

@@ -6,7 +6,7 @@
 //	problem.go  errors, as RFC 9457 has them
 //	health.go   /healthz and /readyz; readiness.go: what makes a proxy ready
 //	api.go      /v1: routes, answers, and entity tags; openapi.yaml describes them
-//	resources.go  version, status, reload, log level, data centres, upstreams
+//	resources.go  version, status, log level, data centres, upstreams; reload.go: reloads
 //	sessions.go   sessions; users.go, userdocument.go: users
 //	userdetails.go  days of a user's usage, and its links
 //	client.go     requests to the API of a proxy
@@ -56,8 +56,12 @@ type Config struct {
 
 	// Proxy is what the API shows and changes.
 	Proxy *proxy.Proxy
-	// Reload reads the configuration again. It reports false if there is nothing to read.
-	Reload func() (reloaded bool, err error)
+	// Reload reads the configuration again, if permitted returns nil: no other reload puts
+	// one in force between the two. Otherwise it returns permitted's error. It reports false
+	// if there is nothing to read.
+	Reload func(permitted func() error) (reloaded bool, err error)
+	// Configuration returns which configuration is in force.
+	Configuration func() Configuration
 	// Rate returns the limit of unauthenticated connections in a second, 0 for none. Nil is
 	// one that returns 0.
 	Rate func() float64

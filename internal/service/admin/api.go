@@ -27,6 +27,8 @@ type answer struct {
 	body     any    // as JSON; nil for none
 	etag     string // "" for none
 	location string // of what was made, "" for nothing
+
+	unconditional bool // If-None-Match makes no difference
 }
 
 // apiError is an error with its status.
@@ -52,6 +54,7 @@ func (s *Server) routes() []route {
 	return []route{
 		{"GET /v1/version", s.getVersion},
 		{"GET /v1/status", s.getStatus},
+		{"GET /v1/reload", s.getReload},
 		{"POST /v1/reload", s.reload},
 		{"GET /v1/log-level", s.getLogLevel},
 		{"PUT /v1/log-level", s.putLogLevel},
@@ -98,7 +101,7 @@ func (s *Server) addRoutes() {
 func (a answer) write(w http.ResponseWriter, r *http.Request) {
 	if a.etag != "" {
 		w.Header().Set("ETag", a.etag)
-		if r.Method == http.MethodGet && matches(r.Header.Values("If-None-Match"), a.etag) {
+		if r.Method == http.MethodGet && !a.unconditional && matches(r.Header.Values("If-None-Match"), a.etag) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}

@@ -78,7 +78,8 @@ func TestAmbiguousRequestsEndTheConnection(t *testing.T) {
 	s := start(t, Config{})
 	const head = "POST /v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\n" + tokenLine
 	const hidden = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n" + tokenLine + "\r\n"
-	s.config.Reload = func() (bool, error) { return false, nil }
+	s.config.Reload = func(func() error) (bool, error) { return false, nil }
+	s.config.Configuration = func() Configuration { return Configuration{} }
 	for name, lengths := range map[string]string{
 		"both lengths":         "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"two lengths":          "Content-Length: 0\r\nContent-Length: 5\r\n\r\n",

@@ -58,6 +58,8 @@ type statusDocument struct {
 	Users  int            `json:"users"`
 	Limits limitsDocument `json:"limits"`
 	Store  *Store         `json:"store"` // null if nothing is kept
+
+	Configuration Configuration `json:"configuration"`
 }
 
 type limitsDocument struct {
@@ -89,6 +91,7 @@ func (s *Server) getStatus(*http.Request) (answer, error) {
 		Refused: stats.Refused, Evicted: stats.Evicted, Up: stats.Up, Down: stats.Down, Users: len(p.Users()),
 		Limits: limitsDocument{limits.Unauthenticated, limits.PerAddress, s.rate(), limits.Fronted, limits.Descriptors},
 	}
+	d.Configuration = s.config.Configuration()
 	if s.config.Store != nil {
 		d.Store = s.config.Store()
 	}
@@ -99,16 +102,6 @@ func (s *Server) getStatus(*http.Request) (answer, error) {
 		d.Ready, d.NotReady = false, err.Error()
 	}
 	return answer{body: d}, nil
-}
-
-func (s *Server) reload(*http.Request) (answer, error) {
-	reloaded, err := s.config.Reload()
-	if err != nil {
-		return answer{}, fail(http.StatusUnprocessableEntity, "nothing has changed: %v", err)
-	}
-	return answer{body: struct {
-		Reloaded bool `json:"reloaded"`
-	}{reloaded}}, nil
 }
 
 type levelDocument struct {
