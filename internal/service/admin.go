@@ -214,9 +214,10 @@ func (a *administration) watch(s *Service) {
 		Store:    s.storeForAdmin,
 		Lists: func() admin.Lists {
 			c := s.access.Counts()
-			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked}
+			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked, Added: c.Added}
 		},
 		Configuration: s.reloads.document,
+		Blocked:       s.blockedForAdmin, UpdateBlocked: s.updateBlocked,
 
 		NewSecret:   s.newSecret,
 		Users:       s.policy,

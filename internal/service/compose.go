@@ -24,6 +24,7 @@
 //	connect.go    the operator's side of that; stopped.go: of a proxy that does not run
 //	run.go        serving, and graceful shutdown
 //	reload.go     another configuration meanwhile; settings.go: all that it replaces
+//	blocked.go    networks that are blocked while it runs
 //	lastreload.go the revision in force, and the result of the last reload
 package service
 

@@ -146,6 +146,7 @@ func (s *Service) openStore() {
 	s.store = store.Open(path, store.Options{Log: s.log, Time: wallClock})
 	s.loads = s.store.Loads()
 	s.policy.Restore(s.store.Counters())
+	s.blockStored()
 }
 
 // runLimits closes the sessions of users that may not go on, and writes what is counted,
@@ -196,7 +197,7 @@ func (s *Service) endSecretsSince(since time.Time) (now time.Time) {
 	return now
 }
 
-// followStore puts the users in force that another process has added to the store, while
+// followStore puts the users and networks in force that another process has added to the store, while
 // this one did not have it: the proxy before this one, or mtwire user, which began when no
 // proxy ran.
 func (s *Service) followStore() {
@@ -210,6 +211,7 @@ func (s *Service) followStore() {
 		return
 	}
 	s.loads = loads
+	s.blockStored()
 	all, leftOut, err := s.config.limited(s.configured, s.store.Users())
 	if err == nil {
 		if slices.EqualFunc(all, s.limited, func(a, b users.User) bool { return a.Equal(&b) }) {

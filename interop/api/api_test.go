@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,6 +45,7 @@ type testbed struct {
 	unavailable bool  // the store is, and links are
 	reload      error // of Reload
 	revision    int
+	blocked     []netip.Prefix
 }
 
 // start starts a testbed. Without a store there are neither limits nor other users than
@@ -68,7 +70,8 @@ func start(t *testing.T, withStore bool) *testbed {
 		Lists:         func() admin.Lists { return admin.Lists{Allow: -1} },
 		Reload:        b.readAgain,
 		Configuration: b.configuration,
-		NewSecret:     func() (mtproxy.Secret, error) { return mtproxy.NewSecret(nil, mtproxy.Padded, "") },
+		Blocked:       func() []netip.Prefix { return b.blocked }, UpdateBlocked: b.updateBlocked,
+		NewSecret: func() (mtproxy.Secret, error) { return mtproxy.NewSecret(nil, mtproxy.Padded, "") },
 	}
 	if withStore {
 		b.policy.Set(b.file)
@@ -322,6 +325,7 @@ func TestServerIsWhatTheDocumentDescribes(t *testing.T) {
 	d.try(t, b, step{operation: "getDataCenters", status: 200})
 	d.try(t, b, step{operation: "getLists", status: 200})
 	d.tryReload(t, b)
+	d.tryBlocked(t, b)
 	d.tryLogLevel(t, b)
 	d.trySessions(t, b)
 	d.tryUsers(t, b, plain)

@@ -22,16 +22,18 @@ import (
 //
 // The payload of usage and day files is a sequence of records, of unsigned varints as in
 // encoding/binary, and of strings: their length as a varint, and their bytes. Dates are
-// signed varints. The payload of the users file is JSON.
+// signed varints. The payloads of the users file and of
+// the networks file are JSON.
 
 // version is the version of the format.
 const version = 1
 
 // The kinds of files.
 const (
-	kindUsage = "usage"
-	kindDay   = "day"
-	kindUsers = "users"
+	kindUsage    = "usage"
+	kindDay      = "day"
+	kindUsers    = "users"
+	kindNetworks = "networks"
 )
 
 const (

@@ -5,6 +5,7 @@
 //	counters.go     the usage file, and the end of a day
 //	history.go      the day files
 //	added.go        the users that were added at run time; definitions.go: their file
+//	networks.go     the networks that were blocked at run time
 //	format.go       layout of the files
 //	disk.go         files that are replaced as a whole; owner_*.go: their owner
 //	lock_*.go       one process for a directory
@@ -71,19 +72,20 @@ type Store struct {
 	closing chan struct{}
 	close   sync.Once // closes closing
 
-	mu      sync.Mutex // held during all use of the disk
-	lock    *os.File   // nil while another process has the directory
-	source  Source     // nil before Run
-	day     users.Day
-	base    map[string]direction // the counters at the beginning of day
-	ready   bool                 // the lock is held, and the files were read
-	loaded  []users.Counter      // that were read last
-	written uint64               // the sum of the usage file's records
-	added   []users.User
-	loads   int // how often the files were read
-	status  Status
-	warned  time.Time
-	replace func(dir, name string, b []byte) error
+	mu       sync.Mutex // held during all use of the disk
+	lock     *os.File   // nil while another process has the directory
+	source   Source     // nil before Run
+	day      users.Day
+	base     map[string]direction // the counters at the beginning of day
+	ready    bool                 // the lock is held, and the files were read
+	loaded   []users.Counter      // that were read last
+	written  uint64               // the sum of the usage file's records
+	added    []users.User
+	networks networks
+	loads    int // how often the files were read
+	status   Status
+	warned   time.Time
+	replace  func(dir, name string, b []byte) error
 }
 
 // Status is how a Store does.
@@ -132,6 +134,10 @@ func (s *Store) load() error {
 	if usersErr == nil {
 		s.added = list
 	}
+	blocked, networksErr := readFile(s, kindNetworks, kindNetworks, decodeNetworks)
+	if networksErr == nil {
+		s.networks = blocked
+	}
 	if err == nil {
 		if u == nil {
 			u = &usage{day: users.DayOf(s.wall().UTC())}
@@ -139,7 +145,7 @@ func (s *Store) load() error {
 		s.day, s.base, s.loaded = u.day, u.base, u.counters
 		_, s.written = appendUsage(nil, u)
 	}
-	return errors.Join(err, usersErr)
+	return errors.Join(err, usersErr, networksErr)
 }
 
 // prepare makes the store ready to be written: it takes the lock and reads the files, so

@@ -1,0 +1,123 @@
+package service
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/mtwiretest"
+)
+
+// changeBlocked sends a request for the networks that are blocked at run time to the
+// default admin socket in state, and returns the status and the body.
+func changeBlocked(t *testing.T, state, method, query, body string) (int, string) {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(state, adminSocket))
+	}}
+	defer transport.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://localhost/v1/lists/block"+query, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+// refused reports whether the next client of r is refused for its address, and not
+// answered.
+func (r *running) refused(t *testing.T) bool {
+	t.Helper()
+	before := r.Access().Blocked
+	conn, err := mtwire.Dial(t.Context(), linksOf(r.Service)[0].String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Send(t.Context(), mtwiretest.AppendReqPQ(nil, [16]byte{}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := conn.Receive(t.Context())
+		answered <- err
+	}()
+	for end := time.Now().Add(20 * time.Second); r.Access().Blocked == before; {
+		select {
+		case err := <-answered:
+			if err != nil && r.Access().Blocked == before {
+				t.Fatal(err)
+			}
+			return err != nil
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(end) {
+			t.Fatal("the client is neither refused nor answered")
+		}
+	}
+	return true
+}
+
+// A network that an operator blocks is refused from the next connection on, also after a
+// reload of the files and after a restart, until it is removed. Sessions go on.
+func TestNetworksAreBlockedAtRunTime(t *testing.T) {
+	state, block := t.TempDir(), filepath.Join(t.TempDir(), "block")
+	if err := os.WriteFile(block, []byte("192.0.2.0/24\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	change := func(c *Config) {
+		c.State, c.Block, c.Admin = state, []config.Path{config.Path(block)}, []AdminAddress{{Network: "unix"}}
+	}
+	r := run(t, change)
+	live := r.connect(t)
+	if status, body := changeBlocked(t, state, "POST", "", `{"networks": ["127.0.0.0/8", "::1"]}`); status != 200 || !strings.Contains(body, `"ipv4_addresses":16777216`) {
+		t.Fatal(status, body)
+	}
+	check := func(when string, r *running, refused bool, added int) {
+		t.Helper()
+		if got, counts := r.refused(t), r.Access(); got != refused || counts.Added != added || counts.Block != 1 {
+			t.Errorf("%s: refused %t, %+v", when, got, counts)
+		}
+	}
+	check("blocked", r, true, 2)
+	receive(t, live)
+	if reloaded, err := r.Reload(); !reloaded || err != nil {
+		t.Fatal(reloaded, err)
+	}
+	check("reloaded", r, true, 2)
+	if _, body := askAdmin(t, AdminAddress{"unix", filepath.Join(state, adminSocket)}, "/v1/lists"); !strings.Contains(body, `"block":1,"block_added":2`) {
+		t.Error(body)
+	}
+	receive(t, live)
+	r.Close()
+	if err := r.result(t); err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, change)
+	check("begun again", r, true, 2)
+	if status, body := changeBlocked(t, state, "DELETE", "?network=127.0.0.0/8", ""); status != 200 || !strings.Contains(body, `["::1/128"]`) {
+		t.Error(status, body)
+	}
+	check("removed", r, false, 1)
+	if status, _ := changeBlocked(t, state, "PUT", "", `{"networks": ["127.0.0.1"]}`); status != 200 {
+		t.Error(status)
+	}
+	check("replaced", r, true, 1)
+}
