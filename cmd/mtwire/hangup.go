@@ -82,11 +82,14 @@ func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog
 	if f.config.Listen == nil && !document.Has("listen") { // as inherit does
 		next.Listen = nil
 	}
-	f.file.watch(&next)
+	f.file.readingFiles(&next)
 	if verbose, _ := cmd.Flags().GetBool("verbose"); verbose { // it overrides the key, and is none
 		next.LogLevel = f.config.LogLevel
 	}
-	restart, err = s.Reconfigure(next)
+	if restart, err = s.Reconfigure(next); err == nil {
+		f.file.watching = next.Watch
+	}
+	f.file.keepWatching()
 	return restart, read.name(cmd, err)
 }
 

@@ -11,17 +11,21 @@ import (
 // watch has the files of c watched, which are about to be read, and the configuration file
 // itself, which was noted before it was read. Without the key watch there are none.
 func (f *configFile) watch(c *service.Config) {
-	if f.watching = c.Watch && f.path != ""; !f.watching {
-		f.watched.Keep()
-		return
-	}
+	f.watching = c.Watch && f.path != ""
+	f.readingFiles(c)
+	f.keepWatching()
+}
+
+// readingFiles notes the files of c, which are about to be read, and forgets those of
+// before.
+func (f *configFile) readingFiles(c *service.Config) {
 	files := c.Files()
 	f.watched.Reading(files...)
 	f.watched.Keep(append(files, f.path)...)
 }
 
-// keepWatching has the files watched that were, although the configuration file cannot be
-// read.
+// keepWatching has the files watched that were noted, unless the configuration in force
+// has turned that off.
 func (f *configFile) keepWatching() {
 	if !f.watching {
 		f.watched.Keep()

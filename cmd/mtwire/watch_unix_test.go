@@ -142,3 +142,24 @@ func TestWatchIsTurnedOffAndOn(t *testing.T) {
 	write("", watchedBob)
 	eventually(t, "the file, which is watched", func() bool { return served(watchedBob) })
 }
+
+// A file that would end watching and is wrong is not in force: the next one is read.
+func TestAFileThatIsWrongDoesNotEndWatching(t *testing.T) {
+	dir := t.TempDir()
+	file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("[[user]]\nname = 'bob'\nsecret = '" + watchedBob + "'\n")
+	s := startServer(t, nil, "--config", file, "--log-file", log)
+	s.ask(t) // so that it has read the file
+	write("watch = false\n[[user]]\nname = 'bob'\nsecret_file = 'missing'\n")
+	eventually(t, "an error", func() bool { return contains(log, "missing: no such file") })
+	write("[[user]]\nname = 'bob'\nsecret = '" + watchedCarol + "'\n")
+	eventually(t, "the secret of the next file", func() bool {
+		return askOnce(t.Context(), "tcp://"+s.address+"?secret="+watchedCarol) == nil
+	})
+}

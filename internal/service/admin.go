@@ -188,7 +188,8 @@ func (s *Service) newAdministration() (*administration, error) {
 		MaxUsers: orNegative(s.config.MetricsUsers), RefusalCause: refusalCause, Version: s.config.Version, Store: s.storeStatus,
 	})}
 	if byDefault {
-		a.listen = func(ctx context.Context) (net.Listener, error) { return s.config.listenAdminOn(ctx, addresses[0]) }
+		config := s.config // of which the settings for this stay: see withFixed
+		a.listen = func(ctx context.Context) (net.Listener, error) { return config.listenAdminOn(ctx, addresses[0]) }
 	}
 	return a, nil
 }
