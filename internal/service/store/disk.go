@@ -18,12 +18,13 @@ const newSuffix = ".new"
 // it has its name, also after a crash. After an error the file is as it was.
 func replaceFile(dir, name string, b []byte) error {
 	path := filepath.Join(dir, name)
-	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	os.Remove(path + newSuffix) // of a crash
+	f, err := OpenFile(path+newSuffix, os.O_WRONLY|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
-	if err = errors.Join(err, GiveToOwner(f, dir), f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(path+newSuffix, path)
 	}
 	if err != nil {
@@ -36,18 +37,16 @@ func replaceFile(dir, name string, b []byte) error {
 // makeDirectory makes the directory of a store, if there is none. It belongs to the owner of
 // the one above, as its files do.
 func makeDirectory(dir string) error {
+	if err := checkDirectory(dir); err != nil {
+		return err
+	}
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return GiveToOwner(d, filepath.Dir(dir))
+	return giveDirectory(dir)
 }
 
 // SyncDirectory makes a new name survive a power failure. Windows does not provide that.

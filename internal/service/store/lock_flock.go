@@ -14,12 +14,8 @@ const Locks = true
 
 // lockDirectory locks dir until the file is closed, or the process ends in any way.
 func lockDirectory(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := OpenFile(filepath.Join(dir, "lock"), os.O_RDWR)
 	if err != nil {
-		return nil, err
-	}
-	if err := GiveToOwner(f, dir); err != nil {
-		f.Close()
 		return nil, err
 	}
 	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err {
