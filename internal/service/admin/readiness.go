@@ -12,9 +12,10 @@ import (
 const (
 	// heardWithin is how long a byte of a data centre, or its answer to a probe, proves
 	// that it can be reached. After refreshAfter, a check asks a data centre, so that
-	// frequent checks of a proxy without clients always find an answer.
+	// checks every half minute of a proxy without clients always find an answer, a little
+	// late as some are.
 	heardWithin  = time.Minute
-	refreshAfter = heardWithin / 2
+	refreshAfter = heardWithin / 3
 	// probeInterval is the time from one probe to the next, and probeTimeout the limit
 	// of one.
 	probeInterval = 20 * time.Second

@@ -155,3 +155,24 @@ func TestCloseEndsTheProbe(t *testing.T) {
 		}
 	})
 }
+
+// Checks every 30 seconds, a little late as they are, find an answer, however fast the
+// data centre was.
+func TestChecksEveryHalfMinuteAlwaysFindAnAnswer(t *testing.T) {
+	testReadiness(t, func(t *testing.T, r *readinessTest) {
+		r.SetAccepting(true)
+		r.Probed(nil)
+		for n := range 20 {
+			time.Sleep(30*time.Second + time.Duration(n%2)*10*time.Millisecond - 5*time.Millisecond)
+			if err := r.Check(); err != nil {
+				t.Errorf("check %d: %v", n, err)
+			}
+		}
+		for range 20 {
+			time.Sleep(30*time.Second + 700*time.Millisecond) // the answer took a second
+			if err := r.Check(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
