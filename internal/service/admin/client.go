@@ -116,6 +116,9 @@ func (c *Client) Do(ctx context.Context, method, path string, body any, ifMatch 
 		r.Header.Set("If-Match", ifMatch)
 	}
 	response, err := c.transport.RoundTrip(r)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return answer, fmt.Errorf("the proxy has not answered in time, and may have done what was asked: %w", err)
+	}
 	if err != nil {
 		return answer, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -312,7 +313,8 @@ func (p *Policy) leave(a *account, authenticated bool) {
 	if authenticated {
 		u.counter.Seen = now.wall.Unix()
 		if u.def != nil {
-			until = now.elapsed + max(0, cmp.Or(u.def.AddressWindow, DefaultAddressWindow))
+			window := max(0, cmp.Or(u.def.AddressWindow, DefaultAddressWindow))
+			until = now.elapsed + min(window, math.MaxInt64-now.elapsed)
 		}
 	}
 	active.leave(a.network, until)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"strings"
 	"sync"
@@ -286,5 +287,15 @@ func TestRefusalsAreLogged(t *testing.T) {
 		if len(lines) != maxRefusalLines || len(rest) != 1 || !strings.Contains(rest[0], "refused=80") {
 			t.Errorf("%d lines, %q", len(lines), rest)
 		}
+	})
+}
+
+// The longest window that can be written does not end before it has begun.
+func TestTheLongestWindowCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPolicy(alice(Limits{MaxAddresses: 1, AddressWindow: math.MaxInt64}))
+		time.Sleep(time.Hour)
+		admitted(t, p, "alice", client).Close(nil)
+		refused(t, p, "alice", "192.0.2.8:4567", OverAddresses)
 	})
 }
