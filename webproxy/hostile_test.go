@@ -88,3 +88,36 @@ func TestClosedStreamsDoNotWaitToWrite(t *testing.T) {
 		}
 	})
 }
+
+// resetWriter is a ResponseWriter of a stream that is reset: it fails, and still has
+// what it was given.
+type resetWriter struct {
+	http.ResponseWriter
+	kept []byte
+}
+
+func (w *resetWriter) Write(p []byte) (int, error) {
+	w.kept = p
+	return 0, io.ErrClosedPipe
+}
+
+// The memory of an answer that failed is not used for others: package http may still
+// be sending it, to a client of another user.
+func TestTheMemoryOfAFailedAnswerIsNotUsedAgain(t *testing.T) {
+	h := newHandler(t, HTTPS, nil)
+	token := h.session()
+	h.up(token, 1, batch(open(1)))
+	conn, _ := h.Accept()
+	conn.Write(bytes.Repeat([]byte("a"), 200_000))
+	r := httptest.NewRequest("POST", "/"+pathDown, nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set(headerCursor, "0")
+	w := &resetWriter{ResponseWriter: httptest.NewRecorder()}
+	h.ServeHTTP(w, r)
+	conn.Write(bytes.Repeat([]byte("b"), 200_000))
+	body(t, h.down(token, 1)) // acknowledges what failed
+	conn.Write(bytes.Repeat([]byte("c"), 200_000))
+	if cap(w.kept) != longChunk || !bytes.HasPrefix(w.kept[HeaderLength:], []byte("aaaa")) {
+		t.Errorf("other bytes in the %d that failed: %.10q", cap(w.kept), w.kept)
+	}
+}

@@ -71,6 +71,7 @@ type lane struct {
 	// writers is the number of requests that write down's batch. Until there is none,
 	// its memory is not used again.
 	writers int
+	unsafe  bool          // a write of it has failed
 	poll    chan struct{} // closed when a newer one replaces it
 	// At a relay, websocket and websocket-lanes: there is a socket, or was.
 	attached bool

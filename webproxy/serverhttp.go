@@ -302,10 +302,14 @@ func (s *session) serveDown(w http.ResponseWriter, r *http.Request, laneID int) 
 	}
 	answer(w, http.StatusOK, headerCursor, strconv.FormatUint(next, 10), "Content-Type", bodyType,
 		"Content-Length", strconv.Itoa(length(batch)))
-	writeBatch(w, batch)
+	err = writeBatch(w, batch)
 	s.mu.Lock()
-	l.writers--
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	// After an error, package http may still be reading what it got: a stream of HTTP/2
+	// that is reset ends the call, not the write. So its memory is not used again.
+	if l.writers--; err != nil {
+		l.unsafe = true
+	}
 	return true
 }
 
@@ -315,17 +319,18 @@ func laneClosed(w http.ResponseWriter, cursor uint64) {
 }
 
 // writeBatch writes a body. Each part has 30 seconds. A client that has got a part
-// of it asks again.
-func writeBatch(w http.ResponseWriter, batch [][]byte) {
+// of it asks again. After an error, the batch may still be read.
+func writeBatch(w http.ResponseWriter, batch [][]byte) error {
 	control := http.NewResponseController(w)
 	defer control.SetWriteDeadline(time.Time{})
 	for _, part := range batch {
 		control.SetWriteDeadline(time.Now().Add(ioTime))
 		if _, err := w.Write(part); err != nil {
-			return
+			return err
 		}
 	}
 	control.Flush()
+	return nil
 }
 
 // poll is one long poll.
@@ -400,9 +405,10 @@ func (p *poll) wait(l *lane) (result pollResult, batch [][]byte, next uint64, er
 	switch {
 	case acknowledged > 0:
 		l.size.arrived()
-		if l.writers == 0 {
+		if l.writers == 0 && !l.unsafe {
 			recycle(last...)
 		}
+		l.unsafe = false
 	case repeat != nil:
 		l.size.repeated()
 	}
