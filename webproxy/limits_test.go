@@ -241,3 +241,33 @@ func TestASilentSocketIsPinged(t *testing.T) {
 		}
 	})
 }
+
+// A message that stops between its fragments ends its socket, although the client
+// answers pings.
+func TestAMessageThatStopsIsCutOff(t *testing.T) {
+	served(t, WebSocket, func(t *testing.T, h *handler, ln *pipeListener) {
+		token := h.session()
+		conn := ln.dial()
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: %s%s\r\n\r\n", pathSocket, testHost, subprotocol, token)
+		r := bufio.NewReader(conn)
+		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 101 {
+			t.Fatal(resp, err)
+		}
+		start := time.Now()
+		conn.Write([]byte{0x02, 0x81, 0, 0, 0, 0, 1}) // a fragment of a byte, and not the last one
+		for {
+			frame := make([]byte, 2)
+			if _, err := io.ReadFull(r, frame); err != nil || time.Since(start) > 10*ioTime {
+				break
+			}
+			payload := make([]byte, frame[1])
+			io.ReadFull(r, payload)
+			conn.Write(append([]byte{0x8a, 0x80 | frame[1], 0, 0, 0, 0}, payload...))
+		}
+		if d := time.Since(start); d != ioTime {
+			t.Errorf("cut off after %v", d)
+		}
+	})
+}

@@ -80,7 +80,7 @@ func (s *socket) receive(message io.Reader) error {
 			messagePool.Put(b)
 		}
 	}()
-	if _, err := b.ReadFrom(message); err != nil {
+	if err := s.readMessage(b, message); err != nil {
 		return err
 	}
 	if !s.room(b.Len()) {
@@ -92,6 +92,25 @@ func (s *socket) receive(message io.Reader) error {
 		s.ws.Close(websocket.StatusPolicyViolation, "")
 	}
 	return err
+}
+
+// readMessage reads a message. Like a body, it has 30 seconds for each 256 KiB: its
+// memory is not charged before it is whole, and pings do not find out that it stops
+// between its fragments.
+func (s *socket) readMessage(b *bytes.Buffer, message io.Reader) error {
+	const step = 256 << 10
+	timer := time.AfterFunc(ioTime, func() { s.ws.CloseNow() })
+	defer timer.Stop()
+	for {
+		if _, err := io.CopyN(b, message, step); err == io.EOF {
+			return nil
+		} else if err != nil && !timer.Stop() {
+			return errors.New("a message that began does not go on")
+		} else if err != nil {
+			return err
+		}
+		timer.Reset(ioTime)
+	}
 }
 
 // write sends the lane's frames, a chunk in each message. It returns nil if the
@@ -159,7 +178,7 @@ func (s *socket) first(ctx context.Context) error {
 		return err
 	}
 	var b bytes.Buffer
-	if _, err := b.ReadFrom(message); err != nil {
+	if err := s.readMessage(&b, message); err != nil {
 		return err
 	}
 	f, _, err := ParseFrame(b.Bytes())
