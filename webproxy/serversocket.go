@@ -3,6 +3,7 @@
 package webproxy
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
@@ -59,7 +60,13 @@ func isUpgrade(r *http.Request) bool {
 		return false
 	}
 	return r.ProtoMajor == 1 && r.ProtoAtLeast(1, 1) && has("Connection", "upgrade") && has("Upgrade", "websocket") &&
-		r.Header.Get("Sec-Websocket-Version") == "13" && len(r.Header["Sec-Websocket-Key"]) == 1 && len(r.Header.Get("Sec-Websocket-Key")) == 24
+		r.Header.Get("Sec-Websocket-Version") == "13" && len(r.Header["Sec-Websocket-Key"]) == 1 && isSocketKey(r.Header["Sec-Websocket-Key"][0])
+}
+
+// isSocketKey reports whether text is 16 bytes in base64, which Accept demands.
+func isSocketKey(text string) bool {
+	b, err := base64.StdEncoding.DecodeString(text)
+	return err == nil && len(b) == 16
 }
 
 // findSocket returns the session and the lane that a sub-protocol names.

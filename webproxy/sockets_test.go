@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -175,6 +176,7 @@ func TestOtherUpgradesAreTheSites(t *testing.T) {
 	for name, headers := range map[string][]string{
 		"no upgrade": change("Upgrade", "h2c"), "no connection": change("Connection", "close"), "version": change("Sec-WebSocket-Version", "8"),
 		"key": change("Sec-WebSocket-Key", "short"), "token": change("Sec-WebSocket-Protocol", subprotocol+token[1:]),
+		"key of 24 characters": change("Sec-WebSocket-Key", "!!!!!!!!!!!!!!!!!!!!!!=="), "key of 18 bytes": change("Sec-WebSocket-Key", strings.Repeat("A", 24)),
 		"two": change("Sec-WebSocket-Protocol", subprotocol+token+", x"), "lane": change("Sec-WebSocket-Protocol", laneSubprotocol+token+".1"),
 		"authorization": append(good, "Authorization", "Bearer "+token), "random": change("Sec-WebSocket-Protocol", subprotocol+new(tokenKey).issue(sessionToken).String()),
 	} {
