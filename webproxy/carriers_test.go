@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,10 @@ import (
 )
 
 const testHost = "example.com" // which httptest's certificate is for
+
+// hangTime is when a test that goes on takes something for hung. It is no time that
+// something has to be done in: the machine may be slow.
+const hangTime = 5 * time.Minute
 
 var carriers = []Carrier{HTTPS, HTTPSLanes, WebSocket, WebSocketLanes}
 
@@ -59,9 +64,11 @@ func newRelay(t testing.TB, carrier Carrier, http2 bool, change func(*ServerConf
 	return &relay{s, web, link}
 }
 
-// config returns a client's config, which connects to the relay.
+// config returns a client's config, which connects to the relay. Close waits until the
+// relay has answered, however slow it is.
 func (r *relay) config() *DialConfig {
 	return &DialConfig{
+		CloseTimeout: hangTime,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, r.web.Listener.Addr().String())
 		},
@@ -112,13 +119,14 @@ func exchange(conn net.Conn, size int, seed uint64) error {
 	sent := sha256.New()
 	written := make(chan error, 1)
 	go func() {
-		r := rand.New(rand.NewPCG(seed, 1))
+		var key [32]byte
+		binary.LittleEndian.PutUint64(key[:], seed)
+		bytes := rand.NewChaCha8(key)
+		r := rand.New(bytes)
 		b := make([]byte, 100_000)
 		for left := size; left > 0; {
 			piece := b[:min(left, 1+r.IntN(len(b)))]
-			for i := range piece {
-				piece[i] = byte(r.Uint32())
-			}
+			bytes.Read(piece)
 			sent.Write(piece)
 			if _, err := conn.Write(piece); err != nil {
 				written <- err
@@ -161,7 +169,7 @@ func TestStreamsCarryMoreThanTheirWindows(t *testing.T) {
 					return
 				}
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(60 * time.Second))
+				conn.SetDeadline(time.Now().Add(hangTime))
 				if err := exchange(conn, 9_000_000/(1+2*i), uint64(i)); err != nil {
 					t.Errorf("stream %d: %v", i, err)
 				}
@@ -178,7 +186,7 @@ func TestStreamsCarryMoreThanTheirWindows(t *testing.T) {
 // eventually waits for a condition that other goroutines bring about.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	limit := time.Now().Add(20 * time.Second)
+	limit := time.Now().Add(hangTime)
 	for !condition() {
 		if time.Now().After(limit) {
 			t.Fatal("waited for " + what)

@@ -48,7 +48,7 @@ func TestCloseSendsWhatWasWritten(t *testing.T) {
 			if err := from.Close(); err != nil {
 				t.Fatal(err)
 			}
-			to.SetDeadline(time.Now().Add(20 * time.Second))
+			to.SetDeadline(time.Now().Add(hangTime))
 			if b, err := io.ReadAll(to); err != nil || len(b) != len(text) {
 				t.Errorf("%d bytes, %v", len(b), err)
 			}

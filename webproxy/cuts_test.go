@@ -94,7 +94,7 @@ func TestNoByteIsLostWhenRequestsAreCut(t *testing.T) {
 							return
 						}
 						defer conn.Close()
-						conn.SetDeadline(time.Now().Add(100 * time.Second))
+						conn.SetDeadline(time.Now().Add(hangTime))
 						if err := exchange(conn, 5_000_000, uint64(i)); err != nil {
 							t.Errorf("after %d cuts: %v, %v", cuts.Load(), err, client.Err())
 						}

@@ -96,11 +96,10 @@ func idleSession(t *testing.T, carrier Carrier, http2 bool, n, limit int) (each 
 		}
 	}
 	eventually(t, "the sessions to be idle", func() bool { return idleSessions(relay.Server) == n })
-	for range 200 {
+	for started := time.Now(); time.Since(started) < hangTime/5; time.Sleep(10 * time.Millisecond) {
 		if each = int(inUse()-before) / n; each <= limit {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	stdin.Close()
 	if err := cmd.Wait(); err != nil {
