@@ -238,6 +238,7 @@ func (c *Client) mayWait(l *lane) bool {
 func (c *Client) downloads(l *lane) error {
 	var order DownReceiver
 	for {
+		started := time.Now()
 		answer, err := c.do(c.ctx, request{
 			name: "download", method: http.MethodPost, path: pathDown, limit: MaxBatchLength,
 			headers: c.laneHeader(l, headerCursor, strconv.FormatUint(order.Cursor(), 10)),
@@ -259,6 +260,13 @@ func (c *Client) downloads(l *lane) error {
 		if !answer.empty {
 			if err := c.receive(l.id, answer.body, true); err != nil {
 				return err
+			}
+		} else if wait := firstPause - time.Since(started); wait > 0 {
+			// A server that does not wait for data would be asked without a pause.
+			select {
+			case <-time.After(wait):
+			case <-c.ctx.Done():
+				return nil
 			}
 		}
 	}

@@ -4,6 +4,7 @@ package webproxy
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -120,4 +121,40 @@ func TestTheMemoryOfAFailedAnswerIsNotUsedAgain(t *testing.T) {
 	if cap(w.kept) != longChunk || !bytes.HasPrefix(w.kept[HeaderLength:], []byte("aaaa")) {
 		t.Errorf("other bytes in the %d that failed: %.10q", cap(w.kept), w.kept)
 	}
+}
+
+type roundTripper func(*http.Request) *http.Response
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return f(r), nil
+}
+
+// A server that answers long polls at once, without data, is not asked without a pause.
+func TestEmptyAnswersDoNotMakeAClientBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Client{mux: newMux(App, HTTPS), header: http.Header{}, closeTimeout: time.Second, sockets: new(http.Client)}
+		c.ctx, c.cancel = context.WithCancel(t.Context())
+		polls, asked := 0, make(chan struct{})
+		c.http = &http.Client{Transport: roundTripper(func(r *http.Request) *http.Response {
+			w := httptest.NewRecorder()
+			w.Header().Set(headerCursor, "0")
+			w.WriteHeader(http.StatusNoContent)
+			if r.Method == http.MethodPost {
+				if polls++; polls == 100 {
+					close(asked)
+				}
+			}
+			return w.Result()
+		})}
+		start := time.Now()
+		c.poll(c.lanes[SharedLane])
+		<-asked
+		if d := time.Since(start); d != 99*firstPause {
+			t.Errorf("100 polls in %v", d)
+		}
+		c.Close()
+	})
 }
