@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,21 +19,7 @@ import (
 //
 // Specification: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 func TestUpgradeNotifiesSystemd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	message := func() string {
-		b := make([]byte, 4096)
-		socket.SetReadDeadline(time.Now().Add(20 * time.Second))
-		n, err := socket.Read(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b[:n])
-	}
+	path, message := notifications(t)
 	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path) })
 	if got := message(); got != "READY=1" {
 		t.Error(got)
@@ -51,6 +38,82 @@ func TestUpgradeNotifiesSystemd(t *testing.T) {
 	if got := message(); got != "STOPPING=1" {
 		t.Error(got)
 	}
+}
+
+// notifications returns a socket for messages to systemd, and a function that returns the
+// next one.
+func notifications(t *testing.T) (path string, message func() string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { socket.Close() })
+	return path, func() string {
+		t.Helper()
+		b := make([]byte, 4096)
+		socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+		n, err := socket.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b[:n])
+	}
+}
+
+// A process to which sessions still come is not upgraded before it has all of them. Otherwise
+// systemd would be told last, by the first process, that the second one serves, with which
+// the service would end.
+func TestUpgradeWaitsForTheUpgradeBefore(t *testing.T) {
+	path, message := notifications(t)
+	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path) })
+	conn, err := net.Dial("tcp", u.address) // in its handshake, it keeps the first process for seconds
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte{0xef})
+	syscall.Kill(u.current, syscall.SIGUSR2)
+	second := 0
+	eventually(t, "another upgrade", func() bool {
+		if second == 0 {
+			second = catcher(u.current, u.log)
+			return false
+		}
+		syscall.Kill(second, syscall.SIGUSR2) // refused until it serves
+		return strings.Count(readAll(t, u.log), "msg=upgrading") == 2
+	})
+	var mains []string
+	for len(mains) < 2 {
+		if m := message(); strings.HasPrefix(m, "MAINPID=") {
+			mains = append(mains, m)
+		}
+	}
+	if want := fmt.Sprintf("MAINPID=%d\nREADY=1", second); mains[0] != want || mains[1] == want {
+		t.Errorf("%q, want %q first", mains, want)
+	}
+}
+
+// catcher returns a process with that text on its command line, other than a parent, that
+// catches SIGUSR2, and 0 if there is none.
+func catcher(parent int, text string) int {
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range processes {
+		line, _ := os.ReadFile(path)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if pid == parent || !strings.Contains(string(line), text) {
+			continue
+		}
+		status, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
+		_, mask, _ := strings.Cut(string(status), "SigCgt:\t")
+		mask, _, _ = strings.Cut(mask, "\n")
+		// Before the runtime does, the signal ends the process.
+		if caught, err := strconv.ParseUint(mask, 16, 64); err == nil && caught&(1<<(syscall.SIGUSR2-1)) != 0 {
+			return pid
+		}
+	}
+	return 0
 }
 
 // Where systemd would end the service with the old process, there is no upgrade.

@@ -90,7 +90,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	s := &Service{
 		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
 		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1),
-		upgrade: newUpgradeState(), takeover: config.Takeover,
+		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover,
 	}
 	s.reloads.begin()
 	if err := s.findUsers(); err != nil {

@@ -37,12 +37,16 @@ type upgradeState struct {
 	ctx     context.Context // ends when Upgrade must
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when another process has taken over
+	taken   chan struct{} // closed when this one has, or has nothing to take over
 	running sync.Mutex    // held by Upgrade
 }
 
-func newUpgradeState() *upgradeState {
-	u := &upgradeState{done: make(chan struct{})}
+func newUpgradeState(takesOver bool) *upgradeState {
+	u := &upgradeState{done: make(chan struct{}), taken: make(chan struct{})}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
+	if !takesOver {
+		close(u.taken)
+	}
 	return u
 }
 
@@ -91,6 +95,11 @@ func (s *Service) tryUpgrade(command upgrade.Command) (err error) {
 	case !s.listeners.isServed():
 		return errNotServed
 	case u.ctx.Err() != nil || u.isDone():
+		return errEnding
+	}
+	select {
+	case <-u.taken: // until then the process before has sessions for this one, and has not told systemd of it
+	case <-u.ctx.Done():
 		return errEnding
 	}
 	s.reloading.Lock() // the listeners stay as they are
@@ -207,6 +216,7 @@ func (s *Service) takeOver(ctx context.Context) {
 	}
 	settled := make(chan struct{})
 	go func() {
+		defer close(s.upgrade.taken)
 		sessions, err := t.Run(ctx, s.proxy, func() { close(settled) })
 		if err != nil {
 			s.log.Warn("the process before has ended during the upgrade", "sessions", sessions, "cause", err)
