@@ -248,10 +248,17 @@ func (s *Socket) SetWriteDeadline(t time.Time) error {
 }
 
 func (s *Socket) setDeadline(until *int64, set func(*os.File, time.Time) error, t time.Time) error {
+	if err := s.changeDeadline(until, set, t); err != nil {
+		return s.opError("set", err) // not under mu: it may be the last call that uses fd
+	}
+	return nil
+}
+
+func (s *Socket) changeDeadline(until *int64, set func(*os.File, time.Time) error, t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed() {
-		return s.opError("set", net.ErrClosed)
+		return net.ErrClosed
 	}
 	*until = 0
 	if !t.IsZero() {
@@ -262,10 +269,7 @@ func (s *Socket) setDeadline(until *int64, set func(*os.File, time.Time) error, 
 	if s.file == nil {
 		return nil
 	}
-	if err := set(s.file, t); err != nil {
-		return s.opError("set", err)
-	}
-	return nil
+	return set(s.file, t)
 }
 
 // control calls f with the descriptor.

@@ -142,3 +142,26 @@ func TestCloseEndsWaits(t *testing.T) {
 		}
 	}
 }
+
+// A deadline that cannot be set, because the runtime's poller has not taken the descriptor,
+// does not keep Close from returning.
+func TestSocketCloseDuringRefusedDeadline(t *testing.T) {
+	ln := listenSockets(t, "tcp", "127.0.0.1:0")
+	for range 300 {
+		s, _ := connectSockets(t, ln)
+		s.file = os.NewFile(uintptr(s.fd), "socket")
+		refused := make(chan struct{})
+		go func() {
+			defer close(refused)
+			for {
+				err := s.setDeadline(&s.readUntil, func(*os.File, time.Time) error { return os.ErrNoDeadline }, time.Now())
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+			}
+		}()
+		runtime.Gosched()
+		s.Close()
+		<-refused
+	}
+}
