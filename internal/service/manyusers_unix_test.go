@@ -27,7 +27,7 @@ func writeManyUsers(t *testing.T, path, first string, n int) {
 	var out strings.Builder
 	out.WriteString(first)
 	for i := range n {
-		fmt.Fprintf(&out, "[[user]]\nname = \"user-%d\"\nsecret = \"dd%032x\"\nmax_connections = 100\nmax_addresses = 3\nquota = \"100 GiB\"\nquota_period = \"month\"\nrate_down = \"1 MiB\"\ntime_zone = \"Europe/Berlin\"\n\n", i, i+1<<32)
+		fmt.Fprintf(&out, "[[user]]\nname = \"user-%d\"\nsecret = \"dd%032x\"\nmax_connections = 100\nmax_addresses = 3\nquota = \"100 GiB\"\nquota_period = \"month\"\nrate_down = \"1 MiB\"\ntime_zone = \"Europe/Berlin\"\n\n", i, int64(i)+1<<32)
 	}
 	if err := os.WriteFile(path, []byte(out.String()), 0o600); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@
 // meanwhile, if a loaded machine delays bytes, or if an init payload is drawn again.
 //
 // The rows of the table end where the client is authenticated and package route is
-// entered to dial the data centre; where package splice is entered to relay; when
+// entered to dial the data centre; where splice.Start is entered to relay; when
 // the client's first packet has gone up and the proxy waits for the data centre;
 // and when the answer has come down. Limits apply to the second row.
 // The columns are:
@@ -90,7 +90,7 @@ func count(verbose bool, limit figures) error {
 		}
 		all := append(up, down...)
 		counted := [rows]figures{
-			figuresOf(before(up, functions, "internal/route"), functions), figuresOf(before(up, functions, "internal/splice"), functions),
+			figuresOf(before(up, functions, "internal/route", ""), functions), figuresOf(before(up, functions, "internal/splice", "Start"), functions),
 			figuresOf(up, functions), figuresOf(all, functions),
 		}
 		if seen.repeats(counted) {
@@ -116,10 +116,11 @@ func (r repetition) repeats(counted [rows]figures) bool {
 
 const rows = 4
 
-// before returns the entries before the first one into a package of the module.
-func before(entries []hook.Entry, functions []function, pkg string) []hook.Entry {
+// before returns the entries before the first one into a function of a package of the
+// module, or into any if name is empty.
+func before(entries []hook.Entry, functions []function, pkg, name string) []hook.Entry {
 	for i, e := range entries {
-		if functions[e.Function].pkg == module+"/"+pkg {
+		if f := functions[e.Function]; f.pkg == module+"/"+pkg && (name == "" || f.name == name) {
 			return entries[:i]
 		}
 	}

@@ -160,7 +160,7 @@ func TestHugeBodiesAreRefused(t *testing.T) {
 	const head = "POST /v1/users HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + tokenLine
 	huge := strings.Repeat(" ", maxBody)
 	for name, rest := range map[string]string{
-		"a length":  fmt.Sprintf("Content-Length: %d\r\n\r\n%s{", 1<<40, huge),
+		"a length":  fmt.Sprintf("Content-Length: %d\r\n\r\n%s{", int64(1)<<40, huge),
 		"chunks":    fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n1\r\n{\r\n", maxBody, huge),
 		"one chunk": fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n7fffffff\r\n%s{", huge),
 	} {
