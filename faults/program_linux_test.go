@@ -191,7 +191,7 @@ func (p *program) collect(t *testing.T) (m memory) {
 	p.mu.Lock()
 	before := p.log.Len()
 	p.mu.Unlock()
-	p.signal(t, syscall.SIGUSR2) // see testdata/collect.go
+	p.signal(t, syscall.SIGUSR1) // see testdata/collect.go
 	eventually(t, "the program has collected its garbage", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -218,7 +218,8 @@ func fullDisk(t *testing.T, dir string) (fail, mend func() error, err error) {
 // directoryInTheWay is a disk on which the file of the usage cannot be made.
 func directoryInTheWay(_ *testing.T, dir string) (fail, mend func() error, err error) {
 	path := filepath.Join(dir, "state", "store", "usage.new")
-	return func() error { return os.Mkdir(path, 0o700) }, func() error { return os.Remove(path) }, nil
+	// One that is not empty, or the proxy removes it.
+	return func() error { return os.MkdirAll(filepath.Join(path, "full"), 0o700) }, func() error { return os.RemoveAll(path) }, nil
 }
 
 // A proxy whose disk is read-only when it starts serves clients with what was stored,

@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// At each SIGUSR2 the program collects its garbage, returns free memory to the system,
+// At each SIGUSR1 the program collects its garbage, returns free memory to the system,
 // and writes what is in use. faults adds this file to the program under test.
 func init() {
 	requests := make(chan os.Signal, 1)
-	signal.Notify(requests, syscall.SIGUSR2)
+	signal.Notify(requests, syscall.SIGUSR1)
 	go func() {
 		for range requests {
 			runtime.GC() // empties pools with the next one
