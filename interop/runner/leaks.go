@@ -22,9 +22,10 @@ const (
 	// laterDescriptors are those that a proxy opens for its first client and keeps:
 	// the file of the handshakes that it remembers.
 	laterDescriptors = 1
-	// maxIdleGoroutines bounds the goroutines of a proxy without connections,
-	// which are about ten.
-	maxIdleGoroutines = 16
+	// maxIdleGoroutines bounds the goroutines of a proxy without connections. They are
+	// 17 to 19: of signals, the listener and the one for operators, two pollers, users'
+	// limits and their store, probes and fronting hosts.
+	maxIdleGoroutines = 22
 	// keptTime is how long a proxy keeps goroutines for the next connections, and a
 	// little more.
 	keptTime = 3 * time.Second
