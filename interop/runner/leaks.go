@@ -22,10 +22,9 @@ const (
 	// laterDescriptors are those that a proxy opens for its first client and keeps:
 	// the file of the handshakes that it remembers.
 	laterDescriptors = 1
-	// maxIdleGoroutines bounds the goroutines of a proxy without connections. They are
-	// 17 to 19: of signals, the listener and the one for operators, two pollers, users'
-	// limits and their store, probes and fronting hosts.
-	maxIdleGoroutines = 22
+	// maxIdleGoroutines bounds the goroutines of a proxy without connections, but for
+	// those that its main goroutine has started: about seven, of listeners and pollers.
+	maxIdleGoroutines = 10
 	// keptTime is how long a proxy keeps goroutines for the next connections, and a
 	// little more.
 	keptTime = 3 * time.Second
@@ -77,7 +76,8 @@ func checkLeaks(ctx context.Context, s *process.Server, before process.Resources
 }
 
 // goroutines ends the process with SIGQUIT, for which Go's runtime prints all
-// goroutines, and counts those that the runtime did not create.
+// goroutines, and counts those that neither the runtime nor the main goroutine created:
+// none of these is a connection's.
 func goroutines(s *process.Server) int {
 	s.Cmd.Process.Signal(syscall.SIGQUIT)
 	select {
@@ -87,7 +87,9 @@ func goroutines(s *process.Server) int {
 	s.Stop()
 	n := 0
 	for _, stack := range strings.Split(s.Stderr.Text(), "\ngoroutine ")[1:] {
-		if !strings.Contains(stack, "\ncreated by runtime.") {
+		_, creator, _ := strings.Cut(stack, "\ncreated by ")
+		creator, _, _ = strings.Cut(creator, "\n")
+		if !strings.HasPrefix(creator, "runtime.") && !strings.HasSuffix(creator, " in goroutine 1") {
 			n++
 		}
 	}
