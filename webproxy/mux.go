@@ -358,7 +358,11 @@ func (m *mux) opened(id uint32) {
 	if m.perStream && m.lanes[int(id)] == nil {
 		m.addLane(int(id))
 	}
-	c := newConn(m, m.state.Stream(id))
+	stream := m.state.Stream(id)
+	if stream == nil { // the same batch closes it
+		stream = &Stream{id: id}
+	}
+	c := newConn(m, stream)
 	m.track(c)
 	if !m.accept(c) {
 		m.close(c)
@@ -398,6 +402,9 @@ func (m *mux) close(c *Conn) {
 	}
 	m.untrack(c)
 	l := m.laneOf(id)
+	if m.state.Stream(id) == nil { // the peer's CLOSE is about to be applied
+		return
+	}
 	m.state.forget(id)
 	m.send(l, Frame{Type: CloseFrame, Stream: id})
 	if m.perStream {

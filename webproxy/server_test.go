@@ -231,6 +231,37 @@ func TestAStreamOverALimitIsClosed(t *testing.T) {
 	}
 }
 
+// What a stream gets in the batch that opens and closes it arrives. The session goes on.
+func TestABatchMayOpenAndCloseAStream(t *testing.T) {
+	for _, carrier := range []Carrier{HTTPS, HTTPSLanes} {
+		h := newHandler(t, carrier, nil)
+		defer h.Close()
+		token, header := h.session(), func(id string) []string {
+			if carrier == HTTPSLanes {
+				return []string{headerLane, id}
+			}
+			return nil
+		}
+		h.want(h.up(token, 1, batch(open(1), data(1, "hi"), closing(1)), header("1")...), 204, "all at once")
+		conn, err := h.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(conn); string(b) != "hi" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		conn.Close()
+		next := 2
+		if carrier == HTTPSLanes {
+			next = 1
+		}
+		h.want(h.up(token, next, batch(open(2)), header("2")...), 204, "the next stream")
+		if stats := h.Stats(); stats.Sessions != 1 || stats.Streams != 1 {
+			t.Errorf("%+v", stats)
+		}
+	}
+}
+
 // The window is 4 MiB, and DATA over it ends the session.
 func TestDataOverTheWindowEndsTheSession(t *testing.T) {
 	h := newHandler(t, HTTPS, nil)
