@@ -266,7 +266,7 @@ func (a *authentication) setUser(index int, mode mtproxy.Modes) {
 func (s *session) assign(secret *userSecret, mode mtproxy.Modes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.secret, s.mode = secret.secret, mode
+	s.secret, s.mode = secret.secret(), mode
 	s.user.Store(secret.user)
 }
 

@@ -55,10 +55,12 @@ type snapshot struct {
 
 // userSecret is a secret and its user.
 type userSecret struct {
-	user   *User
-	secret mtproxy.Secret
-	modes  mtproxy.Modes // that the secret and the proxy allow
+	user  *User
+	index int32         // in user.Secrets
+	modes mtproxy.Modes // that the secret and the proxy allow
 }
+
+func (s userSecret) secret() mtproxy.Secret { return s.user.Secrets[s.index] }
 
 // newSnapshot makes a snapshot of users. It fails if there are none, which would
 // be a proxy without authentication, or without use; if a user's clients could
@@ -78,7 +80,7 @@ func newSnapshot(users []User, before *snapshot, settings *settings) (*snapshot,
 		}
 		user = user.keep(before)
 		next.users[user.Name] = user
-		for _, secret := range user.Secrets {
+		for k, secret := range user.Secrets {
 			modes := secret.Modes() & settings.Modes
 			if modes == 0 {
 				return nil, fmt.Errorf("proxy: no client can use the secret of user %d, %q: it allows %v, and the proxy %v",
@@ -90,7 +92,7 @@ func newSnapshot(users []User, before *snapshot, settings *settings) (*snapshot,
 					other+1, users[other].Name, i+1, user.Name, errUserTaken)
 			}
 			owners[anyMode] = i
-			next.secrets = append(next.secrets, userSecret{user, secret, modes})
+			next.secrets = append(next.secrets, userSecret{user, int32(k), modes})
 		}
 	}
 	if len(next.secrets) == 0 {
@@ -104,7 +106,7 @@ func newSnapshot(users []User, before *snapshot, settings *settings) (*snapshot,
 func (n *snapshot) prepare(p *Proxy, hosts int) {
 	entries := make([]keysearch.Entry, len(n.secrets))
 	for i, s := range n.secrets {
-		entries[i] = keysearch.Entry{Secret: s.secret, Modes: s.modes}
+		entries[i] = keysearch.Entry{Secret: s.secret(), Modes: s.modes}
 	}
 	n.index = p.search.NewIndex(entries)
 	n.handshake = handshake.Config{

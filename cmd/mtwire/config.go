@@ -27,11 +27,13 @@ type configFile struct {
 	reading  sync.Mutex       // held from reading the file again until its settings are applied
 }
 
-// warn warns if other users may read the credentials of the file.
+// warn warns if other users may read the credentials of the file. It is called once, and
+// gives up its settings.
 func (f *configFile) warn(log *slog.Logger) {
 	if f.document != nil {
 		service.WarnOfReaders(f.path, f.settings, log)
 	}
+	f.settings = service.Config{}
 }
 
 // load reads the configuration file, if there is one, and sets the settings in force:

@@ -90,7 +90,9 @@ func (f *proxyFlags) readAgain(cmd *cobra.Command, s *service.Service, log *slog
 		f.file.watching = next.Watch
 	}
 	f.file.keepWatching()
-	return restart, read.name(cmd, err)
+	err = read.name(cmd, err)
+	document.Release()
+	return restart, err
 }
 
 // eachHangup calls do for each signal, until hangups is closed.

@@ -178,6 +178,8 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	again, stop := nextSignal(cmd.Context())
 	defer stop()
 	serving = true
+	f.config.Users = nil // the service has them
+	f.file.document.Release()
 	return s.Run(cmd.Context(), again)
 }
 

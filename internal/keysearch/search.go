@@ -34,7 +34,7 @@ type Search struct {
 	queue     *queue
 
 	mu     sync.Mutex
-	ids    map[mtproxy.Secret]uint32 // of the secrets in the newest Index
+	newest *Index // nil before the first
 	lastID uint32
 }
 
@@ -63,30 +63,43 @@ func (s *Search) SetProcessors(processors float64) { s.queue.setProcessors(proce
 // afterwards. Addresses stay remembered for the secrets that the Index before
 // had too. An older Index stays usable.
 func (s *Search) NewIndex(entries []Entry) *Index {
-	return newIndex(entries, s.assignIDs(entries))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.newest = newIndex(entries, s.assignIDs(entries))
+	return s.newest
+}
+
+// identity is what a secret keeps its id by: what its clients have, in any mode.
+type identity struct {
+	key    [16]byte
+	domain string
 }
 
 // assignIDs returns the ids of entries' secrets. A secret keeps its id until
 // it is missing in a list of entries. Apart from the counter's wraparound, an id
 // is never used for another secret, so the memory of addresses may have ids of
-// secrets that are gone.
+// secrets that are gone. Under mu.
 func (s *Search) assignIDs(entries []Entry) []uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ids, bySecret := make([]uint32, len(entries)), make(map[mtproxy.Secret]uint32, len(entries))
-	for i := range entries {
-		secret := entries[i].Secret
-		id, ok := bySecret[secret]
+	before := make(map[identity]uint32)
+	if i := s.newest; i != nil {
+		before = make(map[identity]uint32, len(i.ids))
+		for index, id := range i.ids {
+			before[identity{i.all.keys.Keys()[index], i.domain(index)}] = id
+		}
+	}
+	ids, assigned := make([]uint32, len(entries)), make(map[identity]uint32, len(entries))
+	for k := range entries {
+		secret := identity{entries[k].Secret.Key, entries[k].Secret.Domain}
+		id, ok := assigned[secret]
 		if !ok {
-			id, ok = s.ids[secret]
+			id, ok = before[secret]
 		}
 		if !ok {
 			s.lastID++
 			id = s.lastID
 		}
-		ids[i], bySecret[secret] = id, id
+		ids[k], assigned[secret] = id, id
 	}
-	s.ids = bySecret
 	return ids
 }
 

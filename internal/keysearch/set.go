@@ -1,6 +1,8 @@
 package keysearch
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/mtwire/mtwire/mtproxy"
@@ -43,11 +45,16 @@ type Entry struct {
 // Index narrows a search down to the entries that a client can have, by
 // FakeTLS and SNI. It is immutable and may be used concurrently. Search.NewIndex
 // makes it.
+//
+// It is compact, for there may be a hundred thousand entries: what they have is in slices
+// without pointers, and sets that have all entries are one.
 type Index struct {
-	entries []Entry
-	ids     []uint32       // of entries, by index
-	byID    map[uint32]int // the index in entries
+	modes   []mtproxy.Modes // of entries, by index
+	domains []string        // likewise; nil if no entry has one
+	ids     []uint32        // likewise
+	byID    []uint32        // indexes of entries, in the order of their ids
 
+	all            set            // entries
 	withoutFakeTLS set            // entries usable without FakeTLS
 	fakeTLS        set            // entries usable with FakeTLS
 	anySNI         set            // those of fakeTLS without a domain
@@ -57,17 +64,22 @@ type Index struct {
 // set is a subset of an Index's entries.
 type set struct {
 	keys    *mtproxy.KeySet
-	indexes []int // in Index.entries, one for each key
+	indexes []uint32 // of entries, one for each key
 }
 
 // newIndex makes an Index of entries, which have the given ids.
 func newIndex(entries []Entry, ids []uint32) *Index {
-	i := &Index{entries: entries, ids: ids, byID: make(map[uint32]int, len(ids))}
-	var withoutFakeTLS, fakeTLS, anySNI []int
-	bySNI := make(map[string][]int)
-	for index, entry := range entries {
-		if _, ok := i.byID[ids[index]]; !ok {
-			i.byID[ids[index]] = index
+	i := &Index{modes: make([]mtproxy.Modes, len(entries)), ids: ids, byID: make([]uint32, len(entries))}
+	var withoutFakeTLS, fakeTLS, anySNI []uint32
+	bySNI := make(map[string][]uint32)
+	for k, entry := range entries {
+		index := uint32(k)
+		i.modes[k], i.byID[k] = entry.Modes, index
+		if entry.Secret.Domain != "" {
+			if i.domains == nil {
+				i.domains = make([]string, len(entries))
+			}
+			i.domains[k] = entry.Secret.Domain
 		}
 		if entry.Modes&(mtproxy.Classic|mtproxy.DD) != 0 {
 			withoutFakeTLS = append(withoutFakeTLS, index)
@@ -82,6 +94,8 @@ func newIndex(entries []Entry, ids []uint32) *Index {
 			bySNI[domain] = append(bySNI[domain], index)
 		}
 	}
+	slices.SortFunc(i.byID, func(a, b uint32) int { return cmp.Or(cmp.Compare(ids[a], ids[b]), cmp.Compare(a, b)) })
+	i.all = set{mtproxy.NewKeySet(secretsOf(entries)...), slices.Sorted(slices.Values(i.byID))}
 	i.withoutFakeTLS, i.fakeTLS, i.anySNI = i.subset(withoutFakeTLS), i.subset(fakeTLS), i.subset(anySNI)
 	i.bySNI = make(map[string]set, len(bySNI))
 	for domain, indexes := range bySNI {
@@ -90,12 +104,41 @@ func newIndex(entries []Entry, ids []uint32) *Index {
 	return i
 }
 
-func (i *Index) subset(indexes []int) set {
+func secretsOf(entries []Entry) []mtproxy.Secret {
+	secrets := make([]mtproxy.Secret, len(entries))
+	for k := range entries {
+		secrets[k] = entries[k].Secret
+	}
+	return secrets
+}
+
+// subset returns the set of these entries.
+func (i *Index) subset(indexes []uint32) set {
+	if slices.Equal(indexes, i.all.indexes) {
+		return i.all
+	}
 	secrets := make([]mtproxy.Secret, len(indexes))
 	for k, index := range indexes {
-		secrets[k] = i.entries[index].Secret
+		secrets[k].Key = i.all.keys.Keys()[index]
 	}
-	return set{mtproxy.NewKeySet(secrets...), indexes}
+	return set{mtproxy.NewKeySet(secrets...), slices.Clip(indexes)}
+}
+
+// domain returns the domain of the entry at index, "" for none.
+func (i *Index) domain(index int) string {
+	if i.domains == nil {
+		return ""
+	}
+	return i.domains[index]
+}
+
+// ofID returns the index of the first entry with an id.
+func (i *Index) ofID(id uint32) (index int, ok bool) {
+	at, ok := slices.BinarySearchFunc(i.byID, id, func(index, id uint32) int { return cmp.Compare(i.ids[index], id) })
+	if !ok {
+		return 0, false
+	}
+	return int(i.byID[at]), true
 }
 
 // NeedsFakeTLS reports whether no entry is usable without FakeTLS.
@@ -118,10 +161,10 @@ func (i *Index) candidates(q Query) set {
 // remembered returns the candidates among the entries with the given ids, in
 // the order of ids. IDs of secrets that are not in i are skipped.
 func (i *Index) remembered(ids []uint32, q Query) set {
-	indexes := make([]int, 0, len(ids))
+	indexes := make([]uint32, 0, len(ids))
 	for _, id := range ids {
-		if index, ok := i.byID[id]; ok && i.isCandidate(index, q) {
-			indexes = append(indexes, index)
+		if index, ok := i.ofID(id); ok && i.isCandidate(index, q) {
+			indexes = append(indexes, uint32(index))
 		}
 	}
 	return i.subset(indexes)
@@ -129,15 +172,14 @@ func (i *Index) remembered(ids []uint32, q Query) set {
 
 // isCandidate reports whether candidates(q) has the entry at index.
 func (i *Index) isCandidate(index int, q Query) bool {
-	entry := &i.entries[index]
+	modes, domain := i.modes[index], i.domain(index)
 	if !q.FakeTLS {
-		return entry.Modes&(mtproxy.Classic|mtproxy.DD) != 0
+		return modes&(mtproxy.Classic|mtproxy.DD) != 0
 	}
-	domain := entry.Secret.Domain
-	return entry.Modes&mtproxy.EE != 0 && (domain == "" || q.ServerName == "" || strings.EqualFold(domain, q.ServerName))
+	return modes&mtproxy.EE != 0 && (domain == "" || q.ServerName == "" || strings.EqualFold(domain, q.ServerName))
 }
 
-// try returns the index in Index.entries of the key that try selects, -1 if it
+// try returns the index of the entry whose key is the one that try selects, -1 if it
 // selects none that q does not refuse. It does not call try for an empty set.
 func (s set) try(q Query, try func(*mtproxy.KeySet) int) int {
 	for s.len() > 0 {
@@ -145,8 +187,8 @@ func (s set) try(q Query, try func(*mtproxy.KeySet) int) int {
 		if k < 0 {
 			return -1
 		}
-		if q.Refused == nil || !q.Refused(s.indexes[k]) {
-			return s.indexes[k]
+		if entry := int(s.indexes[k]); q.Refused == nil || !q.Refused(entry) {
+			return entry
 		}
 		*q.hasRefused = true
 		s = s.from(k + 1)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/store"
+	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
@@ -61,12 +62,12 @@ func (s *Service) keptUsers() ([]proxy.User, error) {
 	if s.kept == nil {
 		return usersOf(s.added)
 	}
-	users, err := usersOf(append([]NamedSecret{{}}, s.added...))
+	list, err := usersOf(append([]NamedSecret{{}}, s.added...))
 	if err != nil {
 		return nil, err
 	}
-	users[0].Secrets = s.kept.users()[0].Secrets
-	return users, nil
+	list[0].Secrets = s.kept.users()[0].Secrets
+	return list, nil
 }
 
 // AddUser adds a user to those of the state directory, with a fresh secret, and
@@ -79,14 +80,18 @@ func AddUser(config Config, name string, log *slog.Logger) (added NamedSecret, p
 	}
 	s := &Service{config: config, log: log}
 	list, err := s.findKeptUsers(false)
+	var configured []users.User
 	if err == nil {
-		err = s.limit(list, config.readStored(log))
+		configured, err = config.limited(list)
+	}
+	if err == nil {
+		err = s.limit(configured, config.readStored(log))
 	}
 	if err != nil {
 		return added, "", err
 	}
 	first := s.kept != nil && s.kept.before.Mode != 0
-	for i, user := range s.users {
+	for i, user := range s.limited {
 		if user.Name == name && (i > 0 || first || s.kept == nil) {
 			return added, "", fmt.Errorf("there is a user %q already", name)
 		}

@@ -189,6 +189,7 @@ func (s *Service) newAdministration() (*administration, error) {
 	})}
 	if byDefault {
 		config := s.config // of which the settings for this stay: see withFixed
+		config.Users = nil // which would be kept
 		a.listen = func(ctx context.Context) (net.Listener, error) { return config.listenAdminOn(ctx, addresses[0]) }
 	}
 	return a, nil

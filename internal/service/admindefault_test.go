@@ -137,7 +137,7 @@ func TestAddedUsersHaveLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := r.users[0].Secrets[0].Domain; secret.Mode != mtproxy.FakeTLS || secret.Domain != want {
+	if want := r.limited[0].Secrets[0].Domain; secret.Mode != mtproxy.FakeTLS || secret.Domain != want {
 		t.Errorf("%v, want the domain %s", secret.Redacted(), want)
 	}
 	for _, name := range []string{"alice", "bob"} {

@@ -92,7 +92,7 @@ func TestEveryLinkIsAcceptedByItsProxy(t *testing.T) {
 func TestLinksOfOtherProxiesWorkBesideADomain(t *testing.T) {
 	r := run(t, configOf(t, mtproxy.AllModes, "site.example", mtwiretest.PlainSecret, "dd0f0e0d0c0b0a09080706050403020100"))
 	links := linksOf(r.Service)
-	for i, user := range r.users {
+	for i, user := range r.limited {
 		if links[i].Secret != (mtproxy.Secret{Mode: mtproxy.FakeTLS, Key: user.Secrets[0].Key, Domain: "site.example"}) {
 			t.Errorf("the link of user %s has %v", user.Name, links[i].Secret)
 		}

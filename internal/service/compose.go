@@ -34,6 +34,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/replay"
@@ -49,7 +50,6 @@ import (
 type Service struct {
 	config Config
 	log    *slog.Logger
-	users  []proxy.User  // in the order of the configuration, and those added at run time
 	kept   *keptSecret   // nil if there are configured secrets, or only added users
 	added  []NamedSecret // to the state directory
 	domain string        // of clients that use FakeTLS with a secret without one
@@ -62,8 +62,9 @@ type Service struct {
 	reload func(permitted func() error) (reloaded bool, err error) // by ReloadWith; nil: reloadIf
 	store  *store.Store                                            // nil before Listen, and without a state directory
 
-	configured []proxy.User        // those of users that were not added at run time
 	limited    []users.User        // all, with their limits; held by reloading once there are clients
+	configured []users.User        // those of limited that were not added at run time, which are its first
+	fromFile   int                 // how many of these, the last, are in config.Users when that is whole
 	leftOut    []*users.TakenError // those that are not in limited
 	loads      int                 // store.Loads when limited was made of it
 
@@ -76,6 +77,7 @@ type Service struct {
 
 	probeAgain, loopsAgain chan struct{} // have room for one; see lookAgain
 	ran                    atomic.Bool   // Run was called
+	release                *time.Timer   // of memory: see releaseStart
 }
 
 // New checks config and returns a service that does not listen yet. It may read the
@@ -89,9 +91,10 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	}
 	s := &Service{
 		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
-		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1),
+		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1), release: newRelease(),
 		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover,
 	}
+	defer beThrifty(len(config.Users) > manyUsers)()
 	s.reloads.begin()
 	if err := s.findUsers(); err != nil {
 		return nil, err
@@ -101,7 +104,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxyConfig, err := config.composeProxy(s.users, domain, log)
+	proxyConfig, err := config.composeProxy(users.Proxies(s.limited), domain, log)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +159,12 @@ func (s *Service) findUsers() error {
 	if err != nil {
 		return err
 	}
-	return s.limit(list, stored)
+	configured, err := s.config.limited(list)
+	if err != nil {
+		return err
+	}
+	s.fromFile = len(s.config.Users)
+	return s.limit(configured, stored)
 }
 
 // findConfigured returns the users that were not added at run time. Others means that
@@ -186,21 +194,24 @@ func (s *Service) keep() error {
 	if err := s.config.keepReplayMemory(s.replay, s.log); err != nil {
 		return err
 	}
-	list, stored := s.configured, []users.User(nil)
+	configured, stored := s.configured, []users.User(nil)
 	if s.kept != nil {
 		if err := s.kept.keep(&s.config, s.log); err != nil {
 			return err
 		}
 		// Another process may have been faster, with another secret.
-		var err error
-		if list, err = s.keptUsers(); err != nil {
+		list, err := s.keptUsers()
+		if err != nil {
+			return err
+		}
+		if configured, err = s.config.limited(list); err != nil {
 			return err
 		}
 	}
 	if s.openStore(); s.store != nil {
 		stored = s.store.Users()
 	}
-	if err := s.limit(list, stored); err != nil {
+	if err := s.limit(configured, stored); err != nil {
 		return err
 	}
 	return s.setUsers()

@@ -26,6 +26,7 @@ func LoadFile(path string) (Config, *config.Document, error) {
 	if err != nil {
 		return c, nil, err
 	}
+	defer beThrifty(len(data) > largeFile)()
 	document, err := config.Decode(path, data, &c)
 	dir := filepath.Dir(path)
 	if whole, err := filepath.Abs(dir); err == nil {
@@ -94,14 +95,15 @@ func NameError(err error, document *config.Document) error {
 // fileUsers returns the users of the configuration file, behind those of secrets, and
 // all that is wrong with them.
 func (c *Config) fileUsers(before []proxy.User, log *slog.Logger) (users []proxy.User, wrong []error) {
-	names, owners := make(map[string]string), make(map[mtproxy.Secret]string)
+	size := len(before) + len(c.Users)
+	names, owners := make(map[string]string, size), make(map[mtproxy.Secret]string, size)
 	for _, user := range before {
 		names[user.Name] = "a secret"
 		for _, secret := range user.Secrets {
 			owners[withoutMode(secret)] = user.Name
 		}
 	}
-	users = before
+	users = slices.Grow(before, len(c.Users))
 	for i := range c.Users {
 		user := &c.Users[i]
 		path := fmt.Sprintf("user[%d]", i)

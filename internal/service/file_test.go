@@ -130,8 +130,8 @@ func TestFilesAreRelativeToTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if len(s.users) != 2 || s.users[0].Name != "bob" || s.users[1].Name != "alice" || len(s.users[1].Secrets) != 5 {
-		t.Errorf("users %+v", s.users)
+	if len(s.limited) != 2 || s.limited[0].Name != "bob" || s.limited[1].Name != "alice" || len(s.limited[1].Secrets) != 5 {
+		t.Errorf("users %+v", s.limited)
 	}
 }
 

@@ -373,7 +373,7 @@ func TestAuthenticatedClientsMarkTheSecret(t *testing.T) {
 		if err := r.result(t); err != nil {
 			t.Fatal(err)
 		}
-		if used := isUsed(dir, r.users[0].Secrets[0]); used != connects {
+		if used := isUsed(dir, r.limited[0].Secrets[0]); used != connects {
 			t.Errorf("used is %t, want %t", used, connects)
 		}
 	}

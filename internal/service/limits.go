@@ -38,15 +38,21 @@ func (c *Config) readStored(log *slog.Logger) []users.User {
 	return list
 }
 
-// limit sets the users with their limits: those of list, which the configuration has,
-// and those that were added at run time.
-func (s *Service) limit(list []proxy.User, stored []users.User) error {
-	all, leftOut, err := s.config.limited(list, stored)
+// limit sets the users with their limits: those that are configured, and those that were
+// added at run time.
+func (s *Service) limit(configured, stored []users.User) error {
+	all, leftOut, err := users.Overlay(configured, stored)
 	if err != nil {
 		return err
 	}
-	s.configured, s.limited, s.users, s.leftOut = list, all, users.Proxies(all), leftOut
+	s.setLimited(all, len(configured), leftOut)
 	return nil
+}
+
+// setLimited sets the users, of which the first are configured ones. They are there once:
+// there may be a hundred thousand.
+func (s *Service) setLimited(all []users.User, configured int, leftOut []*users.TakenError) {
+	s.limited, s.configured, s.leftOut = all, all[:configured:configured], leftOut
 }
 
 // warnOfLeftOut warns of the users that were added at run time and are left out.
@@ -57,7 +63,7 @@ func (s *Service) warnOfLeftOut() {
 			what = "secret"
 		}
 		attrs := []any{"user", taken.User.Name, "configured", taken.Other.Name}
-		if at := s.config.userPosition(taken.Other.Name); at != "" {
+		if at := s.userPosition(taken.Other.Name); at != "" {
 			attrs = append(attrs, "at", at)
 		}
 		s.log.Warn("a user that was added at run time is left out, and kept in the store: a configured user has its "+what+
@@ -67,8 +73,9 @@ func (s *Service) warnOfLeftOut() {
 
 // userPosition returns where the configuration has a user, "" if that is not known: the
 // position of its table, or else the file with secrets, which may have it.
-func (c *Config) userPosition(name string) string {
-	i := slices.IndexFunc(c.Users, func(u config.User) bool { return u.Name == name })
+func (s *Service) userPosition(name string) string {
+	c, before := &s.config, len(s.configured)-s.fromFile
+	i := slices.IndexFunc(s.configured, func(u users.User) bool { return u.Name == name }) - before
 	switch {
 	case i >= 0 && c.Position != nil:
 		return c.Position(fmt.Sprintf("user[%d].name", i))
@@ -78,26 +85,24 @@ func (c *Config) userPosition(name string) string {
 	return ""
 }
 
-// limited returns all users with their limits. A name exists once, and so does a secret:
-// leftOut are users that were added at run time while a configured one has theirs.
-func (c *Config) limited(list []proxy.User, stored []users.User) (all []users.User, leftOut []*users.TakenError, err error) {
-	configured := make(map[string]int, len(c.Users))
-	for i := range c.Users {
-		configured[c.Users[i].Name] = i
-	}
-	known := make([]users.User, 0, len(list))
-	for _, p := range list {
-		u := users.User{Name: p.Name, Secrets: p.Secrets}
-		if i, ok := configured[p.Name]; ok {
-			u.Note, u.Limits = c.Users[i].Note, limitsOf(&c.Users[i])
-			var wrong *users.LimitError
-			if errors.As(u.Limits.Check(), &wrong) {
-				return nil, nil, configError(fmt.Sprintf("user[%d].%s", i, wrong.Limit), "%w", wrong.Err)
-			}
+// limited returns the users of list with their limits. The last are those of c.Users, in
+// their order.
+func (c *Config) limited(list []proxy.User) ([]users.User, error) {
+	all, before := make([]users.User, len(list)), len(list)-len(c.Users)
+	for k := range list {
+		u := &all[k]
+		u.Name, u.Secrets = list[k].Name, list[k].Secrets
+		i := k - before
+		if i < 0 {
+			continue
 		}
-		known = append(known, u)
+		u.Note, u.Limits = c.Users[i].Note, limitsOf(&c.Users[i])
+		var wrong *users.LimitError
+		if errors.As(u.Limits.Check(), &wrong) {
+			return nil, configError(fmt.Sprintf("user[%d].%s", i, wrong.Limit), "%w", wrong.Err)
+		}
 	}
-	return users.Overlay(known, stored)
+	return all, nil
 }
 
 // limitsOf returns the limits of a user of the configuration file.
@@ -212,9 +217,9 @@ func (s *Service) followStore() {
 	}
 	s.loads = loads
 	s.blockStored()
-	all, leftOut, err := s.config.limited(s.configured, s.store.Users())
+	all, leftOut, err := users.Overlay(s.configured, s.store.Users())
 	if err == nil {
-		if slices.EqualFunc(all, s.limited, func(a, b users.User) bool { return a.Equal(&b) }) {
+		if sameUsers(all, s.limited) {
 			return
 		}
 		err = s.proxy.CheckUsers(users.Proxies(all))
@@ -223,7 +228,7 @@ func (s *Service) followStore() {
 		s.log.Warn("the users that another process has added are not in force", "error", err)
 		return
 	}
-	s.limited, s.leftOut = all, leftOut
+	s.setLimited(all, len(s.configured), leftOut)
 	if err := s.setUsers(); err != nil { // they were checked
 		return
 	}
@@ -266,6 +271,7 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 		return errNoStore
 	}
 	var before, all []users.User
+	var leftOut []*users.TakenError
 	err := s.store.Update(func(list []users.User) (next []users.User, err error) {
 		before = list
 		if next, err = change(slices.Clone(list)); err != nil {
@@ -277,8 +283,7 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 				return nil, err
 			}
 		}
-		var leftOut []*users.TakenError
-		if all, leftOut, err = s.config.limited(s.configured, next); err != nil {
+		if all, leftOut, err = users.Overlay(s.configured, next); err != nil {
 			return nil, err
 		}
 		for _, taken := range leftOut {
@@ -291,7 +296,7 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 	if err != nil {
 		return err
 	}
-	s.limited = all
+	s.setLimited(all, len(s.configured), leftOut)
 	if err := s.setUsers(); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
 )
@@ -94,8 +95,10 @@ func (s *Service) newSecret() (mtproxy.Secret, error) {
 // but of those of the first run's user the first.
 func (s *Service) linkedSecrets() iter.Seq2[string, mtproxy.Secret] {
 	return func(yield func(string, mtproxy.Secret) bool) {
-		for i, user := range s.users {
-			secrets := user.Secrets
+		now := time.Now()
+		for i := range s.limited {
+			user := &s.limited[i]
+			secrets := user.SecretsAt(now)
 			if s.kept != nil && i == 0 {
 				secrets = secrets[:1]
 			}

@@ -146,6 +146,7 @@ func (s *Service) Listen(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	s.releaseConfig()
 	s.logLimits() // before the links, which are to stay on the screen
 	return nil
 }

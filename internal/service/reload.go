@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/users"
 )
 
 var (
@@ -16,11 +17,12 @@ var (
 
 // Reload reads the files of the configuration again, those with secrets, upstreams and
 // lists of networks, and puts them in force: see Reconfigure. It reports false if
-// there are no such files, so that nothing can change.
+// there are no such files, so that nothing can change. After ReloadWith it calls that
+// function.
 //
 // It must not be called before Listen has returned. It may be called concurrently.
 func (s *Service) Reload() (reloaded bool, err error) {
-	return s.reloadIf(func() error { return nil })
+	return s.reloadForAdmin(func() error { return nil })
 }
 
 // reloadIf is Reload if permitted returns nil, which it calls under reloading.
@@ -53,6 +55,14 @@ func (s *Service) CountReload(restart []string, err error) {
 // changes nothing; no other reload may be between the two. It must be called before Listen.
 func (s *Service) ReloadWith(reload func(permitted func() error) (reloaded bool, err error)) {
 	s.reload = reload
+}
+
+// releaseConfig drops the users of the configuration file, as they were decoded, if it is
+// the caller's to read the file again: limited has them.
+func (s *Service) releaseConfig() {
+	if s.reload != nil {
+		s.config.Users = nil
+	}
 }
 
 // reloadForAdmin is admin.Config.Reload.
@@ -93,12 +103,13 @@ func (s *Service) Reconfigure(next Config) (restart []string, err error) {
 // replace puts next in force, which has the settings of s.config that take a restart.
 // Under reloading.
 func (s *Service) replace(next Config) error {
+	defer beThrifty(len(next.Users) > manyUsers)()
 	change, err := s.prepareSettings(context.Background(), next)
 	if err != nil {
 		return err
 	}
 	change.commit()
-	s.log.Info("read the configuration again", "users", len(s.users))
+	s.log.Info("read the configuration again", "users", len(s.limited))
 	return nil
 }
 
@@ -111,7 +122,7 @@ func (s *Service) findAgain(next Config) (*Service, error) {
 	if found.kept != nil && found.kept.before.Mode == 0 { // it would be a generated one
 		return nil, errNoneLeft
 	}
-	if (found.kept == nil) != (s.kept == nil) && len(next.Users)+len(next.Secrets)+len(s.config.Users)+len(s.config.Secrets) > 0 {
+	if (found.kept == nil) != (s.kept == nil) && len(next.Users)+len(next.Secrets)+s.fromFile+len(s.config.Secrets) > 0 {
 		return nil, errOtherSource
 	}
 	if _, err := found.findDomain(); err != nil {
@@ -124,7 +135,15 @@ func (s *Service) findAgain(next Config) (*Service, error) {
 	if err := found.limit(found.configured, stored); err != nil {
 		return nil, err
 	}
+	if sameUsers(found.limited, s.limited) { // those before stay where they are in memory
+		found.setLimited(s.limited, len(found.configured), found.leftOut)
+	}
 	return found, nil
+}
+
+// sameUsers reports whether two lists of users are the same in everything.
+func sameUsers(a, b []users.User) bool {
+	return slices.EqualFunc(a, b, func(a, b users.User) bool { return a.Equal(&b) })
 }
 
 // Files returns the paths of the files that c names and Reconfigure reads: secrets,

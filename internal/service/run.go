@@ -23,7 +23,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		defer s.kept.watchUse(s.log)()
 	}
 	defer s.admin.serve(ctx, s.log)() // until all sessions have ended
-	releaseStart(ctx)
+	s.releaseStart(ctx)
 	defer s.look(ctx)()
 	failed, over := s.listeners.run(s.proxy.Serve)
 	if s.takeover == nil { // otherwise the process before has told it

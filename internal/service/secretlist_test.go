@@ -114,7 +114,7 @@ func TestServiceHasTheUsersOfItsFile(t *testing.T) {
 	config.SecretsFile = writeList(t, "bob="+mtwiretest.PlainSecret[2:]+"00\n"+mtwiretest.PlainSecret[4:]+"0000\n")
 	s := listening(t, config)
 	var users []string
-	for _, user := range s.users {
+	for _, user := range s.limited {
 		users = append(users, user.Name)
 	}
 	if !slices.Equal(users, []string{"alice", "bob", "3"}) {

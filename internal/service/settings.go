@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"github.com/mtwire/mtwire/internal/service/netlist"
+	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -42,7 +43,7 @@ func (s *Service) prepareSettings(ctx context.Context, next Config) (*settingsCh
 	if c.found, err = s.findAgain(next); err != nil {
 		return nil, err
 	}
-	config, err := next.composeProxy(c.found.users, c.found.domain, s.log)
+	config, err := next.composeProxy(users.Proxies(c.found.limited), c.found.domain, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +72,9 @@ func (c *settingsChange) commit() {
 	s := c.service
 	before, limits := s.config, s.proxy.Limits()
 	s.config, s.domain = c.next, c.found.domain
-	s.configured, s.limited, s.users, s.leftOut = c.found.configured, c.found.limited, c.found.users, c.found.leftOut
+	s.fromFile = c.found.fromFile
+	s.setLimited(c.found.limited, len(c.found.configured), c.found.leftOut)
+	s.releaseConfig()
 	s.policy.Set(s.limited) // before clients have the new secrets
 	s.access.Set(c.allow, c.block)
 	s.rates.set(c.next.MaxUnauthenticatedRate)
@@ -81,6 +84,7 @@ func (c *settingsChange) commit() {
 		s.config.Level.Set(slog.Level(s.config.LogLevel))
 	}
 	s.warnOfLeftOut()
+	s.releaseReload()
 	if s.proxy.Limits() != limits || s.config.MaxUnauthenticatedRate != before.MaxUnauthenticatedRate {
 		s.logLimits()
 	}

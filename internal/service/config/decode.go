@@ -23,18 +23,39 @@ const MaxFile = 64 << 20
 // A file that is truncated and written meanwhile would be read in part, so a regular file
 // is read until it is twice the same.
 func ReadFile(path string) ([]byte, error) {
-	data, regular, err := readOnce(path)
 	for range readings {
+		data, regular, err := readOnce(path)
 		if err != nil || !regular {
 			return data, err
 		}
-		var again []byte
-		if again, regular, err = readOnce(path); err == nil && bytes.Equal(data, again) {
-			return data, nil
+		if same, err := has(path, data); err != nil || same {
+			return data, err
 		}
-		data = again
 	}
 	return nil, fmt.Errorf("%s: the file is being written", path)
+}
+
+// has reports whether a file has this text, and no more.
+func has(path string, data []byte) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	part := make([]byte, 64<<10)
+	for {
+		n, err := f.Read(part)
+		if !bytes.HasPrefix(data, part[:n]) {
+			return false, nil
+		}
+		data = data[n:]
+		switch {
+		case err == io.EOF:
+			return len(data) == 0, nil
+		case err != nil:
+			return false, err
+		}
+	}
 }
 
 // readings is how often a file is read again that has changed since it was read.
@@ -51,7 +72,10 @@ func readOnce(path string) (data []byte, regular bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	data, err = io.ReadAll(io.LimitReader(f, MaxFile+1))
+	text := new(bytes.Buffer)
+	text.Grow(int(min(max(info.Size(), 0), MaxFile)) + bytes.MinRead)
+	_, err = text.ReadFrom(io.LimitReader(f, MaxFile+1))
+	data = text.Bytes()
 	if err == nil && len(data) > MaxFile {
 		err = fmt.Errorf("%s: the file has more than %d MiB", path, MaxFile>>20)
 	}
@@ -138,7 +162,7 @@ func (d *decoder) run() {
 	}
 }
 
-// clip gives back what arrays of tables at the top have grown beyond their length.
+// clip gives back what arrays of tables at the top have beyond their length.
 func (d *decoder) clip() {
 	for path := range d.sizes {
 		f := lookup(d.root.Type(), path)
@@ -146,6 +170,9 @@ func (d *decoder) clip() {
 			continue // an array in a table
 		}
 		array := d.root.FieldByIndex(f.index)
+		if array.Len() == array.Cap() {
+			continue
+		}
 		exact := reflect.MakeSlice(array.Type(), array.Len(), array.Len())
 		reflect.Copy(exact, array)
 		array.Set(exact)
@@ -201,7 +228,8 @@ func (d *decoder) enter(t table, part *unstable.Node, appends bool) table {
 // element appends an element to an array of tables.
 func (d *decoder) element(array reflect.Value, path string) table {
 	if d.sizes[path] == 0 { // what is there is a default
-		array.SetLen(0)
+		tables := bytes.Count(d.document.data, []byte("[["+path+"]]")) // there may be a hundred thousand
+		array.Set(reflect.MakeSlice(array.Type(), 0, tables))
 	}
 	d.sizes[path]++
 	n := array.Len()

@@ -14,12 +14,12 @@ import (
 // Document is a document that was decoded. Its methods may be called concurrently.
 type Document struct {
 	file string
-	data []byte
 	keys map[string]bool // of the top, and "user" for [[user]]
 
-	indexing sync.Once
-	offsets  map[string]int // of keys and elements of arrays, by path
-	lines    []int          // where lines begin
+	mu      sync.Mutex
+	data    []byte         // nil after Release
+	offsets map[string]int // of keys and elements of arrays, by path; nil before the first use
+	lines   []int          // where lines begin
 }
 
 // NewDocument returns a document of valid TOML, without decoding it. It keeps data.
@@ -42,10 +42,23 @@ func (d *Document) Has(key string) bool { return d != nil && d.keys[key] }
 // File returns the document's name.
 func (d *Document) File() string { return d.file }
 
+// Release gives up the document's text, of many megabytes if there are many users, and
+// with it the positions in it. Has and File go on.
+func (d *Document) Release() {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.data, d.offsets, d.lines = nil, make(map[string]int), nil
+}
+
 // Error returns an error about a path, such as "listen[1]" or "user[3].name", at its
 // position. If the document does not have it, the position is that of the table.
 func (d *Document) Error(path string, err error) *Error {
-	d.indexing.Do(d.index)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.index()
 	for at := path; ; at = parent(at) {
 		if offset, ok := d.offsets[at]; ok {
 			return d.at(offset, path, err)
@@ -56,7 +69,8 @@ func (d *Document) Error(path string, err error) *Error {
 	}
 }
 
-// Position returns FILE:LINE:COLUMN of a path, "" if the document does not have it.
+// Position returns FILE:LINE:COLUMN of a path, "" if the document does not have it or was
+// released.
 func (d *Document) Position(path string) string {
 	if d.Line(path) == 0 {
 		return ""
@@ -71,7 +85,9 @@ func (d *Document) Line(path string) int {
 	if d == nil {
 		return 0
 	}
-	d.indexing.Do(d.index)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.index()
 	offset, ok := d.offsets[path]
 	if !ok {
 		return 0
@@ -113,8 +129,11 @@ func (d *Document) offsetOf(row, column int) int {
 	return min(offset+max(column-1, 0), len(d.data))
 }
 
-// index finds all paths.
+// index finds all paths, once. Under mu.
 func (d *Document) index() {
+	if d.offsets != nil {
+		return
+	}
 	d.offsets, d.lines = make(map[string]int), []int{0}
 	for i, b := range d.data {
 		if b == '\n' {

@@ -9,7 +9,8 @@ import (
 // lost.
 func (s *Store) writeUsage() error {
 	now := s.wall() // what is counted while the file is written is not in it
-	u := &usage{day: s.day, counters: s.source.Counters(nil), base: s.base}
+	u := &usage{day: s.day, counters: s.source.Counters(make([]users.Counter, 0, s.size.counters)), base: s.base}
+	s.size.counters = len(u.counters)
 	var failed error
 	if today := users.DayOf(now.UTC()); today != s.day && today+1 != s.day {
 		// A clock that was ahead by a day gets there soon. One that was ahead by more
@@ -24,7 +25,8 @@ func (s *Store) writeUsage() error {
 	}
 	s.fitBase(u.counters)
 	u.base = s.base
-	payload, sum := appendUsage(nil, u)
+	payload, sum := appendUsage(make([]byte, 0, s.size.bytes), u)
+	s.size.bytes = len(payload)
 	if sum == s.written {
 		return failed
 	}

@@ -80,6 +80,7 @@ type Store struct {
 	ready    bool                 // the lock is held, and the files were read
 	loaded   []users.Counter      // that were read last
 	written  uint64               // the sum of the usage file's records
+	size     usageSize            // of what was written last
 	added    []users.User
 	networks networks
 	loads    int // how often the files were read
@@ -87,6 +88,9 @@ type Store struct {
 	warned   time.Time
 	replace  func(dir, name string, b []byte) error
 }
+
+// usageSize is the size of the usage file: the next one has about the same.
+type usageSize struct{ counters, bytes int }
 
 // Status is how a Store does.
 type Status struct {

@@ -2,6 +2,7 @@ package users
 
 import (
 	"fmt"
+	"sync"
 	"time"
 	_ "time/tzdata" // in containers without time zones too
 )
@@ -31,8 +32,24 @@ func (q *Quota) schedule() string {
 	case q.Period == Once:
 		return q.Period.String()
 	}
-	return fmt.Sprintf("%v %d %v", q.Period, max(q.Day, 1), q.location())
+	begin := beginning{q.Period, max(q.Day, 1), q.location()}
+	if known, ok := schedules.Load(begin); ok {
+		return known.(string)
+	}
+	known, _ := schedules.LoadOrStore(begin, fmt.Sprintf("%v %d %v", begin.period, begin.day, begin.location))
+	return known.(string)
 }
+
+// beginning is when the periods of a quota begin.
+type beginning struct {
+	period   Period
+	day      int
+	location *time.Location
+}
+
+// schedules are those that quotas have: map[beginning]string. There are a few, also of a
+// hundred thousand users.
+var schedules sync.Map
 
 func (q *Quota) location() *time.Location {
 	if q.Location == nil {
