@@ -61,10 +61,14 @@ type DialConfig struct {
 	DataCenters map[DC][]string
 	Family      datacenter.Family
 
-	// TLS configures wss and https. Nil means the system's roots.
+	// TLS configures wss, https and WEB. Nil means the system's roots.
 	TLS *tls.Config
 
-	// Header is sent with WebSocket and HTTP requests. Host in it replaces the
+	// WEBIdleTimeout is how long a session with a WEB proxy goes on after its last Conn
+	// was closed. A negative one ends it with its last Conn. 0 means 30 seconds.
+	WEBIdleTimeout time.Duration
+
+	// Header is sent with WebSocket, HTTP and WEB requests. Host in it replaces the
 	// endpoint's host in the request, neither in the address that is dialled nor in
 	// TLS. Without a User-Agent in it, none is sent.
 	Header http.Header
@@ -94,6 +98,13 @@ type DialConfig struct {
 //	tcp://149.154.167.51:443?protocol=abridged&obfuscated=true
 //	wss://venus.web.telegram.org/apiws
 //	tg://proxy?server=proxy.example.com&port=443&secret=ee...
+//	tg://webproxy?server=proxy.example.com&secret=dd...
+//
+// Over WEB a connection is a stream of a session with the proxy, and Dial returns when
+// there is a session: the proxy does not confirm a stream. All connections to one proxy
+// with one config, a pointer to the same DialConfig or nil, share a session, or several
+// if there are more than 100. When a session ends, its connections have an error, for
+// which Retryable is true, and the next Dial makes a new session.
 func Dial(ctx context.Context, endpoint string, config *DialConfig) (*Conn, error) {
 	ep, err := ParseEndpoint(endpoint)
 	if err != nil {
@@ -107,7 +118,7 @@ func Dial(ctx context.Context, endpoint string, config *DialConfig) (*Conn, erro
 // DialDC.
 func DialEndpoint(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, error) {
 	if config == nil {
-		config = &DialConfig{}
+		config = &noConfig
 	}
 	if ep.byNumber() {
 		var err error
@@ -150,6 +161,9 @@ func dialConn(ctx context.Context, ep Endpoint, config *DialConfig) (*Conn, erro
 	return c, nil
 }
 
+// noConfig is what nil means. Its address is that of the sessions without a config.
+var noConfig DialConfig
+
 const defaultDialTimeout = 15 * time.Second
 
 func (config *DialConfig) dialTimeout() time.Duration {
@@ -185,10 +199,13 @@ func setKeepAlive(conn net.Conn, config *net.KeepAliveConfig) {
 	}
 }
 
-// dialStream opens the byte stream of a TCP or WebSocket endpoint.
+// dialStream opens the byte stream of a TCP, WebSocket or WEB endpoint.
 func dialStream(ctx context.Context, ep Endpoint, config *DialConfig) (net.Conn, error) {
-	if ep.Carrier == TCP {
+	switch ep.Carrier {
+	case TCP:
 		return config.dialContext()(ctx, "tcp", ep.Address)
+	case WEB:
+		return dialWEB(ctx, ep.webLink(), config)
 	}
 	return wsconn.Dial(ctx, ep.url().String(), &wsconn.DialConfig{
 		Header:          config.Header,

@@ -47,6 +47,7 @@
 //
 // Not specified:
 //
+//	WEB proxies                     dialweb.go, package webproxy
 //	Detection of the transport      detect/detect.go, internal/handshake
 //	Addresses of data centres       datacenter/table.go
 //

@@ -14,6 +14,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/webproxy"
 )
 
 // Secret is an MTProxy secret: see mtproxy.Secret.
@@ -39,24 +40,26 @@ const DefaultDC DC = 2
 //	http://HOST:PORT/api                                           also https
 //	tg://proxy?server=HOST&port=PORT&secret=...&dc=2
 //	https://t.me/proxy?server=HOST&port=PORT&secret=...&dc=2
+//	tg://webproxy?server=HOST&secret=...&dc=2                      also https://t.me/webproxy
 type Endpoint struct {
-	// Carrier is TCP, WebSocket or HTTP.
+	// Carrier is TCP, WebSocket, HTTP or WEB.
 	Carrier Carrier
-	// TLS selects wss or https.
+	// TLS selects wss or https. WEB implies it.
 	TLS bool
-	// Address is host:port. DialEndpoint finds it by the DC if it is empty.
+	// Address is host:port, with port 443 for WEB. DialEndpoint finds it by the DC if
+	// it is empty.
 	Address string
 	// Path is the path of the request, for WebSocket and HTTP. Empty means /apiws
-	// and /api.
+	// and /api. For WEB it is the relay's base path, or empty.
 	Path string
 
 	// Protocol is the framing. 0 means PaddedIntermediate with a secret and
 	// Intermediate without. HTTP has none.
 	Protocol Protocol
-	// Obfuscated selects obfuscation. A secret and WebSocket imply it.
+	// Obfuscated selects obfuscation. A secret, WebSocket and WEB imply it.
 	Obfuscated bool
 	// Secret is an MTProxy's. The zero value means none. FakeTLS secrets need
-	// TCP.
+	// TCP, and WEB needs another secret.
 	Secret Secret
 	// DC is sent in the init payload. 0 means DefaultDC with a secret. A data
 	// centre ignores it.
@@ -71,7 +74,7 @@ const (
 	paramSecret     = "secret"
 )
 
-var defaultPaths = [...]string{WebSocket: "/apiws", HTTP: "/api"}
+var defaultPaths = [...]string{WebSocket: "/apiws", HTTP: "/api", WEB: ""}
 
 // schemes are the URL schemes of endpoints. Links are parsed by package mtproxy.
 var schemes = map[string]struct {
@@ -103,6 +106,9 @@ func ParseEndpoint(text string) (Endpoint, error) {
 }
 
 func parseEndpoint(text string) (ep Endpoint, err error) {
+	if webproxy.IsLink(text) {
+		return parseWebLink(text)
+	}
 	if mtproxy.IsLink(text) {
 		return parseLink(text)
 	}
@@ -190,25 +196,68 @@ func parseLink(text string) (ep Endpoint, err error) {
 		return ep, err
 	}
 	ep.Address, ep.Secret = link.Addr(), link.Secret
+	if value, ok := linkParam(text, paramDC); ok {
+		ep.DC, err = datacenter.ParseDC(value)
+	}
+	return ep, err
+}
+
+// parseWebLink parses a WEB proxy's link, which may have a DC and a protocol.
+func parseWebLink(text string) (ep Endpoint, err error) {
+	link, err := webproxy.ParseLink(text)
+	if err != nil {
+		return ep, err
+	}
+	ep = Endpoint{Carrier: WEB, TLS: true, Address: net.JoinHostPort(link.Host, strconv.Itoa(webPort)), Secret: link.Secret}
+	if link.Path != "" {
+		ep.Path = "/" + link.Path
+	}
+	if value, ok := linkParam(text, paramDC); ok {
+		if ep.DC, err = datacenter.ParseDC(value); err != nil {
+			return ep, err
+		}
+	}
+	if value, ok := linkParam(text, paramProtocol); ok {
+		ep.Protocol, err = ParseProtocol(value)
+	}
+	return ep, err
+}
+
+// linkParam returns a parameter of a link that package mtproxy or webproxy ignores.
+func linkParam(text, name string) (value string, ok bool) {
 	_, query, _ := strings.Cut(mtproxy.TrimPasted(text), "?")
 	query, _, _ = strings.Cut(query, "#")
 	for param := range strings.SplitSeq(query, "&") {
-		if value, ok := strings.CutPrefix(param, paramDC+"="); ok {
-			if ep.DC, err = datacenter.ParseDC(value); err != nil {
-				return ep, err
-			}
+		if found, is := strings.CutPrefix(param, name+"="); is {
+			value, ok = found, true
 		}
 	}
-	return ep, nil
+	return value, ok
+}
+
+// webPort is the port of all WEB proxies.
+const webPort = 443
+
+// webLink returns the link of a WEB endpoint.
+func (ep *Endpoint) webLink() webproxy.Link {
+	host, _, _ := strings.Cut(ep.Address, ":")
+	return webproxy.Link{Host: host, Path: strings.Trim(ep.Path, "/"), Secret: ep.Secret}
 }
 
 // checkAddress returns an error if Address cannot be dialled. The error does not
 // quote it: it may be a misplaced secret.
 func (ep *Endpoint) checkAddress() error {
-	if _, _, err := netx.SplitHostPort(ep.Address); err != nil {
+	host, port, err := netx.SplitHostPort(ep.Address)
+	if err != nil {
 		return fmt.Errorf("bad address: %w", err)
 	}
-	return nil
+	if ep.Carrier != WEB {
+		return nil
+	}
+	if port != webPort {
+		return fmt.Errorf("bad address: a WEB proxy has no port but %d", webPort)
+	}
+	return webproxy.CheckHost(host)
 }
 
 // complete fills in the defaults and returns an error if fields contradict each
@@ -232,9 +281,20 @@ func (ep *Endpoint) complete() error {
 		return errors.New("HTTP has no framing, no obfuscation and no secret")
 	case ep.Carrier == WebSocket && ep.Secret.Mode == mtproxy.FakeTLS:
 		return errors.New("an ee secret goes with TCP only")
+	case ep.Carrier == WEB && (!secret || ep.Secret.Mode == mtproxy.FakeTLS):
+		return errors.New("a WEB proxy needs a secret that is plain or begins with dd")
 	}
-	if ep.Carrier == TCP {
+	switch ep.Carrier {
+	case TCP:
 		ep.Path = ""
+	case WEB:
+		path := strings.Trim(ep.Path, "/")
+		if err := webproxy.CheckPath(path); err != nil {
+			return err
+		}
+		if ep.TLS, ep.Path = true, ""; path != "" {
+			ep.Path = "/" + path
+		}
 	}
 	if ep.Carrier == HTTP {
 		return nil
@@ -272,11 +332,34 @@ func (ep Endpoint) url() *url.URL {
 
 // String returns the endpoint's URL, secret included. ParseEndpoint parses it. For
 // logs there is Redacted.
-func (ep Endpoint) String() string { return ep.text(ep.Secret.String()) }
+func (ep Endpoint) String() string {
+	if ep.Carrier == WEB {
+		return ep.webLink().String() + ep.linkParams()
+	}
+	return ep.text(ep.Secret.String())
+}
 
 // Redacted returns the endpoint's URL without the key of its secret. ParseEndpoint
 // refuses it if there is a secret.
-func (ep Endpoint) Redacted() string { return ep.text(ep.Secret.Redacted()) }
+func (ep Endpoint) Redacted() string {
+	if ep.Carrier == WEB {
+		link := ep.webLink()
+		return "tg://webproxy?server=" + url.QueryEscape(strings.TrimSuffix(link.Host+"/"+link.Path, "/")) +
+			"&secret=" + ep.Secret.Redacted() + ep.linkParams()
+	}
+	return ep.text(ep.Secret.Redacted())
+}
+
+// linkParams returns what a WEB endpoint's text has behind the link.
+func (ep Endpoint) linkParams() (params string) {
+	if ep.Protocol != 0 {
+		params += "&" + paramProtocol + "=" + ep.Protocol.String()
+	}
+	if ep.DC != 0 {
+		params += "&" + paramDC + "=" + ep.DC.String()
+	}
+	return params
+}
 
 // LogValue returns Redacted, which keeps the key out of structured logs.
 func (ep Endpoint) LogValue() slog.Value { return slog.StringValue(ep.Redacted()) }

@@ -40,7 +40,7 @@ func TestEndpointErrorsDoNotQuoteSecrets(t *testing.T) {
 // not exist is an error.
 func TestUnknownCarriersAndProtocolsAreErrors(t *testing.T) {
 	for _, ep := range []mtwire.Endpoint{
-		{Address: "127.0.0.1:1", Carrier: mtwire.HTTP + 1},
+		{Address: "127.0.0.1:1", Carrier: mtwire.WEB + 1},
 		{Address: "127.0.0.1:1", Carrier: 255},
 		{Address: "127.0.0.1:1", Protocol: mtwire.Full + 1},
 		{Address: "127.0.0.1:1", Protocol: 255},

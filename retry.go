@@ -24,6 +24,7 @@ import (
 //	        DialTimeout, the end of the peer's stream, a failure of the resolver
 //	true    a server or proxy that is overloaded or restarts: the transport error
 //	        429, HTTP status 408, 429 or 500 and above, WebSocket status 1011 to 1014
+//	true    the end of a session with a WEB proxy
 //	false   a refusal that will be repeated: the other transport errors and statuses, a
 //	        certificate, a proxy that asks for another user, a host that does not exist
 //	false   a peer that does not speak the protocol, such as a web site behind an
@@ -44,6 +45,9 @@ func Retryable(err error) bool {
 		alert    tls.AlertError
 		resolver *net.DNSError
 	)
+	if retry, ok := retryableWEB(err); ok {
+		return retry
+	}
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false

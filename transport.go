@@ -31,7 +31,7 @@ const (
 // unknown auth key. Test for it with errors.As.
 type TransportError = frame.TransportError
 
-// Carrier is the connection below a transport: TCP, WebSocket or HTTP.
+// Carrier is the connection below a transport: TCP, WebSocket, HTTP or WEB.
 type Carrier = detect.Carrier
 
 // The carriers.
@@ -39,6 +39,7 @@ const (
 	TCP       = detect.CarrierTCP
 	WebSocket = detect.CarrierWebSocket
 	HTTP      = detect.CarrierHTTP
+	WEB       = detect.CarrierWEB
 )
 
 // Transport describes the layers of a connection: see detect.Transport. On a server

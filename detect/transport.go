@@ -15,15 +15,18 @@ const (
 	CarrierTCP Carrier = iota
 	CarrierWebSocket
 	CarrierHTTP
+	CarrierWEB // a WEB proxy's stream: see package webproxy
 )
 
-// String returns "tcp", "websocket" or "http".
+// String returns "tcp", "websocket", "http" or "web".
 func (c Carrier) String() string {
 	switch c {
 	case CarrierWebSocket:
 		return "websocket"
 	case CarrierHTTP:
 		return "http"
+	case CarrierWEB:
+		return "web"
 	}
 	return "tcp"
 }

@@ -27,6 +27,11 @@ type DialConfig struct {
 	// Default: the system's roots.
 	TLSClientConfig *tls.Config
 
+	// DialTLSContext opens the connections with TLS, in place of DialContext and
+	// TLSClientConfig, and speaks HTTP/1.1 on them: for a hello of its own. Default:
+	// crypto/tls.
+	DialTLSContext func(ctx context.Context, network, address string) (net.Conn, error)
+
 	// Header is added to each request. Default: none but a browser's Origin.
 	Header http.Header
 
@@ -100,16 +105,25 @@ func Dial(ctx context.Context, link Link, config *DialConfig) (*Client, error) {
 
 // newHTTPClient returns a client that follows no redirects and keeps no cookies.
 func newHTTPClient(config *DialConfig, http2 bool) *http.Client {
+	dial := config.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
 	t := &http.Transport{
-		DialContext:         config.DialContext,
+		DialContext:         markUnreachable(dial),
 		TLSClientConfig:     config.TLSClientConfig.Clone(),
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   http2,
 		IdleConnTimeout:     75 * time.Second,
 		MaxIdleConnsPerHost: 8,
+		// A connection that is gone must not get the repeated requests as well.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pollTime + 5*time.Second, PingTimeout: 15 * time.Second},
 	}
 	if t.TLSClientConfig == nil {
 		t.TLSClientConfig = new(tls.Config)
+	}
+	if config.DialTLSContext != nil {
+		t.DialTLSContext, t.ForceAttemptHTTP2 = markUnreachable(config.DialTLSContext), false
 	}
 	t.TLSClientConfig.NextProtos = nil
 	if !http2 {
@@ -119,9 +133,25 @@ func newHTTPClient(config *DialConfig, http2 bool) *http.Client {
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
+// unreachableError is the error of a connection that was not established.
+type unreachableError struct{ error }
+
+func (e unreachableError) Unwrap() error { return e.error }
+
+// markUnreachable returns dial with errors that are an unreachableError.
+func markUnreachable(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, unreachableError{err}
+		}
+		return conn, nil
+	}
+}
+
 // start gets the page and makes the session.
 func (c *Client) start(ctx context.Context) error {
-	page, err := c.do(ctx, request{name: "page", method: http.MethodGet, query: "bridge=" + c.link.Capability().String(), limit: 1 << 20})
+	page, err := c.do(ctx, request{name: "page", first: true, method: http.MethodGet, query: "bridge=" + c.link.Capability().String(), limit: 1 << 20})
 	if err != nil {
 		return err
 	}
@@ -130,7 +160,7 @@ func (c *Client) start(ctx context.Context) error {
 		return errors.New("webproxy: the page has no token; the host may be another site's, or the secret another relay's")
 	}
 	c.token = bootstrap
-	answer, err := c.do(ctx, request{name: "session", method: http.MethodPost, path: pathSession, body: [][]byte{AppendHello(nil)}, limit: HeaderLength})
+	answer, err := c.do(ctx, request{name: "session", first: true, method: http.MethodPost, path: pathSession, body: [][]byte{AppendHello(nil)}, limit: HeaderLength})
 	if err != nil {
 		return err
 	}
@@ -180,7 +210,7 @@ func (c *Client) carry(ctx context.Context) error {
 			return err
 		}
 		c.loops.Go(func() {
-			c.fail(fmt.Errorf("webproxy: the WebSocket is lost: %w", socket.run(c.ctx)))
+			c.fail(fmt.Errorf("the WebSocket is lost: %w", socket.run(c.ctx)))
 		})
 	}
 	return nil
@@ -207,6 +237,9 @@ func (c *Client) poll(l *lane) {
 func (c *Client) fail(err error) {
 	if err == nil {
 		return
+	}
+	if !errors.Is(err, ErrSessionEnded) {
+		err = fmt.Errorf("%w: %w", ErrSessionEnded, err)
 	}
 	c.end(err)
 	c.cancel()

@@ -5,6 +5,7 @@ package webproxy
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type request struct {
 	body                      [][]byte
 	limit                     int // of the answer's body
 	once                      bool
+	first                     bool // of a session, and fails if the relay is out of reach
 }
 
 // response is an answer with the status that was expected: 200 with a body, or 204.
@@ -54,6 +56,7 @@ func (c *Client) do(ctx context.Context, r request) (response, error) {
 	for attempt := 1; ; attempt++ {
 		answer, retryAfter, err := c.attempt(ctx, r)
 		var status *StatusError
+		var unreachable unreachableError
 		wait := time.Duration(0)
 		switch {
 		case err == nil:
@@ -61,7 +64,7 @@ func (c *Client) do(ctx context.Context, r request) (response, error) {
 			return answer, nil
 		case ctx.Err() != nil:
 			return answer, ctx.Err()
-		case r.once:
+		case r.once, r.first && (errors.As(err, &unreachable) || isTLSError(err)):
 			return answer, err
 		case errors.As(err, &status):
 			if busySince.IsZero() {
@@ -85,6 +88,14 @@ func (c *Client) do(ctx context.Context, r request) (response, error) {
 			return answer, ctx.Err()
 		}
 	}
+}
+
+// isTLSError reports whether err is a refusal of TLS, which will be repeated.
+func isTLSError(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	return errors.As(err, &certificate) || errors.As(err, &alert) || errors.As(err, &record)
 }
 
 // attempt sends a request once.
@@ -289,5 +300,5 @@ func (c *Client) dialSocket(ctx context.Context, l *lane, protocol string) (*soc
 		ws.CloseNow()
 		return nil, violation("a WebSocket without the sub-protocol")
 	}
-	return &socket{mux: c.mux, lane: l, ws: ws, room: c.charge}, nil
+	return &socket{mux: c.mux, lane: l, ws: ws, ping: true, room: c.charge}, nil
 }

@@ -16,6 +16,7 @@
 //	server.go      Server: users, limits, Accept; serverhttp.go and serversocket.go
 //	redact.go      requests for the site
 //	client.go      Client; clienthttp.go
+//	dialer.go      sessions that streams share
 //	socket.go      a WebSocket, at either side
 //
 // In a browser (js/wasm) the package has the parts that do no I/O.

@@ -62,22 +62,15 @@ func throughMTProxy(t *testing.T, carrier webproxy.Carrier, text string) {
 	defer web.Close()
 	defer web.CloseClientConnections()
 
-	client, err := webproxy.Dial(t.Context(), webproxy.Link{Host: "example.com", Secret: secret}, &webproxy.DialConfig{
+	config := &mtwire.DialConfig{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, web.Listener.Addr().String())
 		},
-		TLSClientConfig: &tls.Config{RootCAs: web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs},
-	})
-	if err != nil {
-		t.Fatal(err)
+		TLS: &tls.Config{RootCAs: web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs},
 	}
-	defer client.Close()
+	link := webproxy.Link{Host: "example.com", Secret: secret}.String()
 	for range 3 {
-		stream, err := client.Open(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, err := mtwire.Client(t.Context(), stream, mtwire.Endpoint{Secret: secret, DC: -4}, nil)
+		conn, err := mtwire.Dial(t.Context(), link+"&dc=-4", config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +96,7 @@ func throughMTProxy(t *testing.T, carrier webproxy.Carrier, text string) {
 			sessions++
 		}
 	}
-	if sessions != 3 {
-		t.Errorf("%d sessions of the proxy", sessions)
+	if stats := server.Stats(); sessions != 3 || stats.Sessions != 1 {
+		t.Errorf("%d sessions of the proxy, %+v", sessions, stats)
 	}
 }

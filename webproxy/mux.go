@@ -4,6 +4,8 @@ package webproxy
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -26,11 +28,12 @@ const (
 	itemCharge = 256
 )
 
-// errSessionEnded is the error of streams whose session has ended.
-var errSessionEnded = errors.New("webproxy: the session has ended")
+// ErrSessionEnded is the error of streams whose session has ended, unless this side has
+// closed it. A new session may work.
+var ErrSessionEnded = errors.New("webproxy: the session has ended")
 
 // errStreamClosed is the error of writes to a stream that the peer has closed.
-var errStreamClosed = errors.New("webproxy: the peer has closed the stream")
+var errStreamClosed = fmt.Errorf("webproxy: the peer has closed the stream: %w", io.ErrClosedPipe)
 
 // budget is a limit of bytes that sessions share. A nil budget is none.
 type budget struct {
@@ -345,7 +348,7 @@ func (m *mux) apply(f Frame, keep bool) {
 			m.send(m.lanes[id], Frame{Type: PongFrame, Payload: append([]byte(nil), f.Payload...)})
 		}
 	case ByeFrame:
-		m.endLocked(errSessionEnded)
+		m.endLocked(ErrSessionEnded)
 	}
 }
 

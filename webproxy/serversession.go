@@ -140,7 +140,7 @@ func (s *session) expire() {
 
 // end ends the session, for a cause that is logged, or nil.
 func (s *session) end(cause error) {
-	s.mux.end(errSessionEnded)
+	s.mux.end(ErrSessionEnded)
 	s.activity.Lock()
 	s.expiry.Stop()
 	s.activity.Unlock()

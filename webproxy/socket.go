@@ -18,14 +18,15 @@ type socket struct {
 	mux  *mux
 	lane *lane
 	ws   *websocket.Conn
-	// ping is set at a relay: a client that has sent nothing for twice that time is
-	// gone.
+	// ping is whether a peer is pinged to which nothing is sent, and gone if it does not
+	// answer.
 	ping bool
 	// room waits until there is memory for a message of n bytes.
 	room func(n int) bool
 }
 
-// pingInterval is how long a relay sends nothing before it pings.
+// pingInterval is how long nothing is sent before a ping, and how long the answer may
+// take. Relays and clients ping: each of them has to notice that the other is gone.
 const pingInterval = 25 * time.Second
 
 var messagePool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -145,7 +146,7 @@ func (s *socket) write(ctx context.Context) error {
 			}
 			idle.Reset(pingInterval)
 		case <-s.mux.ended:
-			return errSessionEnded
+			return ErrSessionEnded
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -48,7 +48,8 @@ Linux, the CPU time and memory of the proxy's process.
 place of that: small messages on many connections, alone and beside downloads and
 uploads, downloads at a fixed rate, and connections that come and go.
 
-LINK is the proxy's link, tg://proxy?... or https://t.me/proxy?..., or HOST:PORT
+LINK is the proxy's link, tg://proxy?... or https://t.me/proxy?..., that of a WEB
+proxy, tg://webproxy?..., whose connections share a session, or HOST:PORT
 with --secret; - reads it from standard input, so that no other user of this
 machine sees it on the command line. The data centre is in this process and
 listens on --dc-listen. The proxy must route there: Telegram's data centres take
@@ -153,7 +154,7 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 	if err != nil {
 		return ep, err
 	}
-	if ep.Secret == (mtwire.Secret{}) || ep.Carrier != mtwire.TCP {
+	if ep.Secret == (mtwire.Secret{}) || ep.Carrier != mtwire.TCP && ep.Carrier != mtwire.WEB {
 		return ep, errors.New("no secret: want a proxy's link, or HOST:PORT and --secret")
 	}
 	ep.Protocol = mtwire.PaddedIntermediate

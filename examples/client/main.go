@@ -15,7 +15,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		log.Fatal("usage: client tcp://… | wss://… | https://… | tg://proxy?…")
+		log.Fatal("usage: client tcp://… | wss://… | https://… | tg://proxy?… | tg://webproxy?…")
 	}
 	ctx := context.Background()
 	conn, err := mtwire.Dial(ctx, os.Args[1], nil)

@@ -39,7 +39,11 @@ func (t *Target) dialer(number int) *net.Dialer {
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // dialThrough is dial with a function that opens the socket.
+// A WEB proxy's connections share a session, for which the function is not used.
 func (t *Target) dialThrough(ctx context.Context, dial dialFunc, packetSize int) (*Client, error) {
+	if t.Endpoint.Carrier == mtwire.WEB {
+		return t.dialWEB(ctx, packetSize)
+	}
 	socket, err := dial(ctx, "tcp", t.Endpoint.Address)
 	if err != nil {
 		return nil, err
@@ -50,6 +54,23 @@ func (t *Target) dialThrough(ctx context.Context, dial dialFunc, packetSize int)
 	}
 	if err != nil {
 		socket.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// dialWEB opens a connection to a WEB proxy, and makes an echo.
+func (t *Target) dialWEB(ctx context.Context, packetSize int) (*Client, error) {
+	conn, err := mtwire.DialEndpoint(ctx, t.Endpoint, t.WEB)
+	if err != nil {
+		return nil, err
+	}
+	c, err := NewClient(conn, packetSize)
+	if err == nil {
+		err = c.Echo(ctx)
+	}
+	if err != nil {
+		conn.Close()
 		return nil, err
 	}
 	return c, nil

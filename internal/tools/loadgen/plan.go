@@ -58,8 +58,10 @@ type Plan struct {
 
 // Target is a proxy or relay that leads to the data centre.
 type Target struct {
-	// Endpoint is the endpoint that clients connect to: TCP, obfuscated.
+	// Endpoint is the endpoint that clients connect to: TCP, obfuscated, or WEB.
 	Endpoint mtwire.Endpoint
+	// WEB is how a WEB proxy is dialled, nil for the default.
+	WEB *mtwire.DialConfig
 	// Processes are the process IDs whose CPU time and memory are measured, on
 	// Linux. Without any, the report does not have these.
 	Processes []int
