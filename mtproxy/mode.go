@@ -17,11 +17,15 @@ const (
 	// EE is FakeTLS with obfuscation inside.
 	EE
 
-	// AllModes has every mode.
+	// Web is a stream of a WEB relay, in any framing. It is not in AllModes: a server
+	// accepts it when it has a relay, with every secret.
+	Web
+
+	// AllModes has every mode of connections to a server itself.
 	AllModes = Classic | DD | EE
 )
 
-var modeNames = [...]string{"classic", "dd", "ee"}
+var modeNames = [...]string{"classic", "dd", "ee", "web"}
 
 // String returns the names of the modes, such as "classic,dd,ee", or "" if there
 // are none.
@@ -33,6 +37,8 @@ func (m Modes) String() string {
 		return modeNames[1]
 	case EE:
 		return modeNames[2]
+	case Web:
+		return modeNames[3]
 	}
 	var names []string
 	for i, name := range modeNames {
@@ -61,19 +67,26 @@ var otherNames = map[string]string{
 	"plain": "classic", "simple": "classic", "secure": "dd", "padded": "dd", "tls": "ee", "faketls": "ee", "fake-tls": "ee",
 }
 
-// ParseModes parses the names that String returns, in any order and case, with or
-// without space between. An empty text is an error.
+// settableNames are the names of AllModes.
+var settableNames = modeNames[:3]
+
+// ParseModes parses the names that String returns for AllModes and parts of it, in any
+// order and case, with or without space between. An empty text is an error, and so is
+// Web, which is a mode of clients alone.
 func ParseModes(text string) (m Modes, err error) {
 next:
 	for name := range strings.SplitSeq(text, ",") {
 		name = strings.ToLower(strings.TrimSpace(name))
-		for i, known := range modeNames {
+		for i, known := range settableNames {
 			if name == known {
 				m |= 1 << i
 				continue next
 			}
 		}
-		err := fmt.Errorf("unknown mode %q: want %s, or several with commas between", name, strings.Join(modeNames[:], ", "))
+		err := fmt.Errorf("unknown mode %q: want %s, or several with commas between", name, strings.Join(settableNames, ", "))
+		if name == modeNames[3] {
+			err = fmt.Errorf("mode web is not one to choose: a proxy with a relay accepts it, with every secret")
+		}
 		if known, ok := otherNames[name]; ok {
 			err = fmt.Errorf("%w; %s is called %s here", err, name, known)
 		}

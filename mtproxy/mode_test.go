@@ -21,7 +21,10 @@ func TestModesAreReadAsTheyAreWritten(t *testing.T) {
 	if _, err := ParseModes("ee,TLS"); err == nil || !strings.HasSuffix(err.Error(), "; tls is called ee here") {
 		t.Error(err)
 	}
-	for _, text := range []string{"", "plain", "dd,", "dd ee"} {
+	if Web.String() != "web" || AllModes&Web != 0 {
+		t.Errorf("%v, %v", Web, AllModes)
+	}
+	for _, text := range []string{"", "plain", "dd,", "dd ee", "web"} {
 		if m, err := ParseModes(text); err == nil {
 			t.Errorf("%q is %v", text, m)
 		}

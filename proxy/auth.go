@@ -25,6 +25,7 @@ type authentication struct {
 	*session
 	endHandshake context.CancelCauseFunc
 	users        *snapshot     // since the client's first byte
+	secrets      []userSecret  // of them, or of a stream; set before found is
 	found        int           // by the last Find that found a secret
 	refused      error         // by the policy, in the last Find
 	refusals     refusals      // of the policy, in all of them
@@ -44,6 +45,10 @@ type authentication struct {
 // A secret whose user the policy refuses is none: see keysearch.Query.Refused.
 func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (index int, err error) {
 	a.setClass(admission.Complete)
+	if stream := a.webStream(); stream != nil {
+		return a.findWeb(ctx, stream, try)
+	}
+	a.secrets = a.users.secrets
 	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
 	if q.First != nil {
 		var stop func()
@@ -141,7 +146,7 @@ func (a *authentication) admit(ctx context.Context, index int) bool {
 		return false
 	}
 	a.withdraw() // a user with the same key
-	a.assign(&a.users.secrets[index], 0)
+	a.assign(&a.secrets[index], 0)
 	account, err := a.proxy.config.Policy.Admit(ctx, a.session)
 	if err == nil {
 		a.account = account
@@ -181,7 +186,7 @@ func (s *session) withdraw() {
 // nil, ends the latter.
 func (a *authentication) beginSlowSearch(q handshake.Query) (stop func()) {
 	switch m := a.mirror; {
-	case m == nil:
+	case m == nil || a.proxy.config.Web.names(q.ServerName):
 	case q.Length > keysearch.UsualLength:
 		m.ask(q.First)
 	default:
@@ -197,7 +202,14 @@ func (a *authentication) beginSlowSearch(q handshake.Query) (stop func()) {
 // allowed is not pending any more.
 func (a *authentication) Allow(t detect.Transport, index int) error {
 	a.mode = modeOf(t)
-	if a.mode&a.users.secrets[index].modes == 0 {
+	if stream := a.webStream(); stream != nil {
+		if stream.Secret().Mode == mtproxy.Padded && a.mode != mtproxy.DD {
+			a.mode = 0
+		} else {
+			a.mode = mtproxy.Web
+		}
+	}
+	if a.mode&a.secrets[index].modes == 0 {
 		a.proxy.counters.refusedMode.Add(1)
 		return fmt.Errorf("%v: %w", a.mode, errMode)
 	}
@@ -254,7 +266,7 @@ func modeOf(t detect.Transport) mtproxy.Modes {
 // secret was removed since the client's first byte.
 func (a *authentication) setUser(index int, mode mtproxy.Modes) {
 	s := a.session
-	s.assign(&a.users.secrets[index], mode)
+	s.assign(&a.secrets[index], mode)
 	// SetUsers checks all sessions with a user after it has replaced the users. So
 	// one of the two sees the other's change.
 	if s.proxy.users.Load() != a.users {

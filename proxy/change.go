@@ -20,13 +20,14 @@ type Change struct {
 // of them, and applies them if none has failed.
 //
 // What belongs to the program stays as New got it, and is ignored in next: Replay,
-// DialContext, ReleaseMemory, Permit, Policy, Traces and Log. All other fields may change.
+// DialContext, ReleaseMemory, Web, Permit, Policy, Traces and Log. All other fields may change.
 //
 // The errors are those of New. Prepare does no I/O, and may be called concurrently. It
 // keeps nothing of next that the caller may change, except for the maps and slices of
 // Config, which must stay as they are.
 func (p *Proxy) Prepare(next Config) (*Change, error) {
 	next.Replay, next.DialContext, next.ReleaseMemory = p.config.Replay, p.config.DialContext, p.config.ReleaseMemory
+	next.Web = p.config.Web
 	next.Permit, next.Policy, next.Traces, next.Log = p.config.Permit, p.config.Policy, p.config.Traces, p.config.Log
 	settings, err := p.newSettings(next)
 	if err != nil {

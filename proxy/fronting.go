@@ -166,6 +166,15 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 	}
 	s.setClass(admission.Complete)
 	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Complete) // again, if it may not use its secret
+	if rejected != nil {
+		first = s.completeHello(ctx, first)
+	}
+	if s.serveWeb(first, err) {
+		if host != nil {
+			host.Close()
+		}
+		return errHandedOver
+	}
 	if host == nil && s.proxy.fronts.Empty() {
 		if rejected != nil {
 			rejected.Discard(ctx, s.socket)

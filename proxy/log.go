@@ -84,7 +84,7 @@ func (l *sessionLog) authenticated(s Session) {
 
 func (l *sessionLog) closed(_ Session, r Report) {
 	level := slog.LevelInfo
-	if withoutBytes(r) {
+	if withoutBytes(r) || r.Carrier {
 		level = slog.LevelDebug
 	}
 	if !l.connections.Load() || !l.log.Enabled(context.Background(), level) {

@@ -23,6 +23,8 @@ const (
 	// OutcomeUnauthenticated: the client has not shown a secret, or not completed its
 	// handshake. Report.Failure has the reason.
 	OutcomeUnauthenticated
+	// OutcomeCarrier: it has carried streams of the web site's relay.
+	OutcomeCarrier
 	// OutcomeLooped: the client was the proxy itself.
 	OutcomeLooped
 	// OutcomeUnreachable: the data centre could not be connected, or the connection
@@ -35,7 +37,7 @@ const (
 )
 
 var outcomeNames = [...]string{
-	"silent", "evicted", "refused", "unauthenticated", "looped", "unreachable", "unanswered", "answered",
+	"silent", "evicted", "refused", "unauthenticated", "carrier", "looped", "unreachable", "unanswered", "answered",
 }
 
 // Outcomes returns all outcomes.
@@ -61,6 +63,8 @@ func (r *Report) Outcome() Outcome {
 		return OutcomeAnswered
 	case r.Stage >= Dialled:
 		return OutcomeUnanswered
+	case r.Carrier:
+		return OutcomeCarrier
 	case r.Stage < Authenticated && errors.Is(r.Err, admission.ErrEvicted):
 		return OutcomeEvicted
 	case r.Stage == Accepted:

@@ -15,6 +15,7 @@
 //	silent.go        clients that have sent nothing, without a goroutine
 //	memory.go        when memory is released after crowds
 //	fronting.go      where unauthenticated clients go
+//	web.go           a web site in this process; webstream.go: streams of its relay
 //	upstream.go      what data centres are reached through; probe.go tries it
 //	loops.go         upstreams that lead back to the proxy
 //	failover.go      clients moved on to the next address or upstream
@@ -86,6 +87,11 @@ type Config struct {
 	// Domain is the site of FakeTLS clients whose secrets have no domain. It has a
 	// fronting host, as the domain of a secret has.
 	Domain string
+
+	// Web is a web site in this process, for clients that are not authenticated and whose
+	// TLS hello names it. Nil means none. Streams of its relay enter the proxy through
+	// Serve: see WebStream.
+	Web *WebSite
 
 	// DataCenters are the addresses of data centres, host:port, by signed number;
 	// number 0 stands for all others. Several are tried in order. Data centres

@@ -38,6 +38,10 @@ type Report struct {
 	// was tunneled to, "" if to none.
 	Front string
 
+	// Carrier means that the connection has carried streams of the web site's relay, which
+	// are connections of their own and have the bytes. Front is the site then.
+	Carrier bool
+
 	// Up and Down are the bytes relayed, without record headers. Those of
 	// unauthenticated clients are counted at the session's end.
 	Up, Down int64
@@ -71,7 +75,7 @@ func (s *session) report() Report {
 		TransportError: s.transportError.Load(),
 	}
 	if s.unauthenticated != nil {
-		r.Front = s.tunnel.Domain
+		r.Front, r.Carrier = s.tunnel.Domain, s.isCarrier()
 	}
 	if last := s.last.Load(); last != 0 && r.Stage >= Authenticated {
 		r.Idle = r.Duration - time.Duration(last)

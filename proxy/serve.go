@@ -107,6 +107,9 @@ func (p *Proxy) add(s *session) bool {
 		return false
 	}
 	p.counters.accepted.Add(1)
+	if s.webStream() != nil {
+		p.counters.webStreams.Add(1)
+	}
 	p.memory.changed(p.counters.open.Add(1))
 	p.sessions[s] = struct{}{}
 	p.ending.Add(1)
@@ -121,5 +124,8 @@ func (p *Proxy) remove(s *session, r Report) {
 	p.ended.add(r, s.before, p.users.Load())
 	p.mu.Unlock()
 	p.memory.changed(p.counters.open.Add(-1))
+	if s.webStream() != nil {
+		p.counters.webStreams.Add(-1)
+	}
 	p.ending.Done()
 }

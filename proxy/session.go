@@ -91,6 +91,8 @@ type unauthenticated struct {
 	// Set under the session's mu, at the end of a tunnel.
 	tunnel    fronting.Result
 	tunnelErr error
+
+	web *WebConn // that the web site serves; set under the session's mu
 }
 
 // dropUnauthenticated gives up the memory of what only an unauthenticated client has.
@@ -126,7 +128,7 @@ func (s *session) run() {
 	s.onClose(func() { end(nil) })
 	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Silent)
 	awaitCtx, stop := ctx, func() {}
-	if !s.proxy.fronts.Empty() {
+	if s.webStream() == nil && !s.proxy.fronts.Empty() {
 		s.mirror = newMirror(s, end)
 	} else { // there is no host whose timeout applies
 		awaitCtx, stop = context.WithTimeout(ctx, silenceLimit())
@@ -208,6 +210,9 @@ func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth
 	s.setClass(admission.Partial)
 	s.reach(ClientBytes)
 	auth.users = s.proxy.users.Load() // the client may have been silent for hours
+	if s.webStream() != nil {
+		return h.Run(ctx, &webHandshake, auth)
+	}
 	if s.mirror == nil && !s.proxy.fronts.Empty() {
 		s.mirror = newMirror(s, auth.endHandshake) // there was no host when it connected
 	}
@@ -373,10 +378,16 @@ func (s *session) Close(cause error) {
 		cause = net.ErrClosed
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed == nil {
 		s.closed = cause
 	}
+	if s.unauthenticated != nil && s.web != nil {
+		web := s.web
+		s.mu.Unlock()
+		web.Close()
+		return
+	}
+	defer s.mu.Unlock()
 	if s.pair != nil {
 		s.pair.Abort(s.closed)
 		return
@@ -389,6 +400,9 @@ func (s *session) Close(cause error) {
 
 // idle reports whether nothing is lost when the session ends now.
 func (s *session) idle() bool {
+	if isWeb, idle := s.webIdle(); isWeb {
+		return idle
+	}
 	age := time.Since(s.start)
 	switch Stage(s.stage.Load()) {
 	case Accepted: // its first byte may be on its way
@@ -418,10 +432,10 @@ func (s *session) end(up, down splice.Result) {
 	if s.upstream.conn != nil {
 		s.upstream.conn.Close()
 	}
-	if Stage(s.stage.Load()) == ClientBytes {
+	s.mu.Lock()
+	if Stage(s.stage.Load()) == ClientBytes && !s.isCarrier() {
 		s.proxy.counters.unauthenticated.Add(1)
 	}
-	s.mu.Lock()
 	s.err, s.duration = s.cause(up, down), max(time.Since(s.start), 1)
 	r := s.report()
 	s.mu.Unlock()
@@ -456,7 +470,7 @@ const headerTimeout = 10 * time.Second
 // readHeader reads the PROXY protocol header of a peer that is trusted to send
 // one.
 func (s *session) readHeader() error {
-	if settings := s.proxy.settings(); !settings.readsHeaders || !settings.trust.Contains(s.socket.RemoteAddr()) {
+	if settings := s.proxy.settings(); !settings.readsHeaders || s.webStream() != nil || !settings.trust.Contains(s.socket.RemoteAddr()) {
 		return nil
 	}
 	s.socket.SetReadDeadline(time.Now().Add(headerTimeout))

@@ -21,8 +21,15 @@ const goroutineTime = 200 * time.Millisecond
 // that has it, or with the error of the wait, perhaps before it returns. While the
 // client is silent for long, the session has no goroutine, if there is a Poller.
 func (s *session) awaitFirst(ctx context.Context, proceed func(h *handshake.Handshake, err error)) {
-	await := func() {
+	begin := func() *handshake.Handshake {
 		h := handshake.New(s.socket)
+		if s.webStream() != nil {
+			h.InStream()
+		}
+		return h
+	}
+	await := func() {
+		h := begin()
 		proceed(h, h.Await(ctx))
 	}
 	poller := s.proxy.relaying.Poller
@@ -36,7 +43,7 @@ func (s *session) awaitFirst(ctx context.Context, proceed func(h *handshake.Hand
 		}
 		return
 	}
-	h := handshake.New(s.socket)
+	h := begin()
 	err := h.AwaitFor(ctx, goroutineTime)
 	if err != os.ErrDeadlineExceeded {
 		proceed(h, err)

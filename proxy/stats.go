@@ -47,6 +47,8 @@ type Stats struct {
 	// TransportErrors is how many sessions began with a transport error from the
 	// data centre.
 	TransportErrors int64
+	// WebStreams is how many of the open connections are streams of a WEB relay.
+	WebStreams int64
 	// Up and Down are the bytes of all connections, open ones included. What another
 	// process has moved of sessions of Adopt does not count.
 	Up, Down int64
@@ -56,8 +58,8 @@ type Stats struct {
 
 // counters are the numbers behind Stats, except for bytes.
 type counters struct {
-	open, relaying, accepted, authenticated, unauthenticated                                                                           atomic.Int64
-	searchesSkipped, evicted, refused, refusedAddress, refusedMode, refusedFraming, unreachable, moved, loops, stalls, transportErrors atomic.Int64
+	open, relaying, accepted, authenticated, unauthenticated                                                                                       atomic.Int64
+	searchesSkipped, evicted, refused, refusedAddress, refusedMode, refusedFraming, unreachable, moved, loops, stalls, transportErrors, webStreams atomic.Int64
 }
 
 // Stats returns the numbers as they are now.
@@ -78,6 +80,7 @@ func (p *Proxy) sum(ended func(*usages)) (Stats, []*session) {
 		RefusedAddress: c.refusedAddress.Load(), RefusedMode: c.refusedMode.Load(), RefusedFraming: c.refusedFraming.Load(),
 		SearchesSkipped: c.searchesSkipped.Load(), Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unreachable: c.unreachable.Load(),
 		Moved: c.moved.Load(), Loops: c.loops.Load(), Stalls: c.stalls.Load(), TransportErrors: c.transportErrors.Load(),
+		WebStreams: c.webStreams.Load(),
 	}
 	// Ended and open sessions are taken at one time, so that each counts once.
 	p.mu.Lock()

@@ -71,6 +71,10 @@ type ServerConfig struct {
 	// Default: that of the connection.
 	ClientAddr func(*http.Request) netip.Addr
 
+	// Authenticated, if it is not nil, is called with each request of a session, before
+	// it is answered: its connection is a client's. It must not block.
+	Authenticated func(*http.Request)
+
 	Limits Limits
 
 	// Logger gets the ends of sessions that have a cause, and warnings. It gets no
@@ -96,6 +100,7 @@ type Server struct {
 	path       string
 	site       http.Handler
 	clientAddr func(*http.Request) netip.Addr
+	known      func(*http.Request)
 	limits     Limits
 	log        *slog.Logger
 	key        tokenKey
@@ -158,11 +163,14 @@ func NewServer(config ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		host: config.Host, path: config.Path, base: basePath(config.Path),
-		site: config.Site, clientAddr: config.ClientAddr, limits: *l, log: config.Logger, key: config.TokenKey,
+		site: config.Site, clientAddr: config.ClientAddr, known: config.Authenticated, limits: *l, log: config.Logger, key: config.TokenKey,
 		up: &budget{max: l.Memory / 4 * 3}, down: &budget{max: l.Memory / 4},
 		pages: newRate(l.PagesPerMinute, 256), starts: newRate(l.SessionsPerMinute, 128), opens: newRate(l.StreamsPerMinute, 512),
 		bootstraps: make(map[token]*bootstrap), sessions: make(map[token]*session), deleted: make(map[token]struct{}),
 		accepting: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
+	if s.known == nil {
+		s.known = func(*http.Request) {}
 	}
 	if s.site == nil {
 		s.site = http.NotFoundHandler()

@@ -59,6 +59,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) bool {
 	if !ok {
 		return false
 	}
+	s.known(r)
 	defer session.begin()()
 	if session.carrier == HTTPSLanes && r.ProtoMajor == 1 {
 		s.lanesOnce.Do(func() {
@@ -180,6 +181,7 @@ func (s *Server) serveStart(w http.ResponseWriter, r *http.Request, t token) boo
 	case session == nil:
 		return false
 	}
+	s.known(r)
 	defer session.begin()()
 	welcome := AppendWelcome(nil)
 	answer(w, http.StatusOK, headerToken, session.token.String(), headerCursor, "0", headerCarrier, session.carrier.String(),

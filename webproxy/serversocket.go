@@ -22,6 +22,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) bool {
 	if !ok {
 		return false
 	}
+	s.known(r)
 	defer session.begin()()
 	l := session.attach(id)
 	if l == nil {

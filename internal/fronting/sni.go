@@ -2,6 +2,39 @@ package fronting
 
 import "golang.org/x/crypto/cryptobyte"
 
+// ServerName returns the server name (SNI) of the ClientHello in a client's first bytes,
+// "" if there is none.
+func ServerName(first []byte) string { return serverName(first) }
+
+// IsPartialHello reports whether first is the beginning of a ClientHello, in one record or
+// several, whose server name is still to come.
+func IsPartialHello(first []byte) bool {
+	const most = 64 << 10
+	var length int // of the message
+	var message []byte
+	for rest := first; ; {
+		if len(rest) < 5 {
+			return len(first) < most && (len(rest) == 0 || rest[0] == 22) && len(first) > 0 && serverName(first) == ""
+		}
+		n := int(rest[3])<<8 | int(rest[4])
+		if rest[0] != 22 || rest[1] != 3 || n == 0 {
+			return false
+		}
+		n = min(n, len(rest)-5)
+		message = append(message, rest[5:5+n]...)
+		rest = rest[5+n:]
+		if len(message) > 0 && message[0] != 1 {
+			return false
+		}
+		if len(message) >= 4 {
+			length = 4 + (int(message[1])<<16 | int(message[2])<<8 | int(message[3]))
+			if len(message) >= length {
+				return false
+			}
+		}
+	}
+}
+
 // serverName returns the server name (SNI) of the ClientHello in a client's first
 // bytes, "" if there is none. It is more lenient than a FakeTLS server: it takes
 // an incomplete ClientHello, one in several records, and one without a session

@@ -93,6 +93,10 @@ func (h *Handshake) DetectLayers() {
 	}
 }
 
+// InStream makes h the handshake of a stream that is inside a layer of the caller's, which
+// has answered its client: only an init payload is valid. It may be called before Await.
+func (h *Handshake) InStream() { h.step, h.layered = (*Handshake).obfuscated, true }
+
 // SetConfig replaces the config. It may be called between Await and the first Run: a
 // server's config may change while its client is silent.
 func (h *Handshake) SetConfig(config *Config) { h.config = config }

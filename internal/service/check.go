@@ -58,6 +58,7 @@ func CheckSettings(c Config, log *slog.Logger) (wrong []error) {
 	add(c.checkUsers(log)...)
 	add(c.checkToken(log), c.checkState(log), c.checkLogFile())
 	add(c.checkSockets()...)
+	add(c.checkWebFiles()...)
 	return wrong
 }
 

@@ -9,6 +9,7 @@
 //	state.go      the state directory; addedusers.go: users that are added to it
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
+//	website.go    the web site of a WEB proxy
 //	listen.go     addresses to listen on, TCP and Unix sockets
 //	listeners.go  the listeners, which come and go: relisten.go
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
@@ -60,6 +61,7 @@ type Service struct {
 	policy *users.Policy
 	admin  *administration                                         // nil if there is none
 	reload func(permitted func() error) (reloaded bool, err error) // by ReloadWith; nil: reloadIf
+	web    *website                                                // nil if there is none
 	store  *store.Store                                            // nil before Listen, and without a state directory
 
 	limited    []users.User        // all, with their limits; held by reloading once there are clients
@@ -130,9 +132,15 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if s.kept != nil {
 		proxyConfig.Traces = append(proxyConfig.Traces, &proxy.Trace{Authenticated: s.kept.authenticated})
 	}
-	if s.proxy, err = proxy.New(proxyConfig); err != nil {
+	if s.web, err = s.newWebsite(); err != nil {
 		return nil, err
 	}
+	proxyConfig.Web = s.web.proxySite(config.Web)
+	if s.proxy, err = proxy.New(proxyConfig); err != nil {
+		s.web.close()
+		return nil, err
+	}
+	s.web.setUsers(s.limited)
 	s.admin.watch(s)
 	return s, nil
 }
@@ -208,6 +216,7 @@ func (s *Service) keep() error {
 			return err
 		}
 	}
+	s.web.keep()
 	if s.openStore(); s.store != nil {
 		stored = s.store.Users()
 	}

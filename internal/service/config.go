@@ -76,6 +76,11 @@ type Config struct {
 	PeerTimeout  time.Duration `toml:"peer_timeout"` // peer-timeout: 0 means no limit
 	Drain        time.Duration `toml:"drain"`        // drain: limit of a graceful shutdown
 
+	Web     WebHost `toml:"web"`                  // web: host name of the web site, "" for none
+	WebCert string  `toml:"web_cert" path:"true"` // web-cert: its certificate
+	WebKey  string  `toml:"web_key" path:"true"`  // web-key: the certificate's key
+	WebSite string  `toml:"web_site" path:"true"` // web-site: what visitors see: see web.NewSite
+
 	Public PublicAddress `toml:"public"` // public: that of the links, found if it is not set
 
 	// PrintLinks is print-links: the caller prints the links, also if standard output is
@@ -193,7 +198,7 @@ func (c *Config) checkAll() (wrong []error) {
 			wrong = append(wrong, err)
 		}
 	}
-	return wrong
+	return append(wrong, c.checkWeb()...)
 }
 
 // LogLevel is a slog.Level by its name alone, in lower case.

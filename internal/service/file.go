@@ -53,7 +53,7 @@ func WarnOfReaders(path string, c Config, log *slog.Logger) {
 // fields with the tag path, also of the structs in slices.
 func resolvePaths(v reflect.Value, dir string) {
 	resolve := func(path reflect.Value) {
-		if text := path.String(); text != "" && !filepath.IsAbs(text) {
+		if text := path.String(); text != "" && !filepath.IsAbs(text) && !strings.Contains(text, "://") {
 			path.SetString(filepath.Join(dir, text))
 		}
 	}

@@ -138,7 +138,11 @@ var periods = map[config.Period]users.Period{
 // setUsers replaces the users of the running proxy by those of limit.
 func (s *Service) setUsers() error {
 	s.policy.Set(s.limited)
-	return s.proxy.SetUsers(users.Proxies(s.limited))
+	err := s.proxy.SetUsers(users.Proxies(s.limited))
+	if err == nil {
+		s.web.setUsers(s.limited)
+	}
+	return err
 }
 
 // openStore opens the store, with the counters of earlier runs. It comes before the first

@@ -25,6 +25,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.admin.serve(ctx, s.log)() // until all sessions have ended
 	s.releaseStart(ctx)
 	defer s.look(ctx)()
+	defer s.web.serve(s.proxy.Serve)()
 	failed, over := s.listeners.run(s.proxy.Serve)
 	if s.takeover == nil { // otherwise the process before has told it
 		s.notify("READY=1")
@@ -128,6 +129,7 @@ func (s *Service) drain(abort context.Context) {
 // any time and more than once.
 func (s *Service) Close() {
 	s.proxy.Close()
+	s.web.close()
 	s.replay.Close()
 	if s.store != nil && !s.ran.Load() { // otherwise Run closes it
 		s.store.Close()

@@ -27,6 +27,7 @@ type settingsChange struct {
 func (c Config) withFixed(now *Config) Config {
 	c.State, c.ReusePort = now.State, now.ReusePort
 	c.Admin, c.AdminTokenFile, c.MetricsUsers = now.Admin, now.AdminTokenFile, now.MetricsUsers
+	c.Web, c.WebCert, c.WebKey, c.WebSite = now.Web, now.WebCert, now.WebKey, now.WebSite
 	c.LogFile, c.LogJSON, c.PrintLinks = now.LogFile, now.LogJSON, now.PrintLinks
 	c.Inherited, c.Version, c.Level = now.Inherited, now.Version, now.Level
 	return c
@@ -79,6 +80,8 @@ func (c *settingsChange) commit() {
 	s.access.Set(c.allow, c.block)
 	s.rates.set(c.next.MaxUnauthenticatedRate)
 	c.proxy.Apply()
+	s.web.setUsers(s.limited)
+	s.web.reload()
 	c.listeners.commit()
 	if s.config.Level != nil && s.config.LogLevel != before.LogLevel { // otherwise the API's stays
 		s.config.Level.Set(slog.Level(s.config.LogLevel))

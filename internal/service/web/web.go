@@ -1,0 +1,222 @@
+// Package web serves a host that is a web site for visitors, and a WEB relay for clients
+// of an MTProxy:
+//
+//	web.go          the server: connections in, streams of clients out
+//	site.go         what visitors see: files, another server's answers, or a page of our own
+//	certificate.go  the certificate, from files that may be renewed
+//
+// Nothing here logs requests: their URLs and headers have credentials.
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/webproxy"
+)
+
+// Times and sizes of HTTP, those of the official relay.
+const (
+	headerTime = 10 * time.Second
+	idleTime   = 75 * time.Second
+	maxHeader  = 16 << 10
+)
+
+// Config configures a Server. Host is required.
+type Config struct {
+	// Host is the host name of the site, as webproxy.CheckHost accepts it.
+	Host string
+	// Site is what visitors see: see NewSite.
+	Site *Site
+	// Certificate returns the certificate for a hello.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Protocols are those of ALPN besides h2 and http/1.1.
+	Protocols []string
+	// TokenKey is the key of the relay's tokens, the same after a restart.
+	TokenKey [32]byte
+	// Authenticated is called with the connection and the address of a client, the first
+	// time that the client shows a session of the relay on the connection.
+	Authenticated func(netip.Addr)
+	// Log gets the ends of sessions that have a cause, and what goes wrong.
+	Log *slog.Logger
+}
+
+// Conn is a connection from a listener of the proxy, *proxy.WebConn.
+type Conn interface {
+	net.Conn
+	Authenticated() (first bool)
+}
+
+// Server serves connections that Serve is called with. Its methods may be called
+// concurrently.
+type Server struct {
+	relay   *webproxy.Server
+	tls     *tls.Config
+	http    *http.Server
+	conns   chan net.Conn
+	closed  chan struct{}
+	closing sync.Once
+	config  Config
+	running sync.WaitGroup
+}
+
+// New returns a server without users. It starts no goroutine.
+func New(config Config) (*Server, error) {
+	s := &Server{config: config, conns: make(chan net.Conn), closed: make(chan struct{})}
+	relay, err := webproxy.NewServer(webproxy.ServerConfig{
+		Host: config.Host, Site: config.Site, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.relay = relay
+	s.tls = &tls.Config{
+		GetCertificate: config.Certificate,
+		NextProtos:     append([]string{"h2", "http/1.1"}, config.Protocols...),
+	}
+	s.http = &http.Server{
+		Handler:           relay,
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(panics{config.Log}, "", 0),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
+	}
+	return s, nil
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+// authenticated notes that the connection of a request is a client's.
+func (s *Server) authenticated(r *http.Request) {
+	outer, _ := r.Context().Value(connKey{}).(net.Conn)
+	if over, ok := outer.(*tls.Conn); ok {
+		outer = over.NetConn()
+	}
+	conn, ok := outer.(Conn)
+	if !ok || !conn.Authenticated() || s.config.Authenticated == nil {
+		return
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		s.config.Authenticated(peer.Addr())
+	}
+}
+
+// panics is the ErrorLog of package http. Of its lines, which have addresses of clients,
+// only those of panics are errors of this program.
+type panics struct{ log *slog.Logger }
+
+func (p panics) Write(line []byte) (int, error) {
+	if text := string(line); strings.HasPrefix(text, "http: panic") {
+		_, stack, _ := strings.Cut(text, "\n")
+		p.log.Error("internal error in the web site", "stack", stack)
+	}
+	return len(line), nil
+}
+
+// SetUsers replaces the users of the relay. After an error nothing has changed.
+func (s *Server) SetUsers(users []webproxy.User) error { return s.relay.SetUsers(users) }
+
+// Stats returns what the relay has now.
+func (s *Server) Stats() webproxy.Stats { return s.relay.Stats() }
+
+// Start begins to serve connections. It is called once at most, before Serve.
+func (s *Server) Start() {
+	s.running.Go(func() { s.http.Serve(&accepted{s}) })
+}
+
+// Serve serves a connection whose client sends a TLS hello next. It owns conn, and does
+// not wait for the client.
+func (s *Server) Serve(conn net.Conn) {
+	select {
+	case s.conns <- tls.Server(conn, s.tls):
+	case <-s.closed:
+		conn.Close()
+	}
+}
+
+// Close ends all sessions of the relay, and all connections.
+func (s *Server) Close() {
+	s.closing.Do(func() { close(s.closed) })
+	s.relay.Close()
+	s.http.Close()
+	s.running.Wait()
+}
+
+// accepted is the listener of package http: its connections are those of Serve.
+type accepted struct{ *Server }
+
+func (a *accepted) Accept() (net.Conn, error) {
+	select {
+	case conn := <-a.conns:
+		return conn, nil
+	case <-a.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (a *accepted) Close() error   { return nil }
+func (a *accepted) Addr() net.Addr { return a.relay.Addr() }
+
+// Streams returns a listener for the streams of clients. Its connections are
+// *webproxy.Conn. When it is closed, the sessions of the relay go on, and new streams in
+// them are refused. There is one such listener at a time.
+func (s *Server) Streams() net.Listener {
+	l := &streams{relay: s.relay, accepted: make(chan net.Conn), closed: make(chan struct{})}
+	go l.run()
+	return l
+}
+
+type streams struct {
+	relay    *webproxy.Server
+	accepted chan net.Conn
+	closed   chan struct{}
+	once     sync.Once
+}
+
+// run ends with the relay.
+func (l *streams) run() {
+	for {
+		conn, err := l.relay.Accept()
+		if err != nil {
+			l.Close()
+			return
+		}
+		select {
+		case l.accepted <- conn:
+		case <-l.closed:
+			conn.Close()
+		}
+	}
+}
+
+func (l *streams) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.accepted:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *streams) Close() error {
+	err := net.ErrClosed
+	l.once.Do(func() {
+		close(l.closed)
+		err = nil
+	})
+	return err
+}
+
+func (l *streams) Addr() net.Addr { return l.relay.Addr() }

@@ -1,0 +1,252 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/internal/service/web"
+	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
+	"github.com/mtwire/mtwire/webproxy"
+)
+
+// A WEB proxy: a web site on the ports of the proxy, whose relay brings streams of clients.
+
+// WebHost is the host name of the web site and of WEB links: a name in ASCII with a dot.
+type WebHost string
+
+// UnmarshalText parses a host name, or the URL of a site on it. After an error h is
+// unchanged.
+func (h *WebHost) UnmarshalText(text []byte) error {
+	host := strings.ToLower(strings.TrimSpace(string(text)))
+	if rest, ok := strings.CutPrefix(host, "https://"); ok {
+		host = strings.TrimSuffix(rest, "/")
+	}
+	if err := webproxy.CheckHost(host); err != nil {
+		return err
+	}
+	*h = WebHost(host)
+	return nil
+}
+
+// MarshalText returns the host name.
+func (h WebHost) MarshalText() ([]byte, error) { return []byte(h), nil }
+
+// website is the web site of a service. A nil website is none.
+type website struct {
+	server *web.Server
+	site   *web.Site
+	files  *web.Files
+	key    *webTokenKey
+	log    *slog.Logger
+
+	ending sync.Once
+}
+
+// newWebsite returns the web site of the configuration, nil if it has none.
+func (s *Service) newWebsite() (*website, error) {
+	c := &s.config
+	if c.Web == "" {
+		return nil, nil
+	}
+	w := &website{log: s.log}
+	var err error
+	if w.site, err = web.NewSite(c.WebSite, s.log); err != nil {
+		return nil, &ConfigError{"web-site", err}
+	}
+	if w.files, err = c.loadCertificate(s.log); err != nil {
+		return nil, err
+	}
+	if w.key, err = c.readWebTokenKey(); err != nil {
+		return nil, err
+	}
+	w.server, err = web.New(web.Config{
+		Host: string(c.Web), Site: w.site, Certificate: w.files.Certificate, TokenKey: w.key.key,
+		Authenticated: s.rates.giveBack, Log: s.log,
+	})
+	return w, err
+}
+
+// checkWeb returns what is wrong with the settings of the web site.
+func (c *Config) checkWeb() (wrong []error) {
+	fail := func(when bool, setting, text string) {
+		if when {
+			wrong = append(wrong, configError(setting, "%s", text))
+		}
+	}
+	const alone = "there is no web site: set web to its host name"
+	fail(c.Web == "" && c.WebSite != "", "web-site", alone)
+	fail(c.Web == "" && c.WebCert != "", "web-cert", alone)
+	fail(c.Web == "" && c.WebKey != "", "web-key", alone)
+	fail(c.Web != "" && c.WebCert == "", "web-cert", "a certificate is needed: set web-cert and web-key")
+	fail(c.WebCert != "" && c.WebKey == "", "web-key", "the key of the certificate is missing")
+	fail(c.WebCert == "" && c.WebKey != "", "web-cert", "the certificate of the key is missing")
+	return wrong
+}
+
+// checkWebFiles returns what is wrong with the files of the web site.
+func (c *Config) checkWebFiles() (wrong []error) {
+	if c.Web == "" || len(c.checkWeb()) > 0 {
+		return nil
+	}
+	if _, err := c.loadCertificate(slog.New(slog.DiscardHandler)); err != nil {
+		wrong = append(wrong, err)
+	}
+	site, err := web.NewSite(c.WebSite, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return append(wrong, &ConfigError{"web-site", err})
+	}
+	site.Close()
+	return wrong
+}
+
+// loadCertificate reads the certificate and its key.
+func (c *Config) loadCertificate(log *slog.Logger) (*web.Files, error) {
+	files, err := web.LoadFiles(c.WebCert, c.WebKey, string(c.Web), log)
+	if err != nil {
+		return nil, &ConfigError{"web-cert", err}
+	}
+	return files, nil
+}
+
+// proxySite returns the site for the proxy.
+func (w *website) proxySite(host WebHost) *proxy.WebSite {
+	if w == nil {
+		return nil
+	}
+	return &proxy.WebSite{Host: string(host), Serve: func(conn *proxy.WebConn) { w.server.Serve(conn) }}
+}
+
+// setUsers replaces the users of the relay. Users that are disabled are none.
+func (w *website) setUsers(all []users.User) {
+	if w == nil {
+		return
+	}
+	if err := w.server.SetUsers(webUsers(all)); err != nil { // they were checked
+		w.log.Error("the web site keeps the users that it has", "error", err)
+	}
+}
+
+// webUsers returns the users of a relay: a secret's key, in the mode padded unless it
+// allows all. A key that several secrets have is the first one's.
+func webUsers(all []users.User) (list []webproxy.User) {
+	taken := make(map[[16]byte]bool, len(all))
+	for i, u := range users.Proxies(all) {
+		if all[i].Disabled {
+			continue
+		}
+		for _, secret := range u.Secrets {
+			if !taken[secret.Key] {
+				taken[secret.Key] = true
+				list = append(list, webproxy.User{Name: u.Name, Secret: webSecret(secret)})
+			}
+		}
+	}
+	return list
+}
+
+// webSecret returns a secret as it is in WEB links.
+func webSecret(secret mtproxy.Secret) mtproxy.Secret {
+	if secret.Mode == mtproxy.FakeTLS {
+		return mtproxy.Secret{Mode: mtproxy.Padded, Key: secret.Key}
+	}
+	return secret
+}
+
+// serve serves the site, and its streams through serve, until the caller calls stop.
+func (w *website) serve(serve func(context.Context, net.Listener) error) (stop func()) {
+	if w == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	w.server.Start()
+	running.Go(func() { w.files.Run(ctx) })
+	running.Go(func() { serve(ctx, w.server.Streams()) })
+	return func() {
+		cancel()
+		running.Wait()
+		w.close()
+	}
+}
+
+// reload reads the certificate again.
+func (w *website) reload() {
+	if w != nil {
+		w.files.Reload()
+	}
+}
+
+// close ends what the site serves.
+func (w *website) close() {
+	if w != nil {
+		w.ending.Do(func() {
+			w.server.Close()
+			w.site.Close()
+		})
+	}
+}
+
+// webTokenFile has the key of the relay's tokens, in the state directory: tokens from
+// before a restart are known, and kept from the site.
+const webTokenFile = "web-token-key"
+
+// webTokenKey is that key, which may have to be written.
+type webTokenKey struct {
+	key  [32]byte
+	path string // "" if there is no state directory
+	kept bool
+}
+
+// readWebTokenKey reads the key, or makes one.
+func (c *Config) readWebTokenKey() (*webTokenKey, error) {
+	k := &webTokenKey{}
+	rand.Read(k.key[:])
+	dir, err := stateDirectory(c.State)
+	if err != nil {
+		return k, nil // New has no use for one
+	}
+	k.path = filepath.Join(dir, webTokenFile)
+	text, err := os.ReadFile(k.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	}
+	if err == nil {
+		var key []byte
+		if key, err = hex.DecodeString(strings.TrimSpace(string(text))); err == nil && len(key) != len(k.key) {
+			err = errors.New("it does not have 32 bytes")
+		}
+		if err == nil {
+			k.key, k.kept = [32]byte(key), true
+			return k, nil
+		}
+		err = fmt.Errorf("%s is damaged, remove it: %w", k.path, err)
+	}
+	return nil, &ConfigError{"state", err}
+}
+
+// keep writes the key if it is new.
+func (w *website) keep() {
+	if w == nil || w.key.kept || w.key.path == "" {
+		return
+	}
+	err := os.MkdirAll(filepath.Dir(w.key.path), 0o700)
+	if err == nil {
+		err = writeNew(w.key.path, hex.EncodeToString(w.key.key[:])+"\n", os.Link)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		w.log.Warn("the key of WEB sessions is not kept: after a restart, their requests reach the web site", "error", err)
+	}
+	w.key.kept = true
+}
