@@ -14,6 +14,7 @@
 //	outbox.go      frames that wait to be sent
 //	conn.go        a stream as a net.Conn
 //	server.go      Server: users, limits, Accept; serverhttp.go and serversocket.go
+//	page.go        the page that apps run: page.html
 //	redact.go      requests for the site
 //	client.go      Client; clienthttp.go
 //	dialer.go      sessions that streams share

@@ -4,14 +4,39 @@ package webproxy
 
 import (
 	"crypto/rand"
+	_ "embed"
 	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
 )
 
+// pageText is the page that apps run, with {{nonce}} and {{bootstrap}} in place of
+// what each answer has of its own.
+//
+//go:embed page.html
+var pageText string
+
+// pagePolicy is the page's Content-Security-Policy, with the same names and {{host}}.
+// A page of Telegram Desktop on loopback may be its parent.
+var pagePolicy = strings.Join([]string{
+	"default-src 'none'", "base-uri 'none'", "child-src 'none'", "connect-src 'self' wss://{{host}}", "font-src 'none'",
+	"form-action 'none'", "frame-ancestors http://127.0.0.1:*", "frame-src 'none'", "img-src 'none'", "manifest-src 'none'",
+	"media-src 'none'", "object-src 'none'", "script-src 'nonce-{{nonce}}'", "style-src 'none'", "worker-src 'none'",
+	"sandbox allow-same-origin allow-scripts",
+}, "; ")
+
+// pagePermissions denies the page what asks a user, or reads a device.
+var pagePermissions = strings.Join([]string{
+	"accelerometer=()", "autoplay=()", "camera=()", "clipboard-read=()", "clipboard-write=()", "display-capture=()",
+	"encrypted-media=()", "fullscreen=()", "geolocation=()", "gyroscope=()", "hid=()", "magnetometer=()", "microphone=()",
+	"midi=()", "payment=()", "picture-in-picture=()", "publickey-credentials-get=()", "screen-wake-lock=()", "serial=()",
+	"usb=()", "xr-spatial-tracking=()",
+}, ", ")
+
 // servePage answers GET of the base path with a capability. Over the rate of pages,
-// it is the site's.
+// it is the site's. The page may not have X-Frame-Options, nor policies of openers and
+// embedders, which would keep the parent on loopback out.
 func (s *Server) servePage(w http.ResponseWriter, r *http.Request) bool {
 	text, ok := strings.CutPrefix(r.URL.RawQuery, "bridge=")
 	if !ok || r.Method != http.MethodGet {
@@ -27,16 +52,16 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) bool {
 	}
 	var random [18]byte // 24 characters: not to be taken for a token
 	rand.Read(random[:])
-	nonce := base64.RawURLEncoding.EncodeToString(random[:])
-	page := `<!DOCTYPE html><html><head><meta charset="utf-8"><title></title></head><body>` +
-		`<script type="application/json" nonce="` + nonce + `">{"bootstrap":"` + bootstrap.String() + `","carrier":"` + u.Carrier.String() + `"}</script></body></html>` + "\n"
+	fill := strings.NewReplacer("{{nonce}}", base64.RawURLEncoding.EncodeToString(random[:]), "{{bootstrap}}", bootstrap.String(), "{{host}}", s.host)
+	page := fill.Replace(pageText)
 	answer(w, http.StatusOK,
 		"Content-Type", "text/html",
 		"Content-Length", strconv.Itoa(len(page)),
-		"Content-Security-Policy", "default-src 'none'; base-uri 'none'; connect-src 'self' wss://"+s.host+
-			"; form-action 'none'; frame-ancestors http://127.0.0.1:*; script-src 'nonce-"+nonce+"'; sandbox allow-same-origin allow-scripts",
+		"Content-Security-Policy", fill.Replace(pagePolicy),
+		"Permissions-Policy", pagePermissions,
 		"Referrer-Policy", "no-referrer",
 		"X-Content-Type-Options", "nosniff",
+		"X-Dns-Prefetch-Control", "off",
 	)
 	w.Write([]byte(page))
 	return true

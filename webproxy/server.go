@@ -90,9 +90,9 @@ type ServerConfig struct {
 // method and body are. A request with a capability or a token that is not a valid
 // one of the protocol goes there, too, with other characters in place of these.
 //
-// The page that the server answers a capability with has the token that clients
-// without a browser look for. It has no script: Telegram's apps, which run the
-// page, do not connect yet.
+// The page that the server answers a capability with is for the web views of
+// Telegram's apps, and for a browser that Telegram Desktop opens. Clients without a
+// browser look for its token.
 //
 // All methods may be called concurrently.
 type Server struct {

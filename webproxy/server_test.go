@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -376,29 +375,5 @@ func TestAPlainKeyHasTwoCapabilities(t *testing.T) {
 		if err := h.SetUsers(users); err == nil || strings.Contains(err.Error(), countingHex) {
 			t.Errorf("%v", err)
 		}
-	}
-}
-
-// The page has one text in quotes that can be a token, a nonce that cannot, and no
-// header that keeps the apps' parent from showing it.
-func TestThePageHasOneToken(t *testing.T) {
-	h := newHandler(t, HTTPS, nil)
-	w := h.do("GET", "/?bridge="+h.link.Capability().String(), nil)
-	page := string(body(t, w))
-	if n := len(regexp.MustCompile(`[A-Za-z0-9_-]{43}`).FindAllString(page, -1)); n != 1 {
-		t.Errorf("%d texts of a token's form in %s", n, page)
-	}
-	csp := w.Header.Get("Content-Security-Policy")
-	nonce := regexp.MustCompile(`script-src 'nonce-([A-Za-z0-9_-]{24})'`).FindStringSubmatch(csp)
-	if nonce == nil || !strings.Contains(page, `nonce="`+nonce[1]+`"`) || !strings.Contains(csp, "connect-src 'self' wss://"+testHost) {
-		t.Error(csp)
-	}
-	for _, name := range []string{"X-Frame-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy"} {
-		if w.Header.Get(name) != "" {
-			t.Error(name)
-		}
-	}
-	if w.Header.Get("Cache-Control") != "no-store" || w.Header.Get("Referrer-Policy") != "no-referrer" {
-		t.Error(w.Header)
 	}
 }
