@@ -52,9 +52,9 @@ func webSecrets(user *User, key [16]byte) []userSecret {
 	if user == nil {
 		return nil
 	}
-	for _, secret := range user.Secrets {
+	for k, secret := range user.Secrets {
 		if secret.Key == key {
-			return []userSecret{{user, secret, mtproxy.Web}}
+			return []userSecret{{user, int32(k), mtproxy.Web}}
 		}
 	}
 	return nil
