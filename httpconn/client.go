@@ -163,21 +163,63 @@ func (c *Client) Send(ctx context.Context, packet []byte) error {
 	if err := checkLength(len(packet), c.config.MaxLength); err != nil {
 		return fmt.Errorf("httpconn: send: %w", err)
 	}
+	if err := c.begin(ctx); err != nil {
+		return fmt.Errorf("httpconn: send: %w", err)
+	}
+	body := bytes.Clone(packet)
+	go func() {
+		defer c.posts.Done()
+		c.post(body)
+	}()
+	return nil
+}
+
+// begin takes a slot and adds one to posts, which the caller gives back.
+func (c *Client) begin(ctx context.Context) error {
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("httpconn: send: %w", ctx.Err())
+		return ctx.Err()
 	case <-c.ctx.Done():
 		return net.ErrClosed
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
+		<-c.slots
 		return net.ErrClosed
 	}
-	body := bytes.Clone(packet)
-	c.posts.Go(func() { c.post(body) })
+	c.posts.Add(1)
 	return nil
+}
+
+// Exchange posts packet and returns the packet of its own response, which Receive then
+// does not return, or nil for an empty response: a long poll that has to know when it has
+// ended. While MaxInFlight packets are in flight, it waits for one of them. The packet is
+// not kept after the return, and the response belongs to the caller.
+//
+// The error is ErrLength, ctx's, net.ErrClosed, a *frame.TransportError or a *PostError.
+// When ctx ends, the POST ends too.
+func (c *Client) Exchange(ctx context.Context, packet []byte) ([]byte, error) {
+	if err := checkLength(len(packet), c.config.MaxLength); err != nil {
+		return nil, fmt.Errorf("httpconn: exchange: %w", err)
+	}
+	if err := c.begin(ctx); err != nil {
+		return nil, fmt.Errorf("httpconn: exchange: %w", err)
+	}
+	defer c.posts.Done()
+	defer func() { <-c.slots }()
+	both, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	answer, err := c.exchange(both, bytes.Clone(packet))
+	switch {
+	case c.ctx.Err() != nil:
+		return nil, net.ErrClosed
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("httpconn: exchange: %w", ctx.Err())
+	}
+	return answer, err
 }
 
 // Receive returns the packet of the next response, in the order of arrival. The
@@ -218,7 +260,7 @@ func (c *Client) Close() error {
 }
 
 func (c *Client) post(body []byte) {
-	packet, err := c.exchange(body)
+	packet, err := c.exchange(c.ctx, body)
 	if packet == nil && err == nil {
 		<-c.slots
 		return
@@ -226,9 +268,8 @@ func (c *Client) post(body []byte) {
 	c.results <- result{packet, err}
 }
 
-// exchange posts body and returns the packet of the response.
-func (c *Client) exchange(body []byte) ([]byte, error) {
-	ctx := c.ctx
+// exchange posts body and returns the packet of the response, or nil for an empty one.
+func (c *Client) exchange(ctx context.Context, body []byte) ([]byte, error) {
 	if c.config.ResponseTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.config.ResponseTimeout)

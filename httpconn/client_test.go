@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mtwire/mtwire/frame"
 )
@@ -219,6 +220,54 @@ func TestLongPollDoesNotBlockOthers(t *testing.T) {
 	close(release)
 	if got, err := c.Receive(t.Context()); err != nil || string(got) != "http_wait..." {
 		t.Errorf("received %q, %v", got, err)
+	}
+}
+
+func TestExchangeReturnsTheAnswerToItsOwnPacket(t *testing.T) {
+	release := make(chan struct{})
+	srv := handlerServer(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch body[0] {
+		case 'e': // http_wait has expired
+		case 'x':
+			binary.Write(w, binary.LittleEndian, int32(-404))
+		case 'w':
+			<-release
+			w.Write(body)
+		default:
+			w.Write(body)
+		}
+	})
+	defer close(release)
+	c := newClient(t, srv.URL, nil)
+
+	if err := c.Send(t.Context(), []byte("a sent packet...")); err != nil {
+		t.Fatal(err)
+	}
+	for packet, want := range map[string]string{"packet to echo..": "packet to echo..", "empty.. answered": ""} {
+		if got, err := c.Exchange(t.Context(), []byte(packet)); string(got) != want || err != nil {
+			t.Errorf("the answer to %q is %q, %v", packet, got, err)
+		}
+	}
+	if got, err := c.Receive(t.Context()); string(got) != "a sent packet..." {
+		t.Errorf("received %q, %v: not the answer to what was sent", got, err)
+	}
+	var code *frame.TransportError
+	if _, err := c.Exchange(t.Context(), []byte("x-ray...")); !errors.As(err, &code) || code.Code != 404 {
+		t.Errorf("got %v in place of a transport error", err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := c.Exchange(ctx, []byte("wait....")); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v after the end of the context", err)
+	}
+	time.AfterFunc(10*time.Millisecond, func() { c.Close() })
+	if _, err := c.Exchange(t.Context(), []byte("wait....")); !errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
+		t.Errorf("got %v after Close", err)
+	}
+	if _, err := c.Exchange(t.Context(), []byte("wait")); !errors.Is(err, ErrLength) {
+		t.Errorf("got %v for four bytes", err)
 	}
 }
 

@@ -9,6 +9,7 @@ require (
 	github.com/hashicorp/yamux v0.1.2
 	github.com/makiuchi-d/gozxing v0.1.1
 	github.com/mtwire/mtwire v0.0.0
+	github.com/mtwire/mtwire/gotd v0.0.0
 	github.com/pb33f/libopenapi v0.41.8
 	github.com/pb33f/libopenapi-validator v0.16.3
 	github.com/refraction-networking/utls v1.8.2
@@ -71,4 +72,7 @@ require (
 	rsc.io/qr v0.2.0 // indirect
 )
 
-replace github.com/mtwire/mtwire => ../
+replace (
+	github.com/mtwire/mtwire => ../
+	github.com/mtwire/mtwire/gotd => ../gotd
+)

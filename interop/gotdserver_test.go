@@ -82,7 +82,7 @@ func gotdServers(serverTLS *tls.Config) (servers []gotdServer) {
 		servers = append(servers,
 			gotdServer{name, "tcp://%s" + query, detecting},
 			gotdServer{"obfuscated " + name, "tcp://%s" + query + "&obfuscated=true", obfuscated},
-			gotdServer{"plain secret, " + name, "tcp://%s" + query + "&dc=-10002&secret=" + key, withSecret},
+			gotdServer{"plain secret, " + name, "tcp://%s" + query + "&secret=" + key, withSecret},
 			gotdServer{"websocket, " + name, "ws://%s/apiws" + query, upgrading(nil)},
 		)
 	}
@@ -91,7 +91,7 @@ func gotdServers(serverTLS *tls.Config) (servers []gotdServer) {
 		gotdServer{"full, expected", "tcp://%s?protocol=full", withCodec(transport.Full.Codec)},
 		gotdServer{"abridged, expected", "tcp://%s?protocol=abridged", withCodec(transport.Abridged.Codec)},
 		gotdServer{"websocket over TLS", "wss://%s/apiws", upgrading(serverTLS)},
-		gotdServer{"dd secret", "tcp://%s?dc=-10002&secret=dd" + key, withSecret},
+		gotdServer{"dd secret", "tcp://%s?secret=dd" + key, withSecret},
 	)
 }
 
@@ -102,6 +102,7 @@ func TestOurDialReachesGotdServer(t *testing.T) {
 	serverTLS, trust := certificate(t)
 	config := &mtwire.DialConfig{TLS: trust, Rand: shortPadding{}}
 	serverKey := rsaKey(t)
+	list := dcs.List{}
 	r := &report{client: "mtwire.Dial", server: "gotd"}
 	t.Cleanup(func() { r.print(t) })
 
@@ -112,13 +113,11 @@ func TestOurDialReachesGotdServer(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 			defer cancel()
 
-			d := dialer{fmt.Sprintf(s.endpoint, serve(t, s)), config}
-			if err := gotd.Use(ctx, d, dcs.List{}, serverKey.Public(), gotd.MaxFile); err != nil {
+			if err := gotd.Use(ctx, resolver(t, fmt.Sprintf(s.endpoint, serve(t, s)), config), list, serverKey.Public(), gotd.MaxFile); err != nil {
 				t.Error(err)
 			}
 
-			d.endpoint = fmt.Sprintf(s.endpoint, serve(t, s))
-			conn, err := d.Primary(ctx, gotd.DC, dcs.List{})
+			conn, err := resolver(t, fmt.Sprintf(s.endpoint, serve(t, s)), config).Primary(ctx, gotd.DC, list)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +168,7 @@ func (l secretListener) Accept() (net.Conn, error) {
 		conn.Close()
 		return nil, err
 	}
-	if dc := int16(init.DC); dc != -10002 {
+	if dc := int16(init.DC); dc != gotd.DC {
 		l.t.Errorf("gotd's server got DC %d", dc)
 	}
 	header := init.Protocol[:]
