@@ -81,6 +81,38 @@ func TestFirstOfEqualKeysIsFound(t *testing.T) {
 	}
 }
 
+// Under two keys, which were searched for, the same payload has a tag. The one that names
+// a data centre is the client's.
+func TestDataCenterTellsTwoMatchingKeysApart(t *testing.T) {
+	var payload [InitLength]byte
+	for i := range tagStart {
+		payload[i] = byte(i + 1)
+	}
+	other, clients := [16]byte{0x05, 0x03}, [16]byte{0x0c, 0x0b, 0x01}
+	upload, _ := keyStreams(&payload, &clients)
+	binary.LittleEndian.PutUint32(payload[tagStart:], 0xeeeeeeee)
+	binary.LittleEndian.PutUint16(payload[dcStart:], 2)
+	upload.StreamAt(tagStart).XORKeyStream(payload[tagStart:], payload[tagStart:])
+
+	for key, want := range map[[16]byte]bool{other: false, clients: true} {
+		found, err := Match(&payload, [][16]byte{key})
+		if err != nil || exists(found.DC) != want {
+			t.Fatalf("key %x alone: DC %d, %v", key, found.DC, err)
+		}
+	}
+	many := manyKeys(40)
+	many[3], many[35] = other, clients
+	for _, keys := range [][][16]byte{{other, clients}, {clients, other}, many} {
+		if found, err := Match(&payload, keys); err != nil || keys[found.Key] != clients || found.DC != 2 || found.Protocol != frame.Intermediate {
+			t.Errorf("found key %d with DC %d, %v", found.Key, found.DC, err)
+		}
+	}
+	// With no better one, an unknown number is the client's all the same.
+	if found, err := Match(&payload, many[:20]); err != nil || found.Key != 3 {
+		t.Errorf("found key %d, %v", found.Key, err)
+	}
+}
+
 // With vector instructions Match does not allocate, without them it allocates one
 // cipher for each key, which has up to two parts. A match allocates no more.
 func TestTryingKeysDoesNotAllocate(t *testing.T) {
