@@ -80,6 +80,10 @@ type Config struct {
 	WebCert string  `toml:"web_cert" path:"true"` // web-cert: its certificate
 	WebKey  string  `toml:"web_key" path:"true"`  // web-key: the certificate's key
 	WebSite string  `toml:"web_site" path:"true"` // web-site: what visitors see: see web.NewSite
+	// WebACMEDirectory is web-acme-directory: the ACME server of the certificate, if it is not
+	// configured. WebACMEEmail is web-acme-email.
+	WebACMEDirectory string `toml:"web_acme_directory" derived:"that of Let's Encrypt, without web_cert"`
+	WebACMEEmail     string `toml:"web_acme_email"`
 
 	Public PublicAddress `toml:"public"` // public: that of the links, found if it is not set
 

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,7 +49,8 @@ func (h WebHost) MarshalText() ([]byte, error) { return []byte(h), nil }
 type website struct {
 	server *web.Server
 	site   *web.Site
-	files  *web.Files
+	files  *web.Files // nil with acme
+	acme   *web.ACME  // nil with files
 	key    *webTokenKey
 	log    *slog.Logger
 
@@ -65,17 +68,43 @@ func (s *Service) newWebsite() (*website, error) {
 	if w.site, err = web.NewSite(c.WebSite, s.log); err != nil {
 		return nil, &ConfigError{"web-site", err}
 	}
-	if w.files, err = c.loadCertificate(s.log); err != nil {
+	if c.WebCert != "" {
+		if w.files, err = c.loadCertificate(s.log); err != nil {
+			return nil, err
+		}
+	} else if w.acme, err = c.newACME(s.log); err != nil {
 		return nil, err
 	}
 	if w.key, err = c.readWebTokenKey(); err != nil {
 		return nil, err
 	}
-	w.server, err = web.New(web.Config{
-		Host: string(c.Web), Site: w.site, Certificate: w.files.Certificate, TokenKey: w.key.key,
-		Authenticated: s.rates.giveBack, Log: s.log,
-	})
+	config := web.Config{Host: string(c.Web), Site: w.site, TokenKey: w.key.key, Authenticated: s.rates.giveBack, Log: s.log}
+	if w.files != nil {
+		config.Certificate = w.files.Certificate
+	} else {
+		config.Certificate, config.Protocols = w.acme.Certificate, []string{web.ChallengeProtocol}
+	}
+	w.server, err = web.New(config)
 	return w, err
+}
+
+// acmeDir is the directory of the ACME account and certificate in the state directory.
+const acmeDir = "acme"
+
+// newACME returns the certificate from an ACME server.
+func (c *Config) newACME(log *slog.Logger) (*web.ACME, error) {
+	dir, err := stateDirectory(c.State)
+	if err != nil {
+		return nil, err
+	}
+	a, err := web.NewACME(web.ACMEConfig{
+		Host: string(c.Web), Directory: cmp.Or(c.WebACMEDirectory, web.LetsEncrypt), Email: c.WebACMEEmail,
+		Path: filepath.Join(dir, acmeDir), Log: log,
+	})
+	if err != nil {
+		return nil, &ConfigError{"state", err}
+	}
+	return a, nil
 }
 
 // checkWeb returns what is wrong with the settings of the web site.
@@ -89,10 +118,25 @@ func (c *Config) checkWeb() (wrong []error) {
 	fail(c.Web == "" && c.WebSite != "", "web-site", alone)
 	fail(c.Web == "" && c.WebCert != "", "web-cert", alone)
 	fail(c.Web == "" && c.WebKey != "", "web-key", alone)
-	fail(c.Web != "" && c.WebCert == "", "web-cert", "a certificate is needed: set web-cert and web-key")
+	fail(c.Web == "" && c.WebACMEDirectory != "", "web-acme-directory", alone)
+	fail(c.Web == "" && c.WebACMEEmail != "", "web-acme-email", alone)
+	fail(c.WebACMEDirectory != "" && !isURL(c.WebACMEDirectory), "web-acme-directory", "want the URL of a server's directory, https://HOST/PATH")
+	fail(c.WebACMEEmail != "" && !isEmail(c.WebACMEEmail), "web-acme-email", "want an address, NAME@HOST")
 	fail(c.WebCert != "" && c.WebKey == "", "web-key", "the key of the certificate is missing")
 	fail(c.WebCert == "" && c.WebKey != "", "web-cert", "the certificate of the key is missing")
 	return wrong
+}
+
+// isURL reports whether text is the URL of an HTTPS server.
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "https" && u.Host != ""
+}
+
+// isEmail reports whether text is a plain e-mail address.
+func isEmail(text string) bool {
+	name, host, ok := strings.Cut(text, "@")
+	return ok && name != "" && host != "" && !strings.ContainsAny(text, " ,<>?&\"")
 }
 
 // checkWebFiles returns what is wrong with the files of the web site.
@@ -100,7 +144,11 @@ func (c *Config) checkWebFiles() (wrong []error) {
 	if c.Web == "" || len(c.checkWeb()) > 0 {
 		return nil
 	}
-	if _, err := c.loadCertificate(slog.New(slog.DiscardHandler)); err != nil {
+	if c.WebCert != "" {
+		if _, err := c.loadCertificate(slog.New(slog.DiscardHandler)); err != nil {
+			wrong = append(wrong, err)
+		}
+	} else if err := c.checkWebState(); err != nil {
 		wrong = append(wrong, err)
 	}
 	site, err := web.NewSite(c.WebSite, slog.New(slog.DiscardHandler))
@@ -109,6 +157,17 @@ func (c *Config) checkWebFiles() (wrong []error) {
 	}
 	site.Close()
 	return wrong
+}
+
+// checkWebState returns an error if the certificate could not be kept.
+func (c *Config) checkWebState() error {
+	dir, err := stateDirectory(c.State)
+	if err == nil {
+		if err = checkDirectory(filepath.Join(dir, acmeDir)); err != nil {
+			err = &ConfigError{"state", fmt.Errorf("a certificate is kept there: %w", err)}
+		}
+	}
+	return err
 }
 
 // loadCertificate reads the certificate and its key.
@@ -172,7 +231,11 @@ func (w *website) serve(serve func(context.Context, net.Listener) error) (stop f
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	w.server.Start()
-	running.Go(func() { w.files.Run(ctx) })
+	if w.files != nil {
+		running.Go(func() { w.files.Run(ctx) })
+	} else {
+		running.Go(func() { w.acme.Run(ctx) })
+	}
 	running.Go(func() { serve(ctx, w.server.Streams()) })
 	return func() {
 		cancel()
@@ -183,7 +246,7 @@ func (w *website) serve(serve func(context.Context, net.Listener) error) (stop f
 
 // reload reads the certificate again.
 func (w *website) reload() {
-	if w != nil {
+	if w != nil && w.files != nil {
 		w.files.Reload()
 	}
 }

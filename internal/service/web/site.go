@@ -111,7 +111,10 @@ func (d *directory) has(urlPath string) bool {
 	if err != nil {
 		return false
 	}
-	if info.IsDir() {
+	switch {
+	case !info.IsDir() && strings.HasSuffix(urlPath, "/"):
+		return false
+	case info.IsDir():
 		info, err = fs.Stat(d.files, path.Join(name, "index.html"))
 	}
 	return err == nil && info.Mode().IsRegular()
@@ -178,8 +181,9 @@ func newForward(target *url.URL, logger *slog.Logger) http.Handler {
 	started := time.Now()
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
-			r.Out.Host = r.In.Host
+			whole := *r.In.URL // Out's query lacks what package url cannot parse
+			whole.Scheme, whole.Host = target.Scheme, target.Host
+			r.Out.URL, r.Out.Host = &whole, r.In.Host
 			r.SetXForwarded()
 			if _, ok := r.In.Header["User-Agent"]; !ok {
 				r.Out.Header["User-Agent"] = nil // otherwise package http adds its own

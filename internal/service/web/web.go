@@ -4,6 +4,7 @@
 //	web.go          the server: connections in, streams of clients out
 //	site.go         what visitors see: files, another server's answers, or a page of our own
 //	certificate.go  the certificate, from files that may be renewed
+//	acme.go         or from an ACME server
 //
 // Nothing here logs requests: their URLs and headers have credentials.
 package web
