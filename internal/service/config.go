@@ -15,6 +15,7 @@ import (
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
+	"github.com/mtwire/mtwire/webproxy"
 )
 
 // Config is the configuration of an MTProxy server. Default returns the defaults;
@@ -80,10 +81,16 @@ type Config struct {
 	WebCert string  `toml:"web_cert" path:"true"` // web-cert: its certificate
 	WebKey  string  `toml:"web_key" path:"true"`  // web-key: the certificate's key
 	WebSite string  `toml:"web_site" path:"true"` // web-site: what visitors see: see web.NewSite
+	// WebCarrier is web-carrier: that of the sessions of WEB clients.
+	WebCarrier webproxy.Carrier `toml:"web_carrier"`
 	// WebACMEDirectory is web-acme-directory: the ACME server of the certificate, if it is not
 	// configured. WebACMEEmail is web-acme-email.
 	WebACMEDirectory string `toml:"web_acme_directory" derived:"that of Let's Encrypt, without web_cert"`
 	WebACMEEmail     string `toml:"web_acme_email"`
+	// WebListen is web-listen: addresses for HTTP from web servers in front, which have the
+	// certificate. WebForwardedFrom is web-forwarded-from: those whose X-Forwarded-For counts.
+	WebListen        []ListenAddress `toml:"web_listen"`
+	WebForwardedFrom []TrustedPeer   `toml:"web_forwarded_from"`
 
 	Public PublicAddress `toml:"public"` // public: that of the links, found if it is not set
 

@@ -140,6 +140,10 @@ func (s *Service) Listen(ctx context.Context) (err error) {
 		s.listeners.closeAll()
 		return err
 	}
+	if err := s.web.listen(ctx, &s.config); err != nil {
+		s.listeners.closeAll()
+		return err
+	}
 	if s.admin != nil {
 		if s.admin.listeners, err = s.config.listenAdmin(ctx, s.log); err != nil {
 			s.listeners.closeAll()

@@ -41,6 +41,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		s.drain(abort)
 	case <-s.upgrade.done:
 		s.admin.leave()
+		s.web.leave()
 		s.drain(abort)
 	}
 	<-over
@@ -117,6 +118,7 @@ func (s *Service) drain(abort context.Context) {
 	defer cancel()
 	open := s.proxy.Stats().Open
 	s.log.Info("stopping", "open", open)
+	s.web.stopListening()
 	if !s.upgrade.isDone() { // the sockets are the other process's as well
 		s.handOver(limit)
 	}

@@ -157,6 +157,7 @@ func (s *Service) handedListeners() (all []upgrade.Listener) {
 			all = append(all, upgrade.Listener{Use: upgrade.Clients, Address: l.address.String(), Listener: l.Listener})
 		}
 	}
+	all = append(all, s.web.handed()...)
 	if s.admin == nil {
 		return all
 	}

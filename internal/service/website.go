@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/internal/service/web"
 	"github.com/mtwire/mtwire/mtproxy"
@@ -54,7 +55,10 @@ type website struct {
 	key    *webTokenKey
 	log    *slog.Logger
 
-	ending sync.Once
+	carrier   webproxy.Carrier
+	listeners []net.Listener // for web servers in front
+	addresses []string       // of them in the configuration
+	ending    sync.Once
 }
 
 // newWebsite returns the web site of the configuration, nil if it has none.
@@ -63,25 +67,34 @@ func (s *Service) newWebsite() (*website, error) {
 	if c.Web == "" {
 		return nil, nil
 	}
-	w := &website{log: s.log}
+	w := &website{log: s.log, carrier: c.WebCarrier}
 	var err error
 	if w.site, err = web.NewSite(c.WebSite, s.log); err != nil {
 		return nil, &ConfigError{"web-site", err}
 	}
 	if c.WebCert != "" {
-		if w.files, err = c.loadCertificate(s.log); err != nil {
-			return nil, err
-		}
-	} else if w.acme, err = c.newACME(s.log); err != nil {
+		w.files, err = c.loadCertificate(s.log)
+	} else if len(c.WebListen) == 0 {
+		w.acme, err = c.newACME(s.log)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if w.key, err = c.readWebTokenKey(); err != nil {
 		return nil, err
 	}
 	config := web.Config{Host: string(c.Web), Site: w.site, TokenKey: w.key.key, Authenticated: s.rates.giveBack, Log: s.log}
-	if w.files != nil {
+	for _, peer := range c.WebForwardedFrom {
+		if peer.Unix {
+			config.ForwardedFrom.Unix = true
+		} else if err := config.ForwardedFrom.AddNetwork(peer.Network); err != nil {
+			return nil, &ConfigError{"web-forwarded-from", err}
+		}
+	}
+	switch {
+	case w.files != nil:
 		config.Certificate = w.files.Certificate
-	} else {
+	case w.acme != nil:
 		config.Certificate, config.Protocols = w.acme.Certificate, []string{web.ChallengeProtocol}
 	}
 	w.server, err = web.New(config)
@@ -122,6 +135,8 @@ func (c *Config) checkWeb() (wrong []error) {
 	fail(c.Web == "" && c.WebACMEEmail != "", "web-acme-email", alone)
 	fail(c.WebACMEDirectory != "" && !isURL(c.WebACMEDirectory), "web-acme-directory", "want the URL of a server's directory, https://HOST/PATH")
 	fail(c.WebACMEEmail != "" && !isEmail(c.WebACMEEmail), "web-acme-email", "want an address, NAME@HOST")
+	fail(c.Web == "" && len(c.WebListen) > 0, "web-listen", alone)
+	fail(len(c.WebListen) == 0 && len(c.WebForwardedFrom) > 0, "web-forwarded-from", "there is no web-listen")
 	fail(c.WebCert != "" && c.WebKey == "", "web-key", "the key of the certificate is missing")
 	fail(c.WebCert == "" && c.WebKey != "", "web-cert", "the certificate of the key is missing")
 	return wrong
@@ -148,7 +163,7 @@ func (c *Config) checkWebFiles() (wrong []error) {
 		if _, err := c.loadCertificate(slog.New(slog.DiscardHandler)); err != nil {
 			wrong = append(wrong, err)
 		}
-	} else if err := c.checkWebState(); err != nil {
+	} else if err := c.checkWebState(); err != nil && len(c.WebListen) == 0 {
 		wrong = append(wrong, err)
 	}
 	site, err := web.NewSite(c.WebSite, slog.New(slog.DiscardHandler))
@@ -179,9 +194,54 @@ func (c *Config) loadCertificate(log *slog.Logger) (*web.Files, error) {
 	return files, nil
 }
 
-// proxySite returns the site for the proxy.
-func (w *website) proxySite(host WebHost) *proxy.WebSite {
+// listen listens for web servers in front.
+func (w *website) listen(ctx context.Context, c *Config) error {
 	if w == nil {
+		return nil
+	}
+	for _, address := range c.WebListen {
+		ln := c.handedOver(upgrade.Web, address)
+		if ln == nil {
+			var err error
+			if ln, err = address.listen(ctx, c.ReusePort); err != nil {
+				closeAll(w.listeners)
+				return configError("web-listen", "%v: %w", address, err)
+			}
+		}
+		w.listeners, w.addresses = append(w.listeners, ln), append(w.addresses, address.String())
+		w.log.Info("listening for a web server in front", "address", ln.Addr().String())
+	}
+	return nil
+}
+
+// handed returns the listeners for an upgrade.
+func (w *website) handed() (all []upgrade.Listener) {
+	if w == nil {
+		return nil
+	}
+	for i, ln := range w.listeners {
+		all = append(all, upgrade.Listener{Use: upgrade.Web, Address: w.addresses[i], Listener: ln})
+	}
+	return all
+}
+
+// leave closes the listeners, whose sockets another process has.
+func (w *website) leave() {
+	if w != nil {
+		closeAllHere(w.listeners)
+	}
+}
+
+// stopListening closes the listeners.
+func (w *website) stopListening() {
+	if w != nil {
+		closeAll(w.listeners)
+	}
+}
+
+// proxySite returns the site for the proxy, nil if it has no certificate.
+func (w *website) proxySite(host WebHost) *proxy.WebSite {
+	if w == nil || w.files == nil && w.acme == nil {
 		return nil
 	}
 	return &proxy.WebSite{Host: string(host), Serve: func(conn *proxy.WebConn) { w.server.Serve(conn) }}
@@ -192,14 +252,14 @@ func (w *website) setUsers(all []users.User) {
 	if w == nil {
 		return
 	}
-	if err := w.server.SetUsers(webUsers(all)); err != nil { // they were checked
+	if err := w.server.SetUsers(webUsers(all, w.carrier)); err != nil { // they were checked
 		w.log.Error("the web site keeps the users that it has", "error", err)
 	}
 }
 
 // webUsers returns the users of a relay: a secret's key, in the mode padded unless it
 // allows all. A key that several secrets have is the first one's.
-func webUsers(all []users.User) (list []webproxy.User) {
+func webUsers(all []users.User, carrier webproxy.Carrier) (list []webproxy.User) {
 	taken := make(map[[16]byte]bool, len(all))
 	for i, u := range users.Proxies(all) {
 		if all[i].Disabled {
@@ -208,7 +268,7 @@ func webUsers(all []users.User) (list []webproxy.User) {
 		for _, secret := range u.Secrets {
 			if !taken[secret.Key] {
 				taken[secret.Key] = true
-				list = append(list, webproxy.User{Name: u.Name, Secret: webSecret(secret)})
+				list = append(list, webproxy.User{Name: u.Name, Secret: webSecret(secret), Carrier: carrier})
 			}
 		}
 	}
@@ -231,16 +291,20 @@ func (w *website) serve(serve func(context.Context, net.Listener) error) (stop f
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	w.server.Start()
-	if w.files != nil {
+	for _, ln := range w.listeners {
+		running.Go(func() { w.server.ServePlain(ln) })
+	}
+	switch {
+	case w.files != nil:
 		running.Go(func() { w.files.Run(ctx) })
-	} else {
+	case w.acme != nil:
 		running.Go(func() { w.acme.Run(ctx) })
 	}
 	running.Go(func() { serve(ctx, w.server.Streams()) })
 	return func() {
 		cancel()
-		running.Wait()
 		w.close()
+		running.Wait()
 	}
 }
 
@@ -255,6 +319,7 @@ func (w *website) reload() {
 func (w *website) close() {
 	if w != nil {
 		w.ending.Do(func() {
+			w.stopListening()
 			w.server.Close()
 			w.site.Close()
 		})

@@ -30,6 +30,7 @@ func TestTheWebSitesSettingsAreChecked(t *testing.T) {
 		"web-site: a site over https is not supported": func(c *Config) { c.WebSite = "https://127.0.0.1" },
 		"web-acme-directory: want the URL":             func(c *Config) { c.WebACMEDirectory = "example.com" },
 		"web-acme-email: want an address":              func(c *Config) { c.WebACMEEmail = "admin" },
+		"web-forwarded-from: there is no web-listen":   func(c *Config) { c.WebForwardedFrom = []TrustedPeer{{Unix: true}} },
 		"web-cert: there is no web site":               func(c *Config) { c.Web = "" },
 	} {
 		c := testConfig(t)

@@ -85,6 +85,8 @@ const (
 	Inherited
 	// Admin is one for operators.
 	Admin
+	// Web is one for web servers in front of the web site.
+	Web
 )
 
 // appendListeners appends a message of listeners, each with its use and its address in the
@@ -108,7 +110,7 @@ func parseListeners(b []byte) (listeners []Listener, err error) {
 	}
 	for range min(r.byte(), maxListeners) {
 		l := Listener{Use: Use(r.byte()), Address: r.text()}
-		r.bad = r.bad || l.Use < Clients || l.Use > Admin
+		r.bad = r.bad || l.Use < Clients || l.Use > Web
 		listeners = append(listeners, l)
 	}
 	if r.bad || len(r.b) > 0 {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"path"
@@ -185,6 +186,10 @@ func newForward(target *url.URL, logger *slog.Logger) http.Handler {
 			whole.Scheme, whole.Host = target.Scheme, target.Host
 			r.Out.URL, r.Out.Host = &whole, r.In.Host
 			r.SetXForwarded()
+			if addr, ok := r.In.Context().Value(addrKey{}).(netip.Addr); ok {
+				r.Out.Header.Set("X-Forwarded-For", addr.String())
+				r.Out.Header.Set("X-Forwarded-Proto", "https")
+			}
 			if _, ok := r.In.Header["User-Agent"]; !ok {
 				r.Out.Header["User-Agent"] = nil // otherwise package http adds its own
 			}

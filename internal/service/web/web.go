@@ -2,6 +2,7 @@
 // of an MTProxy:
 //
 //	web.go          the server: connections in, streams of clients out
+//	forwarded.go    the addresses of clients behind a web server in front
 //	site.go         what visitors see: files, another server's answers, or a page of our own
 //	certificate.go  the certificate, from files that may be renewed
 //	acme.go         or from an ACME server
@@ -21,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/webproxy"
 )
 
@@ -43,6 +45,8 @@ type Config struct {
 	Protocols []string
 	// TokenKey is the key of the relay's tokens, the same after a restart.
 	TokenKey [32]byte
+	// ForwardedFrom are the peers of ServePlain whose X-Forwarded-For counts.
+	ForwardedFrom proxyprotocol.Trust
 	// Authenticated is called with the connection and the address of a client, the first
 	// time that the client shows a session of the relay on the connection.
 	Authenticated func(netip.Addr)
@@ -62,6 +66,7 @@ type Server struct {
 	relay   *webproxy.Server
 	tls     *tls.Config
 	http    *http.Server
+	plain   *http.Server // of ServePlain
 	conns   chan net.Conn
 	closed  chan struct{}
 	closing sync.Once
@@ -74,6 +79,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config, conns: make(chan net.Conn), closed: make(chan struct{})}
 	relay, err := webproxy.NewServer(webproxy.ServerConfig{
 		Host: config.Host, Site: config.Site, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
+		ClientAddr: clientAddr,
 	})
 	if err != nil {
 		return nil, err
@@ -83,17 +89,24 @@ func New(config Config) (*Server, error) {
 		GetCertificate: config.Certificate,
 		NextProtos:     append([]string{"h2", "http/1.1"}, config.Protocols...),
 	}
-	s.http = &http.Server{
-		Handler:           relay,
+	s.http, s.plain = s.newHTTP(relay), s.newHTTP(http.HandlerFunc(s.servePlain))
+	s.plain.Protocols = new(http.Protocols)
+	s.plain.Protocols.SetHTTP1(true)
+	s.plain.Protocols.SetUnencryptedHTTP2(true)
+	return s, nil
+}
+
+func (s *Server) newHTTP(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(panics{config.Log}, "", 0),
+		ErrorLog:          log.New(panics{s.config.Log}, "", 0),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
 		},
 	}
-	return s, nil
 }
 
 // connKey is the key of a request's connection in its context.
@@ -137,6 +150,10 @@ func (s *Server) Start() {
 	s.running.Go(func() { s.http.Serve(&accepted{s}) })
 }
 
+// ServePlain serves HTTP/1.1 and HTTP/2 without TLS on a listener, for web servers in
+// front, until Close or until the listener is closed.
+func (s *Server) ServePlain(ln net.Listener) { s.plain.Serve(ln) }
+
 // Serve serves a connection whose client sends a TLS hello next. It owns conn, and does
 // not wait for the client.
 func (s *Server) Serve(conn net.Conn) {
@@ -152,6 +169,7 @@ func (s *Server) Close() {
 	s.closing.Do(func() { close(s.closed) })
 	s.relay.Close()
 	s.http.Close()
+	s.plain.Close()
 	s.running.Wait()
 }
 
