@@ -17,6 +17,8 @@ require (
 	github.com/pires/go-proxyproto v0.15.0
 	// internal/service/metrics: what Prometheus scrapes, by those who wrote the formats.
 	github.com/prometheus/client_golang v1.24.1
+	// internal/service/metrics: the type of what client_golang gathers, to which an upgrade adds.
+	github.com/prometheus/client_model v0.6.2
 	// faketls, internal/front: a ClientHello has to look like a current browser's, which uTLS follows.
 	github.com/refraction-networking/utls v1.8.2
 	// tests of cmd/mtwire: the command line as its user sees it.
@@ -45,7 +47,6 @@ require (
 	github.com/klauspost/compress v1.19.1 // indirect
 	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
-	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.70.1 // indirect
 	github.com/prometheus/procfs v0.21.1 // indirect
 	golang.org/x/tools v0.26.0 // indirect

@@ -12,9 +12,12 @@ import (
 	"github.com/mtwire/mtwire/internal/splice"
 )
 
-// ErrNotAdopted means that the proxy does not go on with a session: its user is gone, or
-// has another secret or ad tag, or the state is that of no session.
+// ErrNotAdopted means that the state is that of no session of this proxy.
 var ErrNotAdopted = errors.New("proxy: the session cannot go on here")
+
+// ErrNotAdmitted means that a session may not go on: its user is gone, or has another secret
+// or ad tag, or the policy does not admit it.
+var ErrNotAdmitted = errors.New("proxy: the session may not go on")
 
 // Adopted is a session of another process, which has its user's account and moves no
 // bytes yet. One of Start and Drop must be called.
@@ -29,7 +32,8 @@ type Adopted struct {
 // must not be used afterwards.
 //
 // A session that the user's limits do not admit is adopted all the same if Config.Policy
-// is an Adopter, and otherwise refused with the error of Admit.
+// is an Adopter, and otherwise refused. Errors wrap ErrNotAdopted, ErrNotAdmitted or
+// ErrStopped.
 func (p *Proxy) Adopt(state *SessionState, client, upstream net.Conn) (*Adopted, error) {
 	if err := p.start(); err != nil { // which makes the poller
 		return nil, err
@@ -58,7 +62,7 @@ func (p *Proxy) Adopt(state *SessionState, client, upstream net.Conn) (*Adopted,
 func (s *session) restore(state *SessionState) error {
 	user := s.proxy.users.Load().users[state.User]
 	if user == nil {
-		return fmt.Errorf("%w: %w", ErrNotAdopted, errUserGone)
+		return fmt.Errorf("%w: %w", ErrNotAdmitted, errUserGone)
 	}
 	found := false
 	for _, secret := range user.Secrets {
@@ -68,7 +72,7 @@ func (s *session) restore(state *SessionState) error {
 	}
 	switch {
 	case !found:
-		return fmt.Errorf("%w: %w", ErrNotAdopted, errUserGone)
+		return fmt.Errorf("%w: %w", ErrNotAdmitted, errUserGone)
 	case state.Stage < Dialled || state.Stage > FirstByteDown || state.Up.Ended && state.Down.Ended || !state.RecordLengths.valid():
 		return ErrNotAdopted
 	}
@@ -106,7 +110,9 @@ func (s *session) adoptAccount() (err error) {
 	if adopter, ok := policy.(Adopter); ok {
 		admit = adopter.Adopt
 	}
-	s.account, err = admit(context.Background(), s)
+	if s.account, err = admit(context.Background(), s); err != nil {
+		err = fmt.Errorf("%w: %w", ErrNotAdmitted, err)
+	}
 	return err
 }
 

@@ -84,3 +84,11 @@ type Account interface {
 	// authenticated: then Report.Stage is below Authenticated.
 	Done(Report)
 }
+
+// Releaser is an Account that also knows that its session goes on in another process: see
+// Suspended.Release.
+type Releaser interface {
+	Account
+	// Released is called in place of Done.
+	Released(Report)
+}

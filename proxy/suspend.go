@@ -39,6 +39,12 @@ func (s *Suspended) Keep() {
 	s.Resume()
 }
 
+// Close ends the session, which the other process does not admit.
+func (s *Suspended) Close() {
+	s.session.Close(ErrNotAdmitted)
+	s.Resume()
+}
+
 // Release gives the session up, which goes on in another process: it is not traced as ended,
 // and Stats keeps the bytes that it has moved here. Its sockets are closed here, which their peers do not notice while
 // the other process has them. Release returns false, and does nothing, if the session has
@@ -63,8 +69,12 @@ func (s *session) release() {
 	s.duration = max(time.Since(s.start), 1)
 	r := s.report()
 	s.mu.Unlock()
-	if s.account != nil {
-		s.account.Done(r)
+	switch account := s.account.(type) {
+	case nil:
+	case Releaser:
+		account.Released(r)
+	default:
+		account.Done(r)
 	}
 	s.forget(&r)
 }

@@ -225,7 +225,7 @@ func TestAdoptRefusesOtherUsers(t *testing.T) {
 			return len(suspended) == 1
 		})
 		client, upstream := suspended[0].Sockets()
-		if _, err := to.Adopt(suspended[0].State(), client, upstream); !errors.Is(err, ErrNotAdopted) {
+		if _, err := to.Adopt(suspended[0].State(), client, upstream); !errors.Is(err, ErrNotAdmitted) {
 			t.Errorf("%s: %v", name, err)
 		}
 		suspended[0].Resume()

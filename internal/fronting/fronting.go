@@ -18,6 +18,7 @@
 //	schedule.go    when hosts are probed
 //	selfloop.go    detection of a host that is this proxy itself
 //	unanswered.go  the limit for connections that a host has not answered
+//	findings.go    what was measured, for another process
 package fronting
 
 import (

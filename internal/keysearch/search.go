@@ -7,6 +7,7 @@
 //	search.go     which keys are tried for one client
 //	set.go        the secrets, indexed by mode and SNI
 //	addresses.go  the secrets that were used from an address
+//	findings.go   these, for another process
 //	queue.go      the order of the clients' searches, in slices
 //	costlimit.go  the rate limit of failed searches, and the debts of networks
 //	speed.go      the estimate of a search's cost

@@ -4,6 +4,8 @@
 // remembered for at least as many other keys as one generation has.
 package recent
 
+import "iter"
+
 // Map remembers values by key. It is not safe for concurrent use. Capacity must
 // be set before the first Put.
 type Map[K comparable, V any] struct {
@@ -37,3 +39,17 @@ func (m *Map[K, V]) Put(key K, value V) {
 // Len returns how many keys are in the two generations; a key that is in both
 // counts twice.
 func (m *Map[K, V]) Len() int { return len(m.young) + len(m.old) }
+
+// All returns the keys with their values, those of the old generation first. A key that is
+// in both is there twice, the present value last. The map must not change meanwhile.
+func (m *Map[K, V]) All() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for _, generation := range [...]map[K]V{m.old, m.young} {
+			for key, value := range generation {
+				if !yield(key, value) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -14,6 +14,7 @@
 //	listeners.go  the listeners, which come and go: relisten.go
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
 //	upgrading.go  upgrades, which move sessions; handedover.go: listeners of an upgrade
+//	carried.go    what moves in an upgrade besides
 //	links.go      tg://proxy links
 //	reach.go      the address in the links; publicaddress.go: a configured one;
 //	              ownaddresses.go: those of this machine

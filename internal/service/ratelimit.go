@@ -2,7 +2,9 @@ package service
 
 import (
 	"errors"
+	"iter"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,4 +136,41 @@ func (l *rateLimiter) trace() *proxy.Trace {
 			l.giveBack(client.Addr())
 		}
 	}}
+}
+
+// rateFinding is how many tokens an address has. As JSON it is part of the format of an
+// upgrade.
+type rateFinding struct {
+	Network netip.Prefix `json:"network"`
+	Tokens  float64      `json:"tokens"`
+}
+
+// findings returns the addresses that have fewer tokens than they may save.
+func (l *rateLimiter) findings() iter.Seq[rateFinding] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limit := l.limit.Load()
+	if limit == nil {
+		return slices.Values[[]rateFinding](nil)
+	}
+	var all []rateFinding
+	for network := range l.buckets.All() {
+		if bucket := l.filled(network, limit); bucket.tokens < limit.burst {
+			all = append(all, rateFinding{network, bucket.tokens})
+		}
+	}
+	return slices.Values(all)
+}
+
+// add makes an address have no more tokens than in the process before.
+func (l *rateLimiter) add(f rateFinding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	limit := l.limit.Load()
+	if limit == nil || !f.Network.IsValid() || f.Network != f.Network.Masked() || !(f.Tokens >= 0) {
+		return
+	}
+	bucket := l.filled(f.Network, limit)
+	bucket.tokens = min(bucket.tokens, f.Tokens)
+	l.buckets.Put(f.Network, bucket)
 }

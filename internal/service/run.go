@@ -22,7 +22,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	if s.kept != nil {
 		defer s.kept.watchUse(s.log)()
 	}
-	defer s.admin.serve(ctx, s.log)() // until all sessions have ended
+	defer s.admin.serve(ctx, s.upgrade.taken, s.log)() // until all sessions have ended
 	s.releaseStart(ctx)
 	defer s.look(ctx)()
 	defer s.web.serve(s.proxy.Serve)()
@@ -42,7 +42,9 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	case <-s.upgrade.done:
 		s.admin.leave()
 		s.web.leave()
+		stop := s.upgrade.sharer.follow()
 		s.drain(abort)
+		stop()
 	}
 	<-over
 	select {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/service/upgrade"
+	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/proxy"
 )
 
 // An upgrade: the process starts another one, which takes over the listeners and the live
@@ -39,6 +42,7 @@ type upgradeState struct {
 	done    chan struct{} // closed when another process has taken over
 	taken   chan struct{} // closed when this one has, or has nothing to take over
 	running sync.Mutex    // held by Upgrade
+	sharer  *sharer       // of the new process; nil before done
 }
 
 func newUpgradeState(takesOver bool) *upgradeState {
@@ -128,20 +132,28 @@ func (s *Service) handOverTo(command upgrade.Command) error {
 		return err
 	}
 	begun := time.Now()
+	s.policy.ShareRates(h.HasState())
 	idle, err := s.moveIdle(h)
 	if err != nil {
+		s.policy.Alone()
 		closeAllHere(again)
 		return err
 	}
 	s.listeners.pause()
-	moving, left, err := s.moveRest(h)
+	sharer := &sharer{service: s, handover: h, sent: make(map[string]string)}
+	moving, left, err := s.moveRest(h, sharer)
+	if err == nil {
+		err = sharer.send()
+	}
 	if err == nil {
 		err = h.Done()
 	}
 	if err != nil {
+		s.policy.Alone()
 		s.listeners.resume(again)
 		return err
 	}
+	u.sharer = sharer
 	closeAllHere(again)
 	s.log.Info("another process has taken over", "pid", h.PID(), "sessions", idle+moving, "left", left, "took", time.Since(begun).Round(time.Millisecond))
 	s.notify("MAINPID=%d\nREADY=1", h.PID())
@@ -184,13 +196,26 @@ func (s *Service) moveIdle(h *upgrade.Handover) (moved int, err error) {
 
 // moveRest has the new process accept connections, and moves the other sessions. left is
 // how many could not be moved in time.
-func (s *Service) moveRest(h *upgrade.Handover) (moved, left int, err error) {
-	if err := h.Settle(); err != nil {
+func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved, left int, err error) {
+	if err := h.SendState(s.carriedState()); err != nil {
 		return 0, 0, err
 	}
+	if err := sharer.send(); err != nil {
+		return 0, 0, err
+	}
+	unknown, err := h.Settle()
+	if err != nil {
+		return 0, 0, err
+	}
+	s.closeSessionsOf(unknown)
 	for end := time.Now().Add(moveTime); ; {
 		n, _, left, err := h.Move(s.proxy)
-		if moved += n; err != nil {
+		if moved += n; err == nil && n > 0 {
+			err = sharer.send()
+		} else if err == nil {
+			err = sharer.sendSometimes()
+		}
+		if err != nil {
 			return moved, left, err
 		}
 		if left == 0 || time.Now().After(end) {
@@ -208,6 +233,18 @@ func (s *Service) moveRest(h *upgrade.Handover) (moved, left int, err error) {
 	}
 }
 
+// closeSessionsOf closes the sessions of users by name, which the next process does not have.
+func (s *Service) closeSessionsOf(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	for session := range s.proxy.Sessions() {
+		if user := session.User(); user != nil && slices.Contains(names, user.Name) {
+			session.Close(proxy.ErrNotAdmitted)
+		}
+	}
+}
+
 // takeOver takes the sessions of the process before over, if there is one. It returns when
 // that one accepts no more connections, or when ctx ends; sessions may follow.
 func (s *Service) takeOver(ctx context.Context) {
@@ -216,14 +253,23 @@ func (s *Service) takeOver(ctx context.Context) {
 		return
 	}
 	settled := make(chan struct{})
+	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), usage: make(map[string]users.Counter)}
+	s.policy.ShareRates(t.HasState())
 	go func() {
-		defer close(s.upgrade.taken)
-		sessions, err := t.Run(ctx, s.proxy, func() { close(settled) })
+		defer s.policy.Alone()
+		sessions, err := t.Run(ctx, s.proxy, func() (unknown []string) {
+			restorer.proxy = s.proxy.Restorer() // without what it needed for the addresses
+			s.policy.ShareRates(false)
+			close(settled)
+			return restorer.unknown
+		}, restorer.add)
+		close(s.upgrade.taken)
 		if err != nil {
 			s.log.Warn("the process before has ended during the upgrade", "sessions", sessions, "cause", err)
 			return
 		}
 		s.log.Info("took over", "sessions", sessions)
+		t.Follow(restorer.add) // until it has ended
 	}()
 	<-settled
 }

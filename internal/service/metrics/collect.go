@@ -12,6 +12,7 @@ import (
 type collector Metrics
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
+	helpOf.Store(namespace+"_"+name, help)
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
 }
 

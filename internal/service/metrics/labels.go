@@ -106,6 +106,7 @@ func (d *dataCenters) of(dc datacenter.DC) string {
 func identity(name string) string { return name }
 
 func newCounters(name, help string, labels ...string) *prometheus.CounterVec {
+	helpOf.Store(namespace+"_"+name, help)
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 

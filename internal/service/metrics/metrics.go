@@ -5,6 +5,7 @@
 //	collect.go  what is read from the proxy for each scrape
 //	users.go    sums by user, for a limited number of users
 //	labels.go   label values that clients choose, limited in number
+//	carry.go    what the processes before this one have counted
 //
 // Hooks run in the goroutines that serve clients. They find their counters in maps that
 // are read without a lock, and allocate nothing.
@@ -46,6 +47,7 @@ type Metrics struct {
 	store    func() (written time.Time, failing, ok bool)
 	traced   *traced
 	users    userTable
+	carried  carried
 
 	reloads       *prometheus.CounterVec
 	lastReload    prometheus.Gauge
@@ -107,7 +109,7 @@ const maxScrapes = 4
 
 // Handler returns the handler of /metrics.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+	return promhttp.HandlerFor(m, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes, EnableOpenMetrics: true,
 	})
 }

@@ -60,6 +60,7 @@ var (
 
 func newTraced(refusalCause func(error) string) *traced {
 	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		helpOf.Store(namespace+"_"+name, help)
 		return prometheus.NewHistogramVec(
 			prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, []string{"dc", "upstream"})
 	}

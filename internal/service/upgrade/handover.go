@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/mtwire/mtwire/proxy"
@@ -51,6 +52,8 @@ type Handover struct {
 	conn    *net.UnixConn
 	process *exec.Cmd
 	ended   chan struct{} // closed when the new process has ended
+	version uint16
+	isDone  bool
 	batch   uint32
 	most    int // sessions of a batch
 	buf     [maxMessage]byte
@@ -93,10 +96,14 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
 	h.conn.SetDeadline(time.Now().Add(startTimeout))
 	defer context.AfterFunc(ctx, func() { h.conn.SetDeadline(time.Unix(1, 0)) })()
-	if err := send(h.conn, appendHello(nil, lowestVersion, highestVersion), nil); err != nil {
+	if err := send(h.conn, appendHello(nil, lowestVersion, HighestVersion), nil); err != nil {
 		return h.failed(err)
 	}
-	if _, err := h.expect(versionMessage); err != nil {
+	message, err := h.expect(versionMessage)
+	if err != nil {
+		return err
+	}
+	if h.version, err = parseVersion(message); err != nil {
 		return err
 	}
 	step("old has the version")
@@ -111,7 +118,7 @@ func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
 		return h.failed(err)
 	}
 	step("old has sent listeners")
-	_, err := h.expect(readyMessage)
+	_, err = h.expect(readyMessage)
 	step("old has ready")
 	return err
 }
@@ -173,21 +180,27 @@ func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
 	if len(b.sessions) == 0 {
 		return 0, idle, left, nil
 	}
-	held, err := h.offer(b)
+	answers, err := h.offer(b)
 	if err != nil {
 		h.Abort() // before the sessions go on here
 		b.resume()
 		return 0, idle, left, err
 	}
 	step("old has held")
+	held := make([]bool, len(b.sessions))
 	for i, s := range b.sessions {
-		if !held[i] {
+		switch answers[i] {
+		case isHeld:
+			if held[i] = s.Release(); held[i] {
+				moved++
+			}
+		case notAdmitted:
+			s.Close()
+		default:
 			s.Keep()
-		} else if held[i] = s.Release(); held[i] {
-			moved++
 		}
 	}
-	if err := send(h.conn, appendChosen(nil, commitMessage, h.batch, held), nil); err != nil {
+	if err := send(h.conn, appendCommitment(nil, h.batch, held), nil); err != nil {
 		h.Abort()
 		b.reclaim(p, held)
 		return 0, idle, left, h.failed(err)
@@ -196,8 +209,8 @@ func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
 	return moved, idle, left, nil
 }
 
-// offer sends a batch, and returns which sessions the new process holds.
-func (h *Handover) offer(b *batch) (held []bool, err error) {
+// offer sends a batch, and returns the new process's answers about the sessions.
+func (h *Handover) offer(b *batch) (answers []byte, err error) {
 	h.batch++
 	h.conn.SetDeadline(time.Now().Add(stepTimeout))
 	if err := send(h.conn, appendSessions(nil, h.batch, b.states), b.fds); err != nil {
@@ -208,7 +221,8 @@ func (h *Handover) offer(b *batch) (held []bool, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseChosen(message, heldMessage, h.batch, len(b.sessions))
+	answers, err = parseAnswers(message, h.batch, len(b.sessions))
+	return slices.Clone(answers), err
 }
 
 // batch is sessions that are offered, with descriptors of their own.
@@ -276,40 +290,45 @@ func (b *batch) reclaim(p *proxy.Proxy, chosen []bool) {
 			closeFDs(fds[2*i : 2*i+2])
 			continue
 		}
-		if held := hold(p, b.sessions[i].State(), fds[2*i], fds[2*i+1]); held != nil {
+		if held, _ := hold(p, b.sessions[i].State(), fds[2*i], fds[2*i+1]); held != nil {
 			held.Start()
 		}
 	}
 }
 
 // Settle tells the new process that this one accepts no more connections, and returns when
-// that one does.
-func (h *Handover) Settle() error {
+// that one does. The new process does not have the users unknown of this one, by the state
+// that it was sent.
+func (h *Handover) Settle() (unknown []string, err error) {
 	step("old settles")
-	err := h.confirm(settledMessage, servingMessage)
+	message, err := h.confirm(settledMessage, servingMessage)
 	step("old has settled")
-	return err
+	if err == nil {
+		if unknown, err = parseServing(message); err != nil {
+			h.Abort()
+		}
+	}
+	return unknown, err
 }
 
 // confirm sends a message that is its kind alone, and expects one in return.
-func (h *Handover) confirm(k, answer kind) error {
+func (h *Handover) confirm(k, answer kind) (message []byte, err error) {
 	h.conn.SetDeadline(time.Now().Add(stepTimeout))
-	err := send(h.conn, []byte{byte(k)}, nil)
-	if err == nil {
-		_, err = h.expect(answer)
+	if err = send(h.conn, []byte{byte(k)}, nil); err == nil {
+		message, err = h.expect(answer)
 	}
 	if err != nil {
 		h.Abort()
-		return h.failed(err)
+		return nil, h.failed(err)
 	}
-	return nil
+	return message, nil
 }
 
-// Done ends the upgrade: the new process is on its own.
+// Done ends the upgrade: the new process is on its own. SendState may follow, until Close.
 func (h *Handover) Done() error {
 	step("old is done")
-	err := h.confirm(doneMessage, doneMessage)
-	if err == nil {
+	_, err := h.confirm(doneMessage, doneMessage)
+	if h.isDone = err == nil; h.isDone && !h.HasState() {
 		h.conn.Close()
 	}
 	return err

@@ -9,10 +9,11 @@ import (
 )
 
 // The versions of the protocol that this program speaks.
-const (
-	lowestVersion  = 1
-	highestVersion = 1
-)
+const lowestVersion, latestVersion = 1, 2
+
+// HighestVersion is the highest version that is spoken. It is for tests that take a program
+// for an older or newer one, and set before any other call.
+var HighestVersion uint16 = latestVersion
 
 // magic is the beginning of the first message.
 const magic = "mtwire upgrade\n"
@@ -42,7 +43,8 @@ const (
 	commitMessage                    // old: which of those are the new process's
 	settledMessage                   // old: accepts no more connections
 	servingMessage                   // new: accepts them
-	doneMessage                      // old: nothing follows; new: it knows
+	doneMessage                      // old: nothing follows but state; new: it knows
+	stateMessage                     // old: what there is besides sessions; see state.go
 )
 
 // ErrMessage means that a message is none of the protocol, or not the next.
@@ -69,10 +71,23 @@ func parseHello(b []byte) (version uint16, err error) {
 	if r.bad || lowest > highest {
 		return 0, ErrMessage
 	}
-	if lowest > highestVersion || highest < lowestVersion {
-		return 0, fmt.Errorf("upgrade: versions %d to %d of the protocol, and this program speaks %d to %d", lowest, highest, lowestVersion, highestVersion)
+	if lowest > HighestVersion || highest < lowestVersion {
+		return 0, fmt.Errorf("upgrade: versions %d to %d of the protocol, and this program speaks %d to %d", lowest, highest, lowestVersion, HighestVersion)
 	}
-	return min(highest, highestVersion), nil
+	return min(highest, HighestVersion), nil
+}
+
+// parseVersion returns the version that the new process speaks.
+func parseVersion(b []byte) (version uint16, err error) {
+	r := reader{b: b}
+	if kind(r.byte()) != versionMessage {
+		return 0, ErrMessage
+	}
+	version = r.uint16()
+	if r.bad || len(r.b) > 0 || version < lowestVersion || version > HighestVersion {
+		return 0, ErrMessage
+	}
+	return version, nil
 }
 
 // Use is what a listener is for.
@@ -146,9 +161,35 @@ func parseSessions(b []byte) (batch uint32, sessions []*proxy.SessionState, err 
 	return batch, sessions, nil
 }
 
-// appendChosen appends a heldMessage or a commitMessage: those of a batch that are meant.
-func appendChosen(b []byte, k kind, batch uint32, chosen []bool) []byte {
-	b = binary.BigEndian.AppendUint32(append(b, byte(k)), batch)
+// The answers about a session in a heldMessage.
+const (
+	notHeld     byte = iota // it goes on in the old process
+	isHeld                  // it may go on in the new one
+	notAdmitted             // it is to end; from stateVersion on
+)
+
+// appendAnswers appends a heldMessage.
+func appendAnswers(b []byte, batch uint32, answers []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(append(b, byte(heldMessage)), batch), answers...)
+}
+
+// parseAnswers is the opposite of appendAnswers, for the n sessions of a batch.
+func parseAnswers(b []byte, batch uint32, n int) (answers []byte, err error) {
+	r := reader{b: b}
+	if kind(r.byte()) != heldMessage || r.uint32() != batch || r.bad || len(r.b) != n {
+		return nil, ErrMessage
+	}
+	for _, a := range r.b {
+		if a > notAdmitted {
+			return nil, ErrMessage
+		}
+	}
+	return r.b, nil
+}
+
+// appendCommitment appends a commitMessage: which sessions of a batch are the new process's.
+func appendCommitment(b []byte, batch uint32, chosen []bool) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, byte(commitMessage)), batch)
 	for _, c := range chosen {
 		if c {
 			b = append(b, 1)
@@ -159,10 +200,10 @@ func appendChosen(b []byte, k kind, batch uint32, chosen []bool) []byte {
 	return b
 }
 
-// parseChosen is the opposite of appendChosen, for the n sessions of a batch.
-func parseChosen(b []byte, k kind, batch uint32, n int) (chosen []bool, err error) {
+// parseCommitment is the opposite of appendCommitment, for the n sessions of a batch.
+func parseCommitment(b []byte, batch uint32, n int) (chosen []bool, err error) {
 	r := reader{b: b}
-	if kind(r.byte()) != k || r.uint32() != batch || r.bad || len(r.b) != n {
+	if kind(r.byte()) != commitMessage || r.uint32() != batch || r.bad || len(r.b) != n {
 		return nil, ErrMessage
 	}
 	for _, c := range r.b {
@@ -172,4 +213,32 @@ func parseChosen(b []byte, k kind, batch uint32, n int) (chosen []bool, err erro
 		chosen = append(chosen, c == 1)
 	}
 	return chosen, nil
+}
+
+// appendServing appends a servingMessage, with the names of users of the old process that the
+// new one does not have, as far as they have room.
+func appendServing(b []byte, unknown []string) []byte {
+	b = append(b, byte(servingMessage))
+	for _, name := range unknown {
+		if len(name) > maxText || len(b)+2+len(name) > maxMessage {
+			continue
+		}
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(name))), name...)
+	}
+	return b
+}
+
+// parseServing is the opposite of appendServing.
+func parseServing(b []byte) (unknown []string, err error) {
+	r := reader{b: b}
+	if kind(r.byte()) != servingMessage {
+		return nil, ErrMessage
+	}
+	for len(r.b) > 0 && !r.bad {
+		unknown = append(unknown, r.text())
+	}
+	if r.bad {
+		return nil, ErrMessage
+	}
+	return unknown, nil
 }

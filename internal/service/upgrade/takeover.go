@@ -16,6 +16,7 @@ import (
 // nil Takeover has no listeners.
 type Takeover struct {
 	conn      *net.UnixConn
+	version   uint16
 	listeners []Listener
 	buf       [maxMessage]byte
 }
@@ -70,6 +71,7 @@ func (t *Takeover) greet() error {
 	if err != nil {
 		return err
 	}
+	t.version = version
 	if err := send(t.conn, []byte{byte(versionMessage), byte(version >> 8), byte(version)}, nil); err != nil {
 		return err
 	}
@@ -159,20 +161,27 @@ func (t *Takeover) Refuse(cause error) {
 
 // Run tells the old process that this one can serve, and takes over its sessions. It calls
 // settled once, when the old process accepts no more connections: this one is to. It
-// returns when the old process is done, or has ended before. Listeners that were not asked
-// for are closed.
+// returns when the old process is done, or has ended before. The old process ends the
+// sessions of users that settled returns: this one does not have them. Listeners that were not asked
+// for are closed. State besides sessions goes to state, element by element; Follow has what
+// comes after that.
 // The end of ctx ends the upgrade: the old process goes on.
-func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func()) (sessions int, err error) {
+func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unknown []string), state func(part string, element []byte)) (sessions int, err error) {
 	t.closeListeners()
 	defer context.AfterFunc(ctx, func() { t.conn.Close() })()
 	t.conn.SetDeadline(time.Time{})
-	defer t.conn.Close()
+	defer func() {
+		if err != nil {
+			t.conn.Close()
+		}
+	}()
 	called := false
-	settle := func() {
+	settle := func() (unknown []string) {
 		if !called {
 			called = true
-			settled()
+			unknown = settled()
 		}
+		return unknown
 	}
 	defer settle()
 	step("new is ready")
@@ -193,10 +202,15 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func()) (ses
 		case settledMessage:
 			closeFDs(fds)
 			step("new has settled")
-			settle()
-			if err := send(t.conn, []byte{byte(servingMessage)}, nil); err != nil {
+			if err := send(t.conn, t.serving(settle()), nil); err != nil {
 				return sessions, err
 			}
+		case stateMessage:
+			closeFDs(fds)
+			if err := takeState(message, state); err != nil {
+				return sessions, err
+			}
+			step("new has state")
 		case doneMessage:
 			closeFDs(fds)
 			return sessions, send(t.conn, []byte{byte(doneMessage)}, nil)
@@ -207,6 +221,14 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func()) (ses
 	}
 }
 
+// serving returns the servingMessage.
+func (t *Takeover) serving(unknown []string) []byte {
+	if !t.HasState() {
+		unknown = nil
+	}
+	return appendServing(nil, unknown)
+}
+
 // takeBatch holds the sessions of a message until the old process has given them up, and
 // starts them. If the old process ends meanwhile, it has given all of them up.
 func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (sessions int, err error) {
@@ -215,7 +237,7 @@ func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (session
 		closeFDs(fds)
 		return 0, err
 	}
-	adopted, held := make([]*proxy.Adopted, len(states)), make([]bool, len(states))
+	adopted, answers := make([]*proxy.Adopted, len(states)), make([]byte, len(states))
 	switch {
 	case len(fds) != 2*len(states): // this process may have no more of them
 		closeFDs(fds)
@@ -225,19 +247,23 @@ func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (session
 				closeFDs(fds[2*i : 2*i+2])
 				continue
 			}
-			adopted[i] = hold(p, state, fds[2*i], fds[2*i+1])
-			held[i] = adopted[i] != nil
+			if adopted[i], answers[i] = hold(p, state, fds[2*i], fds[2*i+1]); !t.HasState() {
+				answers[i] %= notAdmitted // to which it is not held
+			}
 		}
 	}
 	step("new holds")
-	chosen := held // if the old process ends now
-	err = send(t.conn, appendChosen(nil, heldMessage, number, held), nil)
+	chosen := make([]bool, len(states)) // if the old process ends now
+	for i, a := range adopted {
+		chosen[i] = a != nil
+	}
+	err = send(t.conn, appendAnswers(nil, number, answers), nil)
 	step("new has held")
 	if err == nil {
 		var none []int
 		if message, none, err = receive(t.conn, t.buf[:], 1); err == nil {
 			closeFDs(none)
-			chosen, err = parseChosen(message, commitMessage, number, len(states))
+			chosen, err = parseCommitment(message, number, len(states))
 		}
 	}
 	step("new has the commitment")
@@ -257,22 +283,24 @@ func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (session
 	return sessions, err
 }
 
-// hold has p adopt a session with these descriptors, which it closes. It returns nil if
-// that fails.
-func hold(p *proxy.Proxy, state *proxy.SessionState, client, upstream int) *proxy.Adopted {
+// hold has p adopt a session with these descriptors, which it closes. If that fails, it
+// returns nil, with the answer to the old process.
+func hold(p *proxy.Proxy, state *proxy.SessionState, client, upstream int) (adopted *proxy.Adopted, answer byte) {
 	first, err := connOf(client)
 	second, failed := connOf(upstream)
-	var adopted *proxy.Adopted
 	if err == nil && failed == nil {
 		adopted, err = p.Adopt(state, first, second)
 	}
 	if err == nil && adopted != nil {
-		return adopted
+		return adopted, isHeld
 	}
 	for _, conn := range []net.Conn{first, second} {
 		if conn != nil {
 			conn.Close()
 		}
 	}
-	return nil
+	if errors.Is(err, proxy.ErrNotAdmitted) {
+		return nil, notAdmitted
+	}
+	return nil, notHeld
 }

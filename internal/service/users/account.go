@@ -26,10 +26,14 @@ type activity struct {
 	rates [2]atomic.Pointer[rate] // nil before the first limit; never replaced
 
 	// Under user.mu.
-	first    *account // of the sessions
-	sessions int
+	first         *account // of the sessions
+	sessions      int
+	before, after int // sessions of other processes; see elsewhere.go
 	addresses
 }
+
+// connections returns how many connections count towards the limit. Under user.mu.
+func (a *activity) connections() int { return a.sessions + a.before + a.after }
 
 // recount makes the addresses those of all sessions, with the ones that count without
 // any: some sessions may be counted already, of a user that was removed and comes back.
@@ -73,12 +77,18 @@ func (a *account) Delay(d proxy.Direction, n int) time.Duration {
 }
 
 // Done gives back what the session has taken of the user's limits.
-func (a *account) Done(r proxy.Report) {
+func (a *account) Done(r proxy.Report) { a.end(r, false) }
+
+// Released is Done for a session that goes on in another process, and counts there. It
+// implements proxy.Releaser.
+func (a *account) Released(r proxy.Report) { a.end(r, true) }
+
+func (a *account) end(r proxy.Report, released bool) {
 	now := a.policy.elapsed()
 	for d, w := range a.waiters {
 		if limit := a.activity.rates[d].Load(); limit != nil && w != nil {
 			limit.leave(w, now)
 		}
 	}
-	a.policy.leave(a, r.Stage >= proxy.Authenticated)
+	a.policy.leave(a, r.Stage >= proxy.Authenticated, released)
 }

@@ -10,12 +10,19 @@ import (
 type address struct {
 	network netip.Addr
 	clients int           // connections from there
+	before  int           // those of the process before, and
+	after   int           // of the one after: see elsewhere.go
 	until   time.Duration // without connections, when it does not count any more
 }
 
 // addresses are those that count for Limits.MaxAddresses, with some that do not count
 // any more. They are few: the limit and those that have come and gone since.
 type addresses []address
+
+// counts reports whether the address counts.
+func (e *address) counts(now time.Duration) bool {
+	return e.clients+e.before+e.after > 0 || e.until > now
+}
 
 // networkOf returns what counts as one address: IPv4 addresses as they are, and of IPv6
 // ones the first 64 bits.
@@ -35,7 +42,7 @@ func (a *addresses) enter(network netip.Addr, most int, now time.Duration) bool 
 	if !network.IsValid() {
 		return true
 	}
-	all := slices.DeleteFunc(*a, func(e address) bool { return e.clients == 0 && e.until <= now })
+	all := slices.DeleteFunc(*a, func(e address) bool { return !e.counts(now) })
 	*a = all
 	if i := all.index(network); i >= 0 {
 		all[i].clients++
@@ -69,7 +76,7 @@ func (a addresses) leave(network netip.Addr, until time.Duration) {
 // count returns how many count.
 func (a addresses) count(now time.Duration) (n int) {
 	for _, e := range a {
-		if e.clients > 0 || e.until > now {
+		if e.counts(now) {
 			n++
 		}
 	}

@@ -51,6 +51,8 @@ type Policy struct {
 	refused [Causes]atomic.Int64
 	lines   refusalLines
 
+	sharing atomic.Bool // all rates with another process; see elsewhere.go
+
 	activity sync.Mutex
 	active   map[*user]struct{} // those with sessions
 
@@ -69,6 +71,8 @@ type user struct {
 	looked   time.Duration // when the counter was last moved to the quota's period
 	refusals *refusals     // nil before the first
 	activity *activity     // nil before the first client
+
+	elsewhere elsewhere // in another process
 }
 
 // New returns a policy without users.
@@ -132,7 +136,7 @@ func (p *Policy) Set(list []User) {
 		if u == nil {
 			u = &user{counter: Counter{Name: def.Name}}
 		}
-		u.define(def, now)
+		u.define(def, p.sharing.Load(), now)
 		next[def.Name] = u
 	}
 	oldest := now.wall.Unix() - keepCounters
@@ -153,7 +157,7 @@ func (p *Policy) find(name string) *user {
 }
 
 // define changes what is configured.
-func (u *user) define(def *User, now moment) {
+func (u *user) define(def *User, sharing bool, now moment) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	limited := u.def != nil && u.def.MaxAddresses > 0
@@ -162,7 +166,7 @@ func (u *user) define(def *User, now moment) {
 	if u.activity == nil {
 		return
 	}
-	u.setRates(now)
+	u.setRates(sharing, now)
 	if def.MaxAddresses == 0 {
 		u.activity.addresses = nil
 	} else if !limited {
@@ -179,9 +183,22 @@ func (u *user) remove(oldest int64) bool {
 	return u.activity != nil && u.activity.sessions > 0 || u.counter.Seen >= oldest
 }
 
-// setRates makes the rates of u.activity as configured. Under mu.
-func (u *user) setRates(now moment) {
+// begin makes the activity. Under mu.
+func (u *user) begin(sharing bool, now moment) {
+	u.activity = new(activity)
+	u.setRates(sharing, now)
+}
+
+// setRates makes the rates of u.activity as configured, or half of that if the user shares
+// them with another process. Under mu.
+func (u *user) setRates(sharing bool, now moment) {
+	if u.def == nil {
+		return
+	}
 	for d, limit := range [2]int64{proxy.Upload: u.def.RateUp, proxy.Download: u.def.RateDown} {
+		if sharing || u.activity.before > 0 {
+			limit = (limit + 1) / 2
+		}
 		switch r := u.activity.rates[d].Load(); {
 		case r != nil: // the one that the sessions' waiters belong to
 			r.set(limit, now.elapsed)
@@ -226,7 +243,7 @@ func (u *user) stops(now moment) (cause Cause, stops bool) {
 	case def.Quota.Bytes > 0:
 		u.look(now)
 		counter := u.count()
-		return OverQuota, counter.Used() >= def.Quota.Bytes
+		return OverQuota, counter.Used()+u.elsewhere.uncounted() >= def.Quota.Bytes
 	}
 	return 0, false
 }
@@ -267,8 +284,7 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 		return cause, true
 	}
 	if u.activity == nil {
-		u.activity = new(activity)
-		u.setRates(now)
+		u.begin(p.sharing.Load(), now)
 	}
 	def, active := u.def, u.activity
 	switch {
@@ -277,7 +293,7 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 	case adopted:
 	case len(def.Networks) > 0 && !slices.ContainsFunc(def.Networks, func(n netip.Prefix) bool { return n.Contains(client) }):
 		return OtherNetwork, true
-	case def.MaxConnections > 0 && active.sessions >= def.MaxConnections:
+	case def.MaxConnections > 0 && active.connections() >= def.MaxConnections:
 		return OverConnections, true
 	case def.MaxAddresses > 0 && !active.enter(a.network, def.MaxAddresses, now.elapsed):
 		return OverAddresses, true
@@ -294,7 +310,7 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 }
 
 // leave removes a session from those of its user.
-func (p *Policy) leave(a *account, authenticated bool) {
+func (p *Policy) leave(a *account, authenticated, released bool) {
 	now, u, active := p.now(), a.user, a.activity
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -308,6 +324,9 @@ func (p *Policy) leave(a *account, authenticated bool) {
 	}
 	if active.sessions--; active.sessions == 0 {
 		p.setActive(u, false)
+	}
+	if released {
+		active.release(a.network)
 	}
 	until := time.Duration(0) // what did not complete its handshake may be a replay
 	if authenticated {

@@ -10,17 +10,21 @@ import (
 
 // Counter is what outlives a run of a user's usage. Bytes are without record headers.
 type Counter struct {
-	Name string
+	Name string `json:"user"`
 	// Up and Down are all bytes that were counted, and BaseUp and BaseDown those of
 	// them from before the quota's period.
-	Up, Down, BaseUp, BaseDown int64
+	Up       int64 `json:"up"`
+	Down     int64 `json:"down"`
+	BaseUp   int64 `json:"base_up,omitempty"`
+	BaseDown int64 `json:"base_down,omitempty"`
 	// Schedule identifies the quota's periods, and Period the one that the count
 	// belongs to, by its first day. Behind is the period in which the wall clock was
 	// found if that is long before Period: see advance.
-	Schedule       string
-	Period, Behind Day
+	Schedule string `json:"schedule,omitempty"`
+	Period   Day    `json:"period,omitempty"`
+	Behind   Day    `json:"behind,omitempty"`
 	// Seen is when a client was authenticated last, in Unix seconds; 0 means never.
-	Seen int64
+	Seen int64 `json:"seen,omitempty"`
 }
 
 // Used returns the bytes of the quota's period.
@@ -185,11 +189,11 @@ func (p *Policy) Restore(counters []Counter) {
 	for _, c := range counters {
 		u := p.users[c.Name]
 		if u == nil {
-			p.users[c.Name] = &user{counter: c}
+			p.users[c.Name] = &user{counter: c, elsewhere: elsewhere{counted: c.Up + c.Down}}
 			continue
 		}
 		u.mu.Lock()
-		u.counter = c
+		u.counter, u.elsewhere.counted = c, c.Up+c.Down
 		u.look(now)
 		u.mu.Unlock()
 	}
@@ -222,6 +226,7 @@ func (p *Policy) Merge(from, to []Counter) {
 		u.mu.Lock()
 		u.count()
 		u.counter.merge(before, &to[i])
+		u.elsewhere.counted = to[i].Up + to[i].Down
 		u.mu.Unlock()
 	}
 	if len(added) > 0 {

@@ -9,6 +9,7 @@
 //	schedule.go   when a quota begins anew
 //	rate.go       a rate that connections share
 //	usage.go      what was counted
+//	elsewhere.go  the sessions of another process, during an upgrade
 package users
 
 import (

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire"
+)
+
+const carolSecret = "dd202122232425262728292a2b2c2d2e2f"
+
+// withUser returns the flags of a proxy with a user called carol, in a file that has settings
+// as well.
+func withUser(t *testing.T, settings, limits string) (flags []string, file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "mtwire.toml")
+	text := settings + "\n[[user]]\nname = 'carol'\nsecret = '" + carolSecret + "'\n" + limits
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--config", file}, file
+}
+
+// admits reports whether carol gets another connection, which is closed.
+func (u *upgraded) admits(t *testing.T) bool {
+	t.Helper()
+	conn, err := mtwire.Dial(context.Background(), "tcp://"+u.address+"?secret="+carolSecret, nil)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	return echoWithin(conn, 100, time.Second) == nil // there is no answer to a client that is refused
+}
+
+// keepBusy has clients exchange packets, so that their sessions are not idle, until stop.
+func keepBusy(t *testing.T, conns []*mtwire.Conn) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, conn := range conns {
+		running.Go(func() {
+			for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+				if err := echoOnce(conn, 64); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// The limit of a user's connections is for both processes together: while some of them are
+// in the old one, the new one admits the rest.
+func TestUpgradeCountsConnectionsOfBothProcesses(t *testing.T) {
+	t.Parallel()
+	flags, _ := withUser(t, "", "max_connections = 5\nmax_addresses = 1\n")
+	u := startUpgraded(t, nil, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	var conns []*mtwire.Conn
+	for range 4 {
+		conns = append(conns, u.join(t, "secret="+carolSecret))
+	}
+	stop := keepBusy(t, conns)
+	former := u.takeOver(t)
+	if moved := u.takeovers(t)[0][2]; moved != "2" {
+		t.Fatalf("%s sessions have moved, want 2 of 4", moved)
+	}
+	fifth := u.join(t, "secret="+carolSecret)
+	if u.admits(t) {
+		t.Error("a sixth connection was admitted")
+	}
+	if syscall.Kill(former, 0) != nil || isZombie(former) {
+		t.Fatal("the former process has ended already")
+	}
+	stop()
+	for _, conn := range conns {
+		conn.Close()
+	}
+	eventually(t, "the places of those that have ended", func() bool { return u.admits(t) })
+	if err := echoOnce(fifth, 100); err != nil {
+		t.Error(err)
+	}
+}
+
+// The bytes of a user count once: those that only the old process has counted keep the new one
+// from admitting more, and in the end one process has all of them.
+func TestUpgradeCountsAQuotaOnce(t *testing.T) {
+	t.Parallel()
+	flags, _ := withUser(t, "", "quota = '2MB'\n")
+	a := startAdministered(t, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	conns := []*mtwire.Conn{a.join(t, "secret="+carolSecret), a.join(t, "secret="+carolSecret)}
+	used := func() (bytes int64) {
+		text := a.get(t, "GET", "/v1/users/carol/usage", "")
+		_, rest, _ := strings.Cut(text, `"quota_used":`)
+		fmt.Sscan(rest, &bytes)
+		return bytes
+	}
+	const size = 300_000 // twice, for both directions
+	if err := echoOnce(conns[1], size); err != nil {
+		t.Fatal(err)
+	}
+	former := a.takeOver(t)
+	for _, conn := range conns {
+		if err := echoOnce(conn, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 1.8 MB. The store of the former process may have less.
+	if !a.admits(t) {
+		t.Error("the quota is used up too soon")
+	}
+	if err := echoOnce(conns[1], 150_000); err != nil { // in the former process
+		t.Fatal(err)
+	}
+	eventually(t, "a refusal", func() bool { return !a.admits(t) })
+	for _, conn := range conns {
+		eventually(t, "the end of a session", func() bool { return echoWithin(conn, 64, time.Second) != nil })
+	}
+	eventually(t, "the end of the former process", func() bool { return syscall.Kill(former, 0) != nil || isZombie(former) })
+	eventually(t, "the usage of both", func() bool { n := used(); return n > 2_100_000 && n < 2_110_000 })
+}
+
+// A user's rate is for both processes together.
+func TestUpgradeSharesARate(t *testing.T) {
+	t.Parallel()
+	flags, _ := withUser(t, "", "rate_up = '1MB'\n")
+	u := startUpgraded(t, nil, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	conns := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
+	stop := keepBusy(t, conns)
+	u.takeOver(t)
+	stop()
+	start := time.Now()
+	var running sync.WaitGroup
+	for _, conn := range conns { // one is in each process
+		running.Go(func() {
+			for range 5 {
+				if err := echoOnce(conn, 100_000); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	running.Wait()
+	if took := time.Since(start); took < 850*time.Millisecond {
+		t.Errorf("1 MB was sent in %v, want a second", took)
+	}
+}
+
+// The sessions of a user that the new configuration does not have are closed at once, those
+// in the old process as well.
+func TestUpgradeClosesSessionsOfUsersThatAreGone(t *testing.T) {
+	t.Parallel()
+	flags, file := withUser(t, "watch = false", "")
+	u := startUpgraded(t, nil, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	gone := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
+	stay := []*mtwire.Conn{u.join(t, upgradeModes[0]), u.join(t, upgradeModes[0])}
+	stop := keepBusy(t, stay)
+	if err := os.WriteFile(file, []byte("watch = false\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u.takeOver(t)
+	over := time.Now()
+	for _, conn := range gone {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if p, err := conn.Receive(ctx); err == nil || ctx.Err() != nil {
+			t.Errorf("a session of a user that is gone goes on: %v, %v", p, err)
+		}
+		cancel()
+	}
+	if d := time.Since(over); d > time.Second {
+		t.Errorf("sessions of a user that is gone were closed after %v", d)
+	}
+	stop()
+	for _, conn := range stay {
+		if err := echoOnce(conn, 64); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/service/metrics"
+	"github.com/mtwire/mtwire/internal/service/upgrade"
+	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/proxy"
+)
+
+// What moves in an upgrade besides sockets and sessions. The new process gets all of it
+// before it accepts connections. While the old one goes on with sessions, it sends again
+// what these change: what users have, and what is counted.
+
+// The parts of the state, besides those of proxy.Findings. docs/upgrade.md has the elements.
+const (
+	levelPart   = "log_level"
+	ratePart    = "rate"
+	userPart    = "user"
+	counterPart = "counter"
+)
+
+// shareInterval is the time between two messages about what changes.
+const shareInterval = 250 * time.Millisecond
+
+// carriedState returns all that the next process is to begin with. Under reloading.
+func (s *Service) carriedState() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		if level := s.config.Level; level != nil && level.Level() != slog.Level(s.config.LogLevel) {
+			if !yield(levelPart, level.Level()) {
+				return
+			}
+		}
+		for element := range s.rates.findings() {
+			if !yield(ratePart, element) {
+				return
+			}
+		}
+		for part, element := range s.proxy.Findings() {
+			if !yield(part, element) {
+				return
+			}
+		}
+	}
+}
+
+// sharedState returns what changes as long as this process has sessions.
+func (s *Service) sharedState() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for share := range s.policy.Shares() {
+			if !yield(userPart, share) {
+				return
+			}
+		}
+		if s.admin == nil {
+			return
+		}
+		for series := range s.admin.metrics.Counters() {
+			if !yield(counterPart, series) {
+				return
+			}
+		}
+	}
+}
+
+// sharer sends what changes to the next process.
+type sharer struct {
+	service  *Service
+	handover *upgrade.Handover
+	sent     map[string]string // the last element about each user and of each counter
+	at       time.Time
+}
+
+// changed returns the elements of sharedState that were not sent before.
+func (r *sharer) changed() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for part, element := range r.service.sharedState() {
+			text, err := json.Marshal(element)
+			key := part + "\n" + keyOf(element)
+			if err != nil || r.sent[key] == string(text) {
+				continue
+			}
+			r.sent[key] = string(text)
+			if !yield(part, json.RawMessage(text)) {
+				return
+			}
+		}
+	}
+}
+
+// keyOf returns what an element is about: another one about it takes its place.
+func keyOf(element any) string {
+	var key []byte
+	switch e := element.(type) {
+	case users.Share:
+		key, _ = json.Marshal([]any{e.User, firstNetwork(e)})
+	case metrics.Series:
+		key, _ = json.Marshal([]any{e.Name, e.Labels})
+	}
+	return string(key)
+}
+
+func firstNetwork(s users.Share) string {
+	if len(s.Addresses) == 0 {
+		return ""
+	}
+	return s.Addresses[0].Network.String()
+}
+
+// send sends what has changed.
+func (r *sharer) send() error {
+	r.at = time.Now()
+	return r.handover.SendState(r.changed())
+}
+
+// sendSometimes is send, if the last one is long ago.
+func (r *sharer) sendSometimes() error {
+	if time.Since(r.at) < shareInterval {
+		return nil
+	}
+	return r.send()
+}
+
+// follow sends what changes until stop is called, and then once more. It may be called on
+// nil.
+func (r *sharer) follow() (stop func()) {
+	if r == nil || !r.handover.HasState() {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		ticker := time.NewTicker(shareInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				if r.send() != nil {
+					return // the new process has ended, or hangs
+				}
+			case <-ctx.Done():
+				r.send()
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+		r.handover.Close()
+	}
+}
+
+// restorer makes the state of the process before this one's.
+type restorer struct {
+	service *Service
+	proxy   *proxy.Restorer
+	unknown []string                 // users of that process that this one does not have
+	usage   map[string]users.Counter // what was last added without a store
+	warned  bool
+}
+
+// addShare takes what the process before has of a user over. Its usage comes from the store,
+// or without one from there.
+func (r *restorer) addShare(share users.Share) {
+	s := r.service
+	if !s.policy.Add(share) {
+		r.unknown = append(r.unknown, share.User)
+		return
+	}
+	if s.store == nil {
+		s.policy.Merge([]users.Counter{r.usage[share.User]}, []users.Counter{share.Counter})
+		r.usage[share.User] = share.Counter
+	}
+}
+
+// add takes an element over. What this program cannot read is left out: the sessions move
+// without it.
+func (r *restorer) add(part string, element []byte) {
+	s := r.service
+	var err error
+	switch part {
+	case levelPart:
+		var level slog.Level
+		if err = json.Unmarshal(element, &level); err == nil && s.config.Level != nil {
+			s.config.Level.Set(level)
+		}
+	case ratePart:
+		err = decode(element, s.rates.add)
+	case userPart:
+		err = decode(element, r.addShare)
+	case counterPart:
+		err = decode(element, func(series metrics.Series) {
+			if s.admin != nil {
+				s.admin.metrics.Add(series)
+			}
+		})
+	default:
+		err = r.proxy.Add(part, element)
+	}
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) && !r.warned {
+		r.warned = true
+		s.log.Warn("the process before has sent state that cannot be read, and is left out", "part", part, "cause", err)
+	}
+}
+
+func decode[E any](element []byte, to func(E)) error {
+	var e E
+	err := json.Unmarshal(element, &e)
+	if err == nil {
+		to(e)
+	}
+	return err
+}
