@@ -46,7 +46,10 @@ Linux, the CPU time and memory of the proxy's process.
 
 --chat, --chat-bulk, --paced and --churn measure what messengers do most, in
 place of that: small messages on many connections, alone and beside downloads and
-uploads, downloads at a fixed rate, and connections that come and go.
+uploads, downloads at a fixed rate, and connections that come and go. On Linux
+the process that measures small messages has a higher priority where that is
+allowed (as root, with CAP_SYS_NICE, or by ulimit -r or -e), and one of a low
+priority makes the downloads and uploads beside them.
 
 LINK is the proxy's link, tg://proxy?... or https://t.me/proxy?..., that of a WEB
 proxy, tg://webproxy?..., whose connections share a session, or HOST:PORT
@@ -207,6 +210,17 @@ func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 	if err != nil {
 		return fmt.Errorf("--dc-listen: %w", hintListen(err, "--dc-listen"))
 	}
+	if canStartBulkLoad && plan.Beside() {
+		bulk, err := startBulkLoad(ctx, ln)
+		if bulk != nil {
+			defer bulk.stop()
+		}
+		if err != nil {
+			return err
+		}
+		plan.Bulk = bulk
+	}
+	plan.Hurry = true
 	plan.DataCenter = loadgen.NewDataCenter(ln)
 	serving.Go(func() { plan.DataCenter.Serve(ctx) })
 	if flags.raw {

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -69,6 +70,9 @@ func (r *runner) startChats(ctx context.Context) error {
 		}
 		r.chats = append(r.chats, startChat(ctx, &r.Chat, clients))
 	}
+	if r.Hurry {
+		r.report.Settings.Chat.Priority, r.restore = raisePriority()
+	}
 	select {
 	case <-time.After(r.Settle):
 		return nil
@@ -79,6 +83,10 @@ func (r *runner) startChats(ctx context.Context) error {
 
 // stopChats closes the connections of startChats.
 func (r *runner) stopChats(ctx context.Context) {
+	if r.restore != nil {
+		r.restore()
+		r.restore = nil
+	}
 	if r.chats == nil {
 		return
 	}
@@ -95,35 +103,62 @@ func (r *runner) stopChats(ctx context.Context) {
 func (r *runner) beside(ctx context.Context, phase Phase, t *Target, c *chat) (turn, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.turnLength()+r.Timeout)
 	defer cancel()
-	clients, err := r.open(ctx, t, r.Connections, r.Chat.Connections, r.PacketSize)
+	run, done, err := r.openBulk(ctx, phase, t)
 	if err != nil {
 		return turn{}, err
 	}
-	defer closeAll(clients)
-	background := PhaseDownload
-	if phase == PhaseChatUpload {
-		background = PhaseUpload
-	}
+	defer done()
 	return measure(t, func(start time.Time) (turn, error) {
 		end := start.Add(r.turnLength())
-		var moved turn
+		var packets int64
 		var failed error
-		done := make(chan struct{})
+		ended := make(chan struct{})
 		go func() {
-			defer close(done)
-			moved, failed = r.work(ctx, background, t, clients, end)
+			defer close(ended)
+			packets, failed = run(end)
 		}()
 		result, err := c.until(end, r.Timeout)
 		if err != nil {
 			cancel()
 		}
-		<-done
-		result.beside = moved.count
+		<-ended
+		result.beside = packets
 		if err == nil {
 			err = failed
 		}
 		return result, err
 	})
+}
+
+// openBulk opens the connections of the downloads or uploads beside a chat. run moves
+// packets on them until end, or ctx ends, and returns their number. done closes them.
+func (r *runner) openBulk(ctx context.Context, phase Phase, t *Target) (run func(end time.Time) (packets int64, err error), done func(), err error) {
+	if r.Bulk != nil && t.WEB == nil { // which an order does not have
+		return r.orderBulk(ctx, phase, t)
+	}
+	clients, err := r.open(ctx, t, r.Connections, r.Chat.Connections, r.PacketSize)
+	if err != nil {
+		return nil, nil, err
+	}
+	background := PhaseDownload
+	if phase == PhaseChatUpload {
+		background = PhaseUpload
+	}
+	return func(end time.Time) (int64, error) {
+		moved, err := r.work(ctx, background, t, clients, end)
+		return moved.count, err
+	}, func() { closeAll(clients) }, nil
+}
+
+// orderBulk is openBulk in the process of Plan.Bulk, which closes the connections
+// itself.
+func (r *runner) orderBulk(ctx context.Context, phase Phase, t *Target) (run func(end time.Time) (packets int64, err error), done func(), err error) {
+	b := &bulkProcess{json.NewDecoder(r.Bulk), json.NewEncoder(r.Bulk)}
+	r.report.Settings.Chat.BulkPriority, err = b.open(ctx, r.DataCenter, order{
+		Endpoint: t.Endpoint.String(), Upload: phase == PhaseChatUpload, Connections: r.Connections,
+		First: r.Chat.Connections, PacketSize: r.PacketSize, Length: r.turnLength(), Timeout: r.Timeout,
+	})
+	return func(time.Time) (int64, error) { return b.run() }, func() {}, err
 }
 
 // chat is the chat load on one side. A goroutine for each connection waits for the

@@ -22,16 +22,16 @@ import (
 // a proxy may draw all 64 bytes of its init payload at random, and one payload in
 // 256 then has the first byte of Abridged.
 type DataCenter struct {
-	listener net.Listener
+	gate     *gate
 	accepted atomic.Int64
 	open     atomic.Int64
 }
 
 // NewDataCenter returns a data centre for connections from ln. Serve starts it.
-func NewDataCenter(ln net.Listener) *DataCenter { return &DataCenter{listener: ln} }
+func NewDataCenter(ln net.Listener) *DataCenter { return &DataCenter{gate: newGate(ln)} }
 
 // Addr returns the address that the data centre listens on.
-func (dc *DataCenter) Addr() net.Addr { return dc.listener.Addr() }
+func (dc *DataCenter) Addr() net.Addr { return dc.gate.Addr() }
 
 // Accepted returns the number of connections accepted so far.
 func (dc *DataCenter) Accepted() int64 { return dc.accepted.Load() }
@@ -42,7 +42,7 @@ func (dc *DataCenter) Open() int64 { return dc.open.Load() }
 // Serve accepts and serves connections until ctx ends or the listener fails. It
 // closes the listener and all connections, and returns the cause.
 func (dc *DataCenter) Serve(ctx context.Context) error {
-	return serve(ctx, dc.listener, func(_ context.Context, conn net.Conn) {
+	return serve(ctx, dc.gate, func(_ context.Context, conn net.Conn) {
 		dc.accepted.Add(1)
 		dc.open.Add(1)
 		defer dc.open.Add(-1)

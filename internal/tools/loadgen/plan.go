@@ -3,6 +3,7 @@ package loadgen
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -40,6 +41,15 @@ type Plan struct {
 	// Chat is the load of the phase chat, and of those of chat beside Connections
 	// downloads or uploads at full speed.
 	Chat ChatLoad
+	// Bulk has the standard input and output of a process that runs ServeBulk, for the
+	// downloads and uploads beside a chat. If it is nil, the runner makes them itself,
+	// and delays the echoes that it measures.
+	Bulk io.ReadWriter
+	// Hurry gives this process a higher priority in the phases of chat, where that is
+	// possible, so that its own waits for a processor are not part of the figures. A
+	// process that is started meanwhile has it, too. The proxy must not be in this
+	// process.
+	Hurry bool
 	// Churn is the load of the phase churn.
 	Churn ChurnLoad
 	// Paced is the load of the phase paced.
@@ -144,6 +154,9 @@ func (p *Plan) complete() error {
 	}
 	return CheckPacketSize(p.PacketSize)
 }
+
+// Beside reports whether the plan has a phase of chat beside downloads or uploads.
+func (p *Plan) Beside() bool { return p.includes(PhaseChatDownload) || p.includes(PhaseChatUpload) }
 
 // includes reports whether the plan has a phase.
 func (p *Plan) includes(phase Phase) bool { return slices.Contains(p.Phases, phase) }

@@ -53,6 +53,11 @@ type ChatSettings struct {
 	Connections     int     `json:"connections"`
 	EchoBytes       int     `json:"echo_bytes"`
 	IntervalSeconds float64 `json:"interval_seconds"` // from an echo of a connection to its next
+	// Priority is that of the load generator's process: SCHED_RR, nice -10 or normal.
+	Priority string `json:"priority"`
+	// BulkPriority is that of the process that makes the downloads and uploads beside
+	// the chat: SCHED_IDLE or normal. It is empty if no other process does.
+	BulkPriority string `json:"bulk_priority,omitempty"`
 }
 
 // ChurnSettings are the parameters of the phase churn.
@@ -185,8 +190,11 @@ func newReport(p *Plan) Report {
 			Seconds: p.Time.Seconds(), Turns: p.Turns, SettleSeconds: p.Settle.Seconds(),
 		},
 	}
-	if p.includes(PhaseChat) || p.includes(PhaseChatDownload) || p.includes(PhaseChatUpload) {
-		r.Settings.Chat = &ChatSettings{p.Chat.Connections, p.Chat.Size, p.Chat.Interval.Seconds()}
+	if p.includes(PhaseChat) || p.Beside() {
+		r.Settings.Chat = &ChatSettings{
+			Connections: p.Chat.Connections, EchoBytes: p.Chat.Size, IntervalSeconds: p.Chat.Interval.Seconds(),
+			Priority: normalPriority,
+		}
 	}
 	if p.includes(PhasePaced) {
 		r.Settings.Paced = &PacedSettings{p.Paced.Connections, p.Paced.Rate, p.Paced.Size}

@@ -36,7 +36,7 @@ func sample() Report {
 			DataCenter: "127.0.0.1:7443", Processes: []int{42},
 		},
 		Settings: Settings{Connections: 4, PacketBytes: 65528, EchoBytes: 72, Seconds: 5, Turns: 5, SettleSeconds: 3,
-			Chat: &ChatSettings{Connections: 2000, EchoBytes: 200, IntervalSeconds: 2}, Churn: &ChurnSettings{PerSecond: 500},
+			Chat: &ChatSettings{Connections: 2000, EchoBytes: 200, IntervalSeconds: 2, Priority: "SCHED_RR", BulkPriority: "SCHED_IDLE"}, Churn: &ChurnSettings{PerSecond: 500},
 			Paced: &PacedSettings{Connections: 100, BitsPerSecond: 2_000_000, PacketBytes: 4088}},
 		TCP:      &TCP{CongestionControl: "bbr", Default: "cubic", Qdisc: "noqueue", DefaultQdisc: "fq"},
 		Warnings: []string{"a reason not to use the figures"},

@@ -43,6 +43,8 @@ type runner struct {
 	*Plan
 	report Report
 	chats  []*chat // of each side, from the first phase of chat to the last
+
+	restore func() // after raisePriority; nil otherwise
 }
 
 // announce returns the line of progress for a phase.

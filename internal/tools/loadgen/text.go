@@ -35,6 +35,11 @@ func (r *Report) head() string {
 		s.Connections, s.PacketBytes, s.EchoBytes, s.Seconds, s.Turns)
 	if c := s.Chat; c != nil {
 		line("chat", "%d connections, an echo of %d bytes on each every %v s", c.Connections, c.EchoBytes, c.IntervalSeconds)
+		bulk := "none of their own"
+		if c.BulkPriority != "" {
+			bulk = c.BulkPriority
+		}
+		line("", "priority: %s; that of downloads and uploads beside it: %s", c.Priority, bulk)
 	}
 	if p := s.Paced; p != nil {
 		line("paced", "%d downloads of %v Mbit/s each, in packets of %d bytes", p.Connections, float64(p.BitsPerSecond)/1e6, p.PacketBytes)

@@ -1,0 +1,4 @@
+package loadgen
+
+// normalPriority is the name of a priority that could not be changed.
+const normalPriority = "normal"
