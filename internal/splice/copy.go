@@ -66,6 +66,7 @@ func (d *direction) copy(early []byte) error {
 		if err := d.delayed(len(b)); err != nil {
 			return err
 		}
+		d.rest(read)
 		if inspected {
 			return errFallback
 		}

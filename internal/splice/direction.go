@@ -344,18 +344,32 @@ func (d *direction) holds(bytes bool) {
 	}
 }
 
-// yieldBytes is how much a direction moves before it lets other goroutines run. A
-// system call that the scheduler is not told of gives them no occasion.
-const yieldBytes = 1 << 20
+// A system call that the scheduler is not told of gives other goroutines no occasion
+// to run, and while many do, the scheduler looks for the Poller's events only every 10
+// ms. So a direction that moves bulk looks for them itself each time it has moved
+// lookBytes, and lets other goroutines run each time it has moved yieldBytes.
+const (
+	lookBytes  = 192 << 10 // a batch of bulkBytes, which is rarely full, is more
+	yieldBytes = 1 << 20
+)
+
+// rest does that after n bytes. Nothing is locked.
+func (d *direction) rest(n int) {
+	before := d.turn
+	d.turn += int32(n)
+	if p := d.pair.config.Poller; p != nil && d.turn/lookBytes != before/lookBytes {
+		p.help()
+	}
+	if d.turn >= yieldBytes {
+		d.turn = 0
+		runtime.Gosched()
+	}
+}
 
 // moved counts n bytes that were written.
 func (d *direction) moved(n int) {
 	if n <= 0 {
 		return
-	}
-	if d.turn += int32(n); d.turn >= yieldBytes {
-		d.turn = 0
-		runtime.Gosched()
 	}
 	d.bytes.Add(int64(n))
 	if d.flow.Moved != nil {

@@ -70,6 +70,8 @@ func (p *Poller) park(*direction) bool { return false }
 
 func (p *Poller) unregister(*direction) {}
 
+func (p *Poller) help() {}
+
 // Connect returns errors.ErrUnsupported.
 func (p *Poller) Connect(context.Context, netip.AddrPort) (net.Conn, error) {
 	return nil, errors.ErrUnsupported

@@ -20,9 +20,10 @@ import (
 )
 
 // Poller is where directions wait whose source has sent nothing for a while, and
-// connections in Await. What little comes then, its goroutines move by themselves:
-// see mover. A goroutine for each direction would take more memory than the rest of
-// an idle connection, and more time to wake than a short message takes to move.
+// connections in Await. What little comes then, its goroutines move by themselves, and
+// those of directions that move bulk help: see mover. A goroutine for each direction
+// would take more memory than the rest of an idle connection, and more time to wake
+// than a short message takes to move.
 //
 // A Poller has an epoll set for each processor, with one goroutine, in Serve. The
 // runtime's own poller waits for the sets as for any other descriptors. One Poller
@@ -43,12 +44,15 @@ type pollSet struct {
 	mu      sync.Mutex
 	waiters waiters
 
-	mover mover // of serve's goroutine
+	moving sync.Mutex       // of look
+	assist func(fd uintptr) // look as a func value: making one allocates
+	mover  mover            // guarded by moving
 }
 
 // waiter is a direction that is parked, or an awaiting.
 type waiter interface {
-	// wake is called in serve's goroutine when the socket has events.
+	// wake is called when the socket has events, in serve's goroutine or in one that
+	// helps it. It must not block.
 	wake(events uint32, m *mover)
 }
 
@@ -80,6 +84,7 @@ func newPollSet() (*pollSet, error) {
 		s.file.Close()
 		return nil, err
 	}
+	s.assist = func(fd uintptr) { s.look(fd) }
 	return s, nil
 }
 
@@ -122,30 +127,47 @@ func (p *Poller) Serve(ctx context.Context) error {
 
 // serve returns when the set is closed, or epoll fails.
 func (s *pollSet) serve() error {
-	var events [128]unix.EpollEvent
 	var errno syscall.Errno
 	// All of it is in one Read: another one would look for events before it waits,
 	// and there are none.
 	closed := s.raw.Read(func(fd uintptr) (done bool) {
-		for {
-			var n int
-			if n, errno = pollEvents(fd, events[:]); errno != 0 {
+		s.moving.Lock()
+		defer s.moving.Unlock()
+		for more := true; more; {
+			if more, errno = s.look(fd); errno != 0 {
 				return true
 			}
-			for i := range events[:n] {
-				s.wake(&events[i])
-			}
-			// What comes from now on is an event of the set itself, which Read has
-			// noticed when it waits.
-			if n < len(events) {
-				return false
-			}
 		}
+		// What comes from now on is an event of the set itself, which Read has
+		// noticed when it waits.
+		return false
 	})
 	if errno != 0 {
 		return fmt.Errorf("epoll: %w", errno)
 	}
 	return closed
+}
+
+// look wakes the waiters that have events, some of them if they are many, and reports
+// whether there may be more. Under moving.
+func (s *pollSet) look(fd uintptr) (more bool, errno syscall.Errno) {
+	var events [128]unix.EpollEvent
+	n, errno := pollEvents(fd, events[:])
+	for i := range events[:n] {
+		s.wake(&events[i])
+	}
+	return n == len(events), errno
+}
+
+// help does some of the work of Serve's goroutines, unless they are at it. It is called
+// by a goroutine that moves bulk: see rest.
+func (p *Poller) help() {
+	for _, s := range p.sets {
+		if s.moving.TryLock() {
+			s.raw.Control(s.assist)
+			s.moving.Unlock()
+		}
+	}
 }
 
 func (s *pollSet) wake(event *unix.EpollEvent) {

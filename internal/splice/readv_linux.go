@@ -65,6 +65,7 @@ func (d *direction) readvCopy(early []byte) error {
 		if err := d.delayed(moved); err != nil {
 			return err
 		}
+		d.rest(moved)
 	}
 }
 

@@ -124,6 +124,7 @@ func (d *direction) splice() error {
 		if err := d.delayed(filled); err != nil {
 			return err
 		}
+		d.rest(filled)
 		if d.noSplice {
 			return errFallback
 		}
