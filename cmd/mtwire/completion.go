@@ -41,6 +41,7 @@ func flagValues() map[string][]string {
 		"public":              {"auto", "stun:"},
 		"quota-period":        {"day", "week", "month", "none"},
 		"qr":                  {"auto", "always", "never"},
+		"to":                  {"tcp", "wss", "https", "tcp://", "ws://", "wss://", "http://", "https://", "tg://"},
 		"upstream":            {"direct", "http://", "https://", "socks5://", "tg://"},
 	}
 }
@@ -50,7 +51,7 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"admin-token-file", "allow", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "upstreams"}
+	fileFlags      = []string{"admin-token-file", "allow", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "tls-cert", "tls-key", "to-file", "upstreams"}
 	directoryFlags = []string{"state"}
 )
 

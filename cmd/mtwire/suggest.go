@@ -72,6 +72,7 @@ var foreignCommands = map[string]string{
 	"datacenter": "dc", "data-centre": "dc", "test-server": "dc",
 	"benchmark": "bench", "load": "bench", "measure": "bench", "stress": "bench",
 	"check": "demo", "selftest": "demo", "self-test": "demo", "test": "demo",
+	"bridge": "relay", "convert": "relay", "forward": "relay", "tunnel": "relay",
 	"generate": "secret", "gen": "secret", "gen-secret": "secret", "generate-secret": "secret", "keygen": "secret", "adduser": "user", "useradd": "user", "users": "user",
 	"create": "add", "new": "add", "ls": "list", "info": "show", "edit": "set", "update": "set", "limit": "set", "delete": "remove", "del": "remove", "rm": "remove", "revoke": "remove", "block": "disable", "unblock": "enable", "stats": "usage", "traffic": "usage",
 	"access": "link", "links": "link", "qr": "link", "share": "link", "url": "link",

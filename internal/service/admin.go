@@ -216,10 +216,10 @@ func (a *administration) watch(s *Service) {
 		Store:    s.storeForAdmin,
 		Lists: func() admin.Lists {
 			c := s.access.Counts()
-			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked, AllowAdded: c.AllowAdded, BlockAdded: c.BlockAdded}
+			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked, Added: c.Added}
 		},
 		Configuration: s.reloads.document,
-		Networks:      s.networksForAdmin, UpdateNetworks: s.updateNetworks,
+		Blocked:       s.blockedForAdmin, UpdateBlocked: s.updateBlocked,
 
 		NewSecret:   s.newSecret,
 		Users:       s.policy,

@@ -100,6 +100,16 @@ func parseCredentials[T any, P interface {
 	return values, nil
 }
 
+// ReadList returns the values in a file with credentials, one on each line; # begins a
+// comment. The error tells all lines that are wrong, and quotes none. If others than its
+// owner can read the file, the log has a warning.
+func ReadList[T any, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](path string, log *slog.Logger) ([]T, error) {
+	return parseListFile[T, P](path, log)
+}
+
 func parseListFile[T any, P interface {
 	*T
 	encoding.TextUnmarshaler

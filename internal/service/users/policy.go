@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -46,14 +47,14 @@ type Policy struct {
 
 	setting sync.Mutex // held by Set
 	mu      sync.RWMutex
-	users   map[string]entry // by name; with those that were removed
+	users   map[string]*user // by name; with those that were removed
 	refused [Causes]atomic.Int64
 	lines   refusalLines
 
 	sharing atomic.Bool // all rates with another process; see elsewhere.go
 
 	activity sync.Mutex
-	active   []*user // those with sessions, each once, and those that had some at the last check
+	active   map[*user]struct{} // those with sessions
 
 	clock     sync.Mutex
 	wallAt    time.Time     // the wall clock when it was last read
@@ -61,17 +62,11 @@ type Policy struct {
 	steppedAt time.Duration // when the wall clock was found to be set; 0 means never
 }
 
-// entry is a user as it was at the end of a Set. A reader of the map sees all users as one
-// Set has left them, while the next one changes one user after the other.
-type entry struct {
-	*user
-	def *User // nil if it was removed
-}
-
 // user is a user with its usage.
 type user struct {
 	mu       sync.Mutex
-	def      *User // nil if it was removed
+	def      *User  // nil if it was removed
+	schedule string // of the quota
 	counter  Counter
 	looked   time.Duration // when the counter was last moved to the quota's period
 	refusals *refusals     // nil before the first
@@ -83,10 +78,11 @@ type user struct {
 // New returns a policy without users.
 func New(config Config) *Policy {
 	p := &Policy{
-		log:   config.Log,
-		wall:  config.Time,
-		start: time.Now(),
-		users: make(map[string]entry, len(config.Counters)),
+		log:    config.Log,
+		wall:   config.Time,
+		start:  time.Now(),
+		users:  make(map[string]*user, len(config.Counters)),
+		active: make(map[*user]struct{}),
 	}
 	if p.log == nil {
 		p.log = slog.Default()
@@ -95,7 +91,7 @@ func New(config Config) *Policy {
 		p.wall = time.Now
 	}
 	for _, c := range config.Counters {
-		p.users[c.Name] = entry{user: &user{counter: c}}
+		p.users[c.Name] = &user{counter: c}
 	}
 	p.wallAt = p.wall().Round(0)
 	return p
@@ -133,20 +129,20 @@ func (p *Policy) Set(list []User) {
 	p.setting.Lock()
 	defer p.setting.Unlock()
 	now := p.now()
-	next := make(map[string]entry, len(list))
+	next := make(map[string]*user, len(list))
 	for i := range list {
 		def := &list[i]
-		u := p.find(def.Name).user
+		u := p.find(def.Name)
 		if u == nil {
 			u = &user{counter: Counter{Name: def.Name}}
 		}
 		u.define(def, p.sharing.Load(), now)
-		next[def.Name] = entry{u, def}
+		next[def.Name] = u
 	}
 	oldest := now.wall.Unix() - keepCounters
 	for name, u := range p.users { // only Set changes it
-		if _, stays := next[name]; !stays && u.remove(oldest) {
-			next[name] = entry{user: u.user}
+		if next[name] == nil && u.remove(oldest) {
+			next[name] = u
 		}
 	}
 	p.mu.Lock()
@@ -154,8 +150,7 @@ func (p *Policy) Set(list []User) {
 	p.mu.Unlock()
 }
 
-// find returns a user, the zero value if there is none.
-func (p *Policy) find(name string) entry {
+func (p *Policy) find(name string) *user {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.users[name]
@@ -166,10 +161,7 @@ func (u *user) define(def *User, sharing bool, now moment) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	limited := u.def != nil && u.def.MaxAddresses > 0
-	u.def = def
-	if u.activity != nil {
-		u.activity.period = span{}
-	}
+	u.def, u.schedule = def, def.Quota.schedule()
 	u.look(now)
 	if u.activity == nil {
 		return
@@ -229,22 +221,12 @@ func (u *user) count() Counter {
 func (u *user) look(now moment) {
 	stepped := now.steppedAt > u.looked
 	u.looked = now.elapsed
-	if u.activity != nil && !stepped && u.activity.period.has(&u.counter, now.wall) {
+	if u.def == nil || u.schedule == u.counter.Schedule && (u.schedule == "" || u.def.Quota.Period == Once) {
 		return
 	}
-	if u.def == nil {
-		return
-	}
-	schedule := u.def.Quota.schedule()
-	if schedule == u.counter.Schedule && (schedule == "" || u.def.Quota.Period == Once) {
-		return
-	}
-	if u.counter.advance(&u.def.Quota, schedule, now.wall, stepped) {
+	if u.counter.advance(&u.def.Quota, u.schedule, now.wall, stepped) {
 		u.count()
 		u.counter.reset()
-	}
-	if u.activity != nil {
-		u.activity.period = spanOf(&u.counter, &u.def.Quota, now.wall)
 	}
 }
 
@@ -280,13 +262,13 @@ func (p *Policy) Adopt(_ context.Context, s proxy.Session) (proxy.Account, error
 
 func (p *Policy) admit(s proxy.Session, adopted bool) (proxy.Account, error) {
 	name, now := s.User().Name, p.now()
-	u := p.find(name).user
+	u := p.find(name)
 	if u == nil {
 		return nil, p.refuse(&user{counter: Counter{Name: name}}, Removed, now)
 	}
-	client := s.ClientAddr()
-	a := &account{policy: p, user: u, session: s, network: networkOf(client)}
-	if cause, refused := p.enter(a, client.Unmap(), now, adopted); refused {
+	client, _ := netip.ParseAddrPort(s.Report().Client)
+	a := &account{policy: p, user: u, session: s, network: networkOf(client.Addr())}
+	if cause, refused := p.enter(a, client.Addr().Unmap(), now, adopted); refused {
 		return nil, p.refuse(u, cause, now)
 	}
 	return a, nil
@@ -317,9 +299,8 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 		return OverAddresses, true
 	}
 	a.activity = active
-	if active.sessions++; !active.listed {
-		active.listed = true
-		p.activate(u)
+	if active.sessions++; active.sessions == 1 {
+		p.setActive(u, true)
 	}
 	if a.after = active.first; a.after != nil {
 		a.after.before = a
@@ -329,8 +310,8 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 }
 
 // leave removes a session from those of its user.
-func (a *account) leave(now moment, authenticated, released bool) {
-	u, active := a.user, a.activity
+func (p *Policy) leave(a *account, authenticated, released bool) {
+	now, u, active := p.now(), a.user, a.activity
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if a.before != nil {
@@ -341,7 +322,9 @@ func (a *account) leave(now moment, authenticated, released bool) {
 	if a.after != nil {
 		a.after.before = a.before
 	}
-	active.sessions--
+	if active.sessions--; active.sessions == 0 {
+		p.setActive(u, false)
+	}
 	if released {
 		active.release(a.network)
 	}
@@ -356,32 +339,14 @@ func (a *account) leave(now moment, authenticated, released bool) {
 	active.leave(a.network, until)
 }
 
-// activate adds a user to those with sessions.
-func (p *Policy) activate(u *user) {
+func (p *Policy) setActive(u *user, active bool) {
 	p.activity.Lock()
 	defer p.activity.Unlock()
-	p.active = append(p.active, u)
-}
-
-// takeActive returns the users with sessions. Those that had some at the last call, and
-// have none now, are dropped: a user whose connections come and go one after the other is
-// not added for each.
-func (p *Policy) takeActive() (active []*user) {
-	p.activity.Lock()
-	before := p.active
-	p.active = nil
-	p.activity.Unlock()
-	for _, u := range before {
-		u.mu.Lock()
-		if u.activity.listed = u.activity.sessions > 0; u.activity.listed {
-			active = append(active, u)
-		}
-		u.mu.Unlock()
+	if active {
+		p.active[u] = struct{}{}
+	} else {
+		delete(p.active, u)
 	}
-	p.activity.Lock()
-	defer p.activity.Unlock()
-	p.active = append(p.active, active...)
-	return active
 }
 
 // Run closes the sessions of users that may not go on: within a second after they were
@@ -402,7 +367,10 @@ func (p *Policy) Run(ctx context.Context) error {
 // check closes the sessions of users that may not go on.
 func (p *Policy) check() {
 	now := p.now()
-	for _, u := range p.takeActive() {
+	p.activity.Lock()
+	active := slices.Collect(maps.Keys(p.active))
+	p.activity.Unlock()
+	for _, u := range active {
 		sessions, cause := u.stopped(now)
 		for _, s := range sessions {
 			s.Close(cause)

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/service"
+	"github.com/mtwire/mtwire/relay"
+	"github.com/spf13/cobra"
+)
+
+// relayVariable is the environment variable with the endpoints of mtwire relay.
+const relayVariable = "MTWIRE_RELAY_TO"
+
+// relayEndpoint is an endpoint, or the name of a carrier for the data centres.
+type relayEndpoint struct{ mtwire.Endpoint }
+
+// UnmarshalText parses the name of a carrier or the URL of an endpoint. Its errors quote
+// no secret.
+func (e *relayEndpoint) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "tcp":
+		e.Endpoint = mtwire.Endpoint{Obfuscated: true}
+	case "wss":
+		e.Endpoint = mtwire.Endpoint{Carrier: mtwire.WebSocket}
+	case "https":
+		e.Endpoint = mtwire.Endpoint{Carrier: mtwire.HTTP}
+	default:
+		ep, err := mtwire.ParseEndpoint(string(text))
+		if err != nil {
+			return err
+		}
+		e.Endpoint = ep
+	}
+	return nil
+}
+
+// relayFlags are the flags of mtwire relay.
+type relayFlags struct {
+	listen      []service.ListenAddress
+	to          []relayEndpoint
+	toFile      string
+	secrets     []service.NamedSecret
+	secretsFile string
+	tlsCert     string
+	tlsKey      string
+	answer      time.Duration
+	log         logFlags
+	service     service.Config // of which the log's settings are used
+}
+
+func relayCommand() *cobra.Command {
+	flags := &relayFlags{
+		listen: []service.ListenAddress{{Network: "tcp4", Address: "127.0.0.1:7443"}},
+		answer: relay.DefaultAnswerTimeout,
+	}
+	cmd := &cobra.Command{
+		Use:   "relay --to ENDPOINT",
+		Short: "Pass packets on between any transport and any other",
+		Long: `Pass packets on between any transport and any other. It listens for every
+transport, as a data centre does, and connects to the endpoints of --to by
+theirs. Packets are framed anew where the two differ; their bytes stay what they
+are. Quick acknowledgements, transport errors and padding are passed on wherever
+both transports have them.
+
+An ENDPOINT is a URL, as for a client of the library: tcp, ws, wss, http, https,
+or a link of an MTProxy or a WEB proxy. tcp, wss and https alone are Telegram's
+data centres by the number that the client asks for. With several, the next one
+is used when one cannot be reached or does not answer.
+
+With --secret or --secrets only clients of an MTProxy are served, and others get
+no answer. Every user of this machine can read its command lines: --to-file and
+--secrets keep secrets off them, as $` + relayVariable + ` does.`,
+		Example: `  mtwire relay --to wss
+  mtwire relay --listen :7443 --to tcp://192.0.2.1:443?protocol=full --to tcp`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return nameFlag(flags.run(cmd)) },
+	}
+	f := cmd.Flags()
+	listVar(f, &flags.listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
+	listVar(f, &flags.to, "to", errorsNumbered, "`ENDPOINT` to connect to; the first one that answers is used (repeatable)")
+	f.StringVar(&flags.toFile, "to-file", "", "`FILE` with an ENDPOINT on each line; # begins a comment (default: $"+relayVariable+")")
+	listVar(f, &flags.secrets, "secret", errorsNumbered, "serve MTProxy clients with this `SECRET` only (repeatable)")
+	f.StringVar(&flags.secretsFile, "secrets", "", "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment")
+	f.StringVar(&flags.tlsCert, "tls-cert", "", "`FILE` with the certificate for wss and https, PEM")
+	f.StringVar(&flags.tlsKey, "tls-key", "", "`FILE` with its key, PEM")
+	durationVar(f, &flags.answer, "answer-timeout", "`TIME` that an endpoint may take for its first packet, if there is another one")
+	flags.log.define(cmd, &flags.service)
+	return cmd
+}
+
+func (flags *relayFlags) run(cmd *cobra.Command) error {
+	flags.log.take(&flags.service)
+	log, err := flags.log.open(cmd)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	to, err := flags.endpoints(cmd, log.Logger)
+	if err != nil {
+		return err
+	}
+	r, err := relay.New(relay.Config{To: to, AnswerTimeout: flags.answer, Log: log.Logger})
+	if err != nil {
+		return err
+	}
+	config, err := flags.listenConfig(log.Logger)
+	if err != nil {
+		return err
+	}
+	var listeners []*mtwire.Listener
+	defer func() {
+		for _, ln := range listeners {
+			ln.Close()
+		}
+	}()
+	for _, address := range flags.listen {
+		ln, err := mtwire.Listen(address.Network, address.Address, config)
+		if err != nil {
+			return hintListen(err, "--listen")
+		}
+		listeners = append(listeners, ln)
+		printStatus(cmd, "listening on %v", ln.Addr())
+	}
+	errs := make(chan error, len(listeners))
+	var serving sync.WaitGroup
+	for _, ln := range listeners {
+		serving.Go(func() { errs <- ln.Serve(cmd.Context(), r.Handle) })
+	}
+	err = <-errs // the first that fails ends the others
+	for _, ln := range listeners {
+		ln.Close()
+	}
+	serving.Wait()
+	return unlessEnded(cmd.Context(), err)
+}
+
+// endpoints returns those of the flags, or of the variable.
+func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []mtwire.Endpoint, err error) {
+	all := flags.to
+	if flags.toFile != "" {
+		more, err := service.ReadList[relayEndpoint](flags.toFile, log)
+		if err != nil {
+			return nil, &service.ConfigError{Setting: "to-file", Err: err}
+		}
+		all = slices.Concat(all, more)
+	}
+	if len(all) == 0 {
+		for text := range strings.FieldsSeq(os.Getenv(relayVariable)) {
+			var ep relayEndpoint
+			if err := ep.UnmarshalText([]byte(text)); err != nil {
+				return nil, errors.New(relayVariable + ": " + err.Error())
+			}
+			all = append(all, ep)
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.New("no endpoint to connect to: --to wss, for instance, is Telegram's data centres over WebSocket")
+	}
+	for _, ep := range all {
+		if ep.Secret != (mtwire.Secret{}) && cmd.Flags().Changed("to") && slices.Contains(flags.to, ep) {
+			log.Warn("every user of this machine can read what --to has on the command line", "instead", "--to-file FILE", "or", relayVariable)
+			break
+		}
+	}
+	for _, ep := range all {
+		to = append(to, ep.Endpoint)
+	}
+	return to, nil
+}
+
+// listenConfig returns what clients may use.
+func (flags *relayFlags) listenConfig(log *slog.Logger) (*mtwire.ListenConfig, error) {
+	config := &mtwire.ListenConfig{ObfuscatedFull: true}
+	secrets := flags.secrets
+	if flags.secretsFile != "" {
+		more, err := service.ReadList[service.NamedSecret](flags.secretsFile, log)
+		if err != nil {
+			return nil, &service.ConfigError{Setting: "secrets", Err: err}
+		}
+		secrets = slices.Concat(secrets, more)
+	}
+	for _, named := range secrets {
+		config.Secrets = append(config.Secrets, named.Secret)
+	}
+	if (flags.tlsCert == "") != (flags.tlsKey == "") {
+		return nil, errors.New("--tls-cert and --tls-key need each other")
+	}
+	if flags.tlsCert != "" {
+		certificate, err := tls.LoadX509KeyPair(flags.tlsCert, flags.tlsKey)
+		if err != nil {
+			return nil, &service.ConfigError{Setting: "tls-cert", Err: err}
+		}
+		config.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	}
+	return config, nil
+}

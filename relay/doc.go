@@ -1,0 +1,11 @@
+// Package relay passes MTProto packets between clients of any transport and servers of
+// any other: a data centre, a proxy, a test server.
+//
+//	relay.go      Relay: the handler of a Listener
+//	session.go    one client: its packets, its server, and what is sent again
+//	endpoints.go  the servers, in order, and their health
+//
+// A packet's bytes are not changed. Where the two transports differ it is framed anew:
+// a quick acknowledgement is requested and answered, a transport error and padding are
+// passed on, wherever the other transport has them.
+package relay
