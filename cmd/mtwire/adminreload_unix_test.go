@@ -87,6 +87,7 @@ func TestAdminReadsTheConfigurationAgain(t *testing.T) {
 // If two reloads meet, the newest text of the file is in use afterwards, also if the older
 // one took longer to read. A pipe stands for the older one.
 func TestTheNewestConfigurationWins(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, socket, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "a.sock"), filepath.Join(dir, "log")
 	text := func(user, secret string) []byte {

@@ -74,6 +74,7 @@ func TestFailedReopeningKeepsTheLog(t *testing.T) {
 // SIGHUP reads the file of secrets again. An invalid one changes nothing, and the error
 // does not quote it.
 func TestHangupReadsTheSecretsAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	secrets, log := filepath.Join(dir, "secrets"), filepath.Join(dir, "log")
 	const bob, carol = "dd101112131415161718191a1b1c1d1e1f", "dd202122232425262728292a2b2c2d2e2f"
@@ -115,6 +116,7 @@ func TestHangupReadsTheSecretsAgain(t *testing.T) {
 // with its position. A session of a user that stays goes on, also if the user has a
 // further secret and other limits.
 func TestHangupReadsTheConfigurationAgain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")
 	write := func(text string) {
@@ -171,6 +173,7 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 
 // Without files SIGHUP does nothing.
 func TestHangupDoesNotEndTheServer(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, nil)
 	conn := s.connect(t)
 	for range 3 {

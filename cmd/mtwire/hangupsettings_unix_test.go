@@ -18,6 +18,7 @@ import (
 // file in force, also many times a second: sessions go on, clients connect to the new
 // address at the new data centre, and no descriptor of those before is left.
 func TestHangupReplacesListenersAndTheRest(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "mtwire.toml")
 	var addresses, dcs [2]string
@@ -75,6 +76,7 @@ func TestHangupReplacesListenersAndTheRest(t *testing.T) {
 
 // SIGHUP changes the level of the log, unless --verbose overrides it.
 func TestHangupChangesTheLevelOfTheLog(t *testing.T) {
+	t.Parallel()
 	for _, verbose := range []bool{false, true} {
 		dir := t.TempDir()
 		file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")

@@ -33,6 +33,7 @@ func fullPipe(t *testing.T) (r, w *os.File) {
 // A log that is not read neither keeps a server from starting and serving, nor from
 // ending.
 func TestUnreadLogDoesNotStopTheServer(t *testing.T) {
+	t.Parallel()
 	_, w := fullPipe(t)
 	s := startServer(t, func(cmd *exec.Cmd) { cmd.Stderr = w })
 	for range 3 {
@@ -45,6 +46,7 @@ func TestUnreadLogDoesNotStopTheServer(t *testing.T) {
 
 // Links that are not read do not keep a server from ending.
 func TestUnreadLinksDoNotStopTheEnd(t *testing.T) {
+	t.Parallel()
 	_, w := fullPipe(t)
 	s := startServer(t, func(cmd *exec.Cmd) { cmd.Stdout = w }, "--print-links")
 	eventually(t, "a listener", func() bool {
@@ -61,6 +63,7 @@ func TestUnreadLinksDoNotStopTheEnd(t *testing.T) {
 
 // An error that is not read does not keep a server from ending either.
 func TestUnreadErrorDoesNotStopTheServer(t *testing.T) {
+	t.Parallel()
 	_, w := fullPipe(t)
 	s := startServer(t, func(cmd *exec.Cmd) { cmd.Stderr = w }, "--drain", "-1s")
 	var exit *exec.ExitError

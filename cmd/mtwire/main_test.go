@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,10 +23,23 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mtwire": func() {
+	testscript.Main(tests{m}, map[string]func(){"mtwire": func() {
 		dieAtStep()
 		os.Exit(run())
 	}})
+}
+
+// tests are the tests of this package. Those that run at the same time mostly wait for
+// processes, so there may be more than processors.
+type tests struct{ *testing.M }
+
+// Run runs the tests.
+func (m tests) Run() int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	return m.M.Run()
 }
 
 // stepVariable names the step at which a process of an upgrade is to end, as by kill -9.
@@ -47,6 +62,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){"as
 
 // The scripts of testdata run the binary and check its output and exit code.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -66,16 +82,23 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// freeAddress returns a loopback address that no process listens on. Its port is
-// below those that systems choose for outgoing connections, which might take it
-// before the test does.
+// addresses are those that freeAddress has returned.
+var addresses sync.Map
+
+// freeAddress returns a loopback address that no process listens on, and each only once.
+// Its port is below those that systems choose for outgoing connections, which might take
+// it before the test does.
 func freeAddress() (string, error) {
 	var err error
 	for range 100 {
 		var ln net.Listener
-		if ln, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+mathrand.N(20_000)))); err == nil {
-			defer ln.Close()
-			return ln.Addr().String(), nil
+		if ln, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+mathrand.N(20_000)))); err != nil {
+			continue
+		}
+		address := ln.Addr().String()
+		ln.Close()
+		if _, used := addresses.LoadOrStore(address, true); !used {
+			return address, nil
 		}
 	}
 	return "", err

@@ -72,6 +72,7 @@ func (c *clients) end(t *testing.T) {
 // client is refused, none is cut off, and those that are connected stay. So it goes on
 // from process to process.
 func TestStartBesideRefusesNoClient(t *testing.T) {
+	t.Parallel()
 	dc := startDataCenter(t)
 	address, err := freeAddress()
 	if err != nil {

@@ -94,6 +94,7 @@ func TestUpgradeToAProcessThatFails(t *testing.T) {
 
 // An old process that ends at any step leaves the new one with what it has, and that listens.
 func TestUpgradeFromAProcessThatEnds(t *testing.T) {
+	t.Parallel()
 	for step, kept := range map[string]bool{
 		"old started":            false,
 		"old has the version":    false,

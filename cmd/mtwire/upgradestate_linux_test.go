@@ -64,6 +64,7 @@ func TestUpgradeMovesThousands(t *testing.T) {
 // The limit of a user's connections holds during and after an upgrade: sessions that have
 // moved count, all of them stay, and the usage goes on.
 func TestUpgradeKeepsLimits(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "mtwire.toml")
 	const secret = "dd202122232425262728292a2b2c2d2e2f"
 	text := "[[user]]\nname = 'carol'\nsecret = '" + secret + "'\nmax_connections = 3\nmax_addresses = 1\n"
@@ -100,7 +101,7 @@ func TestUpgradeKeepsLimits(t *testing.T) {
 			return false
 		}
 		t.Cleanup(func() { conn.Close() })
-		return echoOnce(conn, 100) == nil
+		return echoWithin(conn, 100, time.Second) == nil // as above
 	})
 }
 

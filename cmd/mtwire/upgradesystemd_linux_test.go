@@ -66,6 +66,7 @@ func notifications(t *testing.T) (path string, message func() string) {
 // systemd would be told last, by the first process, that the second one serves, with which
 // the service would end.
 func TestUpgradeWaitsForTheUpgradeBefore(t *testing.T) {
+	t.Parallel()
 	path, message := notifications(t)
 	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path) })
 	conn, err := net.Dial("tcp", u.address) // in its handshake, it keeps the first process for seconds

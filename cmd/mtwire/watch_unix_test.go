@@ -33,6 +33,7 @@ const watchedBob, watchedCarol = "dd101112131415161718191a1b1c1d1e1f", "dd202122
 // a write in place. A file that is wrong changes nothing, has its errors in the log once,
 // and the next one is read. So is a file that the configuration names.
 func TestTheConfigurationFileIsWatched(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, secret, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "secret"), filepath.Join(dir, "log")
 	write := func(path, text string) {
@@ -79,6 +80,7 @@ func TestTheConfigurationFileIsWatched(t *testing.T) {
 
 // A ConfigMap of Kubernetes is a directory of links through a link that is replaced.
 func TestAReplacedLinkIsAChange(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
 	version := func(name, secret string) {
@@ -119,6 +121,7 @@ func TestAReplacedLinkIsAChange(t *testing.T) {
 
 // With watch = false a change waits for SIGHUP, which may turn the key on.
 func TestWatchIsTurnedOffAndOn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")
 	write := func(head, secret string) {
@@ -145,6 +148,7 @@ func TestWatchIsTurnedOffAndOn(t *testing.T) {
 
 // A file that would end watching and is wrong is not in force: the next one is read.
 func TestAFileThatIsWrongDoesNotEndWatching(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file, log := filepath.Join(dir, "mtwire.toml"), filepath.Join(dir, "log")
 	write := func(text string) {

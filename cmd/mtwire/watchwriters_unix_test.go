@@ -67,6 +67,7 @@ func during(d time.Duration) { <-time.After(d) }
 // While the configuration file is wrong, a list that it names may change: the log has the
 // error once for each contents, and not at each look.
 func TestAnErrorIsLoggedOnceForEachContents(t *testing.T) {
+	t.Parallel()
 	w := watchFilesOf(t)
 	w.write(w.file, "drian = 7\n")
 	eventually(t, "an error", func() bool { return countLines(t, w.log, "level=ERROR") == 1 })
@@ -82,6 +83,7 @@ func TestAnErrorIsLoggedOnceForEachContents(t *testing.T) {
 // does; or truncate it and write it a second later. Neither is an error, and each is read
 // once.
 func TestWritersOfTheConfigurationFile(t *testing.T) {
+	t.Parallel()
 	w := watchFilesOf(t)
 	w.do(os.Rename(w.file, w.file+"~"))
 	during(time.Second)
@@ -97,6 +99,7 @@ func TestWritersOfTheConfigurationFile(t *testing.T) {
 
 // A file that is written slowly, and is wrong until it is complete, changes nothing before.
 func TestAFileThatIsWrittenSlowly(t *testing.T) {
+	t.Parallel()
 	w := watchFilesOf(t)
 	text := w.text(watchedCarol)
 	f, err := os.Create(w.file)
@@ -116,6 +119,7 @@ func TestAFileThatIsWrittenSlowly(t *testing.T) {
 
 // A hundred writes in a second are few changes, and the last one is in force.
 func TestManyWritesAreFewReloads(t *testing.T) {
+	t.Parallel()
 	w := watchFilesOf(t)
 	for i := range 100 {
 		w.write(w.file+".new", w.text([]string{watchedBob, watchedCarol}[i%2]))
