@@ -82,10 +82,14 @@ func (f *Files) Keep(paths ...string) {
 // Reading, as soon as the files are quiet. changed calls Reading before it reads them.
 // Run returns when ctx ends.
 func (f *Files) Run(ctx context.Context, changed func(path string)) {
+	var before time.Duration // how long the look before took
 	for pause := interval; wait(ctx, pause); {
 		began := time.Now()
 		seems := f.seemChanged()
-		pause = max(interval, leisure*time.Since(began))
+		took := time.Since(began)
+		// Files that take long to look at take long each time, unlike a machine that is busy.
+		pause = max(interval, leisure*min(took, before))
+		before = took
 		if !seems {
 			continue
 		}
