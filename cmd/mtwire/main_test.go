@@ -33,14 +33,23 @@ func TestMain(m *testing.M) {
 // processes, so there may be more than processors.
 type tests struct{ *testing.M }
 
-// Run runs the tests.
+// Run runs the tests. Under the race detector a process sleeps for a second at its end, in
+// which goroutines that are left may race. The commands of the tests, some 250, sleep for
+// less.
+// Specification: https://go.dev/doc/articles/race_detector#Options
 func (m tests) Run() int {
 	flag.Parse()
+	if os.Getenv(raceVariable) == "" {
+		os.Setenv(raceVariable, "atexit_sleep_ms=20")
+	}
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	return m.M.Run()
 }
+
+// raceVariable has the options of the race detector.
+const raceVariable = "GORACE"
 
 // stepVariable names the step at which a process of an upgrade is to end, as by kill -9.
 const stepVariable = "MTWIRE_TEST_STEP"
@@ -66,6 +75,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
+			env.Setenv(raceVariable, os.Getenv(raceVariable))
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "home")) // scripts run at the same time
 			for _, name := range []string{"DC", "PROXY"} {
 				address, err := freeAddress()
