@@ -88,7 +88,7 @@ func TestStreamsOutliveABlackout(t *testing.T) {
 		for _, box := range []*middlebox{front, tb.upstream} {
 			wait := transfer(t, clients, 60)
 			box.freeze()
-			time.Sleep(2500 * time.Millisecond)
+			time.Sleep(time.Second)
 			box.thaw()
 			wait()
 		}

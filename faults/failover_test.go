@@ -98,8 +98,8 @@ func linkTo(address, secret string) string {
 func TestDeadUpstreamBesideAnotherFailsNoClient(t *testing.T) {
 	for name, start := range deadUpstreams {
 		t.Run(name, func(t *testing.T) {
-			inEveryMode(t, func(t *testing.T, m mode) {
-				warmUp()
+			t.Parallel()
+			inModesAtOnce(t, func(t *testing.T, m mode) {
 				dc := startDataCenter(t, listen(t))
 				config := oneDataCenter(dc)
 				for _, text := range []string{start(t), "direct"} {
@@ -130,8 +130,8 @@ func TestDeadAddressBesideAnotherFailsNoClient(t *testing.T) {
 		"resets": func(conn net.Conn) { conn.Read(make([]byte, 100)); resetConn(conn) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inEveryMode(t, func(t *testing.T, m mode) {
-				warmUp()
+			t.Parallel()
+			inModesAtOnce(t, func(t *testing.T, m mode) {
 				dc := startDataCenter(t, listen(t))
 				config := oneDataCenter(dc)
 				config.DataCenters[0] = []string{serveEach(t, serve), dc.Addr().String()}

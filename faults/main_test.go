@@ -41,7 +41,7 @@ func run(m *testing.M) int {
 	}
 	// Parallel tests mostly wait, so there may be more than processors.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "12"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

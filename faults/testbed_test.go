@@ -43,6 +43,11 @@ func inEveryMode(t *testing.T, scenario func(t *testing.T, m mode)) {
 func inParallelModes(t *testing.T, scenario func(t *testing.T, m mode)) {
 	warmUp()
 	checkLeaks(t)
+	inModesAtOnce(t, scenario)
+}
+
+// inModesAtOnce is inParallelModes without a check for leaks.
+func inModesAtOnce(t *testing.T, scenario func(t *testing.T, m mode)) {
 	for _, m := range modes {
 		m.parallel = true
 		t.Run(m.name, func(t *testing.T) {
