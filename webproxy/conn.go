@@ -25,10 +25,12 @@ import (
 type Conn struct {
 	mux    *mux
 	stream *Stream
-	user   *serverUser // at a relay
-	local  net.Addr
-	remote net.Addr
-	closer func() // after Close, at a relay
+	// At a relay.
+	user    *serverUser
+	account *account
+	local   net.Addr
+	remote  net.Addr
+	closer  func() // after Close, at a relay
 
 	readMu  sync.Mutex
 	current []byte // what is left of a DATA frame
@@ -37,10 +39,11 @@ type Conn struct {
 
 	writeMu sync.Mutex
 
-	readable, writable          chan struct{}
+	readable                    chan struct{}
 	readDeadline, writeDeadline deadline
 
 	// The mutex of mux guards these.
+	writable chan struct{} // made for a Write that waits
 	inbox    [][]byte
 	closed   bool  // by Close
 	readErr  error // behind inbox
@@ -50,7 +53,7 @@ type Conn struct {
 var _ net.Conn = (*Conn)(nil)
 
 func newConn(m *mux, s *Stream) *Conn {
-	return &Conn{mux: m, stream: s, readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
+	return &Conn{mux: m, stream: s, readable: make(chan struct{}, 1)}
 }
 
 // gone ends both directions with err. The caller holds mux.mu.
@@ -146,6 +149,10 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		if err == nil && n < len(p) {
 			queued = c.mux.write(c, p[n:])
 		}
+		if c.writable == nil && queued == 0 {
+			c.writable = make(chan struct{}, 1)
+		}
+		writable := c.writable
 		c.mux.mu.Unlock()
 		if n += queued; err != nil || n == len(p) {
 			return n, err
@@ -154,7 +161,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 			continue
 		}
 		select {
-		case <-c.writable:
+		case <-writable:
 		case <-c.writeDeadline.wait():
 			return n, os.ErrDeadlineExceeded
 		}

@@ -15,6 +15,7 @@
 //	conn.go        a stream as a net.Conn
 //	server.go      Server: users, limits, Accept; serverhttp.go and serversocket.go
 //	page.go        the page that apps run: page.html
+//	account.go     what one user may have of a server's limits
 //	redact.go      requests for the site
 //	client.go      Client; clienthttp.go
 //	dialer.go      sessions that streams share

@@ -9,7 +9,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
 // Limits of one session's memory, in bytes. Those of the two directions are apart,
@@ -34,25 +33,6 @@ var ErrSessionEnded = errors.New("webproxy: the session has ended")
 
 // errStreamClosed is the error of writes to a stream that the peer has closed.
 var errStreamClosed = fmt.Errorf("webproxy: the peer has closed the stream: %w", io.ErrClosedPipe)
-
-// budget is a limit of bytes that sessions share. A nil budget is none.
-type budget struct {
-	used atomic.Int64
-	max  int64
-}
-
-// add takes n bytes, or gives back -n. It reports false, and takes nothing, if they
-// would exceed the limit, unless force is set.
-func (b *budget) add(n int, force bool) bool {
-	if b == nil || n == 0 {
-		return true
-	}
-	if used := b.used.Add(int64(n)); n > 0 && used > b.max && !force {
-		b.used.Add(int64(-n))
-		return false
-	}
-	return true
-}
 
 // lane is an order of frames of its own: that of the session, or of one stream.
 type lane struct {
@@ -96,7 +76,7 @@ type mux struct {
 	perStream      bool // each stream has a lane of its own
 	fill           bool // chunks are filled: see outbox
 	maxOutgoing    int
-	sentTo, readBy *budget          // of frames that wait to be sent, and of bytes to be read
+	sentTo, readBy *share           // of frames that wait to be sent, and of bytes to be read
 	accept         func(*Conn) bool // at a relay; called with mu
 
 	mu       sync.Mutex

@@ -35,15 +35,17 @@ type User struct {
 	Carrier Carrier
 }
 
-// Limits limits what a Server's clients take. Fields that are 0 have their default.
+// Limits limits what a Server's clients take. Fields that are 0 have their default. Of
+// each limit but SessionStreams and Backlog, one user gets three quarters at most, and
+// less while others take much.
 type Limits struct {
 	Sessions          int   // sessions at a time; default: 16,384
 	Streams           int   // streams at a time; default: 65,536
 	SessionStreams    int   // streams of a session at a time; default: 128
-	Bootstraps        int   // pages whose token is unused or live; default: 4,096
-	PagesPerMinute    int   // pages; default: 1,200, and 256 at once
-	SessionsPerMinute int   // new sessions; default: 600, and 128 at once
-	StreamsPerMinute  int   // new streams; default: 6,000, and 512 at once
+	Bootstraps        int   // pages of the last two minutes; default: 32,768
+	PagesPerMinute    int   // pages; default: 12,000, and a fifth of them at once
+	SessionsPerMinute int   // new sessions; default: 6,000, and a fifth of them at once
+	StreamsPerMinute  int   // new streams; default: 60,000, and a fifth of them at once
 	Memory            int64 // bytes of all streams that wait to be moved; default: 512 MiB
 	Backlog           int   // streams that wait for Accept; default: 512
 }
@@ -104,7 +106,7 @@ type Server struct {
 	limits     Limits
 	log        *slog.Logger
 	key        tokenKey
-	up, down   *budget
+	up, down   budget
 
 	pages, starts, opens *rate
 
@@ -113,6 +115,7 @@ type Server struct {
 	bootstraps map[token]*bootstrap
 	queue      []*bootstrap // by age
 	sessions   map[token]*session
+	accounts   map[string]*account // by user
 	deleted    map[token]struct{}
 	streams    int
 	backlog    []*Conn
@@ -148,8 +151,8 @@ func NewServer(config ServerConfig) (*Server, error) {
 		field    *int
 		standard int
 	}{
-		{&l.Sessions, 16384}, {&l.Streams, 65536}, {&l.SessionStreams, 128}, {&l.Bootstraps, 4096}, {&l.Backlog, 512},
-		{&l.PagesPerMinute, 1200}, {&l.SessionsPerMinute, 600}, {&l.StreamsPerMinute, 6000},
+		{&l.Sessions, 16384}, {&l.Streams, 65536}, {&l.SessionStreams, 128}, {&l.Bootstraps, 32768}, {&l.Backlog, 512},
+		{&l.PagesPerMinute, 12000}, {&l.SessionsPerMinute, 6000}, {&l.StreamsPerMinute, 60000},
 	} {
 		if *limit.field == 0 {
 			*limit.field = limit.standard
@@ -164,8 +167,8 @@ func NewServer(config ServerConfig) (*Server, error) {
 	s := &Server{
 		host: config.Host, path: config.Path, base: basePath(config.Path),
 		site: config.Site, clientAddr: config.ClientAddr, known: config.Authenticated, limits: *l, log: config.Logger, key: config.TokenKey,
-		up: &budget{max: l.Memory / 4 * 3}, down: &budget{max: l.Memory / 4},
-		pages: newRate(l.PagesPerMinute, 256), starts: newRate(l.SessionsPerMinute, 128), opens: newRate(l.StreamsPerMinute, 512),
+		up: budget{max: l.Memory / 4 * 3}, down: budget{max: l.Memory / 4}, accounts: make(map[string]*account),
+		pages: newRate(l.PagesPerMinute), starts: newRate(l.SessionsPerMinute), opens: newRate(l.StreamsPerMinute),
 		bootstraps: make(map[token]*bootstrap), sessions: make(map[token]*session), deleted: make(map[token]struct{}),
 		accepting: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
@@ -340,13 +343,16 @@ func (s *Server) open(c *Conn) bool {
 	if s.isClosed() {
 		return false
 	}
-	if s.streams >= s.limits.Streams || len(s.backlog) >= s.limits.Backlog || !s.opens.allow() {
+	a := c.account
+	if !mayHave(a.streams, s.streams, s.limits.Streams) || len(s.backlog) >= s.limits.Backlog || !a.opens.allow() || !s.opens.allow() {
 		return false
 	}
 	s.streams++
+	a.streams++
 	c.closer = func() {
 		s.mu.Lock()
 		s.streams--
+		a.streams--
 		s.mu.Unlock()
 	}
 	s.backlog = append(s.backlog, c)
@@ -354,7 +360,7 @@ func (s *Server) open(c *Conn) bool {
 	return true
 }
 
-// rate limits events to n a minute, and burst at once. The zero time is full.
+// rate limits events to n a minute, and a fifth of them at once. The zero time is full.
 type rate struct {
 	mu       sync.Mutex
 	interval time.Duration // of one event
@@ -362,9 +368,9 @@ type rate struct {
 	full     time.Time // when no event will be counted any more
 }
 
-func newRate(perMinute, burst int) *rate {
+func newRate(perMinute int) *rate {
 	interval := time.Minute / time.Duration(perMinute)
-	return &rate{interval: interval, burst: interval * time.Duration(burst)}
+	return &rate{interval: interval, burst: max(time.Minute/5, interval)}
 }
 
 // allow counts an event, and reports false if there are too many.

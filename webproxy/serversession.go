@@ -17,6 +17,7 @@ type session struct {
 	server  *Server
 	token   token
 	user    *serverUser
+	account *account
 	carrier Carrier
 	addr    net.Addr
 
@@ -29,15 +30,15 @@ var errExpired = errors.New("no request for two minutes")
 
 // issueBootstrap returns the token of a new page, or false at a limit.
 func (s *Server) issueBootstrap(u *serverUser) (token, bool) {
-	if !s.pages.allow() {
-		return token{}, false
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expireBootstraps()
-	if len(s.queue) >= s.limits.Bootstraps {
+	a := s.account(u.Name)
+	defer s.release(u.Name, a)
+	if !mayHave(a.bootstraps, len(s.queue), s.limits.Bootstraps) || !a.pages.allow() || !s.pages.allow() {
 		return token{}, false
 	}
+	a.bootstraps++
 	b := &bootstrap{token: s.key.issue(bootstrapToken), user: u, expires: time.Now().Add(bootstrapLife)}
 	s.bootstraps[b.token] = b
 	s.queue = append(s.queue, b)
@@ -48,7 +49,11 @@ func (s *Server) issueBootstrap(u *serverUser) (token, bool) {
 func (s *Server) expireBootstraps() {
 	now := time.Now()
 	for len(s.queue) > 0 && !now.Before(s.queue[0].expires) {
-		delete(s.bootstraps, s.queue[0].token)
+		b := s.queue[0]
+		delete(s.bootstraps, b.token)
+		a := s.account(b.user.Name)
+		a.bootstraps--
+		s.release(b.user.Name, a)
 		s.queue[0] = nil
 		s.queue = s.queue[1:]
 	}
@@ -73,7 +78,8 @@ func (s *Server) start(t token, r *http.Request) (*session, error) {
 		}
 		return b.session, nil
 	}
-	if len(s.sessions) >= s.limits.Sessions || !s.starts.allow() {
+	a := s.account(b.user.Name)
+	if !mayHave(a.sessions, len(s.sessions), s.limits.Sessions) || !a.starts.allow() || !s.starts.allow() {
 		return nil, errFull
 	}
 	session := &session{
@@ -81,9 +87,10 @@ func (s *Server) start(t token, r *http.Request) (*session, error) {
 		user: b.user, carrier: b.user.Carrier, addr: s.addrOf(r),
 	}
 	session.state.greeted = true // the request is HELLO
-	session.readBy, session.sentTo = s.up, s.down
+	a.sessions++
+	session.account, session.readBy, session.sentTo = a, &a.up, &a.down
 	session.accept = func(c *Conn) bool {
-		c.user, c.local, c.remote = session.user, s.Addr(), session.addr
+		c.user, c.account, c.local, c.remote = session.user, a, s.Addr(), session.addr
 		return s.open(c)
 	}
 	session.expiry = time.AfterFunc(reconnectGrace, func() { session.expire() })
@@ -147,6 +154,10 @@ func (s *session) end(cause error) {
 	s.server.mu.Lock()
 	_, first := s.server.sessions[s.token]
 	delete(s.server.sessions, s.token)
+	if first {
+		s.account.sessions--
+		s.server.release(s.user.Name, s.account)
+	}
 	s.server.mu.Unlock()
 	if first && cause != nil {
 		s.server.log.Info("WEB session ended", "user", s.user.Name, "carrier", s.carrier.String(), "client", s.addr.String(), "err", cause)
