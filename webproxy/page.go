@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,10 +29,8 @@ var pagePolicy = strings.Join([]string{
 
 // pagePermissions denies the page what asks a user, or reads a device.
 var pagePermissions = strings.Join([]string{
-	"accelerometer=()", "autoplay=()", "camera=()", "clipboard-read=()", "clipboard-write=()", "display-capture=()",
-	"encrypted-media=()", "fullscreen=()", "geolocation=()", "gyroscope=()", "hid=()", "magnetometer=()", "microphone=()",
-	"midi=()", "payment=()", "picture-in-picture=()", "publickey-credentials-get=()", "screen-wake-lock=()", "serial=()",
-	"usb=()", "xr-spatial-tracking=()",
+	"accelerometer=()", "camera=()", "clipboard-read=()", "clipboard-write=()", "display-capture=()", "geolocation=()",
+	"gyroscope=()", "hid=()", "magnetometer=()", "microphone=()", "midi=()", "payment=()", "serial=()", "usb=()",
 }, ", ")
 
 // servePage answers GET of the base path with a capability. Over the rate of pages,
@@ -63,6 +62,14 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) bool {
 		"X-Content-Type-Options", "nosniff",
 		"X-Dns-Prefetch-Control", "off",
 	)
-	w.Write([]byte(page))
+	// A connection of HTTP/2 keeps memory for the longest piece that it has sent.
+	const piece = 1 << 10
+	control := http.NewResponseController(w)
+	for len(page) > 0 {
+		n := min(len(page), piece)
+		io.WriteString(w, page[:n])
+		control.Flush()
+		page = page[n:]
+	}
 	return true
 }

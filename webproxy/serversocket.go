@@ -3,7 +3,11 @@
 package webproxy
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/base64"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,7 +32,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) bool {
 	if l == nil {
 		return false
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	ws, err := websocket.Accept(hijacker{w}, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{offered[0]},
 		InsecureSkipVerify: true, // native web views may send any origin
 		CompressionMode:    websocket.CompressionDisabled,
@@ -48,6 +52,23 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) bool {
 	}
 	session.detach(l, socket.run(ctx))
 	return true
+}
+
+// hijacker is a ResponseWriter whose Hijack returns short buffers. Package websocket
+// keeps them as long as the socket, and what is longer does not go through them.
+type hijacker struct{ http.ResponseWriter }
+
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	const size = 256
+	conn, buffered, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	// What the client has sent already, and then the connection.
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(size, len(early)))
+	r.Peek(len(early)) // package websocket looks at what is buffered only
+	return conn, bufio.NewReadWriter(r, bufio.NewWriterSize(conn, size)), nil
 }
 
 // isUpgrade reports whether r asks for a WebSocket in a way that is accepted.

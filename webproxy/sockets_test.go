@@ -5,6 +5,8 @@ package webproxy
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -184,4 +186,28 @@ func TestOtherUpgradesAreTheSites(t *testing.T) {
 	}
 	h.want(h.do("POST", "/"+pathSocket, nil, good...), 404, "POST")
 	h.want(h.do("GET", "/"+pathSocket+"?x", nil, good...), 404, "query")
+}
+
+// A message that comes with the upgrade is not lost, whatever its length.
+func TestAMessageBehindTheUpgradeIsReceived(t *testing.T) {
+	for _, size := range []int{1, 300, 3000} {
+		served(t, WebSocket, func(t *testing.T, h *handler, ln *pipeListener) {
+			token, conn := h.session(), ln.dial()
+			defer conn.Close()
+			message := batch(open(1), data(1, strings.Repeat("a", size)))
+			frame := binary.BigEndian.AppendUint16([]byte{0x82, 0x80 | 126}, uint16(len(message)))
+			frame = append(append(frame, 0, 0, 0, 0), message...) // a mask of zeros
+			go io.Copy(io.Discard, conn)
+			fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+				"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: %s%s\r\n\r\n%s", pathSocket, testHost, subprotocol, token, frame)
+			stream, err := h.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(io.LimitReader(stream, int64(size))); len(b) != size || err != nil {
+				t.Errorf("%d of %d bytes, %v", len(b), size, err)
+			}
+			stream.Close()
+		})
+	}
 }

@@ -103,6 +103,8 @@ func newRelay(t *testing.T, name, path string, ln net.Listener, carrier webproxy
 	r := &relay{t: t, link: webproxy.Link{Host: name, Path: path, Secret: secret}, ln: &listener{Listener: ln, next: next}}
 	r.restart(carrier)
 	web := &http.Server{Handler: r, TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate(t)}}, ErrorLog: log.New(io.Discard, "", 0),
+		// As in internal/service/web.
+		HTTP2: &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxEncoderHeaderTableSize: 1, MaxDecoderHeaderTableSize: 1},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn())
 		}}

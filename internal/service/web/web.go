@@ -68,15 +68,17 @@ type Server struct {
 	http    *http.Server
 	plain   *http.Server // of ServePlain
 	conns   chan net.Conn
-	closed  chan struct{}
-	closing sync.Once
 	config  Config
+	ctx     context.Context // until Close
+	cancel  context.CancelFunc
+	mu      sync.Mutex // held while running grows, and while ctx ends
 	running sync.WaitGroup
 }
 
 // New returns a server without users. It starts no goroutine.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config, conns: make(chan net.Conn), closed: make(chan struct{})}
+	s := &Server{config: config, conns: make(chan net.Conn)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	relay, err := webproxy.NewServer(webproxy.ServerConfig{
 		Host: config.Host, Site: config.Site, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
 		ClientAddr: clientAddr,
@@ -102,7 +104,10 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(panics{s.config.Log}, "", 0),
+		// A connection keeps memory for the longest frame that it has received, and for
+		// headers that may be repeated.
+		HTTP2:    &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxEncoderHeaderTableSize: 1, MaxDecoderHeaderTableSize: 1},
+		ErrorLog: log.New(panics{s.config.Log}, "", 0),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
 		},
@@ -157,16 +162,39 @@ func (s *Server) ServePlain(ln net.Listener) { s.plain.Serve(ln) }
 // Serve serves a connection whose client sends a TLS hello next. It owns conn, and does
 // not wait for the client.
 func (s *Server) Serve(conn net.Conn) {
-	select {
-	case s.conns <- tls.Server(conn, s.tls):
-	case <-s.closed:
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
 		conn.Close()
+		return
 	}
+	// The handshake has a goroutine of its own: that of package http, which lives as long
+	// as the connection, would keep the stack that a handshake takes.
+	s.running.Go(func() { s.handshake(conn) })
+}
+
+// handshake passes a connection on to package http when its handshake is over.
+func (s *Server) handshake(conn net.Conn) {
+	over := tls.Server(conn, s.tls)
+	ctx, cancel := context.WithTimeout(s.ctx, headerTime)
+	err := over.HandshakeContext(ctx)
+	cancel()
+	if err == nil {
+		dropHandshake(over)
+		select {
+		case s.conns <- over:
+			return
+		case <-s.ctx.Done():
+		}
+	}
+	conn.Close()
 }
 
 // Close ends all sessions of the relay, and all connections.
 func (s *Server) Close() {
-	s.closing.Do(func() { close(s.closed) })
+	s.mu.Lock()
+	s.cancel()
+	s.mu.Unlock()
 	s.relay.Close()
 	s.http.Close()
 	s.plain.Close()
@@ -180,7 +208,7 @@ func (a *accepted) Accept() (net.Conn, error) {
 	select {
 	case conn := <-a.conns:
 		return conn, nil
-	case <-a.closed:
+	case <-a.ctx.Done():
 		return nil, net.ErrClosed
 	}
 }
