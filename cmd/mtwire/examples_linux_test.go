@@ -187,7 +187,10 @@ func serve(t *testing.T, command, dir string) *process {
 		lines := bufio.NewScanner(io.TeeReader(stderr, p))
 		for lines.Scan() {
 			if strings.HasPrefix(lines.Text(), "listening on ") {
-				listening <- true
+				select {
+				case listening <- true:
+				default: // it has several addresses, or was upgraded
+				}
 			}
 		}
 		close(listening)
@@ -240,6 +243,8 @@ var exampleFiles = map[string]string{
 // mtwire user have a proxy, and those that change users, these.
 func before(source string) []string {
 	switch verb, ok := strings.CutPrefix(source, "mtwire user "); {
+	case source == "mtwire upgrade --help":
+		return []string{"mtwire proxy"}
 	case !ok:
 		return nil
 	case verb == "--help", verb == "add --help":
@@ -247,6 +252,9 @@ func before(source string) []string {
 	}
 	return []string{"mtwire proxy", "mtwire user add alice bob"}
 }
+
+// upgradedTo matches the number of the process in what mtwire upgrade prints.
+var upgradedTo = regexp.MustCompile(`(?:"pid": |process )(\d+)`)
 
 // Each example is carried out, and none has the proxy as its own fronting host. A
 // server runs until the next server of the block starts; other commands take less
@@ -265,6 +273,7 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 			}
 		}
 		var server *process
+		serving := 0
 		stop := func() {
 			if server == nil {
 				return
@@ -285,9 +294,16 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 			}
 			cmd := exec.Command("sh", "-c", shorter(command, server))
 			cmd.Dir = dir
-			if out, err := cmd.CombinedOutput(); err != nil {
+			out, err := cmd.CombinedOutput()
+			if err != nil {
 				t.Errorf("%s: %s: %v\n%s", block.source, command, err, out)
 			}
+			if found := upgradedTo.FindStringSubmatch(string(out)); found != nil {
+				serving, _ = strconv.Atoi(found[1])
+			}
+		}
+		if serving > 0 { // a process that took over
+			syscall.Kill(serving, syscall.SIGTERM)
 		}
 		stop()
 	}

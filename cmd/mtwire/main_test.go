@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
+	"io"
 	mathrand "math/rand/v2"
 	"net"
 	"os"
@@ -25,6 +26,8 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){"mtwire": func() {
 		dieAtStep()
+		shortenUpgrades()
+		speakOtherVersion()
 		os.Exit(run())
 	}})
 }
@@ -64,6 +67,31 @@ func dieAtStep() {
 			}
 		}
 	}
+}
+
+// timeoutVariable has the time limit of all steps of an upgrade.
+const timeoutVariable = "MTWIRE_TEST_TIMEOUT"
+
+func shortenUpgrades() {
+	if limit, err := time.ParseDuration(os.Getenv(timeoutVariable)); err == nil {
+		upgrade.Timeouts.Check, upgrade.Timeouts.Start, upgrade.Timeouts.Step = limit, limit, limit
+	}
+}
+
+// otherVersionVariable has a process that is to take over answer with a version of the
+// protocol which no process speaks.
+const otherVersionVariable = "MTWIRE_TEST_VERSION"
+
+func speakOtherVersion() {
+	fd, err := strconv.Atoi(os.Getenv(upgrade.Variable))
+	if err != nil || os.Getenv(otherVersionVariable) == "" {
+		return
+	}
+	socket := os.NewFile(uintptr(fd), "upgrade")
+	socket.Read(make([]byte, 100))
+	socket.Write([]byte{2, 0x4d, 0x4d})
+	io.Copy(io.Discard, socket) // until the other process has closed it
+	os.Exit(0)
 }
 
 // scriptCommands are the commands that scripts have besides those of testscript.

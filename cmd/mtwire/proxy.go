@@ -128,7 +128,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	defer stop()
 	requests, stop := notifyUpgrades()
 	defer stop()
-	takeover, err := upgrade.FromEnvironment()
+	takeover, err := upgrade.FromEnvironment(version())
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 		return f.checkConfig(cmd, loading, log.Logger)
 	}
 	f.config.Version, f.config.Level = version(), log.level
+	f.config.Program = upgrade.Command{Path: programPath, Args: os.Args}
 	f.file.watch(&f.config)
 	s, err := service.New(f.config, log.Logger)
 	if err != nil {
@@ -175,7 +176,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	}
 	defer f.watchFiles(cmd, s, log.Logger)()
 	go eachHangup(hangups, func() { f.reload(cmd, s, log) })
-	go eachHangup(requests, func() { s.Upgrade(upgrade.Command{Path: programPath, Args: os.Args}) })
+	go eachHangup(requests, func() { s.Upgrade("") })
 	for _, address := range s.Addresses() {
 		printListening(cmd, address)
 	}

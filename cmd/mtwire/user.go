@@ -92,13 +92,18 @@ func (v *userVerb) command() *cobra.Command {
 	if v.define != nil {
 		v.define(f, cmd)
 	}
+	f.defineTarget(cmd)
+	return cmd
+}
+
+// defineTarget defines the flags that name the proxy, and --json.
+func (f *userCommandFlags) defineTarget(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&f.json, "json", false, "print the documents of the API, as JSON")
 	flags.StringVar(&f.socket, "socket", "", "admin socket of the proxy, a `PATH` (default: $"+adminVariable+", or that of --config, or of a proxy on this machine)")
 	flags.StringVar(&f.file.path, "config", "", "configuration `FILE` of the proxy")
 	flags.StringVar(&f.config.State, "state", f.config.State, "state `DIRECTORY` of the proxy")
-	return cmd
 }
 
 // userRun is one call of a command of mtwire user.
@@ -136,6 +141,7 @@ func (f *userCommandFlags) run(cmd *cobra.Command, names []string, do func(*user
 
 // target returns the proxy that the flags and the environment name.
 func (f *userCommandFlags) target(cmd *cobra.Command) (t service.Target, err error) {
+	t.Command = "user"
 	t.Socket = f.socket
 	if t.Socket == "" && f.file.path == "" && f.config.State == "" {
 		t.Socket = os.Getenv(adminVariable)

@@ -219,6 +219,7 @@ func (a *administration) watch(s *Service) {
 			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked, Added: c.Added}
 		},
 		Configuration: s.reloads.document,
+		Upgrade:       s.upgradeForAdmin,
 		Blocked:       s.blockedForAdmin, UpdateBlocked: s.updateBlocked,
 
 		NewSecret:   s.newSecret,

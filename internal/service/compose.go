@@ -77,6 +77,7 @@ type Service struct {
 	reloading sync.Mutex        // held by Reload, UpdateUsers and Upgrade; protects config and domain as well
 	upgrade   *upgradeState     // of Upgrade
 	takeover  *upgrade.Takeover // of the process before, nil if there is none
+	program   upgrade.Command   // that an upgrade starts
 
 	probeAgain, loopsAgain chan struct{} // have room for one; see lookAgain
 	ran                    atomic.Bool   // Run was called
@@ -95,7 +96,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	s := &Service{
 		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
 		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1), release: newRelease(),
-		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover,
+		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover, program: config.Program,
 	}
 	defer beThrifty(len(config.Users) > manyUsers)()
 	s.reloads.begin()

@@ -116,6 +116,9 @@ type Config struct {
 	// listener. Without Level the level cannot be changed.
 	Version string
 	Level   *slog.LevelVar
+	// Program is how this process was started: an upgrade starts what is at its path by then.
+	// Without it there is none.
+	Program upgrade.Command `json:"-"`
 
 	LogConnections bool `toml:"log_connections"` // log-connections: log the end of each connection
 	Probe          bool `toml:"probe"`           // probe: ask every data centre at the start

@@ -39,6 +39,8 @@ type Target struct {
 	// Given means that Config is the proxy's. Otherwise it may be a service of the system,
 	// too, and a state directory that is missing is an error.
 	Given bool
+	// Command is that of mtwire which is run, for errors that tell how to run it.
+	Command string
 }
 
 // dialTimeout limits how long it takes to connect to a socket of this machine.
@@ -112,7 +114,7 @@ func ConnectRunning(ctx context.Context, t Target) (*Operator, error) {
 			return &Operator{Client: admin.NewClient(socket), Socket: socket}, nil
 		case errors.Is(err, fs.ErrPermission):
 			if denied == nil {
-				denied = fmt.Errorf("%s: permission denied: the proxy's user can connect, and root: sudo %smtwire user", socket, ownerOf(socket, "-u ", " "))
+				denied = fmt.Errorf("%s: permission denied: the proxy's user can connect, and root: sudo %smtwire %s", socket, ownerOf(socket, "-u ", " "), t.Command)
 			}
 		case t.Socket != "" && (netx.IsErrno(err, netx.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)):
 			return nil, fmt.Errorf("no proxy listens at %s: is it running, with --admin unix:%s?", socket, socket)
@@ -125,6 +127,9 @@ func ConnectRunning(ctx context.Context, t Target) (*Operator, error) {
 	}
 	return nil, nil
 }
+
+// RunningAt returns where a proxy was looked for, for errors.
+func (t *Target) RunningAt() string { return strings.Join(t.sockets(), " or ") }
 
 // hasState reports whether this user has the state directory of a proxy.
 func (t *Target) hasState() bool {

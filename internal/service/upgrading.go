@@ -3,11 +3,13 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/service/admin"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/proxy"
@@ -70,66 +72,103 @@ func (u *upgradeState) stop() {
 	defer u.running.Unlock()
 }
 
-// Upgrade starts another process with a command, which takes over the listeners and the
-// live sessions, and returns when it has. Then Run drains what has not moved, and returns.
-// If the new process fails, ends or hangs before, this one goes on as before, without the
-// sessions that the other one had taken by then: Upgrade returns the cause. It returns
-// ErrUpgrading if another call has not returned yet.
+// Upgraded is what an upgrade has come to.
+type Upgraded struct {
+	From, To string // versions of the programs; To is "" if the new process has not told
+	PID      int    // of the new process
+	Sessions int    // have moved
+	Left     int    // could not move, and are drained
+	Took     time.Duration
+}
+
+// Upgrade starts another process, which takes over the listeners and the live sessions, and
+// returns when it has. Then Run drains what has not moved, and returns. program is a path,
+// "" for that of Config.Program; the arguments are those of Config.Program. If the new
+// process fails, ends or hangs before, this one goes on as before, without the sessions
+// that the other one had taken by then: Upgrade returns the cause. That is a
+// *upgrade.ProgramError if the program could not be started, or does not accept the
+// configuration. It is ErrUpgrading if another call has not returned yet.
 //
 // It is for Linux. It may be called concurrently, while Run serves.
-func (s *Service) Upgrade(command upgrade.Command) (err error) {
-	if err = s.tryUpgrade(command); err != nil {
-		s.log.Error("the upgrade has failed, this process goes on", "cause", err)
+func (s *Service) Upgrade(program string) (result Upgraded, err error) {
+	command := s.program
+	if program != "" {
+		command.Path, command.Chosen = program, true
 	}
-	return err
+	result, err = s.tryUpgrade(command)
+	if err != nil && s.upgrade.ctx.Err() != nil {
+		err = errEnding
+	}
+	switch {
+	case err == nil:
+	case isNotNow(err):
+		s.log.Warn("there is no upgrade now", "cause", err)
+	default:
+		s.log.Error("the upgrade has failed, this process goes on", "program", command.Path, "cause", err)
+	}
+	return result, err
+}
+
+// isNotNow reports whether err means that there is no upgrade in the state that the process
+// is in, whatever the new program is.
+func isNotNow(err error) bool {
+	for _, e := range []error{ErrUpgrading, errFirst, errService, errEnding, errNotServed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // tryUpgrade is Upgrade without the line in the log.
-func (s *Service) tryUpgrade(command upgrade.Command) (err error) {
+func (s *Service) tryUpgrade(command upgrade.Command) (result Upgraded, err error) {
 	u := s.upgrade
 	if !u.running.TryLock() {
-		return ErrUpgrading
+		return result, ErrUpgrading
 	}
 	defer u.running.Unlock()
 	switch {
 	case os.Getpid() == 1:
-		return errFirst
+		return result, errFirst
 	case endsWithProcess():
-		return errService
+		return result, errService
 	case !s.listeners.isServed():
-		return errNotServed
+		return result, errNotServed
 	case u.ctx.Err() != nil || u.isDone():
-		return errEnding
+		return result, errEnding
 	}
 	select {
 	case <-u.taken: // until then the process before has sessions for this one, and has not told systemd of it
 	case <-u.ctx.Done():
-		return errEnding
+		return result, errEnding
+	}
+	s.log.Info("upgrading", "program", command.Path)
+	if err := command.Check(u.ctx); err != nil {
+		return result, err
 	}
 	s.reloading.Lock() // the listeners stay as they are
 	defer s.reloading.Unlock()
-	s.log.Info("upgrading", "program", command.Path)
 	s.notifyReloading()
-	if err := s.handOverTo(command); err != nil {
+	if result, err = s.handOverTo(command); err != nil {
 		s.notify("READY=1")
-		return err
+		return result, err
 	}
 	close(u.done)
 	s.listeners.end()
-	return nil
+	return result, nil
 }
 
 // handOverTo is an upgrade, once there may be one.
-func (s *Service) handOverTo(command upgrade.Command) error {
+func (s *Service) handOverTo(command upgrade.Command) (result Upgraded, err error) {
 	u := s.upgrade
 	again, err := s.listeners.duplicate(&s.config) // before descriptors are scarce
 	if err != nil {
-		return err
+		return result, err
 	}
 	h, err := upgrade.Start(u.ctx, command, s.handedListeners())
 	if err != nil {
 		closeAllHere(again)
-		return err
+		return result, err
 	}
 	begun := time.Now()
 	s.policy.ShareRates(h.HasState())
@@ -137,7 +176,7 @@ func (s *Service) handOverTo(command upgrade.Command) error {
 	if err != nil {
 		s.policy.Alone()
 		closeAllHere(again)
-		return err
+		return result, err
 	}
 	s.listeners.pause()
 	sharer := &sharer{service: s, handover: h, sent: make(map[string]string)}
@@ -151,13 +190,32 @@ func (s *Service) handOverTo(command upgrade.Command) error {
 	if err != nil {
 		s.policy.Alone()
 		s.listeners.resume(again)
-		return err
+		return result, err
 	}
 	u.sharer = sharer
 	closeAllHere(again)
-	s.log.Info("another process has taken over", "pid", h.PID(), "sessions", idle+moving, "left", left, "took", time.Since(begun).Round(time.Millisecond))
-	s.notify("MAINPID=%d\nREADY=1", h.PID())
-	return nil
+	result = Upgraded{s.config.Version, h.Version(), h.PID(), idle + moving, left, time.Since(begun)}
+	s.log.Info("another process has taken over", "pid", result.PID, "sessions", result.Sessions, "left", result.Left,
+		"took", result.Took.Round(time.Millisecond), "version", result.To, "before", result.From)
+	s.notify("MAINPID=%d\nREADY=1", result.PID)
+	return result, nil
+}
+
+// upgradeForAdmin is admin.Config.Upgrade.
+func (s *Service) upgradeForAdmin(program string) (admin.Upgrade, error) {
+	r, err := s.Upgrade(program)
+	var unusable *upgrade.ProgramError
+	var refused *upgrade.RefusedError
+	switch {
+	case err == nil:
+	case isNotNow(err):
+		err = fmt.Errorf("%w: %w", admin.ErrNoUpgrade, err)
+	case errors.As(err, &unusable), errors.As(err, &refused):
+		err = fmt.Errorf("%w: %w", admin.ErrProgram, err)
+	}
+	return admin.Upgrade{
+		From: r.From, To: r.To, PID: r.PID, Sessions: r.Sessions, Left: r.Left, Took: r.Took.Seconds(),
+	}, err
 }
 
 // handedListeners returns all listeners, with their addresses in the configuration.

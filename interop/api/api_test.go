@@ -44,6 +44,7 @@ type testbed struct {
 	file, added []users.User
 	unavailable bool  // the store is, and links are
 	reload      error // of Reload
+	upgrade     error // of Upgrade
 	revision    int
 	blocked     []netip.Prefix
 }
@@ -74,6 +75,7 @@ func start(t *testing.T, withStore bool) *testbed {
 		NewSecret: func() (mtproxy.Secret, error) { return mtproxy.NewSecret(nil, mtproxy.Padded, "") },
 	}
 	if withStore {
+		api.Upgrade = func(string) (admin.Upgrade, error) { return admin.Upgrade{From: "v1", PID: 1}, b.upgrade }
 		b.policy.Set(b.file)
 		config.Policy, api.Users, api.UpdateUsers = b.policy, b.policy, b.update
 		api.History, api.Links = b.history, b.links
@@ -325,6 +327,7 @@ func TestServerIsWhatTheDocumentDescribes(t *testing.T) {
 	d.try(t, b, step{operation: "getDataCenters", status: 200})
 	d.try(t, b, step{operation: "getLists", status: 200})
 	d.tryReload(t, b)
+	d.tryUpgrade(t, b, plain)
 	d.tryBlocked(t, b)
 	d.tryLogLevel(t, b)
 	d.trySessions(t, b)
@@ -363,6 +366,18 @@ func (d *document) tryReload(t *testing.T, b *testbed) {
 	d.try(t, b, step{operation: "reload", status: 422})
 	d.try(t, b, step{operation: "getReload", status: 200})
 	d.try(t, b, step{operation: "getStatus", status: 200})
+}
+
+func (d *document) tryUpgrade(t *testing.T, b, stopped *testbed) {
+	t.Helper()
+	d.try(t, b, step{operation: "upgrade", status: 200})
+	d.try(t, b, step{operation: "upgrade", body: `{"binary": "/bin/mtwire"}`, status: 200})
+	d.badBodies(t, b, "upgrade", "")
+	for status, err := range map[int]error{409: admin.ErrNoUpgrade, 422: admin.ErrProgram, 502: errors.New("it has ended")} {
+		b.upgrade = err
+		d.try(t, b, step{operation: "upgrade", status: status})
+	}
+	d.try(t, stopped, step{operation: "upgrade", status: 501})
 }
 
 func (d *document) tryLogLevel(t *testing.T, b *testbed) {

@@ -7,6 +7,7 @@
 //	health.go   /healthz and /readyz; readiness.go: what makes a proxy ready
 //	api.go      /v1: routes, answers, and entity tags; openapi.yaml describes them
 //	resources.go  version, status, log level, data centres, upstreams; reload.go: reloads
+//	upgrade.go    another process in the place of this one
 //	blocked.go  networks that are blocked at run time
 //	sessions.go   sessions; users.go, userdocument.go: users
 //	userdetails.go  days of a user's usage, and its links
@@ -64,6 +65,10 @@ type Config struct {
 	Reload func(permitted func() error) (reloaded bool, err error)
 	// Configuration returns which configuration is in force.
 	Configuration func() Configuration
+	// Upgrade has another process take this one's place: see Upgrade. program is an absolute
+	// path, "" for the program of this process. Nil means that that cannot be. The error wraps
+	// ErrNoUpgrade or ErrProgram, or is that of the new process.
+	Upgrade func(program string) (Upgrade, error)
 	// Rate returns the limit of unauthenticated connections in a second, 0 for none. Nil is
 	// one that returns 0.
 	Rate func() float64

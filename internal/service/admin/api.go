@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // openAPI is the description of the API, served at /v1/openapi. A test holds the routes
@@ -47,46 +48,51 @@ func fail(status int, format string, args ...any) error {
 type route struct {
 	pattern string // as of http.ServeMux
 	serve   func(*http.Request) (answer, error)
+	limit   time.Duration // of the answer; 0 means writeTimeout
 }
 
 // routes returns the API's routes, without /v1/openapi.
 func (s *Server) routes() []route {
 	return []route{
-		{"GET /v1/version", s.getVersion},
-		{"GET /v1/status", s.getStatus},
-		{"GET /v1/reload", s.getReload},
-		{"POST /v1/reload", s.reload},
-		{"GET /v1/log-level", s.getLogLevel},
-		{"PUT /v1/log-level", s.putLogLevel},
-		{"GET /v1/data-centers", s.getDataCenters},
-		{"GET /v1/upstreams", s.getUpstreams},
-		{"GET /v1/lists", s.getLists},
-		{"GET /v1/lists/block", s.getBlocked},
-		{"PUT /v1/lists/block", s.replaceBlocked},
-		{"POST /v1/lists/block", s.addBlocked},
-		{"DELETE /v1/lists/block", s.removeBlocked},
-		{"GET /v1/sessions", s.getSessions},
-		{"DELETE /v1/sessions", s.closeSessions},
-		{"GET /v1/sessions/{id}", s.getSession},
-		{"DELETE /v1/sessions/{id}", s.closeSession},
-		{"GET /v1/users", s.getUsers},
-		{"POST /v1/users", s.createUser},
-		{"GET /v1/users/{name}", s.getUser},
-		{"PUT /v1/users/{name}", s.replaceUser},
-		{"PATCH /v1/users/{name}", s.patchUser},
-		{"DELETE /v1/users/{name}", s.deleteUser},
-		{"GET /v1/users/{name}/usage", s.getUsage},
-		{"GET /v1/users/{name}/history", s.getHistory},
-		{"POST /v1/users/{name}/reset", s.resetUsage},
-		{"GET /v1/users/{name}/secrets", s.getSecrets},
-		{"GET /v1/users/{name}/links", s.getLinks},
-		{"POST /v1/users/{name}/rotate", s.rotateSecret},
+		{pattern: "GET /v1/version", serve: s.getVersion},
+		{pattern: "GET /v1/status", serve: s.getStatus},
+		{pattern: "GET /v1/reload", serve: s.getReload},
+		{pattern: "POST /v1/reload", serve: s.reload},
+		{pattern: "POST /v1/upgrade", serve: s.upgrade, limit: upgradeTimeout},
+		{pattern: "GET /v1/log-level", serve: s.getLogLevel},
+		{pattern: "PUT /v1/log-level", serve: s.putLogLevel},
+		{pattern: "GET /v1/data-centers", serve: s.getDataCenters},
+		{pattern: "GET /v1/upstreams", serve: s.getUpstreams},
+		{pattern: "GET /v1/lists", serve: s.getLists},
+		{pattern: "GET /v1/lists/block", serve: s.getBlocked},
+		{pattern: "PUT /v1/lists/block", serve: s.replaceBlocked},
+		{pattern: "POST /v1/lists/block", serve: s.addBlocked},
+		{pattern: "DELETE /v1/lists/block", serve: s.removeBlocked},
+		{pattern: "GET /v1/sessions", serve: s.getSessions},
+		{pattern: "DELETE /v1/sessions", serve: s.closeSessions},
+		{pattern: "GET /v1/sessions/{id}", serve: s.getSession},
+		{pattern: "DELETE /v1/sessions/{id}", serve: s.closeSession},
+		{pattern: "GET /v1/users", serve: s.getUsers},
+		{pattern: "POST /v1/users", serve: s.createUser},
+		{pattern: "GET /v1/users/{name}", serve: s.getUser},
+		{pattern: "PUT /v1/users/{name}", serve: s.replaceUser},
+		{pattern: "PATCH /v1/users/{name}", serve: s.patchUser},
+		{pattern: "DELETE /v1/users/{name}", serve: s.deleteUser},
+		{pattern: "GET /v1/users/{name}/usage", serve: s.getUsage},
+		{pattern: "GET /v1/users/{name}/history", serve: s.getHistory},
+		{pattern: "POST /v1/users/{name}/reset", serve: s.resetUsage},
+		{pattern: "GET /v1/users/{name}/secrets", serve: s.getSecrets},
+		{pattern: "GET /v1/users/{name}/links", serve: s.getLinks},
+		{pattern: "POST /v1/users/{name}/rotate", serve: s.rotateSecret},
 	}
 }
 
 func (s *Server) addRoutes() {
 	for _, route := range s.routes() {
 		s.mux.HandleFunc(route.pattern, func(w http.ResponseWriter, r *http.Request) {
+			if route.limit > 0 { // an error means that there is no limit: it is in this process
+				http.NewResponseController(w).SetWriteDeadline(time.Now().Add(route.limit))
+			}
 			answer, err := route.serve(r)
 			if err != nil {
 				s.problemOf(w, err)

@@ -97,7 +97,20 @@ const (
 // that what is changed must have, "" for any. The error is a *Problem if the server has
 // refused the request.
 func (c *Client) Do(ctx context.Context, method, path string, body any, ifMatch string) (answer Answer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	return c.do(ctx, requestTimeout, method, path, body, ifMatch)
+}
+
+// Upgrade has another process take the place of the proxy, and returns the result when it
+// has. program is the absolute path of the new program, "" for that of the proxy.
+func (c *Client) Upgrade(ctx context.Context, program string) (result Upgrade, answer Answer, err error) {
+	if answer, err = c.do(ctx, upgradeTimeout, http.MethodPost, "/v1/upgrade", upgradeRequest{program}, ""); err == nil {
+		err = json.Unmarshal(answer.Document, &result)
+	}
+	return result, answer, err
+}
+
+func (c *Client) do(ctx context.Context, limit time.Duration, method, path string, body any, ifMatch string) (answer Answer, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var text []byte
 	if body != nil {

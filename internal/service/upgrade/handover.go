@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,12 +13,13 @@ import (
 	"github.com/mtwire/mtwire/proxy"
 )
 
-const (
-	// startTimeout is how long the new process may take until it can serve, and
-	// stepTimeout how long it may take for a step after that.
-	startTimeout = time.Minute
-	stepTimeout  = 10 * time.Second
-)
+// Timeouts limit how long the old process waits for the new one. They are variables for
+// tests, which set them before any other call.
+var Timeouts = struct {
+	Check time.Duration // of the configuration
+	Start time.Duration // until it can serve
+	Step  time.Duration // for each step after that
+}{30 * time.Second, time.Minute, 10 * time.Second}
 
 // Step, if it is not nil, is called before each step of either process, with its name. It
 // is for tests that end a process there, and set before any other call.
@@ -39,12 +39,6 @@ type Listener struct {
 	net.Listener
 }
 
-// Command is how the new process is started.
-type Command struct {
-	Path string   // of the program
-	Args []string // the first is the program's name
-}
-
 // Handover is the old process's side of an upgrade, which Start begins. Its methods are for
 // one goroutine. After an error of one the new process has ended, and all that was not
 // given up before is the old one's.
@@ -52,7 +46,8 @@ type Handover struct {
 	conn    *net.UnixConn
 	process *exec.Cmd
 	ended   chan struct{} // closed when the new process has ended
-	version uint16
+	program string        // the version of the new program
+	version uint16        // of the protocol
 	isDone  bool
 	batch   uint32
 	most    int // sessions of a batch
@@ -69,7 +64,7 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 	}
 	cmd := &exec.Cmd{
 		Path: command.Path, Args: command.Args,
-		Env:   append(os.Environ(), fmt.Sprintf("%s=%d", Variable, childSocket)),
+		Env:   append(environmentWithout("WATCHDOG_PID"), fmt.Sprintf("%s=%d", Variable, childSocket)),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		ExtraFiles: []*os.File{other},
 	}
@@ -94,7 +89,7 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 
 // greet agrees on a version, passes the listeners, and waits for the new process.
 func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
-	h.conn.SetDeadline(time.Now().Add(startTimeout))
+	h.conn.SetDeadline(time.Now().Add(Timeouts.Start))
 	defer context.AfterFunc(ctx, func() { h.conn.SetDeadline(time.Unix(1, 0)) })()
 	if err := send(h.conn, appendHello(nil, lowestVersion, HighestVersion), nil); err != nil {
 		return h.failed(err)
@@ -103,7 +98,7 @@ func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
 	if err != nil {
 		return err
 	}
-	if h.version, err = parseVersion(message); err != nil {
+	if h.version, h.program, err = parseVersion(message); err != nil {
 		return err
 	}
 	step("old has the version")
@@ -158,16 +153,19 @@ func (h *Handover) expect(k kind) ([]byte, error) {
 // failed explains an error of the socket.
 func (h *Handover) failed(err error) error {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the new process has ended")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the new process does not answer in time")
+	case isEnd(err):
+		return errors.New("the new process has ended")
 	}
 	return err
 }
 
 // PID returns the number of the new process.
 func (h *Handover) PID() int { return h.process.Process.Pid }
+
+// Version returns the version of the new program, "" if it has not told.
+func (h *Handover) Version() string { return h.program }
 
 // Move moves a batch of p's sessions, those first that move nothing. It returns how many
 // have moved, how many others move nothing, and how many in all are left that can move,
@@ -212,7 +210,7 @@ func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
 // offer sends a batch, and returns the new process's answers about the sessions.
 func (h *Handover) offer(b *batch) (answers []byte, err error) {
 	h.batch++
-	h.conn.SetDeadline(time.Now().Add(stepTimeout))
+	h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
 	if err := send(h.conn, appendSessions(nil, h.batch, b.states), b.fds); err != nil {
 		return nil, h.failed(err)
 	}
@@ -313,7 +311,7 @@ func (h *Handover) Settle() (unknown []string, err error) {
 
 // confirm sends a message that is its kind alone, and expects one in return.
 func (h *Handover) confirm(k, answer kind) (message []byte, err error) {
-	h.conn.SetDeadline(time.Now().Add(stepTimeout))
+	h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
 	if err = send(h.conn, []byte{byte(k)}, nil); err == nil {
 		message, err = h.expect(answer)
 	}

@@ -77,17 +77,26 @@ func parseHello(b []byte) (version uint16, err error) {
 	return min(highest, HighestVersion), nil
 }
 
-// parseVersion returns the version that the new process speaks.
-func parseVersion(b []byte) (version uint16, err error) {
+// appendVersion appends the answer to the first message: the version that is spoken, and the
+// version of the new program.
+func appendVersion(b []byte, version uint16, program string) []byte {
+	b = binary.BigEndian.AppendUint16(append(b, byte(versionMessage)), version)
+	return append(b, program[:min(len(program), maxText)]...)
+}
+
+// parseVersion returns the version of the protocol, which must be one that this program
+// speaks, and that of the new program, "" if it does not tell.
+func parseVersion(b []byte) (version uint16, program string, err error) {
 	r := reader{b: b}
-	if kind(r.byte()) != versionMessage {
-		return 0, ErrMessage
-	}
+	isVersion := kind(r.byte()) == versionMessage
 	version = r.uint16()
-	if r.bad || len(r.b) > 0 || version < lowestVersion || version > HighestVersion {
-		return 0, ErrMessage
+	switch {
+	case !isVersion || r.bad || len(r.b) > maxText:
+		return 0, "", ErrMessage
+	case version < lowestVersion || version > HighestVersion:
+		return 0, "", fmt.Errorf("upgrade: the new process speaks version %d of the protocol, and this one %d to %d", version, lowestVersion, HighestVersion)
 	}
-	return version, nil
+	return version, string(r.b), nil
 }
 
 // Use is what a listener is for.

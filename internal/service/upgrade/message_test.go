@@ -26,14 +26,28 @@ func TestVersions(t *testing.T) {
 			t.Errorf("%d to %d: %d, %v", test.lowest, test.highest, got, err)
 		}
 	}
-	for v, want := range map[uint16]bool{0: false, 1: true, 2: true, 3: false} {
-		if got, err := parseVersion([]byte{byte(versionMessage), 0, byte(v)}); (err == nil) != want || want && got != v {
-			t.Errorf("version %d: %d, %v", v, got, err)
-		}
-	}
 	for _, b := range [][]byte{nil, {1}, append([]byte{2}, magic...), append([]byte{1}, magic...)} {
 		if _, err := parseHello(b); err == nil {
 			t.Errorf("%q was parsed", b)
+		}
+	}
+}
+
+// The answer has the version of the program, unless the program is older than that. A version
+// of the protocol that this program does not speak is an error.
+func TestTheAnswerHasBothVersions(t *testing.T) {
+	for version := range HighestVersion + 2 {
+		spoken, got, err := parseVersion(appendVersion(nil, version, "v1.2.3"))
+		if known := version >= lowestVersion && version <= HighestVersion; (err == nil) != known || known && (got != "v1.2.3" || spoken != version) {
+			t.Errorf("%d: %q, %v", version, got, err)
+		}
+	}
+	if _, got, err := parseVersion([]byte{2, 0, lowestVersion}); got != "" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, b := range [][]byte{{2}, {2, 0}, append([]byte{2, 0, lowestVersion}, make([]byte, maxText+1)...)} {
+		if _, _, err := parseVersion(b); err == nil {
+			t.Errorf("%d bytes were parsed", len(b))
 		}
 	}
 }
@@ -145,7 +159,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add(state)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parseHello(b)
-		if version, err := parseVersion(b); err == nil && (version < lowestVersion || version > HighestVersion) {
+		if version, _, err := parseVersion(b); err == nil && (version < lowestVersion || version > HighestVersion) {
 			t.Errorf("version %d", version)
 		}
 		if chosen, err := parseCommitment(b, 7, 1); err == nil && !bytes.Equal(appendCommitment(nil, 7, chosen), b) {

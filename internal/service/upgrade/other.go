@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 )
 
 // Variable is the environment variable that has the number of the new process's socket.
@@ -32,3 +33,9 @@ func connOf(int) (net.Conn, error) { return nil, errors.ErrUnsupported }
 func listenerOf(int) (net.Listener, error) { return nil, errors.ErrUnsupported }
 
 func duplicate(any) (int, error) { return 0, errors.ErrUnsupported }
+
+func isExecutable(string) bool { return true }
+
+func isTrusted(os.FileInfo) bool { return false }
+
+func inOwnGroup(*exec.Cmd) {}

@@ -6,6 +6,7 @@
 //	message.go   the messages, without their descriptors
 //	handover.go  the old process: listeners and sessions out
 //	takeover.go  the new process: listeners and sessions in
+//	program.go   the new program, which is checked before it is started
 //	socket_linux.go  messages with descriptors; other.go: other systems
 //
 // session.go and message.go do no I/O.

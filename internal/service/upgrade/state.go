@@ -105,7 +105,7 @@ func (h *Handover) SendState(state iter.Seq2[string, any]) error {
 	if !h.HasState() {
 		return nil
 	}
-	h.conn.SetDeadline(time.Now().Add(stepTimeout))
+	h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
 	err := sendState(h.conn, state)
 	if err != nil && !h.isDone {
 		h.Abort()

@@ -18,21 +18,22 @@ type Takeover struct {
 	conn      *net.UnixConn
 	version   uint16
 	listeners []Listener
+	addresses map[Use][]string // of all that the old process has sent
 	buf       [maxMessage]byte
 }
 
 // FromEnvironment returns the Takeover of a process that was started by Start, with the
 // listeners of the old process, and nil in any other process. If the old process has ended
-// already, there is nothing to take over.
-func FromEnvironment() (*Takeover, error) {
+// already, there is nothing to take over. version is this program's.
+func FromEnvironment(version string) (*Takeover, error) {
 	parent := os.Getppid()
 	conn, err := inheritedSocket()
 	if conn == nil {
 		return nil, err
 	}
-	t := &Takeover{conn: conn}
-	conn.SetDeadline(time.Now().Add(startTimeout))
-	err = t.greet()
+	t := &Takeover{conn: conn, addresses: make(map[Use][]string)}
+	conn.SetDeadline(time.Now().Add(Timeouts.Start))
+	err = t.greet(version)
 	if err == nil {
 		return t, nil
 	}
@@ -60,7 +61,7 @@ func isEnd(err error) bool {
 }
 
 // greet agrees on a version and receives the listeners.
-func (t *Takeover) greet() error {
+func (t *Takeover) greet(program string) error {
 	step("new started")
 	message, fds, err := receive(t.conn, t.buf[:], 1)
 	closeFDs(fds)
@@ -72,7 +73,7 @@ func (t *Takeover) greet() error {
 		return err
 	}
 	t.version = version
-	if err := send(t.conn, []byte{byte(versionMessage), byte(version >> 8), byte(version)}, nil); err != nil {
+	if err := send(t.conn, appendVersion(nil, version, program), nil); err != nil {
 		return err
 	}
 	step("new has the version")
@@ -104,6 +105,7 @@ func (t *Takeover) receiveListeners(message []byte, fds []int) error {
 			return err
 		}
 		t.listeners = append(t.listeners, listeners[i])
+		t.addresses[listeners[i].Use] = append(t.addresses[listeners[i].Use], listeners[i].Address)
 	}
 	return nil
 }
@@ -121,6 +123,14 @@ func (t *Takeover) Listener(use Use, address string) net.Listener {
 	ln := t.listeners[i].Listener
 	t.listeners = slices.Delete(t.listeners, i, i+1)
 	return ln
+}
+
+// Addresses returns the addresses of the old process's configuration for a use.
+func (t *Takeover) Addresses(use Use) []string {
+	if t == nil {
+		return nil
+	}
+	return t.addresses[use]
 }
 
 // Inherited returns the listeners that the first process was started with.
