@@ -67,6 +67,20 @@ func (p *Proxy) start() error {
 	return nil
 }
 
+// Responds returns nil when p has shown that it can serve its sessions: its lock is free,
+// and the goroutines that wake idle sessions are woken themselves. It returns the cause of
+// ctx's end if they are not before, and blocks for as long as the lock is not free. It is for
+// a watchdog. Before the first Serve there is nothing to be woken.
+func (p *Proxy) Responds(ctx context.Context) error {
+	p.mu.Lock()
+	poller := p.relaying.Poller
+	p.mu.Unlock()
+	if poller == nil {
+		return nil
+	}
+	return poller.Responds(ctx)
+}
+
 // fail ends the proxy: Serve returns cause.
 func (p *Proxy) fail(cause error) {
 	p.stopAccepting(cause)

@@ -15,6 +15,7 @@
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
 //	upgrading.go  upgrades, which move sessions; handedover.go: listeners of an upgrade
 //	carried.go    what moves in an upgrade besides
+//	watchdog.go   the watchdog of systemd; fdstore.go: its store for listeners
 //	links.go      tg://proxy links
 //	reach.go      the address in the links; publicaddress.go: a configured one;
 //	              ownaddresses.go: those of this machine
@@ -78,6 +79,8 @@ type Service struct {
 	upgrade   *upgradeState     // of Upgrade
 	takeover  *upgrade.Takeover // of the process before, nil if there is none
 	program   upgrade.Command   // that an upgrade starts
+	watchdog  time.Duration     // see watchdogInterval
+	stored    map[string]bool   // the names of listeners that systemd keeps; under reloading
 
 	probeAgain, loopsAgain chan struct{} // have room for one; see lookAgain
 	ran                    atomic.Bool   // Run was called
@@ -97,6 +100,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
 		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1), release: newRelease(),
 		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover, program: config.Program,
+		watchdog: watchdogInterval(config.Takeover != nil),
 	}
 	defer beThrifty(len(config.Users) > manyUsers)()
 	s.reloads.begin()

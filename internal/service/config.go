@@ -30,6 +30,9 @@ type Config struct {
 	// Inherited are listeners that the process was started with, besides Listen: see
 	// InheritedListeners. One whose address is also in Listen is used for both.
 	Inherited []net.Listener
+	// Stored are listeners that systemd has kept since the process before, by their names: see
+	// InheritedListeners. New takes them.
+	Stored map[string]net.Listener
 	// Takeover has the listeners and sessions of a process that this one was started by to
 	// take its place: see upgrade.FromEnvironment. Nil is none.
 	Takeover *upgrade.Takeover

@@ -13,14 +13,23 @@ import (
 
 // InheritedListeners returns listeners on the sockets that systemd, or a program like
 // it, has passed to the process: those of LISTEN_FDS, in its order. They are for
-// Config.Inherited. The environment variables are gone afterwards, so a second call
-// returns none.
+// Config.Inherited, and those that it has kept since the process before for Config.Stored.
+// The environment variables are gone afterwards, so a second call returns none.
 //
 // Specification: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
-func InheritedListeners() (listeners []net.Listener, err error) {
+func InheritedListeners() (listeners []net.Listener, stored map[string]net.Listener, err error) {
+	stored = make(map[string]net.Listener)
 	for i, file := range activation.Files(true) {
 		ln, invalid := inheritedListener(file)
 		file.Close() // ln has a descriptor of its own
+		if isStoredName(file.Name()) {
+			if invalid == nil && stored[file.Name()] == nil {
+				stored[file.Name()] = ln
+			} else if ln != nil {
+				ln.Close()
+			}
+			continue // without it, its address is listened on anew
+		}
 		if invalid != nil && err == nil {
 			err = fmt.Errorf("socket %d of LISTEN_FDS, %s: %w", i+1, file.Name(), invalid)
 		}
@@ -30,9 +39,12 @@ func InheritedListeners() (listeners []net.Listener, err error) {
 	}
 	if err != nil {
 		closeAll(listeners)
-		return nil, err
+		for _, ln := range stored {
+			ln.Close()
+		}
+		return nil, nil, err
 	}
-	return listeners, nil
+	return listeners, stored, nil
 }
 
 func inheritedListener(file *os.File) (net.Listener, error) {

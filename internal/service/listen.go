@@ -136,6 +136,7 @@ func (s *Service) Listen(ctx context.Context) (err error) {
 	if s.listeners.all, err = s.config.listenAll(ctx); err != nil {
 		return err
 	}
+	s.beginStore()
 	if err := s.keep(); err != nil {
 		s.listeners.closeAll()
 		return err
@@ -171,6 +172,9 @@ func (c *Config) listenAll(ctx context.Context) (listeners []*listener, err erro
 		if l.Listener == nil {
 			l.Listener, inherited = takeInherited(inherited, address)
 			l.inherited = l.Listener != nil
+		}
+		if l.Listener == nil {
+			l.Listener = c.storedListener(address)
 		}
 		if l.Listener == nil {
 			if l.Listener, err = address.listen(ctx, c.ReusePort); err != nil {

@@ -1,10 +1,12 @@
 package service
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +18,11 @@ const notifyVariable = "NOTIFY_SOCKET"
 //
 // Specification: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 func (s *Service) notify(format string, args ...any) {
+	s.notifyWith(nil, format, args...)
+}
+
+// notifyWith is notify with the socket of a listener, nil for none.
+func (s *Service) notifyWith(ln syscall.Conn, format string, args ...any) {
 	path := os.Getenv(notifyVariable)
 	if path == "" {
 		return
@@ -23,11 +30,36 @@ func (s *Service) notify(format string, args ...any) {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err == nil {
 		defer conn.Close()
-		_, err = fmt.Fprintf(conn, format, args...)
+		err = send(conn, fmt.Appendf(nil, format, args...), ln)
 	}
 	if err != nil {
 		s.log.Warn("systemd cannot be notified", "cause", err)
 	}
+}
+
+// send sends a message, with a socket unless it is nil.
+func send(conn *net.UnixConn, message []byte, socket syscall.Conn) error {
+	if socket == nil {
+		_, err := conn.Write(message)
+		return err
+	}
+	from, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	to, err := conn.SyscallConn() // package net sends no rights on a datagram socket that is connected
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = from.Control(func(fd uintptr) {
+		failed = to.Write(func(socket uintptr) (done bool) {
+			err = unix.Sendmsg(int(socket), message, unix.UnixRights(int(fd)), nil, 0)
+			return err != unix.EAGAIN
+		})
+		failed = cmp.Or(failed, err)
+	})
+	return cmp.Or(err, failed)
 }
 
 // notifyReloading announces an upgrade, with its time by the monotonic clock.

@@ -30,6 +30,8 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	if s.takeover == nil { // otherwise the process before has told it
 		s.notify("READY=1")
 	}
+	s.storeSoon()
+	defer s.keepWatchdog()()
 	select {
 	case err = <-failed:
 		s.upgrade.stop()

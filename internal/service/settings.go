@@ -85,6 +85,7 @@ func (c *settingsChange) commit() {
 	s.web.setUsers(s.limited)
 	s.web.reload()
 	c.listeners.commit()
+	s.storeListeners()
 	if s.config.Level != nil && s.config.LogLevel != before.LogLevel { // otherwise the API's stays
 		s.config.Level.Set(slog.Level(s.config.LogLevel))
 	}

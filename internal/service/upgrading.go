@@ -197,7 +197,7 @@ func (s *Service) handOverTo(command upgrade.Command) (result Upgraded, err erro
 	result = Upgraded{s.config.Version, h.Version(), h.PID(), idle + moving, left, time.Since(begun)}
 	s.log.Info("another process has taken over", "pid", result.PID, "sessions", result.Sessions, "left", result.Left,
 		"took", result.Took.Round(time.Millisecond), "version", result.To, "before", result.From)
-	s.notify("MAINPID=%d\nREADY=1", result.PID)
+	s.notify("MAINPID=%d\nREADY=1%s", result.PID, watchdogPart(s.watchdog))
 	return result, nil
 }
 

@@ -49,6 +49,9 @@ func (p *Poller) Serve(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// Responds returns nil: nothing is woken.
+func (p *Poller) Responds(context.Context) error { return nil }
+
 // send is Dst.Write. Whether it waits is not known.
 func (d *direction) send(b []byte) (int, error) {
 	d.waited = true
