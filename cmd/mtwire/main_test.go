@@ -72,7 +72,13 @@ func dieAtStep() {
 // timeoutVariable has the time limit of all steps of an upgrade.
 const timeoutVariable = "MTWIRE_TEST_TIMEOUT"
 
+// trialVariable has how long a new process is on trial.
+const trialVariable = "MTWIRE_TEST_TRIAL"
+
 func shortenUpgrades() {
+	if limit, err := time.ParseDuration(os.Getenv(trialVariable)); err == nil {
+		upgrade.TrialTime = limit
+	}
 	if limit, err := time.ParseDuration(os.Getenv(timeoutVariable)); err == nil {
 		upgrade.Timeouts.Check, upgrade.Timeouts.Start, upgrade.Timeouts.Step = limit, limit, limit
 	}

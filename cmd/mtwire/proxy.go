@@ -143,6 +143,8 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 		f.log.file = ""
 	} else if loading != nil {
 		return loading
+	} else if takeover == nil {
+		f.fallBack(cmd)
 	}
 	log, err := f.log.open(cmd)
 	if err != nil {
@@ -191,6 +193,19 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	f.config.Users = nil // the service has them
 	f.file.document.Release()
 	return s.Run(cmd.Context(), again)
+}
+
+// fallBack has the program before start in the place of this one, if this one has crashed
+// after an upgrade. What it logs is written at once, as this process may be replaced.
+func (f *proxyFlags) fallBack(cmd *cobra.Command) {
+	var out io.Writer = cmd.ErrOrStderr()
+	if f.log.file != "" {
+		if file, err := os.OpenFile(f.log.file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err == nil {
+			defer file.Close()
+			out = file
+		}
+	}
+	service.FallBack(&f.config, programPath, f.log.logger(out, slog.Level(f.log.level)))
 }
 
 // linkPatience is how long links wait for the first lines of the log.

@@ -80,12 +80,11 @@ func TestUpgradeCommand(t *testing.T) {
 // install installs a program that is another file than the one before, as a rename does.
 func install(t *testing.T, program, path, mark string) {
 	t.Helper()
-	b, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path+".new", append(b, mark...), 0o700); err != nil { // an ELF file may have more at its end
-		t.Fatal(err)
+	// Another process writes it: a child of this one, started meanwhile by another test, would
+	// have the file open for writing, and it could not be started. An ELF file may have more at
+	// its end.
+	if out, err := exec.Command("sh", "-c", `cp "$0" "$1" && printf %s "$2" >> "$1" && chmod 700 "$1"`, program, path+".new", mark).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)

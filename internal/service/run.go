@@ -5,6 +5,9 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/service/upgrade"
 )
 
 // Run serves clients until ctx ends. Then it drains: it stops listening, closes
@@ -29,6 +32,15 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	failed, over := s.listeners.run(s.proxy.Serve)
 	if s.takeover == nil { // otherwise the process before has told it
 		s.notify("READY=1")
+	}
+	if s.takeover != nil {
+		trial := time.AfterFunc(upgrade.TrialTime, s.endTrial)
+		defer func() {
+			trial.Stop()
+			if err == nil {
+				s.endTrial()
+			}
+		}()
 	}
 	s.storeSoon()
 	defer s.keepWatchdog()()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -170,11 +171,13 @@ func (s *Service) handOverTo(command upgrade.Command) (result Upgraded, err erro
 		closeAllHere(again)
 		return result, err
 	}
+	undo := s.keepProgram(h.PID(), command.Path)
 	begun := time.Now()
 	s.policy.ShareRates(h.HasState())
 	idle, err := s.moveIdle(h)
 	if err != nil {
 		s.policy.Alone()
+		undo()
 		closeAllHere(again)
 		return result, err
 	}
@@ -189,6 +192,7 @@ func (s *Service) handOverTo(command upgrade.Command) (result Upgraded, err erro
 	}
 	if err != nil {
 		s.policy.Alone()
+		undo()
 		s.listeners.resume(again)
 		return result, err
 	}
@@ -199,6 +203,34 @@ func (s *Service) handOverTo(command upgrade.Command) (result Upgraded, err erro
 		"took", result.Took.Round(time.Millisecond), "version", result.To, "before", result.From)
 	s.notify("MAINPID=%d\nREADY=1%s", result.PID, watchdogPart(s.watchdog))
 	return result, nil
+}
+
+// keepProgram keeps the program of this process, to which a crash of the new one leads back.
+func (s *Service) keepProgram(pid int, path string) (undo func()) {
+	undo = func() {}
+	dir, err := stateDirectory(s.config.State)
+	if err == nil {
+		undo, err = upgrade.Keep(dir, pid, path)
+	}
+	if err != nil {
+		s.log.Warn("the program of this process is not kept: if the new one crashes, it is started again all the same", "cause", err)
+	}
+	return undo
+}
+
+// endTrial ends the trial of this process after an upgrade: it has not crashed.
+func (s *Service) endTrial() {
+	if dir, err := stateDirectory(s.config.State); err == nil {
+		upgrade.EndTrial(dir)
+	}
+}
+
+// FallBack starts the program before in the place of this one, path, and does not return, if
+// this one has crashed within a minute after an upgrade to it. See upgrade.FallBack.
+func FallBack(c *Config, path string, log *slog.Logger) {
+	if dir, err := stateDirectory(c.State); err == nil {
+		upgrade.FallBack(dir, path, log)
+	}
 }
 
 // upgradeForAdmin is admin.Config.Upgrade.

@@ -39,3 +39,17 @@ func isExecutable(string) bool { return true }
 func isTrusted(os.FileInfo) bool { return false }
 
 func inOwnGroup(*exec.Cmd) {}
+
+func programOf(int) string { return "" }
+
+func linkProgram(string) error { return errors.ErrUnsupported }
+
+func execute(*os.File, string) error { return errors.ErrUnsupported }
+
+func startOf(int) (string, error) { return "", errors.ErrUnsupported }
+
+func isStarted(int, string) bool { return false }
+
+func bootID() string { return "" }
+
+func syncDirectory(string) error { return nil }

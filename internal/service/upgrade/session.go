@@ -7,6 +7,7 @@
 //	handover.go  the old process: listeners and sessions out
 //	takeover.go  the new process: listeners and sessions in
 //	program.go   the new program, which is checked before it is started
+//	previous.go  the program before, which is kept while the new one is on trial
 //	socket_linux.go  messages with descriptors; other.go: other systems
 //
 // session.go and message.go do no I/O.
