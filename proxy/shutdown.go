@@ -56,6 +56,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}
 	p.stop() // sessions are over, so nothing is parked in the poller
 	p.background.Wait()
+	p.settings().router.Close()
 	p.workers.Close()
 	p.log.flush()
 	p.resolver.Close()

@@ -3,12 +3,13 @@ package proxy
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/mtwire/mtwire/internal/route"
 )
 
 // Upstream is what data centres are reached through: nothing, a SOCKS5 or HTTP
-// proxy, or another MTProxy. The zero value is direct with weight 1.
+// proxy, another MTProxy, their WebSockets, or a WEB proxy. The zero value is direct with weight 1.
 type Upstream struct{ url route.UpstreamURL }
 
 // ParseUpstream parses an upstream in one of these forms:
@@ -18,8 +19,12 @@ type Upstream struct{ url route.UpstreamURL }
 //	http://USER:PASSWORD@HOST:PORT          also https
 //	tg://proxy?server=HOST&port=PORT&secret=SECRET
 //	https://t.me/proxy?server=HOST&port=PORT&secret=SECRET
+//	wss                                     the data centres' WebSockets, over TLS
+//	wss://HOST:PORT/apiws                   a WebSocket for all data centres
+//	tg://webproxy?server=HOST&secret=SECRET also https://t.me/webproxy
 //
-// User and password are optional. All forms take a weight from 1, the default,
+// User and password are optional. The last three forms take via=URL, a SOCKS5 or HTTP
+// proxy in front of them. All forms take a weight from 1, the default,
 // to 1000, as in "direct?weight=3": an upstream of weight 3 takes three times as
 // many connections as one of weight 1. Errors quote nothing of text, which may
 // contain a password.
@@ -69,7 +74,11 @@ func (p *Proxy) attempted() func(route.Attempt) {
 func (u Upstream) MarshalText() ([]byte, error) {
 	text := u.url.String()
 	if weight := u.url.Weight(); weight != 1 {
-		text += "?weight=" + strconv.Itoa(weight)
+		separator := "?"
+		if strings.Contains(text, "?") {
+			separator = "&"
+		}
+		text += separator + "weight=" + strconv.Itoa(weight)
 	}
 	return []byte(text), nil
 }

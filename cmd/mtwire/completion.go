@@ -42,7 +42,7 @@ func flagValues() map[string][]string {
 		"quota-period":        {"day", "week", "month", "none"},
 		"qr":                  {"auto", "always", "never"},
 		"to":                  {"tcp", "wss", "https", "tcp://", "ws://", "wss://", "http://", "https://", "tg://"},
-		"upstream":            {"direct", "http://", "https://", "socks5://", "tg://"},
+		"upstream":            {"direct", "http://", "https://", "socks5://", "tg://", "wss", "wss://"},
 	}
 }
 

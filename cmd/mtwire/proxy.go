@@ -59,7 +59,8 @@ starts the program again, which takes over the sockets and the live sessions.`,
   mtwire proxy --listen :443 --domain www.example.org --front unix:/run/site.sock
   mtwire proxy --listen 127.0.0.1:3128 --secrets secrets
   mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'
-  mtwire proxy --upstream 'socks5://10.0.0.1:1080?weight=3' --upstream direct`,
+  mtwire proxy --upstream 'socks5://10.0.0.1:1080?weight=3' --upstream direct
+  mtwire proxy --listen 127.0.0.1:1443 --upstream wss`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.file.name(cmd, f.run(cmd)) },
 	}
@@ -98,7 +99,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	listVar(flags, &c.DataCenters, "dc", errorsQuote, "address of a data centre: `ID=HOST:PORT`, or '*=HOST:PORT' for all others; several for one ID are tried in order (repeatable)")
 	flags.Int16Var((*int16)(&c.DefaultDC), "default-dc", int16(c.DefaultDC), "data centre `ID` for clients that request an unknown one (default: they are rejected)")
 	flags.TextVar(&c.Family, "ip", c.Family, "address `FAMILY` of data centres: prefer-ipv4, prefer-ipv6, only-ipv4 or only-ipv6")
-	listVar(flags, &c.Upstreams, "upstream", errorsNumbered, "`UPSTREAM` for data centres: direct, socks5://, http:// or https:// URL, or link of another MTProxy; with ?weight=N (repeatable)")
+	listVar(flags, &c.Upstreams, "upstream", errorsNumbered, "`UPSTREAM` for data centres: direct, socks5://, http://, https:// or wss:// URL, wss for Telegram's WebSockets, or link of another MTProxy or a WEB proxy; with ?weight=N (repeatable)")
 	flags.StringVar(&c.UpstreamsFile, "upstreams", c.UpstreamsFile, "`FILE` with an UPSTREAM on each line (default: $MTWIRE_UPSTREAMS, or systemd's credential named upstreams)")
 	flags.BoolVar(&c.FastMode, "fast-mode", c.FastMode, "share the client's download key stream with the data centre; false re-encrypts the download, so that the bytes on both sides of the proxy are unrelated, and costs CPU")
 	flags.IntVar(&c.MaxUnauthenticated, "max-unauthenticated", c.MaxUnauthenticated, "largest `NUMBER` of connections that are not authenticated (default: a quarter of the descriptors that the process may have, at most 16384)")

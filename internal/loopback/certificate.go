@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Certificate makes a self-signed certificate for localhost and the loopback
-// addresses, valid for a day. It returns the configuration of a server that
+// Certificate makes a self-signed certificate for localhost, the loopback addresses and
+// other host names, valid for a day. It returns the configuration of a server that
 // presents the certificate and of a client that trusts it.
-func Certificate() (server, client *tls.Config, err error) {
+func Certificate(names ...string) (server, client *tls.Config, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -25,7 +25,7 @@ func Certificate() (server, client *tls.Config, err error) {
 		Subject:      pkix.Name{CommonName: "mtwire on loopback"},
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		DNSNames:     []string{"localhost"},
+		DNSNames:     append([]string{"localhost"}, names...),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

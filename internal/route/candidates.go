@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/webproxy"
 )
 
 // upstreamState is a configured upstream, its place in the weighted round robin,
@@ -23,6 +26,7 @@ type upstreamHealth struct {
 	answers       answers            // of connections that were not answered
 	loops         health             // of connections that came back
 	paddedOnly    bool               // it takes no framing without padding
+	streams       *webproxy.Dialer   // of a WEB proxy, nil otherwise
 }
 
 // maxUpstreamFailures is how many attempts in a row may fail through an upstream
@@ -52,6 +56,7 @@ type candidate struct {
 type ordering struct {
 	router    *Router
 	service   answerKey
+	dc        datacenter.DC
 	addresses []string
 	upstreams []*upstreamState // the preferred one first
 	tried     []candidate      // a few at most
@@ -62,19 +67,19 @@ type ordering struct {
 }
 
 // newOrdering returns an ordering without upstreams.
-func (r *Router) newOrdering(addresses []string, service answerKey) *ordering {
-	o := &ordering{router: r, service: service, addresses: addresses}
+func (r *Router) newOrdering(location location, service answerKey) *ordering {
+	o := &ordering{router: r, service: service, dc: location.dc, addresses: location.addresses}
 	o.upstreams, o.tried = o.firstUpstreams[:0], o.firstTried[:0]
 	return o
 }
 
-// order returns the ordering of all candidates for addresses and what a client asks
+// order returns the ordering of all candidates for a location and what a client asks
 // for. The round robin determines the preferred upstream; the others follow as
 // configured.
-func (r *Router) order(addresses []string, service answerKey) *ordering {
+func (r *Router) order(location location, service answerKey) *ordering {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := r.newOrdering(addresses, service)
+	o := r.newOrdering(location, service)
 	preferred := r.nextUpstream(service, r.config.Time()) // nil if none takes the framing
 	if preferred != nil {
 		o.upstreams = append(o.upstreams, preferred)
@@ -114,8 +119,10 @@ type priority struct {
 	indexes, address              int // the sum of both indexes; the address's
 }
 
-// takes reports whether u takes a client's framing.
-func (u *upstreamState) takes(service answerKey) bool { return service.padded || !u.paddedOnly }
+// takes reports whether u leads to a client's data centre, and takes its framing.
+func (u *upstreamState) takes(service answerKey) bool {
+	return (service.padded || !u.paddedOnly) && u.leadsTo(service.dc)
+}
 
 // lastFailure returns the time of u's last failure for what a client asks for, or
 // zero in good health.
@@ -155,7 +162,7 @@ func (o *ordering) next() (best candidate, ok bool) {
 // best is next, without a change. Under the router's mu.
 func (o *ordering) best(now time.Time) (best candidate, highest priority, ok bool) {
 	for i, u := range o.upstreams {
-		for j, address := range u.addresses(o.addresses) {
+		for j, address := range u.addresses(o.dc, o.addresses) {
 			c := candidate{u, address}
 			if slices.Contains(o.tried, c) {
 				continue

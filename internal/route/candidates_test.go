@@ -136,7 +136,7 @@ func TestSilentUpstreamIsTriedLast(t *testing.T) {
 func TestDeadAddressDoesNotCountAgainstItsUpstream(t *testing.T) {
 	r := router(t, Config{DataCenters: at("a:1", "b:1"), Upstreams: upstreams(t, "direct", "socks5://s:1080")})
 	for i := range 2 {
-		o := r.order(r.config.DataCenters[0], answerKey{})
+		o := r.order(location{addresses: r.config.DataCenters[0]}, answerKey{})
 		c, _ := o.next()
 		if c.address != "a:1" || (c.upstream.kind == kindDirect) != (i == 0) {
 			t.Fatalf("attempt %d goes to %s via %v", i, c.address, c.upstream)
@@ -145,11 +145,11 @@ func TestDeadAddressDoesNotCountAgainstItsUpstream(t *testing.T) {
 		a.reached.Store(true)
 		r.recordFailure(a)
 	}
-	o := r.order(r.config.DataCenters[0], answerKey{})
+	o := r.order(location{addresses: r.config.DataCenters[0]}, answerKey{})
 	if c, _ := o.next(); c.address != "b:1" || c.upstream.kind != kindDirect {
 		t.Errorf("the third attempt goes to %s via %v", c.address, c.upstream)
 	}
-	o = r.order(r.config.DataCenters[0], answerKey{})
+	o = r.order(location{addresses: r.config.DataCenters[0]}, answerKey{})
 	if c, _ := o.next(); c.address != "b:1" || c.upstream.kind != kindProxy {
 		t.Errorf("the fourth attempt goes to %s via %v", c.address, c.upstream)
 	}

@@ -52,9 +52,19 @@ func dialer(connect func(context.Context, netip.AddrPort) (net.Conn, error)) res
 // the upstream is an MTProxy, the two are the same.
 func (r *Router) connect(ctx context.Context, a *attempt) (net.Conn, error) {
 	u := a.upstream
-	if u.kind == kindDirect {
+	switch u.kind {
+	case kindDirect:
 		a.reached.Store(true) // there is no upstream to reach
 		return r.config.DialContext(ctx, "tcp", a.address)
+	case kindWebSocket:
+		return r.dialWebSocket(ctx, a)
+	case kindWEB:
+		conn, err := u.streams.Open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a.accepted.Store(true)
+		return stream{conn}, nil
 	}
 	conn, err := r.config.DialContext(ctx, "tcp", u.proxy.Server)
 	if err != nil {

@@ -35,6 +35,7 @@ const (
 // end.
 type attempt struct {
 	candidate
+	dc       datacenter.DC
 	started  time.Time
 	reached  atomic.Bool // the upstream, if not the address behind it
 	accepted atomic.Bool // an MTProxy has accepted the connection
@@ -78,7 +79,7 @@ type happyEyeballs struct {
 
 // happyEyeballs returns the first attempt that connects to a candidate.
 func (r *Router) happyEyeballs(ctx context.Context, o *ordering) (*attempt, error) {
-	h := happyEyeballs{router: r, dc: o.service.dc, ordering: o, results: make(chan *attempt, maxAttempts)}
+	h := happyEyeballs{router: r, dc: o.dc, ordering: o, results: make(chan *attempt, maxAttempts)}
 	return h.run(ctx)
 }
 
@@ -173,7 +174,7 @@ func (h *happyEyeballs) start(ctx context.Context, c candidate, ok bool) time.Du
 }
 
 func (h *happyEyeballs) newAttempt(c candidate) *attempt {
-	return &attempt{candidate: c, started: h.router.config.Time()}
+	return &attempt{candidate: c, dc: h.dc, started: h.router.config.Time()}
 }
 
 // connect makes the attempt a.

@@ -173,9 +173,12 @@ func (r *Router) probe(ctx context.Context, dc datacenter.DC, u *upstreamState, 
 		return "", false, err
 	}
 	request := Request{DC: dc, Protocol: protocol}
-	o := r.newOrdering(location.addresses, answerKey{})
+	o := r.newOrdering(location, answerKey{})
 	o.upstreams = append(o.upstreams, u)
 	var failed attemptErrors
+	if !u.leadsTo(location.dc) {
+		return "", false, errNotVia
+	}
 	for range maxProbed {
 		h := happyEyeballs{router: r, dc: location.dc, ordering: o, results: make(chan *attempt, maxAttempts)}
 		winner, err := h.run(ctx)
@@ -243,6 +246,7 @@ func (r *Router) ask(ctx context.Context, stream *Stream, protocol frame.Protoco
 }
 
 var (
+	errNotVia   = errors.New("the upstream does not lead there")
 	errNoAnswer = errors.New("what came back is no answer to the request")
 	errEnded    = errors.New("the connection was closed before an answer")
 	errTimeout  = errors.New("no answer in time")

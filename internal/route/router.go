@@ -1,5 +1,5 @@
-// Package route dials data centres: directly, through a SOCKS5 or HTTP proxy, or
-// through another MTProxy. It makes several attempts side by side (Happy
+// Package route dials data centres: directly, through a SOCKS5 or HTTP proxy, through
+// another MTProxy, at their WebSockets, or through a WEB proxy. It makes several attempts side by side (Happy
 // Eyeballs), fails over, and backs off from addresses and upstreams that failed.
 //
 //	router.go         the configuration, and Dial
@@ -14,6 +14,8 @@
 //	candidates.go     addresses through upstreams, ordered by health and weight
 //	happyeyeballs.go  the attempts of one Dial
 //	dial.go           one attempt
+//	websocket.go      data centres' WebSockets
+//	web.go            WEB proxies
 //	probe.go          trying all data centres over all upstreams
 package route
 
@@ -41,7 +43,7 @@ import (
 const DefaultDialTimeout = 5 * time.Second
 
 // ErrUnknownDC means that the requested data centre is neither configured nor in
-// the table, and that there is no default.
+// the table, and that there is no default; or that no upstream leads to it.
 var ErrUnknownDC = errors.New("no data centre has this number")
 
 // ErrPaddedOnly means that the client's framing has no padding, and that no upstream
@@ -61,7 +63,7 @@ type Config struct {
 
 	// Upstreams share the connections by weight, as long as they work. None means
 	// direct. An MTProxy resolves data centres itself: for it, DataCenters only
-	// determines which numbers are known.
+	// determines which numbers are known. WebSockets have host names of their own.
 	Upstreams []UpstreamURL
 
 	// Family selects and orders the addresses of the table. Addresses in
@@ -97,7 +99,8 @@ type Config struct {
 	// a name is looked up for each connection.
 	Resolver *resolve.Cache
 
-	// TLS is for HTTPS proxies. Nil means the system's roots.
+	// TLS is for HTTPS proxies, and has the roots for WebSockets and WEB proxies. Nil
+	// means the system's roots.
 	TLS *tls.Config
 
 	// Attempted is called at the end of each attempt that was not given up: because
@@ -158,7 +161,7 @@ func New(config Config) (*Router, error) {
 		upstreams = []UpstreamURL{{}}
 	}
 	for _, u := range upstreams {
-		state := &upstreamHealth{addressHealth: make(map[string]*health), answers: make(answers)}
+		state := &upstreamHealth{addressHealth: make(map[string]*health), answers: make(answers), streams: r.newStreams(u)}
 		r.upstreams = append(r.upstreams, &upstreamState{UpstreamURL: u, upstreamHealth: state})
 	}
 	return r, nil
@@ -198,9 +201,12 @@ func (r *Router) dial(ctx context.Context, request Request) (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := r.order(location.addresses, request.service(location.dc))
+	o := r.order(location, request.service(location.dc))
 	if len(o.upstreams) == 0 {
-		return nil, ErrPaddedOnly
+		if slices.ContainsFunc(r.upstreams, func(u *upstreamState) bool { return u.leadsTo(location.dc) }) {
+			return nil, ErrPaddedOnly
+		}
+		return nil, ErrUnknownDC
 	}
 	return r.dialOrdered(ctx, o, location.dc, request)
 }

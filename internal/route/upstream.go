@@ -42,8 +42,8 @@ type Request struct {
 // Upstream is a connection to a data centre: a byte stream, or packets. Exactly
 // one of Stream and Packets is set.
 type Upstream struct {
-	// Address is the address of the data centre or, if Via is an MTProxy, of
-	// that proxy.
+	// Address is the address of the data centre or, if Via is an MTProxy or a
+	// WebSocket for all data centres, of that.
 	Address string
 
 	// Via is "direct", or the upstream's URL without credentials.
@@ -52,7 +52,7 @@ type Upstream struct {
 	Stream  *Stream
 	Packets PacketConn
 
-	// MTProxy reports whether Via is an MTProxy.
+	// MTProxy reports whether Via is an MTProxy, or a WEB proxy.
 	MTProxy bool
 
 	dialled *dialled // nil unless a Router made the Upstream
@@ -70,7 +70,8 @@ func (u *Upstream) Close() error {
 // of it, before its first byte.
 type Stream struct {
 	// Conn is the connection: the *net.TCPConn itself, unless the upstream is an
-	// HTTPS proxy or Config.DialContext returns another type. No byte that the
+	// HTTPS proxy, a WebSocket or a WEB proxy, or Config.DialContext returns another
+	// type. No byte that the
 	// data centre would receive has been sent on it.
 	Conn net.Conn
 
@@ -115,7 +116,7 @@ type PacketConn interface {
 func (r *Router) newUpstream(winner *attempt, dc datacenter.DC, request Request) (*Upstream, error) {
 	config := &obfuscation.ClientConfig{Protocol: request.Protocol, DC: dc, Rand: r.config.Rand}
 	secret := winner.upstream.secret
-	if winner.upstream.kind == kindMTProxy {
+	if winner.upstream.IsMTProxy() {
 		config.Key, config.Trailer = &secret.Key, request.Trailer
 	} else if !r.config.DisableFastMode {
 		config.Download = request.Download

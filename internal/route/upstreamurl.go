@@ -6,8 +6,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/proxydial"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/webproxy"
 )
 
 // kind is an upstream's protocol.
@@ -17,16 +19,20 @@ const (
 	kindDirect kind = iota
 	kindProxy
 	kindMTProxy
+	kindWebSocket
+	kindWEB
 )
 
-// UpstreamURL is a configured upstream: direct, a SOCKS5 or HTTP proxy, or
-// another MTProxy. The zero value is direct with weight 1. ParseUpstreamURL
-// returns the others.
+// UpstreamURL is a configured upstream: direct, a SOCKS5 or HTTP proxy, another
+// MTProxy, the data centres' WebSockets, or a WEB proxy. The zero value is direct with
+// weight 1. ParseUpstreamURL returns the others.
 type UpstreamURL struct {
 	kind   kind
-	proxy  proxydial.Proxy // SOCKS5 and HTTP; of an MTProxy the Server only
-	secret mtproxy.Secret
-	weight int // 0 means 1
+	proxy  proxydial.Proxy // SOCKS5 and HTTP, also in front of wss and WEB; of an MTProxy the Server only
+	secret mtproxy.Secret  // of an MTProxy or WEB proxy
+	server string          // host:port of wss and WEB, empty for the data centres' own hosts
+	path   string          // of wss, with its slash; the base path of WEB, without
+	weight int             // 0 means 1
 }
 
 // HasCredentials reports whether u has a password or a secret, which String leaves
@@ -35,6 +41,7 @@ func (u UpstreamURL) HasCredentials() bool { return u.proxy.User != "" || u.secr
 
 const (
 	paramWeight = "weight"
+	paramVia    = "via"
 	maxWeight   = 1000
 )
 
@@ -45,9 +52,13 @@ const (
 //	http://USER:PASSWORD@HOST:PORT          also https
 //	tg://proxy?server=HOST&port=PORT&secret=SECRET
 //	https://t.me/proxy?server=HOST&port=PORT&secret=SECRET
+//	wss                                     the data centres' WebSockets, over TLS
+//	wss://HOST:PORT/apiws                   a WebSocket for all of them, or of one
+//	tg://webproxy?server=HOST&secret=SECRET also https://t.me/webproxy
 //
 // User and password are optional. SOCKS5 and HTTP proxies resolve the host names
-// of data centres. All forms take a weight from 1, the default, to 1000, as in
+// of data centres. The last three forms take via=URL, a SOCKS5 or HTTP proxy in front of
+// them, as in "wss?via=socks5://HOST:PORT". All forms take a weight from 1, the default, to 1000, as in
 // "direct?weight=3": an upstream of weight 3 takes three times as many connections
 // as one of weight 1.
 //
@@ -60,14 +71,20 @@ func ParseUpstreamURL(text string) (UpstreamURL, error) {
 	return u, nil
 }
 
-var errForm = errors.New("want direct, socks5://HOST:PORT, http://HOST:PORT, https://HOST:PORT or a tg://proxy?... link")
+var errForm = errors.New("want direct, socks5://HOST:PORT, http://HOST:PORT, https://HOST:PORT, wss, wss://HOST/apiws, or a tg://proxy?... or tg://webproxy?... link")
 
 func parseUpstreamURL(text string) (UpstreamURL, error) {
 	text = strings.TrimSpace(text)
+	if webproxy.IsLink(text) {
+		return parseWEBLink(text)
+	}
 	if mtproxy.IsLink(text) {
 		return parseLink(text)
 	}
 	base, query, _ := strings.Cut(text, "?")
+	if isWebSocket(base) {
+		return parseWebSocket(base, query)
+	}
 	weight, err := parseWeight(query, refuseOthers)
 	if err != nil {
 		return UpstreamURL{}, err
@@ -102,6 +119,7 @@ type otherParams uint8
 const (
 	refuseOthers otherParams = iota
 	ignoreOthers             // for links, which have their own
+	refuseAllButVia
 )
 
 // parseWeight returns the weight parameter of a query, or 0 if it has none.
@@ -109,6 +127,8 @@ func parseWeight(query string, others otherParams) (weight int, err error) {
 	for param := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(param, "=")
 		switch {
+		case name == paramVia && others == refuseAllButVia:
+			// for parseVia
 		case name == paramWeight && weight != 0:
 			return 0, errors.New("the weight is given twice")
 		case name == paramWeight:
@@ -118,6 +138,8 @@ func parseWeight(query string, others otherParams) (weight int, err error) {
 			}
 		case others == refuseOthers && param != "":
 			return 0, errors.New("the only parameter is weight; in a password write ? as %3F")
+		case others == refuseAllButVia && param != "":
+			return 0, errors.New("the only parameters are weight and via; in a password write & as %26")
 		}
 	}
 	return weight, nil
@@ -140,21 +162,32 @@ func (u UpstreamURL) String() string {
 		return u.proxy.String()
 	case kindMTProxy:
 		return "mtproxy " + u.proxy.Server + " " + u.secret.Redacted()
+	case kindWebSocket:
+		return u.webSocketString()
+	case kindWEB:
+		return u.webString()
 	}
 	return "direct"
 }
 
-// IsMTProxy reports whether the upstream is another MTProxy.
-func (u UpstreamURL) IsMTProxy() bool { return u.kind == kindMTProxy }
+// IsMTProxy reports whether the upstream is another MTProxy, reached as such or as a WEB
+// proxy.
+func (u UpstreamURL) IsMTProxy() bool { return u.kind == kindMTProxy || u.kind == kindWEB }
 
 // Weight returns the share of connections that the upstream takes, from 1.
 func (u UpstreamURL) Weight() int { return max(u.weight, 1) }
 
 // addresses returns what to connect to for a data centre with these addresses. An
-// MTProxy has one address for all data centres.
-func (u UpstreamURL) addresses(dataCenter []string) []string {
-	if u.kind == kindMTProxy {
+// MTProxy or WEB proxy has one address for all data centres. There is none if the upstream
+// does not lead to the data centre.
+func (u UpstreamURL) addresses(dc datacenter.DC, dataCenter []string) []string {
+	switch u.kind {
+	case kindMTProxy:
 		return []string{u.proxy.Server}
+	case kindWEB:
+		return []string{u.server}
+	case kindWebSocket:
+		return u.webSocketAddresses(dc)
 	}
 	return dataCenter
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
+const webLink = "tg://webproxy?server=web.example&secret="
+
 const link = "tg://proxy?server=proxy.example&port=443&secret="
 
 func proxied(scheme, server, user, password string, weight int) UpstreamURL {
@@ -31,13 +33,23 @@ func TestUpstreamURLIsParsed(t *testing.T) {
 		link + mtwiretest.PlainSecret:       {kind: kindMTProxy, proxy: proxydial.Proxy{Server: "proxy.example:443"}},
 		link + mtwiretest.FakeTLSSecret:     {kind: kindMTProxy, proxy: proxydial.Proxy{Server: "proxy.example:443"}},
 		"https://t.me" + link[4:] + mtwiretest.PaddedSecret + "&weight=7#x": {kind: kindMTProxy, proxy: proxydial.Proxy{Server: "proxy.example:443"}, weight: 7},
+		"wss":          {kind: kindWebSocket, path: "/apiws"},
+		"WSS?weight=3": {kind: kindWebSocket, path: "/apiws", weight: 3},
+		"wss?via=socks5://me:p%26w@h:1&weight=2": {kind: kindWebSocket, path: "/apiws", weight: 2,
+			proxy: proxydial.Proxy{Scheme: "socks5", Server: "h:1", User: "me", Password: "p&w"}},
+		"wss?via=http%3A%2F%2Fh%3A1":              {kind: kindWebSocket, path: "/apiws", proxy: proxydial.Proxy{Scheme: "http", Server: "h:1"}},
+		"wss://Kws2.web.telegram.org":             {kind: kindWebSocket, server: "kws2.web.telegram.org:443", path: "/apiws"},
+		"wss://[2001:db8::1]:8443/a%20b?weight=1": {kind: kindWebSocket, server: "[2001:db8::1]:8443", path: "/a%20b", weight: 1},
+		webLink + mtwiretest.PlainSecret:          {kind: kindWEB, server: "web.example:443"},
+		"https://t.me" + webLink[4:] + mtwiretest.PaddedSecret + "&weight=9&via=https://h:1": {kind: kindWEB, server: "web.example:443", weight: 9,
+			proxy: proxydial.Proxy{Scheme: "https", Server: "h:1"}},
 	} {
 		u, err := ParseUpstreamURL(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		if want.kind == kindMTProxy {
+		if want.IsMTProxy() {
 			want.secret = u.secret
 			if u.secret.Mode == 0 {
 				t.Errorf("%s: no secret", text)
@@ -60,6 +72,11 @@ func TestUpstreamURLIsShownWithoutCredentials(t *testing.T) {
 		"http://me:pw@proxy:3128?weight=2": "http://proxy:3128",
 		"https://me:pw@proxy:3128":         "https://proxy:3128",
 		link + mtwiretest.FakeTLSSecret:    "mtproxy proxy.example:443 faketls:[redacted]:example.com",
+		"wss?weight=2":                     "wss",
+		"wss://h/p?via=http://me:pw@h:1":   "wss://h/p?via=http://h:1",
+		"wss://h:8443":                     "wss://h:8443/apiws",
+		webLink + mtwiretest.PaddedSecret:  "webproxy web.example padded:[redacted]",
+		webLink + mtwiretest.PaddedSecret + "&via=socks5://me:pw@h:1": "webproxy web.example padded:[redacted] via socks5://h:1",
 	} {
 		u := upstreams(t, text)[0]
 		if shown := fmt.Sprintf("%v %+v", u, Config{Upstreams: []UpstreamURL{u}}.Upstreams); shown != want+" ["+want+"]" {
@@ -74,6 +91,16 @@ func TestErrorOfABadUpstreamDoesNotQuoteIt(t *testing.T) {
 	for _, text := range []string{
 		"",
 		"hunter2",
+		"wss://me:hunter2@host/apiws",
+		"wss://host/apiws?hunter2",
+		"wss?via=socks5://me:hunter2@host",
+		"wss?via=hunter2&via=hunter2",
+		"wss?via=socks5://me:hunter2@host:1&via=socks5://host:1",
+		"wss://host:0/hunter2",
+		"wss:hunter2",
+		"wss:///hunter2",
+		"wss?via=%hunter2",
+		"tg://webproxy?server=hunter2&secret=hunter2",
 		"hunter2://host:1",
 		"socks4://me:hunter2@host:1080",
 		"socks5://me:hunter2@host",

@@ -39,7 +39,7 @@ func logDeadUpstreams(log *slog.Logger, probes []proxy.Probe) {
 	for _, u := range upstreams {
 		switch {
 		case alive[u] || u == "direct":
-		case connected[u] && strings.HasPrefix(u, "mtproxy "):
+		case connected[u] && (strings.HasPrefix(u, "mtproxy ") || strings.HasPrefix(u, "webproxy ")):
 			log.Warn("the upstream takes connections and answers none: check the secret in its link", "upstream", u, "cause", cause(first[u]))
 		default:
 			log.Warn("no data centre answers over the upstream", "upstream", u, "cause", cause(first[u]))
