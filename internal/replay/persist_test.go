@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -222,36 +221,39 @@ func TestProcessesShareADirectory(t *testing.T) {
 }
 
 // Processes that append to the same logs at the same time lose nothing, also where
-// one log is full and the next begins.
+// one log is full and the next begins. They write a hundred ids each, at the same moment
+// of the bubble's time, so the number of logs does not depend on the machine's speed.
 func TestAppendsDoNotMix(t *testing.T) {
-	dir := t.TempDir()
-	const processes, ids = 4, 4000
-	options := Options{Entries: processes * ids * 2} // so that a log has 2000 records
-	var running sync.WaitGroup
-	for p := range processes {
-		m := open(t, dir, options)
-		stop := start(t, m)
-		running.Go(func() {
-			for n := range ids {
-				m.Seen(idOf(p*ids + n))
-				if n%100 == 0 {
-					time.Sleep(time.Duration(rand.IntN(int(writeInterval / 10))))
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		const processes, ids = 4, 4000
+		options := Options{Entries: processes * ids * 2} // so that a log has 2000 records
+		var running sync.WaitGroup
+		for p := range processes {
+			m := open(t, dir, options)
+			stop := start(t, m)
+			running.Go(func() {
+				for n := range ids {
+					m.Seen(idOf(p*ids + n))
+					if n%100 == 99 {
+						time.Sleep(writeInterval + time.Millisecond)
+					}
 				}
-			}
-			stop()
-			closed(t, m)
-		})
-	}
-	running.Wait()
-	m := open(t, dir, options)
-	for n := range processes * ids {
-		if !remembers(m, n) {
-			t.Fatalf("%d is lost", n)
+				stop()
+				closed(t, m)
+			})
 		}
-	}
-	if logs := logsIn(t, dir); len(logs) < processes*ids/2000-1 {
-		t.Errorf("%v", logs)
-	}
+		running.Wait()
+		m := open(t, dir, options)
+		for n := range processes * ids {
+			if !remembers(m, n) {
+				t.Fatalf("%d is lost", n)
+			}
+		}
+		if logs := logsIn(t, dir); len(logs) < processes*ids/2000-1 {
+			t.Errorf("%v", logs)
+		}
+	})
 }
 
 // Logs are bounded like the memory, and the oldest go first.
