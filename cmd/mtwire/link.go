@@ -5,6 +5,7 @@ import (
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/webproxy"
 	"github.com/spf13/cobra"
 )
 
@@ -63,6 +64,7 @@ func (f *linkFlags) define(cmd *cobra.Command) {
 	f.defineSources(cmd)
 	f.defineKept(cmd)
 	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to; auto asks a public STUN server, stun:HOST[:PORT] this one")
+	flags.TextVar(&c.Web, "web", c.Web, "`HOST` name of the proxy's web site, for its WEB links")
 	listen := listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` that the proxy listens on (repeatable)")
 	flags.Var(portFlag{listen}, "port", "`PORT` that the proxy listens on, the same as --listen :PORT (repeatable)")
 }
@@ -94,9 +96,9 @@ func (f *linkFlags) links(cmd *cobra.Command, args []string) ([]service.Link, er
 			return nil, err
 		}
 	}
-	if mtproxy.IsLink(name) {
-		link, err := mtproxy.ParseLink(name)
-		return []service.Link{{Link: link}}, err
+	if mtproxy.IsLink(name) || webproxy.IsLink(name) {
+		link, err := parseLink(name)
+		return []service.Link{link}, err
 	}
 	if err := f.file.load(cmd, &f.config); err != nil {
 		return nil, err
@@ -109,4 +111,14 @@ func (f *linkFlags) links(cmd *cobra.Command, args []string) ([]service.Link, er
 		printStatus(cmd, "%s", note)
 	}
 	return selectUser(links, func(l service.Link) string { return l.User }, name)
+}
+
+// parseLink parses a link of an MTProxy or of a WEB proxy.
+func parseLink(text string) (link service.Link, err error) {
+	if webproxy.IsLink(text) {
+		link.Web, err = webproxy.ParseLink(text)
+	} else {
+		link.Link, err = mtproxy.ParseLink(text)
+	}
+	return link, err
 }

@@ -121,7 +121,7 @@ func drawLinks(out, status io.Writer, links []service.Link, q qrFlag, t *termina
 func encodeLinks(links []service.Link, q qrFlag) ([]*qr.Code, error) {
 	codes := make([]*qr.Code, len(links))
 	for i, l := range links {
-		code, err := encodeQR(l.Link)
+		code, err := encodeQR(l)
 		if err != nil && (q.when == qrAlways || q.when == qrFile) {
 			return nil, fmt.Errorf("no QR code for the link: %w", err)
 		}

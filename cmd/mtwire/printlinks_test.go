@@ -120,7 +120,7 @@ func TestQRCodesAreDrawnWhereTheyCanBeSeen(t *testing.T) {
 func TestLinksArePrintedOnePerLine(t *testing.T) {
 	alice, bob := usual(t), usual(t)
 	alice.User, bob.User = "alice", "bob"
-	code, err := encodeQR(alice.Link)
+	code, err := encodeQR(alice)
 	if err != nil {
 		t.Fatal(err)
 	}

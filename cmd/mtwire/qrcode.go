@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/mtproxy"
 	"rsc.io/qr"
 )
@@ -33,7 +34,12 @@ func qrText(l mtproxy.Link) string {
 // encodeQR returns the QR code of a link, or an error if the link is too long for
 // one. The lowest level of error correction gives the smallest code, and a screen has
 // no damage to correct.
-func encodeQR(l mtproxy.Link) (*qr.Code, error) { return qr.Encode(qrText(l), qr.L) }
+func encodeQR(l service.Link) (*qr.Code, error) {
+	if l.Web.Host != "" {
+		return qr.Encode(l.String(), qr.L)
+	}
+	return qr.Encode(qrText(l.Link), qr.L)
+}
 
 // drawing is a way to draw a QR code on a terminal.
 type drawing int

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"rsc.io/qr"
@@ -86,7 +87,7 @@ func modulesOf(t *testing.T, drawn string, d drawing) (rows [][]bool) {
 // the drawing has the size that was told.
 func TestDrawnQRCodeHasTheModulesOfTheEncoder(t *testing.T) {
 	for _, link := range sampleLinks(t) {
-		code, err := encodeQR(link)
+		code, err := encodeQR(service.Link{Link: link})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +119,7 @@ func TestDrawnQRCodeHasTheModulesOfTheEncoder(t *testing.T) {
 // A PNG has the modules of the encoder at eight pixels each, inside the standard's
 // margin of four modules.
 func TestPNGHasTheModulesOfTheEncoder(t *testing.T) {
-	code, err := encodeQR(linkOf(t, "198.51.100.7", mtwiretest.FakeTLSSecret))
+	code, err := encodeQR(service.Link{Link: linkOf(t, "198.51.100.7", mtwiretest.FakeTLSSecret)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func TestPNGHasTheModulesOfTheEncoder(t *testing.T) {
 
 // An SVG has a rectangle for each run of dark modules.
 func TestSVGHasTheModulesOfTheEncoder(t *testing.T) {
-	code, err := encodeQR(linkOf(t, "198.51.100.7", mtwiretest.FakeTLSSecret))
+	code, err := encodeQR(service.Link{Link: linkOf(t, "198.51.100.7", mtwiretest.FakeTLSSecret)})
 	if err != nil {
 		t.Fatal(err)
 	}

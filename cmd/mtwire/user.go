@@ -15,7 +15,6 @@ import (
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/admin"
 	"github.com/mtwire/mtwire/internal/service/config"
-	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/spf13/cobra"
 )
 
@@ -269,11 +268,12 @@ func (u *userRun) linksOf(name string) (links []service.Link, document linksDocu
 		document.Notes = append(document.Notes, "the link has the address and the port of mtwire proxy without flags; --config FILE tells those of a proxy with others, and so does the proxy itself when it runs")
 	}
 	for _, l := range document.Links {
-		link, err := mtproxy.ParseLink(l.TG)
+		link, err := parseLink(l.TG)
 		if err != nil {
 			return nil, document, err
 		}
-		links = append(links, service.Link{User: name, Link: link})
+		link.User = name
+		links = append(links, link)
 	}
 	return links, document, nil
 }

@@ -180,7 +180,10 @@ func Links(ctx context.Context, config Config, log *slog.Logger) (links []Link, 
 	if err != nil {
 		return nil, nil, err
 	}
-	links, notes = s.linksTo(thisMachine().find(ctx, config.Public, endpoints, s.domains()))
+	m := thisMachine()
+	r := m.find(ctx, config.Public, endpoints, s.domains())
+	r.notes = append(r.notes, s.webNotes(ctx, &config, m, r)...)
+	links, notes = s.linksTo(r)
 	return links, notes, nil
 }
 

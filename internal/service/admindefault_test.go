@@ -145,7 +145,7 @@ func TestAddedUsersHaveLinks(t *testing.T) {
 		if err != nil || len(notes) > 0 || (name == "alice") != (len(links) == 1) {
 			t.Error(name, links, notes, err)
 		}
-		if len(links) > 0 && links[0].Addr() != "proxy.example.org:443" {
+		if len(links) > 0 && links[0].(mtproxy.Link).Addr() != "proxy.example.org:443" {
 			t.Error(links)
 		}
 	}

@@ -17,6 +17,7 @@
 //	carried.go    what moves in an upgrade besides
 //	watchdog.go   the watchdog of systemd; fdstore.go: its store for listeners
 //	links.go      tg://proxy links
+//	weblinks.go   tg://webproxy links, and what keeps them from working
 //	reach.go      the address in the links; publicaddress.go: a configured one;
 //	              ownaddresses.go: those of this machine
 //	probe.go      the data centres, tried at the start

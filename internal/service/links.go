@@ -9,26 +9,48 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/service/admin"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/webproxy"
 )
 
-// Link is a tg://proxy link to the service, and the user that it is for.
+// Link is a tg://proxy link to the service, and the user that it is for. If Web has a
+// host, it is a tg://webproxy link instead.
 type Link struct {
 	User string
 	mtproxy.Link
+	Web webproxy.Link
+}
+
+// String returns the link.
+func (l Link) String() string {
+	if l.Web.Host != "" {
+		return l.Web.String()
+	}
+	return l.Link.String()
+}
+
+// HTTPS returns the link at https://t.me.
+func (l Link) HTTPS() string {
+	if l.Web.Host != "" {
+		return l.Web.HTTPS()
+	}
+	return l.Link.HTTPS()
 }
 
 // Links returns a link for each secret of each user, in the order of the
-// configuration, and notes: a sentence for each reason why clients may not be able
+// configuration, with a WEB link behind it if there is a web site, and notes: a sentence for each reason why clients may not be able
 // to connect to the links' address. Of the first run's user it is the newest secret
 // that has a link. The service must be listening. Links may look up the
 // secrets' domains and, if Config.Public requests it, ask a STUN server; it takes at
 // most a few seconds.
 func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
 	s.reloading.Lock()
-	public, domains := s.config.Public, s.domains()
+	config, domains := s.config, s.domains()
 	s.reloading.Unlock()
-	r := thisMachine().find(ctx, public, s.endpoints(), domains)
+	m := thisMachine()
+	r := m.find(ctx, config.Public, s.endpoints(), domains)
+	r.notes = append(r.notes, s.webNotes(ctx, &config, m, r)...)
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	return s.linksTo(r)
@@ -37,7 +59,10 @@ func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
 // linksTo returns the links to r, and its notes.
 func (s *Service) linksTo(r reach) (links []Link, notes []string) {
 	for user, secret := range s.linkedSecrets() {
-		links = append(links, Link{user, mtproxy.Link{Server: r.host, Port: r.port, Secret: s.linkSecret(secret)}})
+		links = append(links, Link{User: user, Link: mtproxy.Link{Server: r.host, Port: r.port, Secret: s.linkSecret(secret)}})
+		if link, ok := s.config.webLink(secret); ok {
+			links = append(links, Link{User: user, Web: link})
+		}
 	}
 	return links, r.notes
 }
@@ -45,7 +70,7 @@ func (s *Service) linksTo(r reach) (links []Link, notes []string) {
 // linksOf returns the links of a user, also of one that was added at run time, and notes:
 // see Links. A service that does not listen has the links of one that does, with the same
 // configuration. There are none if there is no such user.
-func (s *Service) linksOf(ctx context.Context, name string) (links []mtproxy.Link, notes []string, err error) {
+func (s *Service) linksOf(ctx context.Context, name string) (links []admin.Link, notes []string, err error) {
 	secrets, config := s.linkSecretsOf(name), s.current()
 	endpoints := s.endpoints()
 	if len(s.listeners.list()) == 0 {
@@ -53,11 +78,15 @@ func (s *Service) linksOf(ctx context.Context, name string) (links []mtproxy.Lin
 			return nil, nil, err
 		}
 	}
-	r := thisMachine().find(ctx, config.Public, endpoints, domainsOf(secrets))
+	m := thisMachine()
+	r := m.find(ctx, config.Public, endpoints, domainsOf(secrets))
 	for _, secret := range secrets {
 		links = append(links, mtproxy.Link{Server: r.host, Port: r.port, Secret: secret})
+		if link, ok := config.webLink(secret); ok {
+			links = append(links, link)
+		}
 	}
-	return links, r.notes, nil
+	return links, append(r.notes, s.webNotes(ctx, &config, m, r)...), nil
 }
 
 // linkSecretsOf returns the secrets of a user as they are in links.

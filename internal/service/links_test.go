@@ -59,7 +59,7 @@ func TestLinksAreForEachSecretInOrder(t *testing.T) {
 	}
 	for i, user := range []string{"zoe", "2", "alice"} {
 		want := mtproxy.Link{Server: "proxy.example.com", Port: 443, Secret: config.Secrets[i].Secret}
-		if links[i] != (Link{user, want}) {
+		if links[i] != (Link{User: user, Link: want}) {
 			t.Errorf("%d: %v, want %s and %v", i, links[i], user, want)
 		}
 	}

@@ -155,7 +155,7 @@ func (b *testbed) history(name string) (days []admin.Day, err error) {
 }
 
 // links is admin.Config.Links, with the secrets that are in force.
-func (b *testbed) links(_ context.Context, name string) (links []mtproxy.Link, notes []string, err error) {
+func (b *testbed) links(_ context.Context, name string) (links []admin.Link, notes []string, err error) {
 	if b.unavailable {
 		return nil, nil, errors.New("no address")
 	}

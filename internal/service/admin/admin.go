@@ -92,7 +92,7 @@ type Config struct {
 	// Links returns the links of a user that there is, and notes: a sentence for each
 	// reason why clients may not be able to connect to their address. Nil means that there
 	// are none.
-	Links func(ctx context.Context, name string) (links []mtproxy.Link, notes []string, err error)
+	Links func(ctx context.Context, name string) (links []Link, notes []string, err error)
 	// NewSecret returns a fresh secret for a user. It is not called by what UpdateUsers
 	// calls.
 	NewSecret func() (mtproxy.Secret, error)

@@ -40,12 +40,19 @@ func (s *Server) getHistory(r *http.Request) (answer, error) {
 	return answer{body: map[string]any{"days": list}}, nil
 }
 
-type linkDocument struct {
-	TG    string `json:"tg"`    // tg://proxy
-	HTTPS string `json:"https"` // https://t.me/proxy
+// Link is a link in two forms: mtproxy.Link and webproxy.Link are.
+type Link interface {
+	String() string // tg://proxy or tg://webproxy
+	HTTPS() string  // https://t.me/...
 }
 
-// getLinks lists the links of a user: one for each secret that clients are to use.
+type linkDocument struct {
+	TG    string `json:"tg"`
+	HTTPS string `json:"https"`
+}
+
+// getLinks lists the links of a user: one for each secret that clients are to use,
+// and a WEB link behind it if there is a web site.
 func (s *Server) getLinks(r *http.Request) (answer, error) {
 	u, _, err := s.user(r)
 	if err != nil {
