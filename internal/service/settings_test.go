@@ -134,6 +134,8 @@ func TestSettingsThatNeedARestartAreDocumented(t *testing.T) {
 	a, b := Default(), Default()
 	b.State, b.ReusePort, b.AdminTokenFile, b.MetricsUsers = "x", true, "x", 1
 	b.Admin, b.LogFile, b.LogJSON, b.PrintLinks = []AdminAddress{{}}, "x", true, true
+	b.Web, b.WebCert, b.WebKey, b.WebSite, b.WebACMEDirectory, b.WebACMEEmail = "x", "x", "x", "x", "x", "x"
+	b.WebCarrier, b.WebListen, b.WebForwardedFrom = 1, []ListenAddress{{}}, []TrustedPeer{{}}
 	fixed := config.Different(a.withFixed(&b), a)
 	slices.Sort(documented)
 	slices.Sort(fixed)
