@@ -81,7 +81,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	listVar(flags, &c.Secrets, "secret", errorsNumbered, "`SECRET` or NAME=SECRET of a user, in hex or base64 (repeatable)")
 	flags.StringVar(&c.SecretsFile, "secrets", c.SecretsFile, "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment (default: $MTWIRE_SECRETS, or systemd's credential named secrets)")
 	flags.StringVar(&c.State, "state", c.State, "`DIRECTORY` of the generated secret and of the memory of handshakes (default: "+service.DefaultState(runtime.GOOS)+")")
-	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate, of the generated secret and of secrets that have none (default: "+service.DefaultDomain+", if one is needed)")
+	flags.TextVar(&c.Domain, "domain", c.Domain, "`DOMAIN` to imitate, of the generated secret and of secrets that have none (default: that of --web, or "+service.DefaultDomain+", if one is needed)")
 	flags.TextVar(&c.Modes, "modes", c.Modes, "accepted `MODES`")
 	listVar(flags, &c.Allow, "allow", errorsQuote, "`FILE` with the networks that clients may connect from, one on each line (repeatable; default: all)")
 	listVar(flags, &c.Block, "block", errorsQuote, "`FILE` with networks that clients may not connect from: they are unauthenticated (repeatable)")

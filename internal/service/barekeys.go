@@ -18,7 +18,7 @@ func (s *Service) findDomain() (string, error) {
 	}
 	switch {
 	case c.Domain == "" && needed:
-		s.domain = DefaultDomain
+		s.domain = c.defaultDomain()
 	case c.Domain == "":
 	case c.Modes&mtproxy.EE == 0:
 		return "", configError("domain", "only ee clients have one, and modes is %v", c.Modes)

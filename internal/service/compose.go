@@ -143,6 +143,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		return nil, err
 	}
 	proxyConfig.Web = s.web.proxySite(config.Web)
+	s.web.addFront(&proxyConfig, config.Web)
 	if s.proxy, err = proxy.New(proxyConfig); err != nil {
 		s.web.close()
 		return nil, err

@@ -44,7 +44,7 @@ type Config struct {
 	Secrets     []NamedSecret `toml:"secret"`              // secret: none means the generated one
 	SecretsFile string        `toml:"secrets" path:"true"` // secrets: more of them, one on each line
 	State       string        `toml:"state" path:"true"`   // state: directory of what outlives a run, "" for the default
-	Domain      Domain        `toml:"domain"`              // domain: that of secrets without one, and of the generated one, "" for DefaultDomain
+	Domain      Domain        `toml:"domain"`              // domain: that of secrets without one, and of the generated one, "" for that of Web, or DefaultDomain
 	Modes       mtproxy.Modes `toml:"modes"`               // modes: those that are accepted
 
 	// ClockWindow is clock-window: the largest difference of a FakeTLS client's

@@ -17,8 +17,8 @@ import (
 	"github.com/mtwire/mtwire/proxy"
 )
 
-// DefaultDomain is the domain of a generated secret if the operator chooses none.
-// It is reachable from networks everywhere, and blocking it would do damage; it
+// DefaultDomain is the domain of a generated secret if the operator chooses none, and there
+// is no web site. It is reachable from networks everywhere, and blocking it would do damage; it
 // supports TLS 1.3 and has much traffic; and a content delivery network serves it
 // from so many addresses that a proxy's does not stand out. A domain that resolves
 // to the proxy's machine is better than any default, because then name and address
@@ -108,7 +108,7 @@ func (c *Config) secretFor(kept mtproxy.Secret) (mtproxy.Secret, error) {
 	mode, domain := mtproxy.Plain, ""
 	switch {
 	case c.Modes&mtproxy.EE != 0:
-		mode, domain = mtproxy.FakeTLS, cmp.Or(string(c.Domain), DefaultDomain)
+		mode, domain = mtproxy.FakeTLS, cmp.Or(string(c.Domain), c.defaultDomain())
 	case c.Modes&mtproxy.DD != 0:
 		mode = mtproxy.Padded
 	}

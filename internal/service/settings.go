@@ -50,6 +50,7 @@ func (s *Service) prepareSettings(ctx context.Context, next Config) (*settingsCh
 	if err != nil {
 		return nil, err
 	}
+	s.web.addFront(&config, next.Web)
 	if c.proxy, err = s.proxy.Prepare(config); err != nil {
 		return nil, err
 	}

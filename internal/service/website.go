@@ -56,6 +56,7 @@ type website struct {
 	log    *slog.Logger
 
 	carrier   webproxy.Carrier
+	local     net.Listener   // of the site as a fronting host, on loopback; nil without a certificate
 	listeners []net.Listener // for web servers in front
 	addresses []string       // of them in the configuration
 	ending    sync.Once
@@ -97,8 +98,35 @@ func (s *Service) newWebsite() (*website, error) {
 	case w.acme != nil:
 		config.Certificate, config.Protocols = w.acme.Certificate, []string{web.ChallengeProtocol}
 	}
-	w.server, err = web.New(config)
+	if w.server, err = web.New(config); err != nil || !c.servesWeb() {
+		return w, err
+	}
+	w.local, err = net.Listen("tcp", "127.0.0.1:0")
 	return w, err
+}
+
+// servesWeb reports whether clients reach the web site at the listeners of the proxy.
+func (c *Config) servesWeb() bool { return c.Web != "" && (c.WebCert != "" || len(c.WebListen) == 0) }
+
+// defaultDomain returns the domain of secrets that need one and have none: that of the web
+// site, or DefaultDomain.
+func (c *Config) defaultDomain() string {
+	if c.servesWeb() {
+		return string(c.Web)
+	}
+	return DefaultDomain
+}
+
+// addFront makes the site a fronting host of the proxy, unless another address is
+// configured for its name: the name may lead to this process, which would connect to
+// itself.
+func (w *website) addFront(config *proxy.Config, host WebHost) {
+	if w == nil || w.local == nil {
+		return
+	}
+	if _, configured := config.Fronts[string(host)]; !configured {
+		config.Fronts[string(host)] = proxy.Front{Address: w.local.Addr().String(), ProxyProtocol: proxy.ProxyProtocolV2}
+	}
 }
 
 // acmeDir is the directory of the ACME account and certificate in the state directory.
@@ -239,9 +267,9 @@ func (w *website) stopListening() {
 	}
 }
 
-// proxySite returns the site for the proxy, nil if it has no certificate.
+// proxySite returns the site for the proxy, nil if another server has its certificate.
 func (w *website) proxySite(host WebHost) *proxy.WebSite {
-	if w == nil || w.files == nil && w.acme == nil {
+	if w == nil || w.local == nil {
 		return nil
 	}
 	return &proxy.WebSite{Host: string(host), Serve: func(conn *proxy.WebConn) { w.server.Serve(conn) }}
@@ -294,6 +322,9 @@ func (w *website) serve(serve func(context.Context, net.Listener) error) (stop f
 	for _, ln := range w.listeners {
 		running.Go(func() { w.server.ServePlain(ln) })
 	}
+	if w.local != nil {
+		running.Go(func() { w.server.ServeLocal(w.local) })
+	}
 	switch {
 	case w.files != nil:
 		running.Go(func() { w.files.Run(ctx) })
@@ -320,6 +351,9 @@ func (w *website) close() {
 	if w != nil {
 		w.ending.Do(func() {
 			w.stopListening()
+			if w.local != nil {
+				w.local.Close()
+			}
 			w.server.Close()
 			w.site.Close()
 		})

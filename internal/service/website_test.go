@@ -297,3 +297,55 @@ func TestAServiceWithAWebSiteDrains(t *testing.T) {
 		t.Error(log)
 	}
 }
+
+// The site is the fronting host of its name, and of everything that names no other: FakeTLS
+// clients of it are served, and the proxy does not connect to itself.
+func TestTheWebSiteIsAFrontingHost(t *testing.T) {
+	secret := parseSecret(t, "ee000102030405060708090a0b0c0d0e0f70726f78792e6578616d706c652e636f6d") // of webHost
+	w := runWeb(t, func(c *Config) { c.Secrets = []NamedSecret{{"alice", secret}} })
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(w.log.String(), "fronting host measured"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(w.log.String())
+		}
+	}
+	w.connect(t) // by FakeTLS
+	for _, name := range []string{"", "www.example.org"} {
+		conn, err := tls.Dial("tcp", w.address, &tls.Config{ServerName: name, InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := conn.ConnectionState().PeerCertificates[0].DNSNames; len(got) != 1 || got[0] != webHost {
+			t.Errorf("the certificate for %q is of %v", name, got)
+		}
+		conn.Close()
+	}
+	silent, err := net.Dial("tcp", w.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for end := time.Now().Add(20 * time.Second); w.proxy.Stats().Fronted == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the site is not connected for a silent client")
+		}
+	}
+	if n := w.proxy.Stats().Accepted; n > 20 {
+		t.Errorf("%d connections: the proxy connects to itself", n)
+	}
+}
+
+// Without a domain, generated secrets and those that need one have the web site's.
+func TestTheWebSiteIsTheDefaultDomain(t *testing.T) {
+	c := testConfig(t)
+	if got := c.defaultDomain(); got != DefaultDomain {
+		t.Error(got)
+	}
+	c.Web = webHost
+	if secret, err := NewSecret(c); err != nil || secret.Domain != webHost {
+		t.Errorf("%v, %v", secret.Redacted(), err)
+	}
+	c.WebListen = []ListenAddress{{"tcp", "127.0.0.1:8081"}}
+	if got := c.defaultDomain(); got != DefaultDomain {
+		t.Error(got)
+	}
+}

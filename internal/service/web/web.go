@@ -2,6 +2,7 @@
 // of an MTProxy:
 //
 //	web.go          the server: connections in, streams of clients out
+//	local.go        the site as a fronting host of the proxy
 //	forwarded.go    the addresses of clients behind a web server in front
 //	site.go         what visitors see: files, another server's answers, or a page of our own
 //	certificate.go  the certificate, from files that may be renewed

@@ -1,0 +1,44 @@
+package web
+
+import (
+	"net"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
+)
+
+// The site as a fronting host: the proxy connects to it over loopback for clients whose
+// hello does not name it, and measures it for FakeTLS clients that do.
+
+// localConn is a connection of the proxy, with the address of its client.
+type localConn struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c *localConn) RemoteAddr() net.Addr { return c.remote }
+
+// ServeLocal serves connections of the proxy until ln is closed. Each begins with a PROXY
+// protocol header.
+func (s *Server) ServeLocal(ln net.Listener) {
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		s.running.Go(func() {
+			conn.SetReadDeadline(time.Now().Add(headerTime))
+			source, err := proxyprotocol.Read(conn)
+			if err != nil {
+				conn.Close()
+				return
+			}
+			conn.SetReadDeadline(time.Time{})
+			remote := conn.RemoteAddr()
+			if source.IsValid() {
+				remote = net.TCPAddrFromAddrPort(source)
+			}
+			s.Serve(&localConn{conn, remote})
+		})
+	}
+}
