@@ -25,6 +25,7 @@ func ExampleRelay() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	served := make(chan error)
 	go func() { served <- ln.Serve(ctx, r.Handle) }()
 
