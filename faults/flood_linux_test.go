@@ -53,12 +53,11 @@ func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 					}
 				}
 				pace.Stop()
-				peaks = append(peaks, p.collect(t))
+				peaks = append(peaks, p.settle(t, func(now memory) bool {
+					return flood == 0 || now.heap <= peaks[0].heap+floodSlack && now.stacks <= peaks[0].stacks+floodSlack && now.resident <= peaks[0].resident+3*floodSlack
+				}))
 				open, _ := p.descriptors()
 				t.Logf("%d silent connections: %v, %d descriptors", n, peaks[flood], open)
-				if first, now := peaks[0], peaks[flood]; now.heap > first.heap+floodSlack || now.stacks > first.stacks+floodSlack || now.resident > first.resident+3*floodSlack {
-					t.Errorf("flood %d: %v; the first: %v", flood+1, now, first)
-				}
 				for i, conn := range silent {
 					if i%2 == 0 {
 						resetConn(conn)
@@ -68,13 +67,28 @@ func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 				}
 				p.awaitDescriptors(t, descriptors+idleSlack)
 				exchange(t, c, 20)
-				left = append(left, p.collect(t))
+				left = append(left, p.settle(t, func(now memory) bool {
+					return flood == 0 || now.heap <= left[0].heap+floodSlack
+				}))
 				t.Logf("after it: %v", left[flood])
-				if left[flood].heap > left[0].heap+floodSlack {
-					t.Errorf("after flood %d: %v; after the first: %v", flood+1, left[flood], left[0])
-				}
 			}
 		})
+	}
+}
+
+// settle collects the program's garbage until what is left is within a bound, and returns
+// that. What a busy machine has not come to yet, such as the end of a session, the next
+// collections find done. It fails the test if the program stays above the bound.
+func (p *program) settle(t *testing.T, within func(memory) bool) (now memory) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if now = p.collect(t); within(now) {
+			return now
+		}
+		if time.Now().After(end) {
+			t.Errorf("the program stays above the bound: %v", now)
+			return now
+		}
 	}
 }
 

@@ -158,11 +158,13 @@ func (p *program) awaitDescriptors(t *testing.T, most int) {
 	})
 }
 
-// resident returns the program's resident memory, in KiB.
+// resident returns the resident memory that the program has to itself, in KiB: without the
+// pages of its file, which the system has as long as it likes, and the proxy drops now and
+// then.
 func (p *program) resident(t *testing.T) int {
 	t.Helper()
 	for _, line := range strings.Split(p.read(t, "status"), "\n") {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "RssAnon:" {
 			n, err := strconv.Atoi(fields[1])
 			if err != nil {
 				t.Fatal(err)
@@ -170,7 +172,7 @@ func (p *program) resident(t *testing.T) int {
 			return n
 		}
 	}
-	t.Fatal("/proc has no line VmRSS for the program")
+	t.Fatal("/proc has no line RssAnon for the program")
 	return 0
 }
 
