@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/mtwire/mtwire/internal/tglink"
 )
 
 // Link is an MTProxy link: the address of a proxy, and its secret.
@@ -41,14 +43,18 @@ const maxServerLength = 255
 // uses "host". A link may be as it was copied from a text: see TrimPasted. It may
 // begin with the host.
 func ParseLink(text string) (Link, error) {
-	text, _, _ = strings.Cut(withScheme(TrimPasted(text)), "#")
-	prefix, query, _ := strings.Cut(text, "?")
-	if err := checkPrefix(prefix); err != nil {
+	name, query, err := tglink.Split(TrimPasted(text))
+	if err == tglink.ErrNoScheme {
+		return Link{}, fmt.Errorf("bad proxy link: %w, want a tg://proxy?... or https://t.me/proxy?... link", err)
+	} else if err != nil {
+		return Link{}, fmt.Errorf("bad proxy link: %w", err)
+	}
+	if err := checkName(name); err != nil {
 		return Link{}, err
 	}
-	fields, err := parseQuery(query)
+	fields, err := tglink.Fields(query, "server", "host", "port", "secret")
 	if err != nil {
-		return Link{}, err
+		return Link{}, fmt.Errorf("bad proxy link: %w", err)
 	}
 	var l Link
 	if l.Server, err = parseServer(fields); err != nil {
@@ -74,45 +80,21 @@ func ParseLink(text string) (Link, error) {
 // else, rather than the address of a server. It returns true for every text that
 // ParseLink accepts.
 func IsLink(text string) bool {
-	scheme, rest, _ := strings.Cut(strings.ToLower(withScheme(TrimPasted(text))), ":")
+	scheme, rest, _ := strings.Cut(strings.ToLower(tglink.WithScheme(TrimPasted(text))), ":")
 	switch scheme {
 	case "tg":
 		return true
 	case "http", "https":
 		host, _, path := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
-		return path && linkHost(host)
+		return path && tglink.IsHost(host)
 	}
 	return false
 }
 
-func linkHost(host string) bool {
-	return host == "t.me" || host == "telegram.me" || host == "telegram.dog"
-}
-
-// checkPrefix checks the link prefix, which is all before the question mark. Its
-// errors do not quote the prefix: in a mistyped link it may contain the secret.
-func checkPrefix(prefix string) error {
-	lower := strings.ToLower(prefix)
-	scheme, path, ok := strings.Cut(lower, ":")
-	if !ok {
-		return errors.New("bad proxy link: no scheme, want a tg://proxy?... or https://t.me/proxy?... link")
-	}
-	path, slashes := strings.CutPrefix(path, "//")
-	switch scheme {
-	case "tg":
-	case "http", "https":
-		if !slashes {
-			return errors.New("bad proxy link: no // behind the scheme")
-		}
-		var host string
-		host, path, _ = strings.Cut(path, "/")
-		if !linkHost(host) {
-			return errors.New("bad proxy link: host is not t.me, telegram.me or telegram.dog")
-		}
-	default:
-		return errors.New("bad proxy link: scheme is not tg, https or http")
-	}
-	switch strings.TrimSuffix(path, "/") {
+// checkName checks the name of a link. Its errors do not quote it: in a mistyped link it
+// may contain the secret.
+func checkName(name string) error {
+	switch name {
 	case "proxy":
 		return nil
 	case "socks":
@@ -121,30 +103,6 @@ func checkPrefix(prefix string) error {
 		return errors.New("unsupported link: a WEB proxy link, not an MTProxy link")
 	}
 	return errors.New("bad proxy link: want a tg://proxy?... or https://t.me/proxy?... link")
-}
-
-// parseQuery is url.ParseQuery with three differences: the first value of a
-// name wins, a semicolon is an ordinary character, and errors do not quote the
-// value.
-func parseQuery(query string) (map[string]string, error) {
-	fields := make(map[string]string)
-	for part := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(part, "=")
-		switch name {
-		case "server", "host", "port", "secret":
-		default:
-			continue
-		}
-		if _, seen := fields[name]; seen {
-			continue
-		}
-		plain, err := url.QueryUnescape(value)
-		if err != nil {
-			return nil, fmt.Errorf("bad proxy link: %s has a %% without two hexadecimal digits behind it", name)
-		}
-		fields[name] = plain
-	}
-	return fields, nil
 }
 
 func parseServer(fields map[string]string) (string, error) {

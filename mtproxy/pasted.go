@@ -33,13 +33,3 @@ func TrimPasted(text string) string {
 	}
 	return strings.ReplaceAll(lineBreak.ReplaceAllString(text, ""), "&amp;", "&")
 }
-
-// withScheme adds the scheme to a link that was written without it, such as
-// t.me/proxy?server=….
-func withScheme(link string) string {
-	host, _, path := strings.Cut(link, "/")
-	if path && linkHost(strings.ToLower(host)) {
-		return "https://" + link
-	}
-	return link
-}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/mtwire/mtwire/internal/tglink"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
@@ -62,14 +63,13 @@ type Link struct {
 // ones and the fragment are ignored, and "host" is read if there is no "server".
 // The text may be as it was copied from a message: see mtproxy.TrimPasted.
 func ParseLink(text string) (Link, error) {
-	text, _, _ = strings.Cut(mtproxy.TrimPasted(text), "#")
-	prefix, query, _ := strings.Cut(text, "?")
-	if err := checkPrefix(strings.ToLower(prefix)); err != nil {
-		return Link{}, err
-	}
-	fields, err := parseQuery(query)
+	query, err := splitLink(text)
 	if err != nil {
 		return Link{}, err
+	}
+	fields, err := tglink.Fields(query, "server", "host", "port", "secret")
+	if err != nil {
+		return Link{}, fmt.Errorf("bad WEB proxy link: %w", err)
 	}
 	server, ok := fields["server"]
 	if !ok {
@@ -104,58 +104,22 @@ func ParseLink(text string) (Link, error) {
 // IsLink reports whether text is a WEB proxy link, valid or not, rather than
 // another link or an address.
 func IsLink(text string) bool {
-	prefix, _, _ := strings.Cut(mtproxy.TrimPasted(text), "?")
-	return checkPrefix(strings.ToLower(prefix)) == nil
+	_, err := splitLink(text)
+	return err == nil
 }
 
-// checkPrefix checks what is before the question mark, in lower case. Its errors
-// do not quote it: in a mistyped link it may contain the secret.
-func checkPrefix(prefix string) error {
-	rest, ok := strings.CutPrefix(prefix, "tg:")
-	if ok {
-		rest = strings.TrimPrefix(rest, "//")
-	} else {
-		rest, ok = strings.CutPrefix(prefix, "https://")
-		if !ok {
-			rest, _ = strings.CutPrefix(prefix, "http://")
-		}
-		host, path, _ := strings.Cut(rest, "/")
-		if host != "t.me" && host != "telegram.me" && host != "telegram.dog" {
-			return errors.New("bad WEB proxy link: want a tg://webproxy?... or https://t.me/webproxy?... link")
-		}
-		rest = path
+// splitLink returns the query of a WEB proxy link.
+func splitLink(text string) (query string, err error) {
+	name, query, err := tglink.Split(mtproxy.TrimPasted(text))
+	switch {
+	case err == nil && name == "webproxy":
+		return query, nil
+	case err == nil && name == "proxy":
+		return "", errors.New("unsupported link: an MTProxy link, not a WEB proxy link")
+	case err == nil && name == "socks":
+		return "", errors.New("unsupported link: a SOCKS5 link, not a WEB proxy link")
 	}
-	switch strings.TrimSuffix(rest, "/") {
-	case "webproxy":
-		return nil
-	case "proxy":
-		return errors.New("unsupported link: an MTProxy link, not a WEB proxy link")
-	case "socks":
-		return errors.New("unsupported link: a SOCKS5 link, not a WEB proxy link")
-	}
-	return errors.New("bad WEB proxy link: want a tg://webproxy?... or https://t.me/webproxy?... link")
-}
-
-// parseQuery returns the first value of each known parameter.
-func parseQuery(query string) (map[string]string, error) {
-	fields := make(map[string]string)
-	for part := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(part, "=")
-		switch name {
-		case "server", "host", "port", "secret":
-		default:
-			continue
-		}
-		if _, seen := fields[name]; seen {
-			continue
-		}
-		plain, err := url.QueryUnescape(value)
-		if err != nil {
-			return nil, fmt.Errorf("bad WEB proxy link: %s has a %% without two hexadecimal digits behind it", name)
-		}
-		fields[name] = plain
-	}
-	return fields, nil
+	return "", errors.New("bad WEB proxy link: want a tg://webproxy?... or https://t.me/webproxy?... link")
 }
 
 // parseSecret parses 32 or 34 hexadecimal digits, or base64url, and reports
