@@ -146,7 +146,7 @@ func TestTokensFromBeforeARestartDoNotReachTheSite(t *testing.T) {
 }
 
 // Over real connections, the site's answers do not differ by a byte with the server
-// in front.
+// in front: without a token, with a random one, and with a session's in a wrong place.
 func TestTheSitesAnswersAreTheSameBytes(t *testing.T) {
 	site := http.NewServeMux()
 	site.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -159,29 +159,60 @@ func TestTheSitesAnswersAreTheSameBytes(t *testing.T) {
 	})
 	for _, http2 := range []bool{false, true} {
 		relay := newRelay(t, HTTPS, http2, func(c *ServerConfig) { c.Path, c.Site = "", site })
+		client := relay.dial(t, nil)
 		alone := httptest.NewUnstartedServer(site)
 		alone.EnableHTTP2 = http2
 		alone.StartTLS()
 		defer alone.Close()
+		random := strings.Repeat("A", tokenText)
+		paths := []string{"/", "/?bridge=" + random, "/" + pathUp, "/" + pathDown, "/" + pathSession, "/" + pathSocket, "/%2e"}
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
-			for _, path := range []string{"/", "/?bridge=" + strings.Repeat("A", 43), "/" + pathUp, "/" + pathDown, "/" + pathSession, "/" + pathSocket, "/%2e"} {
-				answers := [2]string{}
-				for i, server := range []*httptest.Server{alone, relay.web} {
-					r, _ := http.NewRequest(method, server.URL+path, strings.NewReader("a body"))
-					r.Host = testHost
-					r.Header.Set("Authorization", "Bearer "+strings.Repeat("A", 43))
-					resp, err := server.Client().Do(r)
-					if err != nil {
-						t.Fatal(err)
+			for _, path := range paths {
+				for _, token := range []string{"", random, client.token} {
+					for _, more := range []struct{ query, cookie string }{{"", ""}, {"x=1", ""}, {"", "a=b"}} {
+						// The body's type is missing, so that no request is valid but DELETE.
+						if token == client.token && method == "DELETE" && path == "/"+pathSession && more.query+more.cookie == "" {
+							continue
+						}
+						target, headers := path, map[string]string{"Authorization": "Bearer " + token, "Cookie": more.cookie}
+						if more.query != "" {
+							target += map[bool]string{false: "?", true: "&"}[strings.Contains(path, "?")] + more.query
+						}
+						if got, want := ask(t, relay.web, method, target, headers), ask(t, alone, method, target, headers); got != want {
+							t.Errorf("%s %s %v: %s, want %s", method, target, headers, got, want)
+						}
 					}
-					b, _ := io.ReadAll(resp.Body)
-					resp.Body.Close()
-					answers[i] = fmt.Sprint(resp.Status, resp.Header, resp.ContentLength, string(b))
-				}
-				if answers[0] != answers[1] {
-					t.Errorf("%s %s: %s, want %s", method, path, answers[1], answers[0])
 				}
 			}
 		}
+		if relay.Stats().Sessions != 1 {
+			t.Error("the session has ended")
+		}
 	}
+}
+
+// ask returns all of a server's answer to a request with a body. Headers without a value
+// are left out.
+func ask(t *testing.T, server *httptest.Server, method, target string, headers map[string]string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, server.URL+target, strings.NewReader("a body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = testHost
+	for name, value := range headers {
+		if strings.TrimPrefix(value, "Bearer ") != "" {
+			r.Header.Set(name, value)
+		}
+	}
+	resp, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(resp.Status, resp.Header, resp.ContentLength, string(b))
 }
