@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,6 +60,10 @@ func (m *machine) noteWebName(ctx context.Context, host string, r reach) string 
 		cause := "it has no address"
 		if err != nil {
 			cause = netx.Readable(err).Error()
+		}
+		var dns *net.DNSError
+		if errors.As(err, &dns) {
+			cause = dns.Err // without the name and the server
 		}
 		return fmt.Sprintf("WEB links need a DNS record of %s that has this machine's address: the name cannot be looked up here, %s", host, cause)
 	}
