@@ -196,6 +196,15 @@ func TestOnePortServesTheProxyAndTheWebSite(t *testing.T) {
 			}
 		}
 	}
+	for _, u := range users {
+		for _, mode := range []mtproxy.Mode{mtproxy.Plain, mtproxy.Padded} {
+			capability := webproxy.DeriveCapability(mtproxy.Secret{Mode: mode, Key: u.Secret.Key}, webHost, "").String()
+			get(t, w.browser(true), "/wrong?bridge="+capability)
+			if strings.Contains(w.log.String(), capability) {
+				t.Errorf("the log has the capability of %s", u.Name)
+			}
+		}
+	}
 	for _, http2 := range []bool{false, true} {
 		if status, body := get(t, w.browser(http2), "/"); status != 200 || !strings.Contains(body, "It works!") {
 			t.Errorf("HTTP/2 %v: %d %s", http2, status, body)

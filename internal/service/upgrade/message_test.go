@@ -54,7 +54,7 @@ func TestTheAnswerHasBothVersions(t *testing.T) {
 
 // Messages are parsed as they were appended.
 func TestMessagesAreParsedAsTheyWereAppended(t *testing.T) {
-	listeners := []Listener{{Use: Clients, Address: ":443"}, {Use: Inherited}, {Use: Admin, Address: "unix"}}
+	listeners := []Listener{{Use: Clients, Address: ":443"}, {Use: Inherited}, {Use: Admin, Address: "unix"}, {Use: Web, Address: "127.0.0.1:8081"}}
 	b, err := appendListeners(nil, listeners)
 	if err != nil {
 		t.Fatal(err)
