@@ -42,6 +42,7 @@ func flagValues() map[string][]string {
 		"quota-period":        {"day", "week", "month", "none"},
 		"qr":                  {"auto", "always", "never"},
 		"to":                  {"tcp", "wss", "https", "tcp://", "ws://", "wss://", "http://", "https://", "tg://"},
+		"url":                 {"http://", "https://"},
 		"upstream":            {"direct", "http://", "https://", "socks5://", "tg://", "wss", "wss://"},
 	}
 }
@@ -51,7 +52,7 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"admin-token-file", "allow", "binary", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "tls-cert", "tls-key", "to-file", "upstreams"}
+	fileFlags      = []string{"admin-token-file", "allow", "binary", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "tls-cert", "tls-key", "to-file", "token-file", "upstreams"}
 	directoryFlags = []string{"state"}
 )
 

@@ -24,7 +24,8 @@ import (
 //	userlimits.go  flags of limits; userchange.go: add, rotate, set, enable, disable, remove
 //	usershow.go    list, show, usage; table.go: tables
 
-// adminVariable is the path of the admin socket, in place of --socket.
+// adminVariable is the path of the admin socket, in place of --socket, or the URL of the
+// admin listener, in place of --url.
 const adminVariable = "MTWIRE_ADMIN"
 
 // userCommandFlags are the flags of all commands of mtwire user.
@@ -32,6 +33,8 @@ type userCommandFlags struct {
 	config  service.Config
 	file    configFile
 	socket  string
+	url     string
+	token   string // the file of it
 	json    bool
 	ifMatch string
 	qr      qrFlag
@@ -44,7 +47,12 @@ const userLong = `
 The proxy is found by its admin socket, which is there by default: in the runtime or
 state directory of this user, or of the service mtwire. --config or --state name
 another proxy, and --socket or $` + adminVariable + ` the socket itself. If the proxy does not
-run, the change is made in its store, which takes its --config as well.`
+run, the change is made in its store, which takes its --config as well.
+
+A proxy on another machine is reached over TCP, if it has --admin HOST:PORT: by
+--url, or a URL in $` + adminVariable + `, and its token in --token-file or
+$MTWIRE_ADMIN_TOKEN. HTTP is not encrypted: use https:// with a web server in front,
+or a tunnel.`
 
 func userCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -101,6 +109,8 @@ func (f *userCommandFlags) defineTarget(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.BoolVar(&f.json, "json", false, "print the documents of the API, as JSON")
 	flags.StringVar(&f.socket, "socket", "", "admin socket of the proxy, a `PATH` (default: $"+adminVariable+", or that of --config, or of a proxy on this machine)")
+	flags.StringVar(&f.url, "url", "", "`URL` of the proxy's admin listener on TCP, http://HOST:PORT or https://HOST (default: $"+adminVariable+", if it is one)")
+	flags.StringVar(&f.token, "token-file", "", "`FILE` with the token for --url (default: $MTWIRE_ADMIN_TOKEN)")
 	flags.StringVar(&f.file.path, "config", "", "configuration `FILE` of the proxy")
 	flags.StringVar(&f.config.State, "state", f.config.State, "state `DIRECTORY` of the proxy")
 }
@@ -142,8 +152,20 @@ func (f *userCommandFlags) run(cmd *cobra.Command, names []string, do func(*user
 func (f *userCommandFlags) target(cmd *cobra.Command) (t service.Target, err error) {
 	t.Command = "user"
 	t.Socket = f.socket
-	if t.Socket == "" && f.file.path == "" && f.config.State == "" {
-		t.Socket = os.Getenv(adminVariable)
+	named := f.socket != "" || f.file.path != "" || f.config.State != ""
+	url := f.url
+	if !named && url == "" {
+		if t.Socket = os.Getenv(adminVariable); admin.IsRemote(t.Socket) {
+			t.Socket, url = "", t.Socket
+		}
+	}
+	switch {
+	case url != "" && named:
+		return t, errors.New("--url names a proxy, and so does --socket, --config or --state: want one of them")
+	case url != "":
+		return f.remote(cmd, url)
+	case f.token != "":
+		return t, errors.New("--token-file is for --url, or a URL in $" + adminVariable)
 	}
 	t.Socket = strings.TrimPrefix(t.Socket, netx.UnixPrefix)
 	if t.Socket != "" {
@@ -156,6 +178,18 @@ func (f *userCommandFlags) target(cmd *cobra.Command) (t service.Target, err err
 	f.config.Version = version()
 	t.Config, t.Given = f.config, f.file.path != "" || f.config.State != ""
 	return t, nil
+}
+
+// remote returns the proxy at a URL.
+func (f *userCommandFlags) remote(cmd *cobra.Command, url string) (t service.Target, err error) {
+	if t.URL, err = admin.ParseRemote(url); err != nil {
+		return t, err
+	}
+	t.Token, err = service.OperatorToken(f.token, warnings(cmd))
+	if err == nil && t.URL.IsOpen() {
+		printNote(cmd, "the token is sent to "+t.URL.String()+" without encryption: a web server with https:// in front, or a tunnel, has some")
+	}
+	return t, err
 }
 
 // someNames is a check for one or more names of users.

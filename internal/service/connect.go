@@ -19,11 +19,11 @@ import (
 )
 
 // Operator is the operator's side of a proxy: its API, of a proxy that runs over a Unix
-// socket, and of one that does not in this process.
+// socket or TCP, and of one that does not in this process.
 type Operator struct {
 	*admin.Client
-	// Socket is the one that a proxy answers on, "" if it does not run. Directory is the
-	// store then.
+	// Socket is the one that a proxy answers on, or its URL, "" if it does not run.
+	// Directory is the store then.
 	Socket, Directory string
 
 	stopped *Stopped
@@ -31,6 +31,10 @@ type Operator struct {
 
 // Target tells which proxy is meant.
 type Target struct {
+	// URL is that of its admin listener over TCP, the zero value for none, and Token the
+	// token. Then the proxy must run, and the other fields do not count.
+	URL   admin.Remote
+	Token string
 	// Socket is the path of its admin listener, "" if it is to be found. Then the proxy
 	// must run.
 	Socket string
@@ -106,6 +110,13 @@ func (t *Target) explainLock(err error) error {
 
 // ConnectRunning is Connect for a proxy that runs. If none does, it returns nil.
 func ConnectRunning(ctx context.Context, t Target) (*Operator, error) {
+	if t.URL != (admin.Remote{}) {
+		client := admin.NewRemoteClient(t.URL, t.Token)
+		if err := client.Check(ctx); err != nil {
+			return nil, err
+		}
+		return &Operator{Client: client, Socket: t.URL.String()}, nil
+	}
 	var denied error
 	for _, socket := range t.sockets() {
 		err := dial(ctx, socket)
@@ -130,6 +141,19 @@ func ConnectRunning(ctx context.Context, t Target) (*Operator, error) {
 
 // RunningAt returns where a proxy was looked for, for errors.
 func (t *Target) RunningAt() string { return strings.Join(t.sockets(), " or ") }
+
+// OperatorToken returns the token of the requests to a proxy over TCP: that of a file or,
+// without one, of the environment.
+func OperatorToken(file string, log *slog.Logger) (string, error) {
+	if file != "" {
+		return readToken(file, log)
+	}
+	token := strings.TrimSpace(os.Getenv(tokenVariable))
+	if token == "" {
+		return "", errors.New("a proxy over TCP needs its token: --token-file FILE, or $" + tokenVariable)
+	}
+	return token, checkToken(token)
+}
 
 // hasState reports whether this user has the state directory of a proxy.
 func (t *Target) hasState() bool {

@@ -11,7 +11,7 @@
 //	blocked.go  networks that are blocked at run time
 //	sessions.go   sessions; users.go, userdocument.go: users
 //	userdetails.go  days of a user's usage, and its links
-//	client.go     requests to the API of a proxy
+//	client.go     requests to the API of a proxy; remote.go: over TCP
 package admin
 
 import (

@@ -17,11 +17,16 @@ import (
 // Client sends requests to the API of a Server. Its methods may be called concurrently.
 type Client struct {
 	transport http.RoundTripper
+	base      string // of the URLs of requests
+	token     string // "" for none
 }
+
+// localBase is the base of a server of this machine, which has no name.
+const localBase = "http://localhost"
 
 // NewClient returns a client of the server that listens on a Unix socket.
 func NewClient(socket string) *Client {
-	return &Client{&http.Transport{
+	return &Client{base: localBase, transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -31,7 +36,7 @@ func NewClient(socket string) *Client {
 
 // LocalClient returns a client of a server in this process, which needs no listener. The
 // server answers it as it does over a Unix socket.
-func LocalClient(s *Server) *Client { return &Client{local{s}} }
+func LocalClient(s *Server) *Client { return &Client{transport: local{s}, base: localBase} }
 
 // local sends requests to a server in this process.
 type local struct{ server *Server }
@@ -118,12 +123,15 @@ func (c *Client) do(ctx context.Context, limit time.Duration, method, path strin
 			return answer, err
 		}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(text))
 	if err != nil {
 		return answer, err
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	if ifMatch != "" {
 		r.Header.Set("If-Match", ifMatch)

@@ -15,7 +15,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // The error of a proxy that hangs tells that it is the proxy.
 func TestAProxyThatDoesNotAnswerIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &Client{roundTrip(func(r *http.Request) (*http.Response, error) {
+		c := &Client{base: localBase, transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})}
