@@ -26,6 +26,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){"mtwire": func() {
 		dieAtStep()
+		speakProtocol()
 		shortenUpgrades()
 		speakOtherVersion()
 		os.Exit(run())
@@ -57,13 +58,28 @@ const raceVariable = "GORACE"
 // stepVariable names the step at which a process of an upgrade is to end, as by kill -9.
 const stepVariable = "MTWIRE_TEST_STEP"
 
-// dieAtStep has the process end at the step that the variable names.
+// hangVariable names the step at which it is to hang.
+const hangVariable = "MTWIRE_TEST_HANG"
+
+// protocolVariable has the highest version of an upgrade's protocol that a process speaks.
+const protocolVariable = "MTWIRE_TEST_PROTOCOL"
+
+func speakProtocol() {
+	if version, err := strconv.ParseUint(os.Getenv(protocolVariable), 10, 16); err == nil {
+		upgrade.HighestVersion = uint16(version)
+	}
+}
+
+// dieAtStep has the process end or hang at the step that a variable names.
 func dieAtStep() {
-	last := os.Getenv(stepVariable)
-	if own, err := os.FindProcess(os.Getpid()); last != "" && err == nil {
+	last, hang := os.Getenv(stepVariable), os.Getenv(hangVariable)
+	if own, err := os.FindProcess(os.Getpid()); last+hang != "" && err == nil {
 		upgrade.Step = func(name string) {
-			if name == last {
+			switch name {
+			case last:
 				own.Kill()
+			case hang:
+				time.Sleep(time.Hour) // until it is killed
 			}
 		}
 	}

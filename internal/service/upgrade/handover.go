@@ -194,6 +194,13 @@ func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
 			}
 		case notAdmitted:
 			s.Close()
+		case tooMany:
+			h.most = max(1, len(b.sessions)/2)
+			if len(b.sessions) > 1 {
+				s.Resume()
+			} else {
+				s.Keep()
+			}
 		default:
 			s.Keep()
 		}

@@ -175,6 +175,7 @@ const (
 	notHeld     byte = iota // it goes on in the old process
 	isHeld                  // it may go on in the new one
 	notAdmitted             // it is to end; from stateVersion on
+	tooMany                 // all of them are too many at once; from stateVersion on
 )
 
 // appendAnswers appends a heldMessage.
@@ -189,7 +190,7 @@ func parseAnswers(b []byte, batch uint32, n int) (answers []byte, err error) {
 		return nil, ErrMessage
 	}
 	for _, a := range r.b {
-		if a > notAdmitted {
+		if a > tooMany {
 			return nil, ErrMessage
 		}
 	}

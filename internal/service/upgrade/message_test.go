@@ -83,9 +83,9 @@ func TestMessagesAreParsedAsTheyWereAppended(t *testing.T) {
 	if got, err := parseCommitment(b, 7, 3); err != nil || !reflect.DeepEqual(got, chosen) {
 		t.Error(got, err)
 	}
-	answers := []byte{isHeld, notHeld, notAdmitted}
+	answers := []byte{isHeld, notHeld, notAdmitted, tooMany}
 	held := appendAnswers(nil, 7, answers)
-	if got, err := parseAnswers(held, 7, 3); err != nil || !bytes.Equal(got, answers) {
+	if got, err := parseAnswers(held, 7, 4); err != nil || !bytes.Equal(got, answers) {
 		t.Error(got, err)
 	}
 	for name, err := range map[string]error{
@@ -94,9 +94,9 @@ func TestMessagesAreParsedAsTheyWereAppended(t *testing.T) {
 		"of another number":          second(parseCommitment(b, 7, 4)),
 		"of another value":           second(parseCommitment(append(b[:len(b)-1], 2), 7, 3)),
 		"answers of another kind":    second(parseAnswers(b, 7, 3)),
-		"of another batch ":          second(parseAnswers(held, 8, 3)),
+		"of another batch ":          second(parseAnswers(held, 8, 4)),
 		"of another number ":         second(parseAnswers(held, 7, 2)),
-		"of another value ":          second(parseAnswers(append(held[:len(held)-1], 3), 7, 3)),
+		"of another value ":          second(parseAnswers(append(held[:len(held)-1], 4), 7, 4)),
 	} {
 		if err == nil {
 			t.Errorf("%s: parsed", name)

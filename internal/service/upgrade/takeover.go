@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -251,6 +252,9 @@ func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (session
 	switch {
 	case len(fds) != 2*len(states): // this process may have no more of them
 		closeFDs(fds)
+		if t.HasState() {
+			answers = bytes.Repeat([]byte{tooMany}, len(states))
+		}
 	default:
 		for i, state := range states {
 			if state == nil {
