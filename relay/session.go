@@ -36,6 +36,7 @@ type session struct {
 	kept     []mtwire.Packet // what the server was sent before its first answer
 	keptSize int             // in bytes; above maxKept, kept is nil
 
+	refused  bool // by a WebSocket, with a transport error; download's
 	up, down counts
 }
 
@@ -142,8 +143,12 @@ func (s *session) download(ctx context.Context) error {
 		packet, err := s.receive(ctx)
 		var code *mtwire.TransportError
 		switch {
+		case errors.As(err, &code) && s.refused:
+			return io.EOF
 		case errors.As(err, &code):
 			s.answers()
+			// The next one would be the same in the close frame.
+			s.refused = s.server.Transport().Carrier == mtwire.WebSocket
 			err = s.client.SendError(ctx, code.Code)
 		case err == nil:
 			s.answers()
