@@ -33,7 +33,8 @@ type Poller struct {
 	// better than a new one. Nil means a new one. It is set before Serve.
 	Go func(func())
 
-	sets []*pollSet
+	sets   []*pollSet
+	helped atomic.Uint32 // calls of help
 }
 
 // pollSet is one epoll set.
@@ -159,14 +160,13 @@ func (s *pollSet) look(fd uintptr) (more bool, errno syscall.Errno) {
 	return n == len(events), errno
 }
 
-// help does some of the work of Serve's goroutines, unless they are at it. It is called
-// by a goroutine that moves bulk: see rest.
+// help does some of the work of one of Serve's goroutines, unless that is at it. It is
+// called by a goroutine that moves bulk: see rest. The sets take turns.
 func (p *Poller) help() {
-	for _, s := range p.sets {
-		if s.moving.TryLock() {
-			s.raw.Control(s.assist)
-			s.moving.Unlock()
-		}
+	s := p.sets[p.helped.Add(1)%uint32(len(p.sets))]
+	if s.moving.TryLock() {
+		s.raw.Control(s.assist)
+		s.moving.Unlock()
 	}
 }
 
