@@ -86,7 +86,7 @@ func eachOf(err error) []error {
 func (c *Config) checkLists() (wrong []error) {
 	for setting, paths := range map[string][]config.Path{"allow": c.Allow, "block": c.Block} {
 		for i, path := range paths {
-			_, err := netlist.Load(string(path))
+			_, err := netlist.Load(config.ReadFile, string(path))
 			for _, err := range joined(err) {
 				wrong = append(wrong, &ConfigError{fmt.Sprintf("%s[%d]", setting, i), err})
 			}

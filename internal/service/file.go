@@ -198,7 +198,7 @@ func loadList(paths []config.Path) (*netlist.List, error) {
 	for _, path := range paths {
 		all = append(all, string(path))
 	}
-	return netlist.Load(all...)
+	return netlist.Load(config.ReadFile, all...)
 }
 
 // InForce returns c with the secrets and upstreams that the environment or systemd

@@ -4,7 +4,6 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -266,20 +266,17 @@ func listFields(line string) (fields []listField) {
 var errTooLong = errors.New("the file is too long")
 
 // readSecretFile reads a file that only its owner should be able to read, of at
-// most limit bytes.
+// most limit bytes. One that is being written is read when that is over: see
+// config.ReadFile.
 func readSecretFile(path string, limit int64, log *slog.Logger) ([]byte, error) {
-	f, err := os.Open(path)
+	text, err := config.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	if info, err := os.Stat(path); err == nil {
+		warnOfReaders(path, info, log)
 	}
-	warnOfReaders(path, info, log)
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(text)) > limit {
+	if int64(len(text)) > limit {
 		err = &fs.PathError{Op: "read", Path: path, Err: errTooLong}
 	}
 	return text, err

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -28,11 +29,24 @@ func ReadFile(path string) ([]byte, error) {
 		if err != nil || !regular {
 			return data, err
 		}
+		if len(data) == 0 && isFresh(path) { // truncated, and about to be written
+			time.Sleep(emptyPause)
+			continue
+		}
 		if same, err := has(path, data); err != nil || same {
 			return data, err
 		}
 	}
 	return nil, fmt.Errorf("%s: the file is being written", path)
+}
+
+// emptyPause is the time between two readings of an empty file that was changed less than
+// freshTime ago.
+const emptyPause, freshTime = 20 * time.Millisecond, 200 * time.Millisecond
+
+func isFresh(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()).Abs() < freshTime
 }
 
 // has reports whether a file has this text, and no more.

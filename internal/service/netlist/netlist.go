@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"unicode/utf8"
 
 	"github.com/gaissmai/bart"
@@ -65,23 +64,18 @@ func (l *List) Len() int {
 	return l.table.Size()
 }
 
-// Load reads several files into one list: see Read.
-func Load(paths ...string) (*List, error) {
+// Load reads several files into one list: see Read. readFile is os.ReadFile, or the like.
+func Load(readFile func(path string) ([]byte, error), paths ...string) (*List, error) {
 	l := new(List)
 	var failed []error
 	for _, path := range paths {
-		failed = append(failed, l.load(path))
+		text, err := readFile(path)
+		if err == nil {
+			err = l.read(path, bytes.NewReader(text))
+		}
+		failed = append(failed, err)
 	}
 	return l, errors.Join(failed...)
-}
-
-func (l *List) load(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return l.read(path, f)
 }
 
 // LineError is what is wrong with a line of a file.

@@ -88,11 +88,11 @@ func TestFilesAreBounded(t *testing.T) {
 	if err := os.WriteFile(good, []byte("192.0.2.1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Load(good, long, filepath.Join(dir, "missing"))
+	_, err := Load(os.ReadFile, good, long, filepath.Join(dir, "missing"))
 	if err == nil || !strings.Contains(err.Error(), "more than 32 MiB") || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
-	if l, err := Load(good, good); err != nil || l.Len() != 1 {
+	if l, err := Load(os.ReadFile, good, good); err != nil || l.Len() != 1 {
 		t.Errorf("%d networks, %v", l.Len(), err)
 	}
 }

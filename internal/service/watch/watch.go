@@ -21,6 +21,7 @@ import (
 const (
 	interval = time.Second            // between two looks
 	quiet    = 250 * time.Millisecond // files that have changed are taken after this long without a change
+	patient  = time.Second            // the same if one is shorter than before, as one that is written in place
 	longest  = 2 * time.Second        // and after this long in any case
 	step     = 50 * time.Millisecond  // between two looks meanwhile
 
@@ -151,7 +152,11 @@ func (f *Files) settle(ctx context.Context) bool {
 		if !maps.EqualFunc(last, now, same) {
 			last, since = now, time.Now()
 		}
-		if time.Since(since) >= quiet && !f.someMissing(now) {
+		pause := quiet
+		if f.someShorter(now) {
+			pause = patient
+		}
+		if time.Since(since) >= pause && !f.someMissing(now) {
 			break
 		}
 	}
@@ -172,6 +177,18 @@ func (f *Files) looks() map[string]os.FileInfo {
 func (f *Files) someMissing(now map[string]os.FileInfo) bool {
 	for path, was := range f.all() {
 		if now := now[path]; was.info != nil && (now == nil || regular(now) && now.Size() == 0 && was.info.Size() > 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// someShorter reports whether a file is the same and shorter than it was when it was read: a
+// writer that pauses may not have written the rest yet. A file that takes another one's
+// place is complete.
+func (f *Files) someShorter(now map[string]os.FileInfo) bool {
+	for path, was := range f.all() {
+		if now := now[path]; regular(now) && regular(was.info) && os.SameFile(now, was.info) && now.Size() < was.info.Size() {
 			return true
 		}
 	}

@@ -140,6 +140,18 @@ func TestAFileIsReadWhenItIsQuiet(t *testing.T) {
 	})
 }
 
+// A writer in place that pauses behind a prefix of what was there is awaited.
+func TestAFileThatHasShrunkIsReadLater(t *testing.T) {
+	inBubble(t, func(w *watched) {
+		w.write(w.file, "fir")
+		w.wantRead(1400 * time.Millisecond) // a look, and longer than other changes need
+		w.write(w.file, "first and more")
+		w.wantRead(2*time.Second, "first and more")
+		w.write(w.file, "shorter")
+		w.wantRead(3*time.Second, "first and more", "shorter")
+	})
+}
+
 // A file that is missing or empty for a moment is not read, unless it has changed. If it
 // stays away, that is a change, and so is its return.
 func TestAFileMayBeMissingForAMoment(t *testing.T) {
