@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/store"
@@ -68,6 +69,24 @@ func (s *Service) keptUsers() ([]proxy.User, error) {
 	}
 	list[0].Secrets = s.kept.users()[0].Secrets
 	return list, nil
+}
+
+// whereIsUser is admin.Config.Where. Under reloading.
+func (s *Service) whereIsUser(name string) string {
+	if s.fromFile > 0 || s.kept == nil && len(s.added) == 0 {
+		return ""
+	}
+	dir, err := stateDirectory(s.config.State)
+	if err != nil {
+		return ""
+	}
+	if s.kept != nil && len(s.configured) > 0 && s.configured[0].Name == name {
+		return fmt.Sprintf("the user has the generated secret: to end it, stop the proxy, remove %s, and start the proxy, which makes another one if it has no other users", filepath.Join(dir, secretFile))
+	}
+	if slices.ContainsFunc(s.configured, func(u users.User) bool { return u.Name == name }) {
+		return fmt.Sprintf("the user is one of mtwire secret new: change or remove its line in %s, and send SIGHUP to the proxy", filepath.Join(dir, usersFile))
+	}
+	return ""
 }
 
 // AddUser adds a user to those of the state directory, with a fresh secret, and

@@ -225,6 +225,7 @@ func (a *administration) watch(s *Service) {
 		NewSecret:   s.newSecret,
 		Users:       s.policy,
 		UpdateUsers: s.updateForAdmin,
+		Where:       s.whereIsUser,
 		History:     s.historyForAdmin,
 		Links:       s.linksOf,
 	})

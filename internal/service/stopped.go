@@ -73,6 +73,7 @@ func (s *Service) stoppedAdmin() *admin.Server {
 		Store:         s.storeForAdmin,
 		Users:         s.policy,
 		UpdateUsers:   s.updateForAdmin,
+		Where:         s.whereIsUser,
 		History:       s.historyForAdmin,
 		Links:         s.linksOf,
 		NewSecret:     s.newSecret,

@@ -86,6 +86,10 @@ type Config struct {
 	// UpdateUsers changes the users that were added at run time. Nil means that none can
 	// be.
 	UpdateUsers UpdateUsers
+	// Where tells where a user is that was not added at run time, and what to do there, ""
+	// if it is in the configuration. UpdateUsers's change may call it. Nil is one that
+	// returns "".
+	Where func(name string) string
 	// History returns the bytes of a user on each of the last days, the oldest first. Nil
 	// means that nothing is kept.
 	History func(name string) ([]Day, error)

@@ -216,6 +216,9 @@ func (s *Server) change(r *http.Request, name string, edit func(before *users.Us
 				return nil, err
 			}
 		} else if _, _, fromFile := s.config.Users.Usage(name); fromFile {
+			if where := s.where(name); where != "" {
+				return nil, fail(http.StatusConflict, "%s", where)
+			}
 			return nil, fail(http.StatusConflict, "the user is in the configuration: change it there")
 		}
 		var err error
@@ -239,6 +242,14 @@ func (s *Server) change(r *http.Request, name string, edit func(before *users.Us
 		err = fail(http.StatusServiceUnavailable, "%v", err)
 	}
 	return after, err
+}
+
+// where returns Config.Where's result.
+func (s *Server) where(name string) string {
+	if s.config.Where == nil {
+		return ""
+	}
+	return s.config.Where(name)
 }
 
 // existing returns an edit that fails if there is no user to change.
