@@ -200,6 +200,7 @@ type Proxy struct {
 	memory      memoryRelease
 	workers     *workers.Pool // of sessions until they are connected, and of their ends
 	lastID      atomic.Uint64
+	suspending  suspendQueue // of Suspend, whose calls do not overlap
 
 	changing sync.Mutex // held by SetUsers and Change.Apply
 	users    atomic.Pointer[snapshot]

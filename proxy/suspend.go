@@ -91,25 +91,61 @@ const suspendTime = 20 * time.Millisecond
 //
 // Calls must not overlap.
 func (p *Proxy) Suspend(limit int) (suspended []*Suspended, idle, left int) {
-	var ready, moving []*session
+	q := &p.suspending
+	chosen, fresh := q.take(limit), false
+	if len(chosen) == 0 {
+		fresh = true
+		q.look(p)
+		chosen = q.take(limit)
+	}
+	busy := len(q.busy)
+	if len(chosen) == 0 {
+		chosen = q.busy[:min(busy, limit)]
+		busy -= len(chosen)
+	}
+	suspended = suspendAll(chosen)
+	idle = len(q.idle)
+	if left = idle + busy + q.later + len(chosen) - len(suspended); left == 0 && !fresh {
+		left = 1 // others may have come since the look
+	}
+	return suspended, idle, left
+}
+
+// suspendQueue is the sessions as the last look of Suspend has found them. A look at all
+// sessions for each call would take longer than to move them.
+type suspendQueue struct {
+	idle, busy []*session
+	later      int
+}
+
+// look looks at all sessions.
+func (q *suspendQueue) look(p *Proxy) {
+	q.idle, q.busy, q.later = nil, nil, 0
 	p.each(func(s *session) {
 		switch s.mobility() {
 		case movableIdle:
-			ready = append(ready, s)
+			q.idle = append(q.idle, s)
 		case movableBusy:
-			moving = append(moving, s)
+			q.busy = append(q.busy, s)
 		case movableLater:
-			left++
+			q.later++
 		}
 	})
-	left += len(ready) + len(moving)
-	chosen := ready
-	if len(ready) == 0 {
-		chosen = moving
+}
+
+// take removes up to limit of the idle sessions, without those that are not idle any more.
+func (q *suspendQueue) take(limit int) (chosen []*session) {
+	for len(q.idle) > 0 && len(chosen) < limit {
+		s := q.idle[0]
+		q.idle[0], q.idle = nil, q.idle[1:] // which may have ended, and is garbage then
+		switch s.mobility() {
+		case movableIdle:
+			chosen = append(chosen, s)
+		case movableBusy, movableLater:
+			q.later++
+		}
 	}
-	chosen = chosen[:min(len(chosen), limit)]
-	suspended = suspendAll(chosen)
-	return suspended, len(ready) - min(len(ready), len(chosen)), left - len(suspended)
+	return chosen
 }
 
 // suspendAll suspends sessions, and returns those that could be in time.

@@ -91,7 +91,13 @@ const timeoutVariable = "MTWIRE_TEST_TIMEOUT"
 // trialVariable has how long a new process is on trial.
 const trialVariable = "MTWIRE_TEST_TRIAL"
 
+// stepTimeoutVariable is timeoutVariable without the check of the configuration.
+const stepTimeoutVariable = "MTWIRE_TEST_STEP_TIMEOUT"
+
 func shortenUpgrades() {
+	if limit, err := time.ParseDuration(os.Getenv(stepTimeoutVariable)); err == nil {
+		upgrade.Timeouts.Start, upgrade.Timeouts.Step = limit, limit
+	}
 	if limit, err := time.ParseDuration(os.Getenv(trialVariable)); err == nil {
 		upgrade.TrialTime = limit
 	}
