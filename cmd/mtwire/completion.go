@@ -52,7 +52,7 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"admin-token-file", "allow", "binary", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "tls-cert", "tls-key", "to-file", "token-file", "upstreams"}
+	fileFlags      = []string{"admin-token-file", "allow", "binary", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "takeover", "tls-cert", "tls-key", "to-file", "token-file", "upstreams"}
 	directoryFlags = []string{"state"}
 )
 

@@ -32,7 +32,7 @@ var flagGroups = []struct{ title, flags string }{
 	{"Unauthenticated clients", "front max-unauthenticated max-unauthenticated-per-address max-unauthenticated-rate max-fronted search-processors"},
 	{"Data centres", "dc default-dc ip upstream upstreams fast-mode dial-timeout stall probe"},
 	{"Life of connections", "keep-alive peer-timeout drain"},
-	{"Operation", "admin admin-token-file metrics-users"},
+	{"Operation", "takeover admin admin-token-file metrics-users"},
 	{"Log", "log-file log-level log-json log-connections log-clients verbose"},
 }
 

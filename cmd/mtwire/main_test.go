@@ -55,7 +55,8 @@ func (m tests) Run() int {
 // raceVariable has the options of the race detector.
 const raceVariable = "GORACE"
 
-// stepVariable names the step at which a process of an upgrade is to end, as by kill -9.
+// stepVariable names the step at which a process of an upgrade is to end, as by kill -9, or to
+// stop with "stop " in front, as by kill -STOP.
 const stepVariable = "MTWIRE_TEST_STEP"
 
 // hangVariable names the step at which it is to hang.
@@ -73,12 +74,15 @@ func speakProtocol() {
 // dieAtStep has the process end or hang at the step that a variable names.
 func dieAtStep() {
 	last, hang := os.Getenv(stepVariable), os.Getenv(hangVariable)
+	last, stops := strings.CutPrefix(last, "stop ")
 	if own, err := os.FindProcess(os.Getpid()); last+hang != "" && err == nil {
 		upgrade.Step = func(name string) {
-			switch name {
-			case last:
+			switch {
+			case name == last && stops:
+				stopProcess(own)
+			case name == last:
 				own.Kill()
-			case hang:
+			case name == hang:
 				time.Sleep(time.Hour) // until it is killed
 			}
 		}

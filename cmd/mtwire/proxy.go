@@ -20,8 +20,11 @@ type proxyFlags struct {
 	config service.Config
 	file   configFile
 	check  bool
-	log    logFlags
-	qr     qrFlag
+	// takeover is the path of a socket. It is no setting of a file: a process takes over before
+	// it reads one.
+	takeover string
+	log      logFlags
+	qr       qrFlag
 }
 
 func proxyCommand() *cobra.Command {
@@ -66,6 +69,7 @@ starts the program again, which takes over the sockets and the live sessions.`,
 	}
 	f.define(cmd)
 	cmd.Flags().BoolVar(&f.check, "check", false, "check the configuration, with all files that it names, and exit: code 0 if it is valid, or 1")
+	cmd.Flags().StringVar(&f.takeover, "takeover", "", "take over from the proxy that listens on the socket `PATH`, with its sockets and sessions, if there is one, and then listen there for the next")
 	return cmd
 }
 
@@ -130,6 +134,9 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	requests, stop := notifyUpgrades()
 	defer stop()
 	takeover, err := upgrade.FromEnvironment(version())
+	if takeover == nil && err == nil && f.takeover != "" && !f.check {
+		takeover, err = upgrade.FromSocket(f.takeover, version())
+	}
 	if err != nil {
 		return err
 	}
@@ -154,7 +161,7 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	defer log.close()
 	warnOfCredentials(cmd.Flags(), log.Logger)
 	f.file.warn(log.Logger)
-	f.config.Takeover = takeover
+	f.config.Takeover, f.config.TakeoverSocket = takeover, f.takeover
 	if err := f.inherit(cmd); err != nil {
 		return err
 	}

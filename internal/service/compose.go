@@ -15,6 +15,7 @@
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
 //	upgrading.go  upgrades, which move sessions; handedover.go: listeners of an upgrade
 //	carried.go    what moves in an upgrade besides
+//	takeoversocket.go  upgrades to processes that this one does not start
 //	watchdog.go   the watchdog of systemd; fdstore.go: its store for listeners
 //	links.go      tg://proxy links
 //	weblinks.go   tg://webproxy links, and what keeps them from working
@@ -81,6 +82,7 @@ type Service struct {
 	takeover  *upgrade.Takeover // of the process before, nil if there is none
 	program   upgrade.Command   // that an upgrade starts
 	watchdog  time.Duration     // see watchdogInterval
+	abandoned chan error        // gets why the process before goes on
 	stored    map[string]bool   // the names of listeners that systemd keeps; under reloading
 
 	probeAgain, loopsAgain chan struct{} // have room for one; see lookAgain
@@ -101,7 +103,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
 		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1), release: newRelease(),
 		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover, program: config.Program,
-		watchdog: watchdogInterval(config.Takeover != nil),
+		watchdog: watchdogInterval(config.Takeover != nil), abandoned: make(chan error, 1),
 	}
 	defer beThrifty(len(config.Users) > manyUsers)()
 	s.reloads.begin()

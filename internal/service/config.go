@@ -36,6 +36,9 @@ type Config struct {
 	// Takeover has the listeners and sessions of a process that this one was started by to
 	// take its place: see upgrade.FromEnvironment. Nil is none.
 	Takeover *upgrade.Takeover
+	// TakeoverSocket is a path at which another process takes over from this one, "" for none:
+	// see upgrade.FromSocket. It is no setting of a file.
+	TakeoverSocket string
 	// ReusePort is reuse-port: listen beside other processes that do so too, and hand
 	// over to them at the end.
 	ReusePort    bool          `toml:"reuse_port"`

@@ -21,7 +21,10 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.replay.Close() // when the last handshake has ended
 	s.ran.Store(true)
 	defer s.runLimits()()
-	s.takeOver(ctx)
+	if err := s.takeOver(ctx); err != nil {
+		s.Close()
+		return err
+	}
 	if s.kept != nil {
 		defer s.kept.watchUse(s.log)()
 	}
@@ -30,9 +33,10 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.look(ctx)()
 	defer s.web.serve(s.proxy.Serve)()
 	failed, over := s.listeners.run(s.proxy.Serve)
-	if s.takeover == nil { // otherwise the process before has told it
+	if s.takeover == nil || s.takeover.IsForeign() { // otherwise the process before has told it
 		s.notify("READY=1")
 	}
+	defer s.listenTakeover()()
 	if s.takeover != nil {
 		trial := time.AfterFunc(upgrade.TrialTime, s.endTrial)
 		defer func() {
@@ -48,17 +52,20 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	case err = <-failed:
 		s.upgrade.stop()
 		s.proxy.Close()
+	case err = <-s.abandoned:
+		s.upgrade.stop()
+		s.proxy.Close()
 	case <-over: // Close was called
 	case <-ctx.Done():
-		s.upgrade.stop()
+		s.awaitTaken(abort)
+		if s.upgrade.stop(); s.upgrade.isDone() {
+			s.drainLeft(abort)
+			break
+		}
 		s.notify("STOPPING=1")
 		s.drain(abort)
 	case <-s.upgrade.done:
-		s.admin.leave()
-		s.web.leave()
-		stop := s.upgrade.sharer.follow()
-		s.drain(abort)
-		stop()
+		s.drainLeft(abort)
 	}
 	<-over
 	select {
@@ -67,6 +74,25 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	default:
 	}
 	return err
+}
+
+// awaitTaken waits, before this process ends, for what still comes from the process before: a
+// session that is on its way would be lost.
+func (s *Service) awaitTaken(abort context.Context) {
+	select {
+	case <-s.upgrade.taken:
+	case <-abort.Done():
+	case <-time.After(2 * moveTime): // it hangs
+	}
+}
+
+// drainLeft drains what has not moved to the process that has taken over.
+func (s *Service) drainLeft(abort context.Context) {
+	s.admin.leave()
+	s.web.leave()
+	stop := s.upgrade.sharer.follow()
+	s.drain(abort)
+	stop()
 }
 
 // look probes the data centres and looks for fronting hosts that are the proxy itself, at

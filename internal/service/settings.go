@@ -32,6 +32,7 @@ func (c Config) withFixed(now *Config) Config {
 	c.WebACMEDirectory, c.WebACMEEmail = now.WebACMEDirectory, now.WebACMEEmail
 	c.LogFile, c.LogJSON, c.PrintLinks = now.LogFile, now.LogJSON, now.PrintLinks
 	c.Inherited, c.Version, c.Level = now.Inherited, now.Version, now.Level
+	c.TakeoverSocket = now.TakeoverSocket
 	return c
 }
 

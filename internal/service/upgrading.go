@@ -32,7 +32,7 @@ var (
 	// ErrUpgrading means that another upgrade is on its way.
 	ErrUpgrading = errors.New("an upgrade is on its way")
 
-	errFirst     = errors.New("this process is the first of its container, which would end with it: start a new container")
+	errFirst     = errors.New("this process is the first of its container, which would end with it: start a new container, with --takeover if this one has it")
 	errService   = errors.New("systemd would end the service with this process: set Type=notify in its unit")
 	errEnding    = errors.New("the process ends")
 	errNotServed = errors.New("the proxy does not serve yet")
@@ -96,7 +96,10 @@ func (s *Service) Upgrade(program string) (result Upgraded, err error) {
 	if program != "" {
 		command.Path, command.Chosen = program, true
 	}
-	result, err = s.tryUpgrade(command)
+	begin := func(ctx context.Context, listeners []upgrade.Listener) (*upgrade.Handover, error) {
+		return upgrade.Start(ctx, command, listeners)
+	}
+	result, err = s.tryUpgrade(&command, begin)
 	if err != nil && s.upgrade.ctx.Err() != nil {
 		err = errEnding
 	}
@@ -121,17 +124,21 @@ func isNotNow(err error) bool {
 	return false
 }
 
-// tryUpgrade is Upgrade without the line in the log.
-func (s *Service) tryUpgrade(command upgrade.Command) (result Upgraded, err error) {
+// begin begins the upgrade to another process.
+type begin = func(ctx context.Context, listeners []upgrade.Listener) (*upgrade.Handover, error)
+
+// tryUpgrade is Upgrade without the line in the log. command is nil for a process that this
+// one does not start.
+func (s *Service) tryUpgrade(command *upgrade.Command, begin begin) (result Upgraded, err error) {
 	u := s.upgrade
 	if !u.running.TryLock() {
 		return result, ErrUpgrading
 	}
 	defer u.running.Unlock()
 	switch {
-	case os.Getpid() == 1:
+	case command != nil && os.Getpid() == 1:
 		return result, errFirst
-	case endsWithProcess():
+	case command != nil && endsWithProcess():
 		return result, errService
 	case !s.listeners.isServed():
 		return result, errNotServed
@@ -143,14 +150,16 @@ func (s *Service) tryUpgrade(command upgrade.Command) (result Upgraded, err erro
 	case <-u.ctx.Done():
 		return result, errEnding
 	}
-	s.log.Info("upgrading", "program", command.Path)
-	if err := command.Check(u.ctx); err != nil {
-		return result, err
+	if command != nil {
+		s.log.Info("upgrading", "program", command.Path)
+		if err := command.Check(u.ctx); err != nil {
+			return result, err
+		}
 	}
 	s.reloading.Lock() // the listeners stay as they are
 	defer s.reloading.Unlock()
 	s.notifyReloading()
-	if result, err = s.handOverTo(command); err != nil {
+	if result, err = s.handOverTo(command, begin); err != nil {
 		s.notify("READY=1")
 		return result, err
 	}
@@ -160,18 +169,18 @@ func (s *Service) tryUpgrade(command upgrade.Command) (result Upgraded, err erro
 }
 
 // handOverTo is an upgrade, once there may be one.
-func (s *Service) handOverTo(command upgrade.Command) (result Upgraded, err error) {
+func (s *Service) handOverTo(command *upgrade.Command, begin begin) (result Upgraded, err error) {
 	u := s.upgrade
 	again, err := s.listeners.duplicate(&s.config) // before descriptors are scarce
 	if err != nil {
 		return result, err
 	}
-	h, err := upgrade.Start(u.ctx, command, s.handedListeners())
+	h, err := begin(u.ctx, s.handedListeners())
 	if err != nil {
 		closeAllHere(again)
 		return result, err
 	}
-	undo := s.keepProgram(h.PID(), command.Path)
+	undo := s.keepProgram(h, command)
 	begun := time.Now()
 	s.policy.ShareRates(h.HasState())
 	idle, err := s.moveIdle(h)
@@ -201,16 +210,24 @@ func (s *Service) handOverTo(command upgrade.Command) (result Upgraded, err erro
 	result = Upgraded{s.config.Version, h.Version(), h.PID(), idle + moving, left, time.Since(begun)}
 	s.log.Info("another process has taken over", "pid", result.PID, "sessions", result.Sessions, "left", result.Left,
 		"took", result.Took.Round(time.Millisecond), "version", result.To, "before", result.From)
-	s.notify("MAINPID=%d\nREADY=1%s", result.PID, watchdogPart(s.watchdog))
+	if command != nil {
+		s.notify("MAINPID=%d\nREADY=1%s", result.PID, watchdogPart(s.watchdog))
+	}
+	if u.ctx.Err() != nil { // both are to end
+		h.Terminate()
+	}
 	return result, nil
 }
 
 // keepProgram keeps the program of this process, to which a crash of the new one leads back.
-func (s *Service) keepProgram(pid int, path string) (undo func()) {
+func (s *Service) keepProgram(h *upgrade.Handover, command *upgrade.Command) (undo func()) {
 	undo = func() {}
+	if command == nil { // the container decides what runs
+		return undo
+	}
 	dir, err := stateDirectory(s.config.State)
 	if err == nil {
-		undo, err = upgrade.Keep(dir, pid, path)
+		undo, err = upgrade.Keep(dir, h.PID(), command.Path)
 	}
 	if err != nil {
 		s.log.Warn("the program of this process is not kept: if the new one crashes, it is started again all the same", "cause", err)
@@ -273,7 +290,9 @@ func (s *Service) handedListeners() (all []upgrade.Listener) {
 // moveIdle moves the sessions that move nothing.
 func (s *Service) moveIdle(h *upgrade.Handover) (moved int, err error) {
 	for idle, n := 1, 1; idle > 0 && n > 0; moved += n {
-		if err := s.upgrade.ctx.Err(); err != nil {
+		if err := s.upgrade.ctx.Err(); err != nil && moved > 0 {
+			return moved, nil // they are the new process's, which is to go on until it has been told to end
+		} else if err != nil {
 			h.Abort()
 			return moved, err
 		}
@@ -308,7 +327,7 @@ func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved, left int
 		if err != nil {
 			return moved, left, err
 		}
-		if left == 0 || time.Now().After(end) {
+		if left == 0 || time.Now().After(end) || s.upgrade.ctx.Err() != nil {
 			return moved, left, nil
 		}
 		if n > 0 {
@@ -316,9 +335,7 @@ func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved, left int
 		}
 		select {
 		case <-time.After(movePause):
-		case <-s.upgrade.ctx.Done():
-			h.Abort()
-			return moved, left, errEnding
+		case <-s.upgrade.ctx.Done(): // what is left is drained here
 		}
 	}
 }
@@ -337,10 +354,10 @@ func (s *Service) closeSessionsOf(names []string) {
 
 // takeOver takes the sessions of the process before over, if there is one. It returns when
 // that one accepts no more connections, or when ctx ends; sessions may follow.
-func (s *Service) takeOver(ctx context.Context) {
+func (s *Service) takeOver(ctx context.Context) error {
 	t := s.takeover
 	if t == nil {
-		return
+		return nil
 	}
 	settled := make(chan struct{})
 	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), usage: make(map[string]users.Counter)}
@@ -354,6 +371,11 @@ func (s *Service) takeOver(ctx context.Context) {
 			return restorer.unknown
 		}, restorer.add)
 		close(s.upgrade.taken)
+		if errors.Is(err, upgrade.ErrAborted) {
+			s.log.Error("this process ends", "cause", err)
+			s.abandon(err)
+			return
+		}
 		if err != nil {
 			s.log.Warn("the process before has ended during the upgrade", "sessions", sessions, "cause", err)
 			return
@@ -361,5 +383,10 @@ func (s *Service) takeOver(ctx context.Context) {
 		s.log.Info("took over", "sessions", sessions)
 		t.Follow(restorer.add) // until it has ended
 	}()
-	<-settled
+	select {
+	case <-settled:
+		return nil
+	case err := <-s.abandoned:
+		return err
+	}
 }

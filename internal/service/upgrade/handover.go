@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mtwire/mtwire/proxy"
@@ -44,8 +45,9 @@ type Listener struct {
 // given up before is the old one's.
 type Handover struct {
 	conn    *net.UnixConn
-	process *exec.Cmd
+	process *exec.Cmd     // nil if Accept began it
 	ended   chan struct{} // closed when the new process has ended
+	pid     int           // of the new process, 0 if it has none here
 	program string        // the version of the new program
 	version uint16        // of the protocol
 	isDone  bool
@@ -74,7 +76,7 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 		conn.Close()
 		return nil, err
 	}
-	h := &Handover{conn: conn, process: cmd, ended: make(chan struct{}), most: maxBatch}
+	h := &Handover{conn: conn, process: cmd, pid: cmd.Process.Pid, ended: make(chan struct{}), most: maxBatch}
 	go func() {
 		cmd.Wait()
 		close(h.ended)
@@ -161,8 +163,15 @@ func (h *Handover) failed(err error) error {
 	return err
 }
 
-// PID returns the number of the new process.
-func (h *Handover) PID() int { return h.process.Process.Pid }
+// PID returns the number of the new process, 0 if it has none here.
+func (h *Handover) PID() int { return h.pid }
+
+// Terminate asks the new process to end, as a service manager does.
+func (h *Handover) Terminate() {
+	if h.process != nil {
+		h.process.Process.Signal(syscall.SIGTERM)
+	}
+}
 
 // Version returns the version of the new program, "" if it has not told.
 func (h *Handover) Version() string { return h.program }
@@ -238,17 +247,24 @@ type batch struct {
 }
 
 // newBatch returns a batch of those sessions for which there are descriptors. The others go
-// on here, and the next batch is smaller.
+// on here, and the next batch is smaller. What cannot be encoded stays here.
 func (h *Handover) newBatch(suspended []*proxy.Suspended) *batch {
 	b, length := &batch{}, 0
+	kept := 0
 	for _, s := range suspended {
-		if !b.add(s, maxMessage-16-length) {
+		state, err := AppendSession(nil, s.State())
+		if err != nil { // as it will be every time
+			s.Keep()
+			kept++
+			continue
+		}
+		if !b.add(s, state, maxMessage-16-length) {
 			s.Resume()
 			continue
 		}
-		length += 2 + len(b.states[len(b.states)-1])
+		length += 2 + len(state)
 	}
-	if len(b.sessions) < len(suspended) {
+	if len(b.sessions)+kept < len(suspended) {
 		h.most = max(1, len(b.sessions)/2)
 	} else {
 		h.most = min(maxBatch, 2*h.most)
@@ -257,9 +273,8 @@ func (h *Handover) newBatch(suspended []*proxy.Suspended) *batch {
 }
 
 // add adds a session if its state has room.
-func (b *batch) add(s *proxy.Suspended, room int) bool {
-	state, err := AppendSession(nil, s.State())
-	if err != nil || 2+len(state) > room {
+func (b *batch) add(s *proxy.Suspended, state []byte, room int) bool {
+	if 2+len(state) > room {
 		return false
 	}
 	client, upstream := s.Sockets()
@@ -350,8 +365,15 @@ func Duplicate(ln net.Listener) (net.Listener, error) {
 
 // Abort ends the new process, and returns when it has ended: it owns nothing any more. The
 // socket is closed after that, so that the new process, if it sees the end of the socket,
-// knows that this one has ended.
+// knows that this one has ended. A process that was not started here is told to end: it moves
+// no byte before it has heard that, or the end of the socket.
 func (h *Handover) Abort() {
+	if h.process == nil {
+		h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
+		send(h.conn, []byte{byte(abortMessage)}, nil)
+		h.conn.Close()
+		return
+	}
 	h.process.Process.Kill()
 	<-h.ended
 	h.conn.Close()

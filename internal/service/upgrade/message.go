@@ -45,6 +45,7 @@ const (
 	servingMessage                   // new: accepts them
 	doneMessage                      // old: nothing follows but state; new: it knows
 	stateMessage                     // old: what there is besides sessions; see state.go
+	abortMessage                     // old: the upgrade ends, and it goes on; see bysocket.go
 )
 
 // ErrMessage means that a message is none of the protocol, or not the next.

@@ -53,3 +53,10 @@ func isStarted(int, string) bool { return false }
 func bootID() string { return "" }
 
 func syncDirectory(string) error { return nil }
+
+// ListenSocket fails: sessions do not move here.
+func ListenSocket(string) (*net.UnixListener, error) { return nil, errors.ErrUnsupported }
+
+func dialSocket(string) (*net.UnixConn, error) { return nil, errors.ErrUnsupported }
+
+func peerOf(*net.UnixConn) (int, error) { return 0, errors.ErrUnsupported }

@@ -8,6 +8,7 @@
 //	takeover.go  the new process: listeners and sessions in
 //	program.go   the new program, which is checked before it is started
 //	previous.go  the program before, which is kept while the new one is on trial
+//	bysocket.go  a process that the old one has not started
 //	socket_linux.go  messages with descriptors; other.go: other systems
 //
 // session.go and message.go do no I/O.

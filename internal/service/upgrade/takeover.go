@@ -20,6 +20,7 @@ type Takeover struct {
 	version   uint16
 	listeners []Listener
 	addresses map[Use][]string // of all that the old process has sent
+	foreign   bool             // FromSocket has made it
 	buf       [maxMessage]byte
 }
 
@@ -68,6 +69,9 @@ func (t *Takeover) greet(program string) error {
 	closeFDs(fds)
 	if err != nil {
 		return err
+	}
+	if kind(message[0]) == refuseMessage {
+		return errors.New("the process before does not hand over: " + string(message[1:min(len(message), 1+maxText)]))
 	}
 	version, err := parseHello(message)
 	if err != nil {
@@ -176,16 +180,14 @@ func (t *Takeover) Refuse(cause error) {
 // sessions of users that settled returns: this one does not have them. Listeners that were not asked
 // for are closed. State besides sessions goes to state, element by element; Follow has what
 // comes after that.
-// The end of ctx ends the upgrade: the old process goes on.
+// The end of ctx ends the upgrade before it has begun to move sessions: the old process goes
+// on. After that, it makes no difference, so that no session is lost. If the error is ErrAborted, it
+// goes on as well, and this process is to end; settled may not have been called then.
 func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unknown []string), state func(part string, element []byte)) (sessions int, err error) {
 	t.closeListeners()
-	defer context.AfterFunc(ctx, func() { t.conn.Close() })()
+	interrupt := context.AfterFunc(ctx, func() { t.conn.Close() })
+	defer interrupt()
 	t.conn.SetDeadline(time.Time{})
-	defer func() {
-		if err != nil {
-			t.conn.Close()
-		}
-	}()
 	called := false
 	settle := func() (unknown []string) {
 		if !called {
@@ -194,7 +196,14 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unkn
 		}
 		return unknown
 	}
-	defer settle()
+	defer func() {
+		if err = t.ended(err); !errors.Is(err, ErrAborted) {
+			settle()
+		}
+		if err != nil {
+			t.conn.Close()
+		}
+	}()
 	step("new is ready")
 	if err := send(t.conn, []byte{byte(readyMessage)}, nil); err != nil {
 		return 0, err
@@ -204,6 +213,7 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unkn
 		if err != nil {
 			return sessions, err
 		}
+		interrupt() // the old process has begun
 		switch kind(message[0]) {
 		case sessionsMessage:
 			n, err := t.takeBatch(p, message, fds)
@@ -225,6 +235,9 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unkn
 		case doneMessage:
 			closeFDs(fds)
 			return sessions, send(t.conn, []byte{byte(doneMessage)}, nil)
+		case abortMessage:
+			closeFDs(fds)
+			return sessions, ErrAborted
 		default:
 			closeFDs(fds)
 			return sessions, ErrMessage
@@ -281,7 +294,7 @@ func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (session
 		}
 	}
 	step("new has the commitment")
-	if err != nil && !isEnd(err) { // the old process lives, and has broken the protocol
+	if err = t.ended(err); err != nil && !isEnd(err) { // the old process lives, and has broken the protocol
 		chosen = make([]bool, len(states))
 	}
 	for i, a := range adopted {

@@ -1,0 +1,89 @@
+package service
+
+import (
+	"context"
+	"net"
+	"os"
+
+	"github.com/mtwire/mtwire/internal/service/upgrade"
+)
+
+// The socket of --takeover, at which a process that this one has not started takes over: that
+// of another container, which shares a volume. docs/upgrade.md has what it needs.
+
+// listenTakeover hands over to the first process that connects to the socket and can take
+// over, once this process has everything of the one before. The caller calls stop.
+func (s *Service) listenTakeover() (stop func()) {
+	path := s.config.TakeoverSocket
+	if path == "" {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-s.upgrade.taken:
+		case <-ctx.Done():
+			return
+		}
+		ln, err := upgrade.ListenSocket(path)
+		if err != nil {
+			s.log.Error("no process can take over", "socket", path, "cause", err)
+			return
+		}
+		defer ln.Close()
+		own, _ := os.Lstat(path)
+		defer context.AfterFunc(ctx, func() { ln.Close() })()
+		s.serveTakeover(ln)
+		if now, err := os.Lstat(path); err == nil && !s.upgrade.isDone() && os.SameFile(own, now) {
+			os.Remove(path)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// serveTakeover returns when another process has taken over, or ln is closed.
+func (s *Service) serveTakeover(ln *net.UnixListener) {
+	for !s.upgrade.isDone() {
+		conn, err := ln.AcceptUnix()
+		if err != nil {
+			return
+		}
+		s.handOverBySocket(conn)
+	}
+}
+
+// handOverBySocket hands over to the process that has connected.
+func (s *Service) handOverBySocket(conn *net.UnixConn) {
+	s.log.Info("a process asks to take over", "socket", s.config.TakeoverSocket)
+	begin := func(ctx context.Context, listeners []upgrade.Listener) (*upgrade.Handover, error) {
+		return upgrade.Accept(ctx, conn, listeners, nil)
+	}
+	_, err := s.tryUpgrade(nil, begin)
+	if err == nil {
+		return
+	}
+	s.log.Error("no process has taken over, this one goes on", "cause", err)
+	if isNotNow(err) {
+		upgrade.Accept(context.Background(), conn, nil, err)
+	}
+	conn.Close()
+}
+
+// abandon ends a process whose takeover the process before has ended: its sockets are that
+// one's. Run returns err.
+func (s *Service) abandon(err error) {
+	for _, l := range s.listeners.list() {
+		leaveElsewhere(l.Listener)
+	}
+	if s.admin != nil {
+		for _, ln := range s.admin.listeners {
+			leaveElsewhere(ln)
+		}
+	}
+	s.abandoned <- err // it has room
+}
