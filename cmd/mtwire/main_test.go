@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ func (m tests) Run() int {
 const raceVariable = "GORACE"
 
 // stepVariable names the step at which a process of an upgrade is to end, as by kill -9, or to
-// stop with "stop " in front, as by kill -STOP.
+// stop with "stop " in front, as by kill -STOP, or to get SIGTERM with "term " in front.
 const stepVariable = "MTWIRE_TEST_STEP"
 
 // hangVariable names the step at which it is to hang.
@@ -75,11 +76,15 @@ func speakProtocol() {
 func dieAtStep() {
 	last, hang := os.Getenv(stepVariable), os.Getenv(hangVariable)
 	last, stops := strings.CutPrefix(last, "stop ")
+	last, terminates := strings.CutPrefix(last, "term ")
 	if own, err := os.FindProcess(os.Getpid()); last+hang != "" && err == nil {
 		upgrade.Step = func(name string) {
 			switch {
 			case name == last && stops:
 				stopProcess(own)
+			case name == last && terminates:
+				own.Signal(syscall.SIGTERM)
+				time.Sleep(20 * time.Millisecond) // until the signal has an effect
 			case name == last:
 				own.Kill()
 			case name == hang:
