@@ -31,6 +31,10 @@ func Sockets(ln net.Listener) net.Listener {
 		file.Close()
 		return ln
 	}
+	if file.SetDeadline(time.Time{}) != nil { // the user's epoll watches are used up, and Accept could not wait
+		file.Close()
+		return ln
+	}
 	// Connections inherit these.
 	var failed syscall.Errno
 	raw.Control(func(fd uintptr) {
