@@ -1,5 +1,3 @@
-//go:build !js
-
 package webproxy
 
 import (
@@ -287,9 +285,7 @@ func (c *Client) downloads(l *lane) error {
 func (c *Client) dialSocket(ctx context.Context, l *lane, protocol string) (*socket, error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTime)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, "wss://"+c.link.Host+c.link.Base()+pathSocket, &websocket.DialOptions{
-		HTTPClient: c.sockets, HTTPHeader: c.header.Clone(), Subprotocols: []string{protocol}, CompressionMode: websocket.CompressionDisabled,
-	})
+	ws, resp, err := websocket.Dial(ctx, "wss://"+c.link.Host+c.link.Base()+pathSocket, c.socketOptions(protocol))
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, &StatusError{"WebSocket", resp.StatusCode}

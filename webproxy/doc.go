@@ -21,7 +21,8 @@
 //	dialer.go      sessions that streams share
 //	socket.go      a WebSocket, at either side
 //
-// In a browser (js/wasm) the package has the parts that do no I/O.
+// In a browser (js/wasm) the package builds as well; only the parts that do no I/O are
+// tested there.
 //
 // Source: the official relay's PROTOCOL.md, HARDENING.md and BASE_PATH.md
 package webproxy
