@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -170,20 +169,4 @@ func FuzzParseList(f *testing.F) {
 			}
 		}
 	})
-}
-
-// Lists of secrets and of networks that were truncated, and are about to be written, are
-// read when that is over.
-func TestListsThatAreBeingWrittenAreReadWhole(t *testing.T) {
-	for range 10 {
-		secrets, networks := writeList(t, ""), writeList(t, "")
-		go os.WriteFile(secrets, []byte(mtwiretest.PlainSecret), 0o600)
-		if list, err := parseListFile[NamedSecret](secrets, discard); err != nil || len(list) != 1 {
-			t.Errorf("%d secrets, %v", len(list), err)
-		}
-		go os.WriteFile(networks, []byte("192.0.2.0/24\n"), 0o600)
-		if list, err := loadList([]config.Path{config.Path(networks)}); err != nil || list.Len() != 1 {
-			t.Errorf("%d networks, %v", list.Len(), err)
-		}
-	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -181,6 +182,23 @@ func TestFilesAreBounded(t *testing.T) {
 	}
 	if _, err := ReadFile(path); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The second reading finds a file that has become longer, shorter or another one since the
+// first.
+func TestASecondReadingComparesAll(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list")
+	text := bytes.Repeat([]byte("0123456789abcdef"), 10_000) // several parts
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := bytes.Clone(text)
+	other[len(other)-1]++
+	for i, read := range [][]byte{text, text[:len(text)-1], append(bytes.Clone(text), 'x'), other, nil} {
+		if same, err := has(path, read); err != nil || same != (i == 0) {
+			t.Errorf("%d bytes: %t, %v", len(read), same, err)
+		}
 	}
 }
 
