@@ -287,7 +287,7 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 			if i >= len(before(block.source)) {
 				tried++
 			}
-			if strings.HasPrefix(command, "mtwire proxy ") || command == "mtwire proxy" || strings.HasPrefix(command, "mtwire dc") {
+			if strings.HasPrefix(command, "mtwire proxy ") || command == "mtwire proxy" || strings.HasPrefix(command, "mtwire dc") || strings.HasPrefix(command, "mtwire relay ") {
 				stop()
 				server = serve(t, command, dir)
 				continue
