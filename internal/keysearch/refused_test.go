@@ -124,7 +124,7 @@ func TestRefusedClientsLeaveTheBudgetToOthers(t *testing.T) {
 func TestRefusedSearchesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const duration, processors = time.Minute, 0.5
-		s := newTimedSearch(Config{Processors: processors}, 100) // a slow machine: fewer searches in a minute
+		s := newTimedSearch(Config{Processors: processors}, 100)            // a slow machine: fewer searches in a minute
 		interval := time.Duration(float64(s.cost(helloQuery, 10000)) / 1.9) // of two processors
 		for i := range int(duration / interval) {
 			s.addresses.remember(phone(i), s.index.ids[5000])
