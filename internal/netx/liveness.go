@@ -42,12 +42,17 @@ func SetLiveness(conn net.Conn, l Liveness) error {
 	case l.Idle > 0 || l.Interval > 0 || l.Count > 0:
 		// In net.KeepAliveConfig, 0 is a default of package net's own, and a
 		// negative value leaves the setting unchanged.
-		err = socket.SetKeepAliveConfig(net.KeepAliveConfig{
-			Enable:   true,
-			Idle:     orUnchanged(l.Idle),
-			Interval: orUnchanged(l.Interval),
-			Count:    orUnchanged(l.Count),
-		})
+		config := net.KeepAliveConfig{Enable: true, Idle: -1, Interval: -1, Count: -1}
+		if l.Idle > 0 {
+			config.Idle = l.Idle
+		}
+		if l.Interval > 0 {
+			config.Interval = l.Interval
+		}
+		if l.Count > 0 {
+			config.Count = l.Count
+		}
+		err = socket.SetKeepAliveConfig(config)
 	}
 	if err != nil {
 		err = fmt.Errorf("keep-alive: %w", err)
@@ -58,13 +63,6 @@ func SetLiveness(conn net.Conn, l Liveness) error {
 		}
 	}
 	return err
-}
-
-func orUnchanged[T time.Duration | int](value T) T {
-	if value <= 0 {
-		return -1
-	}
-	return value
 }
 
 // tcpSocket is what *net.TCPConn and *Socket have in common.

@@ -20,8 +20,12 @@ import (
 func RecvNow(fd uintptr, b []byte) (n int, errno syscall.Errno) {
 	for {
 		r, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
-		if errno != syscall.EINTR {
-			return result(r, errno)
+		switch errno {
+		case syscall.EINTR:
+		case 0:
+			return int(r), 0
+		default:
+			return 0, errno
 		}
 	}
 }
@@ -30,8 +34,12 @@ func RecvNow(fd uintptr, b []byte) (n int, errno syscall.Errno) {
 func SendNow(fd uintptr, b []byte) (n int, errno syscall.Errno) {
 	for {
 		r, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-		if errno != syscall.EINTR {
-			return result(r, errno)
+		switch errno {
+		case syscall.EINTR:
+		case 0:
+			return int(r), 0
+		default:
+			return 0, errno
 		}
 	}
 }

@@ -304,11 +304,12 @@ func (s *Socket) SetKeepAlive(on bool) error {
 // SetKeepAliveConfig is as for a net.TCPConn, but a zero field leaves the socket's
 // setting unchanged, as a negative one does.
 func (s *Socket) SetKeepAliveConfig(config net.KeepAliveConfig) error {
+	const roundUp = time.Second - 1
 	return s.control("setsockopt", func(fd uintptr) (errno syscall.Errno) {
 		errno = setOptionNow(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, number(config.Enable))
 		for _, o := range [...]struct{ option, value int }{
-			{unix.TCP_KEEPIDLE, seconds(config.Idle)},
-			{unix.TCP_KEEPINTVL, seconds(config.Interval)},
+			{unix.TCP_KEEPIDLE, int((config.Idle + roundUp) / time.Second)},
+			{unix.TCP_KEEPINTVL, int((config.Interval + roundUp) / time.Second)},
 			{unix.TCP_KEEPCNT, config.Count},
 		} {
 			if errno == 0 && o.value > 0 {
@@ -347,9 +348,6 @@ func number(on bool) int {
 	}
 	return 0
 }
-
-// seconds rounds up.
-func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // opError is err as package net returns it.
 func (s *Socket) opError(op string, err error) error {
