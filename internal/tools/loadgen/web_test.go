@@ -34,9 +34,10 @@ func TestWEBProxiesAreMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, func(ctx context.Context) error { defer p.Close(); return p.Serve(ctx, relay) })
 	web := httptest.NewTLSServer(relay)
+	// After the proxy has ended, to which the end of its listener is an error.
 	t.Cleanup(func() { relay.Close(); web.CloseClientConnections(); web.Close() })
+	run(t, func(ctx context.Context) error { defer p.Close(); return p.Serve(ctx, relay) })
 
 	ep, err := mtwire.ParseEndpoint(webproxy.Link{Host: "example.com", Secret: secret}.String())
 	if err != nil {
