@@ -170,9 +170,7 @@ func TestDiskThatFailsDegradesToMemory(t *testing.T) {
 			}
 			o.serve(t)
 			eventually(t, "the status tells it", func() bool { return o.store(t).Failing != "" })
-			if !o.logged("the store is not written") {
-				t.Error("the log does not tell it")
-			}
+			eventually(t, "the log tells it", func() bool { return o.logged("the store is not written") })
 			o.serve(t)
 			counted := o.usage(t)
 			if counted.Down <= before.Down || counted.Up <= before.Up {
@@ -250,7 +248,8 @@ func TestReadOnlyDiskServesClients(t *testing.T) {
 	}
 	o.serve(t)
 	eventually(t, "the status tells it", func() bool { return strings.Contains(o.store(t).Failing, "read-only") })
-	if counted := o.usage(t); counted.Down <= stored.Down || !o.logged("the store is not written") {
+	eventually(t, "the log tells it", func() bool { return o.logged("the store is not written") })
+	if counted := o.usage(t); counted.Down <= stored.Down {
 		t.Errorf("%+v after %+v", counted, stored)
 	}
 	o.stop(t)
@@ -297,9 +296,7 @@ func TestDamagedStoreIsSetAside(t *testing.T) {
 			if !slices.Equal(s.Damaged, []string{"usage.damaged1", "users.damaged1"}) || s.Failing != "" || o.usage(t).Down != 0 {
 				t.Errorf("%+v, %+v", s, o.usage(t))
 			}
-			if !o.logged("a file of the store is damaged") {
-				t.Error("the log does not tell it")
-			}
+			eventually(t, "the log tells it", func() bool { return o.logged("a file of the store is damaged") })
 			if b, err := os.ReadFile(path + ".damaged1"); err != nil || string(b) != string(damaged) {
 				t.Errorf("what was set aside: %d bytes, %v", len(b), err)
 			}
