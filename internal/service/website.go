@@ -60,6 +60,7 @@ type website struct {
 	listeners []net.Listener // for web servers in front
 	addresses []string       // of them in the configuration
 	ending    sync.Once
+	leaving   context.CancelFunc // ends acme's requests; nil before serve
 }
 
 // newWebsite returns the web site of the configuration, nil if it has none.
@@ -253,10 +254,12 @@ func (w *website) handed() (all []upgrade.Listener) {
 	return all
 }
 
-// leave closes the listeners, whose sockets another process has.
+// leave closes the listeners, whose sockets another process has. That one renews the
+// certificate: the ACME server's connections do not come here.
 func (w *website) leave() {
 	if w != nil {
 		closeAllHere(w.listeners)
+		w.leaving()
 	}
 }
 
@@ -317,6 +320,8 @@ func (w *website) serve(serve func(context.Context, net.Listener) error) (stop f
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	renewing, leaving := context.WithCancel(ctx)
+	w.leaving = leaving
 	var running sync.WaitGroup
 	w.server.Start()
 	for _, ln := range w.listeners {
@@ -329,7 +334,7 @@ func (w *website) serve(serve func(context.Context, net.Listener) error) (stop f
 	case w.files != nil:
 		running.Go(func() { w.files.Run(ctx) })
 	case w.acme != nil:
-		running.Go(func() { w.acme.Run(ctx) })
+		running.Go(func() { w.acme.Run(renewing) })
 	}
 	running.Go(func() { serve(ctx, w.server.Streams()) })
 	return func() {
