@@ -189,8 +189,10 @@ func (r *restorer) add(part string, element []byte) {
 	switch part {
 	case levelPart:
 		var level slog.Level
-		if err = json.Unmarshal(element, &level); err == nil && s.config.Level != nil {
-			s.config.Level.Set(level)
+		if own := s.current().Level; own != nil {
+			if err = json.Unmarshal(element, &level); err == nil {
+				own.Set(level)
+			}
 		}
 	case ratePart:
 		err = decode(element, s.rates.add)

@@ -14,7 +14,7 @@ import (
 // listenTakeover hands over to the first process that connects to the socket and can take
 // over, once this process has everything of the one before. The caller calls stop.
 func (s *Service) listenTakeover() (stop func()) {
-	path := s.config.TakeoverSocket
+	path := s.current().TakeoverSocket
 	if path == "" {
 		return func() {}
 	}
@@ -35,7 +35,7 @@ func (s *Service) listenTakeover() (stop func()) {
 		defer ln.Close()
 		own, _ := os.Lstat(path)
 		defer context.AfterFunc(ctx, func() { ln.Close() })()
-		s.serveTakeover(ln)
+		s.serveTakeover(ln, path)
 		if now, err := os.Lstat(path); err == nil && !s.upgrade.isDone() && os.SameFile(own, now) {
 			os.Remove(path)
 		}
@@ -47,19 +47,19 @@ func (s *Service) listenTakeover() (stop func()) {
 }
 
 // serveTakeover returns when another process has taken over, or ln is closed.
-func (s *Service) serveTakeover(ln *net.UnixListener) {
+func (s *Service) serveTakeover(ln *net.UnixListener, path string) {
 	for !s.upgrade.isDone() {
 		conn, err := ln.AcceptUnix()
 		if err != nil {
 			return
 		}
-		s.handOverBySocket(conn)
+		s.handOverBySocket(conn, path)
 	}
 }
 
 // handOverBySocket hands over to the process that has connected.
-func (s *Service) handOverBySocket(conn *net.UnixConn) {
-	s.log.Info("a process asks to take over", "socket", s.config.TakeoverSocket)
+func (s *Service) handOverBySocket(conn *net.UnixConn, path string) {
+	s.log.Info("a process asks to take over", "socket", path)
 	begin := func(ctx context.Context, listeners []upgrade.Listener) (*upgrade.Handover, error) {
 		return upgrade.Accept(ctx, conn, listeners, nil)
 	}
