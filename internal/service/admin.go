@@ -135,8 +135,8 @@ func (c *Config) listenAdmin(ctx context.Context, log *slog.Logger) (listeners [
 }
 
 func (c *Config) listenAdminOn(ctx context.Context, address AdminAddress) (net.Listener, error) {
-	if ln := c.Takeover.Listener(upgrade.Admin, address.String()); ln != nil {
-		return c.wrapHandedOver(ln), nil
+	if ln := c.handedOver(upgrade.Admin, address); ln != nil {
+		return ln, nil
 	}
 	if address.Network != "unix" {
 		config := net.ListenConfig{}

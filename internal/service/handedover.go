@@ -1,9 +1,11 @@
 package service
 
 import (
+	"encoding"
 	"errors"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 )
@@ -12,9 +14,9 @@ import (
 // closes its descriptor and nothing else, and the new one, with the last descriptor, does
 // what the listener's end is.
 
-// leaver is a listener whose Close does more than to close the descriptor, unless leave was
-// called.
-type leaver interface{ leave() }
+// leaver is a listener whose Close does more than to close the descriptor, unless another
+// process has the socket as well.
+type leaver interface{ leave(elsewhere bool) }
 
 // closeHere closes a listener whose socket another process has as well.
 func closeHere(ln net.Listener) {
@@ -29,32 +31,56 @@ func closeAllHere[L net.Listener](listeners []L) {
 }
 
 // leaveElsewhere has the Close of ln close the descriptor alone.
-func leaveElsewhere(ln net.Listener) {
+func leaveElsewhere(ln net.Listener) { setElsewhere(ln, true) }
+
+func setElsewhere(ln net.Listener, elsewhere bool) {
 	if l, ok := ln.(*listener); ok {
 		ln = l.Listener
 	}
 	switch ln := ln.(type) {
 	case leaver:
-		ln.leave()
+		ln.leave(elsewhere)
 	case interface{ SetUnlinkOnClose(bool) }:
-		ln.SetUnlinkOnClose(false)
+		ln.SetUnlinkOnClose(!elsewhere)
+	}
+}
+
+// setElsewhere is about all listeners: whether those of the process before are still that
+// one's, which goes on with them if this one fails.
+func (s *Service) setElsewhere(elsewhere bool) {
+	s.reloading.Lock() // which closes listeners
+	defer s.reloading.Unlock()
+	for _, l := range s.listeners.list() {
+		setElsewhere(l.Listener, elsewhere)
+	}
+	for _, l := range s.web.handed() {
+		setElsewhere(l.Listener, elsewhere)
+	}
+	if s.admin != nil {
+		for _, ln := range s.admin.listeners {
+			setElsewhere(ln, elsewhere)
+		}
 	}
 }
 
 // handedOver returns the listener that the process before had at an address, nil if there
-// is none.
-func (c *Config) handedOver(use upgrade.Use, address ListenAddress) net.Listener {
-	if ln := c.Takeover.Listener(use, address.String()); ln != nil {
-		return c.wrapHandedOver(ln)
+// is none. It stays that one's until takeOver.
+func (c *Config) handedOver(use upgrade.Use, address encoding.TextMarshaler) net.Listener {
+	text, _ := address.MarshalText() // which never fails
+	ln := c.Takeover.Listener(use, string(text))
+	if ln == nil {
+		return nil
 	}
-	return nil
+	ln = c.wrapHandedOver(ln)
+	leaveElsewhere(ln)
+	return ln
 }
 
 // wrapHandedOver returns a listener of another process as one that this process made.
 func (c *Config) wrapHandedOver(ln net.Listener) net.Listener {
 	switch socket := ln.(type) {
 	case *net.UnixListener:
-		path := socket.Addr().String()
+		path := strings.TrimSuffix(socket.Addr().String(), besideSuffix) // where it was bound
 		if shared, err := c.shareUnix(socket, path); err == nil {
 			return shared
 		}

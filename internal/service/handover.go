@@ -64,8 +64,8 @@ type sharedUnixListener struct {
 	elsewhere atomic.Bool // another process has the socket as well
 }
 
-// leave has Close leave the file alone.
-func (ln *sharedUnixListener) leave() { ln.elsewhere.Store(true) }
+// leave has Close leave the file alone, or not.
+func (ln *sharedUnixListener) leave(elsewhere bool) { ln.elsewhere.Store(elsewhere) }
 
 // listenUnixBeside listens on a Unix socket, and takes the name from the socket of
 // another process, if that allows it: from then on connections reach this one.

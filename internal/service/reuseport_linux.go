@@ -17,7 +17,7 @@ type sharedTCPListener struct {
 }
 
 // leave has Close close the descriptor alone.
-func (ln *sharedTCPListener) leave() { ln.elsewhere.Store(true) }
+func (ln *sharedTCPListener) leave(elsewhere bool) { ln.elsewhere.Store(elsewhere) }
 
 // tcpListener is a *netx.Listener or a *net.TCPListener.
 type tcpListener interface {

@@ -77,13 +77,6 @@ func (s *Service) handOverBySocket(conn *net.UnixConn, path string) {
 // abandon ends a process whose takeover the process before has ended: its sockets are that
 // one's. Run returns err.
 func (s *Service) abandon(err error) {
-	for _, l := range s.listeners.list() {
-		leaveElsewhere(l.Listener)
-	}
-	if s.admin != nil {
-		for _, ln := range s.admin.listeners {
-			leaveElsewhere(ln)
-		}
-	}
+	s.setElsewhere(true)
 	s.abandoned <- err // it has room
 }

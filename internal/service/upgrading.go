@@ -367,6 +367,9 @@ func (s *Service) takeOver(ctx context.Context) error {
 		sessions, err := t.Run(ctx, s.proxy, func() (unknown []string) {
 			restorer.proxy = s.proxy.Restorer() // without what it needed for the addresses
 			s.policy.ShareRates(false)
+			if ctx.Err() == nil { // otherwise the process before may go on
+				s.setElsewhere(false)
+			}
 			close(settled)
 			return restorer.unknown
 		}, restorer.add)

@@ -1,0 +1,103 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/mtwire/mtwire/internal/service/upgrade"
+)
+
+// A process that takes Unix sockets over and cannot listen on another address leaves their
+// files to the process before, which goes on.
+func TestSocketsStayWhereATakeoverFails(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for _, reusePort := range []bool{false, true} {
+		clients, operators := ListenAddress{"unix", socketPath(t)}, AdminAddress{"unix", socketPath(t)}
+		var handed []upgrade.Listener
+		for use, address := range map[upgrade.Use]ListenAddress{upgrade.Clients: clients, upgrade.Admin: ListenAddress(operators)} {
+			ln, err := address.listen(t.Context(), reusePort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			handed = append(handed, upgrade.Listener{Use: use, Address: address.String(), Listener: ln})
+		}
+		takeover := takeoverOf(t, handed)
+		config := testConfig(t)
+		config.Takeover, config.ReusePort = takeover, reusePort
+		config.Listen = []ListenAddress{clients}
+		config.Admin = []AdminAddress{operators, {"tcp", busy.Addr().String()}}
+		config.Public.UnmarshalText([]byte("proxy.example:443"))
+		t.Setenv("MTWIRE_ADMIN_TOKEN", "0123456789abcdef0123456789abcdef")
+		s, err := New(config, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Listen(t.Context())
+		if err == nil {
+			t.Fatal("an address was listened on twice")
+		}
+		s.Close()
+		takeover.Refuse(err)
+		for _, l := range handed {
+			conn, err := net.Dial("unix", l.Addr().String())
+			if err != nil {
+				t.Errorf("reuse-port %v: the socket is gone: %v", reusePort, err)
+				continue
+			}
+			conn.Close()
+		}
+	}
+}
+
+// A Unix socket that took its name from another process's has that name in the next process,
+// too, which removes it at its end.
+func TestHandedOverSocketHasItsName(t *testing.T) {
+	path := socketPath(t)
+	first, err := ListenAddress{"unix", path}.listen(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := upgrade.Duplicate(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second = (&Config{ReusePort: true}).wrapHandedOver(second)
+	closeHere(first)
+	if second.Addr().String() != path {
+		t.Error(second.Addr())
+	}
+	second.Close()
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+// takeoverOf returns the takeover of a process that has these listeners.
+func takeoverOf(t *testing.T, listeners []upgrade.Listener) *upgrade.Takeover {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "takeover")
+	ln, err := upgrade.ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		if conn, err := ln.AcceptUnix(); err == nil {
+			upgrade.Accept(context.Background(), conn, listeners, nil) // until it is refused
+		}
+	}()
+	takeover, err := upgrade.FromSocket(path, "")
+	if err != nil || takeover == nil {
+		t.Fatal(takeover, err)
+	}
+	return takeover
+}
