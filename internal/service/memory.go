@@ -13,7 +13,7 @@ const startTime = 2 * time.Second
 
 // thriftyPercent is the percentage of garbage, of what is in use, while many users are
 // loaded: most of what that takes is garbage soon. A start with 100,000 users has a peak of
-// 160 MiB so, and of 240 with the usual percentage.
+// 220 MiB all the same.
 const thriftyPercent = 25
 
 // manyUsers is from how many users on loading them is thrifty, and largeFile from how many
