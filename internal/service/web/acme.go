@@ -96,6 +96,9 @@ func (a *ACME) certificatePath() string {
 // errNoCertificate means that there is none yet.
 var errNoCertificate = errors.New("there is no certificate yet")
 
+// errDue means that a new certificate is to be renewed already.
+var errDue = errors.New("the server's new certificate has a third of its time left at most: is this machine's clock right?")
+
 // Certificate returns the certificate for a hello, or the answer to an ACME server's.
 func (a *ACME) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	certificate := a.current.Load()
@@ -142,8 +145,11 @@ func (a *ACME) Run(ctx context.Context) {
 			case err == nil:
 				a.failure.Store(nil)
 				a.config.Log.Info("the certificate is from the ACME server", "host", a.config.Host, "expires", a.current.Load().Leaf.NotAfter)
-				retry, failed, warned = a.retry, 0, time.Time{}
-				continue
+				if time.Until(renewal(a.current.Load())) > 0 {
+					retry, failed, warned = a.retry, 0, time.Time{}
+					continue
+				}
+				err = errDue // the server allows few certificates a week
 			}
 			a.failure.Store(&err)
 			if failed++; warned.IsZero() || time.Since(warned) > warnEvery {
