@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net"
 	"time"
 
@@ -26,19 +27,23 @@ func (s *Server) ServeLocal(ln net.Listener) {
 		if err != nil {
 			return
 		}
-		s.running.Go(func() {
-			conn.SetReadDeadline(time.Now().Add(headerTime))
-			source, err := proxyprotocol.Read(conn)
-			if err != nil {
-				conn.Close()
-				return
-			}
-			conn.SetReadDeadline(time.Time{})
-			remote := conn.RemoteAddr()
-			if source.IsValid() {
-				remote = net.TCPAddrFromAddrPort(source)
-			}
-			s.Serve(&localConn{conn, remote})
-		})
+		s.start(func() { s.serveLocal(conn) }, conn)
 	}
+}
+
+// serveLocal reads a connection's header, and serves it.
+func (s *Server) serveLocal(conn net.Conn) {
+	stop := context.AfterFunc(s.ctx, func() { conn.Close() })
+	conn.SetReadDeadline(time.Now().Add(headerTime))
+	source, err := proxyprotocol.Read(conn)
+	if !stop() || err != nil {
+		conn.Close()
+		return
+	}
+	conn.SetReadDeadline(time.Time{})
+	remote := conn.RemoteAddr()
+	if source.IsValid() {
+		remote = net.TCPAddrFromAddrPort(source)
+	}
+	s.Serve(&localConn{conn, remote})
 }

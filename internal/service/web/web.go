@@ -163,15 +163,21 @@ func (s *Server) ServePlain(ln net.Listener) { s.plain.Serve(ln) }
 // Serve serves a connection whose client sends a TLS hello next. It owns conn, and does
 // not wait for the client.
 func (s *Server) Serve(conn net.Conn) {
+	// The handshake has a goroutine of its own: that of package http, which lives as long
+	// as the connection, would keep the stack that a handshake takes.
+	s.start(func() { s.handshake(conn) }, conn)
+}
+
+// start calls f, which owns conn, in a goroutine that Close waits for. After Close it
+// closes conn instead.
+func (s *Server) start(f func(), conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
 		conn.Close()
 		return
 	}
-	// The handshake has a goroutine of its own: that of package http, which lives as long
-	// as the connection, would keep the stack that a handshake takes.
-	s.running.Go(func() { s.handshake(conn) })
+	s.running.Go(f)
 }
 
 // handshake passes a connection on to package http when its handshake is over.
