@@ -138,7 +138,8 @@ func (s *Server) authenticated(r *http.Request) {
 type panics struct{ log *slog.Logger }
 
 func (p panics) Write(line []byte) (int, error) {
-	if text := string(line); strings.HasPrefix(text, "http: panic") {
+	text := string(line)
+	if strings.HasPrefix(text, "http: panic") || strings.HasPrefix(text, "http2: panic") {
 		_, stack, _ := strings.Cut(text, "\n")
 		p.log.Error("internal error in the web site", "stack", stack)
 	}
