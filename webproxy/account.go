@@ -6,8 +6,9 @@ import "sync/atomic"
 // does not keep the others out: of each limit three times what is left, at most. A user
 // alone gets three quarters of it. It has three quarters of each rate, too.
 //
-// An account lives while its user has sessions or pages. Server.mu guards it, but for
-// what is of a type of its own.
+// An account lives while its user has sessions, pages, or streams, which may outlive their
+// session until Accept's caller closes them. Server.mu guards it, but for what is of a type
+// of its own.
 type account struct {
 	sessions, streams, bootstraps int
 	up, down                      share
@@ -34,7 +35,7 @@ func most(perMinute int) int { return max(perMinute*3/4, 1) }
 
 // release forgets a user's account if nothing is left in it. The caller holds s.mu.
 func (s *Server) release(name string, a *account) {
-	if a.sessions == 0 && a.bootstraps == 0 && s.accounts[name] == a {
+	if a.sessions == 0 && a.bootstraps == 0 && a.streams == 0 && s.accounts[name] == a {
 		delete(s.accounts, name)
 	}
 }

@@ -5,7 +5,9 @@ package webproxy
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"testing"
+	"time"
 )
 
 // twoUsers is a server with a greedy user and another one, whose links it returns.
@@ -54,6 +56,40 @@ func TestAUserLeavesRoomForOthers(t *testing.T) {
 				t.Error("the other user gets none")
 			}
 		})
+	}
+}
+
+// A user's streams count until they are closed, though their session is over and its page
+// forgotten.
+func TestStreamsOfEndedSessionsCountForTheirUser(t *testing.T) {
+	const limit = 16
+	greedy, other := twoUsers(t, func(l *Limits) { l.Streams = limit })
+	defer greedy.Close()
+	for take := opener(); take(greedy); {
+	}
+	greedy.mu.Lock()
+	for _, s := range greedy.sessions {
+		go s.end(nil)
+	}
+	for _, b := range greedy.queue {
+		b.expires = time.Now()
+	}
+	greedy.mu.Unlock()
+	for greedy.Stats().Sessions > 0 {
+		runtime.Gosched()
+	}
+	if opener()(greedy) {
+		t.Errorf("the greedy user has %d streams of %d", greedy.Stats().Streams, limit)
+	}
+	if !opener()(other) {
+		t.Error("the other user gets none")
+	}
+	for greedy.Stats().Streams > 0 {
+		conn, _ := greedy.Accept()
+		conn.Close()
+	}
+	if !opener()(greedy) {
+		t.Error("closed streams count")
 	}
 }
 

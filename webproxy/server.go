@@ -351,6 +351,7 @@ func (s *Server) open(c *Conn) bool {
 		s.mu.Lock()
 		s.streams--
 		a.streams--
+		s.release(c.user.Name, a)
 		s.mu.Unlock()
 	}
 	s.backlog = append(s.backlog, c)
