@@ -34,6 +34,11 @@ const (
 	maxHeader  = 16 << 10
 )
 
+// maxVisits is how many requests of one connection the site answers at a time; more wait.
+// Each may have a file or a connection open, and the proxy counts a visitor's connection
+// as one.
+const maxVisits = 16
+
 // Config configures a Server. Host is required.
 type Config struct {
 	// Host is the host name of the site, as webproxy.CheckHost accepts it.
@@ -81,7 +86,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config, conns: make(chan net.Conn)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	relay, err := webproxy.NewServer(webproxy.ServerConfig{
-		Host: config.Host, Site: config.Site, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
+		Host: config.Host, Site: visits{config.Site}, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
 		ClientAddr: clientAddr,
 	})
 	if err != nil {
@@ -93,6 +98,10 @@ func New(config Config) (*Server, error) {
 		NextProtos:     append([]string{"h2", "http/1.1"}, config.Protocols...),
 	}
 	s.http, s.plain = s.newHTTP(relay), s.newHTTP(http.HandlerFunc(s.servePlain))
+	s.http.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		ctx = context.WithValue(ctx, connKey{}, conn)
+		return context.WithValue(ctx, visitsKey{}, make(chan struct{}, maxVisits))
+	}
 	s.plain.Protocols = new(http.Protocols)
 	s.plain.Protocols.SetHTTP1(true)
 	s.plain.Protocols.SetUnencryptedHTTP2(true)
@@ -113,6 +122,26 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 			return context.WithValue(ctx, connKey{}, conn)
 		},
 	}
+}
+
+// visitsKey is the key of a channel with an element for each request of a visitor's
+// connection that the site is answering.
+type visitsKey struct{}
+
+// visits is the site with at most maxVisits requests of a connection at a time. A web
+// server in front may send all of its visitors' over one connection: these do not wait.
+type visits struct{ *Site }
+
+func (v visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if running, ok := r.Context().Value(visitsKey{}).(chan struct{}); ok {
+		select {
+		case running <- struct{}{}:
+			defer func() { <-running }()
+		case <-r.Context().Done():
+			return
+		}
+	}
+	v.Site.ServeHTTP(w, r)
 }
 
 // connKey is the key of a request's connection in its context.
