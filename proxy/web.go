@@ -180,13 +180,14 @@ func (s *session) serveWeb(first []byte, reason error) bool {
 // server name. The handshake rejects such a hello early if it is split into records, as
 // some clients do in order to hide the name.
 func (s *session) completeHello(ctx context.Context, first []byte) []byte {
-	if s.proxy.config.Web == nil || !fronting.IsPartialHello(first) {
+	var hello fronting.PartialHello
+	if s.proxy.config.Web == nil || !hello.IsPartial(first) {
 		return first
 	}
 	defer s.socket.SetReadDeadline(time.Time{})
 	defer context.AfterFunc(ctx, func() { s.socket.SetReadDeadline(time.Unix(1, 0)) })()
 	s.socket.SetReadDeadline(time.Now().Add(netx.UnansweredTime()))
-	for buffer := make([]byte, 4<<10); fronting.IsPartialHello(first); {
+	for buffer := make([]byte, 4<<10); hello.IsPartial(first); {
 		n, err := s.socket.Read(buffer)
 		first = append(first, buffer[:n]...)
 		if err != nil {

@@ -6,33 +6,55 @@ import "golang.org/x/crypto/cryptobyte"
 // "" if there is none.
 func ServerName(first []byte) string { return serverName(first) }
 
-// IsPartialHello reports whether first is the beginning of a ClientHello, in one record or
-// several, whose server name is still to come.
-func IsPartialHello(first []byte) bool {
-	const most = 64 << 10
-	var length int // of the message
-	var message []byte
-	for rest := first; ; {
+// PartialHello looks at a client's first bytes while they grow, each once: a hello may come
+// in thousands of records, a byte at a time.
+type PartialHello struct {
+	record  int    // where the record begins that is not whole
+	taken   int    // bytes of its payload that are in message
+	message []byte // what has come of it
+	looked  int    // bytes of message and more when the name was looked for last
+}
+
+// IsPartial reports whether first is the beginning of a ClientHello, in one record or
+// several, whose server name is still to come. first begins with the bytes of the calls
+// before. A name may be noticed late, up to 256 bytes of the message after it.
+func (p *PartialHello) IsPartial(first []byte) bool {
+	for {
+		rest := first[p.record:]
 		if len(rest) < 5 {
-			return len(first) < most && (len(rest) == 0 || rest[0] == 22) && len(first) > 0 && serverName(first) == ""
+			return (len(rest) == 0 || rest[0] == 22) && p.lacksName(first)
 		}
 		n := int(rest[3])<<8 | int(rest[4])
 		if rest[0] != 22 || rest[1] != 3 || n == 0 {
 			return false
 		}
-		n = min(n, len(rest)-5)
-		message = append(message, rest[5:5+n]...)
-		rest = rest[5+n:]
-		if len(message) > 0 && message[0] != 1 {
+		end := min(n, len(rest)-5)
+		p.message = append(p.message, rest[5+p.taken:5+end]...)
+		p.taken = end
+		if len(p.message) > 0 && p.message[0] != 1 {
 			return false
 		}
-		if len(message) >= 4 {
-			length = 4 + (int(message[1])<<16 | int(message[2])<<8 | int(message[3]))
-			if len(message) >= length {
-				return false
-			}
+		if m := p.message; len(m) >= 4 && len(m) >= 4+(int(m[1])<<16|int(m[2])<<8|int(m[3])) {
+			return false
 		}
+		if end < n {
+			return p.lacksName(first)
+		}
+		p.record, p.taken = p.record+5+n, 0
 	}
+}
+
+// lacksName reports whether the name of a hello that is not whole is still to come.
+func (p *PartialHello) lacksName(first []byte) bool {
+	const most, step = 64 << 10, 256
+	if len(first) == 0 || len(first) >= most {
+		return false
+	}
+	if len(p.message) < p.looked {
+		return true
+	}
+	p.looked = len(p.message) + step
+	return serverName(first) == ""
 }
 
 // serverName returns the server name (SNI) of the ClientHello in a client's first
