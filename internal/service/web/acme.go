@@ -102,7 +102,7 @@ var errDue = errors.New("the server's new certificate has a third of its time le
 // Certificate returns the certificate for a hello, or the answer to an ACME server's.
 func (a *ACME) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	certificate := a.current.Load()
-	if slices.Contains(hello.SupportedProtos, acme.ALPNProto) {
+	if slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) { // it offers no other
 		certificate = a.challenge.Load()
 	}
 	if certificate == nil {

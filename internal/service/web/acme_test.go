@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -99,4 +100,19 @@ func TestACertificateThatIsDueAtOnceIsNotRequestedInALoop(t *testing.T) {
 		t.Errorf("%v, expires %v after %d orders", failure, expires, orders.Load())
 	}
 	t.Cleanup(func() { <-ended })
+}
+
+// Only a hello that offers nothing but the protocol of ACME servers gets the challenge's
+// certificate, or none: one that offers HTTP besides is a visitor's.
+func TestAVisitorGetsTheSitesCertificateWhateverElseItOffers(t *testing.T) {
+	a, site, challenge := &ACME{}, &tls.Certificate{}, &tls.Certificate{}
+	a.current.Store(site)
+	for _, now := range []*tls.Certificate{nil, challenge} {
+		a.challenge.Store(now)
+		for want, offer := range map[*tls.Certificate][]string{site: {"h2", ChallengeProtocol}, now: {ChallengeProtocol}} {
+			if got, _ := a.Certificate(&tls.ClientHelloInfo{SupportedProtos: offer}); got != want {
+				t.Errorf("%v: %p, want %p", offer, got, want)
+			}
+		}
+	}
 }
