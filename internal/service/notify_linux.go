@@ -7,12 +7,17 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // notifyVariable has the socket for messages to systemd, or a manager like it.
 const notifyVariable = "NOTIFY_SOCKET"
+
+// notifyTime is how long a message waits for systemd to take those before it. It is a
+// variable for tests.
+var notifyTime = 5 * time.Second
 
 // notify sends a message to systemd, if that wants some.
 //
@@ -30,6 +35,7 @@ func (s *Service) notifyWith(ln syscall.Conn, format string, args ...any) {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err == nil {
 		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(notifyTime))
 		err = send(conn, fmt.Appendf(nil, format, args...), ln)
 	}
 	if err != nil {
