@@ -60,7 +60,9 @@ func (s *Service) serveTakeover(ln *net.UnixListener, path string) {
 // handOverBySocket hands over to the process that has connected.
 func (s *Service) handOverBySocket(conn *net.UnixConn, path string) {
 	s.log.Info("a process asks to take over", "socket", path)
+	begun := false
 	begin := func(ctx context.Context, listeners []upgrade.Listener) (*upgrade.Handover, error) {
+		begun = true // and closes conn if it fails
 		return upgrade.Accept(ctx, conn, listeners, nil)
 	}
 	_, err := s.tryUpgrade(nil, begin)
@@ -68,10 +70,9 @@ func (s *Service) handOverBySocket(conn *net.UnixConn, path string) {
 		return
 	}
 	s.log.Error("no process has taken over, this one goes on", "cause", err)
-	if isNotNow(err) {
-		upgrade.Accept(context.Background(), conn, nil, err)
+	if !begun {
+		upgrade.Accept(context.Background(), conn, nil, err) // which tells it err
 	}
-	conn.Close()
 }
 
 // abandon ends a process whose takeover the process before has ended: its sockets are that

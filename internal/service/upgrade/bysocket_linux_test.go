@@ -1,11 +1,14 @@
 package upgrade
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,5 +77,54 @@ func TestOtherUsersCannotTakeOver(t *testing.T) {
 	}
 	if _, err := ListenSocket(filepath.Join(dir, "file")); err == nil {
 		t.Error("a file was replaced")
+	}
+}
+
+// A process that takes nothing for a while, with more on its way than a socket has room for,
+// finds the end of the upgrade behind that when it goes on, and not the end of the socket alone:
+// it would serve beside the old process.
+func TestAProcessThatHangsHearsOfTheEnd(t *testing.T) {
+	defer func(before time.Duration) { Timeouts.Step = before }(Timeouts.Step)
+	Timeouts.Step = 20 * time.Millisecond
+	path := filepath.Join(t.TempDir(), "takeover")
+	ln, err := ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err := dialSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	send(conn, appendVersion(nil, latestVersion, ""), nil)
+	send(conn, []byte{byte(readyMessage)}, nil)
+	own, err := ln.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Accept(t.Context(), own, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	element := strings.Repeat("x", maxMessage/2)
+	endless := func(yield func(string, any) bool) {
+		for yield("part", element) {
+		}
+	}
+	if err := h.SendState(endless); err == nil {
+		t.Fatal("the state has no end")
+	}
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	buf, last := make([]byte, maxMessage), kind(0)
+	for {
+		message, _, err := receive(conn, buf, 1)
+		if err != nil {
+			if !errors.Is(err, io.EOF) || last != abortMessage {
+				t.Errorf("message %d, and then %v", last, err)
+			}
+			return
+		}
+		last = kind(message[0])
 	}
 }

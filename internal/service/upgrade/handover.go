@@ -370,8 +370,16 @@ func Duplicate(ln net.Listener) (net.Listener, error) {
 func (h *Handover) Abort() {
 	if h.process == nil {
 		h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
-		send(h.conn, []byte{byte(abortMessage)}, nil)
-		h.conn.Close()
+		err := send(h.conn, []byte{byte(abortMessage)}, nil)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			h.conn.Close()
+			return
+		}
+		h.conn.SetDeadline(time.Time{})
+		go func() { // it hangs, with as much as it may have; the end alone would have it serve
+			send(h.conn, []byte{byte(abortMessage)}, nil)
+			h.conn.Close()
+		}()
 		return
 	}
 	h.process.Process.Kill()
