@@ -68,10 +68,31 @@ func (c *Command) checkFile() error {
 		return errNoFile
 	case !isExecutable(c.Path):
 		return errExecutable
-	case c.Chosen && os.Geteuid() == 0 && !isTrusted(info):
+	case c.Chosen && os.Geteuid() == 0 && !(isTrusted(info) && isTrustedPath(c.Path)):
 		return errChangeable
 	}
 	return nil
+}
+
+// isTrustedPath reports whether root and this process's user, and no others, may put another
+// file at a path, or where it leads to. In a directory like /tmp they may not.
+func isTrustedPath(path string) bool {
+	end, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false
+	}
+	for _, path := range []string{path, end} {
+		for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+			info, err := os.Stat(dir)
+			if err != nil || !isTrusted(info) && (info.Mode()&os.ModeSticky == 0 || !isOwned(info)) {
+				return false
+			}
+			if dir == filepath.Dir(dir) {
+				break
+			}
+		}
+	}
+	return true
 }
 
 // forManager are the variables that a service manager sets for one process. What is checked

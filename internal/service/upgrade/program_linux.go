@@ -14,9 +14,12 @@ func isExecutable(path string) bool {
 }
 
 // isTrusted reports whether root and this process's user, and no others, may change a file.
-func isTrusted(info os.FileInfo) bool {
+func isTrusted(info os.FileInfo) bool { return isOwned(info) && info.Mode().Perm()&0o022 == 0 }
+
+// isOwned reports whether a file is root's or this process's user's.
+func isOwned(info os.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid()) && info.Mode().Perm()&0o022 == 0
+	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }
 
 // inOwnGroup has the end of cmd's context end all processes that it has started as well.
