@@ -51,7 +51,7 @@ func (s *Service) setElsewhere(elsewhere bool) {
 	s.reloading.Lock() // which closes listeners
 	defer s.reloading.Unlock()
 	for _, l := range s.listeners.list() {
-		setElsewhere(l.Listener, elsewhere)
+		setElsewhere(l.Listener, elsewhere || l.inherited) // whose files are systemd's
 	}
 	for _, l := range s.web.handed() {
 		setElsewhere(l.Listener, elsewhere)

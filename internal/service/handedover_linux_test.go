@@ -81,6 +81,29 @@ func TestHandedOverSocketHasItsName(t *testing.T) {
 	}
 }
 
+// At its end a process removes the files of the sockets that it has taken over, and leaves
+// those that systemd has opened.
+func TestSocketsOfSystemdStayAfterATakeover(t *testing.T) {
+	s := &Service{}
+	paths := []string{socketPath(t), socketPath(t)}
+	for i, path := range paths {
+		ln, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaveElsewhere(ln)
+		s.listeners.all = append(s.listeners.all, &listener{Listener: ln, inherited: i == 1})
+	}
+	s.setElsewhere(false)
+	s.listeners.closeAll()
+	if _, err := os.Lstat(paths[0]); !os.IsNotExist(err) {
+		t.Errorf("this process's socket is left: %v", err)
+	}
+	if _, err := os.Lstat(paths[1]); err != nil {
+		t.Errorf("systemd's socket is gone: %v", err)
+	}
+}
+
 // takeoverOf returns the takeover of a process that has these listeners.
 func takeoverOf(t *testing.T, listeners []upgrade.Listener) *upgrade.Takeover {
 	t.Helper()
