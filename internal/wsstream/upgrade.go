@@ -70,7 +70,7 @@ func upgrade(conn net.Conn, r Request) (*Conn, error) {
 	case err != nil:
 		return nil, fmt.Errorf("response of the WebSocket server: %w", err)
 	}
-	response.Body.Close()
+	// The body of a refusal is not closed, which would read it: conn is the caller's.
 	if err := r.check(response, key); err != nil {
 		return nil, err
 	}
