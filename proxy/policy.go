@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -31,6 +32,9 @@ type Session interface {
 	// user after SetUsers is another one of the same name if something of it has
 	// changed.
 	User() *User
+	// ClientAddr returns the client's address, that of Report.Client. An IPv4 address is
+	// one. It is invalid if there is none, as of a client on a Unix socket.
+	ClientAddr() netip.Addr
 	// Report returns the session as it is now.
 	Report() Report
 	// Close ends the session; cause is the reason in its last Report. Nil means

@@ -72,8 +72,8 @@ func TestPolicyIsAskedBeforeTheDial(t *testing.T) {
 			DataCenters: at("dc.test:443"),
 			Policy: policyFunc(func(ctx context.Context, s Session) (Account, error) {
 				asked = append(asked, s.Report())
-				if ctx.Err() != nil || s.User().Name != "alice" {
-					t.Errorf("%v, %v", ctx.Err(), s.User())
+				if ctx.Err() != nil || s.User().Name != "alice" || s.ClientAddr().String() != clientAddress.IP.String() {
+					t.Errorf("%v, %v, %v", ctx.Err(), s.User(), s.ClientAddr())
 				}
 				return nil, nil
 			}),

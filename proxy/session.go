@@ -456,6 +456,13 @@ func (s *session) client() string {
 }
 
 // clientAddr returns the client's address, invalid if it is not known.
+// ClientAddr returns the client's address. It may be called at any time.
+func (s *session) ClientAddr() netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clientAddr().Unmap()
+}
+
 func (s *session) clientAddr() netip.Addr {
 	if s.source.IsValid() {
 		return s.source.Addr()

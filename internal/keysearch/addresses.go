@@ -65,7 +65,10 @@ func (m *addressMemory) remember(from netip.Addr, id uint32) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, _ := m.byAddress.Get(from)
-	m.byAddress.Put(from, withFirst(id, old))
+	if len(old) == 0 || old[0] != id {
+		old = withFirst(id, old)
+	}
+	m.byAddress.Put(from, old)
 }
 
 // rememberNewcomer is remember for a secret that was not used from the address.

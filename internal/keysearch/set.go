@@ -161,6 +161,13 @@ func (i *Index) candidates(q Query) set {
 // remembered returns the candidates among the entries with the given ids, in
 // the order of ids. IDs of secrets that are not in i are skipped.
 func (i *Index) remembered(ids []uint32, q Query) set {
+	if len(ids) == 1 { // as most addresses have
+		index, ok := i.ofID(ids[0])
+		if !ok || !i.isCandidate(index, q) {
+			return set{}
+		}
+		return i.all.slice(index, index+1)
+	}
 	indexes := make([]uint32, 0, len(ids))
 	for _, id := range ids {
 		if index, ok := i.ofID(id); ok && i.isCandidate(index, q) {

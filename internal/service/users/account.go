@@ -27,6 +27,8 @@ type activity struct {
 
 	// Under user.mu.
 	first         *account // of the sessions
+	period        span     // of the quota
+	listed        bool     // the user is in Policy.active
 	sessions      int
 	before, after int // sessions of other processes; see elsewhere.go
 	addresses
@@ -55,7 +57,7 @@ type account struct {
 	session  proxy.Session
 	network  netip.Addr // as networkOf
 
-	waiters [2]*waiter // each for its direction
+	waiters [2]waiter // each for its direction
 
 	// In activity.first, under user.mu.
 	before, after *account
@@ -70,10 +72,7 @@ func (a *account) Delay(d proxy.Direction, n int) time.Duration {
 	if r == nil || r.unlimited.Load() {
 		return 0
 	}
-	if a.waiters[d] == nil {
-		a.waiters[d] = new(waiter)
-	}
-	return r.delay(a.waiters[d], n, a.policy.elapsed())
+	return r.delay(&a.waiters[d], n, a.policy.elapsed())
 }
 
 // Done gives back what the session has taken of the user's limits.
@@ -84,11 +83,11 @@ func (a *account) Done(r proxy.Report) { a.end(r, false) }
 func (a *account) Released(r proxy.Report) { a.end(r, true) }
 
 func (a *account) end(r proxy.Report, released bool) {
-	now := a.policy.elapsed()
-	for d, w := range a.waiters {
-		if limit := a.activity.rates[d].Load(); limit != nil && w != nil {
-			limit.leave(w, now)
+	now := a.policy.now()
+	for d := range a.waiters {
+		if limit := a.activity.rates[d].Load(); limit != nil {
+			limit.leave(&a.waiters[d], now.elapsed)
 		}
 	}
-	a.policy.leave(a, r.Stage >= proxy.Authenticated, released)
+	a.leave(now, r.Stage >= proxy.Authenticated, released)
 }

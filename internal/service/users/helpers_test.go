@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ type session struct {
 	proxy.Session
 	user   *proxy.User
 	client string
+	addr   netip.Addr // of client
 
 	mu      sync.Mutex
 	account proxy.Account
@@ -31,6 +33,8 @@ type session struct {
 }
 
 func (s *session) User() *proxy.User { return s.user }
+
+func (s *session) ClientAddr() netip.Addr { return s.addr }
 
 func (s *session) Report() proxy.Report { return proxy.Report{Client: s.client, Stage: s.stage} }
 
@@ -51,9 +55,15 @@ func (s *session) cause() error {
 	return s.closed
 }
 
+// newSession returns a client of a user at an address, such as client.
+func newSession(name, client string) *session {
+	addr, _ := netip.ParseAddrPort(client) // a Unix socket's has none
+	return &session{user: &proxy.User{Name: name}, client: client, addr: addr.Addr(), stage: proxy.Authenticated}
+}
+
 // admit asks p about a client at an address.
 func admit(p *Policy, name, client string) (*session, error) {
-	s := &session{user: &proxy.User{Name: name}, client: client, stage: proxy.Authenticated}
+	s := newSession(name, client)
 	var err error
 	s.account, err = p.Admit(context.Background(), s)
 	return s, err

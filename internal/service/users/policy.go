@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -54,7 +53,7 @@ type Policy struct {
 	sharing atomic.Bool // all rates with another process; see elsewhere.go
 
 	activity sync.Mutex
-	active   map[*user]struct{} // those with sessions
+	active   []*user // those with sessions, each once, and those that had some at the last check
 
 	clock     sync.Mutex
 	wallAt    time.Time     // the wall clock when it was last read
@@ -78,11 +77,10 @@ type user struct {
 // New returns a policy without users.
 func New(config Config) *Policy {
 	p := &Policy{
-		log:    config.Log,
-		wall:   config.Time,
-		start:  time.Now(),
-		users:  make(map[string]*user, len(config.Counters)),
-		active: make(map[*user]struct{}),
+		log:   config.Log,
+		wall:  config.Time,
+		start: time.Now(),
+		users: make(map[string]*user, len(config.Counters)),
 	}
 	if p.log == nil {
 		p.log = slog.Default()
@@ -162,6 +160,9 @@ func (u *user) define(def *User, sharing bool, now moment) {
 	defer u.mu.Unlock()
 	limited := u.def != nil && u.def.MaxAddresses > 0
 	u.def, u.schedule = def, def.Quota.schedule()
+	if u.activity != nil {
+		u.activity.period = span{}
+	}
 	u.look(now)
 	if u.activity == nil {
 		return
@@ -221,12 +222,18 @@ func (u *user) count() Counter {
 func (u *user) look(now moment) {
 	stepped := now.steppedAt > u.looked
 	u.looked = now.elapsed
+	if u.activity != nil && !stepped && u.activity.period.has(&u.counter, now.wall) {
+		return
+	}
 	if u.def == nil || u.schedule == u.counter.Schedule && (u.schedule == "" || u.def.Quota.Period == Once) {
 		return
 	}
 	if u.counter.advance(&u.def.Quota, u.schedule, now.wall, stepped) {
 		u.count()
 		u.counter.reset()
+	}
+	if u.activity != nil {
+		u.activity.period = spanOf(&u.counter, &u.def.Quota, now.wall)
 	}
 }
 
@@ -266,9 +273,9 @@ func (p *Policy) admit(s proxy.Session, adopted bool) (proxy.Account, error) {
 	if u == nil {
 		return nil, p.refuse(&user{counter: Counter{Name: name}}, Removed, now)
 	}
-	client, _ := netip.ParseAddrPort(s.Report().Client)
-	a := &account{policy: p, user: u, session: s, network: networkOf(client.Addr())}
-	if cause, refused := p.enter(a, client.Addr().Unmap(), now, adopted); refused {
+	client := s.ClientAddr()
+	a := &account{policy: p, user: u, session: s, network: networkOf(client)}
+	if cause, refused := p.enter(a, client.Unmap(), now, adopted); refused {
 		return nil, p.refuse(u, cause, now)
 	}
 	return a, nil
@@ -299,8 +306,9 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 		return OverAddresses, true
 	}
 	a.activity = active
-	if active.sessions++; active.sessions == 1 {
-		p.setActive(u, true)
+	if active.sessions++; !active.listed {
+		active.listed = true
+		p.activate(u)
 	}
 	if a.after = active.first; a.after != nil {
 		a.after.before = a
@@ -310,8 +318,8 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 }
 
 // leave removes a session from those of its user.
-func (p *Policy) leave(a *account, authenticated, released bool) {
-	now, u, active := p.now(), a.user, a.activity
+func (a *account) leave(now moment, authenticated, released bool) {
+	u, active := a.user, a.activity
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if a.before != nil {
@@ -322,9 +330,7 @@ func (p *Policy) leave(a *account, authenticated, released bool) {
 	if a.after != nil {
 		a.after.before = a.before
 	}
-	if active.sessions--; active.sessions == 0 {
-		p.setActive(u, false)
-	}
+	active.sessions--
 	if released {
 		active.release(a.network)
 	}
@@ -339,14 +345,32 @@ func (p *Policy) leave(a *account, authenticated, released bool) {
 	active.leave(a.network, until)
 }
 
-func (p *Policy) setActive(u *user, active bool) {
+// activate adds a user to those with sessions.
+func (p *Policy) activate(u *user) {
 	p.activity.Lock()
 	defer p.activity.Unlock()
-	if active {
-		p.active[u] = struct{}{}
-	} else {
-		delete(p.active, u)
+	p.active = append(p.active, u)
+}
+
+// takeActive returns the users with sessions. Those that had some at the last call, and
+// have none now, are dropped: a user whose connections come and go one after the other is
+// not added for each.
+func (p *Policy) takeActive() (active []*user) {
+	p.activity.Lock()
+	before := p.active
+	p.active = nil
+	p.activity.Unlock()
+	for _, u := range before {
+		u.mu.Lock()
+		if u.activity.listed = u.activity.sessions > 0; u.activity.listed {
+			active = append(active, u)
+		}
+		u.mu.Unlock()
 	}
+	p.activity.Lock()
+	defer p.activity.Unlock()
+	p.active = append(p.active, active...)
+	return active
 }
 
 // Run closes the sessions of users that may not go on: within a second after they were
@@ -367,10 +391,7 @@ func (p *Policy) Run(ctx context.Context) error {
 // check closes the sessions of users that may not go on.
 func (p *Policy) check() {
 	now := p.now()
-	p.activity.Lock()
-	active := slices.Collect(maps.Keys(p.active))
-	p.activity.Unlock()
-	for _, u := range active {
+	for _, u := range p.takeActive() {
 		sessions, cause := u.stopped(now)
 		for _, s := range sessions {
 			s.Close(cause)

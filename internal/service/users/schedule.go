@@ -112,6 +112,28 @@ func (q *Quota) resets(t time.Time) time.Time {
 	return begin
 }
 
+// span is a time in which a quota's count does not begin anew, as long as the wall clock
+// is not set. The zero value is none.
+type span struct {
+	from, until int64 // in Unix seconds
+	period      Day
+}
+
+// spanOf returns the rest of the quota's period, if that is the counter's.
+func spanOf(c *Counter, q *Quota, now time.Time) span {
+	if c.Behind != 0 || c.Period != q.period(now) {
+		return span{}
+	}
+	return span{now.Unix(), q.resets(now).Unix(), c.Period}
+}
+
+// has reports whether nothing is to be done for the counter at a time. It takes the place
+// of advance for each connection, which asks the calendar.
+func (s *span) has(c *Counter, now time.Time) bool {
+	seconds := now.Unix()
+	return s.from <= seconds && seconds < s.until && c.Period == s.period && c.Behind == 0
+}
+
 // advance moves the counter to the period that now is in. It reports whether that is a
 // new one, in which the count begins anew. stepped means that the wall clock was set
 // since the last call.
