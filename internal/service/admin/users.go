@@ -19,7 +19,7 @@ import (
 // Users are the users of a proxy with their limits and usage, as a *users.Policy has
 // them.
 type Users interface {
-	Names() []string // in no order
+	List() []*users.User // in no order, as they were at one time
 	Usage(name string) (*users.User, users.Usage, bool)
 	ResetUsage(name string) bool
 }
@@ -35,11 +35,11 @@ var ErrUnavailable = errors.New("the users cannot be changed")
 // proxyUsers are the users of a proxy without limits.
 type proxyUsers struct{ proxy *proxy.Proxy }
 
-func (p proxyUsers) Names() (names []string) {
-	for _, u := range p.proxy.Users() {
-		names = append(names, u.Name)
+func (p proxyUsers) List() (list []*users.User) {
+	for u := range p.All() {
+		list = append(list, u)
 	}
-	return names
+	return list
 }
 
 func (p proxyUsers) All() iter.Seq2[*users.User, users.Usage] {
@@ -116,21 +116,20 @@ func (s *Server) getUsers(r *http.Request) (answer, error) {
 		Users []UserItem `json:"users"`
 		Next  string     `json:"next,omitempty"` // for after
 	}{Users: make([]UserItem, 0)}
-	var names []string // of all users: documents are made for one page
-	for _, name := range s.config.Users.Names() {
-		if after == "" || name > after {
-			names = append(names, name)
+	var list []*users.User // all: documents are made for one page
+	for _, u := range s.config.Users.List() {
+		if after == "" || u.Name > after {
+			list = append(list, u)
 		}
 	}
-	slices.Sort(names)
-	if len(names) > limit {
-		names = names[:limit]
-		page.Next = names[limit-1]
+	slices.SortFunc(list, func(a, b *users.User) int { return cmp.Compare(a.Name, b.Name) })
+	if len(list) > limit {
+		list = list[:limit]
+		page.Next = list[limit-1].Name
 	}
-	for _, name := range names {
-		if u, usage, ok := s.config.Users.Usage(name); ok { // it may have been removed
-			page.Users = append(page.Users, UserItem{documentOfUser(u), documentOfUsage(&usage)})
-		}
+	for _, u := range list {
+		_, usage, _ := s.config.Users.Usage(u.Name) // nothing of one that was removed meanwhile
+		page.Users = append(page.Users, UserItem{documentOfUser(u), documentOfUsage(&usage)})
 	}
 	return answer{body: page}, nil
 }

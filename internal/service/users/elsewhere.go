@@ -93,7 +93,7 @@ func (u *user) shares(now moment) (all []Share) {
 // Add makes what another process has of a user count, in place of what it had before. It
 // reports false if there is no such user.
 func (p *Policy) Add(s Share) bool {
-	u, now := p.find(s.User), p.now()
+	u, now := p.find(s.User).user, p.now()
 	if u == nil {
 		return false
 	}
@@ -173,7 +173,7 @@ func (p *Policy) each(do func(u *user, now moment)) {
 	for _, u := range p.list() {
 		u.mu.Lock()
 		if u.activity != nil {
-			do(u, now)
+			do(u.user, now)
 		}
 		u.mu.Unlock()
 	}

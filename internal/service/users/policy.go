@@ -46,7 +46,7 @@ type Policy struct {
 
 	setting sync.Mutex // held by Set
 	mu      sync.RWMutex
-	users   map[string]*user // by name; with those that were removed
+	users   map[string]entry // by name; with those that were removed
 	refused [Causes]atomic.Int64
 	lines   refusalLines
 
@@ -61,11 +61,17 @@ type Policy struct {
 	steppedAt time.Duration // when the wall clock was found to be set; 0 means never
 }
 
+// entry is a user as it was at the end of a Set. A reader of the map sees all users as one
+// Set has left them, while the next one changes one user after the other.
+type entry struct {
+	*user
+	def *User // nil if it was removed
+}
+
 // user is a user with its usage.
 type user struct {
 	mu       sync.Mutex
-	def      *User  // nil if it was removed
-	schedule string // of the quota
+	def      *User // nil if it was removed
 	counter  Counter
 	looked   time.Duration // when the counter was last moved to the quota's period
 	refusals *refusals     // nil before the first
@@ -80,7 +86,7 @@ func New(config Config) *Policy {
 		log:   config.Log,
 		wall:  config.Time,
 		start: time.Now(),
-		users: make(map[string]*user, len(config.Counters)),
+		users: make(map[string]entry, len(config.Counters)),
 	}
 	if p.log == nil {
 		p.log = slog.Default()
@@ -89,7 +95,7 @@ func New(config Config) *Policy {
 		p.wall = time.Now
 	}
 	for _, c := range config.Counters {
-		p.users[c.Name] = &user{counter: c}
+		p.users[c.Name] = entry{user: &user{counter: c}}
 	}
 	p.wallAt = p.wall().Round(0)
 	return p
@@ -127,20 +133,20 @@ func (p *Policy) Set(list []User) {
 	p.setting.Lock()
 	defer p.setting.Unlock()
 	now := p.now()
-	next := make(map[string]*user, len(list))
+	next := make(map[string]entry, len(list))
 	for i := range list {
 		def := &list[i]
-		u := p.find(def.Name)
+		u := p.find(def.Name).user
 		if u == nil {
 			u = &user{counter: Counter{Name: def.Name}}
 		}
 		u.define(def, p.sharing.Load(), now)
-		next[def.Name] = u
+		next[def.Name] = entry{u, def}
 	}
 	oldest := now.wall.Unix() - keepCounters
 	for name, u := range p.users { // only Set changes it
-		if next[name] == nil && u.remove(oldest) {
-			next[name] = u
+		if _, stays := next[name]; !stays && u.remove(oldest) {
+			next[name] = entry{user: u.user}
 		}
 	}
 	p.mu.Lock()
@@ -148,7 +154,8 @@ func (p *Policy) Set(list []User) {
 	p.mu.Unlock()
 }
 
-func (p *Policy) find(name string) *user {
+// find returns a user, the zero value if there is none.
+func (p *Policy) find(name string) entry {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.users[name]
@@ -159,7 +166,7 @@ func (u *user) define(def *User, sharing bool, now moment) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	limited := u.def != nil && u.def.MaxAddresses > 0
-	u.def, u.schedule = def, def.Quota.schedule()
+	u.def = def
 	if u.activity != nil {
 		u.activity.period = span{}
 	}
@@ -225,10 +232,14 @@ func (u *user) look(now moment) {
 	if u.activity != nil && !stepped && u.activity.period.has(&u.counter, now.wall) {
 		return
 	}
-	if u.def == nil || u.schedule == u.counter.Schedule && (u.schedule == "" || u.def.Quota.Period == Once) {
+	if u.def == nil {
 		return
 	}
-	if u.counter.advance(&u.def.Quota, u.schedule, now.wall, stepped) {
+	schedule := u.def.Quota.schedule()
+	if schedule == u.counter.Schedule && (schedule == "" || u.def.Quota.Period == Once) {
+		return
+	}
+	if u.counter.advance(&u.def.Quota, schedule, now.wall, stepped) {
 		u.count()
 		u.counter.reset()
 	}
@@ -269,7 +280,7 @@ func (p *Policy) Adopt(_ context.Context, s proxy.Session) (proxy.Account, error
 
 func (p *Policy) admit(s proxy.Session, adopted bool) (proxy.Account, error) {
 	name, now := s.User().Name, p.now()
-	u := p.find(name)
+	u := p.find(name).user
 	if u == nil {
 		return nil, p.refuse(&user{counter: Counter{Name: name}}, Removed, now)
 	}

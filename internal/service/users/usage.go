@@ -45,13 +45,10 @@ type Usage struct {
 	Resets time.Time
 }
 
-// usage returns the user and its usage, nil if the user was removed.
-func (u *user) usage(now moment) (def *User, usage Usage) {
+// usage returns the user's usage. The user was not removed.
+func (u entry) usage(now moment) (usage Usage) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.def == nil {
-		return nil, Usage{}
-	}
 	u.look(now)
 	usage = Usage{Counter: u.count()}
 	if active := u.activity; active != nil {
@@ -64,7 +61,7 @@ func (u *user) usage(now moment) (def *User, usage Usage) {
 		usage.Refused = u.refusals.count
 	}
 	usage.Resets = u.def.Quota.resets(now.wall)
-	return u.def, usage
+	return usage
 }
 
 // networks returns how many addresses the sessions have.
@@ -81,10 +78,11 @@ func (a *activity) networks() int {
 // Usage returns a user and its usage. ok is false if there is no such user. The User
 // must not be changed.
 func (p *Policy) Usage(name string) (def *User, usage Usage, ok bool) {
-	if u := p.find(name); u != nil {
-		def, usage = u.usage(p.now())
+	u := p.find(name)
+	if u.def == nil {
+		return nil, usage, false
 	}
-	return def, usage, def != nil
+	return u.def, u.usage(p.now()), true
 }
 
 // All returns all users with their usage, in no order. The Users must not be changed.
@@ -93,32 +91,30 @@ func (p *Policy) All() iter.Seq2[*User, Usage] {
 	return func(yield func(*User, Usage) bool) {
 		now := p.now()
 		for _, u := range users {
-			if def, usage := u.usage(now); def != nil && !yield(def, usage) {
+			if u.def != nil && !yield(u.def, u.usage(now)) {
 				return
 			}
 		}
 	}
 }
 
-// Names returns the names of all users, in no order.
-func (p *Policy) Names() []string {
+// List returns all users, in no order, as one Set has left them. They must not be changed.
+func (p *Policy) List() []*User {
 	all := p.list()
-	names := make([]string, 0, len(all))
+	list := make([]*User, 0, len(all))
 	for _, u := range all {
-		u.mu.Lock()
 		if u.def != nil {
-			names = append(names, u.def.Name)
+			list = append(list, u.def)
 		}
-		u.mu.Unlock()
 	}
-	return names
+	return list
 }
 
 // list returns all users, with those that were removed.
-func (p *Policy) list() []*user {
+func (p *Policy) list() []entry {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return slices.AppendSeq(make([]*user, 0, len(p.users)), maps.Values(p.users))
+	return slices.AppendSeq(make([]entry, 0, len(p.users)), maps.Values(p.users))
 }
 
 // Counters returns the counters of all users, with those of users that were removed
@@ -147,14 +143,11 @@ func (p *Policy) Refused() (refused [Causes]int64) {
 // such a user.
 func (p *Policy) ResetUsage(name string) bool {
 	u := p.find(name)
-	if u == nil {
+	if u.def == nil {
 		return false
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.def == nil {
-		return false
-	}
 	u.count()
 	u.counter.reset()
 	return true
@@ -165,7 +158,7 @@ func (p *Policy) ResetUsage(name string) bool {
 func (p *Policy) Forget(name string) bool {
 	p.setting.Lock()
 	defer p.setting.Unlock()
-	u := p.find(name)
+	u := p.find(name).user
 	if u == nil {
 		return true
 	}
@@ -187,9 +180,9 @@ func (p *Policy) Restore(counters []Counter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range counters {
-		u := p.users[c.Name]
+		u := p.users[c.Name].user
 		if u == nil {
-			p.users[c.Name] = &user{counter: c, elsewhere: elsewhere{counted: c.Up + c.Down}}
+			p.users[c.Name] = entry{user: &user{counter: c, elsewhere: elsewhere{counted: c.Up + c.Down}}}
 			continue
 		}
 		u.mu.Lock()
@@ -209,7 +202,7 @@ func (p *Policy) Merge(from, to []Counter) {
 	for i := range from {
 		began[from[i].Name] = &from[i]
 	}
-	added := make(map[string]*user)
+	added := make(map[string]entry)
 	for i := range to {
 		before := began[to[i].Name]
 		if before == nil {
@@ -218,10 +211,10 @@ func (p *Policy) Merge(from, to []Counter) {
 		if *before == to[i] {
 			continue
 		}
-		u := p.find(to[i].Name)
+		u := p.find(to[i].Name).user
 		if u == nil {
 			u = &user{counter: Counter{Name: to[i].Name}}
-			added[to[i].Name] = u
+			added[to[i].Name] = entry{user: u}
 		}
 		u.mu.Lock()
 		u.count()
