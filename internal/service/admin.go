@@ -216,11 +216,11 @@ func (a *administration) watch(s *Service) {
 		Store:    s.storeForAdmin,
 		Lists: func() admin.Lists {
 			c := s.access.Counts()
-			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked, Added: c.Added}
+			return admin.Lists{Allow: c.Allow, Block: c.Block, NotAllowed: c.NotAllowed, Blocked: c.Blocked, AllowAdded: c.AllowAdded, BlockAdded: c.BlockAdded}
 		},
 		Configuration: s.reloads.document,
 		Upgrade:       s.upgradeForAdmin,
-		Blocked:       s.blockedForAdmin, UpdateBlocked: s.updateBlocked,
+		Networks:      s.networksForAdmin, UpdateNetworks: s.updateNetworks,
 
 		NewSecret:   s.newSecret,
 		Users:       s.policy,

@@ -29,7 +29,7 @@
 //	connect.go    the operator's side of that; stopped.go: of a proxy that does not run
 //	run.go        serving, and graceful shutdown
 //	reload.go     another configuration meanwhile; settings.go: all that it replaces
-//	blocked.go    networks that are blocked while it runs
+//	runtimelists.go networks that are allowed and blocked while it runs
 //	lastreload.go the revision in force, and the result of the last reload
 package service
 
@@ -67,6 +67,7 @@ type Service struct {
 	reload func(permitted func() error) (reloaded bool, err error) // by ReloadWith; nil: reloadIf
 	web    *website                                                // nil if there is none
 	store  *store.Store                                            // nil before Listen, and without a state directory
+	unkept store.Networks                                          // that were set at run time, without a state directory
 
 	limited    []users.User        // all, with their limits; held by reloading once there are clients
 	configured []users.User        // those of limited that were not added at run time, which are its first

@@ -155,7 +155,7 @@ func (s *Service) openStore() {
 	s.store = store.Open(path, store.Options{Log: s.log, Time: wallClock})
 	s.loads = s.store.Loads()
 	s.policy.Restore(s.store.Counters())
-	s.blockStored()
+	s.listStored()
 }
 
 // runLimits closes the sessions of users that may not go on, and writes what is counted,
@@ -220,7 +220,7 @@ func (s *Service) followStore() {
 		return
 	}
 	s.loads = loads
-	s.blockStored()
+	s.listStored()
 	all, leftOut, err := users.Overlay(s.configured, s.store.Users())
 	if err == nil {
 		if sameUsers(all, s.limited) {

@@ -46,7 +46,8 @@ type testbed struct {
 	reload      error // of Reload
 	upgrade     error // of Upgrade
 	revision    int
-	blocked     []netip.Prefix
+	unstored    bool // networks at run time are in memory only
+	lists       map[admin.ListName][]netip.Prefix
 }
 
 // start starts a testbed. Without a store there are neither limits nor other users than
@@ -59,7 +60,7 @@ func start(t *testing.T, withStore bool) *testbed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &testbed{policy: users.New(users.Config{Log: slog.New(slog.DiscardHandler)}), socket: filepath.Join(t.TempDir(), "a.sock")}
+	b := &testbed{lists: make(map[admin.ListName][]netip.Prefix), policy: users.New(users.Config{Log: slog.New(slog.DiscardHandler)}), socket: filepath.Join(t.TempDir(), "a.sock")}
 	b.file = []users.User{{Name: "alice", Secrets: []mtproxy.Secret{secret}}}
 	config := proxy.Config{
 		Users: users.Proxies(b.file), DataCenters: map[datacenter.DC][]string{0: {dc.Addr().String()}, 3: {"127.0.0.1:1"}},
@@ -71,7 +72,7 @@ func start(t *testing.T, withStore bool) *testbed {
 		Lists:         func() admin.Lists { return admin.Lists{Allow: -1} },
 		Reload:        b.readAgain,
 		Configuration: b.configuration,
-		Blocked:       func() []netip.Prefix { return b.blocked }, UpdateBlocked: b.updateBlocked,
+		Networks:      b.networks, UpdateNetworks: b.updateNetworks,
 		NewSecret: func() (mtproxy.Secret, error) { return mtproxy.NewSecret(nil, mtproxy.Padded, "") },
 	}
 	if withStore {
@@ -328,7 +329,8 @@ func TestServerIsWhatTheDocumentDescribes(t *testing.T) {
 	d.try(t, b, step{operation: "getLists", status: 200})
 	d.tryReload(t, b)
 	d.tryUpgrade(t, b, plain)
-	d.tryBlocked(t, b)
+	d.tryNetworks(t, b, "Allowed")
+	d.tryNetworks(t, b, "Blocked")
 	d.tryLogLevel(t, b)
 	d.trySessions(t, b)
 	d.tryUsers(t, b, plain)

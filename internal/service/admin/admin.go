@@ -8,7 +8,7 @@
 //	api.go      /v1: routes, answers, and entity tags; openapi.yaml describes them
 //	resources.go  version, status, log level, data centres, upstreams; reload.go: reloads
 //	upgrade.go    another process in the place of this one
-//	blocked.go  networks that are blocked at run time
+//	runtimelists.go  networks that are allowed, or blocked, at run time
 //	sessions.go   sessions; users.go, userdocument.go: users
 //	userdetails.go  days of a user's usage, and its links
 //	client.go     requests to the API of a proxy; remote.go: over TCP
@@ -76,11 +76,11 @@ type Config struct {
 	Store func() *Store
 	// Lists returns what the lists of networks have counted.
 	Lists func() Lists
-	// Blocked returns the networks that are blocked at run time, and UpdateBlocked replaces
-	// them by what change returns for them, or returns its error and changes nothing. Nil
-	// means that none can be.
-	Blocked       func() []netip.Prefix
-	UpdateBlocked func(change func([]netip.Prefix) ([]netip.Prefix, error)) error
+	// Networks returns the networks that are allowed, or blocked, at run time, and
+	// UpdateNetworks replaces them by what change returns for them, which it returns, or
+	// returns its error and changes nothing. Nil means that none can be.
+	Networks       func(ListName) RunTimeList
+	UpdateNetworks func(name ListName, change func([]netip.Prefix) ([]netip.Prefix, error)) (RunTimeList, error)
 	// Users are the users with their limits. Nil means those of the proxy, without.
 	Users Users
 	// UpdateUsers changes the users that were added at run time. Nil means that none can

@@ -184,8 +184,10 @@ type Lists struct {
 	// that of the block list.
 	Allow int `json:"allow"`
 	Block int `json:"block"`
-	// Added is the number of networks that are blocked at run time, beside Block.
-	Added int `json:"block_added"`
+	// AllowAdded and BlockAdded are the numbers of networks that are allowed, and blocked,
+	// at run time, beside Allow and Block.
+	AllowAdded int `json:"allow_added"`
+	BlockAdded int `json:"block_added"`
 	// NotAllowed and Blocked are how many clients they have refused.
 	NotAllowed int64 `json:"not_allowed"`
 	Blocked    int64 `json:"blocked"`

@@ -29,8 +29,8 @@ type Users interface {
 // *users.TakenError, or wraps ErrUnavailable.
 type UpdateUsers func(change func(list []users.User) ([]users.User, error)) error
 
-// ErrUnavailable means that users cannot be changed for now.
-var ErrUnavailable = errors.New("the users cannot be changed")
+// ErrUnavailable means that users, or networks, cannot be changed for now.
+var ErrUnavailable = errors.New("nothing has changed")
 
 // proxyUsers are the users of a proxy without limits.
 type proxyUsers struct{ proxy *proxy.Proxy }

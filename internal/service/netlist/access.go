@@ -1,6 +1,7 @@
 package netlist
 
 import (
+	"cmp"
 	"net/netip"
 	"sync/atomic"
 )
@@ -9,11 +10,11 @@ import (
 // concurrently. The zero value and nil permit every address.
 type Access struct {
 	lists               atomic.Pointer[lists]
-	added               atomic.Pointer[List] // blocked as well, by SetAdded
+	added               atomic.Pointer[lists] // as well, by SetAdded
 	blocked, notAllowed atomic.Int64
 }
 
-// lists is what Set sets. It does not change.
+// lists is what Set and SetAdded set. It does not change.
 type lists struct {
 	allow *List // nil: every address
 	block *List // nil: no address
@@ -23,27 +24,31 @@ type lists struct {
 // permits none.
 func (a *Access) Set(allow, block *List) { a.lists.Store(&lists{allow, block}) }
 
-// SetAdded replaces what is blocked beside the block list of Set. Nil is nothing.
-func (a *Access) SetAdded(block *List) { a.added.Store(block) }
+// SetAdded replaces what is allowed and blocked beside the lists of Set. Nil is nothing, and
+// so is an empty list: an allow list that has networks is one, also if that of Set is nil.
+func (a *Access) SetAdded(allow, block *List) { a.added.Store(&lists{allow, block}) }
 
-// Permits reports whether a client may connect: its address is in the allow list, if
-// there is one, and neither in the block list nor in what SetAdded has set. It counts those that may not. An address
-// that is not known, as that of a client on a Unix socket, is in neither list.
+// noLists are neither allowed nor blocked networks.
+var noLists lists
+
+func (a *Access) both() (set, added *lists) {
+	return cmp.Or(a.lists.Load(), &noLists), cmp.Or(a.added.Load(), &noLists)
+}
+
+// Permits reports whether a client may connect: its address is in an allow list, if there is
+// one, and in no block list, of Set or of SetAdded. It counts those that may not. An address
+// that is not known, as that of a client on a Unix socket, is in no list.
 func (a *Access) Permits(addr netip.Addr) bool {
 	if a == nil {
 		return true
 	}
-	l := a.lists.Load()
+	set, added := a.both()
 	switch {
-	case a.added.Load().Contains(addr):
+	case added.block.Contains(addr) || set.block.Contains(addr):
 		a.blocked.Add(1)
 		return false
-	case l == nil:
-		return true
-	case l.block.Contains(addr):
-		a.blocked.Add(1)
-		return false
-	case l.allow != nil && !l.allow.Contains(addr):
+	case set.allow == nil && added.allow.Len() == 0:
+	case !set.allow.Contains(addr) && !added.allow.Contains(addr):
 		a.notAllowed.Add(1)
 		return false
 	}
@@ -56,17 +61,19 @@ type Counts struct {
 	NotAllowed int64 // clients that are not in the allow list
 	Allow      int   // networks of the allow list, -1 if there is none
 	Block      int   // networks of the block list
-	Added      int   // networks of SetAdded
+	AllowAdded int   // allowed networks of SetAdded
+	BlockAdded int   // blocked ones
 }
 
 // Counts returns the counts since a was made, and the sizes of the lists in force.
 func (a *Access) Counts() Counts {
-	c := Counts{Blocked: a.blocked.Load(), NotAllowed: a.notAllowed.Load(), Allow: -1, Added: a.added.Load().Len()}
-	if l := a.lists.Load(); l != nil {
-		c.Block = l.block.Len()
-		if l.allow != nil {
-			c.Allow = l.allow.Len()
-		}
+	set, added := a.both()
+	c := Counts{
+		Blocked: a.blocked.Load(), NotAllowed: a.notAllowed.Load(),
+		Allow: -1, Block: set.block.Len(), AllowAdded: added.allow.Len(), BlockAdded: added.block.Len(),
+	}
+	if set.allow != nil {
+		c.Allow = set.allow.Len()
 	}
 	return c
 }

@@ -3,46 +3,83 @@ package store
 import (
 	"errors"
 	"net/netip"
-	"slices"
+	"reflect"
 	"testing"
 )
 
-// Networks that were blocked at run time are there in the next run. After an error they
-// are those of before, and a file that is damaged is set aside.
-func TestBlockedNetworksAreKept(t *testing.T) {
+// someNetworks are networks at run time.
+var someNetworks = Networks{
+	Allow: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+	Block: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+}
+
+// setNetworks returns a change to them, which fails with err if that is not nil.
+func setNetworks(to Networks, err error) func(Networks) (Networks, error) {
+	return func(Networks) (Networks, error) { return to, err }
+}
+
+// checkNetworks checks what s has, and whether it is on the disk.
+func checkNetworks(t *testing.T, s *Store, want Networks, stored bool) {
+	t.Helper()
+	if got, unstored := s.Networks(); !reflect.DeepEqual(got, want) || (unstored == nil) != stored {
+		t.Errorf("%v, %v", got, unstored)
+	}
+}
+
+// Networks that were set at run time are there in the next run. After an error of the change
+// they are those of before, and a file that is damaged is set aside.
+func TestNetworksAreKept(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := opened(t, dir, Options{})
-	want := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}
-	set := func(err error) func([]netip.Prefix) ([]netip.Prefix, error) {
-		return func(list []netip.Prefix) ([]netip.Prefix, error) { return append(list, want...), err }
-	}
-	if err := s.UpdateBlocked(set(nil)); err != nil {
+	if err := s.UpdateNetworks(setNetworks(someNetworks, nil)); err != nil {
 		t.Fatal(err)
 	}
-	disk, full := s.replace, errors.New("the disk is full")
-	s.replace = func(string, string, []byte) error { return full }
-	if err := s.UpdateBlocked(set(nil)); !errors.Is(err, ErrUnavailable) || !errors.Is(err, full) {
+	mistake := errors.New("a mistake")
+	if err := s.UpdateNetworks(setNetworks(Networks{}, mistake)); err != mistake {
 		t.Error(err)
 	}
-	s.replace = disk
-	if err := s.UpdateBlocked(set(full)); err != full {
-		t.Error(err)
-	}
-	if got := s.Blocked(); !slices.Equal(got, want) {
-		t.Error(got)
-	}
+	checkNetworks(t, s, someNetworks, true)
 	closed(t, s)
 	s, _ = opened(t, dir, Options{})
-	if got := s.Blocked(); !slices.Equal(got, want) {
-		t.Error(got)
-	}
+	checkNetworks(t, s, someNetworks, true)
 	closed(t, s)
-	for _, payload := range []string{"{", `{"block": [""]}`, `{"block": ["192.0.2.1"]}`, `{"allow": []}`} {
+	for _, payload := range []string{"{", `{"block": [""]}`, `{"block": ["192.0.2.1"]}`, `{"allow": [""]}`, `{"allowed": []}`} {
 		write(t, dir, kindNetworks, makeFile(kindNetworks, []byte(payload)))
 		s, _ = opened(t, dir, Options{})
-		if status := s.Status(); len(s.Blocked()) != 0 || status.Err != nil || len(status.Damaged) != 1 {
-			t.Errorf("%s: %v, %+v", payload, s.Blocked(), status)
+		checkNetworks(t, s, Networks{}, true)
+		if status := s.Status(); status.Err != nil || len(status.Damaged) != 1 {
+			t.Errorf("%s: %+v", payload, status)
 		}
 		closed(t, s)
 	}
+}
+
+// If the disk cannot be written, networks that are set are in memory, and are written when
+// it can. A store that another process has, or that was not read, is not changed.
+func TestNetworksAreInMemoryUntilTheDiskWorks(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := opened(t, dir, Options{})
+	disk, full := s.replace, errors.New("the disk is full")
+	s.replace = func(string, string, []byte) error { return full }
+	if err := s.UpdateNetworks(setNetworks(someNetworks, nil)); err != nil {
+		t.Fatal(err)
+	}
+	checkNetworks(t, s, someNetworks, false)
+	if err := s.Status().Err; !errors.Is(err, full) {
+		t.Error(err)
+	}
+	other := Open(dir, Options{})
+	if err := other.UpdateNetworks(setNetworks(Networks{}, nil)); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+	other.Close()
+	s.replace = disk
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	checkNetworks(t, s, someNetworks, true)
+	closed(t, s)
+	s, _ = opened(t, dir, Options{})
+	checkNetworks(t, s, someNetworks, true)
+	closed(t, s)
 }

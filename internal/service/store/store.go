@@ -5,7 +5,7 @@
 //	counters.go     the usage file, and the end of a day
 //	history.go      the day files
 //	added.go        the users that were added at run time; definitions.go: their file
-//	networks.go     the networks that were blocked at run time
+//	networks.go     the networks that were allowed and blocked at run time
 //	format.go       layout of the files
 //	disk.go         files that are replaced as a whole; owner_*.go: their owner
 //	lock_*.go       one process for a directory
@@ -82,7 +82,7 @@ type Store struct {
 	written  uint64               // the sum of the usage file's records
 	size     usageSize            // of what was written last
 	added    []users.User
-	networks networks
+	networks runTimeNetworks
 	loads    int // how often the files were read
 	status   Status
 	warned   time.Time
@@ -138,10 +138,7 @@ func (s *Store) load() error {
 	if usersErr == nil {
 		s.added = list
 	}
-	blocked, networksErr := readFile(s, kindNetworks, kindNetworks, decodeNetworks)
-	if networksErr == nil {
-		s.networks = blocked
-	}
+	networksErr := s.loadNetworks()
 	if err == nil {
 		if u == nil {
 			u = &usage{day: users.DayOf(s.wall().UTC())}
@@ -235,6 +232,9 @@ func (s *Store) Flush() error {
 	err := s.prepare()
 	if err == nil {
 		err = s.writeUsage()
+	}
+	if err == nil && s.networks.unstored != nil {
+		err = s.writeNetworks()
 	}
 	s.note(err)
 	return err
