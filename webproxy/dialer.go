@@ -19,11 +19,15 @@ const (
 	//
 	// Source: the official relay's internal/config
 	defaultSessionStreams = 100
+
+	// joinTime is how long others wait for a session that is being made. One that takes
+	// longer may hang, and would as long as streams come to wait for it.
+	joinTime = 10 * time.Second
 )
 
 // Dialer opens streams to the relay of a link, in sessions that they share. The first
-// stream makes a session, those that are opened meanwhile wait for it, and all others
-// use it. A session that has ended is replaced by the next Open; its streams have its
+// stream makes a session, those that are opened in the next ten seconds wait for it, and
+// all others use it. A session that has ended is replaced by the next Open; its streams have its
 // error.
 //
 // All methods may be called concurrently. The fields must not change after the first
@@ -54,7 +58,8 @@ type Dialer struct {
 // sharedSession is a session of a Dialer.
 type sharedSession struct {
 	cancel context.CancelFunc // of its Dial
-	ready  chan struct{}      // closed when client or err is set
+	begun  time.Time
+	ready  chan struct{} // closed when client or err is set
 	client *Client
 	err    error
 
@@ -115,7 +120,8 @@ func (d *Dialer) acquire(ctx context.Context) (s *sharedSession, fresh bool) {
 		most = defaultSessionStreams
 	}
 	for _, s := range d.sessions {
-		if s.full || s.streams >= most || s.client != nil && s.client.Err() != nil {
+		if s.full || s.streams >= most || s.client != nil && s.client.Err() != nil ||
+			s.client == nil && time.Since(s.begun) > joinTime {
 			continue
 		}
 		if s.streams++; s.idle != nil {
@@ -125,7 +131,7 @@ func (d *Dialer) acquire(ctx context.Context) (s *sharedSession, fresh bool) {
 		return s, s.client == nil
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s = &sharedSession{cancel: cancel, ready: make(chan struct{}), streams: 1}
+	s = &sharedSession{cancel: cancel, begun: time.Now(), ready: make(chan struct{}), streams: 1}
 	d.sessions = append(d.sessions, s)
 	go d.run(ctx, s)
 	return s, true
