@@ -18,6 +18,10 @@ import (
 // server only.
 const maxKept = 64 << 10
 
+// slowest is how fast a server takes packets at least, in bytes a second, if there is
+// another one.
+const slowest = 16 << 10
+
 // linger is how long a client gets answers after the end of its own stream.
 const linger = 3 * time.Second
 
@@ -235,7 +239,8 @@ func (s *session) connect(ctx context.Context, failure error, first mtwire.Packe
 var errNotKept = errors.New("more was sent than is kept")
 
 // use sends a server what is kept or, if that is nothing, the first packet, and makes it
-// the session's server. upload waits meanwhile.
+// the session's server. There is a limit if there is another server. upload waits
+// meanwhile.
 func (s *session) use(ctx context.Context, server *mtwire.Conn, to *endpoint, first mtwire.Packet) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -246,8 +251,19 @@ func (s *session) use(ctx context.Context, server *mtwire.Conn, to *endpoint, fi
 		}
 		packets = []mtwire.Packet{first}
 	}
+	if limit := s.relay.config.AnswerTimeout; limit >= 0 && s.relay.endpoints.next(s.tried) != nil {
+		for _, packet := range packets {
+			limit += time.Duration(len(packet.Payload)) * time.Second / slowest
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errSilent)
+		defer cancel()
+	}
 	for _, packet := range packets {
 		if err := server.SendPacket(ctx, forServer(packet, server.Transport())); err != nil {
+			if context.Cause(ctx) == errSilent {
+				return errSilent
+			}
 			return err
 		}
 	}
