@@ -455,7 +455,6 @@ func (s *session) client() string {
 	return s.socket.RemoteAddr().String()
 }
 
-// clientAddr returns the client's address, invalid if it is not known.
 // ClientAddr returns the client's address. It may be called at any time.
 func (s *session) ClientAddr() netip.Addr {
 	s.mu.Lock()
@@ -463,6 +462,7 @@ func (s *session) ClientAddr() netip.Addr {
 	return s.clientAddr().Unmap()
 }
 
+// clientAddr returns the client's address, invalid if it is not known.
 func (s *session) clientAddr() netip.Addr {
 	if s.source.IsValid() {
 		return s.source.Addr()
