@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // installation is a program at a path that a service manager starts, again and again, with a
@@ -29,7 +31,7 @@ func startInstallation(t *testing.T, environment ...string) (*installation, *upg
 	i := &installation{program: mtwire, path: filepath.Join(dir, "mtwire"), state: filepath.Join(dir, "state"), socket: filepath.Join(dir, "admin")}
 	i.install(t, "first")
 	dc, log := startEcho(t), filepath.Join(dir, "log")
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

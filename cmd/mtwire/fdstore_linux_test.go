@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 var storeMessage = regexp.MustCompile(`^FDSTORE=1\nFDNAME=(mtwire=[0-9a-f]+)$`)
@@ -47,7 +48,7 @@ func TestListenersSurviveACrash(t *testing.T) {
 	m := startManager(t)
 	dir := t.TempDir()
 	path, file := filepath.Join(dir, "clients"), filepath.Join(dir, "mtwire.toml")
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func TestListenersSurviveACrash(t *testing.T) {
 		t.Error("a socket that is not configured is open")
 	}
 
-	more, err := freeAddress()
+	more, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

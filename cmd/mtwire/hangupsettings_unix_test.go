@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -24,7 +25,7 @@ func TestHangupReplacesListenersAndTheRest(t *testing.T) {
 	var addresses, dcs [2]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = freeAddress(); err != nil {
+		if addresses[i], err = loopback.FreeAddress(); err != nil {
 			t.Fatal(err)
 		}
 		dcs[i] = startDataCenter(t)

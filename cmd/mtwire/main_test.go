@@ -7,18 +7,17 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -143,7 +142,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv(raceVariable, os.Getenv(raceVariable))
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "home")) // scripts run at the same time
 			for _, name := range []string{"DC", "PROXY"} {
-				address, err := freeAddress()
+				address, err := loopback.FreeAddress()
 				if err != nil {
 					return err
 				}
@@ -155,28 +154,6 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: scriptCommands,
 	})
-}
-
-// addresses are those that freeAddress has returned.
-var addresses sync.Map
-
-// freeAddress returns a loopback address that no process listens on, and each only once.
-// Its port is below those that systems choose for outgoing connections, which might take
-// it before the test does.
-func freeAddress() (string, error) {
-	var err error
-	for range 100 {
-		var ln net.Listener
-		if ln, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+mathrand.N(20_000)))); err != nil {
-			continue
-		}
-		address := ln.Addr().String()
-		ln.Close()
-		if _, used := addresses.LoadOrStore(address, true); !used {
-			return address, nil
-		}
-	}
-	return "", err
 }
 
 // ask URL sends req_pq_multi to an endpoint, until resPQ is the answer. With ! it

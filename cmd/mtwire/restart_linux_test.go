@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -74,7 +75,7 @@ func (c *clients) end(t *testing.T) {
 func TestStartBesideRefusesNoClient(t *testing.T) {
 	t.Parallel()
 	dc := startDataCenter(t)
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func TestRestartWithInheritedSocketRefusesNoClient(t *testing.T) {
 // inherited Unix socket, and takes one that is also in --listen for that.
 func TestInheritedSocketReplacesTheDefault(t *testing.T) {
 	dc := startDataCenter(t)
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func TestServerIsStartedBySystemd(t *testing.T) {
 	if _, err := exec.LookPath(tool); err != nil {
 		t.Skipf("NOT RUN: %v; it comes with systemd, and other tests pass sockets without it", err)
 	}
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -23,7 +24,7 @@ type server struct {
 // startServer starts mtwire proxy on a free address, as startCommand does.
 func startServer(t *testing.T, change func(*exec.Cmd), flags ...string) *server {
 	t.Helper()
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

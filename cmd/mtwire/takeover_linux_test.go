@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // container starts mtwire proxy with the socket of --takeover, as a container does: a process
@@ -22,7 +23,7 @@ type container struct {
 
 func newContainers(t *testing.T) *container {
 	t.Helper()
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -31,7 +32,7 @@ type upgraded struct {
 // startUpgraded starts mtwire proxy in front of a data centre that echoes.
 func startUpgraded(t *testing.T, change func(*exec.Cmd), flags ...string) *upgraded {
 	t.Helper()
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -177,7 +178,7 @@ func TestUpgradeKeepsCounters(t *testing.T) {
 // What was set and found out at run time is the new process's too.
 func TestUpgradeKeepsWhatWasFoundOut(t *testing.T) {
 	t.Parallel()
-	silent, err := freeAddress() // where no data centre is
+	silent, err := loopback.FreeAddress() // where no data centre is
 	if err != nil {
 		t.Fatal(err)
 	}

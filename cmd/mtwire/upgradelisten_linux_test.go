@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // An upgrade with another configuration opens the listeners that are new, closes those that
@@ -17,7 +19,7 @@ func TestUpgradeChangesListeners(t *testing.T) {
 	var addresses [3]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = freeAddress(); err != nil {
+		if addresses[i], err = loopback.FreeAddress(); err != nil {
 			t.Fatal(err)
 		}
 	}

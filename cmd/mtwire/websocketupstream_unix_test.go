@@ -101,7 +101,7 @@ func TestTheProxyReachesDataCentresAtAWebSocket(t *testing.T) {
 	upstream := "wss://localhost:" + port + "/apiws"
 	socks := startSOCKS5(t, nil)
 	for _, text := range []string{upstream, upstream + "?via=socks5://" + socks} {
-		address, err := freeAddress()
+		address, err := loopback.FreeAddress()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestTheProxyReachesDataCentresByAWEBProxy(t *testing.T) {
 	web.StartTLS()
 	t.Cleanup(func() { web.CloseClientConnections(); web.Close() })
 	socks := startSOCKS5(t, map[string]string{"web.example:443": web.Listener.Addr().String()})
-	address, err := freeAddress()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

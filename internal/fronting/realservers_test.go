@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // The tests in this file run servers that are installed, and otherwise only crypto/tls,
@@ -44,12 +45,11 @@ func write(t *testing.T, dir, name, text string) {
 // freeAddress returns an address on loopback that is not in use.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return address
 }
 
 // startServer runs a server until the test ends, and waits until it accepts

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // listen parses the addresses and listens on them until the test ends.
@@ -38,12 +40,12 @@ func listen(t *testing.T, texts ...string) ([]*listener, error) {
 
 // freeAddress returns a loopback address that no process listens on.
 func freeAddress(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return address
 }
 
 // socketPath returns a short path for a Unix socket: some systems allow a hundred

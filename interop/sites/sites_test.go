@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -157,12 +158,11 @@ func newTestbed(t *testing.T, s site) *testbed {
 // freePort returns a port of loopback that is not in use.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	_, port, _ := net.SplitHostPort(address)
 	return port
 }
 

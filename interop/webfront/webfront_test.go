@@ -27,6 +27,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -186,12 +187,11 @@ func (b *testbed) startProxy(t *testing.T, carrier webproxy.Carrier) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	_, port, _ := net.SplitHostPort(address)
 	return port
 }
 
