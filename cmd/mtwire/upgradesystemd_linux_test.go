@@ -103,7 +103,8 @@ func catcher(parent int, text string) int {
 	for _, path := range processes {
 		line, _ := os.ReadFile(path)
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if pid == parent || !strings.Contains(string(line), text) {
+		// The program that only checks the configuration is another one.
+		if pid == parent || !strings.Contains(string(line), text) || strings.Contains(string(line), "--check") {
 			continue
 		}
 		status, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,10 +142,8 @@ func TestWatchdogIsNotified(t *testing.T) {
 		t.Error("the first process still notifies the watchdog")
 	}
 	syscall.Kill(u.current, syscall.SIGSTOP)
-	eventually(t, "a stopped process", func() bool {
-		stat, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(u.current), "stat"))
-		return strings.Contains(string(stat), ") T ")
-	})
+	eventually(t, "a stopped process", func() bool { return isStopped(u.current) })
+	m.readAll(t)
 	after = len(m.all(0))
 	time.Sleep(200 * time.Millisecond) // what does not happen takes time
 	if n := m.pings(after, u.current); n > 0 {
@@ -152,4 +151,32 @@ func TestWatchdogIsNotified(t *testing.T) {
 	}
 	syscall.Kill(u.current, syscall.SIGCONT)
 	pinged("the second process when it goes on", u.current)
+}
+
+// isStopped reports whether all threads of a process are stopped.
+func isStopped(pid int) bool {
+	threads, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task/*/stat"))
+	for _, path := range threads {
+		if stat, _ := os.ReadFile(path); !strings.Contains(string(stat), ") T ") {
+			return false
+		}
+	}
+	return len(threads) > 0
+}
+
+// readAll returns when the manager has read what was sent before.
+func (m *manager) readAll(t *testing.T) {
+	t.Helper()
+	socket, err := net.Dial("unixgram", m.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	after := len(m.all(0))
+	if _, err := socket.Write([]byte("LAST=1")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the last message", func() bool {
+		return slices.ContainsFunc(m.all(after), func(n notification) bool { return n.text == "LAST=1" })
+	})
 }
