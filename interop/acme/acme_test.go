@@ -3,7 +3,6 @@
 package acme
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/pem"
@@ -26,6 +25,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/wfe"
 	"github.com/miekg/dns"
 	"github.com/mtwire/mtwire/internal/service"
+	"github.com/mtwire/mtwire/interop/output"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
@@ -76,28 +76,10 @@ func startPebble(t *testing.T, port int) (server *httptest.Server, directory str
 	return server, server.URL + wfe.DirectoryPath
 }
 
-// output is a log that can be read while it is written.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // start starts a proxy with a web site, and returns its log.
-func start(t *testing.T, config service.Config) (log *output, stop func()) {
+func start(t *testing.T, config service.Config) (log *output.Buffer, stop func()) {
 	t.Helper()
-	log = new(output)
+	log = new(output.Buffer)
 	s, err := service.New(config, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -22,12 +22,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/loopback"
+	"github.com/mtwire/mtwire/interop/output"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -89,25 +89,7 @@ type testbed struct {
 	port   string
 	front  string // the flag's value
 	config string // the file with the configuration
-	log    logFile
-}
-
-// logFile is the output of the processes of a test.
-type logFile struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logFile) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logFile) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log    output.Buffer
 }
 
 const domain = "www.example.org"

@@ -29,6 +29,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/service"
+	"github.com/mtwire/mtwire/interop/output"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/webproxy"
@@ -57,25 +58,7 @@ var fronts = []front{
 type testbed struct {
 	dir, port, backend string
 	roots              *x509.CertPool
-	log                output
-}
-
-// output is a log that can be read while it is written.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	log                output.Buffer
 }
 
 // Clients move streams through each server, with requests and with WebSockets, and have
