@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
-	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // Defaults of the limits for unauthenticated connections, where descriptors allow
@@ -125,12 +124,3 @@ func (s *session) Evict(reason *admission.EvictedError) {
 
 // HasUnread reports whether bytes of the client are not read yet.
 func (s *session) HasUnread() bool { return unreadBytes(s.socket) }
-
-// makeRoom evicts unauthenticated connections if err means that there is no
-// descriptor. It reports whether it has evicted some.
-func (p *Proxy) makeRoom(err error) bool {
-	if netx.IsErrno(err, netx.EMFILE, netx.ENFILE) {
-		return p.pending.EvictOldest(evictedAtShortage) > 0
-	}
-	return false
-}

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -168,6 +170,46 @@ func TestSilentConnectionsMakeRoomForADataCenter(t *testing.T) {
 	join(t, ln.Addr(), "secret="+mtwiretest.PaddedSecret)
 	if s := p.Stats(); s.Evicted != 5 || s.Unreachable != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// If there is no descriptor for an authenticated client's data centre, and nothing makes room,
+// the client waits for a while, and is served if there is one. Another client does not wait
+// meanwhile: what it has may be what the first one waits for.
+func TestOneClientAtATimeWaitsForADescriptor(t *testing.T) {
+	dc, _ := dataCenter(t)
+	var dials atomic.Int32
+	waits, free := make(chan struct{}), make(chan struct{})
+	_, address := startProxy(t, Config{
+		DataCenters: allAt(dc),
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			switch dials.Add(1) {
+			case 4: // of the first client, which waits
+				close(waits)
+				<-free
+			case 6: // of the first client again
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}
+			return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+		},
+	})
+	first := dial(t, address, "secret="+mtwiretest.PaddedSecret)
+	sent := payload(3)
+	if err := first.Send(short(t), sent); err != nil {
+		t.Fatal(err)
+	}
+	<-waits
+	second := dial(t, address, "secret="+mtwiretest.PaddedSecret)
+	if err := second.Send(short(t), payload(3)); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, second)
+	close(free)
+	if p, err := first.Receive(short(t)); err != nil || !bytes.Equal(p.Payload, sent) {
+		t.Errorf("%d bytes, %v", len(p.Payload), err)
+	}
+	if n := dials.Load(); n != 6 {
+		t.Errorf("%d dials", n)
 	}
 }
 

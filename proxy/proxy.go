@@ -198,6 +198,7 @@ type Proxy struct {
 	loops       *loops       // see settings.loops
 	kept        atomic.Int64 // bytes that are kept until first answers; see failover.go
 	memory      memoryRelease
+	shortage    sync.Mutex    // held by the session that waits for a descriptor
 	workers     *workers.Pool // of sessions until they are connected, and of their ends
 	lastID      atomic.Uint64
 	suspending  suspendQueue // of Suspend, whose calls do not overlap
