@@ -65,6 +65,7 @@ func (f *linkFlags) define(cmd *cobra.Command) {
 	f.defineKept(cmd)
 	flags.TextVar(&c.Public, "public", c.Public, "`HOST[:PORT]` that clients connect to; auto asks a public STUN server, stun:HOST[:PORT] this one")
 	flags.TextVar(&c.Web, "web", c.Web, "`HOST` name of the proxy's web site, for its WEB links")
+	flags.TextVar(&c.WebPath, "web-path", c.WebPath, "base `PATH` of the WEB links")
 	listen := listVar(flags, &c.Listen, "listen", errorsQuote, "`ADDRESS` that the proxy listens on (repeatable)")
 	flags.Var(portFlag{listen}, "port", "`PORT` that the proxy listens on, the same as --listen :PORT (repeatable)")
 }

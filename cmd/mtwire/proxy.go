@@ -90,6 +90,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 	listVar(flags, &c.Allow, "allow", errorsQuote, "`FILE` with the networks that clients may connect from, one on each line (repeatable; default: all)")
 	listVar(flags, &c.Block, "block", errorsQuote, "`FILE` with networks that clients may not connect from: they are unauthenticated (repeatable)")
 	flags.TextVar(&c.Web, "web", c.Web, "`HOST` name of a web site that is served here, with a WEB proxy (tg://webproxy) in it: needs port 443 and a certificate (default: none)")
+	flags.TextVar(&c.WebPath, "web-path", c.WebPath, "base `PATH` of the WEB links: the relay is below https://HOST/PATH/, and the site in the rest (default: none)")
 	flags.StringVar(&c.WebCert, "web-cert", c.WebCert, "`FILE` with the certificate chain of the web site; it is read again when it is renewed (default: an ACME server's, kept in the state directory)")
 	flags.StringVar(&c.WebKey, "web-key", c.WebKey, "`FILE` with the key of the certificate")
 	flags.StringVar(&c.WebACMEDirectory, "web-acme-directory", c.WebACMEDirectory, "`URL` of the directory of the ACME server that the certificate is from, without --web-cert: its use is agreement to the server's terms (default: Let's Encrypt)")

@@ -84,6 +84,7 @@ type Config struct {
 	Drain        time.Duration `toml:"drain"`        // drain: limit of a graceful shutdown
 
 	Web     WebHost `toml:"web"`                  // web: host name of the web site, "" for none
+	WebPath WebPath `toml:"web_path"`             // web-path: base path of WEB links, "" for none
 	WebCert string  `toml:"web_cert" path:"true"` // web-cert: its certificate
 	WebKey  string  `toml:"web_key" path:"true"`  // web-key: the certificate's key
 	WebSite string  `toml:"web_site" path:"true"` // web-site: what visitors see: see web.NewSite

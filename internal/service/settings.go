@@ -27,7 +27,7 @@ type settingsChange struct {
 func (c Config) withFixed(now *Config) Config {
 	c.State, c.ReusePort = now.State, now.ReusePort
 	c.Admin, c.AdminTokenFile, c.MetricsUsers = now.Admin, now.AdminTokenFile, now.MetricsUsers
-	c.Web, c.WebCert, c.WebKey, c.WebSite = now.Web, now.WebCert, now.WebKey, now.WebSite
+	c.Web, c.WebPath, c.WebCert, c.WebKey, c.WebSite = now.Web, now.WebPath, now.WebCert, now.WebKey, now.WebSite
 	c.WebListen, c.WebForwardedFrom, c.WebCarrier = now.WebListen, now.WebForwardedFrom, now.WebCarrier
 	c.WebACMEDirectory, c.WebACMEEmail = now.WebACMEDirectory, now.WebACMEEmail
 	c.LogFile, c.LogJSON, c.PrintLinks = now.LogFile, now.LogJSON, now.PrintLinks

@@ -22,7 +22,7 @@ func (c *Config) webLink(secret mtproxy.Secret) (webproxy.Link, bool) {
 	if c.Web == "" {
 		return webproxy.Link{}, false
 	}
-	return webproxy.Link{Host: string(c.Web), Secret: webSecret(secret)}, true
+	return webproxy.Link{Host: string(c.Web), Path: string(c.WebPath), Secret: webSecret(secret)}, true
 }
 
 // webPort is the port of WEB links.

@@ -46,6 +46,23 @@ func (h *WebHost) UnmarshalText(text []byte) error {
 // MarshalText returns the host name.
 func (h WebHost) MarshalText() ([]byte, error) { return []byte(h), nil }
 
+// WebPath is the base path of WEB links, without outer slashes: the relay is below it, and
+// the rest of the site is the web site's alone. "" is none.
+type WebPath string
+
+// UnmarshalText parses a path, which may have outer slashes. After an error p is unchanged.
+func (p *WebPath) UnmarshalText(text []byte) error {
+	path := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(text)), "/"), "/")
+	if err := webproxy.CheckPath(path); err != nil {
+		return err
+	}
+	*p = WebPath(path)
+	return nil
+}
+
+// MarshalText returns the path.
+func (p WebPath) MarshalText() ([]byte, error) { return []byte(p), nil }
+
 // website is the web site of a service. A nil website is none.
 type website struct {
 	server *web.Server
@@ -85,7 +102,7 @@ func (s *Service) newWebsite() (*website, error) {
 	if w.key, err = c.readWebTokenKey(); err != nil {
 		return nil, err
 	}
-	config := web.Config{Host: string(c.Web), Site: w.site, TokenKey: w.key.key, Authenticated: s.rates.giveBack, Log: s.log}
+	config := web.Config{Host: string(c.Web), Path: string(c.WebPath), Site: w.site, TokenKey: w.key.key, Authenticated: s.rates.giveBack, Log: s.log}
 	for _, peer := range c.WebForwardedFrom {
 		if peer.Unix {
 			config.ForwardedFrom.Unix = true
@@ -157,6 +174,7 @@ func (c *Config) checkWeb() (wrong []error) {
 		}
 	}
 	const alone = "there is no web site: set web to its host name"
+	fail(c.Web == "" && c.WebPath != "", "web-path", alone)
 	fail(c.Web == "" && c.WebSite != "", "web-site", alone)
 	fail(c.Web == "" && c.WebCert != "", "web-cert", alone)
 	fail(c.Web == "" && c.WebKey != "", "web-key", alone)

@@ -43,6 +43,8 @@ const maxVisits = 16
 type Config struct {
 	// Host is the host name of the site, as webproxy.CheckHost accepts it.
 	Host string
+	// Path is the base path of the relay, as webproxy.CheckPath accepts it.
+	Path string
 	// Site is what visitors see: see NewSite.
 	Site *Site
 	// Certificate returns the certificate for a hello.
@@ -86,7 +88,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{config: config, conns: make(chan net.Conn)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	relay, err := webproxy.NewServer(webproxy.ServerConfig{
-		Host: config.Host, Site: visits{config.Site}, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
+		Host: config.Host, Path: config.Path, Site: visits{config.Site}, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
 		ClientAddr: clientAddr,
 	})
 	if err != nil {
