@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 		dieAtStep()
 		speakProtocol()
 		shortenUpgrades()
+		limitSteps()
 		speakOtherVersion()
 		os.Exit(run())
 	}})
@@ -93,24 +94,44 @@ func dieAtStep() {
 	}
 }
 
-// timeoutVariable has the time limit of all steps of an upgrade.
-const timeoutVariable = "MTWIRE_TEST_TIMEOUT"
+// checkVariable has the time limit of a new program's check of the configuration.
+const checkVariable = "MTWIRE_TEST_CHECK"
 
 // trialVariable has how long a new process is on trial.
 const trialVariable = "MTWIRE_TEST_TRIAL"
 
-// stepTimeoutVariable is timeoutVariable without the check of the configuration.
-const stepTimeoutVariable = "MTWIRE_TEST_STEP_TIMEOUT"
+// limitsVariable names a file with two time limits of an upgrade: until the new process is
+// ready, and of each step after that. It is read when one begins; without the file, the usual
+// limits hold. So a test limits the upgrade that is to hang, and not those of a slow machine.
+const limitsVariable = "MTWIRE_TEST_LIMITS"
+
+func limitSteps() {
+	file := os.Getenv(limitsVariable)
+	if file == "" {
+		return
+	}
+	usual, before := upgrade.Timeouts, upgrade.Step
+	upgrade.Step = func(name string) {
+		if name == "old started" {
+			upgrade.Timeouts = usual
+			if text, err := os.ReadFile(file); err == nil {
+				start, step, _ := strings.Cut(string(text), " ")
+				upgrade.Timeouts.Start, _ = time.ParseDuration(start)
+				upgrade.Timeouts.Step, _ = time.ParseDuration(step)
+			}
+		}
+		if before != nil {
+			before(name)
+		}
+	}
+}
 
 func shortenUpgrades() {
-	if limit, err := time.ParseDuration(os.Getenv(stepTimeoutVariable)); err == nil {
-		upgrade.Timeouts.Start, upgrade.Timeouts.Step = limit, limit
-	}
 	if limit, err := time.ParseDuration(os.Getenv(trialVariable)); err == nil {
 		upgrade.TrialTime = limit
 	}
-	if limit, err := time.ParseDuration(os.Getenv(timeoutVariable)); err == nil {
-		upgrade.Timeouts.Check, upgrade.Timeouts.Start, upgrade.Timeouts.Step = limit, limit, limit
+	if limit, err := time.ParseDuration(os.Getenv(checkVariable)); err == nil {
+		upgrade.Timeouts.Check = limit
 	}
 }
 

@@ -35,7 +35,7 @@ func (c *container) start(t *testing.T, change func(*exec.Cmd)) *upgraded {
 	t.Helper()
 	u := &upgraded{log: filepath.Join(t.TempDir(), "log")}
 	u.server = startCommand(t, c.address, change, "mtwire", "proxy", "--listen", c.address, "--dc", "*="+c.dc,
-		"--state", c.state, "--log-file", u.log, "--takeover", c.socket)
+		"--state", c.state, "--log-file", u.log, "--takeover", c.socket, "--drain", longDrain)
 	u.current = u.Process.Pid
 	t.Cleanup(u.kill)
 	return u
@@ -78,7 +78,7 @@ func TestTakeoverBySocket(t *testing.T) {
 			if err != nil {
 				t.Errorf("the process before: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("the process before does not end: %s", readAll(t, next.log))
 		}
 		for _, conn := range conns {
@@ -107,7 +107,8 @@ func TestTakeoverBySocket(t *testing.T) {
 func TestTakeoverThatFails(t *testing.T) {
 	t.Parallel()
 	c := newContainers(t)
-	u := c.start(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, timeoutVariable+"=500ms") })
+	limits := filepath.Join(t.TempDir(), "limits")
+	u := c.start(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, limitsVariable+"="+limits) })
 	c.listens(t, u)
 	conn := u.join(t, upgradeModes[0])
 	failures := func() int { return strings.Count(readAll(t, u.log), "no process has taken over, this one goes on") }
@@ -128,22 +129,34 @@ func TestTakeoverThatFails(t *testing.T) {
 	for _, step := range []string{"new has listeners", "new holds"} {
 		try(step, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, stepVariable+"="+step) })
 	}
+	if err := os.WriteFile(limits, []byte("1m 500ms"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	hangs := try("a process that hangs", func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, stepVariable+"=stop new holds") })
+	eventually(t, "a stopped process", func() bool { return isStopped(hangs.Process.Pid) }) // it may have been late, and not stopped yet
 	hangs.Process.Signal(syscall.SIGCONT)
 	select {
 	case err := <-hangs.ended:
 		if err == nil {
 			t.Error("it ends as if nothing were wrong")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("it does not end")
 	}
 	if err := echoOnce(conn, 100); err != nil {
 		t.Error(err)
 	}
+	if err := os.Remove(limits); err != nil {
+		t.Fatal(err)
+	}
 	next := c.start(t, nil)
-	if err := <-u.ended; err != nil {
-		t.Error(err)
+	select {
+	case err := <-u.ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatalf("it does not end: %s", readAll(t, next.log))
 	}
 	if err := echoOnce(conn, 100); err != nil {
 		t.Error(err, readAll(t, next.log))

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/mtwire/mtwire"
 )
@@ -130,6 +129,24 @@ func failing(t *testing.T) map[string]struct{ program, want string } {
 	return programs
 }
 
+// hanging returns a program whose upgrade hangs until end is called.
+func hanging(t *testing.T) (program string, end func()) {
+	t.Helper()
+	dir := t.TempDir()
+	program, started := filepath.Join(dir, "mtwire"), filepath.Join(dir, "started")
+	replaceProgram(t, program, `case "$*" in *--check*) exit 0;; esac; echo $$ > `+started+`; exec sleep 100`)
+	return program, func() {
+		t.Helper()
+		var pid int
+		eventually(t, "the new process", func() bool {
+			text, _ := os.ReadFile(started)
+			pid, _ = strconv.Atoi(strings.TrimSuffix(string(text), "\n"))
+			return pid > 0 && strings.HasSuffix(string(text), "\n")
+		})
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
 // A program that cannot be started, that does not accept the configuration, or that ends,
 // hangs or speaks another protocol, leaves the proxy as it is: the command, the API and the
 // log tell the cause, a session goes on, and a new one connects.
@@ -141,12 +158,23 @@ func TestUpgradeCommandTellsWhyItFails(t *testing.T) {
 		return startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, environment...) }, "--admin", "unix:"+socket), socket
 	}
 	patient, patientSocket := start("patient")
-	hasty, hastySocket := start("hasty", timeoutVariable+"=400ms")
-	conns := map[*upgraded]*mtwire.Conn{patient: patient.join(t, upgradeModes[0]), hasty: hasty.join(t, upgradeModes[0])}
+	limits := filepath.Join(sockets, "limits")
+	if err := os.WriteFile(limits, []byte("400ms 1m"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hasty, hastySocket := start("hasty", limitsVariable+"="+limits)
+	hastier, hastierSocket := start("hastier", checkVariable+"=400ms")
+	conns := make(map[*upgraded]*mtwire.Conn)
+	for _, u := range []*upgraded{patient, hasty, hastier} {
+		conns[u] = u.join(t, upgradeModes[0])
+	}
 	for name, test := range failing(t) {
 		u, socket := patient, patientSocket
-		if name == "hangs" || name == "slow check" {
+		switch name {
+		case "hangs":
 			u, socket = hasty, hastySocket
+		case "slow check":
+			u, socket = hastier, hastierSocket
 		}
 		out, stderr, code := command(t, "upgrade", "--socket", socket, "--binary", test.program)
 		if code != 1 || out != "" || !strings.Contains(stderr, test.want) {
@@ -170,17 +198,18 @@ func TestUpgradeCommandTellsWhyItFails(t *testing.T) {
 func TestOneUpgradeAtATime(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "admin")
-	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, timeoutVariable+"=1s") }, "--admin", "unix:"+socket)
+	u := startUpgraded(t, nil, "--admin", "unix:"+socket)
 	ended := make(chan bool)
-	hangs := failing(t)["hangs"].program
+	program, end := hanging(t)
 	go func() {
 		defer close(ended)
-		command(t, "upgrade", "--socket", socket, "--binary", hangs)
+		command(t, "upgrade", "--socket", socket, "--binary", program)
 	}()
 	eventually(t, "an upgrade", func() bool { return contains(u.log, "msg=upgrading") })
 	if _, stderr, code := command(t, "upgrade", "--socket", socket); code != 1 || !strings.Contains(stderr, "an upgrade is on its way") {
 		t.Error(code, stderr)
 	}
+	end()
 	<-ended
 	if !askEcho(u) {
 		t.Error("a client is not served")
@@ -193,15 +222,11 @@ func TestNoUpgradeWhileAProcessDrains(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "admin")
 	u := startUpgraded(t, nil, "--admin", "unix:"+socket)
 	conn := u.join(t, upgradeModes[0])
-	busy := make(chan error, 1)
+	busy := make(chan bool)
 	go func() { // a session that is never idle keeps the process
-		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
-			if err := echoOnce(conn, 100); err != nil {
-				busy <- err
-				return
-			}
+		defer close(busy)
+		for echoOnce(conn, 100) == nil {
 		}
-		busy <- nil
 	}()
 	syscall.Kill(u.current, syscall.SIGTERM)
 	eventually(t, "a drain", func() bool { return contains(u.log, "msg=stopping") })

@@ -118,7 +118,7 @@ func TestUpgradeFromAProcessThatEnds(t *testing.T) {
 			syscall.Kill(u.current, syscall.SIGUSR2)
 			select {
 			case <-u.ended:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("the old process does not end")
 			}
 			eventually(t, "a client of the new process", func() bool {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,34 +32,50 @@ func withUser(t *testing.T, settings, limits string) (flags []string, file strin
 // admits reports whether carol gets another connection, which is closed.
 func (u *upgraded) admits(t *testing.T) bool {
 	t.Helper()
+	return u.admitsWithin(t, time.Second)
+}
+
+func (u *upgraded) admitsWithin(t *testing.T, limit time.Duration) bool {
+	t.Helper()
 	conn, err := mtwire.Dial(context.Background(), "tcp://"+u.address+"?secret="+carolSecret, nil)
 	if err != nil {
 		return false
 	}
 	defer conn.Close()
-	return echoWithin(conn, 100, time.Second) == nil // there is no answer to a client that is refused
+	return echoWithin(conn, 100, limit) == nil // there is no answer to a client that is refused
 }
 
-// keepBusy has clients exchange packets, so that their sessions are not idle, until stop.
-func keepBusy(t *testing.T, conns []*mtwire.Conn) (stop func()) {
+// busyLength is the length of the packets of keepBusy, and with what is around them they have
+// busyBytes at most, in both directions.
+const (
+	busyLength = 64
+	busyBytes  = 2 * 150
+)
+
+// keepBusy has clients exchange packets, so that their sessions are not idle, until stop. That
+// returns how many there were.
+func keepBusy(t *testing.T, conns ...*mtwire.Conn) (stop func() (packets int)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
+	var packets atomic.Int32
 	for _, conn := range conns {
 		running.Go(func() {
 			for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-				if err := echoOnce(conn, 64); err != nil {
+				if err := echoOnce(conn, busyLength); err != nil {
 					t.Error(err)
 					return
 				}
+				packets.Add(1)
 			}
 		})
 	}
-	stop = func() {
+	stop = func() int {
 		cancel()
 		running.Wait()
+		return int(packets.Load())
 	}
-	t.Cleanup(stop)
+	t.Cleanup(func() { stop() })
 	return stop
 }
 
@@ -67,12 +84,12 @@ func keepBusy(t *testing.T, conns []*mtwire.Conn) (stop func()) {
 func TestUpgradeCountsConnectionsOfBothProcesses(t *testing.T) {
 	t.Parallel()
 	flags, _ := withUser(t, "", "max_connections = 5\nmax_addresses = 1\n")
-	u := startUpgraded(t, nil, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
 	var conns []*mtwire.Conn
 	for range 4 {
 		conns = append(conns, u.join(t, "secret="+carolSecret))
 	}
-	stop := keepBusy(t, conns)
+	stop := keepBusy(t, conns...)
 	former := u.takeOver(t)
 	if moved := u.takeovers(t)[0][2]; moved != "2" {
 		t.Fatalf("%s sessions have moved, want 2 of 4", moved)
@@ -99,7 +116,7 @@ func TestUpgradeCountsConnectionsOfBothProcesses(t *testing.T) {
 func TestUpgradeCountsAQuotaOnce(t *testing.T) {
 	t.Parallel()
 	flags, _ := withUser(t, "", "quota = '2MB'\n")
-	a := startAdministered(t, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	a := startAdministered(t, append(stayingFlags(t), flags...)...)
 	conns := []*mtwire.Conn{a.join(t, "secret="+carolSecret), a.join(t, "secret="+carolSecret)}
 	used := func() (bytes int64) {
 		text := a.get(t, "GET", "/v1/users/carol/usage", "")
@@ -111,16 +128,21 @@ func TestUpgradeCountsAQuotaOnce(t *testing.T) {
 	if err := echoOnce(conns[1], size); err != nil {
 		t.Fatal(err)
 	}
+	stop := keepBusy(t, conns...) // conns[1] is in the former process, which closes it when it is idle
 	former := a.takeOver(t)
-	for _, conn := range conns {
-		if err := echoOnce(conn, size); err != nil {
-			t.Fatal(err)
-		}
+	packets := stop()
+	if err := echoOnce(conns[1], size); err != nil {
+		t.Fatal(err)
+	}
+	stop = keepBusy(t, conns[1])
+	if err := echoOnce(conns[0], size); err != nil {
+		t.Fatal(err)
 	}
 	// 1.8 MB. The store of the former process may have less.
-	if !a.admits(t) {
+	if !a.admitsWithin(t, patience) {
 		t.Error("the quota is used up too soon")
 	}
+	packets += stop()
 	if err := echoOnce(conns[1], 150_000); err != nil { // in the former process
 		t.Fatal(err)
 	}
@@ -129,16 +151,17 @@ func TestUpgradeCountsAQuotaOnce(t *testing.T) {
 		eventually(t, "the end of a session", func() bool { return echoWithin(conn, 64, time.Second) != nil })
 	}
 	eventually(t, "the end of the former process", func() bool { return syscall.Kill(former, 0) != nil || isZombie(former) })
-	eventually(t, "the usage of both", func() bool { n := used(); return n > 2_100_000 && n < 2_110_000 })
+	most := 2_110_000 + int64(packets)*busyBytes
+	eventually(t, "the usage of both", func() bool { n := used(); return n > 2_100_000 && n < most })
 }
 
 // A user's rate is for both processes together.
 func TestUpgradeSharesARate(t *testing.T) {
 	t.Parallel()
 	flags, _ := withUser(t, "", "rate_up = '1MB'\n")
-	u := startUpgraded(t, nil, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
 	conns := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
-	stop := keepBusy(t, conns)
+	stop := keepBusy(t, conns...)
 	u.takeOver(t)
 	stop()
 	start := time.Now()
@@ -158,29 +181,25 @@ func TestUpgradeSharesARate(t *testing.T) {
 	}
 }
 
-// The sessions of a user that the new configuration does not have are closed at once, those
-// in the old process as well.
+// The sessions of a user that the new configuration does not have are closed, and not drained,
+// those in the old process as well.
 func TestUpgradeClosesSessionsOfUsersThatAreGone(t *testing.T) {
 	t.Parallel()
 	flags, file := withUser(t, "watch = false", "")
-	u := startUpgraded(t, nil, append(append(stayingFlags(t), flags...), "--drain", "20s")...)
+	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
 	gone := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
 	stay := []*mtwire.Conn{u.join(t, upgradeModes[0]), u.join(t, upgradeModes[0])}
-	stop := keepBusy(t, stay)
+	stop := keepBusy(t, stay...)
 	if err := os.WriteFile(file, []byte("watch = false\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	u.takeOver(t)
-	over := time.Now()
 	for _, conn := range gone {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if p, err := conn.Receive(ctx); err == nil || ctx.Err() != nil {
 			t.Errorf("a session of a user that is gone goes on: %v, %v", p, err)
 		}
 		cancel()
-	}
-	if d := time.Since(over); d > time.Second {
-		t.Errorf("sessions of a user that is gone were closed after %v", d)
 	}
 	stop()
 	for _, conn := range stay {

@@ -62,12 +62,12 @@ func TestUpgradeBetweenVersions(t *testing.T) {
 func TestUpgradeWithFewDescriptors(t *testing.T) {
 	t.Parallel()
 	path, set := programs(t)
-	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path }, "--probe=false", "--drain", "20s")
+	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path }, "--probe=false")
 	var conns []*mtwire.Conn
 	for i := range 60 {
 		conns = append(conns, u.join(t, upgradeModes[i%len(upgradeModes)]))
 	}
-	stop := keepBusy(t, conns)
+	stop := keepBusy(t, conns...)
 	set("ulimit -n 80;") // of which the new process needs some twenty itself
 	u.takeOver(t)
 	moved := u.takeovers(t)[0]
@@ -86,14 +86,14 @@ func TestUpgradeWithoutSpareDescriptors(t *testing.T) {
 	for _, spare := range []int{0, 1, 2, 3, 5, 8, 12} {
 		t.Run(fmt.Sprint(spare), func(t *testing.T) {
 			set("")
-			u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path }, "--probe=false", "--drain", "20s", "--front", front)
+			u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path }, "--probe=false", "--front", front)
 			var conns []*mtwire.Conn
 			for i := range 12 {
 				conns = append(conns, u.join(t, upgradeModes[i%len(upgradeModes)]))
 			}
 			u.leaveDescriptors(t, spare)
 			set("ulimit -n 1000;")
-			stop := keepBusy(t, conns)
+			stop := keepBusy(t, conns...)
 			syscall.Kill(u.current, syscall.SIGUSR2)
 			eventually(t, "a result", func() bool {
 				return contains(u.log, "the upgrade has failed") || len(u.takeovers(t)) > 0
