@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -119,5 +120,52 @@ func TestClientsShareTheSessionOfAWEBProxy(t *testing.T) {
 	}
 	if stats := proxy.Stats(); stats.Sessions != 1 || stats.Streams != 3 {
 		t.Errorf("%+v", stats)
+	}
+}
+
+// A client that leaves when one server has ended its connection is no server's failure: it
+// may be at fault, and must not lead others elsewhere.
+func TestAClientThatLeavesIsNoServersFailure(t *testing.T) {
+	closes, connections := refusing(t, 1)
+	silent := listen(t, nil, func(ctx context.Context, conn *mtwire.Conn) { conn.Receive(ctx); <-ctx.Done() })
+	address, r := start(t, relay.Config{To: []mtwire.Endpoint{endpoint(t, "tcp://HOST:PORT", closes), endpoint(t, "tcp://HOST:PORT", silent)}}, nil)
+	for range 2 {
+		client, err := mtwire.Dial(t.Context(), "ws://"+address+"/apiws", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Send(t.Context(), message(echo, 16)); err != nil {
+			t.Fatal(err)
+		}
+		<-connections
+		client.Close()
+	}
+	for r.Stats().Failed != 2 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Data centres have hosts of their own for WebSockets, and so have their media sides. The
+// CDN's is at that of another one.
+func TestDataCentersOfAWebSocket(t *testing.T) {
+	asked := make(chan string, 9)
+	dial := func(_ context.Context, _, address string) (net.Conn, error) {
+		asked <- address
+		return nil, io.ErrUnexpectedEOF
+	}
+	address, r := start(t, relay.Config{To: []mtwire.Endpoint{{Carrier: mtwire.WebSocket}}, Dial: &mtwire.DialConfig{DialContext: dial}}, nil)
+	for dc, want := range map[string]string{"2": "venus", "-4": "vesta-1", "203": "venus", "10001": "pluto"} {
+		client, err := mtwire.Dial(t.Context(), "tcp://"+address+"?obfuscated=true&dc="+dc, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.Send(t.Context(), message(echo, 16))
+		if got := <-asked; got != want+".web.telegram.org:443" {
+			t.Errorf("DC %s: %s is dialled", dc, got)
+		}
+		client.Close()
+	}
+	for r.Stats().Failed != 4 {
+		time.Sleep(time.Millisecond)
 	}
 }

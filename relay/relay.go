@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/admission"
 )
 
 // DefaultAnswerTimeout is the AnswerTimeout of a Config that has none.
@@ -31,6 +33,24 @@ type Config struct {
 	// another one. 0 means DefaultAnswerTimeout, a negative value no limit.
 	AnswerTimeout time.Duration
 
+	// MaxUnauthenticated limits the clients that have shown no secret: all of them, if
+	// the Listener has no secrets. 0 means a quarter of the descriptors that the process
+	// may have, at most 16,384. A client has one, and another one, or up to eight over
+	// HTTP, for its server. One network (IPv4 /24, IPv6 /48) may have three quarters of
+	// the limit. At a limit a newcomer is served, and one of the network that has most
+	// makes room: first one that has sent nothing for two seconds, last one whose server
+	// has answered and whose packets move.
+	MaxUnauthenticated int
+	// MaxUnauthenticatedPerAddress is the limit of one address (IPv6 /64). 0 means half
+	// of MaxUnauthenticated.
+	MaxUnauthenticatedPerAddress int
+
+	// MaxMemory limits the packets of all clients that were received and that the other
+	// side has not taken yet, in bytes; up to 64 KiB of a client do not count. At the
+	// limit the network that holds most makes room. 0 means 128 MiB. Packets that have
+	// arrived in part count for ListenConfig.PacketMemory.
+	MaxMemory int64
+
 	// Log gets a record for each connection that has ended, and for each server that
 	// fails or recovers. It has no secrets. Nil means no log.
 	Log *slog.Logger
@@ -41,8 +61,13 @@ type Config struct {
 type Relay struct {
 	config    Config
 	endpoints endpoints
+	pending   *admission.Table // of those that are unauthenticated
+	memory    *admission.Memory
 
-	open, served, failed atomic.Int64
+	open, served, failed, evicted atomic.Int64
+
+	mu     sync.Mutex
+	logged time.Time // the last record of evictions
 }
 
 // New returns a Relay. The error is that of an endpoint, or that there is none.
@@ -59,25 +84,24 @@ func New(config Config) (*Relay, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Relay{config: config}
+	config.defaultLimits()
+	r := &Relay{config: config, endpoints: endpoints{log: config.Log},
+		pending: admission.New(config.limits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
 	for _, ep := range config.To {
 		if ep.Address == "" && ep.Secret != (mtwire.Secret{}) {
 			return nil, errors.New("relay: an endpoint with a secret needs an address")
 		}
-		r.endpoints.all = append(r.endpoints.all, &endpoint{Endpoint: ep, name: name(ep)})
+		r.endpoints.all = append(r.endpoints.all, &endpoint{Endpoint: ep, name: name(ep), health: make(map[mtwire.DC]*health)})
 	}
 	return r, nil
 }
 
-// name returns an endpoint's name for the log, without its secret.
-func name(ep mtwire.Endpoint) string {
-	if ep.Address != "" {
-		return ep.Redacted()
+// trial is how long one client alone tries a server that has failed.
+func (r *Relay) trial() time.Duration {
+	if r.config.AnswerTimeout > 0 {
+		return r.config.AnswerTimeout
 	}
-	if ep.Carrier == mtwire.TCP {
-		return "the data centre over tcp"
-	}
-	return "the data centre over " + ep.Carrier.String()
+	return DefaultAnswerTimeout
 }
 
 // Stats counts connections.
@@ -86,11 +110,15 @@ type Stats struct {
 	Open int64
 	// Served are those that have ended after an answer, Failed those without.
 	Served, Failed int64
+	// Unauthenticated are the open connections that have shown no secret.
+	Unauthenticated int
+	// Evicted are those of them that have made room for others.
+	Evicted int64
 }
 
 // Stats returns the counts of now.
 func (r *Relay) Stats() Stats {
-	return Stats{r.open.Load(), r.served.Load(), r.failed.Load()}
+	return Stats{r.open.Load(), r.served.Load(), r.failed.Load(), r.pending.Len(), r.evicted.Load()}
 }
 
 // Handle passes packets between a client and a server until either ends its connection,
@@ -101,13 +129,19 @@ func (r *Relay) Stats() Stats {
 // of its own accord when it sends something.
 func (r *Relay) Handle(ctx context.Context, conn *mtwire.Conn) {
 	defer conn.Close()
-	first, err := conn.Receive(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &session{relay: r, client: conn, start: time.Now(), cancel: cancel}
+	address := addressOf(conn.RemoteAddr())
+	r.pending.Enter(&s.member, s, address, admission.Silent)
+	defer r.pending.Leave(&s.member)
+	first, err := s.first(ctx)
 	if err != nil {
 		return
 	}
+	s.init(address)
 	r.open.Add(1)
 	defer r.open.Add(-1)
-	s := &session{relay: r, client: conn, transport: conn.Transport(), start: time.Now()}
 	err = s.run(ctx, first)
 	if s.answered {
 		r.served.Add(1)
@@ -115,4 +149,19 @@ func (r *Relay) Handle(ctx context.Context, conn *mtwire.Conn) {
 		r.failed.Add(1)
 	}
 	s.log(err)
+}
+
+// first returns the client's first packet.
+func (s *session) first(ctx context.Context) (mtwire.Packet, error) {
+	pending := s.relay.pending
+	if err := s.client.Handshake(ctx); err != nil {
+		return mtwire.Packet{}, err
+	}
+	if s.transport = s.client.Transport(); s.transport.Secret >= 0 {
+		pending.Leave(&s.member)
+	}
+	pending.Move(&s.member, admission.Partial)
+	packet, err := s.client.Receive(ctx)
+	pending.Move(&s.member, admission.Complete)
+	return packet, err
 }

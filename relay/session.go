@@ -1,47 +1,68 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/httpconn"
+	"github.com/mtwire/mtwire/internal/admission"
 )
 
-// maxKept is the length of the packets that are kept for another server, in bytes.
-// Clients begin with far less; one that sends more before its server answers has this
-// server only.
-const maxKept = 64 << 10
-
-// slowest is how fast a server takes packets at least, in bytes a second, if there is
-// another one.
+// slowest is how fast a side takes packets at least, in bytes a second: a server if there
+// is another one, and a client whose server has ended.
 const slowest = 16 << 10
 
-// linger is how long a client gets answers after the end of its own stream.
-const linger = 3 * time.Second
+// After the end of a client's stream, of which it may have closed one direction only, the
+// session ends when nothing has moved for linger, and the time that what is on its way
+// takes at lingerRate, in bytes a second.
+const (
+	linger     = 3 * time.Second
+	lingerRate = 1 << 20
+)
 
 // session is a client with its server.
 type session struct {
 	relay     *Relay
 	client    *mtwire.Conn
 	transport mtwire.Transport
+	dc        mtwire.DC // that the client asks for, 0 if it names none
 	start     time.Time
+	cancel    context.CancelCauseFunc
+	tasks     sync.WaitGroup
 
-	mu       sync.Mutex
+	member admission.Member // of those that are unauthenticated
+	moved  atomic.Int64     // when that was noted, in nanoseconds since start
+	memory held
+
+	uploads, downloads queue
+
 	server   *mtwire.Conn // nil until one is dialled
 	to       *endpoint
 	tried    []*endpoint
+	suspects []failure // of servers, if not of the client
 	answered bool
-	kept     []mtwire.Packet // what the server was sent before its first answer
-	keptSize int             // in bytes; above maxKept, kept is nil
+	refused  bool // by a WebSocket, with a transport error
+	failed   int  // POSTs in a row
 
-	refused  bool // by a WebSocket, with a transport error; download's
+	mu       sync.Mutex
+	stopping *time.Timer // after the end of the client's stream
+
 	up, down counts
+}
+
+// failure is a server that has ended a connection without an answer.
+type failure struct {
+	to  *endpoint
+	err error
 }
 
 // counts are written by one goroutine, and read after it has ended.
@@ -52,100 +73,144 @@ func (c *counts) add(payload []byte) {
 	c.bytes += int64(len(payload))
 }
 
-// run passes packets in both directions. It returns why the first of them has ended, nil
-// for the end of the client's stream.
+var (
+	errClientEnded = errors.New("the client has ended its stream")
+	errMemory      = errors.New("the memory for packets on their way is used up")
+	errSilent      = errors.New("no answer in time")
+	errStuck       = errors.New("the other side has taken nothing for minutes")
+	errNotKept     = errors.New("more was sent than is kept")
+)
+
+func (s *session) init(address netip.Addr) {
+	s.memory = held{of: s.relay.memory, from: address, evict: func() { s.cancel(errMemory) }}
+	if s.dc = s.transport.DC; s.dc != 0 {
+		if _, known := datacenter.Lookup(s.dc); !known {
+			s.dc = 0 // a client without a secret may have random bytes there
+		}
+	}
+	s.uploads = queue{tasks: &s.tasks, charge: s.memory.charge, keep: true,
+		send: func(ctx context.Context, to *mtwire.Conn, p mtwire.Packet) error {
+			defer s.progress()
+			return to.SendPacket(ctx, forServer(p, to.Transport()))
+		},
+		failed: func(to *mtwire.Conn, err error) {
+			if isMisfit(err) {
+				s.cancel(err)
+			}
+			to.Close() // download notices it, and connects to another one
+		}}
+	s.downloads = queue{tasks: &s.tasks, charge: s.memory.charge, to: s.client,
+		send: func(ctx context.Context, to *mtwire.Conn, p mtwire.Packet) error {
+			defer s.progress()
+			if p.Kind == mtwire.KindTransportError {
+				return to.SendError(ctx, p.Code)
+			}
+			return to.SendPacket(ctx, p)
+		},
+		failed: func(_ *mtwire.Conn, err error) { s.cancel(err) }}
+	s.uploads.changed.L, s.downloads.changed.L = &s.uploads.mu, &s.downloads.mu
+}
+
+// isMisfit reports whether a packet has no form in a transport. It is not the server's
+// fault.
+func isMisfit(err error) bool {
+	var bad *frame.Error
+	return errors.As(err, &bad) || errors.Is(err, httpconn.ErrLength)
+}
+
+// run passes packets in both directions. It returns why the first of them has ended.
 func (s *session) run(ctx context.Context, first mtwire.Packet) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.keep(first)
+	defer s.memory.close()
+	defer func() {
+		if s.tasks.Wait(); s.stopping != nil {
+			s.stopping.Stop()
+		}
+	}()
+	defer s.cancel(nil)
 	s.up.add(first.Payload)
-	if err := s.connect(ctx, nil, first); err != nil {
+	if err := s.uploads.add(ctx, first); err != nil {
 		return err
 	}
-	var (
-		once  sync.Once
-		cause error
-		tasks sync.WaitGroup
-	)
-	end := func(err error) {
-		once.Do(func() { cause = err })
-		cancel()
+	s.tasks.Go(func() { s.upload(ctx) })
+	err := s.download(ctx)
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case s.answered:
+		// The client may take what was received before.
+		patience := linger + seconds(s.downloads.unsent(), slowest)
+		limited, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		s.downloads.drain(limited)
 	}
-	tasks.Go(func() {
-		err := s.upload(ctx)
-		if err == nil && s.transport.Carrier == mtwire.TCP {
-			// The client may have closed one direction only.
-			time.AfterFunc(linger, cancel)
-			return
-		}
-		end(err)
-	})
-	tasks.Go(func() { end(s.download(ctx)) })
-	tasks.Wait()
-	s.server.Close()
-	return cause
+	if s.server != nil {
+		s.closeServer()
+	}
+	return err
 }
 
-// upload passes on what the client sends.
-func (s *session) upload(ctx context.Context) error {
+// upload passes on what the client sends, and notices its end, also that of one whose
+// server takes nothing, or is being dialled.
+func (s *session) upload(ctx context.Context) {
 	for {
 		packet, err := s.client.Receive(ctx)
-		if err == io.EOF {
-			return nil
+		if err == nil && packet.Kind == mtwire.KindPayload { // only a server has other packets
+			s.up.add(packet.Payload)
+			err = s.uploads.add(ctx, packet)
 		}
-		if err != nil {
-			return err
+		switch {
+		case err == nil:
+			continue
+		case err != io.EOF:
+			s.cancel(err)
+		case s.transport.Carrier != mtwire.TCP:
+			s.cancel(errClientEnded)
+		default:
+			s.stop()
 		}
-		if packet.Kind != mtwire.KindPayload {
-			continue // only a server has other packets
-		}
-		s.up.add(packet.Payload)
-		server := s.keep(packet)
-		err = server.SendPacket(ctx, forServer(packet, server.Transport()))
-		if err != nil && !s.mayRetry(server) {
-			return err
-		}
+		return
 	}
 }
 
-// keep keeps a copy of a packet until the server has answered, and returns the server.
-func (s *session) keep(packet mtwire.Packet) *mtwire.Conn {
+// stop ends the session when nothing has moved for a while.
+func (s *session) stop() {
+	patience := s.patience()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.answered || s.keptSize > maxKept {
-		return s.server
-	}
-	if s.keptSize += len(packet.Payload) + len(packet.Padding); s.keptSize > maxKept {
-		s.kept = nil
-		return s.server
-	}
-	packet.Payload = bytes.Clone(packet.Payload)
-	packet.Padding = bytes.Clone(packet.Padding)
-	s.kept = append(s.kept, packet)
-	return s.server
+	s.stopping = time.AfterFunc(patience, func() { s.cancel(errClientEnded) })
 }
 
-// mayRetry reports whether a packet that this server did not take goes to another one:
-// download is then told, and sends what is kept.
-func (s *session) mayRetry(server *mtwire.Conn) bool {
+// patience is how long nothing may move after the end of the client's stream.
+func (s *session) patience() time.Duration {
+	return linger + seconds(s.uploads.unsent()+s.downloads.unsent(), lingerRate)
+}
+
+// seconds is how long so many bytes take at so many a second.
+func seconds(bytes, rate int) time.Duration {
+	return time.Duration(bytes) * time.Second / time.Duration(rate)
+}
+
+// progress notes that a side has taken a packet.
+func (s *session) progress() {
+	s.relay.touch(s)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.server != server {
-		return true // there is another one already, and it was sent the packet
+	stopping := s.stopping
+	s.mu.Unlock()
+	if stopping != nil {
+		stopping.Reset(s.patience())
 	}
-	if s.answered || s.kept == nil {
-		return false
-	}
-	server.Close()
-	return true
 }
 
 // download passes on what the server sends, and connects to another one if this one ends
 // before its first packet.
 func (s *session) download(ctx context.Context) error {
+	if err := s.connect(ctx, nil); err != nil {
+		return err
+	}
 	for {
 		packet, err := s.receive(ctx)
 		var code *mtwire.TransportError
+		var post *httpconn.PostError
 		switch {
 		case errors.As(err, &code) && s.refused:
 			return io.EOF
@@ -153,17 +218,20 @@ func (s *session) download(ctx context.Context) error {
 			s.answers()
 			// The next one would be the same in the close frame.
 			s.refused = s.server.Transport().Carrier == mtwire.WebSocket
-			err = s.client.SendError(ctx, code.Code)
+			err = s.downloads.add(ctx, mtwire.Packet{Kind: mtwire.KindTransportError, Code: code.Code})
 		case err == nil:
 			s.answers()
 			if packet.Kind == mtwire.KindPayload {
 				s.down.add(packet.Payload)
 			}
 			if packet, ok := forClient(packet, s.transport); ok {
-				err = s.client.SendPacket(ctx, packet)
+				err = s.downloads.add(ctx, packet)
 			}
-		case ctx.Err() == nil && !s.answered:
-			err = s.connect(ctx, err, mtwire.Packet{})
+		case ctx.Err() != nil:
+		case !s.answered:
+			err = s.connect(ctx, err)
+		case errors.As(err, &post):
+			err = s.repeat(ctx, post)
 		}
 		if err != nil {
 			return err
@@ -174,101 +242,130 @@ func (s *session) download(ctx context.Context) error {
 // receive returns the server's next packet. For the first one there is a limit, if there
 // is another server.
 func (s *session) receive(ctx context.Context) (mtwire.Packet, error) {
-	limit := s.relay.config.AnswerTimeout
-	if s.answered || limit < 0 || s.relay.endpoints.next(s.tried) == nil {
-		return s.server.Receive(ctx)
-	}
-	limited, cancel := context.WithTimeoutCause(ctx, limit, errSilent)
+	limited, cancel := s.limit(ctx)
 	defer cancel()
 	packet, err := s.server.Receive(limited)
-	if err != nil && ctx.Err() == nil && context.Cause(limited) == errSilent {
+	switch failed := s.uploads.failure(); {
+	case err == nil || ctx.Err() != nil:
+	case context.Cause(limited) == errSilent:
 		err = errSilent
+	case failed != nil && !isReceived(err):
+		err = failed // for which the connection was closed
+	}
+	if err == nil {
+		s.failed = 0
 	}
 	return packet, err
 }
 
-var errSilent = errors.New("no answer in time")
+// isReceived reports whether an error of Receive is a server's answer to one packet.
+func isReceived(err error) bool {
+	var code *mtwire.TransportError
+	var post *httpconn.PostError
+	return errors.As(err, &code) || errors.As(err, &post)
+}
 
-// answers notes that the server has sent a packet.
+// limit returns a context for the wait for a server that has not answered yet: until
+// AnswerTimeout is over, and it could have taken what it is sent, if there is another one.
+func (s *session) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := s.relay.config.AnswerTimeout
+	if s.answered || limit < 0 || s.relay.endpoints.next(s.tried, s.dc) == nil {
+		return ctx, func() {}
+	}
+	limit += seconds(s.uploads.unsent(), slowest)
+	return context.WithTimeoutCause(ctx, limit, errSilent)
+}
+
+// answers notes that the server has sent a packet. Those before, which have not answered
+// the same client, have failed.
 func (s *session) answers() {
 	if s.answered {
 		return
 	}
-	s.mu.Lock()
-	s.answered, s.kept = true, nil
-	s.mu.Unlock()
-	s.relay.endpoints.recovered(s.to, s.relay.config.Log)
+	s.answered = true
+	s.uploads.release()
+	s.relay.answered(s)
+	for _, f := range s.suspects {
+		s.relay.endpoints.failed(f.to, s.dc, f.err)
+	}
+	s.relay.endpoints.recovered(s.to, s.dc)
 }
 
-// connect dials the next server that takes what is kept, or the first packet, which may
-// be longer than what is kept. failure is why the server before is given up, nil if there
-// was none.
-func (s *session) connect(ctx context.Context, failure error, first mtwire.Packet) error {
-	if s.server != nil {
-		s.server.Close()
-		s.relay.endpoints.failed(s.to, s.relay.config.Log, failure)
-	}
-	dc := s.transport.DC
-	if _, known := datacenter.Lookup(dc); !known {
-		dc = 0 // a client without a secret may have random bytes there
-	}
-	for ctx.Err() == nil {
-		to := s.relay.endpoints.next(s.tried)
+// connect dials the next server, and has it sent what is kept. failure is why the server
+// before is given up, nil if there was none.
+func (s *session) connect(ctx context.Context, failure error) error {
+	for {
+		if s.server != nil {
+			s.closeServer()
+			s.suspect(failure)
+		}
+		to := s.relay.endpoints.take(s.tried, s.dc, s.relay.trial())
 		if to == nil {
 			return errors.Join(errTried, failure)
 		}
 		s.tried = append(s.tried, to)
-		server, err := to.dial(ctx, dc, s.relay.config.Dial)
-		if err == nil {
-			if err = s.use(ctx, server, to, first); err == nil {
+		s.to = to
+		server, err := s.dial(ctx)
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				s.server = server
+			}
+			return ctx.Err()
+		case err == nil:
+			if s.server = server; s.uploads.redirect(ctx, server) {
 				return nil
 			}
-			server.Close()
-		}
-		if err == errNotKept {
-			return failure
-		}
-		if ctx.Err() == nil {
-			s.relay.endpoints.failed(to, s.relay.config.Log, err)
+			return fmt.Errorf("%w: %w", errNotKept, failure)
+		case !errors.Is(err, mtwire.ErrUnknownDC): // which the client asks for
+			s.relay.endpoints.failed(to, s.dc, err)
 		}
 		failure = err
 	}
-	return ctx.Err()
 }
 
-var errNotKept = errors.New("more was sent than is kept")
+// suspect notes that the present server has failed the client, unless the client is at
+// fault itself.
+func (s *session) suspect(err error) { s.suspects = append(s.suspects, failure{s.to, err}) }
 
-// use sends a server what is kept or, if that is nothing, the first packet, and makes it
-// the session's server. There is a limit if there is another server. upload waits
-// meanwhile.
-func (s *session) use(ctx context.Context, server *mtwire.Conn, to *endpoint, first mtwire.Packet) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	packets := s.kept
-	if packets == nil {
-		if first.Kind != mtwire.KindPayload || first.Payload == nil {
-			return errNotKept
-		}
-		packets = []mtwire.Packet{first}
+// dial connects to the server s.to. If there is another one, it may not take longer than an
+// answer.
+func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
+	limited, cancel := s.limit(ctx)
+	defer cancel()
+	server, err := s.to.dial(limited, s.dc, s.relay.config.Dial)
+	if err != nil && context.Cause(limited) == errSilent {
+		err = fmt.Errorf("%w: %w", errSilent, err)
 	}
-	if limit := s.relay.config.AnswerTimeout; limit >= 0 && s.relay.endpoints.next(s.tried) != nil {
-		for _, packet := range packets {
-			limit += time.Duration(len(packet.Payload)) * time.Second / slowest
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, errSilent)
-		defer cancel()
+	return server, err
+}
+
+// closeServer closes the connection to the server. A WebSocket's waits for the peer.
+func (s *session) closeServer() {
+	server := s.server
+	s.server = nil
+	s.tasks.Go(func() { server.Close() })
+}
+
+// maxRepeated is the number of failed POSTs in a row that are sent again, each after a
+// longer pause.
+const maxRepeated = 3
+
+// repeat sends the packet of a failed POST again. A data centre serves a message that it
+// gets twice once.
+func (s *session) repeat(ctx context.Context, post *httpconn.PostError) error {
+	s.failed++
+	if s.failed > maxRepeated || !mtwire.Retryable(post) {
+		return post
 	}
-	for _, packet := range packets {
-		if err := server.SendPacket(ctx, forServer(packet, server.Transport())); err != nil {
-			if context.Cause(ctx) == errSilent {
-				return errSilent
-			}
-			return err
-		}
+	pause := time.NewTimer(time.Duration(s.failed) * 200 * time.Millisecond)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-pause.C:
+		return s.server.Send(ctx, post.Packet)
 	}
-	s.server, s.to = server, to
-	return nil
 }
 
 // forServer returns a client's packet as its transport to the server has it: Full and
@@ -301,11 +398,21 @@ func (s *session) log(err error) {
 		"duration", time.Since(s.start).Round(time.Millisecond).String(),
 	}
 	if s.to != nil {
-		attributes = append(attributes, "to", s.to.name)
+		attributes = append(attributes, "to", s.to.nameFor(s.dc))
 	}
-	if s.answered && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, mtwire.ErrShutdown)) {
+	if s.answered && isEnd(err) {
 		s.relay.config.Log.Info("relayed", attributes...)
 		return
 	}
 	s.relay.config.Log.Warn("not relayed to its end", append(attributes, "err", err)...)
+}
+
+// isEnd reports whether err is an end like any other.
+func isEnd(err error) bool {
+	for _, end := range []error{errClientEnded, io.EOF, context.Canceled, mtwire.ErrShutdown} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return err == nil
 }

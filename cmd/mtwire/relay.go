@@ -52,6 +52,8 @@ type relayFlags struct {
 	tlsCert     string
 	tlsKey      string
 	answer      time.Duration
+	maxAll      int
+	maxAddress  int
 	log         logFlags
 	service     service.Config // of which the log's settings are used
 }
@@ -77,7 +79,11 @@ is used when one cannot be reached or does not answer.
 
 With --secret or --secrets only clients of an MTProxy are served, and others get
 no answer. Every user of this machine can read its command lines: --to-file and
---secrets keep secrets off them, as $` + relayVariable + ` does.`,
+--secrets keep secrets off them, as $` + relayVariable + ` does.
+
+Connections that have shown no secret are limited: at the limit, or at the share
+of one network, a new one is served, and an idle one of the network that has
+most makes room.`,
 		Example: `  mtwire relay --to wss
   mtwire relay --listen :7443 --to tcp://192.0.2.1:443?protocol=full --to tcp`,
 		Args: noArguments,
@@ -92,6 +98,8 @@ no answer. Every user of this machine can read its command lines: --to-file and
 	f.StringVar(&flags.tlsCert, "tls-cert", "", "`FILE` with the certificate for wss and https, PEM")
 	f.StringVar(&flags.tlsKey, "tls-key", "", "`FILE` with its key, PEM")
 	durationVar(f, &flags.answer, "answer-timeout", "`TIME` that an endpoint may take for its first packet, if there is another one")
+	f.IntVar(&flags.maxAll, "max-unauthenticated", 0, "largest `NUMBER` of connections that are not authenticated, which are all without a secret (default: a quarter of the descriptors that the process may have, at most 16384)")
+	f.IntVar(&flags.maxAddress, "max-unauthenticated-per-address", 0, "largest `NUMBER` of these from one address, or IPv6 network of 64 bits (default: half of them)")
 	flags.log.define(cmd, &flags.service)
 	return cmd
 }
@@ -107,7 +115,13 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	r, err := relay.New(relay.Config{To: to, AnswerTimeout: flags.answer, Log: log.Logger})
+	if err := flags.checkLimits(); err != nil {
+		return err
+	}
+	r, err := relay.New(relay.Config{
+		To: to, AnswerTimeout: flags.answer, Log: log.Logger,
+		MaxUnauthenticated: flags.maxAll, MaxUnauthenticatedPerAddress: flags.maxAddress,
+	})
 	if err != nil {
 		return err
 	}
@@ -129,6 +143,9 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 		listeners = append(listeners, ln)
 		printStatus(cmd, "listening on %v", ln.Addr())
 	}
+	limits := r.Limits()
+	log.Info("limits", "max_unauthenticated", limits.Unauthenticated, "descriptors", limits.Descriptors,
+		"max_unauthenticated_per_address", limits.PerAddress)
 	errs := make(chan error, len(listeners))
 	var serving sync.WaitGroup
 	for _, ln := range listeners {
@@ -141,6 +158,21 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	serving.Wait()
 	return unlessEnded(cmd.Context(), err)
 }
+
+// checkLimits returns an error for limits that contradict each other.
+func (flags *relayFlags) checkLimits() error {
+	switch {
+	case flags.maxAll < 0:
+		return &service.ConfigError{Setting: "max-unauthenticated", Err: errNegative}
+	case flags.maxAddress < 0:
+		return &service.ConfigError{Setting: "max-unauthenticated-per-address", Err: errNegative}
+	case flags.maxAll > 0 && flags.maxAddress > flags.maxAll:
+		return &service.ConfigError{Setting: "max-unauthenticated-per-address", Err: errors.New("must not be more than --max-unauthenticated, which counts the same connections")}
+	}
+	return nil
+}
+
+var errNegative = errors.New("must not be negative")
 
 // endpoints returns those of the flags, or of the variable.
 func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []mtwire.Endpoint, err error) {

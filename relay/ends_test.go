@@ -1,0 +1,165 @@
+package relay_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/relay"
+)
+
+// pipes is a relay between a client and servers that are pipes, in a bubble of time.
+type pipes struct {
+	relay   *relay.Relay
+	client  *mtwire.Conn
+	servers chan net.Conn // those that are dialled, unless stuck
+	ended   chan bool     // Handle has returned
+}
+
+// connect has a client connected by the relay to servers of that many endpoints. With
+// stuck, no dial returns before its context ends.
+func connect(t *testing.T, endpoints int, stuck bool) *pipes {
+	t.Helper()
+	p := &pipes{servers: make(chan net.Conn, 9), ended: make(chan bool)}
+	config := relay.Config{Dial: &mtwire.DialConfig{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if stuck {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		ours, theirs := net.Pipe()
+		p.servers <- theirs
+		return ours, nil
+	}}}
+	for range endpoints {
+		config.To = append(config.To, endpoint(t, "tcp://HOST:PORT", "192.0.2.1:443"))
+	}
+	var err error
+	if p.relay, err = relay.New(config); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	go func() {
+		p.relay.Handle(context.Background(), mtwire.Server(ours, nil))
+		close(p.ended)
+	}()
+	p.client, err = mtwire.Client(t.Context(), theirs, mtwire.Endpoint{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// endsWithin fails the test unless Handle returns in time, in the bubble.
+func (p *pipes) endsWithin(t *testing.T, limit time.Duration) {
+	t.Helper()
+	select {
+	case <-p.ended:
+		if stats := p.relay.Stats(); stats.Open != 0 || stats.Unauthenticated != 0 {
+			t.Errorf("%+v", stats)
+		}
+	case <-time.After(limit):
+		t.Errorf("the relay goes on after %v", limit)
+	}
+}
+
+// A client that leaves is noticed although its server reads nothing, or is still being
+// dialled. The bubble fails if a goroutine is left.
+func TestAClientThatLeavesIsNoticedWhileItsServerIsBlocked(t *testing.T) {
+	for name, stuck := range map[string]bool{"the server reads nothing": false, "the server is being dialled": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := connect(t, 1, stuck)
+				for range 3 { // the relay goes on to receive while the first one is stuck
+					if err := p.client.Send(t.Context(), message(echo, 10_000)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				p.client.Close()
+				p.endsWithin(t, 5*time.Second)
+				if !stuck {
+					server := <-p.servers
+					if _, err := io.Copy(io.Discard, server); err != nil {
+						t.Errorf("the server's connection: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A server that ends is noticed although the client reads nothing, which loses what it
+// does not take in time.
+func TestAServerThatEndsIsNoticedWhileItsClientIsBlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, 2, false)
+		p.client.Send(t.Context(), message(echo, 16))
+		server := mtwire.Server(<-p.servers, nil)
+		if _, err := server.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if err := server.Send(t.Context(), message(echo, 10_000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		server.Close()
+		p.endsWithin(t, 10*time.Second)
+		p.client.Close()
+	})
+}
+
+// A slow client gets all that its server has sent before its end.
+func TestASlowClientGetsWhatTheServerSentBeforeItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, 1, false)
+		p.client.Send(t.Context(), message(echo, 16))
+		server := mtwire.Server(<-p.servers, nil)
+		server.Receive(t.Context())
+		for range 3 {
+			server.Send(t.Context(), message(echo, 10_000))
+		}
+		server.Close()
+		for i := range 3 {
+			time.Sleep(time.Second)
+			if packet, err := p.client.Receive(t.Context()); err != nil || len(packet.Payload) != len(message(echo, 10_000)) {
+				t.Fatalf("packet %d: %v", i, err)
+			}
+		}
+		if _, err := p.client.Receive(t.Context()); !errors.Is(err, io.EOF) {
+			t.Errorf("then %v", err)
+		}
+		<-p.ended
+		p.client.Close()
+	})
+}
+
+// A client whose packets the server takes none of is not received from without end: one
+// packet, and 64 KiB, are on their way. Its end, which is behind them, is unknown, so the
+// relay gives up after minutes.
+func TestABlockedServerBlocksItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := connect(t, 1, false)
+		sent := 0
+		for ; sent < 1000; sent++ {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			err := p.client.Send(ctx, message(echo, 10_000))
+			cancel()
+			if err != nil {
+				break
+			}
+		}
+		if sent < 6 || sent > 9 {
+			t.Errorf("%d packets of 10,000 bytes were taken", sent)
+		}
+		p.endsWithin(t, 3*time.Minute)
+		p.client.Close()
+		(<-p.servers).Close()
+	})
+}
