@@ -61,22 +61,15 @@ func answers(t *testing.T, client *mtwire.Conn) bool {
 // newCrowd makes room for 8 clients, of which 4 may have one address.
 func newCrowd(t *testing.T) *crowd {
 	c := &crowd{}
-	var err error
-	c.relay, err = relay.New(relay.Config{
-		To: []mtwire.Endpoint{endpoint(t, "tcp://HOST:PORT", "192.0.2.1:443")}, MaxUnauthenticated: 8,
-		Dial: &mtwire.DialConfig{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
-			c.running.Go(func() {
-				conn := mtwire.Server(theirs, nil)
-				defer conn.Close()
-				serve(context.Background(), conn)
-			})
-			return ours, nil
-		}},
+	c.relay = newRelay(t, 1, func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		c.running.Go(func() {
+			conn := mtwire.Server(theirs, nil)
+			defer conn.Close()
+			serve(context.Background(), conn)
+		})
+		return ours, nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return c
 }
 
@@ -183,18 +176,11 @@ func TestPacketsOnTheirWayShareAMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &crowd{}
 		var theirs []net.Conn
-		var err error
-		c.relay, err = relay.New(relay.Config{
-			To: []mtwire.Endpoint{endpoint(t, "tcp://HOST:PORT", "192.0.2.1:443")}, MaxMemory: 3 << 20,
-			Dial: &mtwire.DialConfig{DialContext: func(context.Context, string, string) (net.Conn, error) {
-				ours, stuck := net.Pipe()
-				theirs = append(theirs, stuck)
-				return ours, nil
-			}},
+		c.relay = newRelay(t, 1, func(context.Context, string, string) (net.Conn, error) {
+			ours, stuck := net.Pipe()
+			theirs = append(theirs, stuck)
+			return ours, nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		send := func(address string) *mtwire.Conn {
 			client := c.add(t, address, true)
 			client.Send(t.Context(), message(echo, 1_000_000))

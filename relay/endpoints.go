@@ -24,8 +24,11 @@ type endpoint struct {
 	mtwire.Endpoint
 	name string
 
-	// health is that of the server, or of each data centre; guarded by endpoints.mu.
-	health map[mtwire.DC]*health
+	weight int // 0: the first one is preferred
+
+	// Guarded by endpoints.mu.
+	health  map[mtwire.DC]*health // of the server, or of each data centre
+	current int                   // of the smooth weighted round robin
 }
 
 // health is what is known of a server.
@@ -65,12 +68,17 @@ func (e *endpoints) next(tried []*endpoint, dc mtwire.DC) *endpoint {
 	return best
 }
 
-// take is next. If a pause of the server has just ended, it is tried by this client alone,
+// take is next, or by weights: of those that have not failed lately each gets its share,
+// evenly mixed. If a pause of the server has just ended, it is tried by this client alone,
 // until it has answered, failed, or trial is over: were it silent, all would wait.
 func (e *endpoints) take(tried []*endpoint, dc mtwire.DC, trial time.Duration) *endpoint {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	best, h := e.pick(tried, dc)
+	if best != nil && best.weight > 0 {
+		best = e.share(best, tried, dc)
+		h = e.of(best, dc)
+	}
 	if now := time.Now(); h != nil && h.failures > 0 && !h.until.After(now) {
 		h.trial, h.until = true, now.Add(trial)
 	}
@@ -93,6 +101,28 @@ func (e *endpoints) pick(tried []*endpoint, dc mtwire.DC) (best *endpoint, its *
 		}
 	}
 	return best, its
+}
+
+// share returns the endpoint whose turn it is by the weights, or the first one if all have
+// failed. Under mu.
+func (e *endpoints) share(first *endpoint, tried []*endpoint, dc mtwire.DC) *endpoint {
+	var turn *endpoint
+	now, total := time.Now(), 0
+	for _, candidate := range e.all {
+		if slices.Contains(tried, candidate) || e.of(candidate, dc).until.After(now) {
+			continue
+		}
+		total += candidate.weight
+		candidate.current += candidate.weight
+		if turn == nil || candidate.current > turn.current {
+			turn = candidate
+		}
+	}
+	if turn == nil {
+		return first
+	}
+	turn.current -= total
+	return turn
 }
 
 // failed notes a failure, and recovered an answer.

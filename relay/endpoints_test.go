@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +88,34 @@ func TestAllServersHaveFailed(t *testing.T) {
 		e.failed(a, 0, errTest)
 		if e.next(nil, 0) != b || e.next([]*endpoint{b}, 0) != a || e.next([]*endpoint{a, b}, 0) != nil {
 			t.Error("wrong order")
+		}
+	})
+}
+
+// Clients go to the servers by their weights, evenly mixed, and those of one that has failed
+// to the others by theirs.
+func TestWeightsShareTheClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEndpoints(t, "tcp://a.example:1", "tcp://b.example:1", "tcp://c.example:1")
+		for i, weight := range []int{3, 1, 2} {
+			e.all[i].weight = weight
+		}
+		run := func(clients int) (text string) {
+			for range clients {
+				text += e.take(nil, 2, time.Second).Address[:1]
+			}
+			return text
+		}
+		if got := run(12); got != "acabcaacabca" && got != "acbacaacbaca" {
+			t.Errorf("clients go to %s", got)
+		}
+		e.failed(e.all[0], 2, errTest)
+		if got := run(6); strings.Count(got, "c") != 4 || strings.Count(got, "b") != 2 {
+			t.Errorf("after a failure, clients go to %s", got)
+		}
+		tried := []*endpoint{e.all[1], e.all[2]}
+		if e.take(tried, 2, time.Second) != e.all[0] {
+			t.Error("the only server that is left is not tried")
 		}
 	})
 }

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -21,12 +22,26 @@ type pipes struct {
 	ended   chan bool     // Handle has returned
 }
 
+// newRelay returns a relay to servers at 192.0.2.1, 192.0.2.2 and so on.
+func newRelay(t *testing.T, endpoints int, dial mtwire.DialFunc) *relay.Relay {
+	t.Helper()
+	config := relay.Config{MaxUnauthenticated: 8, MaxMemory: 3 << 20, Dial: &mtwire.DialConfig{DialContext: dial}}
+	for i := range endpoints {
+		config.To = append(config.To, endpoint(t, "tcp://HOST:PORT", fmt.Sprintf("192.0.2.%d:443", i+1)))
+	}
+	r, err := relay.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // connect has a client connected by the relay to servers of that many endpoints. With
 // stuck, no dial returns before its context ends.
 func connect(t *testing.T, endpoints int, stuck bool) *pipes {
 	t.Helper()
 	p := &pipes{servers: make(chan net.Conn, 9), ended: make(chan bool)}
-	config := relay.Config{Dial: &mtwire.DialConfig{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	p.relay = newRelay(t, endpoints, func(ctx context.Context, _, _ string) (net.Conn, error) {
 		if stuck {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -34,19 +49,13 @@ func connect(t *testing.T, endpoints int, stuck bool) *pipes {
 		ours, theirs := net.Pipe()
 		p.servers <- theirs
 		return ours, nil
-	}}}
-	for range endpoints {
-		config.To = append(config.To, endpoint(t, "tcp://HOST:PORT", "192.0.2.1:443"))
-	}
-	var err error
-	if p.relay, err = relay.New(config); err != nil {
-		t.Fatal(err)
-	}
+	})
 	ours, theirs := net.Pipe()
 	go func() {
 		p.relay.Handle(context.Background(), mtwire.Server(ours, nil))
 		close(p.ended)
 	}()
+	var err error
 	p.client, err = mtwire.Client(t.Context(), theirs, mtwire.Endpoint{}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,10 @@ type Config struct {
 	// DC if the client names none. One without an address and a secret is that data
 	// centre: see mtwire.DialDC.
 	To []mtwire.Endpoint
+
+	// Weights are the shares of the clients that the servers in To get, in their order,
+	// each 1 to MaxWeight. Nil means that all go to the preferred one.
+	Weights []int
 
 	// Dial configures the connections to them. Nil means the zero DialConfig.
 	Dial *mtwire.DialConfig
@@ -55,6 +60,9 @@ type Config struct {
 	// fails or recovers. It has no secrets. Nil means no log.
 	Log *slog.Logger
 }
+
+// MaxWeight is the largest of Weights.
+const MaxWeight = 1000
 
 // Relay passes packets between clients and servers. All methods may be called
 // concurrently.
@@ -87,11 +95,20 @@ func New(config Config) (*Relay, error) {
 	config.defaultLimits()
 	r := &Relay{config: config, endpoints: endpoints{log: config.Log},
 		pending: admission.New(config.limits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
-	for _, ep := range config.To {
+	if n := len(config.Weights); n != 0 && n != len(config.To) {
+		return nil, fmt.Errorf("relay: %d weights for %d endpoints", n, len(config.To))
+	}
+	for i, ep := range config.To {
 		if ep.Address == "" && ep.Secret != (mtwire.Secret{}) {
 			return nil, errors.New("relay: an endpoint with a secret needs an address")
 		}
-		r.endpoints.all = append(r.endpoints.all, &endpoint{Endpoint: ep, name: name(ep), health: make(map[mtwire.DC]*health)})
+		to := &endpoint{Endpoint: ep, name: name(ep), health: make(map[mtwire.DC]*health)}
+		if len(config.Weights) > 0 {
+			if to.weight = config.Weights[i]; to.weight < 1 || to.weight > MaxWeight {
+				return nil, fmt.Errorf("relay: a weight of %d: want 1 to %d", to.weight, MaxWeight)
+			}
+		}
+		r.endpoints.all = append(r.endpoints.all, to)
 	}
 	return r, nil
 }

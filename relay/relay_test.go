@@ -104,6 +104,7 @@ var transports = []string{
 	"tcp://HOST:PORT?protocol=intermediate&obfuscated=true",
 	"tcp://HOST:PORT?protocol=padded",
 	"tcp://HOST:PORT?protocol=full",
+	"tcp://HOST:PORT?protocol=full&obfuscated=true",
 	"ws://HOST:PORT/apiws?protocol=abridged",
 	"wss://HOST:PORT/apiws?protocol=padded",
 	"http://HOST:PORT/api",
@@ -124,7 +125,7 @@ func TestAnyTransportToAnyOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := &mtwire.ListenConfig{AllowNoSecret: true, TLS: serverTLS}
+	config := &mtwire.ListenConfig{AllowNoSecret: true, TLS: serverTLS, ObfuscatedFull: true}
 	for _, text := range secrets {
 		secret, err := mtwire.ParseSecret(text)
 		if err != nil {
@@ -132,7 +133,7 @@ func TestAnyTransportToAnyOther(t *testing.T) {
 		}
 		config.Secrets = append(config.Secrets, secret)
 	}
-	dial := &mtwire.DialConfig{TLS: clientTLS}
+	dial := &mtwire.DialConfig{TLS: clientTLS, ObfuscatedFull: true}
 	server := listen(t, config, serve)
 	for _, to := range transports {
 		address, _ := start(t, relay.Config{To: []mtwire.Endpoint{endpoint(t, to, server)}, Dial: dial}, config)
@@ -162,7 +163,7 @@ func exchange(ctx context.Context, t *testing.T, conn *mtwire.Conn, acks, pushes
 			t.Fatalf("received %v, %d bytes, %v; want %d bytes", packet.Kind, len(packet.Payload), err, len(payload))
 		}
 	}
-	for _, length := range []int{16, 1024, 70_000, 300_000} {
+	for _, length := range []int{16, 400, 416, 1024, 70_000, 300_000} { // with both forms of Abridged's length
 		sent := message(echo, length)
 		if err := conn.Send(ctx, sent); err != nil {
 			t.Fatal(err)
@@ -250,7 +251,7 @@ func TestNextServerGetsThePackets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address, r := start(t, relay.Config{
-				To:            []mtwire.Endpoint{endpoint(t, "tcp://HOST:PORT", first), endpoint(t, "tcp://HOST:PORT?protocol=abridged", good)},
+				To:            []mtwire.Endpoint{endpoint(t, "tcp://HOST:PORT?protocol=full", first), endpoint(t, "tcp://HOST:PORT?protocol=full", good)},
 				AnswerTimeout: 100 * time.Millisecond,
 			}, nil)
 			for range 2 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -214,6 +215,8 @@ func (s *session) download(ctx context.Context) error {
 		switch {
 		case errors.As(err, &code) && s.refused:
 			return io.EOF
+		case errors.As(err, &code) && s.isUnavailable(code.Code):
+			err = s.connect(ctx, err)
 		case errors.As(err, &code):
 			s.answers()
 			// The next one would be the same in the close frame.
@@ -256,6 +259,14 @@ func (s *session) receive(ctx context.Context) (mtwire.Packet, error) {
 		s.failed = 0
 	}
 	return packet, err
+}
+
+// isUnavailable reports whether an error is that of something in front of a server over
+// HTTP, such as status 502, in place of a first packet for which there is another server.
+func (s *session) isUnavailable(code uint32) bool {
+	front := code/100 == 3 || code/100 == 5 || code == http.StatusRequestTimeout
+	return front && !s.answered && s.server.Transport().Carrier == mtwire.HTTP &&
+		s.relay.endpoints.next(s.tried, s.dc) != nil
 }
 
 // isReceived reports whether an error of Receive is a server's answer to one packet.
@@ -375,20 +386,32 @@ func forServer(packet mtwire.Packet, t mtwire.Transport) mtwire.Packet {
 	if t.Carrier == mtwire.HTTP || t.Protocol == frame.Full {
 		packet.AckWanted = false
 	}
-	if t.Protocol != frame.PaddedIntermediate {
-		packet.Padding = nil
-	}
+	packet.Padding = padding(packet, t)
 	return packet
 }
 
 // forClient is the same for a server's packet. ok is false for a quick acknowledgement
 // that the client's transport has no form for.
 func forClient(packet mtwire.Packet, t mtwire.Transport) (_ mtwire.Packet, ok bool) {
-	if t.Protocol != frame.PaddedIntermediate {
-		packet.Padding = nil
-	}
+	packet.Padding = padding(packet, t)
 	return packet, packet.Kind != mtwire.KindQuickAck || t.Carrier != mtwire.HTTP && t.Protocol != frame.Full
 }
+
+// padding returns what a packet has behind it in a transport; nil means that the transport
+// draws it, or has none. A packet that fits all framings as it is gets none if padding
+// could make it too long.
+func padding(packet mtwire.Packet, t mtwire.Transport) []byte {
+	switch {
+	case t.Protocol != frame.PaddedIntermediate:
+		return nil
+	case packet.Padding == nil && len(packet.Payload) > frame.DefaultMaxLength-maxPadding:
+		return []byte{}
+	}
+	return packet.Padding
+}
+
+// maxPadding is the most that an encoder draws, in bytes.
+const maxPadding = 15
 
 // log writes the record of an ended connection.
 func (s *session) log(err error) {

@@ -3,9 +3,11 @@ package main
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,13 +21,22 @@ import (
 // relayVariable is the environment variable with the endpoints of mtwire relay.
 const relayVariable = "MTWIRE_RELAY_TO"
 
-// relayEndpoint is an endpoint, or the name of a carrier for the data centres.
-type relayEndpoint struct{ mtwire.Endpoint }
+// relayEndpoint is an endpoint, or the name of a carrier for the data centres, with its
+// weight, 0 if it has none.
+type relayEndpoint struct {
+	mtwire.Endpoint
+	weight int
+}
 
 // UnmarshalText parses the name of a carrier or the URL of an endpoint. Its errors quote
 // no secret.
 func (e *relayEndpoint) UnmarshalText(text []byte) error {
-	switch string(text) {
+	url, weight, err := cutWeight(string(text))
+	if err != nil {
+		return err
+	}
+	e.weight = weight
+	switch url {
 	case "tcp":
 		e.Endpoint = mtwire.Endpoint{Obfuscated: true}
 	case "wss":
@@ -33,13 +44,46 @@ func (e *relayEndpoint) UnmarshalText(text []byte) error {
 	case "https":
 		e.Endpoint = mtwire.Endpoint{Carrier: mtwire.HTTP}
 	default:
-		ep, err := mtwire.ParseEndpoint(string(text))
+		ep, err := mtwire.ParseEndpoint(url)
 		if err != nil {
 			return err
 		}
 		e.Endpoint = ep
 	}
 	return nil
+}
+
+// cutWeight removes weight=N from an endpoint's query.
+func cutWeight(text string) (rest string, weight int, err error) {
+	rest, query, _ := strings.Cut(text, "?")
+	separator := "?"
+	for param := range strings.SplitSeq(query, "&") {
+		value, ok := strings.CutPrefix(param, "weight=")
+		switch {
+		case ok && weight > 0:
+			return "", 0, errors.New("weight is given twice")
+		case ok:
+			if weight, err = strconv.Atoi(value); err != nil || weight < 1 || weight > relay.MaxWeight {
+				return "", 0, fmt.Errorf("weight is not a number from 1 to %d", relay.MaxWeight)
+			}
+		case param != "":
+			rest += separator + param
+			separator = "&"
+		}
+	}
+	return rest, weight, nil
+}
+
+// weights returns those of the endpoints, nil if none has one, and 1 for those without
+// otherwise.
+func weights(all []relayEndpoint) (shares []int) {
+	for _, ep := range all {
+		shares = append(shares, max(ep.weight, 1))
+	}
+	if !slices.ContainsFunc(all, func(ep relayEndpoint) bool { return ep.weight > 0 }) {
+		return nil
+	}
+	return shares
 }
 
 // relayFlags are the flags of mtwire relay.
@@ -75,7 +119,8 @@ both transports have them.
 An ENDPOINT is a URL, as for a client of the library: tcp, ws, wss, http, https,
 or a link of an MTProxy or a WEB proxy. tcp, wss and https alone are Telegram's
 data centres by the number that the client asks for. With several, the next one
-is used when one cannot be reached or does not answer.
+is used when one cannot be reached or does not answer; with ?weight=N behind
+some, they share the clients.
 
 With --secret or --secrets only clients of an MTProxy are served, and others get
 no answer. Every user of this machine can read its command lines: --to-file and
@@ -91,7 +136,7 @@ most makes room.`,
 	}
 	f := cmd.Flags()
 	listVar(f, &flags.listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
-	listVar(f, &flags.to, "to", errorsNumbered, "`ENDPOINT` to connect to; the first one that answers is used (repeatable)")
+	listVar(f, &flags.to, "to", errorsNumbered, "`ENDPOINT` to connect to; the first one that answers is used, or all by ?weight=N (repeatable)")
 	f.StringVar(&flags.toFile, "to-file", "", "`FILE` with an ENDPOINT on each line; # begins a comment (default: $"+relayVariable+")")
 	listVar(f, &flags.secrets, "secret", errorsNumbered, "serve MTProxy clients with this `SECRET` only (repeatable)")
 	f.StringVar(&flags.secretsFile, "secrets", "", "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment")
@@ -111,7 +156,7 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer log.close()
-	to, err := flags.endpoints(cmd, log.Logger)
+	to, shares, err := flags.endpoints(cmd, log.Logger)
 	if err != nil {
 		return err
 	}
@@ -119,7 +164,8 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	r, err := relay.New(relay.Config{
-		To: to, AnswerTimeout: flags.answer, Log: log.Logger,
+		To: to, Weights: shares, AnswerTimeout: flags.answer, Log: log.Logger,
+		Dial:               &mtwire.DialConfig{ObfuscatedFull: true}, // if an endpoint asks for it
 		MaxUnauthenticated: flags.maxAll, MaxUnauthenticatedPerAddress: flags.maxAddress,
 	})
 	if err != nil {
@@ -175,12 +221,12 @@ func (flags *relayFlags) checkLimits() error {
 var errNegative = errors.New("must not be negative")
 
 // endpoints returns those of the flags, or of the variable.
-func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []mtwire.Endpoint, err error) {
+func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []mtwire.Endpoint, shares []int, err error) {
 	all := flags.to
 	if flags.toFile != "" {
 		more, err := service.ReadList[relayEndpoint](flags.toFile, log)
 		if err != nil {
-			return nil, &service.ConfigError{Setting: "to-file", Err: err}
+			return nil, nil, &service.ConfigError{Setting: "to-file", Err: err}
 		}
 		all = slices.Concat(all, more)
 	}
@@ -188,13 +234,13 @@ func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []m
 		for text := range strings.FieldsSeq(os.Getenv(relayVariable)) {
 			var ep relayEndpoint
 			if err := ep.UnmarshalText([]byte(text)); err != nil {
-				return nil, errors.New(relayVariable + ": " + err.Error())
+				return nil, nil, errors.New(relayVariable + ": " + err.Error())
 			}
 			all = append(all, ep)
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("no endpoint to connect to: --to wss, for instance, is Telegram's data centres over WebSocket")
+		return nil, nil, errors.New("no endpoint to connect to: --to wss, for instance, is Telegram's data centres over WebSocket")
 	}
 	for _, ep := range all {
 		if ep.Secret != (mtwire.Secret{}) && cmd.Flags().Changed("to") && slices.Contains(flags.to, ep) {
@@ -205,7 +251,7 @@ func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []m
 	for _, ep := range all {
 		to = append(to, ep.Endpoint)
 	}
-	return to, nil
+	return to, weights(all), nil
 }
 
 // listenConfig returns what clients may use.
