@@ -138,9 +138,13 @@ type row struct {
 // Abridged's length, and packets that need one read and many.
 var demoSizes = []int{4, 300, 440, 476, 480, 4096, 65536, 1 << 20}
 
+// demoLimit is the time limit of all exchanges in one mode. They take milliseconds, but on a
+// busy machine.
+const demoLimit = 30 * time.Second
+
 // try makes all exchanges in one mode, until one fails.
 func (d *demo) try(ctx context.Context, m mtwiretest.Mode, ln net.Listener) (r row) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, demoLimit)
 	defer cancel()
 	conn, err := mtwire.Dial(ctx, m.Endpoint(ln.Addr()), &mtwire.DialConfig{TLS: d.clientTLS, ObfuscatedFull: m.ObfuscatedFull})
 	if err != nil {

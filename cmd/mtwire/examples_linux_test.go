@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -198,7 +199,7 @@ func serve(t *testing.T, command, dir string) *process {
 	}()
 	select {
 	case <-listening:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s: does not listen", command)
 	}
 	return p
@@ -208,10 +209,30 @@ func serve(t *testing.T, command, dir string) *process {
 func (p *process) stop(t *testing.T) string {
 	t.Helper()
 	p.cmd.Process.Signal(os.Interrupt)
+	late := time.AfterFunc(patience, func() { p.cmd.Process.Signal(syscall.SIGQUIT) }) // the log has what it does
+	defer late.Stop()
 	if err := <-p.end; err != nil {
 		t.Errorf("%v: %v\n%s", p.cmd.Args, err, p.log.String())
 	}
 	return p.log.String()
+}
+
+// runExample runs an example that ends, and returns what it writes. One that does not is ended,
+// with what it has started.
+func runExample(t *testing.T, command, dir string) ([]byte, error) {
+	const limit = 3 * patience // some are a dozen measurements
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("does not end within %v: %w", limit, err)
+	}
+	return out, err
 }
 
 // benchDuration matches the duration of a benchmark's phases.
@@ -296,9 +317,7 @@ func TestExamplesRunAsPrinted(t *testing.T) {
 				continue // nothing around it has an effect on it
 			}
 			demonstrated = demonstrated || command == "mtwire demo"
-			cmd := exec.Command("sh", "-c", shorter(command, server))
-			cmd.Dir = dir
-			out, err := cmd.CombinedOutput()
+			out, err := runExample(t, shorter(command, server), dir)
 			if err != nil {
 				t.Errorf("%s: %s: %v\n%s", block.source, command, err, out)
 			}

@@ -101,7 +101,7 @@ func (r *runner) stopChats(ctx context.Context) {
 
 // beside measures one turn of a chat with downloads or uploads beside it.
 func (r *runner) beside(ctx context.Context, phase Phase, t *Target, c *chat) (turn, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.turnLength()+r.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.turnLength()+r.bulkTimeout())
 	defer cancel()
 	run, done, err := r.openBulk(ctx, phase, t)
 	if err != nil {
@@ -150,13 +150,22 @@ func (r *runner) openBulk(ctx context.Context, phase Phase, t *Target) (run func
 	}, func() { closeAll(clients) }, nil
 }
 
+// bulkTimeout is Timeout for downloads and uploads beside a chat. The process of Plan.Bulk runs
+// behind all others: on a busy machine it takes several times as long.
+func (r *runner) bulkTimeout() time.Duration {
+	if r.Bulk == nil {
+		return r.Timeout
+	}
+	return 6 * r.Timeout
+}
+
 // orderBulk is openBulk in the process of Plan.Bulk, which closes the connections
 // itself.
 func (r *runner) orderBulk(ctx context.Context, phase Phase, t *Target) (run func(end time.Time) (packets int64, err error), done func(), err error) {
 	b := &bulkProcess{json.NewDecoder(r.Bulk), json.NewEncoder(r.Bulk)}
 	r.report.Settings.Chat.BulkPriority, err = b.open(ctx, r.DataCenter, order{
 		Endpoint: t.Endpoint.String(), Upload: phase == PhaseChatUpload, Connections: r.Connections,
-		First: r.Chat.Connections, PacketSize: r.PacketSize, Length: r.turnLength(), Timeout: r.Timeout,
+		First: r.Chat.Connections, PacketSize: r.PacketSize, Length: r.turnLength(), Timeout: r.bulkTimeout(),
 	})
 	return func(time.Time) (int64, error) { return b.run() }, func() {}, err
 }
