@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -77,8 +78,46 @@ func (s *server) settles(t *testing.T, when string) {
 	t.Logf("%s %d MiB, at most %d so far", when, now>>10, largest>>10)
 }
 
+// referenceTime is the processor time that reference takes on the machine of manyUsersTime.
+const referenceTime = 100 * time.Millisecond
+
+// manyUsersTime is the processor time that the start with many users may take there.
+const manyUsersTime = 2 * time.Second
+
+// reference returns the processor time of work that is no part of this program: other
+// machines take longer, and so does one whose processors have much else to do.
+func reference(t *testing.T) time.Duration {
+	t.Helper()
+	type user struct {
+		Name, Secret string
+		Number       int
+		Quota        string
+	}
+	users := make([]user, manyUsers/2)
+	for i := range users {
+		users[i] = user{fmt.Sprint("user-", i), fmt.Sprintf("dd%032x", i), i, "100 GiB"}
+	}
+	used := func() time.Duration {
+		var usage syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	}
+	before := used()
+	text, err := json.Marshal(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []map[string]any
+	if err := json.Unmarshal(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	return used() - before
+}
+
 // A configuration file with 100,000 users, which have limits, is a proxy that serves within
-// 2 seconds of processor time. It takes at most 100 MiB of memory, as a process, once what
+// 2 seconds of processor time, or more on a slower machine. It takes at most 100 MiB of memory, as a process, once what
 // the start has needed was given back: a few seconds later. So it does after a reload.
 func TestManyUsers(t *testing.T) {
 	dir := t.TempDir()
@@ -86,12 +125,14 @@ func TestManyUsers(t *testing.T) {
 	if err := os.WriteFile(file, manyUsersConfig(), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	slow := reference(t)
 	s := startServer(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GOGC=", "GOMEMLIMIT=") },
 		"--config", file, "--log-file", log)
 	s.ask(t)
-	took := s.processorTime(t)
-	if t.Logf("the start took %v of processor time", took); took > 2*time.Second {
-		t.Error("that is too long")
+	took, slow := s.processorTime(t), max(slow, reference(t))
+	t.Logf("the start took %v of processor time, and the reference %v", took, slow)
+	if most := manyUsersTime * max(slow, referenceTime) / referenceTime; took > most {
+		t.Errorf("that is more than %v", most)
 	}
 	s.settles(t, "after the start")
 	if err := s.Process.Signal(syscall.SIGHUP); err != nil {
