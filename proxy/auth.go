@@ -186,7 +186,7 @@ func (s *session) withdraw() {
 // nil, ends the latter.
 func (a *authentication) beginSlowSearch(q handshake.Query) (stop func()) {
 	switch m := a.mirror; {
-	case m == nil || a.proxy.config.Web.names(q.ServerName):
+	case m == nil || a.users.settings.Web.names(q.ServerName):
 	case q.Length > keysearch.UsualLength:
 		m.ask(q.First)
 	default:

@@ -20,14 +20,13 @@ type Change struct {
 // of them, and applies them if none has failed.
 //
 // What belongs to the program stays as New got it, and is ignored in next: Replay,
-// DialContext, ReleaseMemory, Web, Permit, Policy, Traces and Log. All other fields may change.
+// DialContext, ReleaseMemory, Permit, Policy, Traces and Log. All other fields may change.
 //
 // The errors are those of New. Prepare does no I/O, and may be called concurrently. It
 // keeps nothing of next that the caller may change, except for the maps and slices of
 // Config, which must stay as they are.
 func (p *Proxy) Prepare(next Config) (*Change, error) {
 	next.Replay, next.DialContext, next.ReleaseMemory = p.config.Replay, p.config.DialContext, p.config.ReleaseMemory
-	next.Web = p.config.Web
 	next.Permit, next.Policy, next.Traces, next.Log = p.config.Permit, p.config.Policy, p.config.Traces, p.config.Log
 	settings, err := p.newSettings(next)
 	if err != nil {
@@ -65,6 +64,8 @@ func (p *Proxy) Reconfigure(next Config) error {
 //   - Unauthenticated clients stay connected to the fronting host that they have. A host
 //     that stays, the same in all fields, keeps what was measured; others are measured
 //     soon.
+//   - Connections that the web site has stay its own; a client whose hello names the new
+//     one goes there from then on.
 //   - KeepAlive and PeerTimeout are for clients that are authenticated, and for data
 //     centres that are connected, from then on; StallTimeout for each wait that begins.
 func (c *Change) Apply() {

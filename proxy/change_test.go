@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -51,6 +53,7 @@ func TestSessionsGoOnThroughEveryChange(t *testing.T) {
 		Users:       []User{user(t, "alice", mtwiretest.PlainSecret)},
 		DataCenters: allAt(dc),
 	}
+	web, own, served := webSite(t, "web.example")
 	p, address := startProxy(t, config)
 	live := join(t, address, "secret="+mtwiretest.PaddedSecret)
 	reached := func(transports <-chan mtwire.Transport) func(*testing.T) {
@@ -105,6 +108,24 @@ func TestSessionsGoOnThroughEveryChange(t *testing.T) {
 		}, func(t *testing.T) {
 			if front := p.FrontingHosts()["b.example"]; front.Address != dc.String() {
 				t.Errorf("%+v", p.FrontingHosts())
+			}
+		}},
+		{"web site", func(c *Config) { c.Web = web }, func(t *testing.T) {
+			if certificate, _ := browse(t, address, "web.example"); !bytes.Equal(certificate, own) {
+				t.Error("the site does not get the client that names it")
+			}
+		}},
+		{"no web site", func(c *Config) { c.Web = nil }, func(t *testing.T) {
+			visits := len(served)
+			conn, err := net.Dial("tcp", address.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			go tls.Client(conn, &tls.Config{ServerName: "web.example"}).Handshake() // until conn is closed
+			eventually(t, "the client is tunneled", func() bool { return p.Stats().Fronted == 1 })
+			if len(served) != visits {
+				t.Error("the site that is gone gets the client that names it")
 			}
 		}},
 		{"clock", func(c *Config) { c.ClockWindow = -1 }, nil},

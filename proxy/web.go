@@ -40,6 +40,7 @@ func (w *WebSite) names(serverName string) bool {
 type WebConn struct {
 	net.Conn // the client's socket
 	session  *session
+	host     string // the site's
 	hello    []byte // that is not read again yet
 
 	up, down atomic.Int64
@@ -121,7 +122,7 @@ func (c *WebConn) Close() error {
 // endWeb ends the session of a connection that the web site has served.
 func (s *session) endWeb(c *WebConn) {
 	s.mu.Lock()
-	s.tunnel = fronting.Result{Domain: s.proxy.config.Web.Host}
+	s.tunnel = fronting.Result{Domain: c.host}
 	cause := c.err
 	if c.carrier.Load() {
 		cause = nil // its bytes are those of its streams
@@ -157,11 +158,11 @@ func (s *session) webIdle() (isWeb, idle bool) {
 // serveWeb has the web site serve a client that is not authenticated for that reason, if
 // its hello, with which first begins, names the site. Otherwise it returns false.
 func (s *session) serveWeb(first []byte, reason error) bool {
-	site := s.proxy.config.Web
+	site := s.proxy.settings().Web
 	if !site.names(fronting.ServerName(first)) {
 		return false
 	}
-	c := &WebConn{Conn: s.socket, session: s, hello: first, err: reason}
+	c := &WebConn{Conn: s.socket, session: s, host: site.Host, hello: first, err: reason}
 	s.enterFronted()
 	s.mu.Lock()
 	s.web = c
@@ -181,7 +182,7 @@ func (s *session) serveWeb(first []byte, reason error) bool {
 // some clients do in order to hide the name.
 func (s *session) completeHello(ctx context.Context, first []byte) []byte {
 	var hello fronting.PartialHello
-	if s.proxy.config.Web == nil || !hello.IsPartial(first) {
+	if s.proxy.settings().Web == nil || !hello.IsPartial(first) {
 		return first
 	}
 	defer s.socket.SetReadDeadline(time.Time{})

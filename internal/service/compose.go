@@ -9,7 +9,8 @@
 //	state.go      the state directory; addedusers.go: users that are added to it
 //	replay.go     the memory of handshakes, in the state directory
 //	compose.go    from a configuration to a proxy
-//	website.go    the web site of a WEB proxy
+//	website.go    the web site of a WEB proxy; changewebsite.go: another one meanwhile;
+//	              servewebsite.go: its certificate, streams and listeners
 //	listen.go     addresses to listen on, TCP and Unix sockets
 //	listeners.go  the listeners, which come and go: relisten.go
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
@@ -145,8 +146,9 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if s.web, err = s.newWebsite(); err != nil {
 		return nil, err
 	}
-	proxyConfig.Web = s.web.proxySite(config.Web)
-	s.web.addFront(&proxyConfig, config.Web)
+	parts := s.web.parts()
+	proxyConfig.Web = s.web.proxySite(&parts, config.Web)
+	parts.addFront(&proxyConfig, config.Web)
 	if s.proxy, err = proxy.New(proxyConfig); err != nil {
 		s.web.close()
 		return nil, err

@@ -8,36 +8,43 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// listenersChange is other listeners for a service. One of commit and rollback is called.
+// listenersChange is other listeners for a service, or for its web site. One of commit and
+// rollback is called.
 type listenersChange struct {
-	set    *listenerSet
+	set    relistened
 	next   []*listener
 	added  []*listener
 	opened []*listener // those of before with which an added one shares a port for a moment
 	beside bool        // Config.ReusePort
 }
 
-// prepareListeners listens on the addresses of next.Listen that the service does not listen
-// on yet, and on all or none. The listeners of before go on meanwhile. Those that were
-// inherited stay, whether they are configured or not.
+// relistened are listeners that come and go: a listenerSet, or a website.
+type relistened interface {
+	list() []*listener
+	replace(all []*listener) // serves those that are new, and closes those that are gone
+}
+
+// prepareListeners listens on the addresses of a setting that set does not listen on yet, and
+// on all or none. The listeners of before go on meanwhile. Those that were inherited stay,
+// whether they are configured or not.
 //
 // An address that overlaps one of before, such as another address of the same port, can be
 // listened on before that is closed on systems where SO_REUSEPORT can be set late, as on
 // Linux. Elsewhere it is an error. After an upgrade the listeners stay as they are.
-func (s *Service) prepareListeners(ctx context.Context, next *Config) (*listenersChange, error) {
-	c := &listenersChange{set: &s.listeners, beside: next.ReusePort}
-	before := s.listeners.list()
+func (s *Service) prepareListeners(ctx context.Context, set relistened, setting string, addresses []ListenAddress) (*listenersChange, error) {
+	c := &listenersChange{set: set, beside: s.config.ReusePort}
+	before := set.list()
 	if s.upgrade.isDone() { // the addresses are the other process's
 		c.next = before
 		return c, nil
 	}
-	for _, address := range next.Listen {
+	for _, address := range addresses {
 		l := findListener(before, address)
 		if l == nil {
 			var err error
 			if l, err = c.listen(ctx, address, before); err != nil {
 				c.rollback()
-				return nil, configError("listen", "%v: %w", address, err)
+				return nil, configError(setting, "%v: %w", address, err)
 			}
 			c.added = append(c.added, l)
 		}

@@ -31,7 +31,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.admin.serve(ctx, s.upgrade.taken, s.log)() // until all sessions have ended
 	s.releaseStart(ctx)
 	defer s.look(ctx)()
-	defer s.web.serve(s.proxy.Serve)()
+	defer s.web.run(s.proxy.Serve)()
 	failed, over := s.listeners.run(s.proxy.Serve)
 	if s.takeover == nil || s.takeover.IsForeign() { // otherwise the process before has told it
 		s.notify("READY=1")

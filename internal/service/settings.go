@@ -17,7 +17,9 @@ type settingsChange struct {
 	next         Config
 	found        *Service // has the users of next
 	proxy        *proxy.Change
+	web          *webChange
 	listeners    *listenersChange
+	webListeners *listenersChange
 	allow, block *netlist.List
 }
 
@@ -27,9 +29,6 @@ type settingsChange struct {
 func (c Config) withFixed(now *Config) Config {
 	c.State, c.ReusePort = now.State, now.ReusePort
 	c.Admin, c.AdminTokenFile, c.MetricsUsers = now.Admin, now.AdminTokenFile, now.MetricsUsers
-	c.Web, c.WebPath, c.WebCert, c.WebKey, c.WebSite = now.Web, now.WebPath, now.WebCert, now.WebKey, now.WebSite
-	c.WebListen, c.WebForwardedFrom, c.WebCarrier = now.WebListen, now.WebForwardedFrom, now.WebCarrier
-	c.WebACMEDirectory, c.WebACMEEmail = now.WebACMEDirectory, now.WebACMEEmail
 	c.LogFile, c.LogJSON, c.PrintLinks = now.LogFile, now.LogJSON, now.PrintLinks
 	c.Inherited, c.Version, c.Level = now.Inherited, now.Version, now.Level
 	c.TakeoverSocket = now.TakeoverSocket
@@ -38,9 +37,13 @@ func (c Config) withFixed(now *Config) Config {
 
 // prepareSettings checks next, which has the settings of s.config that take a restart,
 // reads its files, and listens on its new addresses. Under reloading.
-func (s *Service) prepareSettings(ctx context.Context, next Config) (*settingsChange, error) {
+func (s *Service) prepareSettings(ctx context.Context, next Config) (_ *settingsChange, err error) {
 	c := &settingsChange{service: s, next: next}
-	var err error
+	defer func() {
+		if err != nil {
+			c.rollback()
+		}
+	}()
 	if c.allow, c.block, err = next.loadLists(); err != nil {
 		return nil, err
 	}
@@ -51,12 +54,31 @@ func (s *Service) prepareSettings(ctx context.Context, next Config) (*settingsCh
 	if err != nil {
 		return nil, err
 	}
-	s.web.addFront(&config, next.Web)
+	if c.web, err = s.web.prepare(&next, s.rates.giveBack); err != nil {
+		return nil, err
+	}
+	config.Web = s.web.proxySite(&c.web.next, next.Web)
+	c.web.next.addFront(&config, next.Web)
 	if c.proxy, err = s.proxy.Prepare(config); err != nil {
 		return nil, err
 	}
-	c.listeners, err = s.prepareListeners(ctx, &next) // the last, which leaves something to undo
-	return c, err
+	if c.listeners, err = s.prepareListeners(ctx, &s.listeners, "listen", next.Listen); err != nil {
+		return nil, err
+	}
+	if c.webListeners, err = s.prepareListeners(ctx, s.web, "web-listen", next.WebListen); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// rollback closes what prepareSettings has opened before it failed.
+func (c *settingsChange) rollback() {
+	if c.web != nil {
+		c.web.rollback()
+	}
+	if c.listeners != nil {
+		c.listeners.rollback()
+	}
 }
 
 // composeProxy returns the proxy's configuration for c, with these users. domain is of
@@ -83,10 +105,12 @@ func (c *settingsChange) commit() {
 	s.policy.Set(s.limited) // before clients have the new secrets
 	s.access.Set(c.allow, c.block)
 	s.rates.set(c.next.MaxUnauthenticatedRate)
-	c.proxy.Apply()
+	c.web.commit()
 	s.web.setUsers(s.limited)
-	s.web.reload()
+	s.web.keep()
+	c.proxy.Apply()
 	c.listeners.commit()
+	c.webListeners.commit()
 	s.storeListeners()
 	if s.config.Level != nil && s.config.LogLevel != before.LogLevel { // otherwise the API's stays
 		s.config.Level.Set(slog.Level(s.config.LogLevel))

@@ -102,13 +102,14 @@ func (w *website) noteCertificate() string {
 	if w == nil {
 		return "" // of a proxy that does not run here
 	}
+	parts := w.parts()
 	var expires time.Time
 	failure := error(nil)
 	switch {
-	case w.files != nil:
-		expires = w.files.Expires()
-	case w.acme != nil:
-		expires, failure = w.acme.State()
+	case parts.files != nil:
+		expires = parts.files.Expires()
+	case parts.acme != nil:
+		expires, failure = parts.acme.State()
 	default:
 		return ""
 	}

@@ -80,7 +80,7 @@ func TestNotesTellWhatWEBClientsLack(t *testing.T) {
 		"a router":          {private, lookup("198.51.100.7"), reach{host: "192.168.1.2", port: 443}, nil, false, []string{"leads to 198.51.100.7, which must forward port 443"}},
 		"a known router":    {private, lookup("198.51.100.7"), reach{host: "198.51.100.7", port: 443}, nil, false, nil},
 		"another port":      {public, lookup("203.0.113.1"), reach{host: "203.0.113.1", port: 8443}, nil, false, []string{"need port 443, and clients reach this proxy at port 8443"}},
-		"no certificate":    {public, lookup("203.0.113.1"), reach{host: "203.0.113.1", port: 443}, &website{acme: acme}, false, []string{"there is no certificate yet"}},
+		"no certificate":    {public, lookup("203.0.113.1"), reach{host: "203.0.113.1", port: 443}, &website{webParts: webParts{acme: acme}}, false, []string{"there is no certificate yet"}},
 		"a server in front": {public, lookup("203.0.113.1"), reach{host: "203.0.113.1", port: 8443}, nil, true, nil},
 	} {
 		config := Config{Web: webHost}

@@ -63,64 +63,47 @@ func (p *WebPath) UnmarshalText(text []byte) error {
 // MarshalText returns the path.
 func (p WebPath) MarshalText() ([]byte, error) { return []byte(p), nil }
 
-// website is the web site of a service. A nil website is none.
+// website is the web site of a service, which may have none at the moment. Its methods may
+// be called concurrently, but for those that change it, which are called under
+// Service.reloading, or before there are clients.
 type website struct {
 	server *web.Server
-	site   *web.Site
-	files  *web.Files // nil with acme
-	acme   *web.ACME  // nil with files
-	key    *webTokenKey
+	key    *webTokenKey // nil before there is a site
 	log    *slog.Logger
 
-	carrier   webproxy.Carrier
-	local     net.Listener   // of the site as a fronting host, on loopback; nil without a certificate
-	listeners []net.Listener // for web servers in front
-	addresses []string       // of them in the configuration
-	ending    sync.Once
-	leaving   context.CancelFunc // ends acme's requests; nil before serve
+	mu sync.Mutex
+	webParts
+	listeners   []*listener // for web servers in front; the slice is replaced, and never changed
+	serve       *webServing // nil before run
+	certificate context.CancelFunc
+	ended       bool
 }
 
-// newWebsite returns the web site of the configuration, nil if it has none.
+// webParts is what a configuration makes of a website. All of it is zero without a host.
+type webParts struct {
+	files   *web.Files     // nil with acme
+	acme    *web.ACME      // nil with files
+	issuing web.ACMEConfig // of acme
+	site    *web.Site      // and where it is
+	where   string
+	carrier webproxy.Carrier
+	local   net.Listener // of the site as a fronting host, on loopback; nil without a certificate
+}
+
+// newWebsite returns the web site of the configuration.
 func (s *Service) newWebsite() (*website, error) {
-	c := &s.config
-	if c.Web == "" {
-		return nil, nil
-	}
-	w := &website{log: s.log, carrier: c.WebCarrier}
-	var err error
-	if w.site, err = web.NewSite(c.WebSite, s.log); err != nil {
-		return nil, &ConfigError{"web-site", err}
-	}
-	if c.WebCert != "" {
-		w.files, err = c.loadCertificate(s.log)
-	} else if len(c.WebListen) == 0 {
-		w.acme, err = c.newACME(s.log)
-	}
+	w := &website{log: s.log}
+	server, err := web.New(web.Config{Log: s.log})
 	if err != nil {
 		return nil, err
 	}
-	if w.key, err = c.readWebTokenKey(); err != nil {
+	w.server = server
+	change, err := w.prepare(&s.config, s.rates.giveBack)
+	if err != nil {
 		return nil, err
 	}
-	config := web.Config{Host: string(c.Web), Path: string(c.WebPath), Site: w.site, TokenKey: w.key.key, Authenticated: s.rates.giveBack, Log: s.log}
-	for _, peer := range c.WebForwardedFrom {
-		if peer.Unix {
-			config.ForwardedFrom.Unix = true
-		} else if err := config.ForwardedFrom.AddNetwork(peer.Network); err != nil {
-			return nil, &ConfigError{"web-forwarded-from", err}
-		}
-	}
-	switch {
-	case w.files != nil:
-		config.Certificate = w.files.Certificate
-	case w.acme != nil:
-		config.Certificate, config.Protocols = w.acme.Certificate, []string{web.ChallengeProtocol}
-	}
-	if w.server, err = web.New(config); err != nil || !c.servesWeb() {
-		return w, err
-	}
-	w.local, err = net.Listen("tcp", "127.0.0.1:0")
-	return w, err
+	change.commit()
+	return w, nil
 }
 
 // servesWeb reports whether clients reach the web site at the listeners of the proxy.
@@ -138,32 +121,25 @@ func (c *Config) defaultDomain() string {
 // addFront makes the site a fronting host of the proxy, unless another address is
 // configured for its name: the name may lead to this process, which would connect to
 // itself.
-func (w *website) addFront(config *proxy.Config, host WebHost) {
-	if w == nil || w.local == nil {
+func (p *webParts) addFront(config *proxy.Config, host WebHost) {
+	if p.local == nil {
 		return
 	}
 	if _, configured := config.Fronts[string(host)]; !configured {
-		config.Fronts[string(host)] = proxy.Front{Address: w.local.Addr().String(), ProxyProtocol: proxy.ProxyProtocolV2}
+		config.Fronts[string(host)] = proxy.Front{Address: p.local.Addr().String(), ProxyProtocol: proxy.ProxyProtocolV2}
 	}
 }
 
 // acmeDir is the directory of the ACME account and certificate in the state directory.
 const acmeDir = "acme"
 
-// newACME returns the certificate from an ACME server.
-func (c *Config) newACME(log *slog.Logger) (*web.ACME, error) {
+// acmeConfig returns how the certificate is got from an ACME server.
+func (c *Config) acmeConfig(log *slog.Logger) (web.ACMEConfig, error) {
 	dir, err := stateDirectory(c.State)
-	if err != nil {
-		return nil, err
-	}
-	a, err := web.NewACME(web.ACMEConfig{
+	return web.ACMEConfig{
 		Host: string(c.Web), Directory: cmp.Or(c.WebACMEDirectory, web.LetsEncrypt), Email: c.WebACMEEmail,
 		Path: filepath.Join(dir, acmeDir), Log: log,
-	})
-	if err != nil {
-		return nil, &ConfigError{"state", err}
-	}
-	return a, nil
+	}, err
 }
 
 // checkWeb returns what is wrong with the settings of the web site.
@@ -243,54 +219,33 @@ func (c *Config) loadCertificate(log *slog.Logger) (*web.Files, error) {
 
 // listen listens for web servers in front.
 func (w *website) listen(ctx context.Context, c *Config) error {
-	if w == nil {
-		return nil
-	}
+	var all []*listener
 	for _, address := range c.WebListen {
 		ln := c.handedOver(upgrade.Web, address)
 		if ln == nil {
 			var err error
 			if ln, err = address.listen(ctx, c.ReusePort); err != nil {
-				closeAll(w.listeners)
+				closeAllHere(all)
 				return configError("web-listen", "%v: %w", address, err)
 			}
 		}
-		w.listeners, w.addresses = append(w.listeners, ln), append(w.addresses, address.String())
-		w.log.Info("listening for a web server in front", "address", ln.Addr().String())
+		all = append(all, &listener{Listener: ln, address: address})
 	}
+	w.replace(all)
 	return nil
 }
 
 // handed returns the listeners for an upgrade.
 func (w *website) handed() (all []upgrade.Listener) {
-	if w == nil {
-		return nil
-	}
-	for i, ln := range w.listeners {
-		all = append(all, upgrade.Listener{Use: upgrade.Web, Address: w.addresses[i], Listener: ln})
+	for _, l := range w.list() {
+		all = append(all, upgrade.Listener{Use: upgrade.Web, Address: l.address.String(), Listener: l.Listener})
 	}
 	return all
 }
 
-// leave closes the listeners, whose sockets another process has. That one renews the
-// certificate: the ACME server's connections do not come here.
-func (w *website) leave() {
-	if w != nil {
-		closeAllHere(w.listeners)
-		w.leaving()
-	}
-}
-
-// stopListening closes the listeners.
-func (w *website) stopListening() {
-	if w != nil {
-		closeAll(w.listeners)
-	}
-}
-
 // proxySite returns the site for the proxy, nil if another server has its certificate.
-func (w *website) proxySite(host WebHost) *proxy.WebSite {
-	if w == nil || w.local == nil {
+func (w *website) proxySite(p *webParts, host WebHost) *proxy.WebSite {
+	if p.local == nil {
 		return nil
 	}
 	return &proxy.WebSite{Host: string(host), Serve: func(conn *proxy.WebConn) { w.server.Serve(conn) }}
@@ -298,10 +253,7 @@ func (w *website) proxySite(host WebHost) *proxy.WebSite {
 
 // setUsers replaces the users of the relay. Users that are disabled are none.
 func (w *website) setUsers(all []users.User) {
-	if w == nil {
-		return
-	}
-	if err := w.server.SetUsers(webUsers(all, w.carrier)); err != nil { // they were checked
+	if err := w.server.SetUsers(webUsers(all, w.parts().carrier)); err != nil { // they were checked
 		w.log.Error("the web site keeps the users that it has", "error", err)
 	}
 }
@@ -330,57 +282,6 @@ func webSecret(secret mtproxy.Secret) mtproxy.Secret {
 		return mtproxy.Secret{Mode: mtproxy.Padded, Key: secret.Key}
 	}
 	return secret
-}
-
-// serve serves the site, and its streams through serve, until the caller calls stop.
-func (w *website) serve(serve func(context.Context, net.Listener) error) (stop func()) {
-	if w == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	renewing, leaving := context.WithCancel(ctx)
-	w.leaving = leaving
-	var running sync.WaitGroup
-	w.server.Start()
-	for _, ln := range w.listeners {
-		running.Go(func() { w.server.ServePlain(ln) })
-	}
-	if w.local != nil {
-		running.Go(func() { w.server.ServeLocal(w.local) })
-	}
-	switch {
-	case w.files != nil:
-		running.Go(func() { w.files.Run(ctx) })
-	case w.acme != nil:
-		running.Go(func() { w.acme.Run(renewing) })
-	}
-	running.Go(func() { serve(ctx, w.server.Streams()) })
-	return func() {
-		cancel()
-		w.close()
-		running.Wait()
-	}
-}
-
-// reload reads the certificate again.
-func (w *website) reload() {
-	if w != nil && w.files != nil {
-		w.files.Reload()
-	}
-}
-
-// close ends what the site serves.
-func (w *website) close() {
-	if w != nil {
-		w.ending.Do(func() {
-			w.stopListening()
-			if w.local != nil {
-				w.local.Close()
-			}
-			w.server.Close()
-			w.site.Close()
-		})
-	}
 }
 
 // webTokenFile has the key of the relay's tokens, in the state directory: tokens from
@@ -423,7 +324,7 @@ func (c *Config) readWebTokenKey() (*webTokenKey, error) {
 
 // keep writes the key if it is new.
 func (w *website) keep() {
-	if w == nil || w.key.kept || w.key.path == "" {
+	if w.key == nil || w.key.kept || w.key.path == "" {
 		return
 	}
 	err := os.MkdirAll(filepath.Dir(w.key.path), 0o700)

@@ -24,14 +24,14 @@ func TestAProcessThatLeavesRequestsNoCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &website{log: discard, site: site}
+	w := &website{log: discard}
 	if w.acme, err = web.NewACME(web.ACMEConfig{Host: webHost, Directory: server.URL, Path: t.TempDir(), Log: discard}); err != nil {
 		t.Fatal(err)
 	}
 	if w.server, err = web.New(web.Config{Host: webHost, Site: site, Log: discard}); err != nil {
 		t.Fatal(err)
 	}
-	stop := w.serve(func(_ context.Context, streams net.Listener) error {
+	stop := w.run(func(_ context.Context, streams net.Listener) error {
 		_, err := streams.Accept()
 		return err
 	})

@@ -32,6 +32,11 @@ func LoadFiles(cert, key, host string, log *slog.Logger) (*Files, error) {
 	return f, nil
 }
 
+// Are reports whether f is of these files, for host. Nil is of none.
+func (f *Files) Are(cert, key, host string) bool {
+	return f != nil && f.cert == cert && f.key == key && f.host == host
+}
+
 // load reads the files.
 func (f *Files) load() (*tls.Certificate, error) {
 	f.watched.Reading(f.cert, f.key)

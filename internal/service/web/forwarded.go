@@ -17,12 +17,12 @@ type addrKey struct{}
 // servePlain serves a request without TLS.
 func (s *Server) servePlain(w http.ResponseWriter, r *http.Request) {
 	outer, _ := r.Context().Value(connKey{}).(net.Conn)
-	if outer != nil && s.config.ForwardedFrom.Contains(outer.RemoteAddr()) {
+	if outer != nil && s.current.Load().ForwardedFrom.Contains(outer.RemoteAddr()) {
 		if addr, ok := forwardedFor(r); ok {
 			r = r.WithContext(context.WithValue(r.Context(), addrKey{}, addr))
 		}
 	}
-	s.relay.ServeHTTP(w, r)
+	s.serveHTTP(w, r)
 }
 
 // forwardedFor returns the last address of X-Forwarded-For: the one that the peer has

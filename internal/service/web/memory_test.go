@@ -74,7 +74,7 @@ func idleServer(t *testing.T, carrier webproxy.Carrier, http2 bool) (*Server, st
 		t.Fatal(err)
 	}
 	if !http2 {
-		s.tls.NextProtos = []string{"http/1.1"}
+		s.current.Load().tls.NextProtos = []string{"http/1.1"}
 	}
 	// Connections without a session's poll or WebSocket end soon.
 	s.http.IdleTimeout = 300 * time.Millisecond
@@ -125,7 +125,7 @@ func measureIdle(t *testing.T, carrier webproxy.Carrier, http2 bool, n int) {
 	}
 	streams := make([]net.Conn, n)
 	for i := range streams {
-		if streams[i], err = s.relay.Accept(); err != nil {
+		if streams[i], err = s.current.Load().relay.Accept(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -55,11 +55,16 @@ func NewSite(where string, log *slog.Logger) (*Site, error) {
 	return &Site{handler: &directory{files, http.FileServerFS(files)}, root: root}, nil
 }
 
-// Close closes the directory.
-func (s *Site) Close() {
-	if s.root != nil {
-		s.root.Close()
+// IsDirectory reports whether the site is a directory's.
+func (s *Site) IsDirectory() bool { return s.root != nil }
+
+// Close closes the directory. A site that is dropped without it is closed when its last
+// request has ended.
+func (s *Site) Close() error {
+	if s.root == nil {
+		return nil
 	}
+	return s.root.Close()
 }
 
 // parseTarget parses the URL of a server that has the site.

@@ -23,7 +23,7 @@ func newSite(t *testing.T, where string) *Site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(site.Close)
+	t.Cleanup(func() { site.Close() })
 	return site
 }
 
@@ -104,7 +104,7 @@ func TestAServerBehindGetsRequestsAsTheyCame(t *testing.T) {
 	if err := server.SetUsers([]webproxy.User{{Name: "alice", Secret: secret}}); err != nil {
 		t.Fatal(err)
 	}
-	r := answer(server.relay, "PATCH", "https://proxy.example.com/api/v1/up?a=1&b=;c", "the body")
+	r := answer(server.current.Load().relay, "PATCH", "https://proxy.example.com/api/v1/up?a=1&b=;c", "the body")
 	b, _ := io.ReadAll(r.Body)
 	if r.StatusCode != http.StatusTeapot || string(b) != "answer" || r.Header.Get("Server") != "backend" {
 		t.Errorf("%d %s", r.StatusCode, b)
@@ -114,12 +114,12 @@ func TestAServerBehindGetsRequestsAsTheyCame(t *testing.T) {
 		t.Errorf("%s %s %s %q %v", got.Method, got.Host, got.RequestURI, body, got.Header)
 	}
 	capability := webproxy.DeriveCapability(secret, "proxy.example.com", "").String()
-	answer(server.relay, "GET", "https://proxy.example.com/other?bridge="+capability, "")
+	answer(server.current.Load().relay, "GET", "https://proxy.example.com/other?bridge="+capability, "")
 	if strings.Contains(got.RequestURI, capability) || !strings.HasPrefix(got.RequestURI, "/other?bridge=") {
 		t.Errorf("the server gets %s", got.RequestURI)
 	}
 	backend.Close()
-	if r := answer(server.relay, "GET", "https://proxy.example.com/", ""); r.StatusCode != http.StatusBadGateway {
+	if r := answer(server.current.Load().relay, "GET", "https://proxy.example.com/", ""); r.StatusCode != http.StatusBadGateway {
 		t.Errorf("without the server: %d", r.StatusCode)
 	}
 }

@@ -2,6 +2,7 @@
 // of an MTProxy:
 //
 //	web.go          the server: connections in, streams of clients out
+//	change.go       another configuration meanwhile
 //	local.go        the site as a fronting host of the proxy
 //	forwarded.go    the addresses of clients behind a web server in front
 //	site.go         what visitors see: files, another server's answers, or a page of our own
@@ -21,6 +22,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
@@ -39,9 +41,10 @@ const (
 // as one.
 const maxVisits = 16
 
-// Config configures a Server. Host is required.
+// Config configures a Server.
 type Config struct {
-	// Host is the host name of the site, as webproxy.CheckHost accepts it.
+	// Host is the host name of the site, as webproxy.CheckHost accepts it. Without one there
+	// is no site, and what is below has no effect.
 	Host string
 	// Path is the base path of the relay, as webproxy.CheckPath accepts it.
 	Path string
@@ -71,35 +74,28 @@ type Conn interface {
 // Server serves connections that Serve is called with. Its methods may be called
 // concurrently.
 type Server struct {
-	relay   *webproxy.Server
-	tls     *tls.Config
+	current atomic.Pointer[settings]
 	http    *http.Server
 	plain   *http.Server // of ServePlain
 	conns   chan net.Conn
-	config  Config
+	log     *slog.Logger
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
-	mu      sync.Mutex // held while running grows, and while ctx ends
+	mu      sync.Mutex // held while running grows, while ctx ends, and while current changes
+	streams *streams   // nil before Streams
 	running sync.WaitGroup
 }
 
 // New returns a server without users. It starts no goroutine.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config, conns: make(chan net.Conn)}
+	s := &Server{conns: make(chan net.Conn), log: config.Log}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	relay, err := webproxy.NewServer(webproxy.ServerConfig{
-		Host: config.Host, Path: config.Path, Site: visits{config.Site}, TokenKey: config.TokenKey, Logger: config.Log, Authenticated: s.authenticated,
-		ClientAddr: clientAddr,
-	})
+	first, err := s.newSettings(config, nil)
 	if err != nil {
 		return nil, err
 	}
-	s.relay = relay
-	s.tls = &tls.Config{
-		GetCertificate: config.Certificate,
-		NextProtos:     append([]string{"h2", "http/1.1"}, config.Protocols...),
-	}
-	s.http, s.plain = s.newHTTP(relay), s.newHTTP(http.HandlerFunc(s.servePlain))
+	s.current.Store(first)
+	s.http, s.plain = s.newHTTP(http.HandlerFunc(s.serveHTTP)), s.newHTTP(http.HandlerFunc(s.servePlain))
 	s.http.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		ctx = context.WithValue(ctx, connKey{}, conn)
 		return context.WithValue(ctx, visitsKey{}, make(chan struct{}, maxVisits))
@@ -108,6 +104,15 @@ func New(config Config) (*Server, error) {
 	s.plain.Protocols.SetHTTP1(true)
 	s.plain.Protocols.SetUnencryptedHTTP2(true)
 	return s, nil
+}
+
+// serveHTTP serves a request with the settings of now.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if relay := s.current.Load().relay; relay != nil {
+		relay.ServeHTTP(w, r)
+		return
+	}
+	http.NotFound(w, r)
 }
 
 func (s *Server) newHTTP(handler http.Handler) *http.Server {
@@ -119,7 +124,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		// A connection keeps memory for the longest frame that it has received, and for
 		// headers that may be repeated.
 		HTTP2:    &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxEncoderHeaderTableSize: 1, MaxDecoderHeaderTableSize: 1},
-		ErrorLog: log.New(panics{s.config.Log}, "", 0),
+		ErrorLog: log.New(panics{s.log}, "", 0),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
 		},
@@ -130,11 +135,9 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 // connection that the site is answering.
 type visitsKey struct{}
 
-// visits is the site with at most maxVisits requests of a connection at a time. A web
-// server in front may send all of its visitors' over one connection: these do not wait.
-type visits struct{ *Site }
-
-func (v visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// serveSite serves a visitor, with at most maxVisits requests of a connection at a time. A
+// web server in front may send all of its visitors' over one connection: these do not wait.
+func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
 	if running, ok := r.Context().Value(visitsKey{}).(chan struct{}); ok {
 		select {
 		case running <- struct{}{}:
@@ -143,7 +146,7 @@ func (v visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	v.Site.ServeHTTP(w, r)
+	s.current.Load().Site.ServeHTTP(w, r)
 }
 
 // connKey is the key of a request's connection in its context.
@@ -156,11 +159,12 @@ func (s *Server) authenticated(r *http.Request) {
 		outer = over.NetConn()
 	}
 	conn, ok := outer.(Conn)
-	if !ok || !conn.Authenticated() || s.config.Authenticated == nil {
+	notify := s.current.Load().Authenticated
+	if !ok || !conn.Authenticated() || notify == nil {
 		return
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		s.config.Authenticated(peer.Addr())
+		notify(peer.Addr())
 	}
 }
 
@@ -178,10 +182,20 @@ func (p panics) Write(line []byte) (int, error) {
 }
 
 // SetUsers replaces the users of the relay. After an error nothing has changed.
-func (s *Server) SetUsers(users []webproxy.User) error { return s.relay.SetUsers(users) }
+func (s *Server) SetUsers(users []webproxy.User) error {
+	if relay := s.current.Load().relay; relay != nil {
+		return relay.SetUsers(users)
+	}
+	return nil
+}
 
 // Stats returns what the relay has now.
-func (s *Server) Stats() webproxy.Stats { return s.relay.Stats() }
+func (s *Server) Stats() webproxy.Stats {
+	if relay := s.current.Load().relay; relay != nil {
+		return relay.Stats()
+	}
+	return webproxy.Stats{}
+}
 
 // Start begins to serve connections. It is called once at most, before Serve.
 func (s *Server) Start() {
@@ -214,7 +228,12 @@ func (s *Server) start(f func(), conn net.Conn) {
 
 // handshake passes a connection on to package http when its handshake is over.
 func (s *Server) handshake(conn net.Conn) {
-	over := tls.Server(conn, s.tls)
+	config := s.current.Load().tls
+	if config == nil {
+		conn.Close()
+		return
+	}
+	over := tls.Server(conn, config)
 	ctx, cancel := context.WithTimeout(s.ctx, headerTime)
 	err := over.HandshakeContext(ctx)
 	cancel()
@@ -233,8 +252,14 @@ func (s *Server) handshake(conn net.Conn) {
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.cancel()
+	current, streams := s.current.Load(), s.streams
 	s.mu.Unlock()
-	s.relay.Close()
+	if current.relay != nil {
+		current.relay.Close()
+	}
+	if streams != nil {
+		streams.Close()
+	}
 	s.http.Close()
 	s.plain.Close()
 	s.running.Wait()
@@ -253,30 +278,42 @@ func (a *accepted) Accept() (net.Conn, error) {
 }
 
 func (a *accepted) Close() error   { return nil }
-func (a *accepted) Addr() net.Addr { return a.relay.Addr() }
+func (a *accepted) Addr() net.Addr { return siteAddr{} }
 
-// Streams returns a listener for the streams of clients. Its connections are
+// siteAddr is the address of listeners that are no sockets.
+type siteAddr struct{}
+
+func (siteAddr) Network() string { return "web" }
+func (siteAddr) String() string  { return "the web site" }
+
+// Streams returns the listener for the streams of clients. Its connections are
 // *webproxy.Conn. When it is closed, the sessions of the relay go on, and new streams in
-// them are refused. There is one such listener at a time.
+// them are refused. It is called once at most.
 func (s *Server) Streams() net.Listener {
-	l := &streams{relay: s.relay, accepted: make(chan net.Conn), closed: make(chan struct{})}
-	go l.run()
-	return l
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams = &streams{accepted: make(chan net.Conn), closed: make(chan struct{})}
+	s.streams.start(s.current.Load().relay)
+	return s.streams
 }
 
 type streams struct {
-	relay    *webproxy.Server
 	accepted chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
 }
 
-// run ends with the relay.
-func (l *streams) run() {
+// start brings the streams of a relay, until the relay is closed.
+func (l *streams) start(relay *webproxy.Server) {
+	if relay != nil {
+		go l.run(relay)
+	}
+}
+
+func (l *streams) run(relay *webproxy.Server) {
 	for {
-		conn, err := l.relay.Accept()
+		conn, err := relay.Accept()
 		if err != nil {
-			l.Close()
 			return
 		}
 		select {
@@ -305,4 +342,4 @@ func (l *streams) Close() error {
 	return err
 }
 
-func (l *streams) Addr() net.Addr { return l.relay.Addr() }
+func (l *streams) Addr() net.Addr { return siteAddr{} }
