@@ -5,6 +5,7 @@ package browser
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -39,9 +40,19 @@ func Client(ctx context.Context, conn net.Conn, serverName string, config *tls.C
 		return nil, fmt.Errorf("fingerprint of a ClientHello: %w", err)
 	}
 	if err := client.HandshakeContext(ctx); err != nil {
+		if refusesHTTP1(err) {
+			err = fmt.Errorf("the server has HTTP/2 only, and not HTTP/1.1, which a WebSocket needs: %w", err)
+		}
 		return nil, err
 	}
 	return client, nil
+}
+
+// refusesHTTP1 reports whether err is the alert of a server that has none of the ALPN
+// protocols.
+func refusesHTTP1(err error) bool {
+	var alert *net.OpError
+	return errors.As(err, &alert) && alert.Op == "remote error" && alert.Err.Error() == "tls: no application protocol"
 }
 
 // helloSpec returns the fingerprint, which is uTLS's and is updated with the browser.

@@ -174,3 +174,20 @@ func handshake(conn net.Conn, config *tls.Config, next <-chan struct{}) {
 		secure.Write([]byte("hi"))
 	}
 }
+
+// A server without HTTP/1.1 refuses the only protocol that is offered, and the error says
+// so.
+func TestAServerWithoutHTTP1IsTold(t *testing.T) {
+	server, client, err := loopback.Certificate("front.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.NextProtos = []string{"h2c"} // crypto/tls answers a client of http/1.1 although it has only h2
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	go tls.Server(theirs, server).Handshake()
+	if _, err := Client(t.Context(), ours, "front.example", client); err == nil || !strings.Contains(err.Error(), "has HTTP/2 only") {
+		t.Errorf("%v", err)
+	}
+}

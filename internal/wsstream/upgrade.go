@@ -63,7 +63,10 @@ func upgrade(conn net.Conn, r Request) (*Conn, error) {
 	}
 	limited := &io.LimitedReader{R: conn, N: maxResponseHead}
 	reader := bufio.NewReader(limited)
-	response, err := http.ReadResponse(reader, &http.Request{Method: http.MethodGet})
+	if first, _ := reader.Peek(len(settingsFrame)); isHTTP2(first) {
+		return nil, errHTTP2
+	}
+	response, err := readFinal(reader)
 	switch {
 	case err != nil && limited.N == 0:
 		return nil, fmt.Errorf("the head of the WebSocket server's response is longer than %d bytes", maxResponseHead)
@@ -77,6 +80,32 @@ func upgrade(conn net.Conn, r Request) (*Conn, error) {
 	leftover, _ := reader.Peek(reader.Buffered())
 	return &Conn{Conn: conn, leftover: leftover}, nil
 }
+
+// readFinal reads responses until one is final, or the upgrade. Others, such as 103, come
+// before it; together they are as long as one may be.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
+func readFinal(reader *bufio.Reader) (*http.Response, error) {
+	for {
+		response, err := http.ReadResponse(reader, &http.Request{Method: http.MethodGet})
+		if err != nil || response.StatusCode/100 != 1 || response.StatusCode == http.StatusSwitchingProtocols {
+			return response, err
+		}
+	}
+}
+
+// settingsFrame is how a server of HTTP/2 begins, but for the length of the frame and its
+// flags.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc9113#section-3.4
+const settingsFrame = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+// isHTTP2 reports whether a server that was asked by HTTP/1.1 speaks HTTP/2.
+func isHTTP2(first []byte) bool {
+	return len(first) == len(settingsFrame) && first[0] == 0 && string(first[3:]) == settingsFrame[3:]
+}
+
+var errHTTP2 = errors.New("the server speaks HTTP/2 only, and not HTTP/1.1, which a WebSocket needs")
 
 // head returns the request, with the fields in Chrome's order. Compression is not
 // offered: what is encrypted does not become shorter.

@@ -1,5 +1,7 @@
 // Package webfront tests the configurations of web servers in front of a WEB proxy that
-// docs/web.md shows, with the servers that are installed. ./install installs them.
+// docs/web.md shows, and in front of a relay to which a proxy connects over WebSocket, of
+// which docs/proxy.md shows one. It uses the servers that are installed; ./install installs
+// them.
 package webfront
 
 import (
@@ -36,8 +38,9 @@ import (
 )
 
 const (
-	host    = "proxy.example.org"
-	visitor = "127.0.0.5" // the client's address
+	host      = "proxy.example.org"
+	frontHost = "front.example.org"
+	visitor   = "127.0.0.5" // the client's address
 )
 
 var secret = mtproxy.Secret{Mode: mtproxy.Padded, Key: [16]byte{1, 2, 3}}
@@ -45,7 +48,7 @@ var secret = mtproxy.Secret{Mode: mtproxy.Padded, Key: [16]byte{1, 2, 3}}
 // front is a configuration that docs/web.md shows.
 type front struct {
 	config, program string
-	start           func(t *testing.T, b *testbed, config string)
+	start           func(t *testing.T, b *testbed, config string) *exec.Cmd
 }
 
 var fronts = []front{
@@ -89,11 +92,19 @@ func through(t *testing.T, f front, carrier webproxy.Carrier) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.start(t, b, strings.NewReplacer(
-		"127.0.0.1:8081", "127.0.0.1:"+b.backend,
+	b.startFront(t, f, string(text))
+	b.checkClient(t)
+	b.checkVisitor(t)
+}
+
+// startFront starts a server with a configuration, whose ports and files are the test's.
+func (b *testbed) startFront(t *testing.T, f front, config string) *exec.Cmd {
+	t.Helper()
+	cmd := f.start(t, b, strings.NewReplacer(
+		"127.0.0.1:8081", "127.0.0.1:"+b.backend, "127.0.0.1:7443", "127.0.0.1:"+b.backend,
 		"listen 443", "listen 127.0.0.1:"+b.port, "bind :443", "bind 127.0.0.1:"+b.port,
-		"/etc/letsencrypt/live/"+host, b.dir, "/etc/haproxy", b.dir,
-	).Replace(string(text)))
+		"/etc/letsencrypt/live/"+host, b.dir, "/etc/letsencrypt/live/"+frontHost, b.dir, "/etc/haproxy", b.dir,
+	).Replace(config))
 	b.eventually(t, "the server listens", func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+b.port)
 		if err == nil {
@@ -101,31 +112,56 @@ func through(t *testing.T, f front, carrier webproxy.Carrier) {
 		}
 		return err == nil
 	})
-	b.checkClient(t)
-	b.checkVisitor(t)
+	return cmd
 }
 
-// writeCertificate writes a certificate and its key, in two files and in one.
+// writeCertificate writes the certificate of the tests and its key, in two files and in one.
 func (b *testbed) writeCertificate(t *testing.T) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{host}, NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 	b.roots.AppendCertsFromPEM(certificate)
 	b.write(t, "fullchain.pem", string(certificate))
 	b.write(t, "privkey.pem", string(key))
-	b.write(t, host+".pem", string(certificate)+string(key))
+	for _, name := range []string{host, frontHost} {
+		b.write(t, name+".pem", string(certificate)+string(key))
+	}
+}
+
+// certificate is for all hosts of the tests, with its key. The process trusts it.
+var certificate, key []byte
+
+func TestMain(m *testing.M) {
+	if err := makeCertificate(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	dir, err := os.MkdirTemp("", "webfront")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "root.pem"), certificate, 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Setenv("SSL_CERT_FILE", filepath.Join(dir, "root.pem")) // before the first use
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func makeCertificate() error {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	names := []string{host, frontHost, "*.web.telegram.org"}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		return err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	return err
 }
 
 func (b *testbed) write(t *testing.T, name, text string) (path string) {
@@ -188,7 +224,7 @@ func (b *testbed) eventually(t *testing.T, what string, is func() bool) {
 }
 
 // run runs a program until the test ends.
-func (b *testbed) run(t *testing.T, name string, args ...string) {
+func (b *testbed) run(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = b.dir, &b.log, &b.log
@@ -202,9 +238,10 @@ func (b *testbed) run(t *testing.T, name string, args ...string) {
 		defer killing.Stop()
 		cmd.Wait()
 	})
+	return cmd
 }
 
-func startNginx(t *testing.T, b *testbed, config string) {
+func startNginx(t *testing.T, b *testbed, config string) *exec.Cmd {
 	user := ""
 	if os.Getuid() == 0 {
 		user = "user root;"
@@ -218,18 +255,18 @@ func startNginx(t *testing.T, b *testbed, config string) {
 		events {}
 		http { %[3]s include %[4]s; }
 	`, b.dir, user, &paths, b.write(t, "site.conf", config)))
-	b.run(t, "nginx", "-e", "stderr", "-p", b.dir, "-c", "main.conf")
+	return b.run(t, "nginx", "-e", "stderr", "-p", b.dir, "-c", "main.conf")
 }
 
-func startCaddy(t *testing.T, b *testbed, config string) {
+func startCaddy(t *testing.T, b *testbed, config string) *exec.Cmd {
 	// The port and the certificate of the test.
 	config = strings.Replace(config, "\n{\n", "\n{\nadmin off\nhttp_port "+freePort(t)+"\nhttps_port "+b.port+"\n", 1)
 	config = strings.Replace(config, "\treverse_proxy ", "\ttls "+b.dir+"/fullchain.pem "+b.dir+"/privkey.pem\n\treverse_proxy ", 1)
-	b.run(t, "caddy", "run", "--adapter", "caddyfile", "--config", b.write(t, "Caddyfile", config))
+	return b.run(t, "caddy", "run", "--adapter", "caddyfile", "--config", b.write(t, "Caddyfile", config))
 }
 
-func startHAProxy(t *testing.T, b *testbed, config string) {
-	b.run(t, "haproxy", "-db", "-f", b.write(t, "haproxy.cfg", config))
+func startHAProxy(t *testing.T, b *testbed, config string) *exec.Cmd {
+	return b.run(t, "haproxy", "-db", "-f", b.write(t, "haproxy.cfg", config))
 }
 
 // dial connects to the server from the visitor's address.
