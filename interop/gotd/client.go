@@ -51,26 +51,35 @@ func Options(resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, recon
 // help.getConfig, calls that once more, and uploads and downloads files of at most
 // maxFile bytes. It uses one connection of resolver: if that ends, Use fails.
 func Use(ctx context.Context, resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, maxFile int) error {
+	return use(ctx, resolver, list, key, func(ctx context.Context, api *tg.Client) error { return useAll(ctx, api, maxFile) })
+}
+
+// use runs gotd's client, and calls work when it has a session. If its connection ends,
+// so does use.
+func use(ctx context.Context, resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, work func(context.Context, *tg.Client) error) error {
 	never := func() backoff.BackOff { return &backoff.StopBackOff{} }
 	client := telegram.NewClient(1, "hash", Options(resolver, list, key, never))
-	return client.Run(ctx, func(ctx context.Context) error {
-		config, err := client.API().HelpGetConfig(ctx)
-		if err != nil {
-			return fmt.Errorf("help.getConfig: %w", err)
+	return client.Run(ctx, func(ctx context.Context) error { return work(ctx, client.API()) })
+}
+
+// useAll calls help.getConfig, and uploads and downloads a file of each size.
+func useAll(ctx context.Context, api *tg.Client, maxFile int) error {
+	config, err := api.HelpGetConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("help.getConfig: %w", err)
+	}
+	if config.ThisDC != DC || config.MeURLPrefix != configTMe {
+		return fmt.Errorf("help.getConfig: the answer of another server: %+v", config)
+	}
+	for _, size := range FileSizes {
+		if size > maxFile {
+			break
 		}
-		if config.ThisDC != DC || config.MeURLPrefix != configTMe {
-			return fmt.Errorf("help.getConfig: the answer of another server: %+v", config)
+		if err := sendAndFetch(ctx, api, size); err != nil {
+			return err
 		}
-		for _, size := range FileSizes {
-			if size > maxFile {
-				break
-			}
-			if err := sendAndFetch(ctx, client.API(), size); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func sendAndFetch(ctx context.Context, api *tg.Client, size int) error {
@@ -96,7 +105,10 @@ var ErrOtherAnswer = errors.New("the answer belongs to another request")
 // FetchDocument calls upload.getFile for a random document, and checks that the
 // answer has the bytes of that document.
 func FetchDocument(ctx context.Context, api *tg.Client) error {
-	id, size := mathrand.Int64(), 1+mathrand.IntN(MaxFileFakeTLS)
+	return fetchDocument(ctx, api, mathrand.Int64(), 1+mathrand.IntN(MaxFileFakeTLS))
+}
+
+func fetchDocument(ctx context.Context, api *tg.Client, id int64, size int) error {
 	location := &tg.InputDocumentFileLocation{ID: id}
 	got, err := fetch(ctx, api, &tg.UploadGetFileRequest{Location: location, Limit: size})
 	if err == nil && !bytes.Equal(got, documentBytes(id, size)) {

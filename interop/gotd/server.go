@@ -29,10 +29,11 @@ const (
 )
 
 // NewServer returns gotd's MTProto server for data centre dc, with the methods
-// help.getConfig, auth.bindTempAuthKey, upload.saveFilePart and upload.getFile.
-// upload.saveFilePart stores one file, which upload.getFile returns for a takeout
-// location. For a document's location upload.getFile returns bytes that are
-// derived from the document's id.
+// help.getConfig, auth.bindTempAuthKey, upload.saveFilePart, upload.getFile and
+// langpack.getStrings. upload.saveFilePart stores one file, which upload.getFile
+// returns for a takeout location. For a document's location upload.getFile returns
+// bytes that are derived from the document's id; langpack.getStrings returns strings
+// that are derived from their keys.
 //
 // One tgtest.Server must not serve two clients at a time: it guards its map of
 // auth keys with one mutex when it writes, and with another when it reads.
@@ -47,6 +48,8 @@ func methods() *tgtest.Dispatcher {
 		return server.SendBool(req, true)
 	})
 
+	var held heldRequests
+	registerStrings(d, &held)
 	var mu sync.Mutex
 	var stored []byte
 	d.HandleFunc(tg.UploadSaveFilePartRequestTypeID, func(server *tgtest.Server, req *tgtest.Request) error {
@@ -67,10 +70,14 @@ func methods() *tgtest.Dispatcher {
 		mu.Lock()
 		file := stored
 		mu.Unlock()
+		var id int64
 		if document, ok := get.Location.(*tg.InputDocumentFileLocation); ok {
-			file = documentBytes(document.ID, get.Limit)
+			id = document.ID
+			file = documentBytes(id, get.Limit)
 		}
-		return server.SendResult(req, &tg.UploadFile{Type: &tg.StorageFileUnknown{}, Bytes: file})
+		return held.answer(id == HeldDocument, id == ReleasingDocument, func() error {
+			return server.SendResult(req, &tg.UploadFile{Type: &tg.StorageFileUnknown{}, Bytes: file})
+		})
 	})
 	// Over HTTP, a message of the server must wait for a request, and http_wait
 	// is such a request. gotd's client has one connection here, which a request

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,17 +49,22 @@ type Server struct {
 	Stdout, Stderr Output
 	Address        string        // where it listens, as printed
 	Ended          chan struct{} // closed when the process has ended
+
+	// closed when its successors have ended too; nil if it has none
+	silent chan struct{}
 }
 
 // StartTimeout bounds the time until a server listens.
 const StartTimeout = 20 * time.Second
 
 // Start starts a command of Command as a server, and does not wait until it
-// listens.
+// listens. The Server has its output, unless the command has set another place for it.
 func Start(cmd *exec.Cmd) (*Server, error) {
 	s := &Server{Cmd: cmd, Ended: make(chan struct{})}
 	s.Stderr.found, s.Stderr.looking = make(chan string, 1), true
-	cmd.Stdout, cmd.Stderr = &s.Stdout, &s.Stderr
+	if cmd.Stderr == nil {
+		cmd.Stdout, cmd.Stderr = &s.Stdout, &s.Stderr
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -76,26 +82,66 @@ func StartServer(ctx context.Context, name string, args ...string) (*Server, err
 	if err != nil {
 		return nil, err
 	}
+	return s, s.awaitAddress(name, args)
+}
+
+// StartSuccession is StartServer for a server from which another process takes over that it
+// has started. All have the same process group and the same output, which Stderr has.
+func StartSuccession(ctx context.Context, name string, args ...string) (*Server, error) {
+	output, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd := Command(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = theirs, theirs
+	s, err := Start(cmd)
+	theirs.Close()
+	if err != nil {
+		output.Close()
+		return nil, err
+	}
+	s.silent = make(chan struct{})
+	go func() {
+		io.Copy(&s.Stderr, output)
+		output.Close()
+		close(s.silent)
+	}()
+	return s, s.awaitAddress(name, args)
+}
+
+// awaitAddress waits until the server listens. If it does not, it stops it.
+func (s *Server) awaitAddress(name string, args []string) error {
 	timeout := time.NewTimer(StartTimeout)
 	defer timeout.Stop()
 	select {
 	case s.Address = <-s.Stderr.found:
-		return s, nil
-	case <-s.Ended:
+		return nil
+	case <-s.last():
 	case <-timeout.C:
 	}
 	s.Stop()
-	return nil, fmt.Errorf("%s %s does not listen: %s", name, args[0], s.Stderr.Text())
+	return fmt.Errorf("%s %s does not listen: %s", name, args[0], s.Stderr.Text())
 }
 
-// Stop kills the process, if it has not ended. Its output stays readable.
+// Stop kills the process and its successors, if they have not ended. Their output stays
+// readable.
 func (s *Server) Stop() {
 	select {
-	case <-s.Ended:
+	case <-s.last():
 	default:
 		killGroup(s.Cmd)
-		<-s.Ended
+		<-s.last()
 	}
+	<-s.Ended
+}
+
+// last returns a channel that is closed when the process and its successors have ended.
+// Until then no other process group has the number of theirs.
+func (s *Server) last() chan struct{} {
+	if s.silent != nil {
+		return s.silent
+	}
+	return s.Ended
 }
 
 // Output keeps the output of a process. The address of the first line that tells

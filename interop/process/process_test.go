@@ -56,3 +56,24 @@ func TestAddressOfAListeningServer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The output of a process that takes over is the server's, and Stop ends it, also if the
+// process before has ended.
+func TestStopEndsSuccessors(t *testing.T) {
+	server, err := StartSuccession(t.Context(), "sh", "-c", "(echo listening on 1.2.3.4:5; exec sleep 1000) &")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-server.Ended
+	select {
+	case <-server.silent:
+		t.Error("the successor has ended")
+	default:
+	}
+	server.Stop()
+	<-server.silent
+	if server.Address != "1.2.3.4:5" {
+		t.Errorf("the output is %q", server.Stderr.Text())
+	}
+	server.Stop() // which has nothing to kill
+}

@@ -28,6 +28,7 @@ type testCase struct {
 	// LoadTimeout replaces Timeout with --load.
 	LoadTimeout int    `json:"load_timeout"`
 	Leaks       bool   `json:"leaks"`
+	Upgrades    bool   `json:"upgrades"`
 	Alone       bool   `json:"alone"`
 	Expect      expect `json:"expect"`
 
@@ -124,8 +125,12 @@ func parseCase(line []byte) (testCase, error) {
 		return t, fmt.Errorf("unknown secret %q", t.Secret)
 	case !connectable:
 		return t, fmt.Errorf("unknown scheme %q", t.Scheme)
-	case t.Leaks && (t.Secret == "none" || t.Endpoint == endpointDC):
-		return t, errors.New("leaks is set without a proxy")
+	case (t.Leaks || t.Upgrades) && (t.Secret == "none" || t.Endpoint == endpointDC):
+		return t, errors.New("leaks or upgrades is set without a proxy")
+	case t.Leaks && t.Upgrades:
+		return t, errors.New("leaks and upgrades are set: leaks looks at one process")
+	case t.Upgrades && t.Endpoint != endpointSession:
+		return t, errors.New("upgrades is set without a session")
 	}
 	switch t.Endpoint {
 	case endpointProxy, endpointOwn:

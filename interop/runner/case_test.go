@@ -14,6 +14,8 @@ func TestInvalidCasesAreRejected(t *testing.T) {
 		`{"name": "a", "transport": "b", "secret": "dd", "endpoint": "where"}`,
 		`{"name": "a", "transport": "b", "endpoint": "dc", "scheme": "gopher"}`,
 		`{"name": "a", "transport": "b", "secret": "dd", "endpoint": "dc", "leaks": true}`,
+		`{"name": "a", "transport": "b", "endpoint": "session", "upgrades": true}`,
+		`{"name": "a", "transport": "b", "secret": "dd", "endpoint": "session", "upgrades": true, "leaks": true}`,
 	} {
 		if _, err := parseCase([]byte(line)); err == nil {
 			t.Errorf("%s is accepted", line)

@@ -18,6 +18,7 @@ type environment struct {
 	dc       *process.Server // nil if the client brings its own
 	proxy    *process.Server // nil if the case has none
 	recorder *recorder
+	upgrades *upgrades // nil if the case has none
 
 	dataCenter string // the data centre's address
 	url        string // for the client
@@ -31,9 +32,10 @@ func filesIn(dir string) files {
 	return files{filepath.Join(dir, "server-key.pem"), filepath.Join(dir, "certificate.pem")}
 }
 
-// start starts a case's environment.
-func (p *plan) start(ctx context.Context, t testCase, f files) (e *environment, err error) {
+// start starts a case's environment, whose files are in home.
+func (p *plan) start(ctx context.Context, t testCase, home string) (e *environment, err error) {
 	e = &environment{}
+	f := filesIn(home)
 	defer func() {
 		if err != nil {
 			e.stop()
@@ -65,7 +67,12 @@ func (p *plan) start(ctx context.Context, t testCase, f files) (e *environment, 
 	target := e.dataCenter
 	if proxied {
 		args := append([]string{"proxy", "--listen", "127.0.0.1:0", "--dc", "*=" + e.dataCenter, "--front", "127.0.0.1:1", "--probe=false", "--log-level", "debug"}, secret...)
-		if e.proxy, err = process.StartServer(ctx, p.Mtwire, args...); err != nil {
+		if t.Upgrades {
+			e.upgrades, err = p.startUpgraded(ctx, e, home, args)
+		} else {
+			e.proxy, err = process.StartServer(ctx, p.Mtwire, args...)
+		}
+		if err != nil {
 			return e, err
 		}
 		target = e.proxy.Address
@@ -118,12 +125,12 @@ type answered struct {
 
 // firstAnswered returns the first such connection, nil if there is none.
 func (e *environment) firstAnswered() (*answered, error) {
+	events, err := e.events()
+	if err != nil {
+		return nil, err
+	}
 	connected := map[string]mtwiretest.Event{}
-	for line := range strings.Lines(e.dc.Stdout.Text()) {
-		var event mtwiretest.Event
-		if err := json.Unmarshal([]byte(line), &event); err != nil {
-			return nil, fmt.Errorf("the data centre printed %q: %w", line, err)
-		}
+	for _, event := range events {
 		switch {
 		case event.Event == "connected":
 			connected[event.Remote] = event
@@ -132,6 +139,29 @@ func (e *environment) firstAnswered() (*answered, error) {
 		}
 	}
 	return nil, nil
+}
+
+// accepted returns how many connections the data centre has reported.
+func (e *environment) accepted() (n int, err error) {
+	events, err := e.events()
+	for _, event := range events {
+		if event.Event == "connected" {
+			n++
+		}
+	}
+	return n, err
+}
+
+// events returns what the data centre has reported.
+func (e *environment) events() (all []mtwiretest.Event, err error) {
+	for line := range strings.Lines(e.dc.Stdout.Text()) {
+		var event mtwiretest.Event
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			return nil, fmt.Errorf("the data centre printed %q: %w", line, err)
+		}
+		all = append(all, event)
+	}
+	return all, nil
 }
 
 // freeAddress returns an address with a free port. Its IP address is used for

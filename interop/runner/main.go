@@ -43,6 +43,7 @@ type options struct {
 	load, gui      bool
 	probes         bool
 	write, keep    string
+	before, cases  string
 }
 
 func parseFlags() (o options) {
@@ -56,6 +57,8 @@ func parseFlags() (o options) {
 	flag.BoolVar(&o.gui, "gui", false, "also run the clients that need a window or are a browser; their packages are large")
 	flag.BoolVar(&o.probes, "probes", false, "compare the proxy with all sites, and attack it; the default is nginx alone, without attacks")
 	flag.StringVar(&o.keep, "keep", "", "where to keep screenshots and the probes' tables; the default is a directory in the cache")
+	flag.StringVar(&o.cases, "cases", "", "run the cases only that have this text in their names")
+	flag.StringVar(&o.before, "before", "", "upgrade the proxy to and from this mtwire; the default is one of this tree that speaks version 1 of the hand-over protocol")
 	flag.StringVar(&o.write, "write", "", "also write the table to this file, as Markdown")
 	flag.Parse()
 	if only != "" {
@@ -76,9 +79,14 @@ func outside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := plan{Load: o.load}
+	p := plan{Load: o.load, Cases: o.cases}
 	if p.Keep, err = filepath.Abs(o.keep); err != nil {
 		return err
+	}
+	if o.before != "" {
+		if o.before, err = filepath.Abs(o.before); err != nil {
+			return err
+		}
 	}
 	built := startBuild(ctx, o)
 	var rows []row
@@ -93,7 +101,7 @@ func outside(ctx context.Context) error {
 	if err := built.wait(); err != nil {
 		return err
 	}
-	p.Mtwire, p.Gotd = built.mtwire, built.gotd
+	p.Mtwire, p.Gotd, p.Before = built.mtwire, built.gotd, built.before
 	installed := time.Since(start)
 	ran, err := runInside(ctx, p)
 	rows = append(rows, ran...)

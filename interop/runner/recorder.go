@@ -8,7 +8,7 @@ import (
 )
 
 // recorder is a TCP relay in front of a server. It records the length of the
-// first TLS or FakeTLS ClientHello.
+// first TLS or FakeTLS ClientHello, and counts connections.
 type recorder struct {
 	ln      net.Listener
 	target  string
@@ -17,7 +17,12 @@ type recorder struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	hello int // the length, in bytes; 0 before the first hello
+	count connections
 }
+
+// connections are the numbers of connections that clients have opened, and of those that
+// neither side has ended.
+type connections struct{ opened, open int }
 
 // recordHeaderLength is the length of a TLS record's header, in bytes.
 const recordHeaderLength = 5
@@ -78,7 +83,28 @@ func (r *recorder) remove(conn net.Conn) {
 	delete(r.conns, conn)
 }
 
+// connections returns how many connections there were up to now.
+func (r *recorder) connections() connections {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count
+}
+
+// counted counts a connection until end is called.
+func (r *recorder) counted() (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count.opened++
+	r.count.open++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.count.open--
+	}
+}
+
 func (r *recorder) relay(client net.Conn) {
+	defer r.counted()()
 	defer r.remove(client)
 	server, err := net.Dial("tcp", r.target)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ func (p *plan) runAll(ctx context.Context) (rows []row) {
 				results[i] = []row{{Client: c.Name, Version: c.Version, Result: failed, Reason: err.Error()}}
 				return
 			}
+			cases = slices.DeleteFunc(cases, func(t testCase) bool { return !strings.Contains(t.Name, p.Cases) })
 			var parallel []testCase
 			parallel, alone[i] = c.split(cases)
 			results[i] = p.run(ctx, c, parallel)
@@ -83,7 +85,7 @@ func (p *plan) runCase(ctx context.Context, c *client, t testCase) row {
 		return fail("%v", err)
 	}
 	defer os.RemoveAll(home)
-	e, err := p.start(ctx, t, filesIn(home))
+	e, err := p.start(ctx, t, home)
 	if err != nil {
 		return fail("%v", err)
 	}
@@ -157,13 +159,26 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, e *environment,
 	if p.Load {
 		cmd.Env = append(cmd.Env, "INTEROP_LOAD=1")
 	}
+	if e.upgrades != nil {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("INTEROP_UPGRADES=%d", len(e.upgrades.programs)))
+		if err := e.upgrades.attach(ctx, cmd, &out); err != nil {
+			return "", err
+		}
+	}
 	err := process.Run(cmd)
 	text := out.Text()
 	switch {
+	case e.upgrades != nil && e.upgrades.err != nil:
+		err = e.upgrades.err
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("not done after %v", timeout)
 	case err != nil && text != "":
 		err = fmt.Errorf("%s (%w)", text[strings.LastIndexByte(text, '\n')+1:], err)
+	case err == nil && e.upgrades != nil:
+		var accepted int
+		if accepted, err = e.accepted(); err == nil {
+			err = e.upgrades.complete(accepted)
+		}
 	}
 	return text, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -13,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 
 	"github.com/coder/websocket"
 	"github.com/gotd/td/crypto"
@@ -71,7 +73,31 @@ func drive(ctx context.Context, endpoint, text string) error {
 	if err != nil {
 		return err
 	}
+	if text := os.Getenv("INTEROP_UPGRADES"); text != "" {
+		times, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
+		return throughUpgrades(ctx, resolver, list, key, maxFile, times)
+	}
 	return gotd.Use(ctx, resolver, list, key, maxFile)
+}
+
+// throughUpgrades runs a session during upgrades of the proxy, for which it asks the runner.
+func throughUpgrades(ctx context.Context, resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, maxFile, times int) error {
+	answers := bufio.NewReader(os.Stdin)
+	moved, err := gotd.UseThroughUpgrades(ctx, resolver, list, key, maxFile, times, func() error {
+		fmt.Println("upgrade")
+		answer, err := answers.ReadString('\n')
+		if err == nil && answer != "upgraded\n" {
+			err = fmt.Errorf("the answer is %q", answer)
+		}
+		return err
+	})
+	if err == nil {
+		fmt.Printf("note: %d calls and %d KiB during %d upgrades\n", moved.Calls.Load(), moved.Bytes.Load()>>10, times)
+	}
+	return err
 }
 
 // firstStep performs the first step of a key exchange, which needs no key of the

@@ -1,0 +1,83 @@
+package gotd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gotd/td/exchange"
+	"github.com/gotd/td/telegram/dcs"
+	"github.com/gotd/td/tg"
+)
+
+// Transfer is what a client has moved while a proxy was upgraded.
+type Transfer struct{ Calls, Bytes atomic.Int64 }
+
+// UseThroughUpgrades runs gotd's client as Use does, and then calls upgrade a number of
+// times, which must return when another process has taken over from the proxy. Meanwhile a
+// request is in flight, and the client uploads and downloads files of up to maxFile bytes
+// and MaxFile bytes, back to back. After each upgrade, the request in flight must be
+// answered, and further requests. All of it uses one connection.
+func UseThroughUpgrades(ctx context.Context, resolver dcs.Resolver, list dcs.List, key exchange.PublicKey, maxFile, times int, upgrade func() error) (*Transfer, error) {
+	t := &Transfer{}
+	return t, use(ctx, resolver, list, key, func(ctx context.Context, api *tg.Client) error {
+		for range times {
+			if err := useAll(ctx, api, maxFile); err != nil {
+				return err
+			}
+			if err := t.during(ctx, api, maxFile, upgrade); err != nil {
+				return err
+			}
+		}
+		return useAll(ctx, api, maxFile)
+	})
+}
+
+// during moves files in both directions while upgrade runs, with a request in flight.
+func (t *Transfer) during(ctx context.Context, api *tg.Client, maxFile int, upgrade func() error) error {
+	held := make(chan error, 1)
+	go func() { held <- fetchDocument(ctx, api, HeldDocument, maxFile) }()
+	if err := FetchDocument(ctx, api); err != nil { // the server has the request before by then
+		return err
+	}
+	moving, stop := context.WithCancel(ctx)
+	defer stop()
+	var all sync.WaitGroup
+	failed := make(chan error, 2)
+	move := func(size int, call func(ctx context.Context) error) {
+		for moving.Err() == nil {
+			if err := call(ctx); err != nil {
+				failed <- err
+				return
+			}
+			t.Calls.Add(1)
+			t.Bytes.Add(int64(size))
+		}
+	}
+	all.Go(func() { move(2*maxFile, func(ctx context.Context) error { return sendAndFetch(ctx, api, maxFile) }) })
+	all.Go(func() {
+		move(MaxFile, func(ctx context.Context) error { return fetchDocument(ctx, api, mathrand.Int64(), MaxFile) })
+	})
+	err := upgrade()
+	stop()
+	all.Wait()
+	close(failed)
+	if err := errors.Join(err, <-failed, <-failed); err != nil {
+		return err
+	}
+	select {
+	case err := <-held:
+		return fmt.Errorf("the request in flight has ended too early: %v", err)
+	default:
+	}
+	if err := fetchDocument(ctx, api, ReleasingDocument, 1); err != nil {
+		return err
+	}
+	if err := <-held; err != nil {
+		return fmt.Errorf("the request in flight: %w", err)
+	}
+	return nil
+}
