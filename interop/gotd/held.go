@@ -1,8 +1,9 @@
 package gotd
 
 import (
-	"encoding/hex"
-	"hash/fnv"
+	"context"
+	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/gotd/td/bin"
@@ -10,32 +11,35 @@ import (
 	"github.com/gotd/td/tgtest"
 )
 
-// A server does not answer a request for HeldDocument, or for the strings of
-// HeldLanguage, before it gets one for ReleasingDocument or of ReleasingLanguage. So a
-// request can be in flight for as long as a test needs.
+// A server answers a request for strings of heldLanguage when it gets one for strings of
+// releasingLanguage, and any other at once. So a request can be in flight for as long as a
+// test needs.
 const (
-	HeldDocument      = -1
-	ReleasingDocument = -2
-	HeldLanguage      = "held"
-	ReleasingLanguage = "release"
+	heldLanguage      = "held"
+	releasingLanguage = "release"
 )
 
-// heldRequests are requests that are not answered yet. A client may send one again.
+// stringRepeats is the number of times that a string has its key.
+const stringRepeats = 1000
+
+// stringOf returns the string that a server has for a key.
+func stringOf(key string) string { return strings.Repeat(key, stringRepeats) }
+
+// heldRequests are requests that are not answered yet.
 type heldRequests struct {
 	mu  sync.Mutex
 	all []func() error
 }
 
-// answer calls send, which answers a request: later if the request is held, and after
-// the answers of those that are held if it releases them.
-func (h *heldRequests) answer(isHeld, releases bool, send func() error) error {
+// answer calls send, which answers a request for strings of a language, when it may.
+func (h *heldRequests) answer(language string, send func() error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if isHeld {
+	switch language {
+	case heldLanguage:
 		h.all = append(h.all, send)
 		return nil
-	}
-	if releases {
+	case releasingLanguage:
 		for _, answer := range h.all {
 			if err := answer(); err != nil {
 				return err
@@ -46,9 +50,10 @@ func (h *heldRequests) answer(isHeld, releases bool, send func() error) error {
 	return send()
 }
 
-// registerStrings registers langpack.getStrings, one of few methods with a long request
-// and a long answer that TDLib calls without an account.
-func registerStrings(d *tgtest.Dispatcher, held *heldRequests) {
+// registerStrings registers langpack.getStrings, one of few methods with a long answer that
+// TDLib calls without an account.
+func registerStrings(d *tgtest.Dispatcher) {
+	var held heldRequests
 	d.HandleFunc(tg.LangpackGetStringsRequestTypeID, func(server *tgtest.Server, req *tgtest.Request) error {
 		var get tg.LangpackGetStringsRequest
 		if err := get.Decode(req.Buf); err != nil {
@@ -56,20 +61,22 @@ func registerStrings(d *tgtest.Dispatcher, held *heldRequests) {
 		}
 		answer := make([]bin.Encoder, 0, len(get.Keys))
 		for _, key := range get.Keys {
-			answer = append(answer, &tg.LangPackString{Key: key, Value: StringOf(key)})
+			answer = append(answer, &tg.LangPackString{Key: key, Value: stringOf(key)})
 		}
-		return held.answer(get.LangCode == HeldLanguage, get.LangCode == ReleasingLanguage, func() error {
-			return server.SendVector(req, answer...)
-		})
+		return held.answer(get.LangCode, func() error { return server.SendVector(req, answer...) })
 	})
 }
 
-// stringBytes is the number of bytes whose hexadecimal digits are a string.
-const stringBytes = 500
-
-// StringOf returns the string that a server has for a key.
-func StringOf(key string) string {
-	sum := fnv.New64a()
-	sum.Write([]byte(key))
-	return hex.EncodeToString(documentBytes(int64(sum.Sum64()), stringBytes))
+// fetchString calls langpack.getStrings for one key, and checks the answer.
+func fetchString(ctx context.Context, api *tg.Client, language, key string) error {
+	got, err := api.LangpackGetStrings(ctx, &tg.LangpackGetStringsRequest{LangCode: language, Keys: []string{key}})
+	if err != nil {
+		return fmt.Errorf("langpack.getStrings: %w", err)
+	}
+	if len(got) == 1 {
+		if s, ok := got[0].(*tg.LangPackString); ok && s.Key == key && s.Value == stringOf(key) {
+			return nil
+		}
+	}
+	return ErrOtherAnswer
 }

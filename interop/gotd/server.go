@@ -48,8 +48,7 @@ func methods() *tgtest.Dispatcher {
 		return server.SendBool(req, true)
 	})
 
-	var held heldRequests
-	registerStrings(d, &held)
+	registerStrings(d)
 	var mu sync.Mutex
 	var stored []byte
 	d.HandleFunc(tg.UploadSaveFilePartRequestTypeID, func(server *tgtest.Server, req *tgtest.Request) error {
@@ -70,14 +69,10 @@ func methods() *tgtest.Dispatcher {
 		mu.Lock()
 		file := stored
 		mu.Unlock()
-		var id int64
 		if document, ok := get.Location.(*tg.InputDocumentFileLocation); ok {
-			id = document.ID
-			file = documentBytes(id, get.Limit)
+			file = documentBytes(document.ID, get.Limit)
 		}
-		return held.answer(id == HeldDocument, id == ReleasingDocument, func() error {
-			return server.SendResult(req, &tg.UploadFile{Type: &tg.StorageFileUnknown{}, Bytes: file})
-		})
+		return server.SendResult(req, &tg.UploadFile{Type: &tg.StorageFileUnknown{}, Bytes: file})
 	})
 	// Over HTTP, a message of the server must wait for a request, and http_wait
 	// is such a request. gotd's client has one connection here, which a request

@@ -39,7 +39,7 @@ func UseThroughUpgrades(ctx context.Context, resolver dcs.Resolver, list dcs.Lis
 // during moves files in both directions while upgrade runs, with a request in flight.
 func (t *Transfer) during(ctx context.Context, api *tg.Client, maxFile int, upgrade func() error) error {
 	held := make(chan error, 1)
-	go func() { held <- fetchDocument(ctx, api, HeldDocument, maxFile) }()
+	go func() { held <- fetchString(ctx, api, heldLanguage, "in flight") }()
 	if err := FetchDocument(ctx, api); err != nil { // the server has the request before by then
 		return err
 	}
@@ -73,7 +73,7 @@ func (t *Transfer) during(ctx context.Context, api *tg.Client, maxFile int, upgr
 		return fmt.Errorf("the request in flight has ended too early: %v", err)
 	default:
 	}
-	if err := fetchDocument(ctx, api, ReleasingDocument, 1); err != nil {
+	if err := fetchString(ctx, api, releasingLanguage, "after it"); err != nil {
 		return err
 	}
 	if err := <-held; err != nil {

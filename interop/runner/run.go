@@ -161,7 +161,7 @@ func (p *plan) drive(ctx context.Context, c *client, t testCase, e *environment,
 	}
 	if e.upgrades != nil {
 		cmd.Env = append(cmd.Env, fmt.Sprintf("INTEROP_UPGRADES=%d", len(e.upgrades.programs)))
-		if err := e.upgrades.attach(ctx, cmd, &out); err != nil {
+		if err := e.upgrades.attach(ctx, cancel, cmd, &out); err != nil {
 			return "", err
 		}
 	}

@@ -29,7 +29,8 @@ type upgrades struct {
 	done        int                // upgrades
 	before      connections        // those before the first upgrade
 	err         error              // of an upgrade
-	answers     io.WriteCloser     // the client's standard input
+	end         func()             // ends the client
+	answers     io.Writer          // the client's standard input
 	line        bytes.Buffer       // begun by the client
 	output      io.Writer          // gets what the client prints
 	ctx         context.Context    // of the client
@@ -73,15 +74,16 @@ func (u *upgrades) install(program string) error {
 }
 
 // attach has a client ask for upgrades, and writes what it prints to output.
-func (u *upgrades) attach(ctx context.Context, cmd *exec.Cmd, output io.Writer) (err error) {
-	u.ctx, u.output = ctx, output
+// end ends the client.
+func (u *upgrades) attach(ctx context.Context, end func(), cmd *exec.Cmd, output io.Writer) (err error) {
+	u.ctx, u.end, u.output = ctx, end, output
 	cmd.Stdout = u
 	u.answers, err = cmd.StdinPipe()
 	return err
 }
 
 // Write looks at what the client prints. For each request it upgrades the proxy, and
-// answers. After an error of that, it ends the client's standard input.
+// answers. After an error of that, it ends the client.
 func (u *upgrades) Write(b []byte) (int, error) {
 	u.output.Write(b)
 	u.line.Write(b)
@@ -95,7 +97,7 @@ func (u *upgrades) Write(b []byte) (int, error) {
 			continue
 		}
 		if u.err = u.next(); u.err != nil {
-			u.answers.Close()
+			u.end()
 			continue
 		}
 		io.WriteString(u.answers, upgradeAnswer+"\n")

@@ -95,11 +95,6 @@ func fakeUpgrades(t *testing.T, files map[string]string) *upgrades {
 	return u
 }
 
-// nopCloser keeps what the client is answered.
-type nopCloser struct{ bytes.Buffer }
-
-func (*nopCloser) Close() error { return nil }
-
 // A client asks for upgrades with lines, which come in pieces, and gets a line for each. It
 // must ask for all.
 func TestClientsAskForUpgrades(t *testing.T) {
@@ -107,8 +102,9 @@ func TestClientsAskForUpgrades(t *testing.T) {
 	u := fakeUpgrades(t, map[string]string{"log": "sessions=1 left=0", "took": "1"})
 	u.connections = func() connections { return connections{1, 1} }
 	var printed bytes.Buffer
-	answers := &nopCloser{}
-	u.output, u.answers = &printed, answers
+	var answers bytes.Buffer
+	ended := false
+	u.output, u.answers, u.end = &printed, &answers, func() { ended = true }
 	if err := u.complete(1); err == nil {
 		t.Error("a client that asks for nothing passes")
 	}
@@ -116,7 +112,7 @@ func TestClientsAskForUpgrades(t *testing.T) {
 		u.Write([]byte(part))
 	}
 	if u.err != nil || answers.String() != "upgraded\n" || printed.String() != "connected\nupgrade\nmore\n" {
-		t.Errorf("%v, answers %q to %q", u.err, answers, &printed)
+		t.Errorf("%v, answers %q to %q", u.err, &answers, &printed)
 	}
 	if err := u.complete(2); err == nil {
 		t.Error("another connection to the data centre passes")
@@ -124,7 +120,7 @@ func TestClientsAskForUpgrades(t *testing.T) {
 	if err := u.complete(1); err != nil {
 		t.Error(err)
 	}
-	if u.Write([]byte("upgrade\n")); u.err == nil {
+	if u.Write([]byte("upgrade\n")); u.err == nil || !ended {
 		t.Error("there is no end of upgrades")
 	}
 }

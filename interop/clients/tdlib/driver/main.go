@@ -40,7 +40,8 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		if c.Endpoint == "session" {
-			return session(ctx, args[0], proxy)
+			times, _ := strconv.Atoi(os.Getenv("INTEROP_UPGRADES")) // 0 without upgrades
+			return session(ctx, args[0], proxy, times)
 		}
 		return testProxy(ctx, args[0], proxy, c.DC)
 	case len(args) == 2 && args[0] == "version":

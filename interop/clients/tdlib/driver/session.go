@@ -11,11 +11,12 @@ import (
 
 // session has TDLib create an auth key, open a session and reach
 // connectionStateReady. That is the state after a data centre has answered its
-// calls, and the last one that a client without an account reaches.
+// calls, and the last one that a client without an account reaches. Then it goes on
+// through a number of upgrades of the proxy.
 //
 // TDLib trusts only keys that are compiled in. So a copy of the library runs, in
 // the case's own directory, in which the test server's key replaces them.
-func session(ctx context.Context, library string, proxy object) error {
+func session(ctx context.Context, library string, proxy object, upgrades int) error {
 	home, err := os.Getwd()
 	if err != nil {
 		return err
@@ -34,13 +35,17 @@ func session(ctx context.Context, library string, proxy object) error {
 			"api_id": 1, "api_hash": "00000000000000000000000000000000",
 			"system_language_code": "en", "device_model": "interop", "application_version": "1",
 		},
+		{"@type": "setOption", "name": "localization_target", "value": object{"@type": "optionValueString", "value": "android"}},
 		{"@type": "addProxy", "proxy": proxy, "enable": true},
 	} {
 		if err := t.send(request); err != nil {
 			return err
 		}
 	}
-	return awaitReady(ctx, t)
+	if err := awaitReady(ctx, t); err != nil {
+		return err
+	}
+	return throughUpgrades(ctx, t, upgrades)
 }
 
 // awaitReady waits until TDLib reports connectionStateReady.
