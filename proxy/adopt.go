@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/fronting"
@@ -22,14 +23,15 @@ var ErrNotAdmitted = errors.New("proxy: the session may not go on")
 // Adopted is a session of another process, which has its user's account and moves no
 // bytes yet. One of Start and Drop must be called.
 type Adopted struct {
-	session *session
-	state   SessionState
+	session    *session
+	up, down   splice.FlowState
+	unanswered time.Duration
 }
 
 // Adopt takes a session over that is suspended in another process. It reads and writes
 // nothing yet: Start does, once the other process has given the session up. client and
-// upstream are its sockets, which the session owns if Adopt returns no error. The state
-// must not be used afterwards.
+// upstream are its sockets, which the session owns if Adopt returns no error. Adopt keeps
+// nothing of the state, which remains the caller's, but for its strings.
 //
 // A session that the user's limits do not admit is adopted all the same if Config.Policy
 // is an Adopter, and otherwise refused. Errors wrap ErrNotAdopted, ErrNotAdmitted or
@@ -55,7 +57,15 @@ func (p *Proxy) Adopt(state *SessionState, client, upstream net.Conn) (*Adopted,
 	liveness := p.settings().liveness
 	netx.SetLiveness(client, liveness)
 	netx.SetLiveness(upstream, netx.Liveness{UserTimeout: liveness.UserTimeout})
-	return &Adopted{s, *state}, nil
+	a := &Adopted{
+		session: s, unanswered: state.Unanswered,
+		up:   splice.FlowState{Bytes: state.Up.Bytes, Ended: state.Up.Ended, Inspected: true},
+		down: splice.FlowState{Bytes: state.Down.Bytes, Ended: state.Down.Ended, Inspected: s.first == nil},
+	}
+	if state.RecordLengths != nil {
+		a.down.Bodies = state.RecordLengths.Sent
+	}
+	return a, nil
 }
 
 // restore sets what the state has of the session.
@@ -83,7 +93,11 @@ func (s *session) restore(state *SessionState) error {
 	s.transportError.Store(state.TransportError)
 	s.dataCenter, s.dialled = s.proxy.dataCenters.of(s.dc), s.proxy.dataCenters.now()
 	s.before = adoptedBytes{true, state.Up.Bytes, state.Down.Bytes}
-	s.up = reencrypter{records: state.Records, receive: state.Receive, send: state.Send}
+	s.up = reencrypter{receive: state.Receive, send: state.Send}
+	if state.Records != nil {
+		records := *state.Records
+		s.up.records = &records
+	}
 	if state.DownReceive != nil && state.DownSend != nil {
 		s.down = &reencrypter{receive: *state.DownReceive, send: *state.DownSend}
 		if state.Down.Bytes == 0 {
@@ -95,7 +109,7 @@ func (s *session) restore(state *SessionState) error {
 	}
 	if first := state.FirstPackets; first != nil {
 		s.first = s.newScanner(first.Download)
-		s.first.offset, s.first.payloads, s.first.rest = first.Offset, first.Payloads, first.Rest
+		s.first.offset, s.first.payloads, s.first.rest = first.Offset, first.Payloads, slices.Clone(first.Rest)
 	}
 	return nil
 }
@@ -138,23 +152,18 @@ func (p *Proxy) insert(s *session) bool {
 
 // Start has the session go on.
 func (a *Adopted) Start() {
-	s, state := a.session, &a.state
+	s := a.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.proxy.counters.relaying.Add(1)
 	up, down := s.flows(s.socket)
-	upState := splice.FlowState{Bytes: state.Up.Bytes, Ended: state.Up.Ended, Inspected: true}
-	downState := splice.FlowState{Bytes: state.Down.Bytes, Ended: state.Down.Ended, Inspected: s.first == nil}
-	if state.RecordLengths != nil {
-		downState.Bodies = state.RecordLengths.Sent
-	}
-	s.pair = splice.Continue(up, down, upState, downState, s.proxy.relay.Load(), s.relayed)
+	s.pair = splice.Continue(up, down, a.up, a.down, s.proxy.relay.Load(), s.relayed)
 	if s.closed != nil {
 		s.pair.Abort(s.closed)
 		return
 	}
-	if state.Unanswered > 0 {
-		s.stall.since.Store(int64(state.Unanswered))
+	if a.unanswered > 0 {
+		s.stall.since.Store(int64(a.unanswered))
 		s.armStall()
 	}
 }

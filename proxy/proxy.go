@@ -201,7 +201,6 @@ type Proxy struct {
 	shortage    sync.Mutex    // held by the session that waits for a descriptor
 	workers     *workers.Pool // of sessions until they are connected, and of their ends
 	lastID      atomic.Uint64
-	suspending  suspendQueue // of Suspend, whose calls do not overlap
 
 	changing sync.Mutex // held by SetUsers and Change.Apply
 	users    atomic.Pointer[snapshot]

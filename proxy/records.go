@@ -47,6 +47,7 @@ func (f *framings) of(r fronting.Records) *splice.Framing {
 			return m.framing
 		}
 	}
+	r.Tickets, r.Ramp = slices.Clone(r.Tickets), slices.Clone(r.Ramp) // which may be the caller's
 	framing := clientRecords(r)
 	if framing != defaultRecords {
 		kept = append(slices.Clone(kept[max(0, len(kept)-maxFramings+1):]), measuredFraming{r, framing})

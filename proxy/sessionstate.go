@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"net/netip"
 	"slices"
 	"time"
@@ -60,10 +61,10 @@ type SecretID [16]byte
 
 // secretID returns the ID of one of a user's secrets.
 func secretID(secret mtproxy.Secret, adTag []byte) SecretID {
-	hash := sha256.New()
-	hash.Write([]byte("mtwire session\n" + secret.String() + "\n"))
-	hash.Write(adTag)
-	return SecretID(hash.Sum(nil)[:16])
+	text := append(make([]byte, 0, 128), "mtwire session\n"...)
+	text = append(hex.AppendEncode(text, secret.Bytes()), '\n')
+	sum := sha256.Sum256(append(text, adTag...))
+	return SecretID(sum[:16])
 }
 
 // DirectionState is the state of one direction of a session.

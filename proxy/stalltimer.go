@@ -22,8 +22,21 @@ type stallTimer struct {
 	armed atomic.Bool // there is a timer
 
 	mu      sync.Mutex
-	timer   *time.Timer
+	expiry  *stallExpiry // nil if there is no timer
 	stopped bool
+}
+
+// stallExpiry is a timer of a session. The runtime keeps a timer that was stopped for as long
+// as it would have run, and with it what that refers to: after the session's end, no session.
+type stallExpiry struct {
+	session atomic.Pointer[session] // nil after its end
+	timer   *time.Timer
+}
+
+func (e *stallExpiry) expire() {
+	if s := e.session.Load(); s != nil {
+		s.expireStall()
+	}
 }
 
 // armStall notes that a byte is about to go up, which should be answered.
@@ -36,7 +49,7 @@ func (s *session) armStall() {
 		return
 	}
 	if timeout := s.proxy.settings().StallTimeout; timeout > 0 && t.armed.CompareAndSwap(false, true) {
-		t.start(timeout, s.expireStall)
+		t.start(timeout, s)
 	}
 }
 
@@ -55,11 +68,13 @@ func (s *session) holdsAnswer(bytes bool) {
 	}
 }
 
-func (t *stallTimer) start(after time.Duration, expire func()) {
+func (t *stallTimer) start(after time.Duration, s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.stopped {
-		t.timer = time.AfterFunc(after, expire)
+		t.expiry = new(stallExpiry)
+		t.expiry.session.Store(s)
+		t.expiry.timer = time.AfterFunc(after, t.expiry.expire)
 	}
 }
 
@@ -68,8 +83,9 @@ func (t *stallTimer) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stopped = true
-	if t.timer != nil {
-		t.timer.Stop()
+	if t.expiry != nil {
+		t.expiry.timer.Stop()
+		t.expiry.session.Store(nil)
 	}
 }
 
@@ -77,7 +93,7 @@ func (t *stallTimer) stop() {
 func (t *stallTimer) idle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.timer = nil
+	t.expiry = nil
 	t.armed.Store(false)
 }
 
@@ -92,12 +108,12 @@ func (s *session) expireStall() {
 		return
 	}
 	if s.stall.holds.Load() {
-		s.stall.start(timeout, s.expireStall)
+		s.stall.start(timeout, s)
 		return
 	}
 	waited := time.Since(s.start) - time.Duration(max(since, s.pausedUntil[Download].Load()))
 	if left := timeout - waited; left > 0 {
-		s.stall.start(left, s.expireStall)
+		s.stall.start(left, s)
 		return
 	}
 	// Under mu, so that the session does not end before the hooks have returned.

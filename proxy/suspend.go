@@ -3,9 +3,12 @@ package proxy
 import (
 	"cmp"
 	"net"
+	"slices"
 	"time"
 
+	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/internal/splice"
+	"github.com/mtwire/mtwire/obfuscation"
 )
 
 // A session can go on in another process: it is suspended, its state and its sockets are
@@ -13,14 +16,28 @@ import (
 // is read or written meanwhile, and what peers send stays in the kernel.
 
 // Suspended is a session that moves no bytes until Resume, and may be closed meanwhile.
-// One of Resume and Release must be called. Its methods are for one goroutine.
+// One of Resume, Keep, Close and Release must be called before the next call of
+// Suspender.Suspend, after which it is another session. Its methods are for one goroutine.
 type Suspended struct {
 	session *session
 	pair    *splice.Pair // of the session; it may have another one when this one is over
 	state   SessionState
+	refers  stateMemory // of state
+	ok      bool        // whether pair has stopped
+
+	note func(ok bool) // sends it to the Suspender when pair has stopped, or not
 }
 
-// State returns the session's state. It is not to be changed.
+// stateMemory is what the pointers of a SessionState refer to, so that the next one takes no
+// memory.
+type stateMemory struct {
+	receive, send obfuscation.Cursor
+	records       faketls.Deframer
+	lengths       RecordLengths
+	first         FirstPackets
+}
+
+// State returns the session's state. It is not to be changed, and has the memory of s.
 func (s *Suspended) State() *SessionState { return &s.state }
 
 // Sockets returns the sockets of the session, which are syscall.Conns. Nothing may be
@@ -83,19 +100,37 @@ func (s *session) release() {
 // take what was read are suspended much sooner.
 const suspendTime = 20 * time.Millisecond
 
+// Suspender suspends the sessions of a proxy, one after the other. It refers to those that
+// it has found, and is to be dropped with the last of them. Its methods are for one
+// goroutine.
+type Suspender struct {
+	proxy *Proxy
+
+	// The sessions as the last look has found them. A look at all sessions for each call
+	// would take longer than to move them.
+	idle, busy []*session
+	later      int
+
+	memory  []*Suspended // the results of the last call, and more
+	stopped chan *Suspended
+}
+
+// Suspender returns one for p.
+func (p *Proxy) Suspender() *Suspender { return &Suspender{proxy: p} }
+
 // Suspend suspends up to limit sessions, those first that move nothing, and returns them.
 // idle is how many others move nothing and can be suspended, and left how many in all are
 // not suspended and may be, now or later: some do not finish writing yet, and others are
 // still in their handshake. Sessions of TLS or WebSocket clients, of FakeTLS upstreams and
 // of unauthenticated clients cannot be suspended. Systems other than Linux suspend none.
 //
-// Calls must not overlap.
-func (p *Proxy) Suspend(limit int) (suspended []*Suspended, idle, left int) {
-	q := &p.suspending
+// The newest sessions come first, so that what came together into memory leaves it together.
+func (q *Suspender) Suspend(limit int) (suspended []*Suspended, idle, left int) {
+	q.forget()
 	chosen, fresh := q.take(limit), false
 	if len(chosen) == 0 {
 		fresh = true
-		q.look(p)
+		q.look()
 		chosen = q.take(limit)
 	}
 	busy := len(q.busy)
@@ -103,7 +138,7 @@ func (p *Proxy) Suspend(limit int) (suspended []*Suspended, idle, left int) {
 		chosen = q.busy[:min(busy, limit)]
 		busy -= len(chosen)
 	}
-	suspended = suspendAll(chosen)
+	suspended = q.suspend(chosen)
 	idle = len(q.idle)
 	if left = idle + busy + q.later + len(chosen) - len(suspended); left == 0 && !fresh {
 		left = 1 // others may have come since the look
@@ -111,17 +146,17 @@ func (p *Proxy) Suspend(limit int) (suspended []*Suspended, idle, left int) {
 	return suspended, idle, left
 }
 
-// suspendQueue is the sessions as the last look of Suspend has found them. A look at all
-// sessions for each call would take longer than to move them.
-type suspendQueue struct {
-	idle, busy []*session
-	later      int
+// forget gives up the sessions of the last call.
+func (q *Suspender) forget() {
+	for _, s := range q.memory {
+		s.session, s.pair, s.state, s.refers = nil, nil, SessionState{}, stateMemory{}
+	}
 }
 
 // look looks at all sessions.
-func (q *suspendQueue) look(p *Proxy) {
+func (q *Suspender) look() {
 	q.idle, q.busy, q.later = nil, nil, 0
-	p.each(func(s *session) {
+	q.proxy.each(func(s *session) {
 		switch s.mobility() {
 		case movableIdle:
 			q.idle = append(q.idle, s)
@@ -131,10 +166,11 @@ func (q *suspendQueue) look(p *Proxy) {
 			q.later++
 		}
 	})
+	slices.SortFunc(q.idle, func(a, b *session) int { return cmp.Compare(b.id, a.id) })
 }
 
 // take removes up to limit of the idle sessions, without those that are not idle any more.
-func (q *suspendQueue) take(limit int) (chosen []*session) {
+func (q *Suspender) take(limit int) (chosen []*session) {
 	for len(q.idle) > 0 && len(chosen) < limit {
 		s := q.idle[0]
 		q.idle[0], q.idle = nil, q.idle[1:] // which may have ended, and is garbage then
@@ -148,34 +184,51 @@ func (q *suspendQueue) take(limit int) (chosen []*session) {
 	return chosen
 }
 
-// suspendAll suspends sessions, and returns those that could be in time.
-func suspendAll(sessions []*session) (all []*Suspended) {
-	type result struct {
-		session *session
-		pair    *splice.Pair
-		ok      bool
+// grow makes room for n results.
+func (q *Suspender) grow(n int) {
+	for len(q.memory) < n {
+		s := new(Suspended)
+		s.note = func(ok bool) {
+			s.ok = ok
+			q.stopped <- s
+		}
+		q.memory = append(q.memory, s)
 	}
-	stopped := make(chan result, len(sessions))
-	var pairs []*splice.Pair
+	if cap(q.stopped) < n {
+		q.stopped = make(chan *Suspended, n)
+	}
+}
+
+// suspend suspends sessions, and returns those that could be in time.
+func (q *Suspender) suspend(sessions []*session) (all []*Suspended) {
+	q.grow(len(sessions))
+	n := 0
 	for _, s := range sessions {
 		s.mu.Lock()
 		pair := s.pair
 		s.mu.Unlock()
 		if pair != nil {
-			pairs = append(pairs, pair)
-			pair.Suspend(func(ok bool) { stopped <- result{s, pair, ok} })
+			next := q.memory[n]
+			next.session, next.pair = s, pair
+			pair.Suspend(next.note)
+			n++
 		}
 	}
+	tried, canceled := q.memory[:n], make(chan struct{})
 	late := time.AfterFunc(suspendTime, func() {
-		for _, pair := range pairs {
-			pair.CancelSuspend()
+		defer close(canceled)
+		for _, s := range tried {
+			s.pair.CancelSuspend()
 		}
 	})
-	defer late.Stop()
-	for range pairs {
-		if r := <-stopped; r.ok {
-			all = append(all, &Suspended{r.session, r.pair, r.session.state(r.pair)})
+	for range tried {
+		if s := <-q.stopped; s.ok {
+			s.takeState()
+			all = append(all, s)
 		}
+	}
+	if !late.Stop() {
+		<-canceled // before tried has other sessions
 	}
 	return all
 }
@@ -225,13 +278,14 @@ func (t *trial) canEnd() bool {
 	return t.over || !t.asked && !t.lost && len(t.kept) == 0 && t.next == nil && time.Since(t.since) >= earlyEnd
 }
 
-// state returns the state of a session whose pair is suspended.
-func (s *session) state(pair *splice.Pair) SessionState {
+// takeState sets the state, of a session whose pair is suspended.
+func (suspended *Suspended) takeState() {
+	s, refers := suspended.session, &suspended.refers
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	up, down := pair.State()
+	up, down := suspended.pair.State()
 	user := s.user.Load()
-	state := SessionState{
+	suspended.state = SessionState{
 		User: user.Name, Secret: secretID(s.secret, user.AdTag),
 		Mode: s.mode, Protocol: s.protocol, DC: s.dc, Stage: Stage(s.stage.Load()),
 		Client: s.source, Upstream: s.upstream.Via, Address: s.upstream.Address,
@@ -241,22 +295,23 @@ func (s *session) state(pair *splice.Pair) SessionState {
 		Down:           DirectionState{down.Bytes, down.Ended},
 		Receive:        s.up.receive, Send: s.up.send,
 	}
+	state := &suspended.state
 	// After the timeout the stall was counted.
 	if since := time.Duration(s.stall.since.Load()); since > 0 && state.Age-since < s.proxy.settings().StallTimeout {
 		state.Unanswered = since
 	}
 	if s.down != nil {
-		receive, send := s.down.receive, s.down.send
-		state.DownReceive, state.DownSend = &receive, &send
+		refers.receive, refers.send = s.down.receive, s.down.send
+		state.DownReceive, state.DownSend = &refers.receive, &refers.send
 	}
 	if s.up.records != nil {
-		records := *s.up.records
 		framing := cmp.Or(s.records, defaultRecords)
-		state.Records = &records
-		state.RecordLengths = &RecordLengths{framing.Leading, framing.Ramp, framing.MaxBody, down.Bodies}
+		refers.records = *s.up.records
+		refers.lengths = RecordLengths{framing.Leading, framing.Ramp, framing.MaxBody, down.Bodies}
+		state.Records, state.RecordLengths = &refers.records, &refers.lengths
 	}
 	if first := s.first; first != nil && !down.Inspected {
-		state.FirstPackets = &FirstPackets{*first.download, first.offset, first.payloads, first.rest}
+		refers.first = FirstPackets{*first.download, first.offset, first.payloads, first.rest}
+		state.FirstPackets = &refers.first
 	}
-	return state
 }

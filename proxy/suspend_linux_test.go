@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -34,8 +37,9 @@ func duplicate(t *testing.T, conn net.Conn) net.Conn {
 // their states.
 func relocate(t *testing.T, from, to *Proxy, want int) (states []*SessionState) {
 	t.Helper()
+	suspender := from.Suspender()
 	for end := time.Now().Add(20 * time.Second); len(states) < want; {
-		suspended, _, left := from.Suspend(5)
+		suspended, _, left := suspender.Suspend(5)
 		if len(suspended) == 0 {
 			if time.Now().After(end) {
 				t.Fatalf("%d sessions were suspended, %d are left; want %d", len(states), left, want)
@@ -184,7 +188,7 @@ func TestSuspendedSessionsResumeOrEnd(t *testing.T) {
 	conn := join(t, ln.Addr(), "secret="+mtwiretest.PlainSecret)
 	suspend := func() (s *Suspended) {
 		eventually(t, "a suspension", func() bool {
-			all, _, _ := p.Suspend(1)
+			all, _, _ := p.Suspender().Suspend(1)
 			if len(all) == 1 {
 				s = all[0]
 			}
@@ -201,7 +205,7 @@ func TestSuspendedSessionsResumeOrEnd(t *testing.T) {
 		t.Error("a session that was closed was released")
 	}
 	s.Resume()
-	if all, _, left := p.Suspend(1); len(all)+left != 0 {
+	if all, _, left := p.Suspender().Suspend(1); len(all)+left != 0 {
 		t.Error(len(all), left)
 	}
 }
@@ -221,7 +225,7 @@ func TestAdoptRefusesOtherUsers(t *testing.T) {
 		to := newProxy(t, Config{Users: config})
 		var suspended []*Suspended
 		eventually(t, "a suspension", func() bool {
-			suspended, _, _ = from.Suspend(1)
+			suspended, _, _ = from.Suspender().Suspend(1)
 			return len(suspended) == 1
 		})
 		client, upstream := suspended[0].Sockets()
@@ -241,7 +245,7 @@ func TestAdoptedSessionsCanBeDropped(t *testing.T) {
 	conn := join(t, ln.Addr(), "secret="+mtwiretest.PlainSecret)
 	var suspended []*Suspended
 	eventually(t, "a suspension", func() bool {
-		suspended, _, _ = from.Suspend(1)
+		suspended, _, _ = from.Suspender().Suspend(1)
 		return len(suspended) == 1
 	})
 	client, upstream := suspended[0].Sockets()
@@ -269,7 +273,7 @@ func TestSuspendedSessionsMayBeMovedOn(t *testing.T) {
 	join(t, ln.Addr(), "secret="+mtwiretest.PlainSecret)
 	var suspended []*Suspended
 	eventually(t, "a suspension", func() bool {
-		suspended, _, _ = p.Suspend(1)
+		suspended, _, _ = p.Suspender().Suspend(1)
 		return len(suspended) == 1
 	})
 	s := suspended[0].session
@@ -294,7 +298,7 @@ func TestReleasedSessionsCountOnce(t *testing.T) {
 	}
 	var suspended []*Suspended
 	eventually(t, "suspensions", func() bool {
-		some, _, _ := p.Suspend(count)
+		some, _, _ := p.Suspender().Suspend(count)
 		suspended = append(suspended, some...)
 		return len(suspended) == count
 	})
@@ -316,4 +320,35 @@ func TestReleasedSessionsCountOnce(t *testing.T) {
 			t.Fatalf("%d bytes up, want %d", up, sum)
 		}
 	}
+}
+
+// Once the sessions have gone on elsewhere and the Suspender is dropped, nothing refers to
+// them: neither the timers that they had, which run for longer, nor the proxy.
+func TestSessionsThatHaveGoneOnLeaveTheMemory(t *testing.T) {
+	from, to := newEchoProxy(t), newEchoProxy(t)
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	serve(t, from, ln)
+	const count = 20
+	for range count {
+		echo(t, join(t, ln.Addr(), "secret="+mtwiretest.FakeTLSSecret), 3)
+	}
+	var all []weak.Pointer[session]
+	var timers []*stallExpiry
+	from.each(func(s *session) {
+		s.stall.mu.Lock()
+		timers = append(timers, s.stall.expiry)
+		s.stall.mu.Unlock()
+		all = append(all, weak.Make(s))
+	})
+	relocate(t, from, to, count)
+	for _, e := range timers { // which the runtime may keep
+		if e.session.Load() != nil {
+			t.Error("a timer that is stopped refers to a session")
+		}
+	}
+	eventually(t, "the memory of all sessions is free", func() bool {
+		runtime.GC()
+		return !slices.ContainsFunc(all, func(s weak.Pointer[session]) bool { return s.Value() != nil })
+	})
+	runtime.KeepAlive(from)
 }

@@ -78,6 +78,7 @@ func run(dir string) error {
 		return err
 	}
 	fmt.Printf("%d idle sessions and a chat of %d\n", *sessions, *chats)
+	var memories, p99s []float64
 	for range *rounds {
 		c := startChat(ctx, conns[*sessions:])
 		time.Sleep(*before)
@@ -92,8 +93,10 @@ func run(dir string) error {
 		if err != nil {
 			return err
 		}
-		m.print(delays)
+		r := m.print(delays)
+		memories, p99s = append(memories, r.memory), append(p99s, r.delay)
 	}
+	fmt.Printf("medians: memory %.2f times, p99 of the chat %.1f times\n", median(memories), median(p99s))
 	return nil
 }
 
@@ -217,22 +220,28 @@ func (c *chat) end() ([]delay, error) {
 type measurement struct {
 	begun, ended time.Time // the signal, and the end of the old process
 	moved, took  string    // as logged
-	pss, rss     [2]float64
+	one, both    memory    // before the upgrade, and the most of both processes
 }
+
+// memory is the resident memory of processes in bytes. A page of a file that several of them
+// map counts once, as it is in memory once: it is their proportional set size (PSS), whose
+// sum is that. The memory of sockets is the kernel's; both processes have the same sockets.
+type memory struct{ anonymous, file float64 }
+
+func (m memory) sum() float64 { return m.anonymous + m.file }
 
 var takenOver = regexp.MustCompile(`another process has taken over" pid=(\d+) sessions=(\d+) left=\d+ took=(\S+)`)
 
-// upgrade upgrades the proxy, until a second after the old process has ended. pss and rss are
-// the memory of one process before, and the most of both together.
+// upgrade upgrades the proxy, until a second after the old process has ended.
 func (p *proxy) upgrade() (m measurement, err error) {
 	old := p.pid
-	m.pss[0], m.rss[0] = memory(old)
+	m.one = memoryOf(old)
 	before := len(p.takeovers())
 	m.begun = time.Now()
 	if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
 		return m, err
 	}
-	for ; ; time.Sleep(5 * time.Millisecond) {
+	for ; ; time.Sleep(10 * time.Millisecond) {
 		if time.Since(m.begun) > time.Minute {
 			return m, fmt.Errorf("no upgrade within a minute")
 		}
@@ -241,15 +250,17 @@ func (p *proxy) upgrade() (m measurement, err error) {
 			m.moved, m.took = last[2], last[3]
 			p.pid, _ = strconv.Atoi(last[1])
 		}
-		pss, rss := memory(old)
-		if pss == 0 {
+		both := memoryOf(old)
+		if both.sum() == 0 {
 			break
 		}
-		if next := child(old); next != 0 {
-			nextPSS, nextRSS := memory(next)
-			pss, rss = pss+nextPSS, rss+nextRSS
+		if next := child(old); next != 0 && stack(next) != stack(old) {
+			memory := memoryOf(next)
+			both.anonymous, both.file = both.anonymous+memory.anonymous, both.file+memory.file
 		}
-		m.pss[1], m.rss[1] = max(m.pss[1], pss), max(m.rss[1], rss)
+		if both.sum() > m.both.sum() {
+			m.both = both
+		}
 	}
 	m.ended = time.Now()
 	time.Sleep(time.Second)
@@ -275,22 +286,34 @@ func child(pid int) int {
 	return 0
 }
 
-// memory returns the proportional and the resident memory of a process in bytes, 0 if it has
-// ended.
-func memory(pid int) (pss, rss float64) {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	for line := range strings.Lines(string(text)) {
-		var n float64
-		if _, err := fmt.Sscanf(line, "Pss: %f kB", &n); err == nil {
-			pss = n * 1024
-		} else if _, err := fmt.Sscanf(line, "Rss: %f kB", &n); err == nil {
-			rss = n * 1024
-		}
+// stack returns the address of the stack of a process. A child has that of its parent, and
+// all of its memory, until it executes its program.
+func stack(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := strings.Fields(string(text))
+	if len(fields) < 28 {
+		return ""
 	}
-	return pss, rss
+	return fields[27]
 }
 
-func (m *measurement) print(delays []delay) {
+// memoryOf returns the memory of a process, 0 if it has ended.
+func memoryOf(pid int) (m memory) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	var all float64
+	for line := range strings.Lines(string(text)) {
+		fmt.Sscanf(line, "Pss: %f kB", &all)
+		fmt.Sscanf(line, "Pss_Anon: %f kB", &m.anonymous)
+	}
+	m.file = (all - m.anonymous) * 1024
+	m.anonymous *= 1024
+	return m
+}
+
+// ratios are those of an upgrade to the time before.
+type ratios struct{ memory, delay float64 }
+
+func (m *measurement) print(delays []delay) ratios {
 	p99 := func(from, to time.Time) time.Duration {
 		var took []time.Duration
 		for _, d := range delays {
@@ -306,9 +329,16 @@ func (m *measurement) print(delays []delay) {
 	}
 	before := p99(m.begun.Add(-*before), m.begun)
 	during := p99(m.begun, m.ended)
+	r := ratios{m.both.sum() / m.one.sum(), float64(during) / float64(before)}
 	const mib = 1 << 20
 	fmt.Printf("%s sessions moved in %s, the old process was gone after %v\n", m.moved, m.took, m.ended.Sub(m.begun).Round(time.Millisecond))
-	fmt.Printf("  memory (PSS): %.1f MiB of one, %.1f MiB of both: %.2f times\n", m.pss[0]/mib, m.pss[1]/mib, m.pss[1]/m.pss[0])
-	fmt.Printf("  memory (RSS): %.1f MiB of one, %.1f MiB of both: %.2f times\n", m.rss[0]/mib, m.rss[1]/mib, m.rss[1]/m.rss[0])
-	fmt.Printf("  p99 of the chat: %v before, %v during it: %.1f times\n", before.Round(10*time.Microsecond), during.Round(10*time.Microsecond), float64(during)/float64(before))
+	fmt.Printf("  memory: %.1f MiB of one (%.1f of files), at most %.1f MiB of both (%.1f of files): %.2f times\n",
+		m.one.sum()/mib, m.one.file/mib, m.both.sum()/mib, m.both.file/mib, r.memory)
+	fmt.Printf("  p99 of the chat: %v before, %v during it: %.1f times\n", before.Round(10*time.Microsecond), during.Round(10*time.Microsecond), r.delay)
+	return r
+}
+
+func median(all []float64) float64 {
+	slices.Sort(all)
+	return all[len(all)/2]
 }

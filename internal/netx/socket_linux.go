@@ -52,8 +52,20 @@ var errUnpolled = os.NewSyscallError("epoll_ctl", unix.ENOSPC)
 var socketEpoch = time.Now()
 
 // NewSocket returns a Socket for a descriptor of a TCP connection that does not block, which
-// it owns. remote is the address of the peer.
-func NewSocket(fd int, remote netip.AddrPort) *Socket { return newSocket(fd, remote) }
+// it owns. It returns the error of getpeername(2), and EAFNOSUPPORT for another socket than
+// one of IP: then the descriptor remains the caller's.
+func NewSocket(fd int) (*Socket, error) {
+	var name unix.RawSockaddrAny
+	errno := nameNow(unix.SYS_GETPEERNAME, uintptr(fd), &name)
+	remote := addrPortOf(&name)
+	if errno == 0 && !remote.IsValid() {
+		errno = syscall.EAFNOSUPPORT
+	}
+	if errno != 0 {
+		return nil, os.NewSyscallError("getpeername", errno)
+	}
+	return newSocket(fd, remote), nil
+}
 
 func newSocket(fd int, remote netip.AddrPort) *Socket { return &Socket{fd: int32(fd), remote: remote} }
 

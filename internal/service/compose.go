@@ -15,7 +15,7 @@
 //	listeners.go  the listeners, which come and go: relisten.go
 //	inherited.go  sockets of systemd; handover.go: restarts that refuse no connection
 //	upgrading.go  upgrades, which move sessions; handedover.go: listeners of an upgrade
-//	carried.go    what moves in an upgrade besides
+//	carried.go    what moves in an upgrade besides; pace.go: how fast sessions move
 //	takeoversocket.go  upgrades to processes that this one does not start
 //	watchdog.go   the watchdog of systemd; fdstore.go: its store for listeners
 //	links.go      tg://proxy links

@@ -53,6 +53,9 @@ func unchangedMappings(smaps io.Reader, file string) (unchanged []mapping) {
 			changed = changed || strings.TrimSpace(value) != "0 kB"
 			continue
 		}
+		if line == "" || line[0] >= 'A' && line[0] <= 'Z' { // about the mapping: its own line begins with an address
+			continue
+		}
 		var start, end uintptr
 		var permissions, offset, device, inode string
 		if n, _ := fmt.Sscanf(line, "%x-%x %s %s %s %s", &start, &end, &permissions, &offset, &device, &inode); n == 6 {

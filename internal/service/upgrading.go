@@ -289,7 +289,8 @@ func (s *Service) handedListeners() (all []upgrade.Listener) {
 
 // moveIdle moves the sessions that move nothing.
 func (s *Service) moveIdle(h *upgrade.Handover) (moved int, err error) {
-	for idle, n := 1, 1; idle > 0 && n > 0; moved += n {
+	pace := pace{release: releaseMemory}
+	for idle, n := 1, 1; idle > 0 && n > 0; {
 		if err := s.upgrade.ctx.Err(); err != nil && moved > 0 {
 			return moved, nil // they are the new process's, which is to go on until it has been told to end
 		} else if err != nil {
@@ -299,6 +300,8 @@ func (s *Service) moveIdle(h *upgrade.Handover) (moved int, err error) {
 		if n, idle, _, err = h.Move(s.proxy); err != nil {
 			return moved, err
 		}
+		moved += n
+		pace.moved(s.upgrade.ctx, n, idle)
 	}
 	return moved, nil
 }
@@ -364,6 +367,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 	s.policy.ShareRates(t.HasState())
 	go func() {
 		defer s.policy.Alone()
+		defer dropPages()() // of the start, so that they are not in memory beside the process before
 		sessions, err := t.Run(ctx, s.proxy, func() (unknown []string) {
 			restorer.proxy = s.proxy.Restorer() // without what it needed for the addresses
 			s.policy.ShareRates(false)

@@ -97,9 +97,10 @@ func (p *Poller) close() {
 
 // setOf returns the set for a socket, always the same.
 func (p *Poller) setOf(socket syscall.RawConn) *pollSet {
-	i := 0
-	socket.Control(func(fd uintptr) { i = int(fd) % len(p.sets) })
-	return p.sets[i]
+	c := epollCalls.Get().(*epollCall)
+	defer c.put()
+	socket.Control(c.note)
+	return p.sets[c.fd%uintptr(len(p.sets))]
 }
 
 // Serve wakes parked directions when their sources become readable, until ctx
@@ -196,14 +197,41 @@ func (s *pollSet) remove(id waiterID) {
 // control changes the epoll set, and reports whether it could. The socket's events
 // may wake the waiter before control returns.
 func (s *pollSet) control(op int, socket syscall.RawConn, events uint32, id waiterID) (done bool) {
-	event := unix.EpollEvent{Events: events}
-	setID(&event, id)
-	s.raw.Control(func(set uintptr) {
-		socket.Control(func(fd uintptr) {
-			done = unix.EpollCtl(int(set), op, int(fd), &event) == nil
-		})
-	})
-	return done
+	c := epollCalls.Get().(*epollCall)
+	defer c.put()
+	c.op, c.socket, c.event = op, socket, unix.EpollEvent{Events: events}
+	setID(&c.event, id)
+	s.raw.Control(c.inSet)
+	return c.done
+}
+
+// epollCall is the variables of a call with the descriptors of a set and a socket. It is used
+// again, with its func values: the calls of an upgrade would be most of its garbage.
+type epollCall struct {
+	op      int
+	set, fd uintptr
+	socket  syscall.RawConn
+	event   unix.EpollEvent
+	done    bool
+
+	inSet, onSocket, note func(fd uintptr)
+}
+
+var epollCalls = sync.Pool{New: func() any {
+	c := new(epollCall)
+	c.inSet = func(set uintptr) {
+		c.set = set
+		c.socket.Control(c.onSocket)
+	}
+	c.onSocket = func(fd uintptr) { c.done = unix.EpollCtl(int(c.set), c.op, int(fd), &c.event) == nil }
+	c.note = func(fd uintptr) { c.fd = fd }
+	return c
+}}
+
+// put gives c up.
+func (c *epollCall) put() {
+	c.fd, c.socket, c.done = 0, nil, false
+	epollCalls.Put(c)
 }
 
 // parkedEvents are the events that wake a parked direction. They are edge-triggered:

@@ -31,7 +31,7 @@ func Accept(ctx context.Context, conn *net.UnixConn, listeners []Listener, refus
 		conn.Close()
 		return nil, err
 	}
-	h := &Handover{conn: conn, pid: pid, most: maxBatch}
+	h := &Handover{conn: conn, pid: pid, most: usualBatch}
 	step("old started")
 	if err := h.greet(ctx, listeners); err != nil {
 		h.Abort()

@@ -54,6 +54,12 @@ type Handover struct {
 	batch   uint32
 	most    int // sessions of a batch
 	buf     [maxMessage]byte
+
+	// Of Move: the next batch has the memory of the one before.
+	suspender *proxy.Suspender // nil before the first
+	next      batch
+	encoded   []byte
+	message   []byte
 }
 
 // Start starts a process that takes over, passes the listeners to it, and returns when it
@@ -76,7 +82,7 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 		conn.Close()
 		return nil, err
 	}
-	h := &Handover{conn: conn, process: cmd, pid: cmd.Process.Pid, ended: make(chan struct{}), most: maxBatch}
+	h := &Handover{conn: conn, process: cmd, pid: cmd.Process.Pid, ended: make(chan struct{}), most: usualBatch}
 	go func() {
 		cmd.Wait()
 		close(h.ended)
@@ -180,7 +186,10 @@ func (h *Handover) Version() string { return h.program }
 // have moved, how many others move nothing, and how many in all are left that can move,
 // now or later.
 func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
-	suspended, idle, left := p.Suspend(h.most)
+	if h.suspender == nil {
+		h.suspender = p.Suspender()
+	}
+	suspended, idle, left := h.suspender.Suspend(h.most)
 	b := h.newBatch(suspended)
 	defer b.close()
 	left += len(suspended) - len(b.sessions)
@@ -227,7 +236,8 @@ func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
 func (h *Handover) offer(b *batch) (answers []byte, err error) {
 	h.batch++
 	h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
-	if err := send(h.conn, appendSessions(nil, h.batch, b.states), b.fds); err != nil {
+	h.message = appendSessions(h.message[:0], h.batch, b.states)
+	if err := send(h.conn, h.message, b.fds); err != nil {
 		return nil, h.failed(err)
 	}
 	step("old has offered")
@@ -249,15 +259,20 @@ type batch struct {
 // newBatch returns a batch of those sessions for which there are descriptors. The others go
 // on here, and the next batch is smaller. What cannot be encoded stays here.
 func (h *Handover) newBatch(suspended []*proxy.Suspended) *batch {
-	b, length := &batch{}, 0
+	b, length := &h.next, 0
+	*b = batch{b.sessions[:0], b.states[:0], b.fds[:0]}
 	kept := 0
+	h.encoded = h.encoded[:0]
 	for _, s := range suspended {
-		state, err := AppendSession(nil, s.State())
+		start := len(h.encoded)
+		encoded, err := AppendSession(h.encoded, s.State())
 		if err != nil { // as it will be every time
 			s.Keep()
 			kept++
 			continue
 		}
+		h.encoded = encoded
+		state := encoded[start:]
 		if !b.add(s, state, maxMessage-16-length) {
 			s.Resume()
 			continue
@@ -267,7 +282,7 @@ func (h *Handover) newBatch(suspended []*proxy.Suspended) *batch {
 	if len(b.sessions)+kept < len(suspended) {
 		h.most = max(1, len(b.sessions)/2)
 	} else {
-		h.most = min(maxBatch, 2*h.most)
+		h.most = min(usualBatch, 2*h.most)
 	}
 	return b
 }
@@ -291,7 +306,10 @@ func (b *batch) add(s *proxy.Suspended, state []byte, room int) bool {
 	return true
 }
 
-func (b *batch) close() { closeFDs(b.fds) }
+func (b *batch) close() {
+	closeFDs(b.fds)
+	b.fds = b.fds[:0]
+}
 
 // resume has all sessions go on here.
 func (b *batch) resume() {
@@ -304,7 +322,7 @@ func (b *batch) resume() {
 // knew.
 func (b *batch) reclaim(p *proxy.Proxy, chosen []bool) {
 	fds := b.fds
-	b.fds = nil
+	b.fds = nil // which are the sessions'
 	for i, c := range chosen {
 		if !c {
 			closeFDs(fds[2*i : 2*i+2])
@@ -348,6 +366,7 @@ func (h *Handover) confirm(k, answer kind) (message []byte, err error) {
 func (h *Handover) Done() error {
 	step("old is done")
 	_, err := h.confirm(doneMessage, doneMessage)
+	h.suspender, h.next, h.encoded, h.message = nil, batch{}, nil, nil
 	if h.isDone = err == nil; h.isDone && !h.HasState() {
 		h.conn.Close()
 	}

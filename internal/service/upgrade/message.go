@@ -22,6 +22,9 @@ const (
 	// maxBatch is the maximum number of sessions of one message, each of which has two
 	// descriptors. Linux takes 253 descriptors with a message.
 	maxBatch = 64
+	// usualBatch is how many sessions this program sends with one: a session waits until
+	// its whole batch has moved.
+	usualBatch = 16
 	// maxListeners is the maximum number of listeners of one message.
 	maxListeners = 64
 	// maxMessage is the maximum length of a message, in bytes.
@@ -154,21 +157,32 @@ func appendSessions(b []byte, batch uint32, sessions [][]byte) []byte {
 	return b
 }
 
-// parseSessions returns the sessions of a message. One that cannot be parsed is nil.
-func parseSessions(b []byte) (batch uint32, sessions []*proxy.SessionState, err error) {
+// parseSessions returns the sessions of a message, which have the memory of m until the
+// next call. One that cannot be parsed is nil.
+func parseSessions(b []byte, m *sessionMemory) (batch uint32, sessions []*proxy.SessionState, err error) {
 	r := reader{b: b}
 	if kind(r.byte()) != sessionsMessage {
 		return 0, nil, ErrMessage
 	}
 	batch = r.uint32()
-	for range min(r.byte(), maxBatch) {
-		s, _ := ParseSession(r.fixed(int(r.uint16())))
+	for i := range int(min(r.byte(), maxBatch)) {
+		if i == len(m.sessions) {
+			m.sessions = append(m.sessions, new(decoded))
+		}
+		s, _ := m.sessions[i].parse(r.fixed(int(r.uint16())), &m.texts)
 		sessions = append(sessions, s)
 	}
 	if r.bad || len(r.b) > 0 {
 		return 0, nil, ErrMessage
 	}
 	return batch, sessions, nil
+}
+
+// sessionMemory is the memory for the sessions of a message, which is used again. The zero
+// value is empty.
+type sessionMemory struct {
+	sessions []*decoded
+	texts    texts
 }
 
 // The answers about a session in a heldMessage.

@@ -74,7 +74,7 @@ func TestMessagesAreParsedAsTheyWereAppended(t *testing.T) {
 		states, want = append(states, state), append(want, s)
 	}
 	states, want = append(states[:3], []byte("no session")), append(want[:3], nil)
-	batch, got, err := parseSessions(appendSessions(nil, 7, states))
+	batch, got, err := parseSessions(appendSessions(nil, 7, states), new(sessionMemory))
 	if err != nil || batch != 7 || !reflect.DeepEqual(got, want) {
 		t.Error(batch, err)
 	}
@@ -187,7 +187,7 @@ func FuzzMessages(f *testing.F) {
 				t.Errorf("%x\n%x\n%v", b, again, err)
 			}
 		}
-		if _, sessions, err := parseSessions(b); err == nil && len(sessions) > maxBatch {
+		if _, sessions, err := parseSessions(b, new(sessionMemory)); err == nil && len(sessions) > maxBatch {
 			t.Errorf("%d sessions", len(sessions))
 		}
 	})

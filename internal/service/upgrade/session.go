@@ -58,15 +58,17 @@ var ErrSession = errors.New("upgrade: not the state of a session")
 func AppendSession(b []byte, s *proxy.SessionState) ([]byte, error) {
 	start := b
 	var flags byte
-	for flag, set := range map[byte]bool{
-		hasClient: s.Client.IsValid(), upEnded: s.Up.Ended, downEnded: s.Down.Ended,
-		hasDownload: s.DownReceive != nil && s.DownSend != nil,
-		hasRecords:  s.Records != nil && s.RecordLengths != nil, hasFirstPackets: s.FirstPackets != nil,
-	} {
+	flag := func(value byte, set bool) {
 		if set {
-			flags |= flag
+			flags |= value
 		}
 	}
+	flag(hasClient, s.Client.IsValid())
+	flag(upEnded, s.Up.Ended)
+	flag(downEnded, s.Down.Ended)
+	flag(hasDownload, s.DownReceive != nil && s.DownSend != nil)
+	flag(hasRecords, s.Records != nil && s.RecordLengths != nil)
+	flag(hasFirstPackets, s.FirstPackets != nil)
 	b = append(b, flags, byte(s.Mode), byte(s.Protocol), byte(s.Stage))
 	b = binary.BigEndian.AppendUint16(b, uint16(s.DC))
 	b = append(b, s.Secret[:]...)
@@ -136,12 +138,54 @@ func appendLengths(b []byte, l *proxy.RecordLengths) ([]byte, error) {
 // ParseSession returns the state that AppendSession has appended, which is all of b. The
 // result does not refer to b. Errors are ErrSession.
 func ParseSession(b []byte) (*proxy.SessionState, error) {
+	return new(decoded).parse(b, nil)
+}
+
+// decoded is the memory of a state, and of what that refers to.
+type decoded struct {
+	state                 proxy.SessionState
+	downReceive, downSend obfuscation.Cursor
+	records               faketls.Deframer
+	lengths               proxy.RecordLengths
+	first                 proxy.FirstPackets
+	tickets, ramp         []int
+	firstRest             []byte
+}
+
+// texts has texts that many sessions have in common, so that each has memory once. Nil has
+// none.
+type texts map[string]string
+
+// maxTexts limits the texts that are kept.
+const maxTexts = 1024
+
+// of returns b as a string.
+func (t *texts) of(b []byte) string {
+	if t == nil {
+		return string(b)
+	}
+	text, ok := (*t)[string(b)]
+	if !ok {
+		text = string(b)
+		if *t == nil {
+			*t = make(texts)
+		}
+		if len(*t) < maxTexts {
+			(*t)[text] = text
+		}
+	}
+	return text
+}
+
+// parse is ParseSession, whose result has the memory of d. Its texts are of shared.
+func (d *decoded) parse(b []byte, shared *texts) (*proxy.SessionState, error) {
 	if len(b) > MaxSession {
 		return nil, ErrSession
 	}
-	r := reader{b: b}
+	r := reader{b: b, texts: shared}
+	*d = decoded{tickets: d.tickets[:0], ramp: d.ramp[:0], firstRest: d.firstRest[:0]}
 	flags := r.byte()
-	s := &proxy.SessionState{
+	d.state = proxy.SessionState{
 		Mode: mtproxy.Modes(r.byte()), Protocol: frame.Protocol(r.byte()), Stage: proxy.Stage(r.byte()),
 		DC: datacenter.DC(r.uint16()), Secret: proxy.SecretID(r.fixed(16)), TransportError: r.uint32(),
 		Age: time.Duration(r.count()), Last: time.Duration(r.count()), Unanswered: time.Duration(r.count()),
@@ -149,31 +193,33 @@ func ParseSession(b []byte) (*proxy.SessionState, error) {
 		Down: proxy.DirectionState{Bytes: r.count(), Ended: flags&downEnded != 0},
 		User: r.text(), Upstream: r.text(), Address: r.text(),
 	}
+	s := &d.state
 	if flags&hasClient != 0 {
 		s.Client = r.address()
 	}
 	r.cursors(&s.Receive, &s.Send)
 	if flags&hasDownload != 0 {
-		s.DownReceive, s.DownSend = new(obfuscation.Cursor), new(obfuscation.Cursor)
+		s.DownReceive, s.DownSend = &d.downReceive, &d.downSend
 		r.cursors(s.DownReceive, s.DownSend)
 	}
 	if flags&hasRecords != 0 {
-		s.Records = new(faketls.Deframer)
-		if s.Records.UnmarshalBinary(r.fixed(faketls.DeframerLength)) != nil {
+		if d.records.UnmarshalBinary(r.fixed(faketls.DeframerLength)) != nil {
 			r.bad = true
 		}
-		s.RecordLengths = &proxy.RecordLengths{Max: int(r.uint16()), Sent: int(r.uint16())}
-		s.RecordLengths.Tickets = r.lengths()
-		s.RecordLengths.Ramp = r.lengths()
+		d.lengths = proxy.RecordLengths{Max: int(r.uint16()), Sent: int(r.uint16())}
+		d.lengths.Tickets = r.lengths(&d.tickets)
+		d.lengths.Ramp = r.lengths(&d.ramp)
+		s.Records, s.RecordLengths = &d.records, &d.lengths
 	}
 	if flags&hasFirstPackets != 0 {
-		first := &proxy.FirstPackets{Download: obfuscation.KeyStream(r.fixed(len(obfuscation.KeyStream{}))), Offset: r.uint64(), Payloads: int(r.byte())}
-		if n := int(r.byte()); n <= proxy.MaxFirstRest {
-			first.Rest = append([]byte(nil), r.fixed(n)...)
-		} else {
+		d.first = proxy.FirstPackets{Download: obfuscation.KeyStream(r.fixed(len(obfuscation.KeyStream{}))), Offset: r.uint64(), Payloads: int(r.byte())}
+		if n := int(r.byte()); n > proxy.MaxFirstRest {
 			r.bad = true
+		} else if n > 0 {
+			d.firstRest = append(d.firstRest, r.fixed(n)...)
+			d.first.Rest = d.firstRest
 		}
-		s.FirstPackets = first
+		s.FirstPackets = &d.first
 	}
 	if r.bad || len(r.b) > 0 || flags > allFlags {
 		return nil, ErrSession
@@ -184,8 +230,9 @@ func ParseSession(b []byte) (*proxy.SessionState, error) {
 // reader reads fields from the front of b. After a field that is cut short, bad is true
 // and all fields are zero.
 type reader struct {
-	b   []byte
-	bad bool
+	b     []byte
+	bad   bool
+	texts *texts // of text
 }
 
 // fixed returns the next n bytes.
@@ -217,7 +264,7 @@ func (r *reader) text() string {
 		r.bad = true
 		return ""
 	}
-	return string(r.fixed(n))
+	return r.texts.of(r.fixed(n))
 }
 
 func (r *reader) address() (a netip.AddrPort) {
@@ -235,9 +282,11 @@ func (r *reader) cursors(cursors ...*obfuscation.Cursor) {
 	}
 }
 
-func (r *reader) lengths() (lengths []int) {
+// lengths returns lengths of records in memory, nil for none.
+func (r *reader) lengths(memory *[]int) (lengths []int) {
 	for range r.byte() {
-		lengths = append(lengths, int(r.uint16()))
+		*memory = append(*memory, int(r.uint16()))
+		lengths = *memory
 	}
 	return lengths
 }

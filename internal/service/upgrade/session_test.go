@@ -74,6 +74,8 @@ func randomSession(r *rand.Rand) *proxy.SessionState {
 // longer, is none.
 func TestSessionsAreParsedAsTheyWereAppended(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
+	var used decoded // by the states before
+	var shared texts
 	for range 2000 {
 		want := randomSession(r)
 		b, err := AppendSession([]byte("before"), want)
@@ -88,12 +90,18 @@ func TestSessionsAreParsedAsTheyWereAppended(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%+v\n%+v\n%v", got, want, err)
 		}
+		if got, err := used.parse(b, &shared); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("in used memory: %+v\n%+v\n%v", got, want, err)
+		}
 		if _, err := ParseSession(b[:r.IntN(len(b))]); !errors.Is(err, ErrSession) {
 			t.Error("a part was parsed")
 		}
 		if _, err := ParseSession(append(b, 0)); !errors.Is(err, ErrSession) {
 			t.Error("more was parsed")
 		}
+	}
+	if len(shared) > maxTexts {
+		t.Errorf("%d texts are kept", len(shared))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
@@ -124,18 +123,13 @@ func closeFDs(fds []int) {
 // connOf makes a connection of a descriptor, which it closes with it or at an error. It fails
 // if the peer has gone, which the other process is to notice.
 func connOf(fd int) (net.Conn, error) {
-	peer, err := unix.Getpeername(fd)
-	if err != nil {
+	socket, err := netx.NewSocket(fd)
+	switch {
+	case err == nil:
+		return socket, nil
+	case !netx.IsErrno(err, unix.EAFNOSUPPORT):
 		unix.Close(fd)
 		return nil, err
-	}
-	switch peer := peer.(type) {
-	case *unix.SockaddrInet4:
-		return netx.NewSocket(fd, netip.AddrPortFrom(netip.AddrFrom4(peer.Addr), uint16(peer.Port))), nil
-	case *unix.SockaddrInet6:
-		if peer.ZoneId == 0 {
-			return netx.NewSocket(fd, netip.AddrPortFrom(netip.AddrFrom16(peer.Addr).Unmap(), uint16(peer.Port))), nil
-		}
 	}
 	file := os.NewFile(uintptr(fd), "session")
 	defer file.Close()

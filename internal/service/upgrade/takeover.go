@@ -21,6 +21,7 @@ type Takeover struct {
 	listeners []Listener
 	addresses map[Use][]string // of all that the old process has sent
 	foreign   bool             // FromSocket has made it
+	sessions  sessionMemory
 	buf       [maxMessage]byte
 }
 
@@ -234,6 +235,7 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unkn
 			step("new has state")
 		case doneMessage:
 			closeFDs(fds)
+			t.sessions = sessionMemory{}
 			return sessions, send(t.conn, []byte{byte(doneMessage)}, nil)
 		case abortMessage:
 			closeFDs(fds)
@@ -256,7 +258,7 @@ func (t *Takeover) serving(unknown []string) []byte {
 // takeBatch holds the sessions of a message until the old process has given them up, and
 // starts them. If the old process ends meanwhile, it has given all of them up.
 func (t *Takeover) takeBatch(p *proxy.Proxy, message []byte, fds []int) (sessions int, err error) {
-	number, states, err := parseSessions(message)
+	number, states, err := parseSessions(message, &t.sessions)
 	if err != nil {
 		closeFDs(fds)
 		return 0, err
