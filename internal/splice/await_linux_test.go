@@ -38,7 +38,7 @@ func TestAwaitCallsReadyOnce(t *testing.T) {
 			}
 			select {
 			case <-ready:
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("%s: not ready", name)
 			}
 			if name == "bytes" {
@@ -141,7 +141,7 @@ func TestAwaitEndIgnoresBytes(t *testing.T) {
 			if c.always || halfClose {
 				select {
 				case <-ready:
-				case <-time.After(5 * time.Second):
+				case <-time.After(patience):
 					t.Errorf("%s: not ready, with halfClose %t", name, halfClose)
 				}
 			} else {

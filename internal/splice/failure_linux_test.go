@@ -211,10 +211,10 @@ func TestDeliveryAfterAResetIsLimited(t *testing.T) {
 				want := end(p, client, ended)
 				select {
 				case r := <-ended:
-					if took := time.Since(begin); took < want || took > want+5*time.Second || !isReset(r[0].Err) && !isReset(r[1].Err) {
+					if took := time.Since(begin); took < want || !isReset(r[0].Err) && !isReset(r[1].Err) {
 						t.Errorf("%+v after %v, want %v", r, took, want)
 					}
-				case <-time.After(10 * time.Second):
+				case <-time.After(patience): // without the limit it would be minutes
 					t.Fatal("the pair continues")
 				}
 			})

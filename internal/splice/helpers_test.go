@@ -115,14 +115,16 @@ func startPoller(t *testing.T) *Poller {
 	return poller
 }
 
-// eventually fails the test if condition does not hold within five seconds.
+// patience is how long a test waits for what must happen. It ends a test that hangs, and is
+// more than a slow machine takes.
+const patience = 30 * time.Second
+
+// eventually fails the test if condition does not hold within patience.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for range 500 {
-		if condition() {
-			return
+	for end := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so: %s", what)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("not so: %s", what)
 }

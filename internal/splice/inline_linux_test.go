@@ -65,13 +65,19 @@ func TestShortMessagesNeedNoGoroutine(t *testing.T) {
 // After the end of one stream, the other direction lingers without a goroutine: short
 // messages go on, and the linger begins anew with each; the end comes in its time.
 func TestParkedDirectionLingersWithoutAGoroutine(t *testing.T) {
-	const linger = 600 * time.Millisecond
+	const linger = 1500 * time.Millisecond
+	type side struct {
+		client, server *net.TCPConn
+		ended          chan [2]Result
+	}
 	poller := startPoller(t)
-	for name, end := range map[string]func(server *net.TCPConn){
+	ends := map[string]func(server *net.TCPConn){
 		"silence":           func(*net.TCPConn) {},
 		"end":               func(server *net.TCPConn) { server.CloseWrite() },
 		"much, and the end": func(server *net.TCPConn) { server.Write(make([]byte, 4<<20)); server.CloseWrite() },
-	} {
+	}
+	sides := make(map[string]side)
+	for name := range ends {
 		client, left := pair(t)
 		right, server := pair(t)
 		ended := make(chan [2]Result, 1)
@@ -81,23 +87,30 @@ func TestParkedDirectionLingersWithoutAGoroutine(t *testing.T) {
 		if n, err := server.Read(make([]byte, 1)); err != io.EOF {
 			t.Fatalf("%s: %d bytes, %v", name, n, err)
 		}
-		for range 4 { // for longer than one linger
-			time.Sleep(linger / 3)
-			server.Write([]byte("message"))
-			if err := readMessage(client, "", []byte("message")); err != nil {
+		sides[name] = side{client, server, ended}
+	}
+	for range 4 { // for longer than one linger
+		time.Sleep(linger / 3)
+		for name, s := range sides {
+			s.server.Write([]byte("message"))
+			if err := readMessage(s.client, "", []byte("message")); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
-		if n := runningDirections(); n > 0 {
-			t.Errorf("%s: %d directions have a goroutine", name, n)
-		}
-		go end(server)
-		client.SetReadDeadline(time.Now().Add(10 * time.Second))
-		rest, err := io.ReadAll(client)
+	}
+	if n := runningDirections(); n > 0 {
+		t.Errorf("%d directions have a goroutine", n)
+	}
+	for name, s := range sides {
+		go ends[name](s.server)
+	}
+	for name, s := range sides {
+		s.client.SetReadDeadline(time.Now().Add(patience))
+		rest, err := io.ReadAll(s.client)
 		if want := map[string]int{"much, and the end": 4 << 20}[name]; err != nil || len(rest) != want {
 			t.Errorf("%s: %d bytes, want %d; %v", name, len(rest), want, err)
 		}
-		if r := <-ended; r[0].Err != nil || netx.IsTimeout(r[1].Err) != (name == "silence") || r[1].Bytes != int64(len(rest)+4*len("message")) {
+		if r := <-s.ended; r[0].Err != nil || netx.IsTimeout(r[1].Err) != (name == "silence") || r[1].Bytes != int64(len(rest)+4*len("message")) {
 			t.Errorf("%s: %v", name, r)
 		}
 	}

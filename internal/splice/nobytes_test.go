@@ -20,7 +20,7 @@ func awaitError(t *testing.T, ended <-chan error) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the pair continues")
 		return nil
 	}

@@ -52,7 +52,7 @@ func TestAbortEndsPairsThatWaitMoveOrAreParked(t *testing.T) {
 				if !errors.Is(err, cause) || err.Error() != cause.Error() {
 					t.Errorf("the pair ended with %v", err)
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("the pair continues")
 			}
 			left.Close()
@@ -211,7 +211,7 @@ func TestForeignTimeoutEndsThePair(t *testing.T) {
 		if !netx.IsTimeout(err) {
 			t.Errorf("the pair ended with %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the pair continues")
 	}
 }

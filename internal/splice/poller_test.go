@@ -25,7 +25,7 @@ func TestParkedPairNoticesAReset(t *testing.T) {
 		if err == nil {
 			t.Error("the pair ended without an error")
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the pair continues")
 	}
 }

@@ -30,7 +30,7 @@ func TestResetAfterTheEndEndsThePair(t *testing.T) {
 				if !errors.Is(r[0].Err, syscall.EPIPE) && !errors.Is(r[0].Err, syscall.ECONNRESET) || r[1].Err != nil {
 					t.Errorf("%+v", r)
 				}
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("the pair continues")
 			}
 		})

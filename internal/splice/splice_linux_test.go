@@ -79,7 +79,7 @@ func TestBytesMoveWithoutDescriptors(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]byte, len(text))
-		server.SetReadDeadline(time.Now().Add(5 * time.Second))
+		server.SetReadDeadline(time.Now().Add(patience))
 		if _, err := io.ReadFull(server, got); err != nil || string(got) != text {
 			t.Fatalf("%q, %v", got, err)
 		}

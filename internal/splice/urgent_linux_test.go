@@ -40,7 +40,7 @@ func TestUrgentByteHoldsNothingUp(t *testing.T) {
 				func(up, down Result) { ended <- [2]Result{up, down} })
 			pass := func(text string) {
 				got := make([]byte, len(text))
-				server.SetReadDeadline(time.Now().Add(5 * time.Second))
+				server.SetReadDeadline(time.Now().Add(patience))
 				if n, err := io.ReadFull(server, got); err != nil || string(got) != text {
 					t.Fatalf("%q of %q: %v", got[:n], text, err)
 				}
@@ -69,7 +69,7 @@ func TestUrgentByteAheadOfTheEndCutsNothingOff(t *testing.T) {
 	client.CloseWrite()
 	ended := make(chan struct{})
 	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{}, func(Result, Result) { close(ended) })
-	server.SetReadDeadline(time.Now().Add(5 * time.Second))
+	server.SetReadDeadline(time.Now().Add(patience))
 	if got, err := io.ReadAll(server); err != nil || string(got) != "before, behind" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -102,7 +102,7 @@ func TestUrgentByteInFrontOfAParkedDirection(t *testing.T) {
 				time.Sleep(10 * time.Millisecond) // all of it has come
 				start()
 			}
-			server.SetReadDeadline(time.Now().Add(5 * time.Second))
+			server.SetReadDeadline(time.Now().Add(patience))
 			got := make([]byte, 2)
 			if n, err := io.ReadFull(server, got); err != nil || string(got) != "AB" {
 				t.Errorf("%s: %q, %v", name, got[:n], err)
