@@ -225,7 +225,7 @@ func (r *Router) recordSuccess(winner *attempt, earlier []*attempt) {
 	defer r.mu.Unlock()
 	now := r.config.Time()
 	for _, a := range earlier {
-		if now.Sub(a.started) >= a.delay() {
+		if now.Sub(a.started) >= r.delay(a) {
 			r.recordFailureLocked(a)
 		}
 	}

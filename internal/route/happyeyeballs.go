@@ -170,7 +170,7 @@ func (h *happyEyeballs) start(ctx context.Context, c candidate, ok bool) time.Du
 		h.connect(ctx, a)
 		h.results <- a
 	}()
-	return a.delay()
+	return h.router.delay(a)
 }
 
 func (h *happyEyeballs) newAttempt(c candidate) *attempt {
@@ -186,11 +186,11 @@ func (h *happyEyeballs) connect(ctx context.Context, a *attempt) {
 }
 
 // delay returns the time from the start of a to the start of the next attempt.
-func (a *attempt) delay() time.Duration {
+func (r *Router) delay(a *attempt) time.Duration {
 	if a.upstream.kind == kindDirect {
-		return attemptDelay
+		return attemptDelay + r.spare
 	}
-	return upstreamAttemptDelay
+	return upstreamAttemptDelay + r.spare
 }
 
 // stop cancels the attempts that still run, waits for them, and closes their

@@ -121,6 +121,7 @@ type Config struct {
 // concurrently.
 type Router struct {
 	config Config
+	spare  time.Duration // of a test on a slow machine: added to the delay after each attempt
 
 	mu        *sync.Mutex      // shared by routers that take one another's place: see Inherit
 	upstreams []*upstreamState // the slice never changes; mu protects its elements
