@@ -127,7 +127,7 @@ func (d *DataCenter) bridge(ctx context.Context, conn *mtwire.Conn, message []by
 	for {
 		d.remember(message, server)
 		// A copy, because gotd's codecs write behind the end of the message.
-		if err := inside.Send(ctx, &bin.Buffer{Buf: bytes.Clone(message)}); err != nil {
+		if err := inside.Send(ctx, &bin.Buffer{Buf: bytes.Clone(withRSAPad(message, d.Key))}); err != nil {
 			return err
 		}
 		if message, err = receive(ctx, conn); err != nil {

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -102,6 +103,7 @@ func outside(ctx context.Context) error {
 		return err
 	}
 	p.Mtwire, p.Gotd, p.Before = built.mtwire, built.gotd, built.before
+	p.First = cmp.Or(o.before, built.mtwire)
 	installed := time.Since(start)
 	ran, err := runInside(ctx, p)
 	rows = append(rows, ran...)

@@ -19,7 +19,8 @@ import (
 // plan has the clients to run inside of the namespace, and how.
 type plan struct {
 	Mtwire, Gotd string // binaries
-	Before       string // a program that speaks an older version of the hand-over protocol
+	First        string // the program that upgrades begin with
+	Before       string // one that speaks an older version of the hand-over protocol
 	Load         bool
 	Cases        string // a text in the names of the cases to run
 	Keep         string // a directory for screenshots

@@ -53,7 +53,7 @@ func (p *plan) startUpgraded(ctx context.Context, e *environment, home string, a
 		programs:    []string{p.Mtwire, p.Mtwire, p.Before, p.Mtwire},
 		connections: func() connections { return e.recorder.connections() },
 	}
-	if err := u.install(p.Mtwire); err != nil {
+	if err := u.install(p.First); err != nil {
 		return nil, err
 	}
 	args = append(args, "--state", filepath.Join(home, "state"))
