@@ -18,6 +18,10 @@ import (
 // Listener returns ln as gotd's listener: a server of gotd gets connections of every
 // transport that ln accepts. Accept reads nothing, so that a silent client delays no
 // other, and closing one closes the other.
+//
+// Over HTTP a client's session has several connections, each of which is a connection of the
+// server: one for HTTP answers a session's requests wherever they come from, and http_wait
+// when there is something. gotd's test server, tgtest, answers all on the first connection.
 func Listener(ln *mtwire.Listener) transport.Listener {
 	return transport.ListenCodec(func() transport.Codec { return passing{} }, accepting{ln})
 }

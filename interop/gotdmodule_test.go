@@ -30,7 +30,8 @@ func resolver(t *testing.T, endpoint string, config *mtwire.DialConfig) dcs.Reso
 }
 
 // gotd's client and gotd's server with mtwire below both: whole sessions over every
-// transport but HTTP, on which gotd's server answers a session on one connection only.
+// transport but HTTP, over which gotd's server answers a session on one connection only:
+// see TestGotdOverHTTPAtBothEnds.
 func TestGotdOnOurTransportsAtBothEnds(t *testing.T) {
 	serverTLS, trust := certificate(t)
 	serverKey := rsaKey(t)
