@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/gotd/td v0.161.0
-	github.com/mtwire/mtwire v0.0.0
+	github.com/mtwire/mtwire v0.0.0-20261128230907-843fa50827aa
 )
 
 require (

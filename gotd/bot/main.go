@@ -23,7 +23,10 @@ func main() {
 		log.Fatal(err)
 	}
 	updates := tg.NewUpdateDispatcher()
-	appID, _ := strconv.Atoi(os.Getenv("APP_ID"))
+	appID, err := strconv.Atoi(os.Getenv("APP_ID"))
+	if err != nil || os.Getenv("BOT_TOKEN") == "" {
+		log.Fatal("APP_ID, APP_HASH and BOT_TOKEN must be set: see https://my.telegram.org and @BotFather")
+	}
 	client := telegram.NewClient(appID, os.Getenv("APP_HASH"), telegram.Options{Resolver: resolver, UpdateHandler: updates})
 	sender := message.NewSender(client.API())
 	updates.OnNewMessage(func(ctx context.Context, e tg.Entities, u *tg.UpdateNewMessage) error {
