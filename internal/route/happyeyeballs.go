@@ -104,6 +104,9 @@ func (h *happyEyeballs) run(ctx context.Context) (*attempt, error) {
 			if a.err == nil {
 				h.router.recordSuccess(a, h.running[:i])
 				h.ended(a)
+				for _, slower := range h.running { // they have not failed: Next may try them
+					h.ordering.retract(slower.candidate)
+				}
 				return a, nil
 			}
 			if ctx.Err() != nil {

@@ -52,6 +52,27 @@ func TestFirstToConnectWinsAndTheOthersAreClosed(t *testing.T) {
 	})
 }
 
+// An attempt that was not finished because a later one had connected is made again by Next: if
+// the winner ends without an answer, its client is not lost.
+func TestNextTriesASlowerAddressAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{delay: map[string]time.Duration{"a:1": time.Second}}
+		r := router(t, Config{DataCenters: at("a:1", "b:1"), DialContext: n.DialContext})
+		upstream := n.connect(t, r, 2, frame.Abridged)
+		if upstream.Address != "b:1" {
+			t.Fatalf("%s has won", upstream.Address)
+		}
+		next, err := upstream.Next(t.Context())
+		if err != nil || next.Address != "a:1" {
+			t.Fatalf("%+v, %v", next, err)
+		}
+		next.Close()
+		if again, err := upstream.Next(t.Context()); err != errNoOther {
+			t.Errorf("%+v, %v", again, err)
+		}
+	})
+}
+
 // With IPv6 preferred, IPv4 is tried at once on a host without IPv6, and after one
 // attempt delay on a host whose IPv6 packets are lost.
 func TestPreferredFamilyFallsBackToTheOther(t *testing.T) {
