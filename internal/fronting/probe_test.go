@@ -331,22 +331,24 @@ func TestProbeOfASilentHostTimesOut(t *testing.T) {
 
 // A flight without end is an error, and at most maxFlight bytes of it are buffered.
 func TestFlightWithoutEndIsAnError(t *testing.T) {
-	client, server := net.Pipe()
-	defer client.Close()
-	go func() {
-		defer server.Close()
-		for err := error(nil); err == nil; {
-			_, err = server.Write(append([]byte{23, 3, 3, 0x40, 0}, make([]byte, 0x4000)...))
+	synctest.Test(t, func(t *testing.T) { // the host never pauses for flightGap
+		client, server := net.Pipe()
+		defer client.Close()
+		go func() {
+			defer server.Close()
+			for err := error(nil); err == nil; {
+				_, err = server.Write(append([]byte{23, 3, 3, 0x40, 0}, make([]byte, 0x4000)...))
+			}
+		}()
+		c := &flightConn{Conn: client}
+		c.Read(make([]byte, 100))
+		if _, err := c.Write([]byte("the answer")); err != errLongFlight {
+			t.Error(err)
 		}
-	}()
-	c := &flightConn{Conn: client}
-	c.Read(make([]byte, 100))
-	if _, err := c.Write([]byte("the answer")); err != errLongFlight {
-		t.Error(err)
-	}
-	if c.total > maxFlight+4096 {
-		t.Errorf("%d bytes were read", c.total)
-	}
+		if c.total > maxFlight+4096 {
+			t.Errorf("%d bytes were read", c.total)
+		}
+	})
 }
 
 // The client's answer is delayed until the host sends nothing for flightGap. Read
