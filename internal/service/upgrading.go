@@ -175,6 +175,11 @@ func (s *Service) handOverTo(command *upgrade.Command, begin begin) (result Upgr
 	if err != nil {
 		return result, err
 	}
+	if s.store != nil {
+		// If the process before has ended since the last write, this one gets the store now:
+		// otherwise the new one could, and what this one has counted would be lost.
+		s.store.Flush()
+	}
 	h, err := begin(u.ctx, s.handedListeners())
 	if err != nil {
 		closeAllHere(again)

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mtwire/mtwire/internal/service/store"
+)
+
+// A process that is replaced before it has taken the store over from the one before loses
+// nothing of what its users have moved.
+func TestUpgradesInQuickSuccessionKeepTheUsage(t *testing.T) {
+	t.Parallel()
+	u := startUpgraded(t, nil, "--probe=false")
+	conn := u.join(t, upgradeModes[0])
+	const size, upgrades = 100_000, 3
+	for range upgrades {
+		if err := echoOnce(conn, size); err != nil {
+			t.Fatal(err)
+		}
+		u.upgrade(t)
+	}
+	if err := echoOnce(conn, size); err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(u.current, syscall.SIGTERM)
+	eventually(t, "the end", func() bool { return !isAlive(u.current) })
+	if up := storedUp(t, u); up < (upgrades+1)*size || up > (upgrades+1)*size+4096 {
+		t.Errorf("the store has %d bytes up, and %d packets of %d bytes were sent", up, upgrades+1, size)
+	}
+}
+
+// isAlive reports whether a process has not ended.
+func isAlive(pid int) bool { return syscall.Kill(pid, 0) == nil && !isZombie(pid) }
+
+// storedUp returns the bytes that all users have sent, as the state directory has them.
+func storedUp(t *testing.T, u *upgraded) (up int64) {
+	for _, entry := range u.Env {
+		dir, ok := strings.CutPrefix(entry, "STATE_DIRECTORY=")
+		if !ok {
+			continue
+		}
+		s := store.Open(filepath.Join(dir, "store"), store.Options{})
+		defer s.Close()
+		up = 0 // of the last entry
+		for _, c := range s.Counters() {
+			up += c.Up
+		}
+	}
+	return up
+}
