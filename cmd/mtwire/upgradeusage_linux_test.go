@@ -51,3 +51,30 @@ func storedUp(t *testing.T, u *upgraded) (up int64) {
 	}
 	return up
 }
+
+// So does one that ends while an earlier one still drains, and has the store.
+func TestUpgradesWhileOneDrainsKeepTheUsage(t *testing.T) {
+	t.Parallel()
+	u := startUpgraded(t, nil, append(stayingFlags(t), "--drain", "60s")...)
+	moves, stays := u.join(t, upgradeModes[0]), u.join(t, upgradeModes[0])
+	const size, upgrades = 100_000, 3
+	busy := keepBusy(t, stays) // the first process closes it otherwise
+	first := u.takeOver(t)
+	for i := range upgrades {
+		if err := echoOnce(moves, size); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			u.upgrade(t)
+		}
+	}
+	packets := busy()
+	stays.Close()
+	eventually(t, "the end of the first process", func() bool { return !isAlive(first) })
+	syscall.Kill(u.current, syscall.SIGTERM)
+	eventually(t, "the end", func() bool { return !isAlive(u.current) })
+	want := int64(upgrades*size + packets*busyBytes/2)
+	if up := storedUp(t, u); up < want || up > want+want/10 {
+		t.Errorf("the store has %d bytes up, want %d", up, want)
+	}
+}

@@ -31,6 +31,7 @@ const version = 1
 // The kinds of files.
 const (
 	kindUsage    = "usage"
+	kindLeft     = "left"
 	kindDay      = "day"
 	kindUsers    = "users"
 	kindNetworks = "networks"

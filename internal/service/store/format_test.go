@@ -100,7 +100,8 @@ func TestEveryDamageIsRecognised(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kind, payload := range map[string][]byte{kindUsage: usagePayload, kindUsers: userPayload, kindDay: {}} {
+	leftPayload, _ := appendLeft(nil, counted{nil, someUsage().counters})
+	for kind, payload := range map[string][]byte{kindUsage: usagePayload, kindUsers: userPayload, kindDay: {}, kindLeft: leftPayload} {
 		file := makeFile(kind, payload)
 		if got, err := parseFile(file, kind); err != nil || string(got) != string(payload) {
 			t.Fatalf("%q, %v", got, err)
@@ -149,6 +150,8 @@ func TestContradictionsAreMalformed(t *testing.T) {
 func FuzzDecoders(f *testing.F) {
 	payload, _ := appendUsage(nil, someUsage())
 	f.Add(payload)
+	left, _ := appendLeft(nil, counted{someUsage().counters, someUsage().counters})
+	f.Add(left)
 	f.Add(appendDay(nil, []Record{{"alice", 1, 2}}))
 	payload, err := encodeUsers(userList())
 	if err != nil {
@@ -161,6 +164,12 @@ func FuzzDecoders(f *testing.F) {
 			again, _ := appendUsage(nil, u)
 			if back, err := parseUsage(again); err != nil || !reflect.DeepEqual(back, u) {
 				t.Errorf("%+v, %v, want %+v", back, err, u)
+			}
+		}
+		if c, err := parseLeft(b); err == nil {
+			again, _ := appendLeft(nil, c)
+			if back, err := parseLeft(again); err != nil || !slices.Equal(back.from, c.from) || !slices.Equal(back.to, c.to) {
+				t.Errorf("%+v, %v", back, err)
 			}
 		}
 		if records, err := parseDay(b); err == nil {
@@ -177,7 +186,7 @@ func FuzzDecoders(f *testing.F) {
 				t.Errorf("%s, %v", again, err)
 			}
 		}
-		for _, kind := range []string{kindUsage, kindDay, kindUsers} {
+		for _, kind := range []string{kindUsage, kindDay, kindUsers, kindLeft} {
 			if payload, err := parseFile(b, kind); err == nil && len(payload) > len(b) {
 				t.Error("a payload is longer than its file")
 			}

@@ -2,7 +2,8 @@
 // their bytes of each day, and the users that were added at run time.
 //
 //	store.go        Open, Run, Close: when the disk is used
-//	counters.go     the usage file, and the end of a day
+//	counters.go     the usage file, and the end of a day; left.go: what a process leaves
+//	                that does not have the directory
 //	history.go      the day files
 //	added.go        the users that were added at run time; definitions.go: their file
 //	networks.go     the networks that were allowed and blocked at run time
@@ -58,7 +59,7 @@ type Source interface {
 //
 // One process writes to a directory at a time. Another one that opens it, such as the
 // next during an upgrade, counts in memory until the first has ended, and then goes on
-// from what that one has written.
+// from what that one has written. If it ends before, it leaves its counts to that one.
 //
 // If the disk is full, read-only or missing, the Store works in memory, and tries again
 // until it can write everything. What was stored before stays as it is. A file that is
@@ -81,6 +82,7 @@ type Store struct {
 	loaded   []users.Counter      // that were read last
 	written  uint64               // the sum of the usage file's records
 	size     usageSize            // of what was written last
+	left     map[string]bool      // files of other processes that the counters have
 	added    []users.User
 	networks runTimeNetworks
 	loads    int // how often the files were read
@@ -231,7 +233,13 @@ func (s *Store) Flush() error {
 	}
 	err := s.prepare()
 	if err == nil {
+		err = s.addLeft()
+	}
+	if err == nil {
 		err = s.writeUsage()
+	}
+	if err == nil {
+		err = s.removeLeft()
 	}
 	if err == nil && s.networks.unstored != nil {
 		err = s.writeNetworks()
@@ -240,13 +248,17 @@ func (s *Store) Flush() error {
 	return err
 }
 
-// Close ends Run, writes the counters and gives the directory to other processes. It
-// returns the error if something could not be written.
+// Close ends Run, writes the counters and gives the directory to other processes. If one of
+// these has it, it leaves what this process has counted for that one to write. It returns the
+// error if something could not be written.
 func (s *Store) Close() error {
 	s.close.Do(func() { close(s.closing) })
 	err := s.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err == ErrLocked && s.source != nil {
+		err = s.leave()
+	}
 	s.source = nil
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
