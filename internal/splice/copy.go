@@ -18,6 +18,7 @@ func (d *direction) copy(early []byte) error {
 		err := r.Fill()
 		if err == nil {
 			d.holds(true)
+			d.glance(len(r.Bytes()))
 		}
 		return err
 	}

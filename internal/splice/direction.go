@@ -97,6 +97,8 @@ type direction struct {
 	cut      bool // a write failed, and bytes are lost
 	noRaw    bool // a sandbox refuses recv(2) or send(2)
 
+	events atomic.Uint32 // of src, that wake has not seen to yet, and beingWoken
+
 	lingering atomic.Bool // the other direction has ended
 	closing   atomic.Bool // the destination is half-closed, or will be in a moment
 
@@ -347,9 +349,12 @@ func (d *direction) holds(bytes bool) {
 // A system call that the scheduler is not told of gives other goroutines no occasion
 // to run, and while many do, the scheduler looks for the Poller's events only every 10
 // ms. So a direction that moves bulk looks for them itself each time it has moved
-// lookBytes, and lets other goroutines run each time it has moved yieldBytes.
+// lookBytes, and lets other goroutines run each time it has moved yieldBytes. While
+// messages come, it looks after each system call, none of which writes more than
+// pieceBytes then.
 const (
 	lookBytes  = 192 << 10 // a batch of bulkBytes, which is rarely full, is more
+	pieceBytes = 128 << 10
 	yieldBytes = 1 << 20
 )
 
@@ -359,11 +364,30 @@ func (d *direction) rest(n int) {
 	d.turn += int32(n)
 	if p := d.pair.config.Poller; p != nil && d.turn/lookBytes != before/lookBytes {
 		p.help()
+	} else {
+		d.glance(n)
 	}
 	if d.turn >= yieldBytes {
 		d.turn = 0
 		runtime.Gosched()
 	}
+}
+
+// glance looks for messages while some come, after a system call for n bytes. Nothing is
+// locked.
+func (d *direction) glance(n int) {
+	if n >= glanceBytes && d.chatting() {
+		d.pair.config.Poller.help()
+	}
+}
+
+// glanceBytes is the least that a look for messages is worth a system call after.
+const glanceBytes = 16 << 10
+
+// chatting reports whether messages have come lately that the Poller moves.
+func (d *direction) chatting() bool {
+	p := d.pair.config.Poller
+	return p != nil && p.chatting()
 }
 
 // moved counts n bytes that were written.

@@ -75,6 +75,8 @@ func (p *Poller) unregister(*direction) {}
 
 func (p *Poller) help() {}
 
+func (p *Poller) chatting() bool { return false }
+
 // Connect returns errors.ErrUnsupported.
 func (p *Poller) Connect(context.Context, netip.AddrPort) (net.Conn, error) {
 	return nil, errors.ErrUnsupported

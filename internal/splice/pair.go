@@ -14,6 +14,7 @@
 //	readv_linux.go   readv(2)
 //	poller_linux.go  the epoll sets that parked directions wait in
 //	waiters_linux.go what waits in a set, by number
+//	help_linux.go    how those that move bulk help the poller
 //	inline_linux.go  short messages, which the poller moves by itself
 //	rawcall_linux.go system calls that do not wait
 //	socket_linux.go  reading and writing a socket with them

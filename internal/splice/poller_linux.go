@@ -20,8 +20,8 @@ import (
 )
 
 // Poller is where directions wait whose source has sent nothing for a while, and
-// connections in Await. What little comes then, its goroutines move by themselves, and
-// those of directions that move bulk help: see mover. A goroutine for each direction
+// connections in Await. What little comes then, its goroutines move by themselves, see
+// mover, and those of directions that move bulk help. A goroutine for each direction
 // would take more memory than the rest of an idle connection, and more time to wake
 // than a short message takes to move.
 //
@@ -33,45 +33,54 @@ type Poller struct {
 	// better than a new one. Nil means a new one. It is set before Serve.
 	Go func(func())
 
-	sets   []*pollSet
-	helped atomic.Uint32 // calls of help
+	sets []*pollSet
+
+	// See bundle.
+	all     *os.File
+	rawAll  syscall.RawConn
+	lookAll func(all uintptr) // helpSets as a func value: making one allocates
+
+	quiet atomic.Uint32 // calls of help since there was an event
 }
 
 // pollSet is one epoll set.
 type pollSet struct {
-	file *os.File
-	raw  syscall.RawConn
+	poller *Poller
+	file   *os.File
+	raw    syscall.RawConn
+	assist func(fd uintptr) // help as a func value
 
 	mu      sync.Mutex
 	waiters waiters
-
-	moving sync.Mutex       // of look
-	assist func(fd uintptr) // look as a func value: making one allocates
-	mover  mover            // guarded by moving
 }
 
 // waiter is a direction that is parked, or an awaiting.
 type waiter interface {
-	// wake is called when the socket has events, in serve's goroutine or in one that
-	// helps it. It must not block.
+	// wake is called when the socket has events, in serve's goroutine or in those that
+	// help, several of them at the same time. It must not block.
 	wake(events uint32, m *mover)
 }
 
 // NewPoller returns an empty Poller. It wakes nothing until Serve runs.
 func NewPoller() (*Poller, error) {
 	p := &Poller{}
+	p.quiet.Store(quietLooks)
 	for range runtime.GOMAXPROCS(0) {
-		set, err := newPollSet()
+		set, err := newPollSet(p)
 		if err != nil {
 			p.close()
 			return nil, fmt.Errorf("epoll: %w", err)
 		}
 		p.sets = append(p.sets, set)
 	}
+	if err := p.bundle(); err != nil {
+		p.close()
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
 	return p, nil
 }
 
-func newPollSet() (*pollSet, error) {
+func newPollSet(p *Poller) (*pollSet, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -80,16 +89,17 @@ func newPollSet() (*pollSet, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	s := &pollSet{file: os.NewFile(uintptr(fd), "epoll")}
+	s := &pollSet{poller: p, file: os.NewFile(uintptr(fd), "epoll")}
 	if s.raw, err = s.file.SyscallConn(); err != nil {
 		s.file.Close()
 		return nil, err
 	}
-	s.assist = func(fd uintptr) { s.look(fd) }
+	s.assist = s.help
 	return s, nil
 }
 
 func (p *Poller) close() {
+	p.all.Close()
 	for _, s := range p.sets {
 		s.file.Close()
 	}
@@ -133,10 +143,8 @@ func (s *pollSet) serve() error {
 	// All of it is in one Read: another one would look for events before it waits,
 	// and there are none.
 	closed := s.raw.Read(func(fd uintptr) (done bool) {
-		s.moving.Lock()
-		defer s.moving.Unlock()
 		for more := true; more; {
-			if more, errno = s.look(fd); errno != 0 {
+			if more, errno = s.look(fd, pollBatch); errno != 0 {
 				return true
 			}
 		}
@@ -150,33 +158,30 @@ func (s *pollSet) serve() error {
 	return closed
 }
 
-// look wakes the waiters that have events, some of them if they are many, and reports
-// whether there may be more. Under moving.
-func (s *pollSet) look(fd uintptr) (more bool, errno syscall.Errno) {
-	var events [128]unix.EpollEvent
-	n, errno := pollEvents(fd, events[:])
+// look wakes the waiters of up to most events, and reports whether there may be more.
+func (s *pollSet) look(fd uintptr, most int) (more bool, errno syscall.Errno) {
+	var events [max(pollBatch, helpBatch)]unix.EpollEvent
+	n, errno := pollEvents(fd, events[:most])
+	if n == 0 {
+		return false, errno
+	}
+	if s.poller.quiet.Load() > 0 {
+		s.poller.quiet.Store(0)
+	}
+	m := movers.Get().(*mover)
+	defer movers.Put(m)
 	for i := range events[:n] {
-		s.wake(&events[i])
+		s.wake(&events[i], m)
 	}
-	return n == len(events), errno
+	return n == most, 0
 }
 
-// help does some of the work of one of Serve's goroutines, unless that is at it. It is
-// called by a goroutine that moves bulk: see rest. The sets take turns.
-func (p *Poller) help() {
-	s := p.sets[p.helped.Add(1)%uint32(len(p.sets))]
-	if s.moving.TryLock() {
-		s.raw.Control(s.assist)
-		s.moving.Unlock()
-	}
-}
-
-func (s *pollSet) wake(event *unix.EpollEvent) {
+func (s *pollSet) wake(event *unix.EpollEvent, m *mover) {
 	s.mu.Lock()
 	w := s.waiters.get(idOf(event))
 	s.mu.Unlock()
 	if w != nil {
-		w.wake(event.Events, &s.mover)
+		w.wake(event.Events, m)
 	}
 }
 
@@ -257,8 +262,37 @@ func (p *Poller) park(d *direction) bool {
 // mute keeps the events of d's source from its set until d is parked again.
 func (d *direction) mute() { d.set.control(unix.EPOLL_CTL_MOD, d.src, unix.EPOLLET, d.waiter) }
 
-// wake moves what has come, or starts a goroutine that does.
+// beingWoken is a bit of direction.events, and no event.
+const beingWoken = 1 << 31
+
+// wakeRounds is how often wake moves what has come before it leaves a direction of
+// which the peer does not stop to a goroutine.
+const wakeRounds = 8
+
+// wake moves what has come, or starts a goroutine that does. Of several calls at the same
+// time one does it for all.
 func (d *direction) wake(events uint32, m *mover) {
+	if d.events.Or(events|beingWoken)&beingWoken != 0 {
+		return
+	}
+	for round := 1; ; round++ {
+		if events = d.events.And(beingWoken) &^ beingWoken; events != 0 {
+			d.wakeFor(events, m)
+		} else if d.events.CompareAndSwap(beingWoken, 0) {
+			return
+		}
+		if round == wakeRounds {
+			d.pair.mu.Lock()
+			if !d.watching {
+				d.unpark()
+			}
+			d.pair.mu.Unlock()
+		}
+	}
+}
+
+// wakeFor is wake for one set of events, in one goroutine at a time.
+func (d *direction) wakeFor(events uint32, m *mover) {
 	d.pair.mu.Lock()
 	if d.watching && d.parked && d.noticeReset(events) {
 		d.pair.startGo(d.pair.finish)

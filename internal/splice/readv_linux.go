@@ -85,6 +85,7 @@ func (g *readvCopier) readMore(d *direction, try func(fd uintptr) bool) error {
 	}
 	g.n += g.read
 	d.holds(true)
+	d.glance(g.read)
 	return nil
 }
 

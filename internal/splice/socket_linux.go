@@ -21,8 +21,22 @@ type sender struct {
 }
 
 // send is Dst.Write, by system calls of which the scheduler is not told if Dst is a
-// socket.
-func (d *direction) send(b []byte) (int, error) {
+// socket. While messages of others come, it moves those in between.
+func (d *direction) send(b []byte) (sent int, err error) {
+	for d.dst != nil && len(b) > pieceBytes && d.chatting() {
+		n, err := d.sendPiece(b[:pieceBytes])
+		if sent += n; err != nil {
+			return sent, err
+		}
+		b = b[n:]
+		d.pair.config.Poller.help()
+	}
+	n, err := d.sendPiece(b)
+	return sent + n, err
+}
+
+// sendPiece is send, in one go.
+func (d *direction) sendPiece(b []byte) (int, error) {
 	if d.dst == nil || d.noRaw || len(b) == 0 {
 		d.waited = true // for all that is known
 		return d.flow.Dst.Write(b)

@@ -104,6 +104,7 @@ func (d *direction) splice() error {
 		}
 		filled := s.n
 		d.holds(true)
+		d.glance(filled)
 		for s.pipe.held > 0 {
 			s.n, s.err = 0, nil
 			d.watch.begin()
