@@ -296,5 +296,5 @@ func (c *Client) dialSocket(ctx context.Context, l *lane, protocol string) (*soc
 		ws.CloseNow()
 		return nil, violation("a WebSocket without the sub-protocol")
 	}
-	return &socket{mux: c.mux, lane: l, ws: ws, ping: true, room: c.charge}, nil
+	return &socket{mux: c.mux, lane: l, ws: ws, room: c.charge}, nil
 }

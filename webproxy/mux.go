@@ -38,6 +38,9 @@ type lane struct {
 	box    outbox
 	urgent bool          // box has other frames than WINDOW
 	wake   chan struct{} // has an element if the carrier has something to look at
+	// parked, if it is not nil, is started in place of wake: the carrier has no goroutine
+	// that waits for it.
+	parked func()
 
 	// The lane of a stream that is closed. It ends when its frames are sent.
 	closed bool
@@ -53,16 +56,23 @@ type lane struct {
 	// its memory is not used again.
 	writers int
 	unsafe  bool          // a write of it has failed
-	poll    chan struct{} // closed when a newer one replaces it
+	poll    chan struct{} // in place of wake: that of the newest poll, nil if there is none
 	// At a relay, websocket and websocket-lanes: there is a socket, or was.
 	attached bool
 }
 
+// signal has the carrier look at the lane. The caller holds the session's mutex.
 func (l *lane) signal() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if start := l.parked; start != nil {
+		l.parked = nil
+		go start()
+		return
 	}
+	if l.poll != nil {
+		notify(l.poll)
+		return
+	}
+	notify(l.wake)
 }
 
 // done reports whether l's stream is closed and all of its frames are sent and
@@ -87,8 +97,8 @@ type mux struct {
 	incoming int
 	err      error
 	ended    chan struct{}
-	drained  chan struct{} // closed when nothing waits to be sent; nil if there is no need
-	opening  chan struct{} // closed when a lane opens; nil if no request waits for that
+	drained  chan struct{}      // closed when nothing waits to be sent; nil if there is no need
+	opening  map[*poll]struct{} // that wait until a lane opens
 }
 
 func newMux(side Side, carrier Carrier) *mux {
@@ -109,11 +119,16 @@ func newMux(side Side, carrier Carrier) *mux {
 func (m *mux) addLane(id int) *lane {
 	l := &lane{id: id, wake: make(chan struct{}, 1), box: outbox{shared: id == SharedLane, fill: m.fill}}
 	m.lanes[id] = l
-	if m.opening != nil {
-		close(m.opening)
-		m.opening = nil
-	}
+	m.wakeOpening()
 	return l
+}
+
+// wakeOpening has the polls that wait for a lane look again. The caller holds m.mu.
+func (m *mux) wakeOpening() {
+	for p := range m.opening {
+		p.wake()
+	}
+	m.opening = nil
 }
 
 // laneOf returns the lane of a stream. The caller holds m.mu.
@@ -146,7 +161,9 @@ func (m *mux) endLocked(err error) bool {
 	m.outgoing = 0
 	for _, l := range m.lanes {
 		l.box, l.down = outbox{}, DownSender{}
+		l.signal()
 	}
+	m.wakeOpening()
 	return true
 }
 

@@ -61,7 +61,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) bool {
 		"X-Dns-Prefetch-Control", "off",
 	)
 	// A connection of HTTP/2 keeps memory for the longest piece that it has sent.
-	const piece = 1 << 10
+	const piece = 1 << 9
 	control := http.NewResponseController(w)
 	for len(page) > 0 {
 		n := min(len(page), piece)

@@ -11,63 +11,68 @@ import (
 
 // ServeHTTP serves a client, or passes the request to the site.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.serve(w, r) {
-		return
+	// A poll waits here, where the goroutine's stack is small: below 1.2 KiB, so that the
+	// collector may shrink it to 4 KiB.
+	p, served := s.serve(w, r)
+	if p != nil {
+		served = p.serve(w)
 	}
-	s.site.ServeHTTP(w, s.redact(r))
+	if !served {
+		s.site.ServeHTTP(w, s.redact(r))
+	}
 }
 
 // serve serves r if it is a valid request of a client, and otherwise reports false
-// and has answered nothing.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) bool {
+// and has answered nothing. It returns a long poll, which it leaves to the caller.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) (p *poll, served bool) {
 	rest, below := strings.CutPrefix(r.URL.Path, s.base)
 	if host := strings.TrimSuffix(r.Host, ":443"); !below || host != s.host || r.URL.RawPath != "" || s.isClosed() {
-		return false
+		return nil, false
 	}
 	switch rest {
 	case "":
-		return s.servePage(w, r)
+		return nil, s.servePage(w, r)
 	case pathSession, pathUp, pathDown, pathSocket:
 	default:
-		return false
+		return nil, false
 	}
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
-		return false
+		return nil, false
 	}
 	if rest == pathSocket {
-		return r.Method == http.MethodGet && s.serveSocket(w, r)
+		return nil, r.Method == http.MethodGet && s.serveSocket(w, r)
 	}
 	t, ok := bearer(r)
 	if !ok || r.Header["Cookie"] != nil {
-		return false
+		return nil, false
 	}
 	switch {
 	case rest == pathSession && r.Method == http.MethodPost:
-		return s.serveStart(w, r, t)
+		return nil, s.serveStart(w, r, t)
 	case rest == pathSession && r.Method == http.MethodDelete:
-		return s.serveDelete(w, r, t)
+		return nil, s.serveDelete(w, r, t)
 	case r.Method != http.MethodPost || rest == pathSession:
-		return false
+		return nil, false
 	}
 	session := s.find(t)
 	if session == nil || session.carrier.sockets() {
-		return false
+		return nil, false
 	}
 	laneID, ok := session.laneID(r)
 	if !ok {
-		return false
+		return nil, false
 	}
 	s.known(r)
-	defer session.begin()()
 	if session.carrier == HTTPSLanes && r.ProtoMajor == 1 {
 		s.lanesOnce.Do(func() {
 			s.log.Warn("a client uses https-lanes over HTTP/1.1, in which few streams can move at a time; offer HTTP/2, or take another carrier")
 		})
 	}
 	if rest == pathUp {
-		return session.serveUp(w, r, laneID)
+		defer session.begin()()
+		return nil, session.serveUp(w, r, laneID)
 	}
-	return session.serveDown(w, r, laneID)
+	return session.newPoll(r, laneID), false
 }
 
 // bearer returns the token of a request.
@@ -274,50 +279,6 @@ func (s *session) uploadLane(id int, sequence uint64, body []byte) (*lane, error
 	return s.addLane(id), nil
 }
 
-// serveDown answers a long poll with the next batch of a lane.
-func (s *session) serveDown(w http.ResponseWriter, r *http.Request, laneID int) bool {
-	cursor, ok := number(r, headerCursor)
-	if !ok || !hasNoBody(r) {
-		return false
-	}
-	p := poll{session: s, request: r, cursor: cursor, timer: time.NewTimer(pollTime)}
-	defer p.timer.Stop()
-	l, ok := p.find(laneID, w)
-	if l == nil {
-		return ok
-	}
-	result, batch, next, err := p.wait(l)
-	switch {
-	case err != nil:
-		s.end(err)
-		return false
-	case result == pollGone:
-		return s.failure() == nil && r.Context().Err() != nil // the client has left
-	case result == pollEnded:
-		laneClosed(w, cursor)
-		return true
-	case result == pollEmpty:
-		answer(w, http.StatusNoContent, headerCursor, strconv.FormatUint(cursor, 10))
-		return true
-	}
-	answer(w, http.StatusOK, headerCursor, strconv.FormatUint(next, 10), "Content-Type", bodyType,
-		"Content-Length", strconv.Itoa(length(batch)))
-	err = writeBatch(w, batch)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	// After an error, package http may still be reading what it got: a stream of HTTP/2
-	// that is reset ends the call, not the write. So its memory is not used again.
-	if l.writers--; err != nil {
-		l.unsafe = true
-	}
-	return true
-}
-
-// laneClosed answers a poll of a lane that has ended.
-func laneClosed(w http.ResponseWriter, cursor uint64) {
-	answer(w, http.StatusNoContent, headerCursor, strconv.FormatUint(cursor, 10), headerClosed, "1")
-}
-
 // writeBatch writes a body. Each part has 30 seconds. A client that has got a part
 // of it asks again. After an error, the batch may still be read.
 func writeBatch(w http.ResponseWriter, batch [][]byte) error {
@@ -331,140 +292,4 @@ func writeBatch(w http.ResponseWriter, batch [][]byte) error {
 	}
 	control.Flush()
 	return nil
-}
-
-// poll is one long poll.
-type poll struct {
-	session *session
-	request *http.Request
-	cursor  uint64
-	timer   *time.Timer
-}
-
-type pollResult int
-
-const (
-	pollBatch pollResult = iota
-	pollEmpty            // nothing to send for now, or a newer poll has come
-	pollEnded            // and the lane has ended
-	pollGone             // the session has ended, or the client has left
-)
-
-// find returns the lane to poll. If its stream is not open yet, find waits: the
-// upload that opens it may be on its way. If there is none, it returns nil, and
-// reports whether it has answered.
-func (p *poll) find(id int, w http.ResponseWriter) (*lane, bool) {
-	s := p.session
-	for {
-		s.mu.Lock()
-		l, closed, err := s.lanes[id], s.state.Closed(uint32(max(id, 0))), s.err
-		if l == nil && s.opening == nil {
-			s.opening = make(chan struct{})
-		}
-		opening := s.opening
-		s.mu.Unlock()
-		switch {
-		case err != nil:
-			return nil, false
-		case l != nil:
-			return l, true
-		case closed: // and its last batch is acknowledged
-			laneClosed(w, p.cursor)
-			return nil, true
-		case p.cursor != 0:
-			return nil, false
-		}
-		select {
-		case <-opening:
-		case <-p.timer.C:
-			answer(w, http.StatusNoContent, headerCursor, "0")
-			return nil, true
-		case <-s.ended:
-			return nil, false
-		case <-p.request.Context().Done():
-			return nil, true
-		}
-	}
-}
-
-// wait waits until there is a batch for the cursor, and returns it with the cursor
-// that acknowledges it.
-func (p *poll) wait(l *lane) (result pollResult, batch [][]byte, next uint64, err error) {
-	s := p.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err != nil {
-		return pollGone, nil, 0, nil
-	}
-	last := l.down.batch
-	repeat, acknowledged, err := l.down.Poll(p.cursor)
-	if err != nil {
-		return 0, nil, 0, err
-	}
-	s.sentLocked(acknowledged)
-	switch {
-	case acknowledged > 0:
-		l.size.arrived()
-		if l.writers == 0 && !l.unsafe {
-			recycle(last...)
-		}
-		l.unsafe = false
-	case repeat != nil:
-		l.size.repeated()
-	}
-	if l.poll != nil {
-		close(l.poll)
-	}
-	mine := make(chan struct{})
-	l.poll = mine
-	defer func() {
-		if l.poll == mine {
-			l.poll = nil
-		} else {
-			l.signal() // for the newer one, in case this one took its signal
-		}
-	}()
-	if repeat != nil {
-		l.writers++
-		return pollBatch, repeat, p.cursor + 1, nil
-	}
-	for {
-		switch {
-		case s.err != nil:
-			return pollGone, nil, 0, nil
-		case l.poll != mine:
-			return pollEmpty, nil, 0, nil
-		case !l.box.empty():
-			batch = l.box.take(l.size.limit())
-			l.writers++
-			return pollBatch, batch, l.down.Send(batch), nil
-		case l.done():
-			if s.lanes[l.id] == l {
-				delete(s.lanes, l.id)
-			}
-			return pollEnded, nil, 0, nil
-		}
-		if result, over := p.sleep(l, mine); over {
-			return result, nil, 0, nil
-		}
-	}
-}
-
-// sleep waits without the session's mutex, and reports whether the poll is over.
-func (p *poll) sleep(l *lane, mine chan struct{}) (result pollResult, over bool) {
-	s := p.session
-	s.mu.Unlock()
-	defer s.mu.Lock()
-	select {
-	case <-l.wake:
-		return 0, false
-	case <-mine:
-		return pollEmpty, true
-	case <-p.timer.C:
-		return pollEmpty, true
-	case <-s.ended:
-		return pollGone, true
-	case <-p.request.Context().Done():
-		return pollGone, true
-	}
 }

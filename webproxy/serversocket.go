@@ -3,6 +3,7 @@ package webproxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"io"
 	"net"
@@ -25,9 +26,10 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	s.known(r)
-	defer session.begin()()
+	done := session.begin()
 	l := session.attach(id)
 	if l == nil {
+		done()
 		return false
 	}
 	ws, err := websocket.Accept(hijacker{w}, r, &websocket.AcceptOptions{
@@ -37,19 +39,27 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) bool {
 	})
 	if err != nil {
 		session.detach(l, err)
+		done()
 		return true
 	}
-	socket := &socket{mux: session.mux, lane: l, ws: ws, ping: true, room: session.waitForRoom}
-	ctx := r.Context()
-	if id != SharedLane {
-		if err := socket.first(ctx); err != nil {
-			ws.Close(websocket.StatusPolicyViolation, "")
-			session.detach(l, err)
-			return true
+	// Package http keeps the request, its buffers and a large stack until its handler returns.
+	go func() {
+		defer done()
+		session.serveSocket(&socket{mux: session.mux, lane: l, ws: ws, room: session.waitForRoom})
+	}()
+	return true
+}
+
+// serveSocket moves batches until a socket ends.
+func (s *session) serveSocket(socket *socket) {
+	if socket.lane.id != SharedLane {
+		if err := socket.first(); err != nil {
+			socket.ws.Close(websocket.StatusPolicyViolation, "")
+			s.detach(socket.lane, err)
+			return
 		}
 	}
-	session.detach(l, socket.run(ctx))
-	return true
+	s.detach(socket.lane, socket.run(context.Background()))
 }
 
 // hijacker is a ResponseWriter whose Hijack returns short buffers. Package websocket

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -16,9 +17,8 @@ type socket struct {
 	mux  *mux
 	lane *lane
 	ws   *websocket.Conn
-	// ping is whether a peer is pinged to which nothing is sent, and gone if it does not
-	// answer.
-	ping bool
+	// pinger is of run: it fires when nothing was sent for a while.
+	pinger *time.Timer
 	// room waits until there is memory for a message of n bytes.
 	room func(n int) bool
 }
@@ -27,37 +27,45 @@ type socket struct {
 // take. Relays and clients ping: each of them has to notice that the other is gone.
 const pingInterval = 25 * time.Second
 
+// lingerTime is how long the goroutine that writes waits for more. Then it ends, and the lane
+// starts another one: its stack would be a large part of what an idle stream takes.
+const lingerTime = 200 * time.Millisecond
+
 var messagePool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// run moves batches both ways until the socket or the lane ends, and returns the
+// run moves batches both ways until ctx, the socket or the lane ends, and returns the
 // cause, or nil if the lane's stream is closed.
 func (s *socket) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	written := make(chan error, 1)
-	go func() {
-		err := s.write(ctx)
-		if err == nil {
-			// The last frame is sent. The peer closes the socket, or has done so.
-			s.ws.Close(websocket.StatusNormalClosure, "")
-		}
-		s.ws.CloseNow()
-		written <- err
-	}()
-	err := s.read(ctx)
-	cancel()
+	defer context.AfterFunc(ctx, func() { s.ws.CloseNow() })()
+	w := &socketWriter{socket: s, over: make(chan struct{}), ended: make(chan error, 1)}
+	s.pinger = time.AfterFunc(math.MaxInt64, s.pinged)
+	s.pinger.Reset(pingInterval)
+	defer s.pinger.Stop()
+	go w.run()
+	err := s.read()
+	close(w.over)
 	s.ws.CloseNow()
-	if writeErr := <-written; writeErr == nil {
+	if !s.unpark() && <-w.ended == nil {
 		return nil
 	}
 	return err
 }
 
+// unpark reports whether the lane's frames have no goroutine that writes them. None is
+// started afterwards.
+func (s *socket) unpark() bool {
+	s.mux.mu.Lock()
+	defer s.mux.mu.Unlock()
+	parked := s.lane.parked != nil
+	s.lane.parked = nil
+	return parked
+}
+
 // read receives messages until the socket ends.
-func (s *socket) read(ctx context.Context) error {
+func (s *socket) read() error {
 	s.ws.SetReadLimit(MaxBatchLength)
 	for {
-		kind, message, err := s.ws.Reader(ctx)
+		kind, message, err := s.ws.Reader(context.Background())
 		if err != nil {
 			return err
 		}
@@ -112,24 +120,52 @@ func (s *socket) readMessage(b *bytes.Buffer, message io.Reader) error {
 	}
 }
 
+// socketWriter writes a socket's messages, in a goroutine while there are some.
+type socketWriter struct {
+	*socket
+	over  chan struct{} // closed when nothing is read any more
+	ended chan error    // gets nil if the lane's stream is closed, and all is sent
+}
+
+// What ends a writer besides the socket's own errors.
+var (
+	errParked = errors.New("nothing is sent for a while")
+	errOver   = errors.New("the socket has ended")
+)
+
+// run sends what there is, until there is nothing for a while, or nothing more.
+func (w *socketWriter) run() {
+	err := w.write()
+	if err == errParked {
+		return
+	}
+	if err == nil {
+		// The last frame is sent. The peer closes the socket, or has done so.
+		w.ws.Close(websocket.StatusNormalClosure, "")
+	}
+	w.ws.CloseNow()
+	w.ended <- err
+}
+
 // write sends the lane's frames, a chunk in each message. It returns nil if the
 // lane's stream is closed and all are sent.
-func (s *socket) write(ctx context.Context) error {
-	idle := time.NewTimer(pingInterval)
-	defer idle.Stop()
+func (w *socketWriter) write() error {
+	linger := time.NewTimer(lingerTime)
+	defer linger.Stop()
 	for {
-		for _, part := range s.mux.take(s.lane, 1) {
-			err := s.send(ctx, part)
-			s.mux.sent(len(part))
+		for _, part := range w.mux.take(w.lane, 1) {
+			err := w.send(part)
+			w.mux.sent(len(part))
 			recycle(part)
 			if err != nil {
 				return err
 			}
-			idle.Reset(pingInterval)
+			w.pinger.Reset(pingInterval)
+			linger.Reset(lingerTime)
 		}
-		s.mux.mu.Lock()
-		more, done := !s.lane.box.empty(), s.lane.done()
-		s.mux.mu.Unlock()
+		w.mux.mu.Lock()
+		more, done := !w.lane.box.empty(), w.lane.done()
+		w.mux.mu.Unlock()
 		switch {
 		case more:
 			continue
@@ -137,30 +173,53 @@ func (s *socket) write(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-s.lane.wake:
-		case <-idle.C:
-			if s.ping {
-				go s.pinged(ctx)
+		case <-w.lane.wake:
+		case <-linger.C:
+			if w.park() {
+				return errParked
 			}
-			idle.Reset(pingInterval)
-		case <-s.mux.ended:
+		case <-w.mux.ended:
 			return ErrSessionEnded
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-w.over:
+			return errOver
 		}
 	}
 }
 
-// send writes a message, and has 30 seconds for it.
-func (s *socket) send(ctx context.Context, part []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, ioTime)
-	defer cancel()
-	return s.ws.Write(ctx, websocket.MessageBinary, part)
+// park has the lane start the writer again when there is something to send. It reports false
+// if that is now.
+func (w *socketWriter) park() bool {
+	m := w.mux
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil || !w.lane.box.empty() || w.lane.done() {
+		return false
+	}
+	select {
+	case <-w.over: // unpark may have been called
+		return false
+	default:
+	}
+	select {
+	case <-w.lane.wake: // the same is looked at now
+	default:
+	}
+	w.lane.parked = w.run
+	return true
 }
 
-// pinged pings the peer, and ends the socket if it does not answer.
-func (s *socket) pinged(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, pingInterval)
+// send writes a message, and has 30 seconds for it.
+func (w *socketWriter) send(part []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), ioTime)
+	defer cancel()
+	return w.ws.Write(ctx, websocket.MessageBinary, part)
+}
+
+// pinged pings the peer, to which nothing was sent for a while, and ends the socket if it
+// does not answer.
+func (s *socket) pinged() {
+	s.pinger.Reset(pingInterval)
+	ctx, cancel := context.WithTimeout(context.Background(), pingInterval)
 	defer cancel()
 	if s.ws.Ping(ctx) != nil {
 		s.ws.CloseNow()
@@ -168,8 +227,8 @@ func (s *socket) pinged(ctx context.Context) {
 }
 
 // first receives a lane's first message, which begins with OPEN.
-func (s *socket) first(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, ioTime)
+func (s *socket) first() error {
+	ctx, cancel := context.WithTimeout(context.Background(), ioTime)
 	defer cancel()
 	s.ws.SetReadLimit(MaxBatchLength)
 	kind, message, err := s.ws.Reader(ctx)

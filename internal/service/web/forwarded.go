@@ -22,7 +22,7 @@ func (s *Server) servePlain(w http.ResponseWriter, r *http.Request) {
 			r = r.WithContext(context.WithValue(r.Context(), addrKey{}, addr))
 		}
 	}
-	s.serveHTTP(w, r)
+	(*siteHandler)(s).ServeHTTP(w, r)
 }
 
 // forwardedFor returns the last address of X-Forwarded-For: the one that the peer has

@@ -95,7 +95,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s.current.Store(first)
-	s.http, s.plain = s.newHTTP(http.HandlerFunc(s.serveHTTP)), s.newHTTP(http.HandlerFunc(s.servePlain))
+	s.http, s.plain = s.newHTTP((*siteHandler)(s)), s.newHTTP(http.HandlerFunc(s.servePlain))
 	s.http.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		ctx = context.WithValue(ctx, connKey{}, conn)
 		return context.WithValue(ctx, visitsKey{}, make(chan struct{}, maxVisits))
@@ -106,8 +106,10 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-// serveHTTP serves a request with the settings of now.
-func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+// siteHandler serves requests with the settings of now.
+type siteHandler Server
+
+func (s *siteHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if relay := s.current.Load().relay; relay != nil {
 		relay.ServeHTTP(w, r)
 		return
