@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ type pipes struct {
 // newRelay returns a relay to servers at 192.0.2.1, 192.0.2.2 and so on.
 func newRelay(t *testing.T, endpoints int, dial mtwire.DialFunc) *relay.Relay {
 	t.Helper()
-	config := relay.Config{MaxUnauthenticated: 8, MaxMemory: 3 << 20, Dial: &mtwire.DialConfig{DialContext: dial}}
+	config := relay.Config{MaxUnauthenticated: 8, MaxMemory: 7 << 19, Dial: &mtwire.DialConfig{DialContext: dial}}
 	for i := range endpoints {
 		config.To = append(config.To, endpoint(t, "tcp://HOST:PORT", fmt.Sprintf("192.0.2.%d:443", i+1)))
 	}
@@ -150,25 +151,53 @@ func TestASlowClientGetsWhatTheServerSentBeforeItsEnd(t *testing.T) {
 }
 
 // A client whose packets the server takes none of is not received from without end: one
-// packet, and 64 KiB, are on their way. Its end, which is behind them, is unknown, so the
-// relay gives up after minutes.
+// packet, and 64 KiB of memory, are on their way, however short the packets are. Its end,
+// which is behind them, is unknown, so the relay gives up after minutes.
 func TestABlockedServerBlocksItsClient(t *testing.T) {
+	for length, most := range map[int]int{8: 60, 10_000: 6, 100_000: 3} {
+		synctest.Test(t, func(t *testing.T) { blockServer(t, make([]byte, length), most) })
+	}
+}
+
+func blockServer(t *testing.T, packet []byte, most int) {
+	p := connect(t, 1, false)
+	sent := 0
+	for ; sent < 1000; sent++ {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		err := p.client.Send(ctx, packet)
+		cancel()
+		if err != nil {
+			break
+		}
+	}
+	if sent < most/2 || sent > most {
+		t.Errorf("%d packets of %d bytes were taken", sent, len(packet))
+	}
+	p.endsWithin(t, 3*time.Minute)
+	p.client.Close()
+	(<-p.servers).Close()
+}
+
+// Nor is a server of which the client takes nothing, such as one that sends tokens without
+// end.
+func TestABlockedClientBlocksItsServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := connect(t, 1, false)
-		sent := 0
+		p.client.Send(t.Context(), message(echo, 16))
+		server := <-p.servers
+		go io.Copy(io.Discard, server)
+		tokens, sent := bytes.Repeat([]byte{1, 2, 3, 0x80}, 64), 0
 		for ; sent < 1000; sent++ {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			err := p.client.Send(ctx, message(echo, 10_000))
-			cancel()
-			if err != nil {
+			server.SetWriteDeadline(time.Now().Add(time.Minute))
+			if _, err := server.Write(tokens); err != nil {
 				break
 			}
 		}
-		if sent < 6 || sent > 9 {
-			t.Errorf("%d packets of 10,000 bytes were taken", sent)
+		if sent > 300 { // a read takes 64 KiB
+			t.Errorf("%d tokens were taken", 64*sent)
 		}
 		p.endsWithin(t, 3*time.Minute)
 		p.client.Close()
-		(<-p.servers).Close()
+		server.Close()
 	})
 }

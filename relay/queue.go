@@ -9,8 +9,9 @@ import (
 	"github.com/mtwire/mtwire/internal/bufpool"
 )
 
-// maxAhead is how many bytes are received for a side that does not take them yet, beside
-// one packet of any length. Of a client's packets as many are kept for another server.
+// maxAhead is how many bytes of memory the packets take that are received for a side that
+// does not take them yet, beside one of any length. Of a client's packets as many are kept
+// for another server.
 const maxAhead = 64 << 10
 
 // stuckTime is how long a side may take nothing while more is waiting for it, beside the
@@ -32,7 +33,7 @@ type queue struct {
 	to      *mtwire.Conn
 	items   []item // those that are kept, and then those that are not sent
 	sent    int    // of the items
-	size    int    // of the items, in bytes
+	size    int    // of the items
 	keep    bool   // packets that were sent are kept for another connection
 	lost    bool   // one that was sent is not kept
 	running bool   // the goroutine
@@ -42,17 +43,21 @@ type queue struct {
 // item is a copy of a packet.
 type item struct {
 	packet mtwire.Packet
-	buffer *bufpool.Buffer
+	buffer *bufpool.Buffer // nil: none, or one that may be in use elsewhere
+	size   int             // of its memory, in bytes
 }
 
-func (it *item) size() int { return len(it.packet.Payload) + len(it.packet.Padding) }
+// itemSize is the memory that a packet takes beside its buffer, about.
+const itemSize = 256
 
 func copyOf(p mtwire.Packet) item {
 	length := len(p.Payload) + len(p.Padding)
-	if length == 0 {
-		return item{packet: p}
+	if p.Kind != mtwire.KindPayload || length == 0 {
+		p.Payload, p.Padding = nil, nil
+		return item{packet: p, size: itemSize}
 	}
-	it := item{p, bufpool.Get(length)}
+	it := item{packet: p, buffer: bufpool.Get(length)}
+	it.size = itemSize + len(it.buffer.B)
 	n := copy(it.buffer.B, p.Payload)
 	copy(it.buffer.B[n:], p.Padding)
 	it.packet.Payload = it.buffer.B[:n:length]
@@ -65,13 +70,13 @@ func copyOf(p mtwire.Packet) item {
 // add adds a copy of a packet. It waits while the connection does not take those before.
 // Its error is the context's, errMemory or errStuck.
 func (q *queue) add(ctx context.Context, p mtwire.Packet) error {
-	length := len(p.Payload) + len(p.Padding)
+	it := copyOf(p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.keep && q.size+length > maxAhead {
+	if q.keep && q.size+it.size > maxAhead {
 		q.forget()
 	}
-	if hasRoom := func() bool { return q.sent == len(q.items) || q.size+length <= maxAhead }; !hasRoom() {
+	if hasRoom := func() bool { return q.sent == len(q.items) || q.size+it.size <= maxAhead }; !hasRoom() {
 		limit := stuckTime + seconds(q.size, slowest)
 		limited, cancel := context.WithTimeoutCause(ctx, limit, errStuck)
 		defer cancel()
@@ -79,11 +84,11 @@ func (q *queue) add(ctx context.Context, p mtwire.Packet) error {
 			return err
 		}
 	}
-	if !q.charge(length) {
+	if !q.charge(it.size) {
 		return errMemory
 	}
-	q.items = append(q.items, copyOf(p))
-	q.size += length
+	q.items = append(q.items, it)
+	q.size += it.size
 	q.start(ctx)
 	return nil
 }
@@ -133,18 +138,18 @@ func (q *queue) dropFirst() {
 	if q.items = q.items[1:]; len(q.items) == 0 {
 		q.items = nil
 	}
-	q.size -= first.size()
-	q.charge(-first.size())
+	q.size -= first.size
+	q.charge(-first.size)
 	q.lost = true
 	bufpool.Put(first.buffer)
 }
 
-// unsent returns the bytes that are not sent yet.
+// unsent returns the size of what is not sent yet.
 func (q *queue) unsent() (size int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i := range q.items[q.sent:] {
-		size += q.items[q.sent+i].size()
+		size += q.items[q.sent+i].size
 	}
 	return size
 }
@@ -183,13 +188,12 @@ func (q *queue) run(ctx context.Context) {
 		}
 		q.changed.Broadcast()
 	}
-	err := q.err
-	q.mu.Unlock()
-	if err != nil {
+	if err := q.err; err != nil {
+		q.mu.Unlock()
 		q.failed(to, err)
+		q.mu.Lock()
 	}
-	q.mu.Lock()
-	q.running = false
+	q.running = false // with the packets, of which a later add would start it for none
 	q.changed.Broadcast()
 	q.mu.Unlock()
 }

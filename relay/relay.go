@@ -145,13 +145,13 @@ func (r *Relay) Stats() Stats {
 // Over HTTP a server answers only: a client of another transport gets what the server has
 // of its own accord when it sends something.
 func (r *Relay) Handle(ctx context.Context, conn *mtwire.Conn) {
-	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s := &session{relay: r, client: conn, start: time.Now(), cancel: cancel}
 	address := addressOf(conn.RemoteAddr())
 	r.pending.Enter(&s.member, s, address, admission.Silent)
 	defer r.pending.Leave(&s.member)
+	defer conn.Close() // a WebSocket waits for its client
 	first, err := s.first(ctx)
 	if err != nil {
 		return

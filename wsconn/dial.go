@@ -59,6 +59,7 @@ func Dial(ctx context.Context, rawURL string, config *DialConfig) (*Conn, error)
 		up.close()
 		return nil, dialError(ctx, u, resp, err)
 	}
+	up.stream.dialing = false
 	if !strings.EqualFold(ws.Subprotocol(), subprotocol) {
 		_ = ws.CloseNow()
 		return nil, fmt.Errorf("wsconn: dial %s: %w: the server did not echo it", rawURL, ErrSubprotocol)
@@ -125,14 +126,14 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 	}
 	head := &headReader{conn: u.conn, left: maxResponseHead}
 	br := bufio.NewReader(head)
-	resp, err := http.ReadResponse(br, req)
+	resp, err := readFinal(br, req)
 	if err != nil {
 		return nil, fmt.Errorf("response to the upgrade: %w", cmp.Or(head.err, err))
 	}
 	resp.Body = http.NoBody
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		leftover, _ := br.Peek(br.Buffered())
-		u.stream = &stream{Conn: u.conn, masked: true, leftover: leftover}
+		u.stream = &stream{Conn: u.conn, masked: true, dialing: true, leftover: leftover}
 		resp.Body = u.stream
 	}
 	return resp, nil
@@ -181,4 +182,17 @@ func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
 		tlsConfig.ServerName = req.URL.Hostname()
 	}
 	return tls.Client(conn, tlsConfig), nil
+}
+
+// readFinal reads responses until one is final, or the upgrade: others, such as 103, come
+// before it.
+//
+// Specification: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
+func readFinal(br *bufio.Reader, req *http.Request) (*http.Response, error) {
+	for {
+		resp, err := http.ReadResponse(br, req)
+		if err != nil || resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, err
+		}
+	}
 }

@@ -5,6 +5,8 @@ package wsconn
 import (
 	"bufio"
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -224,5 +226,56 @@ func TestCancelEndsDial(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+// Responses before the upgrade are skipped, and not read without end.
+func TestDialSkipsInterimResponses(t *testing.T) {
+	const hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+	for _, count := range []int{1, 3, 100_000} {
+		ours, theirs := net.Pipe()
+		go func() {
+			defer theirs.Close()
+			request, err := http.ReadRequest(bufio.NewReader(theirs))
+			if err != nil {
+				return
+			}
+			for range count {
+				if _, err := io.WriteString(theirs, hints); err != nil {
+					return
+				}
+			}
+			sum := sha1.Sum([]byte(request.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+			io.WriteString(theirs, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: binary\r\n"+
+				"Sec-WebSocket-Accept: "+base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n")
+			io.Copy(io.Discard, theirs)
+		}()
+		conn, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{
+			CloseTimeout: time.Millisecond,
+			DialContext:  func(context.Context, string, string) (net.Conn, error) { return ours, nil },
+		})
+		if (err == nil) != (count < 10) {
+			t.Errorf("%d responses: %v", count, err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// A response that is no upgrade, behind which the connection stays open, is told at once.
+func TestDialDoesNotWaitBehindABadUpgrade(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	go func() {
+		http.ReadRequest(bufio.NewReader(theirs))
+		io.WriteString(theirs, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: other\r\n\r\n")
+	}()
+	begun := time.Now()
+	_, err := Dial(t.Context(), "ws://dc.example/apiws", &DialConfig{
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return ours, nil },
+	})
+	if took := time.Since(begun); err == nil || took > 2*time.Second {
+		t.Errorf("%v after %v", err, took)
 	}
 }

@@ -38,6 +38,10 @@ type stream struct {
 	net.Conn
 	masked bool // written frames are masked; client only
 
+	// dialing makes Read return io.EOF: of a response that is no upgrade the library
+	// reads more, for up to three seconds.
+	dialing bool
+
 	// Used by one reader at a time, which the library ensures. The library reads
 	// only when it has processed all bytes from before.
 	leftover []byte
@@ -57,6 +61,9 @@ type stream struct {
 }
 
 func (s *stream) Read(p []byte) (n int, err error) {
+	if s.dialing {
+		return 0, io.EOF
+	}
 	if len(s.leftover) > 0 {
 		n = copy(p, s.leftover)
 		if s.leftover = s.leftover[n:]; len(s.leftover) == 0 {

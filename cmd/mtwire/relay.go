@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"slices"
@@ -156,6 +158,8 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer log.close()
+	// Package net/http would write there what a server over HTTP sends unasked.
+	stdlog.SetOutput(io.Discard)
 	to, shares, err := flags.endpoints(cmd, log.Logger)
 	if err != nil {
 		return err
