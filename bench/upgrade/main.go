@@ -256,6 +256,10 @@ func (p *proxy) upgrade() (m measurement, err error) {
 		}
 		if next := child(old); next != 0 && stack(next) != stack(old) {
 			memory := memoryOf(next)
+			// A page that the old process has given up meanwhile would count twice.
+			if again := memoryOf(old); again.sum() < both.sum() {
+				both = again
+			}
 			both.anonymous, both.file = both.anonymous+memory.anonymous, both.file+memory.file
 		}
 		if both.sum() > m.both.sum() {

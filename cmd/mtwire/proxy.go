@@ -134,6 +134,9 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 	defer stop()
 	requests, stop := notifyUpgrades()
 	defer stop()
+	if f.check || upgrade.IsStarted() { // beside another process, or to be
+		service.DropProgramPages()
+	}
 	takeover, err := upgrade.FromEnvironment(version())
 	if takeover == nil && err == nil && f.takeover != "" && !f.check {
 		takeover, err = upgrade.FromSocket(f.takeover, version())

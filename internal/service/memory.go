@@ -55,6 +55,10 @@ func releaseMemory() {
 	dropProgramPages()
 }
 
+// DropProgramPages makes the pages of the program's file not resident that were used so far, of
+// which a process that starts has many. It is for one beside another process.
+func DropProgramPages() { dropProgramPages() }
+
 // releaseStart calls releaseMemory once, after the start, unless ctx ends before.
 func (s *Service) releaseStart(ctx context.Context) {
 	s.release.Reset(startTime)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 )
 
@@ -22,21 +23,27 @@ const (
 	minReleased  = 250
 )
 
-// pace is that of one upgrade, at its beginning but for release.
+// pace is that of one upgrade.
 type pace struct {
-	release    func() // returns memory to the system
-	begun      time.Time
+	release    func()        // returns memory to the system
+	begun      time.Time     // zero before the first session
 	session    time.Duration // for each session
 	all        int           // sessions that have moved
 	part       int           // sessions of a part
 	unreleased int           // sessions of this part
 }
 
+// newPace returns the pace of an upgrade that begins. It releases memory at once: the start of
+// the other process has taken some.
+func newPace(release func()) *pace {
+	release()
+	return &pace{release: release}
+}
+
 // moved notes that n more sessions have moved, and returns when the next may: at once if the
 // move is late, or if ctx has ended. idle is how many are left.
 func (p *pace) moved(ctx context.Context, n, idle int) {
 	if p.begun.IsZero() {
-		p.release() // what the start of the other process took
 		p.begun = time.Now()
 		p.session = min(paceSession, paceTime/time.Duration(n+idle+1))
 		p.part = max(minReleased, (n+idle)/releaseParts)
@@ -57,20 +64,31 @@ func (p *pace) moved(ctx context.Context, n, idle int) {
 	}
 }
 
-// dropInterval is how often dropPages calls dropProgramPages.
-const dropInterval = 250 * time.Millisecond
+// releaseInParts returns a function that is releaseMemory, for several calls within seconds.
+func releaseInParts() func() {
+	pages := findProgramPages()
+	return func() {
+		debug.FreeOSMemory()
+		pages.drop()
+	}
+}
+
+// dropInterval is how often dropPages drops pages: while sessions move, as many as in the
+// whole start are used by collections of garbage alone.
+const dropInterval = 100 * time.Millisecond
 
 // dropPages calls dropProgramPages, and again and again until stop is called.
 func dropPages() (stop func()) {
-	dropProgramPages()
 	ctx, cancel := context.WithCancel(context.Background())
+	pages := findProgramPages()
+	pages.drop()
 	go func() {
 		ticker := time.NewTicker(dropInterval)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
-				dropProgramPages()
+				pages.drop()
 			case <-ctx.Done():
 				return
 			}

@@ -23,7 +23,7 @@ func TestIdleSessionsMoveEvenly(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			released := 0
-			p := pace{release: func() { released++ }}
+			p := newPace(func() { released++ })
 			begun := time.Now()
 			for left := c.sessions; left > 0; {
 				n := min(batch, left)
@@ -42,7 +42,7 @@ func TestIdleSessionsMoveEvenly(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		p := pace{release: func() {}}
+		p := newPace(func() {})
 		p.moved(t.Context(), batch, 10_000)
 		time.Sleep(time.Second)
 		late := time.Now()

@@ -294,7 +294,7 @@ func (s *Service) handedListeners() (all []upgrade.Listener) {
 
 // moveIdle moves the sessions that move nothing.
 func (s *Service) moveIdle(h *upgrade.Handover) (moved int, err error) {
-	pace := pace{release: releaseMemory}
+	pace := newPace(releaseInParts())
 	for idle, n := 1, 1; idle > 0 && n > 0; {
 		if err := s.upgrade.ctx.Err(); err != nil && moved > 0 {
 			return moved, nil // they are the new process's, which is to go on until it has been told to end

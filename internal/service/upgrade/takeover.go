@@ -25,6 +25,10 @@ type Takeover struct {
 	buf       [maxMessage]byte
 }
 
+// IsStarted reports whether Start has started this process, and FromEnvironment was not called
+// yet.
+func IsStarted() bool { return os.Getenv(Variable) != "" }
+
 // FromEnvironment returns the Takeover of a process that was started by Start, with the
 // listeners of the old process, and nil in any other process. If the old process has ended
 // already, there is nothing to take over. version is this program's.
