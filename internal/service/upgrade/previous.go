@@ -186,23 +186,44 @@ var (
 // openKept opens the program that is kept, if other users cannot change it and it has that
 // digest.
 func openKept(dir, digest string) (*os.File, error) {
-	file, err := os.Open(filepath.Join(dir, previousName))
-	if err != nil {
-		return nil, err
-	}
-	info, err := file.Stat()
-	if err == nil && (!info.Mode().IsRegular() || !isTrusted(info)) {
-		err = errNotOurs
-	}
+	file, err := openOwn(filepath.Join(dir, previousName))
 	if err == nil {
 		var found string
 		if found, err = sum(file); err == nil && found != digest {
 			err = errDigest
 		}
 	}
+	if file != nil && err != nil {
+		file.Close()
+	}
+	var failed *os.PathError // which has the path
+	if errors.As(err, &failed) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, previousName), err)
+	}
+	return file, nil
+}
+
+// openOwn opens a regular file that other users cannot change. It does not wait for what is at
+// the other end of another kind of file.
+func openOwn(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|openNow, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errNoFile
+	case !isTrusted(info):
+		err = errNotOurs
+	}
 	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+		return nil, err
 	}
 	return file, nil
 }
@@ -224,18 +245,11 @@ func sum(file *os.File) (string, error) {
 
 // readTrial reads what is tried. Another user's note counts for nothing.
 func readTrial(dir string) (*trial, error) {
-	file, err := os.Open(filepath.Join(dir, trialName))
+	file, err := openOwn(filepath.Join(dir, trialName))
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || !isTrusted(info) {
-		return nil, errNotOurs
-	}
 	text, err := io.ReadAll(io.LimitReader(file, 64<<10))
 	if err != nil {
 		return nil, err

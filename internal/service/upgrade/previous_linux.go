@@ -14,6 +14,9 @@ import (
 // program has been replaced or removed.
 func programOf(pid int) string { return fmt.Sprintf("/proc/%d/exe", pid) }
 
+// openNow has the open of a FIFO or a device return at once.
+const openNow = unix.O_NONBLOCK
+
 // linkProgram makes a hard link to this process's program.
 func linkProgram(to string) error {
 	return unix.Linkat(unix.AT_FDCWD, programOf(os.Getpid()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
