@@ -22,6 +22,8 @@ import (
 type Site struct {
 	handler http.Handler
 	root    *os.Root // of a directory
+	// readsBodies is set for a server behind this one: how long a body takes is its affair.
+	readsBodies bool
 }
 
 // ServeHTTP answers a request.
@@ -38,7 +40,7 @@ func NewSite(where string, log *slog.Logger) (*Site, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Site{handler: newForward(target, log)}, nil
+		return &Site{handler: newForward(target, log), readsBodies: true}, nil
 	}
 	info, err := os.Stat(where)
 	if err == nil && !info.IsDir() {
@@ -207,7 +209,7 @@ func newForward(target *url.URL, logger *slog.Logger) http.Handler {
 		FlushInterval: -1,
 		ErrorLog:      log.New(discard{}, "", 0),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Context().Err() == nil {
+			if r.Context().Err() == nil && !wasEvicted(r) {
 				now := int64(time.Since(started)) + 1
 				if last := warned.Load(); (last == 0 || now-last > int64(warnInterval)) && warned.CompareAndSwap(last, now) {
 					logger.Warn("the server of the web site does not answer: visitors see an error", "server", target.Host, "cause", err)

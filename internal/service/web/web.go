@@ -5,6 +5,7 @@
 //	change.go       another configuration meanwhile
 //	local.go        the site as a fronting host of the proxy
 //	forwarded.go    the addresses of clients behind a web server in front
+//	bodies.go       limits of bodies that visitors send
 //	site.go         what visitors see: files, another server's answers, or a page of our own
 //	certificate.go  the certificate, from files that may be renewed
 //	acme.go         or from an ACME server
@@ -25,6 +26,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/webproxy"
 )
@@ -74,21 +76,23 @@ type Conn interface {
 // Server serves connections that Serve is called with. Its methods may be called
 // concurrently.
 type Server struct {
-	current atomic.Pointer[settings]
-	http    *http.Server
-	plain   *http.Server // of ServePlain
-	conns   chan net.Conn
-	log     *slog.Logger
-	ctx     context.Context // until Close
-	cancel  context.CancelFunc
-	mu      sync.Mutex // held while running grows, while ctx ends, and while current changes
-	streams *streams   // nil before Streams
-	running sync.WaitGroup
+	current  atomic.Pointer[settings]
+	http     *http.Server
+	plain    *http.Server // of ServePlain
+	conns    chan net.Conn
+	bodies   *admission.Table // of visitors' requests
+	restTime time.Duration
+	log      *slog.Logger
+	ctx      context.Context // until Close
+	cancel   context.CancelFunc
+	mu       sync.Mutex // held while running grows, while ctx ends, and while current changes
+	streams  *streams   // nil before Streams
+	running  sync.WaitGroup
 }
 
 // New returns a server without users. It starts no goroutine.
 func New(config Config) (*Server, error) {
-	s := &Server{conns: make(chan net.Conn), log: config.Log}
+	s := &Server{conns: make(chan net.Conn), bodies: admission.New(bodyLimits(maxBodies), bodyGrace), restTime: restTime, log: config.Log}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	first, err := s.newSettings(config, nil)
 	if err != nil {
@@ -147,6 +151,10 @@ func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
+	}
+	if r.ContentLength != 0 {
+		s.serveBody(w, r)
+		return
 	}
 	s.current.Load().Site.ServeHTTP(w, r)
 }
