@@ -79,6 +79,11 @@ type DialConfig struct {
 	PacketTimeout time.Duration
 	PacketRate    int
 
+	// PacketMemory limits the memory for packets that have arrived in part, of all
+	// connections that share it; a server is the network that makes room. Nil means no
+	// limit but MaxLength for each. HTTP clients do not use it.
+	PacketMemory *PacketMemory
+
 	// ObfuscatedFull allows Full inside obfuscation. The specification has no tag
 	// for it, so the server must have ListenConfig.ObfuscatedFull set.
 	ObfuscatedFull bool
@@ -286,7 +291,7 @@ func Client(ctx context.Context, conn net.Conn, ep Endpoint, config *DialConfig)
 		conn = obfuscated
 	}
 	c.stream = newStream(conn, ep.Protocol, frame.Client, config.MaxLength,
-		&packetLimits{timeout: max(0, config.PacketTimeout), rate: config.PacketRate}, config.Rand)
+		&packetLimits{timeout: max(0, config.PacketTimeout), rate: config.PacketRate, memory: config.PacketMemory}, config.Rand)
 	if !ep.Obfuscated {
 		c.stream.out.header = ep.Protocol.Header()
 	}

@@ -101,6 +101,21 @@ func (r *Relay) touch(s *session) {
 	}
 }
 
+// evictedAtShortage is how many unauthenticated clients make room when there is no
+// descriptor for a connection to a server.
+const evictedAtShortage = 16
+
+// makeRoom makes room if err means that there is no descriptor. It reports whether it has.
+func (r *Relay) makeRoom(err error) bool {
+	return netx.IsErrno(err, netx.EMFILE, netx.ENFILE) && r.pending.EvictOldest(evictedAtShortage) > 0
+}
+
+// isLocal reports whether a connection has failed for want of something on this machine,
+// which is no server's fault.
+func isLocal(err error) bool {
+	return netx.IsErrno(err, netx.EMFILE, netx.ENFILE, netx.ENOBUFS, netx.ENOMEM, netx.EADDRNOTAVAIL)
+}
+
 // addressOf returns the IP address of a peer, or an invalid one.
 func addressOf(address net.Addr) netip.Addr {
 	if a, ok := address.(*net.TCPAddr); ok {

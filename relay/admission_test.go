@@ -2,6 +2,8 @@ package relay_test
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -199,6 +201,35 @@ func TestPacketsOnTheirWayShareAMemory(t *testing.T) {
 		}
 		for _, conn := range theirs {
 			conn.Close()
+		}
+		c.running.Wait()
+	})
+}
+
+// Packets of servers that arrive in part share a memory as well, however many clients a
+// hostile server has.
+func TestIncompletePacketsOfServersShareAMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		part := append(binary.LittleEndian.AppendUint32(nil, 1<<20), make([]byte, 900_000)...)
+		c.relay = newRelay(t, 1, func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go io.Copy(io.Discard, theirs)
+			c.running.Go(func() { theirs.Write(part) })
+			return ours, nil
+		})
+		var clients []*mtwire.Conn
+		for range 8 {
+			client := c.add(t, "198.51.100.1", true)
+			client.Send(t.Context(), message(echo, 16))
+			clients = append(clients, client)
+			synctest.Wait()
+		}
+		if stats := c.relay.Stats(); stats.Open < 1 || stats.Open > 3 {
+			t.Errorf("%d servers have 1 MB each of 3.5 MiB on the way", stats.Open)
+		}
+		for _, client := range clients {
+			client.Close()
 		}
 		c.running.Wait()
 	})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +123,48 @@ func TestASlowServerIsReplaced(t *testing.T) {
 			t.Errorf("the one that tries it waits %v", first)
 		}
 		b.expect(t, 1, 4)
+		b.running.Wait()
+	})
+}
+
+// Want of descriptors is no server's failure: a client that has been idle makes room, and
+// the dial is tried again.
+func TestWantOfDescriptorsIsNoServersFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &crowd{}
+		var dialled []string
+		var full atomic.Bool
+		b.relay = newRelay(t, 2, func(_ context.Context, _, address string) (net.Conn, error) {
+			dialled = append(dialled, address)
+			if full.CompareAndSwap(true, false) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+			}
+			ours, theirs := net.Pipe()
+			b.running.Go(func() {
+				conn := mtwire.Server(theirs, nil)
+				defer conn.Close()
+				serve(context.Background(), conn)
+			})
+			return ours, nil
+		})
+		idle := b.add(t, "198.51.100.1", true)
+		time.Sleep(3 * time.Second)
+		full.Store(true)
+		client := b.add(t, "198.51.101.1", true)
+		answers(t, client) // it may have made room itself, since all did
+		if stats := b.relay.Stats(); stats.Evicted == 0 {
+			t.Errorf("%+v", stats)
+		}
+		next := b.add(t, "198.51.102.1", false)
+		for _, address := range dialled {
+			if address != "192.0.2.1:443" {
+				t.Errorf("dialled %v", dialled)
+				break
+			}
+		}
+		idle.Close()
+		client.Close()
+		next.Close()
 		b.running.Wait()
 	})
 }

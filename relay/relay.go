@@ -52,8 +52,9 @@ type Config struct {
 
 	// MaxMemory limits the packets of all clients that were received and that the other
 	// side has not taken yet, in bytes; up to 64 KiB of a client do not count. At the
-	// limit the network that holds most makes room. 0 means 128 MiB. Packets that have
-	// arrived in part count for ListenConfig.PacketMemory.
+	// limit the network that holds most makes room. 0 means 128 MiB. Packets of servers
+	// that have arrived in part have as much of their own, unless Dial has a
+	// PacketMemory, and those of clients that of their ListenConfig.
 	MaxMemory int64
 
 	// Log gets a record for each connection that has ended, and for each server that
@@ -83,8 +84,14 @@ func New(config Config) (*Relay, error) {
 	if len(config.To) == 0 {
 		return nil, errors.New("relay: no endpoint to connect to")
 	}
+	config.defaultLimits()
 	if config.Dial == nil {
 		config.Dial = new(mtwire.DialConfig)
+	}
+	if config.Dial.PacketMemory == nil {
+		dial := *config.Dial
+		dial.PacketMemory = mtwire.NewPacketMemory(config.MaxMemory)
+		config.Dial = &dial
 	}
 	if config.AnswerTimeout == 0 {
 		config.AnswerTimeout = DefaultAnswerTimeout
@@ -92,7 +99,6 @@ func New(config Config) (*Relay, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	config.defaultLimits()
 	r := &Relay{config: config, endpoints: endpoints{log: config.Log},
 		pending: admission.New(config.limits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
 	if n := len(config.Weights); n != 0 && n != len(config.To) {

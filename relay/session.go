@@ -328,7 +328,7 @@ func (s *session) connect(ctx context.Context, failure error) error {
 				return nil
 			}
 			return fmt.Errorf("%w: %w", errNotKept, failure)
-		case !errors.Is(err, mtwire.ErrUnknownDC): // which the client asks for
+		case !errors.Is(err, mtwire.ErrUnknownDC) && !isLocal(err): // the client's fault, or ours
 			s.relay.endpoints.failed(to, s.dc, err)
 		}
 		failure = err
@@ -337,7 +337,11 @@ func (s *session) connect(ctx context.Context, failure error) error {
 
 // suspect notes that the present server has failed the client, unless the client is at
 // fault itself.
-func (s *session) suspect(err error) { s.suspects = append(s.suspects, failure{s.to, err}) }
+func (s *session) suspect(err error) {
+	if !isLocal(err) {
+		s.suspects = append(s.suspects, failure{s.to, err})
+	}
+}
 
 // dial connects to the server s.to. If there is another one, it may not take longer than an
 // answer.
@@ -345,6 +349,9 @@ func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
 	limited, cancel := s.limit(ctx)
 	defer cancel()
 	server, err := s.to.dial(limited, s.dc, s.relay.config.Dial)
+	if err != nil && s.relay.makeRoom(err) {
+		server, err = s.to.dial(limited, s.dc, s.relay.config.Dial)
+	}
 	if err != nil && context.Cause(limited) == errSilent {
 		err = fmt.Errorf("%w: %w", errSilent, err)
 	}
