@@ -45,6 +45,27 @@ func (u *upgraded) admitsWithin(t *testing.T, limit time.Duration) bool {
 	return echoWithin(conn, 100, limit) == nil // there is no answer to a client that is refused
 }
 
+// awaitAdmission returns the connection of a client, once the proxy admits it. Until then there
+// is no answer, for which it waits longer and longer.
+func (u *upgraded) awaitAdmission(t *testing.T, query string) *mtwire.Conn {
+	t.Helper()
+	for limit := time.Second; ; limit *= 2 {
+		conn, err := mtwire.Dial(t.Context(), "tcp://"+u.address+"?"+query, nil)
+		if err == nil {
+			t.Cleanup(func() { conn.Close() })
+			err = echoWithin(conn, 100, limit)
+		}
+		switch {
+		case err == nil:
+			return conn
+		case limit > patience:
+			t.Fatalf("no client is admitted: %v", err)
+		case conn != nil:
+			conn.Close()
+		}
+	}
+}
+
 // busyLength is the length of the packets of keepBusy, and with what is around them they have
 // busyBytes at most, in both directions.
 const (
@@ -110,7 +131,7 @@ func TestUpgradeCountsConnectionsOfBothProcesses(t *testing.T) {
 	for _, conn := range conns {
 		conn.Close()
 	}
-	eventually(t, "the places of those that have ended", func() bool { return u.admits(t) })
+	u.awaitAdmission(t, "secret="+carolSecret).Close() // in the place of one that has ended
 	if err := echoOnce(fifth, 100); err != nil {
 		t.Error(err)
 	}

@@ -95,14 +95,7 @@ func TestUpgradeKeepsLimits(t *testing.T) {
 		}
 	}
 	conns[0].Close()
-	eventually(t, "the place of a session that has ended", func() bool {
-		conn, err := mtwire.Dial(context.Background(), "tcp://"+u.address+"?secret="+secret, nil)
-		if err != nil {
-			return false
-		}
-		t.Cleanup(func() { conn.Close() })
-		return echoWithin(conn, 100, time.Second) == nil // as above
-	})
+	u.awaitAdmission(t, "secret="+secret) // in the place of the session that has ended
 }
 
 // A session whose client has ended its stream moves half-closed: the download goes on to its
