@@ -2,6 +2,8 @@ package web
 
 import (
 	"net"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,4 +50,21 @@ func TestCloseDoesNotWaitForSilentLocalConnections(t *testing.T) {
 		}
 		close(ln)
 	})
+}
+
+// Close ends a server that starts at the same time: nothing goes on afterwards, and the race
+// detector finds nothing.
+func TestAServerClosesWhileItStarts(t *testing.T) {
+	for range 300 {
+		server, err := New(Config{Host: "proxy.example.com", Site: newSite(t, ""), Log: discardLog})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var starting sync.WaitGroup
+		starting.Go(server.Start)
+		runtime.Gosched()
+		server.Close()
+		starting.Wait()
+		server.Close()
+	}
 }

@@ -207,9 +207,14 @@ func (s *Server) Stats() webproxy.Stats {
 	return webproxy.Stats{}
 }
 
-// Start begins to serve connections. It is called once at most, before Serve.
+// Start begins to serve connections. It is called once at most, before Serve. After Close it
+// does nothing.
 func (s *Server) Start() {
-	s.running.Go(func() { s.http.Serve(&accepted{s}) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() == nil {
+		s.running.Go(func() { s.http.Serve(&accepted{s}) })
+	}
 }
 
 // ServePlain serves HTTP/1.1 and HTTP/2 without TLS on a listener, for web servers in
