@@ -81,8 +81,9 @@ func TestLoopBesideAnotherUpstreamFailsNoClient(t *testing.T) {
 						t.Errorf("%d connections at number %d", n, i)
 					}
 				}
-				if n := proxies[0].Stats().Loops; n < 1 || n > clients {
-					t.Errorf("%d loops", n)
+				// None has come back if all have reached the data centre earlier, on a slow machine.
+				if s := proxies[0].Stats(); s.Loops < min(1, s.Accepted-clients) || s.Loops > clients {
+					t.Errorf("%d loops of %d connections", s.Loops, s.Accepted)
 				}
 			})
 		})
