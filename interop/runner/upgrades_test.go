@@ -29,7 +29,7 @@ while :; do sleep 0.01; done
 // A case fails if an upgrade fails, leaves a session or the process before behind, or if
 // the client has another connection afterwards.
 func TestUpgradesThatLoseASessionFail(t *testing.T) {
-	one := connections{1, 1}
+	one, script := connections{1, 1}, writeScript(t)
 	for name, test := range map[string]struct {
 		log, took     string
 		file          string
@@ -47,7 +47,7 @@ func TestUpgradesThatLoseASessionFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			u := fakeUpgrades(t, map[string]string{"log": test.log, "took": test.took, test.file: ""})
+			u := fakeUpgrades(t, script, map[string]string{"log": test.log, "took": test.took, test.file: ""})
 			if test.file == "stay" {
 				ctx, cancel := context.WithCancel(t.Context())
 				u.ctx = ctx
@@ -71,13 +71,19 @@ func TestUpgradesThatLoseASessionFail(t *testing.T) {
 	}
 }
 
-// fakeUpgrades starts upgradedScript, beside which there are files.
-func fakeUpgrades(t *testing.T, files map[string]string) *upgrades {
-	path := filepath.Join(t.TempDir(), "proxy")
+// writeScript writes upgradedScript, while no other test starts a process: that would have
+// the file open for a moment, and it could not be started.
+func writeScript(t *testing.T) (path string) {
+	path = filepath.Join(t.TempDir(), "proxy")
 	if err := os.WriteFile(path, []byte(upgradedScript), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	u := &upgrades{path: filepath.Join(filepath.Dir(path), "mtwire"), programs: []string{path}, ctx: t.Context()}
+	return path
+}
+
+// fakeUpgrades starts the script at path, which finds files beside it.
+func fakeUpgrades(t *testing.T, path string, files map[string]string) *upgrades {
+	u := &upgrades{path: filepath.Join(t.TempDir(), "mtwire"), programs: []string{path}, ctx: t.Context()}
 	for name, text := range files {
 		if err := os.WriteFile(u.path+"."+name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -98,8 +104,7 @@ func fakeUpgrades(t *testing.T, files map[string]string) *upgrades {
 // A client asks for upgrades with lines, which come in pieces, and gets a line for each. It
 // must ask for all.
 func TestClientsAskForUpgrades(t *testing.T) {
-	t.Parallel()
-	u := fakeUpgrades(t, map[string]string{"log": "sessions=1 left=0", "took": "1"})
+	u := fakeUpgrades(t, writeScript(t), map[string]string{"log": "sessions=1 left=0", "took": "1"})
 	u.connections = func() connections { return connections{1, 1} }
 	var printed bytes.Buffer
 	var answers bytes.Buffer
