@@ -24,6 +24,8 @@ const (
 	// Their answers have 1.5 MiB.
 	burst     = 20
 	burstKeys = 3
+	// keyLength is the length of a key.
+	keyLength = 26
 )
 
 // stringCalls are calls of getLanguagePackStrings, for which TDLib needs no account, and
@@ -36,7 +38,7 @@ type stringCalls struct {
 }
 
 // throughUpgrades asks the runner for upgrades. During each a request is in flight, and
-// others are made back to back.
+// during all but the first others are made back to back.
 func throughUpgrades(ctx context.Context, t *tdjson, upgrades int) error {
 	if upgrades == 0 {
 		return nil
@@ -49,8 +51,8 @@ func throughUpgrades(ctx context.Context, t *tdjson, upgrades int) error {
 			runner <- lines.Text()
 		}
 	}()
-	for range upgrades {
-		if err := s.during(ctx, runner); err != nil {
+	for i := range upgrades {
+		if err := s.during(ctx, runner, i > 0); err != nil {
 			return err
 		}
 	}
@@ -58,8 +60,9 @@ func throughUpgrades(ctx context.Context, t *tdjson, upgrades int) error {
 	return nil
 }
 
-// during asks for an upgrade, and returns when it is over and all requests are answered.
-func (s *stringCalls) during(ctx context.Context, runner <-chan string) error {
+// during asks for an upgrade, and returns when it is over and all requests are answered. If
+// busy is true, it makes others meanwhile.
+func (s *stringCalls) during(ctx context.Context, runner <-chan string, busy bool) error {
 	inFlight := newKeys(1)
 	held, err := s.request(heldLanguage, inFlight)
 	if err != nil {
@@ -69,19 +72,8 @@ func (s *stringCalls) during(ctx context.Context, runner <-chan string) error {
 		return err
 	}
 	fmt.Println("upgrade")
-	for upgraded := false; !upgraded; {
-		select {
-		case answer := <-runner:
-			if upgraded = answer == "upgraded"; !upgraded {
-				return fmt.Errorf("the runner's answer is %q", answer)
-			}
-		default:
-			if err := s.getBurst(ctx); err != nil {
-				return err
-			}
-			s.calls += burst
-			s.bytes += burst * burstKeys * stringRepeats * len(inFlight[0])
-		}
+	if err := s.untilUpgraded(ctx, runner, busy); err != nil {
+		return err
 	}
 	if s.answers[held] != nil {
 		return fmt.Errorf("the request in flight has ended too early: %v", s.answers[held])
@@ -93,6 +85,30 @@ func (s *stringCalls) during(ctx context.Context, runner <-chan string) error {
 		return fmt.Errorf("the request in flight: %w", err)
 	}
 	return s.getBurst(ctx)
+}
+
+// untilUpgraded waits for the runner's answer. If busy is true, it makes requests meanwhile.
+func (s *stringCalls) untilUpgraded(ctx context.Context, runner <-chan string, busy bool) error {
+	for answer := ""; ; {
+		if busy {
+			select {
+			case answer = <-runner:
+			default:
+				if err := s.getBurst(ctx); err != nil {
+					return err
+				}
+				s.calls += burst
+				s.bytes += burst * burstKeys * stringRepeats * keyLength
+				continue
+			}
+		} else {
+			answer = <-runner
+		}
+		if answer != "upgraded" {
+			return fmt.Errorf("the runner's answer is %q", answer)
+		}
+		return nil
+	}
 }
 
 // getBurst makes requests, all before the answer to the first.
