@@ -44,12 +44,13 @@ func (c *container) start(t *testing.T, change func(*exec.Cmd)) *upgraded {
 // listens waits until the next process can take over.
 func (c *container) listens(t *testing.T, u *upgraded) {
 	t.Helper()
+	eventually(t, "a start", func() bool { return contains(u.log, "msg=limits") })
 	eventually(t, "a socket", func() bool {
 		conn, err := net.Dial("unixpacket", c.socket)
 		if err == nil {
 			conn.Close()
 		}
-		return err == nil && contains(u.log, "msg=limits")
+		return err == nil
 	})
 }
 
@@ -112,7 +113,8 @@ func TestTakeoverThatFails(t *testing.T) {
 	c.listens(t, u)
 	conn := u.join(t, upgradeModes[0])
 	failures := func() int { return strings.Count(readAll(t, u.log), "no process has taken over, this one goes on") }
-	before := failures()
+	eventually(t, "the end of the connection that has looked for the socket", func() bool { return failures() == 1 })
+	before := 1
 	try := func(name string, change func(*exec.Cmd)) *upgraded {
 		t.Helper()
 		next := c.start(t, change)
