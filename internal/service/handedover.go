@@ -76,6 +76,42 @@ func (c *Config) handedOver(use upgrade.Use, address encoding.TextMarshaler) net
 	return ln
 }
 
+// unusedSockets returns the Unix sockets of the process before that this one does not listen
+// on: they are not configured any more.
+func (s *Service) unusedSockets() (unused []net.Listener) {
+	used := make(map[string]bool)
+	for _, l := range s.listeners.list() {
+		used[l.Addr().String()] = true
+	}
+	for _, l := range s.web.handed() {
+		used[l.Addr().String()] = true
+	}
+	if s.admin != nil {
+		for _, ln := range s.admin.listeners {
+			used[ln.Addr().String()] = true
+		}
+	}
+	for _, ln := range s.takeover.UnixListeners() {
+		ln = s.config.wrapHandedOver(ln)
+		leaveElsewhere(ln)
+		if used[ln.Addr().String()] { // by another socket, which has taken its name
+			ln.Close()
+			continue
+		}
+		unused = append(unused, ln)
+	}
+	return unused
+}
+
+// closeUnused closes unusedSockets, and removes their files if the process before does not
+// listen there any more. Until then connections to them wait.
+func closeUnused(unused []net.Listener, elsewhere bool) {
+	for _, ln := range unused {
+		setElsewhere(ln, elsewhere)
+		ln.Close()
+	}
+}
+
 // wrapHandedOver returns a listener of another process as one that this process made.
 func (c *Config) wrapHandedOver(ln net.Listener) net.Listener {
 	switch socket := ln.(type) {

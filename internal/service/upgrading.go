@@ -370,6 +370,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 	settled := make(chan struct{})
 	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), usage: make(map[string]users.Counter)}
 	s.policy.ShareRates(t.HasState())
+	unused := s.unusedSockets()
 	go func() {
 		defer s.policy.Alone()
 		defer dropPages()() // of the start, so that they are not in memory beside the process before
@@ -382,6 +383,8 @@ func (s *Service) takeOver(ctx context.Context) error {
 			close(settled)
 			return restorer.unknown
 		}, restorer.add)
+		goesOn := errors.Is(err, upgrade.ErrAborted) || err != nil && ctx.Err() != nil
+		closeUnused(unused, goesOn)
 		close(s.upgrade.taken)
 		if errors.Is(err, upgrade.ErrAborted) {
 			s.log.Error("this process ends", "cause", err)

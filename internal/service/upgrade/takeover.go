@@ -157,6 +157,19 @@ func (t *Takeover) Inherited() (listeners []net.Listener) {
 	return listeners
 }
 
+// UnixListeners returns the listeners on Unix sockets that were not asked for, which Run would
+// close and leave their files behind.
+func (t *Takeover) UnixListeners() (listeners []net.Listener) {
+	t.listeners = slices.DeleteFunc(t.listeners, func(l Listener) bool {
+		isUnix := l.Addr().Network() == "unix"
+		if isUnix {
+			listeners = append(listeners, l.Listener)
+		}
+		return isUnix
+	})
+	return listeners
+}
+
 func (t *Takeover) closeListeners() {
 	for _, l := range t.listeners {
 		l.Close()
