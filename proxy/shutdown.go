@@ -63,6 +63,17 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// CloseIdle closes the sessions that Shutdown would close now, but for the streams of a WEB
+// relay and the connections that carry these: a relay that is shut down itself ends them
+// together. The proxy goes on.
+func (p *Proxy) CloseIdle() {
+	p.each(func(s *session) {
+		if s.webStream() == nil && !s.carries() && s.idle() {
+			s.Close(errStopping)
+		}
+	})
+}
+
 // Close stops the proxy and closes all sessions at once. It returns when they
 // have ended.
 func (p *Proxy) Close() {

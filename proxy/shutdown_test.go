@@ -327,3 +327,28 @@ func TestConnectionAcceptedAtTheEndIsServed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// CloseIdle closes what Shutdown would, and the proxy goes on: a session that moves bytes,
+// the streams of a WEB relay, and new clients.
+func TestCloseIdleLeavesTheProxyOpen(t *testing.T) {
+	t.Parallel()
+	p, address, _ := startForShutdown(t)
+	idle := join(t, address, "secret="+mtwiretest.PaddedSecret)
+	closed := make(chan struct{})
+	go func() {
+		idle.Receive(context.Background())
+		close(closed)
+	}()
+	busy := join(t, address, "secret="+mtwiretest.PlainSecret)
+	for open := true; open; {
+		echo(t, busy, 64)
+		p.CloseIdle()
+		select {
+		case <-closed:
+			open = false
+		default:
+		}
+	}
+	echo(t, busy, 5000)
+	echo(t, join(t, address, "secret="+mtwiretest.FakeTLSSecret), 64)
+}

@@ -141,6 +141,13 @@ func (s *session) isCarrier() bool {
 	return s.unauthenticated != nil && s.web != nil && s.web.carrier.Load()
 }
 
+// carries is isCarrier, without mu.
+func (s *session) carries() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isCarrier()
+}
+
 // webIdle reports whether the session is a connection to the web site, and whether
 // nothing is lost when it ends now.
 func (s *session) webIdle() (isWeb, idle bool) {

@@ -95,6 +95,7 @@ type mux struct {
 	waiting  []*Conn // for room to write
 	outgoing int
 	incoming int
+	moved    uint64 // chunks that were queued, taken or received
 	err      error
 	ended    chan struct{}
 	drained  chan struct{}      // closed when nothing waits to be sent; nil if there is no need
@@ -232,6 +233,7 @@ func (m *mux) sentLocked(n int) {
 		return
 	}
 	m.outgoing -= n
+	m.moved++
 	m.sentTo.add(-n, true)
 	for _, c := range m.waiting {
 		notify(c.writable)
@@ -264,6 +266,7 @@ func (m *mux) write(c *Conn, p []byte) int {
 		queued, added := l.box.data(c.stream, p, n)
 		m.sentTo.add(added-n-HeaderLength, true) // what was taken too much
 		m.outgoing += added
+		m.moved++
 		l.urgent = true
 		l.signal()
 		return queued
@@ -313,8 +316,10 @@ func (m *mux) apply(f Frame, keep bool) {
 	c := m.conns[f.Stream]
 	switch f.Type {
 	case OpenFrame:
+		m.moved++
 		m.opened(f.Stream)
 	case DataFrame:
+		m.moved++
 		if c != nil && m.err == nil {
 			payload := f.Payload
 			if !keep {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
@@ -119,6 +120,7 @@ type Server struct {
 	backlog    []*Conn
 	accepting  chan struct{} // has an element if backlog may not be empty
 	closed     chan struct{}
+	draining   atomic.Bool // by Shutdown
 	lanesOnce  sync.Once
 }
 

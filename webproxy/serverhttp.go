@@ -18,6 +18,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		served = p.serve(w)
 	}
 	if !served {
+		s.drain(w)
 		s.site.ServeHTTP(w, s.redact(r))
 	}
 }

@@ -67,7 +67,7 @@ func (s *Server) start(t token, r *http.Request) (*session, error) {
 	defer s.mu.Unlock()
 	s.expireBootstraps()
 	b := s.bootstraps[t]
-	if b == nil || !s.current(b.user) {
+	if b == nil || !s.current(b.user) || b.session == nil && s.draining.Load() {
 		return nil, nil
 	}
 	if b.session != nil {

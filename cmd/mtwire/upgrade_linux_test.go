@@ -91,11 +91,12 @@ func (u *upgraded) upgrade(t *testing.T) (sessions int) {
 	old := u.current
 	u.current, _ = strconv.Atoi(last[1])
 	sessions, _ = strconv.Atoi(last[2])
-	eventually(t, "the end of the old process", func() bool {
-		return errors.Is(syscall.Kill(old, 0), syscall.ESRCH) || isZombie(old)
-	})
+	eventually(t, "the end of the old process", func() bool { return ended(old) })
 	return sessions
 }
+
+// ended reports whether a process has ended.
+func ended(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || isZombie(pid) }
 
 func (u *upgraded) takeovers(t *testing.T) [][]string {
 	text, err := os.ReadFile(u.log)

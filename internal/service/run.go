@@ -91,8 +91,31 @@ func (s *Service) drainLeft(abort context.Context) {
 	s.admin.leave()
 	s.web.leave()
 	stop := s.upgrade.sharer.follow()
-	s.drain(abort)
+	limit, cancel := context.WithTimeout(abort, s.current().Drain)
+	defer cancel()
+	s.drainWeb(limit)
+	s.drain(limit)
 	stop()
+}
+
+// drainWeb drains the sessions of WEB clients, which may open streams meanwhile: the process
+// that has taken over does not know them. All other sessions end as in drain.
+func (s *Service) drainWeb(limit context.Context) {
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		s.web.server.Shutdown(limit)
+	}()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.proxy.CloseIdle()
+		case <-drained:
+			return
+		}
+	}
 }
 
 // look probes the data centres and looks for fronting hosts that are the proxy itself, at
@@ -164,6 +187,7 @@ func (s *Service) drain(abort context.Context) {
 	if !s.upgrade.isDone() { // the sockets are the other process's as well
 		s.handOver(limit)
 	}
+	go s.web.server.Shutdown(limit) // which ends with the site
 	if err := s.proxy.Shutdown(limit); err != nil && open > 0 {
 		s.log.Info("stopped before all connections had ended")
 	}

@@ -263,6 +263,14 @@ func (s *Server) handshake(conn net.Conn) {
 	conn.Close()
 }
 
+// Shutdown ends the sessions of the relay as soon as they move nothing, and makes no new ones.
+// It returns when none is left, or when ctx ends. Connections go on.
+func (s *Server) Shutdown(ctx context.Context) {
+	if relay := s.current.Load().relay; relay != nil {
+		relay.Shutdown(ctx)
+	}
+}
+
 // Close ends all sessions of the relay, and all connections.
 func (s *Server) Close() {
 	s.mu.Lock()
