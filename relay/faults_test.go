@@ -75,8 +75,10 @@ func TestAClientAtFaultIsNoServersFailure(t *testing.T) {
 	}
 }
 
-// A WEB proxy is an endpoint as well, and all clients share a session.
-func TestClientsShareTheSessionOfAWEBProxy(t *testing.T) {
+// webProxy starts a WEB proxy whose streams are served by handle, and returns its endpoint,
+// and a config that reaches it.
+func webProxy(t *testing.T, handle func(context.Context, *mtwire.Conn)) (mtwire.Endpoint, *mtwire.DialConfig, *webproxy.Server) {
+	t.Helper()
 	secret, err := mtwire.ParseSecret(secrets[1])
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +90,7 @@ func TestClientsShareTheSessionOfAWEBProxy(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- mtwire.NewListener(proxy, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}}).Serve(ctx, mtwiretest.Echo)
+		served <- mtwire.NewListener(proxy, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}}).Serve(ctx, handle)
 	}()
 	web := httptest.NewUnstartedServer(proxy)
 	web.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -99,12 +101,18 @@ func TestClientsShareTheSessionOfAWEBProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, _ := start(t, relay.Config{To: []mtwire.Endpoint{ep}, Dial: &mtwire.DialConfig{
+	return ep, &mtwire.DialConfig{
 		TLS: &tls.Config{InsecureSkipVerify: true}, WEBIdleTimeout: -1,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, web.Listener.Addr().String())
 		},
-	}}, nil)
+	}, proxy
+}
+
+// A WEB proxy is an endpoint as well, and all clients share a session.
+func TestClientsShareTheSessionOfAWEBProxy(t *testing.T) {
+	ep, dial, proxy := webProxy(t, mtwiretest.Echo)
+	address, _ := start(t, relay.Config{To: []mtwire.Endpoint{ep}, Dial: dial}, nil)
 	for range 3 {
 		client, err := mtwire.Dial(t.Context(), "ws://"+address+"/apiws?protocol=abridged", nil)
 		if err != nil {

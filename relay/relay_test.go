@@ -135,8 +135,7 @@ func TestAnyTransportToAnyOther(t *testing.T) {
 	}
 	dial := &mtwire.DialConfig{TLS: clientTLS, ObfuscatedFull: true}
 	server := listen(t, config, serve)
-	for _, to := range transports {
-		address, _ := start(t, relay.Config{To: []mtwire.Endpoint{endpoint(t, to, server)}, Dial: dial}, config)
+	run := func(address, to string) {
 		for _, from := range transports {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				t.Parallel()
@@ -151,6 +150,13 @@ func TestAnyTransportToAnyOther(t *testing.T) {
 			})
 		}
 	}
+	for _, to := range transports {
+		address, _ := start(t, relay.Config{To: []mtwire.Endpoint{endpoint(t, to, server)}, Dial: dial}, config)
+		run(address, to)
+	}
+	web, webDial, _ := webProxy(t, serve)
+	address, _ := start(t, relay.Config{To: []mtwire.Endpoint{web}, Dial: webDial}, config)
+	run(address, "a WEB proxy")
 }
 
 // exchange sends messages of all kinds, of which HTTP has one answer each.
