@@ -261,7 +261,7 @@ func TestNextServerGetsThePackets(t *testing.T) {
 				AnswerTimeout: 100 * time.Millisecond,
 			}, nil)
 			for range 2 {
-				conn, err := mtwire.DialEndpoint(t.Context(), endpoint(t, "tcp://HOST:PORT", address), nil)
+				conn, err := mtwire.DialEndpoint(t.Context(), endpoint(t, "ws://HOST:PORT/apiws", address), nil) // whose end is told
 				if err != nil {
 					t.Fatal(err)
 				}
