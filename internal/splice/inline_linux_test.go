@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,19 +102,21 @@ func TestParkedDirectionLingersWithoutAGoroutine(t *testing.T) {
 	if n := runningDirections(); n > 0 {
 		t.Errorf("%d directions have a goroutine", n)
 	}
-	for name, s := range sides {
-		go ends[name](s.server)
+	var running sync.WaitGroup
+	for name, s := range sides { // at the same time: what is not read in a linger is cut off
+		running.Go(func() { ends[name](s.server) })
+		running.Go(func() {
+			s.client.SetReadDeadline(time.Now().Add(patience))
+			rest, err := io.ReadAll(s.client)
+			if want := map[string]int{"much, and the end": 4 << 20}[name]; err != nil || len(rest) != want {
+				t.Errorf("%s: %d bytes, want %d; %v", name, len(rest), want, err)
+			}
+			if r := <-s.ended; r[0].Err != nil || netx.IsTimeout(r[1].Err) != (name == "silence") || r[1].Bytes != int64(len(rest)+4*len("message")) {
+				t.Errorf("%s: %v", name, r)
+			}
+		})
 	}
-	for name, s := range sides {
-		s.client.SetReadDeadline(time.Now().Add(patience))
-		rest, err := io.ReadAll(s.client)
-		if want := map[string]int{"much, and the end": 4 << 20}[name]; err != nil || len(rest) != want {
-			t.Errorf("%s: %d bytes, want %d; %v", name, len(rest), want, err)
-		}
-		if r := <-s.ended; r[0].Err != nil || netx.IsTimeout(r[1].Err) != (name == "silence") || r[1].Bytes != int64(len(rest)+4*len("message")) {
-			t.Errorf("%s: %v", name, r)
-		}
-	}
+	running.Wait()
 }
 
 // readMessage reads a message that was treated, and compares it.
