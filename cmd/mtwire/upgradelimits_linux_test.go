@@ -181,6 +181,33 @@ func TestUpgradeCountsAQuotaOnce(t *testing.T) {
 	eventually(t, "the usage of both", func() bool { n := used(); return n > 2_100_000 && n < most })
 }
 
+// A quota that is used up in the new process ends the user's sessions in the old one, too, and
+// not those of others.
+func TestUpgradeEndsSessionsInBothProcesses(t *testing.T) {
+	t.Parallel()
+	flags, _ := withUser(t, "", "quota = '2MB'\n")
+	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
+	conns := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
+	others := []*mtwire.Conn{u.join(t, upgradeModes[0]), u.join(t, upgradeModes[0])}
+	stop := keepBusy(t, append(conns, others...)...)
+	former := u.takeOver(t)
+	stop()
+	stop = keepBusy(t, others...)
+	for range 4 { // 2.4 MB: the last is the end of the session
+		if err := echoWithin(conns[0], 300_000, patience); err != nil {
+			break
+		}
+		if err := echoOnce(conns[1], 64); err != nil { // in the former process, where it is not idle
+			break
+		}
+	}
+	eventually(t, "the end of the session in the former process", func() bool { return echoWithin(conns[1], 64, patience) != nil })
+	stop() // without an error
+	if syscall.Kill(former, 0) != nil || isZombie(former) {
+		t.Error("the former process has ended: it was not to")
+	}
+}
+
 // A user's rate is for both processes together.
 func TestUpgradeSharesARate(t *testing.T) {
 	t.Parallel()

@@ -136,7 +136,9 @@ func (r *sharer) follow() (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() {
+	running.Go(func() { r.handover.Follow(r.service.closeSessionsOf) })
+	var sending sync.WaitGroup
+	sending.Go(func() {
 		ticker := time.NewTicker(shareInterval)
 		defer ticker.Stop()
 		for {
@@ -153,8 +155,34 @@ func (r *sharer) follow() (stop func()) {
 	})
 	return func() {
 		cancel()
-		running.Wait()
+		sending.Wait()
 		r.handover.Close()
+		running.Wait()
+	}
+}
+
+// tellStopped tells the process before, again and again, whose sessions it is to end, until the
+// caller calls stop, which waits. It ends earlier if that process does not take it.
+func (s *Service) tellStopped(t *upgrade.Takeover) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		ticker := time.NewTicker(shareInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				if names := s.policy.StoppedElsewhere(); len(names) > 0 && t.SendStopped(names) != nil {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		telling.Wait()
 	}
 }
 

@@ -348,7 +348,7 @@ func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved, left int
 	}
 }
 
-// closeSessionsOf closes the sessions of users by name, which the next process does not have.
+// closeSessionsOf closes the sessions of users by name, which may not go on in the next process.
 func (s *Service) closeSessionsOf(names []string) {
 	if len(names) == 0 {
 		return
@@ -396,6 +396,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 			return
 		}
 		s.log.Info("took over", "sessions", sessions)
+		defer s.tellStopped(t)()
 		t.Follow(restorer.add) // until it has ended
 	}()
 	select {

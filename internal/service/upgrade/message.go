@@ -49,6 +49,7 @@ const (
 	doneMessage                      // old: nothing follows but state; new: it knows
 	stateMessage                     // old: what there is besides sessions; see state.go
 	abortMessage                     // old: the upgrade ends, and it goes on; see bysocket.go
+	stoppedMessage                   // new: users whose sessions the old process is to end, after doneMessage
 )
 
 // ErrMessage means that a message is none of the protocol, or not the next.
@@ -242,9 +243,12 @@ func parseCommitment(b []byte, batch uint32, n int) (chosen []bool, err error) {
 
 // appendServing appends a servingMessage, with the names of users of the old process that the
 // new one does not have, as far as they have room.
-func appendServing(b []byte, unknown []string) []byte {
-	b = append(b, byte(servingMessage))
-	for _, name := range unknown {
+func appendServing(b []byte, unknown []string) []byte { return appendNames(b, servingMessage, unknown) }
+
+// appendNames appends a message of names, as far as they have room.
+func appendNames(b []byte, k kind, names []string) []byte {
+	b = append(b, byte(k))
+	for _, name := range names {
 		if len(name) > maxText || len(b)+2+len(name) > maxMessage {
 			continue
 		}
@@ -254,16 +258,19 @@ func appendServing(b []byte, unknown []string) []byte {
 }
 
 // parseServing is the opposite of appendServing.
-func parseServing(b []byte) (unknown []string, err error) {
+func parseServing(b []byte) (unknown []string, err error) { return parseNames(b, servingMessage) }
+
+// parseNames is the opposite of appendNames.
+func parseNames(b []byte, k kind) (names []string, err error) {
 	r := reader{b: b}
-	if kind(r.byte()) != servingMessage {
+	if kind(r.byte()) != k {
 		return nil, ErrMessage
 	}
 	for len(r.b) > 0 && !r.bad {
-		unknown = append(unknown, r.text())
+		names = append(names, r.text())
 	}
 	if r.bad {
 		return nil, ErrMessage
 	}
-	return unknown, nil
+	return names, nil
 }

@@ -110,6 +110,9 @@ func TestMessagesAreParsedAsTheyWereAppended(t *testing.T) {
 	if got, err := parseServing(b[:len(b)-1]); err == nil {
 		t.Errorf("%q: parsed", got)
 	}
+	if got, err := parseNames(b, stoppedMessage); err == nil {
+		t.Errorf("%q: parsed", got)
+	}
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -155,6 +158,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add(appendAnswers(nil, 7, []byte{isHeld}))
 	f.Add([]byte{byte(versionMessage), 0, 2})
 	f.Add(appendServing(nil, []string{"alice"}))
+	f.Add(appendNames(nil, stoppedMessage, []string{"alice"}))
 	state, _ := appendState(nil, "user", [][]byte{[]byte("1"), []byte(`{"a":[]}`)})
 	f.Add(state)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -169,6 +173,9 @@ func FuzzMessages(f *testing.F) {
 			t.Errorf("%x", b)
 		}
 		if unknown, err := parseServing(b); err == nil && len(b) <= maxMessage && !bytes.Equal(appendServing(nil, unknown), b) {
+			t.Errorf("%x", b)
+		}
+		if names, err := parseNames(b, stoppedMessage); err == nil && len(b) <= maxMessage && !bytes.Equal(appendNames(nil, stoppedMessage, names), b) {
 			t.Errorf("%x", b)
 		}
 		if part, elements, err := parseState(b); err == nil {

@@ -105,13 +105,30 @@ func (h *Handover) SendState(state iter.Seq2[string, any]) error {
 	if !h.HasState() {
 		return nil
 	}
-	h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
+	h.conn.SetWriteDeadline(time.Now().Add(Timeouts.Step))
 	err := sendState(h.conn, state)
 	if err != nil && !h.isDone {
 		h.Abort()
 		err = h.failed(err)
 	}
 	return err
+}
+
+// Follow passes on the names of users whose sessions this process is to end, which the new one
+// sends after Done, and returns at Close, or when the new process has ended. It may run beside
+// SendState.
+func (h *Handover) Follow(stopped func(names []string)) {
+	h.conn.SetReadDeadline(time.Time{})
+	for {
+		message, fds, err := receive(h.conn, h.buf[:], 1)
+		closeFDs(fds)
+		if err != nil {
+			return
+		}
+		if names, err := parseNames(message, stoppedMessage); err == nil { // what this program does not know is left out
+			stopped(names)
+		}
+	}
 }
 
 // Close ends what follows Done. It may be called on nil.
@@ -132,6 +149,17 @@ func takeState(message []byte, state func(part string, element []byte)) error {
 		state(part, e)
 	}
 	return err
+}
+
+// SendStopped tells the old process to end the sessions of users by name, after Run has returned
+// without an error. It may be called beside Follow. An old process that does not know of it
+// drains them.
+func (t *Takeover) SendStopped(names []string) error {
+	if !t.HasState() {
+		return nil
+	}
+	t.conn.SetWriteDeadline(time.Now().Add(Timeouts.Step))
+	return send(t.conn, appendNames(nil, stoppedMessage, names), nil)
 }
 
 // Follow passes on what the old process sends after Run has returned without an error, and

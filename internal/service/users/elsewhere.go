@@ -100,6 +100,9 @@ func (p *Policy) Add(s Share) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.def == nil {
+		if u.activity != nil { // it was removed during the upgrade
+			u.activity.before = max(s.Sessions, 0)
+		}
 		return false
 	}
 	if s.Sessions < 0 || s.Bytes < 0 || s.Used < 0 {
@@ -122,6 +125,21 @@ func (p *Policy) Add(s Share) bool {
 		}
 	}
 	return true
+}
+
+// StoppedElsewhere returns the names of users that may not go on and have sessions in the
+// process before, which does not know the cause: here they are disabled, removed or expired, or
+// have used up their quota.
+func (p *Policy) StoppedElsewhere() (names []string) {
+	p.each(func(u *user, now moment) {
+		if u.activity.before == 0 {
+			return
+		}
+		if _, stops := u.stops(now); stops {
+			names = append(names, u.counter.Name)
+		}
+	})
+	return names
 }
 
 // entry returns the entry of a network, which it makes if there is none.

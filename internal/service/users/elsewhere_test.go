@@ -3,6 +3,7 @@ package users
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,5 +139,30 @@ func TestUnknownUsersElsewhere(t *testing.T) {
 	}
 	if !p.Add(Share{User: "bob", Sessions: -1}) || usageOf(t, p, "bob").Connections != 0 {
 		t.Error("a number that is none")
+	}
+}
+
+// A user that may not go on here, and has sessions in the process before, is one whose sessions
+// that is to end. Users without sessions there, and those that may go on, are not.
+func TestUsersThatMayNotGoOnAreStoppedElsewhere(t *testing.T) {
+	users := []User{{Name: "alice"}, {Name: "bob"}, {Name: "carol", Limits: Limits{Disabled: true}}, {Name: "dan"}}
+	before, p := newPolicy(users[0], users[1], User{Name: "carol"}, users[3]), newPolicy(users...)
+	for _, name := range []string{"alice", "bob", "carol"} {
+		admitted(t, before, name, client)
+	}
+	share(t, before, p)
+	p.Set([]User{{Name: "alice", Limits: Limits{Disabled: true}}, users[1], users[2], {Name: "dan", Limits: Limits{Disabled: true}}})
+	names := p.StoppedElsewhere()
+	slices.Sort(names)
+	if want := []string{"alice", "carol"}; !slices.Equal(names, want) {
+		t.Errorf("%q, want %q", names, want)
+	}
+	p.Set(users[2:])
+	if names = p.StoppedElsewhere(); !slices.Contains(names, "bob") {
+		t.Errorf("%q, without a user that was removed", names)
+	}
+	p.Alone()
+	if names = p.StoppedElsewhere(); len(names) > 0 {
+		t.Errorf("%q, and the process before has ended", names)
 	}
 }

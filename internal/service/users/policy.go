@@ -183,12 +183,12 @@ func (u *user) define(def *User, sharing bool, now moment) {
 }
 
 // remove notes that the user is not configured any more. It reports whether the usage
-// is to be kept: if a client was there since oldest, or is.
+// is to be kept: if a client was there since oldest, or is, here or in another process.
 func (u *user) remove(oldest int64) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.def = nil
-	return u.activity != nil && u.activity.sessions > 0 || u.counter.Seen >= oldest
+	return u.activity != nil && u.activity.connections() > 0 || u.counter.Seen >= oldest
 }
 
 // begin makes the activity. Under mu.
