@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,21 @@ func TestReconfigureChangesTheWebSite(t *testing.T) {
 	}
 	check("the other settings were wrong")
 
+	link := filepath.Join(t.TempDir(), "current") // a directory that is replaced as a whole
+	for _, text := range []string{"the first", "the second"} {
+		if runtime.GOOS == "windows" { // which permits it to administrators
+			break
+		}
+		os.Remove(link)
+		if err := os.Symlink(writeSite(t, text), link); err != nil {
+			t.Fatal(err)
+		}
+		next.WebSite = link
+		reconfigure(next)
+		if _, body := get(t, w.browser(true), "/"); body != text {
+			t.Errorf("visitors see %q, want %q", body, text)
+		}
+	}
 	reconfigure(before)
 	if err := echo(conn, 100_000, t.Context()); err != nil {
 		t.Errorf("the stream: %v", err)
