@@ -1,12 +1,14 @@
 package store
 
 import (
+	"errors"
+
 	"github.com/mtwire/mtwire/internal/service/users"
 )
 
-// writeUsage writes the usage file if something has changed. If a day has ended, it
-// writes that one's file first; until that succeeds, the day goes on, so that nothing is
-// lost.
+// writeUsage writes the usage file if something has changed, and removes the files that were
+// added to it. If a day has ended, it writes that one's file first; until that succeeds, the
+// day goes on, so that nothing is lost.
 func (s *Store) writeUsage() error {
 	now := s.wall() // what is counted while the file is written is not in it
 	u := &usage{day: s.day, counters: s.source.Counters(make([]users.Counter, 0, s.size.counters)), base: s.base}
@@ -27,14 +29,13 @@ func (s *Store) writeUsage() error {
 	u.base = s.base
 	payload, sum := appendUsage(make([]byte, 0, s.size.bytes), u)
 	s.size.bytes = len(payload)
-	if sum == s.written {
-		return failed
+	if sum != s.written {
+		if err := s.write(kindUsage, payload); err != nil {
+			return err
+		}
+		s.written, s.status.Written = sum, now
 	}
-	if err := s.write(kindUsage, payload); err != nil {
-		return err
-	}
-	s.written, s.status.Written = sum, now
-	return failed
+	return errors.Join(failed, s.removeLeft())
 }
 
 // write replaces a file.

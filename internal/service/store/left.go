@@ -14,7 +14,7 @@ import (
 // A process that ends while another one has the store leaves what it has counted in a file of
 // its own, which the one that has the store adds and removes. So it is after two upgrades,
 // of which the second process has given all its sessions to the third while the first one
-// still drains, and has the store. What is left is added twice if the system crashes after
+// still drains, and has the store. What is left is added twice if that one crashes after
 // the usage file was written with it, and before the file was removed.
 
 // leftPrefix is in front of the name of such a file, and random letters follow.

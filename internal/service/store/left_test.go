@@ -84,3 +84,28 @@ func TestLeftFilesThatSayNothing(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// What was left is not there any more once it is in the usage file, also while the file of a
+// day that has ended cannot be written: the next process would add it again.
+func TestLeftCountsOfADayThatDoesNotEnd(t *testing.T) {
+	dir := t.TempDir()
+	now := &clock{date("2026-11-28")}
+	first, counted := opened(t, dir, Options{Time: now.now})
+	counted.add("alice", 100, 0)
+	flushed(t, first)
+	second, source := opened(t, dir, Options{Time: now.now})
+	source.add("alice", 1, 0)
+	closed(t, second)
+	if err := os.Mkdir(filepath.Join(dir, dayPrefix+first.day.String()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	now.at = date("2026-11-29")
+	if first.Close() == nil {
+		t.Error("a day that does not end is not reported")
+	}
+	last, source := opened(t, dir, Options{Time: now.now})
+	last.Flush()
+	if n := up(source.Counters(nil), "alice"); n != 101 {
+		t.Errorf("%d bytes, want 101", n)
+	}
+}

@@ -238,9 +238,6 @@ func (s *Store) Flush() error {
 	if err == nil {
 		err = s.writeUsage()
 	}
-	if err == nil {
-		err = s.removeLeft()
-	}
 	if err == nil && s.networks.unstored != nil {
 		err = s.writeNetworks()
 	}
