@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/service/upgrade"
@@ -79,22 +80,29 @@ func (c *Config) handedOver(use upgrade.Use, address encoding.TextMarshaler) net
 // unusedSockets returns the Unix sockets of the process before that this one does not listen
 // on: they are not configured any more.
 func (s *Service) unusedSockets() (unused []net.Listener) {
-	used := make(map[string]bool)
+	var used []os.FileInfo // and not names, of which a file may have several
+	use := func(ln net.Listener) {
+		if info, err := os.Lstat(ln.Addr().String()); err == nil {
+			used = append(used, info)
+		}
+	}
 	for _, l := range s.listeners.list() {
-		used[l.Addr().String()] = true
+		use(l)
 	}
 	for _, l := range s.web.handed() {
-		used[l.Addr().String()] = true
+		use(l)
 	}
 	if s.admin != nil {
 		for _, ln := range s.admin.listeners {
-			used[ln.Addr().String()] = true
+			use(ln)
 		}
 	}
 	for _, ln := range s.takeover.UnixListeners() {
 		ln = s.config.wrapHandedOver(ln)
 		leaveElsewhere(ln)
-		if used[ln.Addr().String()] { // by another socket, which has taken its name
+		info, err := os.Lstat(ln.Addr().String())
+		isUsed := func(other os.FileInfo) bool { return os.SameFile(info, other) }
+		if err == nil && slices.ContainsFunc(used, isUsed) { // by another socket, which has taken its name
 			ln.Close()
 			continue
 		}

@@ -104,6 +104,34 @@ func TestSocketsOfSystemdStayAfterATakeover(t *testing.T) {
 	}
 }
 
+// A socket whose path has another spelling in the configuration of an upgrade is one that
+// this process listens on: its file stays.
+func TestUnusedSocketsAreNoneOfAnotherSpelling(t *testing.T) {
+	path := socketPath(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(path), link); err != nil {
+		t.Fatal(err)
+	}
+	var both []net.Listener
+	for _, spelling := range []string{path, filepath.Join(link, filepath.Base(path))} {
+		ln, err := ListenAddress{"unix", spelling}.listen(t.Context(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		both = append(both, ln)
+	}
+	s := &Service{config: Config{ReusePort: true}}
+	s.takeover = takeoverOf(t, []upgrade.Listener{{Use: upgrade.Clients, Address: "unix:" + path, Listener: both[0]}})
+	s.listeners.all = []*listener{{Listener: both[1]}}
+	closeUnused(s.unusedSockets(), false)
+	if conn, err := net.Dial("unix", path); err != nil {
+		t.Errorf("the socket is gone: %v", err)
+	} else {
+		conn.Close()
+	}
+}
+
 // takeoverOf returns the takeover of a process that has these listeners.
 func takeoverOf(t *testing.T, listeners []upgrade.Listener) *upgrade.Takeover {
 	t.Helper()
