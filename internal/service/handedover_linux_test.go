@@ -1,12 +1,15 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 )
@@ -129,6 +132,56 @@ func TestUnusedSocketsAreNoneOfAnotherSpelling(t *testing.T) {
 		t.Errorf("the socket is gone: %v", err)
 	} else {
 		conn.Close()
+	}
+}
+
+// A process that has taken over drops the program's pages no more, while the one before drains:
+// each time it would have to map again what it uses.
+func TestPagesAreDroppedOnlyWhileSessionsMove(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "takeover")
+	ln, err := upgrade.ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ready := make(chan *upgrade.Handover, 1)
+	go func() {
+		defer close(ready)
+		if conn, err := ln.AcceptUnix(); err == nil {
+			if h, err := upgrade.Accept(context.Background(), conn, nil, nil); err == nil {
+				ready <- h
+			}
+		}
+	}()
+	config := testConfig(t)
+	if config.Takeover, err = upgrade.FromSocket(path, ""); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	go s.takeOver(t.Context())
+	h := <-ready
+	if h == nil {
+		t.Fatal("no upgrade")
+	}
+	defer h.Close() // it drains until then
+	if _, err := h.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Done(); err != nil {
+		t.Fatal(err)
+	}
+	stacks := make([]byte, 1<<20)
+	drops := func() bool {
+		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("service.dropPages"))
+	}
+	for limit := time.Now().Add(10 * time.Second); drops(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("pages are still dropped")
+		}
 	}
 }
 

@@ -373,7 +373,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 	unused := s.unusedSockets()
 	go func() {
 		defer s.policy.Alone()
-		defer dropPages()() // of the start, so that they are not in memory beside the process before
+		stop := dropPages() // of the start, so that they are not in memory beside the process before
 		sessions, err := t.Run(ctx, s.proxy, func() (unknown []string) {
 			restorer.proxy = s.proxy.Restorer() // without what it needed for the addresses
 			s.policy.ShareRates(false)
@@ -383,6 +383,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 			close(settled)
 			return restorer.unknown
 		}, restorer.add)
+		stop()
 		goesOn := errors.Is(err, upgrade.ErrAborted) || err != nil && ctx.Err() != nil
 		closeUnused(unused, goesOn)
 		close(s.upgrade.taken)
