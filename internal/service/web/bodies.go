@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -47,16 +48,20 @@ type visitorBody struct {
 	evicted bool
 }
 
+// bodyKey is the key of a visitorBody in its request's context.
+type bodyKey struct{}
+
 // serveBody serves a visitor's request that has a body.
-func (s *Server) serveBody(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveBody(site *Site, w http.ResponseWriter, r *http.Request) {
 	b := &visitorBody{ReadCloser: r.Body, table: s.bodies, control: http.NewResponseController(w), rest: s.restTime}
-	s.bodies.Enter(&b.member, b, clientAddr(r), admission.Partial)
-	defer b.end()
-	r.Body = b
-	site := s.current.Load().Site
 	if !site.readsBodies {
 		b.control.SetReadDeadline(time.Now().Add(b.rest))
 	}
+	s.bodies.Enter(&b.member, b, clientAddr(r), admission.Partial)
+	defer b.end()
+	// Package http looks at the body of its own request to see what is left unread.
+	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, b))
+	r.Body = b
 	site.ServeHTTP(w, r)
 }
 
@@ -98,7 +103,7 @@ func (b *visitorBody) Evict(*admission.EvictedError) {
 
 // wasEvicted reports whether a request's body has made room for another one.
 func wasEvicted(r *http.Request) bool {
-	b, ok := r.Body.(*visitorBody)
+	b, ok := r.Context().Value(bodyKey{}).(*visitorBody)
 	if !ok {
 		return false
 	}

@@ -152,11 +152,15 @@ func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if r.ContentLength != 0 {
-		s.serveBody(w, r)
-		return
+	site := s.current.Load().Site
+	switch {
+	case site == nil: // a change that has come meanwhile ends the site
+		http.NotFound(w, r)
+	case r.ContentLength != 0:
+		s.serveBody(site, w, r)
+	default:
+		site.ServeHTTP(w, r)
 	}
-	s.current.Load().Site.ServeHTTP(w, r)
 }
 
 // connKey is the key of a request's connection in its context.
