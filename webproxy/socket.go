@@ -223,6 +223,7 @@ func (s *socket) pinged() {
 	defer cancel()
 	if s.ws.Ping(ctx) != nil {
 		s.ws.CloseNow()
+		s.pinger.Stop() // run may have stopped it before it was set again
 	}
 }
 
