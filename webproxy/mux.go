@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Limits of one session's memory, in bytes. Those of the two directions are apart,
@@ -95,7 +96,7 @@ type mux struct {
 	waiting  []*Conn // for room to write
 	outgoing int
 	incoming int
-	moved    uint64 // chunks that were queued, taken or received
+	moved    atomic.Uint64 // grows with chunks that are queued, taken or received, and parts of these
 	err      error
 	ended    chan struct{}
 	drained  chan struct{}      // closed when nothing waits to be sent; nil if there is no need
@@ -233,7 +234,7 @@ func (m *mux) sentLocked(n int) {
 		return
 	}
 	m.outgoing -= n
-	m.moved++
+	m.moved.Add(1)
 	m.sentTo.add(-n, true)
 	for _, c := range m.waiting {
 		notify(c.writable)
@@ -266,7 +267,7 @@ func (m *mux) write(c *Conn, p []byte) int {
 		queued, added := l.box.data(c.stream, p, n)
 		m.sentTo.add(added-n-HeaderLength, true) // what was taken too much
 		m.outgoing += added
-		m.moved++
+		m.moved.Add(1)
 		l.urgent = true
 		l.signal()
 		return queued
@@ -316,10 +317,10 @@ func (m *mux) apply(f Frame, keep bool) {
 	c := m.conns[f.Stream]
 	switch f.Type {
 	case OpenFrame:
-		m.moved++
+		m.moved.Add(1)
 		m.opened(f.Stream)
 	case DataFrame:
-		m.moved++
+		m.moved.Add(1)
 		if c != nil && m.err == nil {
 			payload := f.Payload
 			if !keep {
@@ -436,6 +437,20 @@ func (m *mux) lose(id uint32, err error) {
 		m.sentLocked(n)
 		l.signal()
 	}
+}
+
+// moving is a body, or a message, whose parts count as moved while it arrives.
+type moving struct {
+	io.Reader
+	mux *mux
+}
+
+func (r moving) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.mux.moved.Add(1)
+	}
+	return n, err
 }
 
 func notify(c chan struct{}) {

@@ -97,7 +97,7 @@ func (p *poll) answer(w http.ResponseWriter, result pollResult, l *lane) bool {
 	}
 	answer(w, http.StatusOK, headerCursor, strconv.FormatUint(p.next, 10), "Content-Type", bodyType,
 		"Content-Length", strconv.Itoa(length(p.batch)))
-	err := writeBatch(w, p.batch)
+	err := s.writeBatch(w, p.batch)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// After an error, package http may still be reading what it got: a stream of HTTP/2

@@ -134,10 +134,11 @@ func hasNoBody(r *http.Request) bool {
 	return r.Header.Get("Content-Type") == "" && r.ContentLength == 0
 }
 
-// readBody reads a request's body of at most limit bytes. It has 30 seconds for
-// each 256 KiB, so that a slow client is served and one that sends nothing is not.
+// readBody reads a request's body of at most limit bytes from its Body, or what wraps it.
+// It has 30 seconds for each 256 KiB, so that a slow client is served and one that sends
+// nothing is not.
 // After an error the deadline stays for what package http reads of the rest.
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, from io.Reader, limit int) ([]byte, error) {
 	const step = 256 << 10
 	control := http.NewResponseController(w)
 	size := limit
@@ -152,7 +153,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error)
 		if len(b) == cap(b) {
 			b = append(make([]byte, 0, min(2*cap(b)+step, size+1)), b...)
 		}
-		n, err := io.ReadFull(r.Body, b[len(b):min(cap(b), len(b)+step)])
+		n, err := io.ReadFull(from, b[len(b):min(cap(b), len(b)+step)])
 		b = b[:len(b)+n]
 		switch {
 		case len(b) > limit:
@@ -174,7 +175,7 @@ func (s *Server) serveStart(w http.ResponseWriter, r *http.Request, t token) boo
 	if !s.key.verify(t, bootstrapToken) || !hasBody(r) || r.ContentLength > 64 {
 		return false
 	}
-	body, err := readBody(w, r, 64)
+	body, err := readBody(w, r, r.Body, 64)
 	if err != nil || string(body) != string(AppendHello(nil)) {
 		return false
 	}
@@ -225,7 +226,7 @@ func (s *session) serveUp(w http.ResponseWriter, r *http.Request, laneID int) bo
 		return busy(w)
 	}
 	defer s.unreserve(size)
-	body, err := readBody(w, r, MaxBatchLength)
+	body, err := readBody(w, r, moving{r.Body, s.mux}, MaxBatchLength)
 	if err != nil {
 		return false // the client repeats the request
 	}
@@ -282,7 +283,7 @@ func (s *session) uploadLane(id int, sequence uint64, body []byte) (*lane, error
 
 // writeBatch writes a body. Each part has 30 seconds. A client that has got a part
 // of it asks again. After an error, the batch may still be read.
-func writeBatch(w http.ResponseWriter, batch [][]byte) error {
+func (s *session) writeBatch(w http.ResponseWriter, batch [][]byte) error {
 	control := http.NewResponseController(w)
 	defer control.SetWriteDeadline(time.Time{})
 	for _, part := range batch {
@@ -290,6 +291,7 @@ func writeBatch(w http.ResponseWriter, batch [][]byte) error {
 		if _, err := w.Write(part); err != nil {
 			return err
 		}
+		s.moved.Add(1)
 	}
 	control.Flush()
 	return nil

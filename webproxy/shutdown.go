@@ -69,8 +69,9 @@ func (p *progress) look(m *mux) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p.waits = m.outgoing > 0 || m.incoming > 0
-	if p.ticks++; p.moved != m.moved+1 {
-		p.moved, p.ticks = m.moved+1, 0
+	moved := m.moved.Load() + 1
+	if p.ticks++; p.moved != moved {
+		p.moved, p.ticks = moved, 0
 	}
 }
 

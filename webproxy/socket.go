@@ -106,6 +106,7 @@ func (s *socket) receive(message io.Reader) error {
 // between its fragments.
 func (s *socket) readMessage(b *bytes.Buffer, message io.Reader) error {
 	const step = 256 << 10
+	message = moving{message, s.mux}
 	timer := time.AfterFunc(ioTime, func() { s.ws.CloseNow() })
 	defer timer.Stop()
 	for {
