@@ -1,11 +1,13 @@
 package relay
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/netx"
 )
@@ -105,10 +107,38 @@ func (r *Relay) touch(s *session) {
 // descriptor for a connection to a server.
 const evictedAtShortage = 16
 
-// makeRoom makes room if err means that there is no descriptor. It reports whether it has.
-func (r *Relay) makeRoom(err error) bool {
-	return netx.IsErrno(err, netx.EMFILE, netx.ENFILE) && r.pending.EvictOldest(evictedAtShortage) > 0
+// minShortagePause is the first pause of a session that waits for a descriptor. Each is
+// twice as long as the one before, up to maxShortagePause: 1.3 seconds together.
+const (
+	minShortagePause = 5 * time.Millisecond
+	maxShortagePause = 640 * time.Millisecond
+)
+
+// dialInShortage calls dial, and again while there is no descriptor: at once when others
+// have made room, and then after pauses, since it takes them a moment. One session waits at a
+// time: if all waited, each with the descriptor of its client, none would get another one.
+func (r *Relay) dialInShortage(ctx context.Context, dial func() (*mtwire.Conn, error)) (*mtwire.Conn, error) {
+	server, err := dial()
+	if isShortage(err) && r.pending.EvictOldest(evictedAtShortage) > 0 {
+		server, err = dial()
+	}
+	if !isShortage(err) || !r.shortage.TryLock() {
+		return server, err
+	}
+	defer r.shortage.Unlock()
+	for pause := minShortagePause; isShortage(err) && pause <= maxShortagePause; pause *= 2 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+		server, err = dial()
+	}
+	return server, err
 }
+
+// isShortage reports whether err means that there is no descriptor.
+func isShortage(err error) bool { return err != nil && netx.IsErrno(err, netx.EMFILE, netx.ENFILE) }
 
 // isLocal reports whether a connection has failed for want of something on this machine,
 // which is no server's fault.

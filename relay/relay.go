@@ -75,6 +75,8 @@ type Relay struct {
 
 	open, served, failed, evicted atomic.Int64
 
+	shortage sync.Mutex // of the session that waits for a descriptor
+
 	mu     sync.Mutex
 	logged time.Time // the last record of evictions
 }

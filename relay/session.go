@@ -348,10 +348,9 @@ func (s *session) suspect(err error) {
 func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
 	limited, cancel := s.limit(ctx)
 	defer cancel()
-	server, err := s.to.dial(limited, s.dc, s.relay.config.Dial)
-	if err != nil && s.relay.makeRoom(err) {
-		server, err = s.to.dial(limited, s.dc, s.relay.config.Dial)
-	}
+	server, err := s.relay.dialInShortage(limited, func() (*mtwire.Conn, error) {
+		return s.to.dial(limited, s.dc, s.relay.config.Dial)
+	})
 	if err != nil && context.Cause(limited) == errSilent {
 		err = fmt.Errorf("%w: %w", errSilent, err)
 	}
