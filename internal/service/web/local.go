@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
@@ -22,13 +23,9 @@ func (c *localConn) RemoteAddr() net.Addr { return c.remote }
 // ServeLocal serves connections of the proxy until ln is closed. Each begins with a PROXY
 // protocol header.
 func (s *Server) ServeLocal(ln net.Listener) {
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
+	netx.AcceptLoop(s.ctx, ln, func(conn net.Conn) {
 		s.start(func() { s.serveLocal(conn) }, conn)
-	}
+	}, nil)
 }
 
 // serveLocal reads a connection's header, and serves it.

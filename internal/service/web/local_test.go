@@ -2,8 +2,11 @@ package web
 
 import (
 	"net"
+	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +52,40 @@ func TestCloseDoesNotWaitForSilentLocalConnections(t *testing.T) {
 			}
 		}
 		close(ln)
+	})
+}
+
+// exhausted is a listener without a descriptor for the first connection.
+type exhausted struct {
+	pipes
+	calls atomic.Int32
+}
+
+func (l *exhausted) Accept() (net.Conn, error) {
+	if l.calls.Add(1) == 1 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.pipes.Accept()
+}
+
+// The site is a fronting host again after a moment without descriptors.
+func TestTheLocalSiteOutlivesAWantOfDescriptors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, err := New(Config{Host: "proxy.example.com", Site: newSite(t, ""), Log: discardLog})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		ln := &exhausted{pipes: make(pipes)}
+		go server.ServeLocal(ln)
+		defer close(ln.pipes)
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		select {
+		case ln.pipes <- theirs:
+		case <-time.After(time.Minute):
+			t.Error("no connection is accepted")
+		}
 	})
 }
 
