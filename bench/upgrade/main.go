@@ -33,8 +33,8 @@ var (
 	program  = flag.String("mtwire", "./mtwire", "`PATH` of the program")
 	sessions = flag.Int("sessions", 9000, "idle sessions: each takes two descriptors here, and two of the proxy")
 	chats    = flag.Int("chats", 100, "sessions with a message every 100 ms")
-	before   = flag.Duration("before", 8*time.Second, "time that the chat is measured before the upgrade")
-	rounds   = flag.Int("rounds", 3, "upgrades")
+	before   = flag.Duration("before", 8*time.Second, "time before each upgrade, for which the chat is measured")
+	rounds   = flag.Int("rounds", 3, "rounds of two upgrades, one for the memory and one for the chat")
 )
 
 func main() {
@@ -80,9 +80,16 @@ func run(dir string) error {
 	fmt.Printf("%d idle sessions and a chat of %d\n", *sessions, *chats)
 	var memories, p99s []float64
 	for range *rounds {
+		// Reading the memory of a process holds it up, so the chat is measured in another upgrade.
+		time.Sleep(*before)
+		m, err := p.upgrade(true)
+		if err != nil {
+			return err
+		}
+		memories = append(memories, m.printMemory())
 		c := startChat(ctx, conns[*sessions:])
 		time.Sleep(*before)
-		m, err := p.upgrade()
+		m, err = p.upgrade(false)
 		delays, failed := c.end()
 		if err == nil {
 			err = failed
@@ -93,8 +100,7 @@ func run(dir string) error {
 		if err != nil {
 			return err
 		}
-		r := m.print(delays)
-		memories, p99s = append(memories, r.memory), append(p99s, r.delay)
+		p99s = append(p99s, m.printDelays(delays))
 	}
 	fmt.Printf("medians: memory %.2f times, p99 of the chat %.1f times\n", median(memories), median(p99s))
 	return nil
@@ -232,8 +238,9 @@ func (m memory) sum() float64 { return m.anonymous + m.file }
 
 var takenOver = regexp.MustCompile(`another process has taken over" pid=(\d+) sessions=(\d+) left=\d+ took=(\S+)`)
 
-// upgrade upgrades the proxy, until a second after the old process has ended.
-func (p *proxy) upgrade() (m measurement, err error) {
+// upgrade upgrades the proxy, until a second after the old process has ended. It measures the
+// memory if that is wanted.
+func (p *proxy) upgrade(memory bool) (m measurement, err error) {
 	old := p.pid
 	m.one = memoryOf(old)
 	before := len(p.takeovers())
@@ -250,20 +257,13 @@ func (p *proxy) upgrade() (m measurement, err error) {
 			m.moved, m.took = last[2], last[3]
 			p.pid, _ = strconv.Atoi(last[1])
 		}
-		both := memoryOf(old)
-		if both.sum() == 0 {
+		if hasEnded(old) {
 			break
 		}
-		if next := child(old); next != 0 && stack(next) != stack(old) {
-			memory := memoryOf(next)
-			// A page that the old process has given up meanwhile would count twice.
-			if again := memoryOf(old); again.sum() < both.sum() {
-				both = again
+		if memory {
+			if both := memoryOfBoth(old); both.sum() > m.both.sum() {
+				m.both = both
 			}
-			both.anonymous, both.file = both.anonymous+memory.anonymous, both.file+memory.file
-		}
-		if both.sum() > m.both.sum() {
-			m.both = both
 		}
 	}
 	m.ended = time.Now()
@@ -290,6 +290,28 @@ func child(pid int) int {
 	return 0
 }
 
+// memoryOfBoth returns the memory of a process and of the one that takes over from it.
+func memoryOfBoth(old int) memory {
+	both := memoryOf(old)
+	next := child(old)
+	if next == 0 || stack(next) == stack(old) {
+		return both
+	}
+	other := memoryOf(next)
+	// A page that the old process has given up meanwhile would count twice.
+	if again := memoryOf(old); again.sum() < both.sum() {
+		both = again
+	}
+	return memory{both.anonymous + other.anonymous, both.file + other.file}
+}
+
+// hasEnded reports whether a process has ended, whether another one has waited for it or not.
+func hasEnded(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(text), ") ")
+	return err != nil || strings.HasPrefix(state, "Z")
+}
+
 // stack returns the address of the stack of a process. A child has that of its parent, and
 // all of its memory, until it executes its program.
 func stack(pid int) string {
@@ -314,10 +336,18 @@ func memoryOf(pid int) (m memory) {
 	return m
 }
 
-// ratios are those of an upgrade to the time before.
-type ratios struct{ memory, delay float64 }
+// printMemory prints the memory, and returns the ratio of both processes to one.
+func (m *measurement) printMemory() float64 {
+	const mib = 1 << 20
+	ratio := m.both.sum() / m.one.sum()
+	fmt.Printf("memory: %.1f MiB of one (%.1f of files), at most %.1f MiB of both (%.1f of files): %.2f times\n",
+		m.one.sum()/mib, m.one.file/mib, m.both.sum()/mib, m.both.file/mib, ratio)
+	return ratio
+}
 
-func (m *measurement) print(delays []delay) ratios {
+// printDelays prints the times and the p99 of the chat, and returns the ratio of that during the
+// upgrade to that before.
+func (m *measurement) printDelays(delays []delay) float64 {
 	p99 := func(from, to time.Time) time.Duration {
 		var took []time.Duration
 		for _, d := range delays {
@@ -333,13 +363,10 @@ func (m *measurement) print(delays []delay) ratios {
 	}
 	before := p99(m.begun.Add(-*before), m.begun)
 	during := p99(m.begun, m.ended)
-	r := ratios{m.both.sum() / m.one.sum(), float64(during) / float64(before)}
-	const mib = 1 << 20
-	fmt.Printf("%s sessions moved in %s, the old process was gone after %v\n", m.moved, m.took, m.ended.Sub(m.begun).Round(time.Millisecond))
-	fmt.Printf("  memory: %.1f MiB of one (%.1f of files), at most %.1f MiB of both (%.1f of files): %.2f times\n",
-		m.one.sum()/mib, m.one.file/mib, m.both.sum()/mib, m.both.file/mib, r.memory)
-	fmt.Printf("  p99 of the chat: %v before, %v during it: %.1f times\n", before.Round(10*time.Microsecond), during.Round(10*time.Microsecond), r.delay)
-	return r
+	ratio := float64(during) / float64(before)
+	fmt.Printf("%s sessions moved in %s, the old process was gone after %v; p99 of the chat: %v before, %v during it: %.1f times\n",
+		m.moved, m.took, m.ended.Sub(m.begun).Round(time.Millisecond), before.Round(10*time.Microsecond), during.Round(10*time.Microsecond), ratio)
+	return ratio
 }
 
 func median(all []float64) float64 {
