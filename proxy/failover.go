@@ -402,7 +402,10 @@ func (t *trial) moveOn(ctx context.Context, cause error) (*route.Upstream, error
 	if !before.LeadsBack() { // which has a warning of its own
 		s.proxy.trace.unanswered(s, cause)
 	}
-	next, err := s.proxy.dialInShortage(ctx, before.Next)
+	next, err := before.Next(ctx)
+	if err != nil {
+		next, err = s.proxy.dialInShortage(ctx, err, before.Next)
+	}
 	if err != nil {
 		if ctx.Err() == nil && !before.LeadsBack() {
 			s.proxy.dataCenters.unanswered(s.dc, t.begun, err)

@@ -228,9 +228,12 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 	user := s.user.Load()
 	request := route.Request{DC: client.DC, Protocol: client.Protocol, Download: &client.Download, Trailer: &client.Trailer, User: user.Name, Tag: user.AdTag}
 	outbound := s.proxy.dialer(s.proxy.settings())
-	upstream, err := s.proxy.dialInShortage(ctx, func(ctx context.Context) (*route.Upstream, error) {
-		return outbound.Dial(ctx, request)
-	})
+	upstream, err := outbound.Dial(ctx, request)
+	if err != nil {
+		upstream, err = s.proxy.dialInShortage(ctx, err, func(ctx context.Context) (*route.Upstream, error) {
+			return outbound.Dial(ctx, request)
+		})
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			if errors.Is(err, route.ErrPaddedOnly) {

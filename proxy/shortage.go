@@ -16,7 +16,7 @@ const (
 )
 
 // isShortage reports whether err means that there is no descriptor.
-func isShortage(err error) bool { return err != nil && netx.IsErrno(err, netx.EMFILE, netx.ENFILE) }
+func isShortage(err error) bool { return netx.IsErrno(err, netx.EMFILE, netx.ENFILE) }
 
 // makeRoom evicts unauthenticated connections if err means that there is no
 // descriptor. It reports whether it has evicted some.
@@ -24,29 +24,30 @@ func (p *Proxy) makeRoom(err error) bool {
 	return isShortage(err) && p.pending.EvictOldest(evictedAtShortage) > 0
 }
 
-// dialInShortage calls dial, and again while there is no descriptor: at once if unauthenticated
-// connections have made room, and then after pauses. So an authenticated client is not lost
-// to descriptors that the process has for a moment, of a file in its state directory or of a
-// socket to a resolver.
+// dialInShortage calls dial again, which has failed with err, while there is no descriptor: at
+// once if unauthenticated connections have made room, and then after pauses. So an authenticated
+// client is not lost to descriptors that the process has for a moment, of a file in its state
+// directory or of a socket to a resolver.
 //
 // One session waits at a time, and the others fail, which leaves their descriptors to it:
 // if all waited, each with the descriptor of its client, none would get a second one.
-func (p *Proxy) dialInShortage(ctx context.Context, dial func(context.Context) (*route.Upstream, error)) (*route.Upstream, error) {
-	upstream, err := dial(ctx)
+func (p *Proxy) dialInShortage(ctx context.Context, err error, dial func(context.Context) (*route.Upstream, error)) (upstream *route.Upstream, _ error) {
 	if p.makeRoom(err) {
 		upstream, err = dial(ctx)
 	}
-	if !isShortage(err) || !p.shortage.TryLock() {
+	if err == nil || !isShortage(err) || !p.shortage.TryLock() {
 		return upstream, err
 	}
 	defer p.shortage.Unlock()
-	for pause := minShortagePause; isShortage(err) && pause <= maxShortagePause; pause *= 2 {
+	for pause := minShortagePause; pause <= maxShortagePause; pause *= 2 {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil, err
 		}
-		upstream, err = dial(ctx)
+		if upstream, err = dial(ctx); err == nil || !isShortage(err) {
+			break
+		}
 	}
 	return upstream, err
 }

@@ -108,9 +108,11 @@ func (p *Poller) close() {
 // setOf returns the set for a socket, always the same.
 func (p *Poller) setOf(socket syscall.RawConn) *pollSet {
 	c := epollCalls.Get().(*epollCall)
-	defer c.put()
+	c.fd = 0 // for a socket that is closed
 	socket.Control(c.note)
-	return p.sets[c.fd%uintptr(len(p.sets))]
+	fd := c.fd
+	epollCalls.Put(c)
+	return p.sets[fd%uintptr(len(p.sets))]
 }
 
 // Serve wakes parked directions when their sources become readable, until ctx
@@ -203,11 +205,13 @@ func (s *pollSet) remove(id waiterID) {
 // may wake the waiter before control returns.
 func (s *pollSet) control(op int, socket syscall.RawConn, events uint32, id waiterID) (done bool) {
 	c := epollCalls.Get().(*epollCall)
-	defer c.put()
-	c.op, c.socket, c.event = op, socket, unix.EpollEvent{Events: events}
+	c.op, c.socket, c.event, c.done = op, socket, unix.EpollEvent{Events: events}, false
 	setID(&c.event, id)
 	s.raw.Control(c.inSet)
-	return c.done
+	done = c.done
+	c.socket = nil
+	epollCalls.Put(c)
+	return done
 }
 
 // epollCall is the variables of a call with the descriptors of a set and a socket. It is used
@@ -232,12 +236,6 @@ var epollCalls = sync.Pool{New: func() any {
 	c.note = func(fd uintptr) { c.fd = fd }
 	return c
 }}
-
-// put gives c up.
-func (c *epollCall) put() {
-	c.fd, c.socket, c.done = 0, nil, false
-	epollCalls.Put(c)
-}
 
 // parkedEvents are the events that wake a parked direction. They are edge-triggered:
 // the socket stays in the set while the poller's goroutine moves what has come, and
