@@ -75,10 +75,11 @@ func TestBytesAheadOfAResetArrive(t *testing.T) {
 				if transformed {
 					invert(got)
 				}
+				r := <-ended
 				if !isReset(err) || !bytes.HasPrefix(written, got) || len(got) < acknowledged {
-					t.Errorf("%d bytes of %d, %v", len(got), acknowledged, err)
+					t.Errorf("%d bytes of %d, %v; the pair: %+v", len(got), acknowledged, err, r)
 				}
-				if r := <-ended; !isReset(errors.Join(r[0].Err, r[1].Err)) || r[0].Err != nil && r[1].Err != nil || r[1].Bytes != int64(len(got)) {
+				if !isReset(errors.Join(r[0].Err, r[1].Err)) || r[0].Err != nil && r[1].Err != nil || r[1].Bytes != int64(len(got)) {
 					t.Errorf("%+v", r)
 				}
 			})
@@ -207,7 +208,9 @@ func TestDeliveryAfterAResetIsLimited(t *testing.T) {
 				begin := time.Now() // the linger cannot begin earlier
 				abort(server)
 				client.Write([]byte("x"))
-				time.Sleep(10 * time.Millisecond)
+				for start := time.Now(); !p.failed.Load() && time.Since(start) < patience; { // until it has noticed
+					time.Sleep(time.Millisecond)
+				}
 				want := end(p, client, ended)
 				select {
 				case r := <-ended:

@@ -29,12 +29,9 @@ func (d *direction) noticeReset(events uint32) (last bool) {
 // wasReset returns the error of a reset if the source's connection is closed in both
 // directions, for which there is no other reason if the pair has not half-closed it.
 func (d *direction) wasReset() error {
-	if d.src == nil {
-		return nil
-	}
 	reset := false
-	d.src.Control(func(fd uintptr) {
-		events, errno := netx.PollNow(fd, 0)
+	control(d.flow.Src, func(fd int) {
+		events, errno := netx.PollNow(uintptr(fd), 0)
 		reset = errno == 0 && events&unix.POLLHUP != 0
 	})
 	if reset {
