@@ -106,6 +106,9 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		case n > 0:
 			return n, nil // and the error later
 		case c.readErr != nil:
+			if c.isClosed() { // the peer's answer to the close frame is no end of its own
+				c.readErr = net.ErrClosed
+			}
 			return 0, c.readErr
 		case err != nil:
 			return 0, os.ErrDeadlineExceeded
@@ -212,6 +215,12 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 func (c *Conn) CloseWrite() error {
 	c.startClose(statusNormal)
 	return nil
+}
+
+func (c *Conn) isClosed() bool {
+	c.cmu.Lock()
+	defer c.cmu.Unlock()
+	return c.closed
 }
 
 // Close sends a close frame, unless the peer does not read, and closes the connection
