@@ -60,8 +60,16 @@ func peerOf(conn *net.UnixConn) (pid int, err error) {
 	if err != nil {
 		return 0, os.NewSyscallError("getsockopt", err)
 	}
-	if int(peer.Uid) != os.Geteuid() && peer.Uid != 0 {
-		return 0, fmt.Errorf("the other process is of user %d, and this one of %d", peer.Uid, os.Geteuid())
+	if err := checkUser(int(peer.Uid), os.Geteuid()); err != nil {
+		return 0, err
 	}
 	return int(peer.Pid), nil
+}
+
+// checkUser returns an error if a process of one user may not take over from one of another.
+func checkUser(peer, own int) error {
+	if peer != own && peer != 0 {
+		return fmt.Errorf("the other process is of user %d, and this one of %d", peer, own)
+	}
+	return nil
 }

@@ -43,30 +43,29 @@ func TestOtherUsersCannotTakeOver(t *testing.T) {
 	if err := peer(func() { dialSocket(path) }); err != nil {
 		t.Error(err)
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("NOT RUN: a peer of another user, which only root can become: CI is root, and runs it")
-	}
-	for _, name := range []string{dir, filepath.Dir(dir), path} {
-		if err := os.Chmod(name, 0o777); err != nil {
-			t.Fatal(err)
+	if os.Geteuid() == 0 { // only root can become another user; TestOnlyTheSameUserTakesOver has the rest
+		for _, name := range []string{dir, filepath.Dir(dir), path} {
+			if err := os.Chmod(name, 0o777); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	err = peer(func() {
-		runtime.LockOSThread() // and not unlocked: the thread ends, which is the other user's
-		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 {
-			t.Error(errno)
-		}
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
-		if err == nil {
-			err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
-		}
-		if err != nil {
+		err := peer(func() {
+			runtime.LockOSThread() // and not unlocked: the thread ends, which is the other user's
+			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 {
+				t.Error(errno)
+			}
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
+			if err == nil {
+				err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+			}
+			if err != nil {
+				t.Error(err)
+				ln.Close()
+			}
+		})
+		if err == nil || !strings.Contains(err.Error(), "of user 65534") {
 			t.Error(err)
-			ln.Close()
 		}
-	})
-	if err == nil || !strings.Contains(err.Error(), "of user 65534") {
-		t.Error(err)
 	}
 	ln.Close()
 	if conn, err := dialSocket(path); conn != nil || err != nil { // the file is left
@@ -126,5 +125,17 @@ func TestAProcessThatHangsHearsOfTheEnd(t *testing.T) {
 			return
 		}
 		last = kind(message[0])
+	}
+}
+
+// A process may take over from one of the same user, and one of root from any.
+func TestOnlyTheSameUserTakesOver(t *testing.T) {
+	for _, c := range []struct {
+		peer, own int
+		may       bool
+	}{{1000, 1000, true}, {0, 1000, true}, {0, 0, true}, {1001, 1000, false}, {1000, 0, false}} {
+		if err := checkUser(c.peer, c.own); err == nil != c.may {
+			t.Errorf("of user %d from %d: %v", c.peer, c.own, err)
+		}
 	}
 }
