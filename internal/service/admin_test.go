@@ -182,25 +182,7 @@ func TestAPIChangesTheRunningProxy(t *testing.T) {
 	})
 	send := func(method, path, body string) (int, string) {
 		t.Helper()
-		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}}
-		defer transport.CloseIdleConnections()
-		request, err := http.NewRequestWithContext(t.Context(), method, "http://localhost/v1/"+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Content-Type", "application/json")
-		answer, err := transport.RoundTrip(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		text, err := io.ReadAll(answer.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer.StatusCode, string(text)
+		return requestAdmin(t, socket, method, path, body)
 	}
 	if status, body := send("PUT", "log-level", `{"level": "debug"}`); status != 200 || level.Level() != slog.LevelDebug {
 		t.Error(status, body, level.Level())
@@ -358,4 +340,29 @@ func TestAdminAddresses(t *testing.T) {
 			t.Errorf("%v: %v", admin, err)
 		}
 	}
+}
+
+// requestAdmin makes a request of JSON to the API below /v1/, and returns the status and the body of
+// the answer.
+func requestAdmin(t *testing.T, socket, method, path, body string) (int, string) {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://localhost/v1/"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
 }

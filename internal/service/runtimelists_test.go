@@ -1,10 +1,6 @@
 package service
 
 import (
-	"context"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,25 +22,7 @@ func changeBlocked(t *testing.T, state, method, query, body string) (int, string
 // changeList is changeBlocked for either list.
 func changeList(t *testing.T, state, list, method, query, body string) (int, string) {
 	t.Helper()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(state, adminSocket))
-	}}
-	defer transport.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://localhost/v1/lists/"+list+query, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	answer, err := transport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(text)
+	return requestAdmin(t, filepath.Join(state, adminSocket), method, "lists/"+list+query, body)
 }
 
 // refused reports whether the next client of r is refused for its address, and not
