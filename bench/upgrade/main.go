@@ -34,6 +34,7 @@ var (
 	sessions = flag.Int("sessions", 9000, "idle sessions: each takes two descriptors here, and two of the proxy")
 	chats    = flag.Int("chats", 100, "sessions with a message every 100 ms")
 	before   = flag.Duration("before", 8*time.Second, "time before each upgrade, for which the chat is measured")
+	cgroup   = flag.String("cgroup", "", "`DIRECTORY` of an empty memory cgroup for the proxy, whose memory is measured as well")
 	rounds   = flag.Int("rounds", 3, "rounds of two upgrades, one for the memory and one for the chat")
 )
 
@@ -78,7 +79,7 @@ func run(dir string) error {
 		return err
 	}
 	fmt.Printf("%d idle sessions and a chat of %d\n", *sessions, *chats)
-	var memories, p99s []float64
+	var memories, anonymouses, groups, p99s []float64
 	for range *rounds {
 		// Reading the memory of a process holds it up, so the chat is measured in another upgrade.
 		time.Sleep(*before)
@@ -86,7 +87,8 @@ func run(dir string) error {
 		if err != nil {
 			return err
 		}
-		memories = append(memories, m.printMemory())
+		all, anonymous, group := m.printMemory()
+		memories, anonymouses, groups = append(memories, all), append(anonymouses, anonymous), append(groups, group)
 		c := startChat(ctx, conns[*sessions:])
 		time.Sleep(*before)
 		m, err = p.upgrade(false)
@@ -102,7 +104,8 @@ func run(dir string) error {
 		}
 		p99s = append(p99s, m.printDelays(delays))
 	}
-	fmt.Printf("medians: memory %.2f times, p99 of the chat %.1f times\n", median(memories), median(p99s))
+	fmt.Printf("medians: memory %.2f times, without files %.2f, of the cgroup %.2f, p99 of the chat %.1f times\n",
+		median(memories), median(anonymouses), median(groups), median(p99s))
 	return nil
 }
 
@@ -138,6 +141,9 @@ func start(dir, dc string) (*proxy, error) {
 	}
 	go cmd.Wait()
 	p.pid = cmd.Process.Pid
+	if err := joinGroup(p.pid); err != nil {
+		return nil, err
+	}
 	for range 1000 {
 		if conn, err := net.Dial("tcp", p.address); err == nil {
 			return p, conn.Close()
@@ -227,14 +233,10 @@ type measurement struct {
 	begun, ended time.Time // the signal, and the end of the old process
 	moved, took  string    // as logged
 	one, both    memory    // before the upgrade, and the most of both processes
+
+	anonymousBoth       float64 // the most of both without files
+	groupOne, groupBoth float64 // the same as one and both, of -cgroup
 }
-
-// memory is the resident memory of processes in bytes. A page of a file that several of them
-// map counts once, as it is in memory once: it is their proportional set size (PSS), whose
-// sum is that. The memory of sockets is the kernel's; both processes have the same sockets.
-type memory struct{ anonymous, file float64 }
-
-func (m memory) sum() float64 { return m.anonymous + m.file }
 
 var takenOver = regexp.MustCompile(`another process has taken over" pid=(\d+) sessions=(\d+) left=\d+ took=(\S+)`)
 
@@ -242,7 +244,7 @@ var takenOver = regexp.MustCompile(`another process has taken over" pid=(\d+) se
 // memory if that is wanted.
 func (p *proxy) upgrade(memory bool) (m measurement, err error) {
 	old := p.pid
-	m.one = memoryOf(old)
+	m.one, m.groupOne = memoryOf(old), groupMemory()
 	before := len(p.takeovers())
 	m.begun = time.Now()
 	if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
@@ -261,7 +263,10 @@ func (p *proxy) upgrade(memory bool) (m measurement, err error) {
 			break
 		}
 		if memory {
-			if both := memoryOfBoth(old); both.sum() > m.both.sum() {
+			m.groupBoth = max(m.groupBoth, groupMemory())
+			both := memoryOfBoth(old)
+			m.anonymousBoth = max(m.anonymousBoth, both.anonymous)
+			if both.sum() > m.both.sum() {
 				m.both = both
 			}
 		}
@@ -290,21 +295,6 @@ func child(pid int) int {
 	return 0
 }
 
-// memoryOfBoth returns the memory of a process and of the one that takes over from it.
-func memoryOfBoth(old int) memory {
-	both := memoryOf(old)
-	next := child(old)
-	if next == 0 || stack(next) == stack(old) {
-		return both
-	}
-	other := memoryOf(next)
-	// A page that the old process has given up meanwhile would count twice.
-	if again := memoryOf(old); again.sum() < both.sum() {
-		both = again
-	}
-	return memory{both.anonymous + other.anonymous, both.file + other.file}
-}
-
 // hasEnded reports whether a process has ended, whether another one has waited for it or not.
 func hasEnded(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -321,28 +311,6 @@ func stack(pid int) string {
 		return ""
 	}
 	return fields[27]
-}
-
-// memoryOf returns the memory of a process, 0 if it has ended.
-func memoryOf(pid int) (m memory) {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	var all float64
-	for line := range strings.Lines(string(text)) {
-		fmt.Sscanf(line, "Pss: %f kB", &all)
-		fmt.Sscanf(line, "Pss_Anon: %f kB", &m.anonymous)
-	}
-	m.file = (all - m.anonymous) * 1024
-	m.anonymous *= 1024
-	return m
-}
-
-// printMemory prints the memory, and returns the ratio of both processes to one.
-func (m *measurement) printMemory() float64 {
-	const mib = 1 << 20
-	ratio := m.both.sum() / m.one.sum()
-	fmt.Printf("memory: %.1f MiB of one (%.1f of files), at most %.1f MiB of both (%.1f of files): %.2f times\n",
-		m.one.sum()/mib, m.one.file/mib, m.both.sum()/mib, m.both.file/mib, ratio)
-	return ratio
 }
 
 // printDelays prints the times and the p99 of the chat, and returns the ratio of that during the
