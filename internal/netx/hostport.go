@@ -7,18 +7,21 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // SplitHostPort splits host:port, as net.SplitHostPort does, and checks both: the host
-// is not empty and has no characters that are invalid in every host name, and the port
-// is a number from 1 to 65535. Errors do not quote address, which may be a mistyped URL
+// is not empty, is UTF-8 and has no characters that are invalid in every host name, and the
+// port is a number from 1 to 65535. Errors do not quote address, which may be a mistyped URL
 // with a password in it.
 func SplitHostPort(address string) (host string, port uint16, err error) {
 	host, digits, err := net.SplitHostPort(address)
 	if err != nil || host == "" || digits == "" {
 		return "", 0, errors.New("want host:port, with an IPv6 address in brackets")
 	}
-	if strings.ContainsFunc(host, func(r rune) bool { return r == ' ' || r == '/' || r == '@' || !unicode.IsPrint(r) }) {
+	if strings.ContainsFunc(host, func(r rune) bool {
+		return r == ' ' || r == '/' || r == '@' || r == utf8.RuneError || !unicode.IsPrint(r)
+	}) {
 		return "", 0, errors.New("the host has a character that no host name has")
 	}
 	n, err := strconv.ParseUint(digits, 10, 16)
