@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"errors"
+	"net"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -55,4 +57,27 @@ func TestClientsThatAreNotPermittedSeeTheFrontingHost(t *testing.T) {
 	}
 	blocks.Store(false)
 	echo(t, join(t, address, "secret="+mtwiretest.FakeTLSSecret), 3)
+}
+
+// Permit gets an IPv4 address also on a socket of both families: otherwise no IPv4 network of
+// it would contain one.
+func TestPermitGetsIPv4AddressesOfASocketOfBothFamilies(t *testing.T) {
+	asked := make(chan netip.Addr, 1)
+	p := newProxy(t, Config{
+		Users:  []User{user(t, "alice", aliceKey)},
+		Permit: func(addr netip.Addr) error { asked <- addr; return errors.New("blocked") },
+	})
+	ln := listen(t, "tcp", ":0")
+	go p.Serve(t.Context(), ln) // without netx.Sockets, as the caller of the package does
+	conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write(initOf(t, secretOf(t, aliceKey).Key, mtwire.Abridged)); err != nil {
+		t.Fatal(err)
+	}
+	if addr := <-asked; addr != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("asked about %v", addr)
+	}
 }

@@ -154,8 +154,9 @@ type Config struct {
 
 	// Permit returns an error for an address from which no client is authenticated,
 	// whatever it sends: such clients are tunneled to their fronting host. The error is
-	// the cause in their reports. An address that is not known is the zero Addr. Permit
-	// is called concurrently, and must not block. Nil permits all.
+	// the cause in their reports. An address that is not known is the zero Addr, and an IPv4
+	// address is one, also on a socket of both families. Permit is called concurrently, and
+	// must not block. Nil permits all.
 	//
 	// Such a client's secret is not searched for, so its handshake is not remembered
 	// by Replay: at no cost it could fill that. Its recording is answered if it is sent

@@ -461,15 +461,16 @@ func (s *session) client() string {
 func (s *session) ClientAddr() netip.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clientAddr().Unmap()
+	return s.clientAddr()
 }
 
-// clientAddr returns the client's address, invalid if it is not known.
+// clientAddr returns the client's address, invalid if it is not known. A socket of both
+// families has IPv4 addresses as IPv4-mapped ones, which no IPv4 network contains.
 func (s *session) clientAddr() netip.Addr {
 	if s.source.IsValid() {
-		return s.source.Addr()
+		return s.source.Addr().Unmap()
 	}
-	return addrPort(s.socket.RemoteAddr()).Addr()
+	return addrPort(s.socket.RemoteAddr()).Addr().Unmap()
 }
 
 // headerTimeout bounds how long a load balancer may take to send its PROXY
