@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/route"
 )
@@ -228,13 +229,19 @@ func (l *sessionLog) acceptDelayed(address net.Addr, err error) {
 	}
 }
 
-// evicted warns of a limit, with the network that has reached it and without the
-// client's address.
+// evicted warns of a limit, with the site that has reached it or, with LogClients, the
+// address.
 func (l *sessionLog) evicted(_ Session, reason error) {
-	if unlogged, ok := l.evictions.due(); ok {
-		l.write(slog.LevelWarn, "unauthenticated connections are closed to make room for new ones",
-			appendUnlogged([]slog.Attr{slog.Any("cause", reason)}, unlogged)...)
+	unlogged, ok := l.evictions.due()
+	if !ok {
+		return
 	}
+	attrs := append(make([]slog.Attr, 0, 3), slog.Any("cause", reason))
+	var evicted *admission.EvictedError
+	if l.clients.Load() && errors.As(reason, &evicted) && evicted.Network.IsValid() {
+		attrs = append(attrs, slog.String("network", evicted.Network.String()))
+	}
+	l.write(slog.LevelWarn, "unauthenticated connections are closed to make room for new ones", appendUnlogged(attrs, unlogged)...)
 }
 
 func (l *sessionLog) write(level slog.Level, message string, attrs ...slog.Attr) {

@@ -129,6 +129,27 @@ func TestClientsAddressIsLoggedOnlyWithLogClients(t *testing.T) {
 	}
 }
 
+// The lines of a connection that is closed because its address has too many name the network
+// of that, and the address with LogClients only.
+func TestAddressThatHasTooManyConnectionsIsLoggedOnlyWithLogClients(t *testing.T) {
+	for _, logged := range []bool{false, true} {
+		inBubble(t, Config{MaxUnauthenticatedPerAddress: 1, LogClients: logged}, nil, func(t *testing.T, b *bubble) {
+			b.connect().Write(make([]byte, 5))
+			b.connect()
+			synctest.Wait()
+			warnings, ends := b.log.lines("to make room"), b.log.lines("msg=closed")
+			if len(warnings) != 1 || len(ends) != 1 {
+				t.Fatalf("%q, %q", warnings, ends)
+			}
+			for _, line := range []string{warnings[0], ends[0]} {
+				if !strings.Contains(line, "limit of 1 for an address of 192.0.2.0/24") || strings.Contains(line, "192.0.2.7") != logged {
+					t.Error(line)
+				}
+			}
+		})
+	}
+}
+
 // Each session has one line, and the first of a user another one, without the secret and the client's address.
 func TestLogHasOneLineForEachSession(t *testing.T) {
 	dc, _ := dataCenter(t)

@@ -62,7 +62,8 @@ type Trace struct {
 	Stalled func(s Session, waited time.Duration)
 
 	// Evicted is called when an unauthenticated session is closed to make room for
-	// another one. reason tells the limit, and the network whose limit it is.
+	// another one. reason tells the limit, and the site (IPv4 /24, IPv6 /48) whose limit
+	// it is, or that has the address whose limit it is.
 	Evicted func(s Session, reason error)
 
 	// AcceptDelayed is called each time that a listener cannot accept a

@@ -69,11 +69,17 @@ type EvictedError struct {
 // ErrEvicted is what every EvictedError is.
 var ErrEvicted = errors.New("too many unauthenticated connections")
 
+// Error returns the limit, and the site whose limit it is or, if it is that of an address, the
+// site that the address is in: the text is in logs, which are not to have clients' addresses.
 func (e *EvictedError) Error() string {
-	if e.Scope == Total || !e.Network.IsValid() {
+	switch site := Network(Site, e.Network.Addr()); {
+	case e.Scope == Total || !e.Network.IsValid():
 		return fmt.Sprintf("%v: limit of %d in total", ErrEvicted, e.Limit)
+	case e.Scope == Address:
+		return fmt.Sprintf("%v: limit of %d for an address of %v", ErrEvicted, e.Limit, site)
+	default:
+		return fmt.Sprintf("%v: limit of %d for site %v", ErrEvicted, e.Limit, site)
 	}
-	return fmt.Sprintf("%v: limit of %d for %s %v", ErrEvicted, e.Limit, e.Scope, e.Network)
 }
 
 // Is reports that every EvictedError is ErrEvicted.
