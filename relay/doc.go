@@ -1,11 +1,12 @@
 // Package relay passes MTProto packets between clients of any transport and servers of
 // any other: a data centre, a proxy, a test server.
 //
-//	relay.go      Relay: the handler of a Listener
-//	session.go    one client: its packets, its server, and what is sent again
-//	queue.go      the packets on their way to one side
-//	endpoints.go  the servers, in order, and their health
-//	admission.go  limits for clients without a secret, and for memory
+//	relay.go         Relay: the handler of a Listener
+//	session.go       one client: its packets, its server, and what is sent again
+//	queue.go         the packets on their way to one side
+//	endpoints.go     the servers, in order, and their health
+//	admission.go     limits for clients without a secret, and for memory
+//	loadbalancer.go  clients' addresses from PROXY protocol headers
 //
 // A packet's bytes are not changed. Where the two transports differ it is framed anew:
 // a quick acknowledgement is requested and answered, a transport error and padding are

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
 // DefaultAnswerTimeout is the AnswerTimeout of a Config that has none.
@@ -57,6 +59,13 @@ type Config struct {
 	// PacketMemory, and those of clients that of their ListenConfig.
 	MaxMemory int64
 
+	// TrustedProxies are the networks of load balancers. A connection from one of
+	// them must begin with a PROXY protocol header, version 1 or 2. Headers of
+	// other peers are not read. See Listener, without which they have no effect.
+	TrustedProxies []netip.Prefix
+	// TrustUnixSockets has the same effect for all connections to Unix sockets.
+	TrustUnixSockets bool
+
 	// Log gets a record for each connection that has ended, and for each server that
 	// fails or recovers. It has no secrets. Nil means no log.
 	Log *slog.Logger
@@ -72,13 +81,15 @@ type Relay struct {
 	endpoints endpoints
 	pending   *admission.Table // of those that are unauthenticated
 	memory    *admission.Memory
+	trust     proxyprotocol.Trust
 
 	open, served, failed, evicted atomic.Int64
 
 	shortage sync.Mutex // of the session that waits for a descriptor
 
-	mu     sync.Mutex
-	logged time.Time // the last record of evictions
+	mu           sync.Mutex
+	logged       time.Time // the last record of evictions
+	headerLogged time.Time // that of a header that failed
 }
 
 // New returns a Relay. The error is that of an endpoint, or that there is none.
@@ -101,7 +112,11 @@ func New(config Config) (*Relay, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Relay{config: config, endpoints: endpoints{log: config.Log},
+	trust, err := newTrust(&config)
+	if err != nil {
+		return nil, err
+	}
+	r := &Relay{config: config, endpoints: endpoints{log: config.Log}, trust: trust,
 		pending: admission.New(config.limits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
 	if n := len(config.Weights); n != 0 && n != len(config.To) {
 		return nil, fmt.Errorf("relay: %d weights for %d endpoints", n, len(config.To))

@@ -7,6 +7,7 @@ import (
 	"io"
 	stdlog "log"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -91,6 +92,7 @@ func weights(all []relayEndpoint) (shares []int) {
 // relayFlags are the flags of mtwire relay.
 type relayFlags struct {
 	listen      []service.ListenAddress
+	trusted     []service.TrustedPeer
 	to          []relayEndpoint
 	toFile      string
 	secrets     []service.NamedSecret
@@ -138,6 +140,7 @@ most makes room.`,
 	}
 	f := cmd.Flags()
 	listVar(f, &flags.listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
+	listVar(f, &flags.trusted, "proxy-protocol-from", errorsQuote, "load balancer that sends PROXY protocol headers: `ADDRESS`, NETWORK/BITS or unix (repeatable)")
 	listVar(f, &flags.to, "to", errorsNumbered, "`ENDPOINT` to connect to; the first one that answers is used, or all by ?weight=N (repeatable)")
 	f.StringVar(&flags.toFile, "to-file", "", "`FILE` with an ENDPOINT on each line; # begins a comment (default: $"+relayVariable+")")
 	listVar(f, &flags.secrets, "secret", errorsNumbered, "serve MTProxy clients with this `SECRET` only (repeatable)")
@@ -167,11 +170,19 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	if err := flags.checkLimits(); err != nil {
 		return err
 	}
-	r, err := relay.New(relay.Config{
+	relaying := relay.Config{
 		To: to, Weights: shares, AnswerTimeout: flags.answer, Log: log.Logger,
 		Dial:               &mtwire.DialConfig{ObfuscatedFull: true}, // if an endpoint asks for it
 		MaxUnauthenticated: flags.maxAll, MaxUnauthenticatedPerAddress: flags.maxAddress,
-	})
+	}
+	for _, peer := range flags.trusted {
+		if peer.Unix {
+			relaying.TrustUnixSockets = true
+		} else {
+			relaying.TrustedProxies = append(relaying.TrustedProxies, peer.Network)
+		}
+	}
+	r, err := relay.New(relaying)
 	if err != nil {
 		return err
 	}
@@ -186,10 +197,11 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 		}
 	}()
 	for _, address := range flags.listen {
-		ln, err := mtwire.Listen(address.Network, address.Address, config)
+		socket, err := net.Listen(address.Network, address.Address)
 		if err != nil {
 			return hintListen(err, "--listen")
 		}
+		ln := mtwire.NewListener(r.Listener(socket), config)
 		listeners = append(listeners, ln)
 		printStatus(cmd, "listening on %v", ln.Addr())
 	}

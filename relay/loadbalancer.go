@@ -1,0 +1,125 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
+)
+
+const (
+	// headerTimeout bounds how long a load balancer may take to send its PROXY
+	// protocol header.
+	headerTimeout = 10 * time.Second
+
+	// headerLogInterval is the time between two records of headers that fail.
+	headerLogInterval = time.Minute
+)
+
+// Listener returns a net.Listener for mtwire.NewListener that accepts from ln and reads
+// the PROXY protocol headers of Config.TrustedProxies and TrustUnixSockets: the
+// RemoteAddr of such a connection is the client's address. Accept reads nothing. The
+// first call of RemoteAddr or Read reads the header, for up to ten seconds, and Read
+// returns its error; Handle does that before anything else. Without trusted peers
+// Listener returns ln itself.
+func (r *Relay) Listener(ln net.Listener) net.Listener {
+	if len(r.trust.Networks) == 0 && !r.trust.Unix {
+		return ln
+	}
+	return &balancedListener{Listener: ln, relay: r}
+}
+
+// newTrust returns the peers that a Config trusts.
+func newTrust(config *Config) (trust proxyprotocol.Trust, err error) {
+	trust.Unix = config.TrustUnixSockets
+	for _, network := range config.TrustedProxies {
+		if err := trust.AddNetwork(network); err != nil {
+			return trust, fmt.Errorf("relay: trusted proxies: %w", err)
+		}
+	}
+	return trust, nil
+}
+
+// balancedListener is a Listener's.
+type balancedListener struct {
+	net.Listener
+	relay *Relay
+}
+
+func (l *balancedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil || !l.relay.trust.Contains(conn.RemoteAddr()) {
+		return conn, err
+	}
+	return &balancedConn{Conn: conn, relay: l.relay}, nil
+}
+
+// balancedConn is a connection of a peer that is trusted to send a PROXY protocol header.
+type balancedConn struct {
+	net.Conn
+	relay *Relay
+
+	header sync.Once
+	remote net.Addr
+	err    error
+}
+
+// readHeader reads the header once.
+func (c *balancedConn) readHeader() {
+	c.header.Do(func() {
+		c.remote = c.Conn.RemoteAddr()
+		c.Conn.SetReadDeadline(time.Now().Add(headerTimeout))
+		source, err := proxyprotocol.Read(c.Conn)
+		if err != nil {
+			c.err = err
+			c.relay.logHeader(c.remote, err)
+			return
+		}
+		c.Conn.SetReadDeadline(time.Time{})
+		if source.IsValid() {
+			c.remote = net.TCPAddrFromAddrPort(source)
+		}
+	})
+}
+
+// RemoteAddr returns the client's address, or the peer's if the header has none.
+func (c *balancedConn) RemoteAddr() net.Addr {
+	c.readHeader()
+	return c.remote
+}
+
+func (c *balancedConn) Read(p []byte) (int, error) {
+	if c.readHeader(); c.err != nil {
+		return 0, c.err
+	}
+	return c.Conn.Read(p)
+}
+
+// NetConn returns the connection below.
+func (c *balancedConn) NetConn() net.Conn { return c.Conn }
+
+// CloseWrite closes the sending direction, if the connection below can.
+func (c *balancedConn) CloseWrite() error { return netx.CloseWrite(c.Conn) }
+
+// logHeader writes a record for a header that fails, once a minute. A connection without
+// a byte is a load balancer's health check.
+func (r *Relay) logHeader(peer net.Addr, err error) {
+	if err == io.EOF || errors.Is(err, net.ErrClosed) || netx.IsErrno(err, netx.ECONNRESET) {
+		return
+	}
+	now := time.Now()
+	r.mu.Lock()
+	logs := r.headerLogged.IsZero() || now.Sub(r.headerLogged) >= headerLogInterval
+	if logs {
+		r.headerLogged = now
+	}
+	r.mu.Unlock()
+	if logs {
+		r.config.Log.Warn("a load balancer's connection has no good PROXY protocol header", "peer", peer.String(), "err", err)
+	}
+}
