@@ -317,6 +317,28 @@ func (c *Conn) Receive(ctx context.Context) (p Packet, err error) {
 	return p, err
 }
 
+// CloseWrite ends the stream to the peer behind what was sent: the peer's Receive returns
+// io.EOF, and what it sends still arrives. Later calls that send return net.ErrClosed.
+// Close is still to be called.
+//
+// The error is errors.ErrUnsupported, and the connection stays as it is, where there is
+// no half-close: over WebSocket and WEB, on a server over HTTP, and over a connection
+// without a method CloseWrite. On a client over HTTP there are no more POSTs, and Receive
+// returns io.EOF behind the results of those that have begun. Any other error is ctx's or
+// the connection's.
+func (c *Conn) CloseWrite(ctx context.Context) error {
+	if err := c.serverHandshake(ctx); err != nil {
+		return err
+	}
+	if c.http == nil {
+		return c.stream.closeWrite(ctx)
+	}
+	if client, ok := c.http.(*httpconn.Client); ok {
+		return client.CloseWrite()
+	}
+	return fmt.Errorf("close the stream: %w", errors.ErrUnsupported)
+}
+
 // Close closes the connection. Blocked calls return an error.
 func (c *Conn) Close() error {
 	c.closed.Store(true)

@@ -205,6 +205,22 @@ func (s *stream) write(ctx context.Context, head, body, tail []byte) error {
 	return s.out.err
 }
 
+// closeWrite ends the sending direction, if the connection below can.
+func (s *stream) closeWrite(ctx context.Context) error {
+	if err := s.beginSending(ctx); err != nil {
+		return err
+	}
+	defer s.endSending()
+	err := netx.CloseWrite(s.conn)
+	if !errors.Is(err, errors.ErrUnsupported) {
+		s.out.err = fmt.Errorf("send: after CloseWrite: %w", net.ErrClosed)
+	}
+	if err != nil {
+		return fmt.Errorf("close the stream: %w", netx.Cause(ctx, err))
+	}
+	return nil
+}
+
 // errSendInterrupted is the final error after a Send whose context ended. It is no
 // context's error, so that a loop that sends again after a timeout ends.
 var errSendInterrupted = fmt.Errorf("an earlier Send was interrupted inside a packet: %w", net.ErrClosed)

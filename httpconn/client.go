@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -81,9 +82,11 @@ type Client struct {
 	slots   chan struct{} // a semaphore of MaxInFlight
 	results chan result   // has the capacity of slots, so that post never blocks
 
-	mu     sync.Mutex // held to start a POST, and to set closed
-	closed bool
-	posts  sync.WaitGroup
+	mu      sync.Mutex // held to start a POST, and to set closed and ended
+	closed  bool
+	ended   bool // by CloseWrite
+	posts   sync.WaitGroup
+	drained chan struct{} // closed when the POSTs of before CloseWrite have ended
 }
 
 type result struct {
@@ -136,6 +139,7 @@ func NewClient(rawURL string, config *ClientConfig) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.slots = make(chan struct{}, c.config.MaxInFlight)
 	c.results = make(chan result, c.config.MaxInFlight)
+	c.drained = make(chan struct{})
 	return c, nil
 }
 
@@ -185,7 +189,7 @@ func (c *Client) begin(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || c.ended {
 		<-c.slots
 		return net.ErrClosed
 	}
@@ -227,7 +231,8 @@ func (c *Client) Exchange(ctx context.Context, packet []byte) ([]byte, error) {
 //
 // A *frame.TransportError is the server's response to one packet, and a *PostError
 // is the failure of one POST; the Client remains usable. Other errors are the
-// context's, and net.ErrClosed after Close.
+// context's, net.ErrClosed after Close, and io.EOF when all POSTs of before CloseWrite
+// have ended.
 func (c *Client) Receive(ctx context.Context) ([]byte, error) {
 	select {
 	case <-c.ctx.Done():
@@ -235,12 +240,44 @@ func (c *Client) Receive(ctx context.Context) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("httpconn: receive: %w", ctx.Err())
 	case r := <-c.results:
-		<-c.slots
-		if c.ctx.Err() != nil {
-			return nil, net.ErrClosed // r may be an effect of Close
-		}
-		return r.packet, r.err
+		return c.take(r)
+	case <-c.drained:
 	}
+	select {
+	case r := <-c.results:
+		return c.take(r)
+	default:
+	}
+	if c.ctx.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	return nil, io.EOF
+}
+
+// take returns a result, and gives its slot back.
+func (c *Client) take(r result) ([]byte, error) {
+	<-c.slots
+	if c.ctx.Err() != nil {
+		return nil, net.ErrClosed // r may be an effect of Close
+	}
+	return r.packet, r.err
+}
+
+// CloseWrite ends sending: later calls of Send and Exchange return net.ErrClosed. Receive
+// returns the results of the POSTs that have begun, and then io.EOF. Close is still to be
+// called. A second call returns net.ErrClosed, as does one after Close.
+func (c *Client) CloseWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.ended {
+		return net.ErrClosed
+	}
+	c.ended = true
+	go func() {
+		c.posts.Wait()
+		close(c.drained)
+	}()
+	return nil
 }
 
 // Close cancels the requests in flight and waits until they have ended. It drops

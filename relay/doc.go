@@ -3,6 +3,7 @@
 //
 //	relay.go         Relay: the handler of a Listener
 //	session.go       one client: its packets, its server, and what is sent again
+//	ends.go          the ends of its two directions
 //	queue.go         the packets on their way to one side
 //	endpoints.go     the servers, in order, and their health
 //	admission.go     limits for clients without a secret, and for memory

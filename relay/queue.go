@@ -25,8 +25,9 @@ const stuckTime = 2 * time.Minute
 type queue struct {
 	tasks  *sync.WaitGroup // of the session
 	send   func(ctx context.Context, to *mtwire.Conn, packet mtwire.Packet) error
-	failed func(to *mtwire.Conn, err error) // called once for each connection that fails
-	charge func(size int) bool              // the memory of the session, which may have to make room
+	failed func(to *mtwire.Conn, err error)           // called once for each connection that fails
+	end    func(ctx context.Context, to *mtwire.Conn) // called once for each connection after the last packet
+	charge func(size int) bool                        // the memory of the session, which may have to make room
 
 	mu      sync.Mutex
 	changed sync.Cond // a packet was sent, or the goroutine has ended
@@ -36,6 +37,8 @@ type queue struct {
 	size    int    // of the items
 	keep    bool   // packets that were sent are kept for another connection
 	lost    bool   // one that was sent is not kept
+	ending  bool   // no more packets are added
+	ended   bool   // end was called for the connection
 	running bool   // the goroutine
 	err     error  // of the connection
 }
@@ -101,9 +104,17 @@ func (q *queue) redirect(ctx context.Context, to *mtwire.Conn) bool {
 	if err := q.await(ctx, func() bool { return !q.running }); err != nil || q.lost {
 		return false
 	}
-	q.to, q.sent, q.err = to, 0, nil
+	q.to, q.sent, q.ended, q.err = to, 0, false, nil
 	q.start(ctx)
 	return true
+}
+
+// finish has end called when everything is sent. No packet is added afterwards.
+func (q *queue) finish(ctx context.Context) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ending = true
+	q.start(ctx)
 }
 
 // drain waits until everything is sent.
@@ -161,9 +172,9 @@ func (q *queue) failure() error {
 	return q.err
 }
 
-// start starts the goroutine if there is something to send. Under mu.
+// start starts the goroutine if there is something to send, or an end. Under mu.
 func (q *queue) start(ctx context.Context) {
-	if !q.running && q.to != nil && q.err == nil && q.sent < len(q.items) {
+	if !q.running && q.to != nil && q.err == nil && (q.sent < len(q.items) || q.ending && !q.ended) {
 		q.running = true
 		q.tasks.Go(func() { q.run(ctx) })
 	}
@@ -188,9 +199,15 @@ func (q *queue) run(ctx context.Context) {
 		}
 		q.changed.Broadcast()
 	}
-	if err := q.err; err != nil {
+	switch err := q.err; {
+	case err != nil:
 		q.mu.Unlock()
 		q.failed(to, err)
+		q.mu.Lock()
+	case q.ending && !q.ended:
+		q.ended = true
+		q.mu.Unlock()
+		q.end(ctx, to)
 		q.mu.Lock()
 	}
 	q.running = false // with the packets, of which a later add would start it for none

@@ -22,14 +22,6 @@ import (
 // is another one, and a client whose server has ended.
 const slowest = 16 << 10
 
-// After the end of a client's stream, of which it may have closed one direction only, the
-// session ends when nothing has moved for linger, and the time that what is on its way
-// takes at lingerRate, in bytes a second.
-const (
-	linger     = 3 * time.Second
-	lingerRate = 1 << 20
-)
-
 // session is a client with its server.
 type session struct {
 	relay     *Relay
@@ -54,8 +46,7 @@ type session struct {
 	refused  bool // by a WebSocket, with a transport error
 	failed   int  // POSTs in a row
 
-	mu       sync.Mutex
-	stopping *time.Timer // after the end of the client's stream
+	ends ends
 
 	up, down counts
 }
@@ -99,7 +90,9 @@ func (s *session) init(address netip.Addr) {
 				s.cancel(err)
 			}
 			to.Close() // download notices it, and connects to another one
-		}}
+			s.uploadFailed()
+		},
+		end: s.endUpload}
 	s.downloads = queue{tasks: &s.tasks, charge: s.memory.charge, to: s.client,
 		send: func(ctx context.Context, to *mtwire.Conn, p mtwire.Packet) error {
 			defer s.progress()
@@ -108,7 +101,7 @@ func (s *session) init(address netip.Addr) {
 			}
 			return to.SendPacket(ctx, p)
 		},
-		failed: func(_ *mtwire.Conn, err error) { s.cancel(err) }}
+		failed: func(_ *mtwire.Conn, err error) { s.downloadFailed(err) }}
 	s.uploads.changed.L, s.downloads.changed.L = &s.uploads.mu, &s.downloads.mu
 }
 
@@ -123,9 +116,8 @@ func isMisfit(err error) bool {
 func (s *session) run(ctx context.Context, first mtwire.Packet) error {
 	defer s.memory.close()
 	defer func() {
-		if s.tasks.Wait(); s.stopping != nil {
-			s.stopping.Stop()
-		}
+		s.tasks.Wait()
+		s.stopTimer()
 	}()
 	defer s.cancel(nil)
 	s.up.add(first.Payload)
@@ -142,7 +134,9 @@ func (s *session) run(ctx context.Context, first mtwire.Packet) error {
 		patience := linger + seconds(s.downloads.unsent(), slowest)
 		limited, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		s.downloads.drain(limited)
+		if s.downloads.drain(limited); err == io.EOF {
+			err = s.finishUpload(ctx)
+		}
 	}
 	if s.server != nil {
 		s.closeServer()
@@ -162,44 +156,18 @@ func (s *session) upload(ctx context.Context) {
 		switch {
 		case err == nil:
 			continue
-		case err != io.EOF:
-			s.cancel(err)
-		case s.transport.Carrier != mtwire.TCP:
-			s.cancel(errClientEnded)
+		case err == io.EOF:
+			s.clientEnded(ctx)
 		default:
-			s.stop()
+			s.clientFailed(err)
 		}
 		return
 	}
 }
 
-// stop ends the session when nothing has moved for a while.
-func (s *session) stop() {
-	patience := s.patience()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopping = time.AfterFunc(patience, func() { s.cancel(errClientEnded) })
-}
-
-// patience is how long nothing may move after the end of the client's stream.
-func (s *session) patience() time.Duration {
-	return linger + seconds(s.uploads.unsent()+s.downloads.unsent(), lingerRate)
-}
-
 // seconds is how long so many bytes take at so many a second.
 func seconds(bytes, rate int) time.Duration {
 	return time.Duration(bytes) * time.Second / time.Duration(rate)
-}
-
-// progress notes that a side has taken a packet.
-func (s *session) progress() {
-	s.relay.touch(s)
-	s.mu.Lock()
-	stopping := s.stopping
-	s.mu.Unlock()
-	if stopping != nil {
-		stopping.Reset(s.patience())
-	}
 }
 
 // download passes on what the server sends, and connects to another one if this one ends
@@ -231,6 +199,8 @@ func (s *session) download(ctx context.Context) error {
 				err = s.downloads.add(ctx, packet)
 			}
 		case ctx.Err() != nil:
+		case err == io.EOF && !s.answered && s.endPassed():
+			err = errClientEnded // to which the server's is the answer
 		case !s.answered:
 			err = s.connect(ctx, err)
 		case errors.As(err, &post):
@@ -324,7 +294,9 @@ func (s *session) connect(ctx context.Context, failure error) error {
 			}
 			return ctx.Err()
 		case err == nil:
-			if s.server = server; s.uploads.redirect(ctx, server) {
+			s.server = server
+			s.endNotPassed()
+			if s.uploads.redirect(ctx, server) {
 				return nil
 			}
 			return fmt.Errorf("%w: %w", errNotKept, failure)

@@ -1,0 +1,195 @@
+package relay
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/mtwire/mtwire"
+)
+
+// The end of one direction of a session is passed on behind its last packet, where the
+// transport of the other side has a half-close: TCP, with TLS, FakeTLS and obfuscation or
+// without, and HTTP to a server, where it means that the requests that have begun are
+// answered. The other direction goes on until it ends itself, or nothing has moved for a
+// while. What follows of a client over WebSocket or HTTP is nothing: its end is that of
+// both directions, once its packets are sent.
+
+const (
+	// linger is how long nothing may move after the end of a client's stream, besides
+	// the time that what is on its way takes at lingerRate, in bytes a second: the
+	// client may have closed one direction only.
+	linger     = 3 * time.Second
+	lingerRate = 1 << 20
+
+	// halfCloseTime is the same once an end was passed on. It is as long as the proxy's.
+	halfCloseTime = time.Minute
+
+	// closeTime is the same for a client that receives nothing more: the time in which
+	// the server may end its connection, so that closing it loses no packets.
+	closeTime = time.Second
+)
+
+// ends is what is known of the ends of the two directions.
+type ends struct {
+	mu       sync.Mutex
+	client   bool // has ended its stream
+	passed   bool // and that was passed on to the present server
+	uploaded bool // and its packets are sent, whether or not it was passed on
+	server   bool // has ended its stream, which was passed on
+	unread   bool // the client takes nothing more
+	patience time.Duration
+	timer    *time.Timer // nil before the first end
+}
+
+// clientEnded begins the end of the client's stream.
+func (s *session) clientEnded(ctx context.Context) {
+	s.ends.mu.Lock()
+	s.ends.client = true
+	s.ends.mu.Unlock()
+	s.await(linger)
+	s.uploads.finish(ctx)
+}
+
+// clientFailed ends the session, whose client has ended otherwise than its stream does.
+func (s *session) clientFailed(err error) {
+	s.ends.mu.Lock()
+	ended := s.ends.server
+	s.ends.mu.Unlock()
+	if ended {
+		err = io.EOF // the server's end came before
+	}
+	s.cancel(err)
+}
+
+// endUpload passes the end of the client's stream on to a server.
+func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) {
+	passed := to.CloseWrite(ctx) == nil
+	receives := s.transport.Carrier == mtwire.TCP
+	e := &s.ends
+	e.mu.Lock()
+	e.passed, e.uploaded = passed, true
+	over := e.server || e.unread || !passed && !receives
+	e.mu.Unlock()
+	switch {
+	case over:
+		s.cancel(errClientEnded)
+	case !receives:
+		s.await(closeTime)
+	case passed:
+		s.await(halfCloseTime)
+	}
+}
+
+// endPassed reports whether the present server knows that the client has ended.
+func (s *session) endPassed() bool {
+	s.ends.mu.Lock()
+	defer s.ends.mu.Unlock()
+	return s.ends.passed
+}
+
+// endNotPassed notes that there is another server.
+func (s *session) endNotPassed() {
+	s.ends.mu.Lock()
+	defer s.ends.mu.Unlock()
+	s.ends.passed, s.ends.uploaded = false, false
+}
+
+// uploadFailed ends a session of which only the upload is left.
+func (s *session) uploadFailed() {
+	s.ends.mu.Lock()
+	ended := s.ends.server
+	s.ends.mu.Unlock()
+	if ended {
+		s.cancel(io.EOF)
+	}
+}
+
+// downloadFailed ends the session, or, if its client has ended, does so when its packets
+// are sent.
+func (s *session) downloadFailed(err error) {
+	e := &s.ends
+	e.mu.Lock()
+	e.unread = true
+	ended, uploaded := e.client, e.uploaded
+	e.mu.Unlock()
+	switch {
+	case !ended:
+		s.cancel(err)
+	case uploaded:
+		s.cancel(errClientEnded)
+	}
+}
+
+// finishUpload passes the end of the server's stream on to the client, and waits for the
+// end of the client's. The error is why the session ends.
+func (s *session) finishUpload(ctx context.Context) error {
+	if s.server.Transport().Carrier != mtwire.TCP || s.downloads.unsent() > 0 {
+		return io.EOF
+	}
+	limited, cancel := context.WithTimeout(ctx, linger)
+	defer cancel()
+	if s.client.CloseWrite(limited) != nil {
+		return io.EOF
+	}
+	e := &s.ends
+	e.mu.Lock()
+	e.server = true
+	uploaded := e.uploaded
+	e.mu.Unlock()
+	if uploaded || s.uploads.failure() != nil {
+		return io.EOF
+	}
+	s.await(halfCloseTime)
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// await ends the session when nothing has moved for as long, from now on.
+func (s *session) await(patience time.Duration) {
+	e := &s.ends
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.patience = patience
+	if e.timer == nil {
+		e.timer = time.AfterFunc(s.patience(), s.expire)
+	} else {
+		e.timer.Reset(s.patience())
+	}
+}
+
+// expire ends a session in which nothing has moved.
+func (s *session) expire() {
+	s.ends.mu.Lock()
+	ended := s.ends.server
+	s.ends.mu.Unlock()
+	if ended {
+		s.cancel(io.EOF)
+	} else {
+		s.cancel(errClientEnded)
+	}
+}
+
+// patience is how long nothing may move after an end. Under ends.mu.
+func (s *session) patience() time.Duration {
+	return s.ends.patience + seconds(s.uploads.unsent()+s.downloads.unsent(), lingerRate)
+}
+
+// progress notes that a side has taken a packet.
+func (s *session) progress() {
+	s.relay.touch(s)
+	s.ends.mu.Lock()
+	defer s.ends.mu.Unlock()
+	if s.ends.timer != nil {
+		s.ends.timer.Reset(s.patience())
+	}
+}
+
+func (s *session) stopTimer() {
+	s.ends.mu.Lock()
+	defer s.ends.mu.Unlock()
+	if s.ends.timer != nil {
+		s.ends.timer.Stop()
+	}
+}
