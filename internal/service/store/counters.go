@@ -11,7 +11,7 @@ import (
 // day goes on, so that nothing is lost.
 func (s *Store) writeUsage() error {
 	now := s.wall() // what is counted while the file is written is not in it
-	u := &usage{day: s.day, counters: s.source.Counters(make([]users.Counter, 0, s.size.counters)), base: s.base}
+	u := &usage{day: s.day, counters: s.source.Counters(make([]users.Counter, 0, s.size.counters)), base: s.base, left: s.leftNames()}
 	s.size.counters = len(u.counters)
 	var failed error
 	if today := users.DayOf(now.UTC()); today != s.day && today+1 != s.day {

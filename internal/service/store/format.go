@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/mtwire/mtwire/internal/service/users"
 )
@@ -107,16 +108,27 @@ type usage struct {
 	day      users.Day // of which base is the beginning
 	counters []users.Counter
 	base     map[string]direction // the counters at the beginning of day, without zeros
+	left     []string             // files of other processes that counters have; see left.go
 }
+
+// leftRecord is the name of the record of left.
+const leftRecord = "\x00" + kindLeft
 
 // direction is bytes up and down.
 type direction struct{ up, down int64 }
 
-// appendUsage appends the payload of the usage file. It also returns a sum of all
-// records in any order, which is another one if something has changed.
+// appendUsage appends the payload of the usage file. It also returns a sum of all counters in
+// any order, which is another one if something has changed.
+//
+// What u.left has is the schedule of a record that no user's name has. Programs that do not know
+// it take it for that of a user without usage that was removed, and drop it.
 func appendUsage(b []byte, u *usage) (payload []byte, sum uint64) {
 	b = binary.AppendVarint(b, int64(u.day))
-	b = binary.AppendUvarint(b, uint64(len(u.counters)))
+	records := len(u.counters)
+	if len(u.left) > 0 {
+		records++
+	}
+	b = binary.AppendUvarint(b, uint64(records))
 	sum = uint64(u.day)
 	for i := range u.counters {
 		c, start := &u.counters[i], len(b)
@@ -133,6 +145,10 @@ func appendUsage(b []byte, u *usage) (payload []byte, sum uint64) {
 		}
 		record := b[start:]
 		sum += uint64(crc32.ChecksumIEEE(record))<<32 | uint64(crc32.Checksum(record, castagnoli))
+	}
+	if len(u.left) > 0 {
+		b = append(appendText(b, leftRecord), 0, 0, 0, 0)
+		b = append(appendText(b, strings.Join(u.left, " ")), 0, 0, 0, 0, 0)
 	}
 	return b, sum
 }
@@ -160,6 +176,10 @@ func parseUsage(payload []byte) (*usage, error) {
 			return nil, errRecord
 		}
 		names[c.Name] = struct{}{}
+		if c.Name == leftRecord && c.Up|c.Down|c.Seen == 0 {
+			u.left = strings.Fields(c.Schedule)
+			continue
+		}
 		if base != (direction{}) {
 			u.base[c.Name] = base
 		}

@@ -23,6 +23,7 @@ func someUsage() *usage {
 			{Name: "carol", Up: 5, Schedule: "month 1 UTC", Period: math.MaxInt32, Behind: math.MinInt32},
 		},
 		base: map[string]direction{"alice": {1, 1 << 40}, "": {up: 300}},
+		left: []string{"A", "BC"},
 	}
 }
 

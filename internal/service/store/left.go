@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/service/users"
@@ -30,7 +31,24 @@ func (s *Store) leave() error {
 	if !changed {
 		return nil
 	}
-	return s.replace(s.dir, leftPrefix+rand.Text(), makeFile(kindLeft, payload))
+	b := makeFile(kindLeft, payload)
+	for attempts := 3; ; attempts-- {
+		// Another process that gets the store at this moment may have removed the file before
+		// it was complete: see removeBegun.
+		err := s.replace(s.dir, leftPrefix+rand.Text(), b)
+		if attempts == 1 || !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+}
+
+// removeBegun removes the files that processes have begun to leave when they were killed. Under
+// mu, with the lock.
+func (s *Store) removeBegun() {
+	begun, _ := filepath.Glob(filepath.Join(s.dir, leftPrefix+"*"+newSuffix))
+	for _, path := range begun {
+		os.Remove(path)
+	}
 }
 
 // appendLeft appends the payload of a file: the length of a usage file's payload, that one,
@@ -59,6 +77,10 @@ func parseLeft(payload []byte) (c counted, err error) {
 	return counted{from.counters, to.counters}, nil
 }
 
+// maxLeft is the maximum number of files that are added with one write of the usage file, which
+// names them.
+const maxLeft = 32
+
 // addLeft adds what other processes have left to the counters, once. Under mu, with the lock.
 func (s *Store) addLeft() error {
 	entries, err := os.ReadDir(s.dir)
@@ -66,16 +88,21 @@ func (s *Store) addLeft() error {
 		return err
 	}
 	for _, entry := range entries {
+		if len(s.left) == maxLeft {
+			return nil // the others follow with the next write
+		}
 		name := entry.Name()
 		// A name with a dot is that of a file which is being written, or was damaged.
 		if !strings.HasPrefix(name, leftPrefix) || strings.Contains(name, ".") || s.left[name] {
 			continue
 		}
-		c, err := readFile(s, name, kindLeft, parseLeft)
-		if err != nil {
-			return err
+		if !s.stored[name] { // otherwise a crash came before its removal
+			c, err := readFile(s, name, kindLeft, parseLeft)
+			if err != nil {
+				return err
+			}
+			s.source.Merge(c.from, c.to)
 		}
-		s.source.Merge(c.from, c.to)
 		if s.left == nil {
 			s.left = make(map[string]bool)
 		}
@@ -87,13 +114,32 @@ func (s *Store) addLeft() error {
 // removeLeft removes what addLeft has added, when the usage file has it. Under mu, with the
 // lock.
 func (s *Store) removeLeft() (err error) {
+	if len(s.left) == 0 {
+		return nil
+	}
+	var removed []string
 	for name := range s.left {
-		removed := os.Remove(filepath.Join(s.dir, name))
-		if removed == nil || errors.Is(removed, os.ErrNotExist) {
-			delete(s.left, name)
+		failed := os.Remove(filepath.Join(s.dir, name))
+		if failed == nil || errors.Is(failed, os.ErrNotExist) {
+			removed = append(removed, name)
 		} else {
-			err = removed
+			err = failed
 		}
 	}
+	if failed := SyncDirectory(s.dir); failed != nil {
+		return failed // a power failure may bring them back, so the usage file still names them
+	}
+	for _, name := range removed {
+		delete(s.left, name)
+	}
 	return err
+}
+
+// leftNames returns the names of the files that the counters have, without their prefix.
+func (s *Store) leftNames() (names []string) {
+	for name := range s.left {
+		names = append(names, strings.TrimPrefix(name, leftPrefix))
+	}
+	slices.Sort(names)
+	return names
 }

@@ -83,6 +83,7 @@ type Store struct {
 	written  uint64               // the sum of the usage file's records
 	size     usageSize            // of what was written last
 	left     map[string]bool      // files of other processes that the counters have
+	stored   map[string]bool      // files of other processes that the usage file has, as it was read
 	added    []users.User
 	networks runTimeNetworks
 	loads    int // how often the files were read
@@ -147,6 +148,10 @@ func (s *Store) load() error {
 		}
 		s.day, s.base, s.loaded = u.day, u.base, u.counters
 		_, s.written = appendUsage(nil, u)
+		s.stored = make(map[string]bool, len(u.left))
+		for _, name := range u.left {
+			s.stored[leftPrefix+name] = true
+		}
 	}
 	return errors.Join(err, usersErr, networksErr)
 }
@@ -165,6 +170,9 @@ func (s *Store) prepare() error {
 	before := s.loaded
 	if loadErr := s.load(); err == nil {
 		err = loadErr
+	}
+	if err == nil {
+		s.removeBegun()
 	}
 	if s.source != nil {
 		s.source.Merge(before, s.loaded)
@@ -228,6 +236,11 @@ func (s *Store) Begin(source Source) {
 func (s *Store) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.flush()
+}
+
+// flush is Flush under mu.
+func (s *Store) flush() error {
 	if s.source == nil {
 		return nil
 	}
@@ -250,9 +263,9 @@ func (s *Store) Flush() error {
 // error if something could not be written.
 func (s *Store) Close() error {
 	s.close.Do(func() { close(s.closing) })
-	err := s.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	err := s.flush() // and no other write until leave: what both have would count twice
 	if err == ErrLocked && s.source != nil {
 		err = s.leave()
 	}
