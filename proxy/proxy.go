@@ -215,11 +215,12 @@ type Proxy struct {
 	serving            sync.WaitGroup // calls of Serve
 	ending             sync.WaitGroup // sessions
 
-	mu       sync.Mutex
-	sealed   bool          // there are no new sessions
-	relaying splice.Config // with a poller once Serve was called; its other fields: see relay
-	sessions map[*session]struct{}
-	ended    usages // of sessions that have ended
+	mu        sync.Mutex
+	sealed    bool                    // there are no new sessions
+	relaying  splice.Config           // with a poller once Serve was called; its other fields: see relay
+	accepters []*netx.WatchedListener // that are served
+	sessions  map[*session]struct{}
+	ended     usages // of sessions that have ended
 
 	// relay is a copy of relaying, with the WriteTimeout of the settings: the pairs that
 	// have an older one keep it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -29,7 +30,9 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	defer p.serving.Done()
 	defer context.AfterFunc(p.accepting, func() { cancel(context.Cause(p.accepting)) })()
 	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	err := netx.AcceptLoop(ctx, ln, p.handle, func(err error) {
+	watched := netx.Watch(ln)
+	defer p.watch(watched)()
+	err := netx.AcceptLoop(ctx, watched, p.handle, func(err error) {
 		p.makeRoom(err)
 		p.trace.acceptDelayed(ln.Addr(), err)
 	})
@@ -67,16 +70,36 @@ func (p *Proxy) start() error {
 	return nil
 }
 
-// Responds returns nil when p has shown that it can serve its sessions: its lock is free,
-// and the goroutines that wake idle sessions are woken themselves. It returns the cause of
-// ctx's end if they are not before, and blocks for as long as the lock is not free. It is for
-// a watchdog. Before the first Serve there is nothing to be woken.
+// watch has Responds ask the accept loop of ln, until the loop is over and stop is called.
+func (p *Proxy) watch(ln *netx.WatchedListener) (stop func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accepters = append(p.accepters, ln)
+	return func() {
+		ln.End()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.accepters = slices.DeleteFunc(p.accepters, func(other *netx.WatchedListener) bool { return other == ln })
+	}
+}
+
+// Responds returns nil when p has shown that it can serve its sessions and accept others: its
+// lock is free, the goroutines that wake idle sessions are woken themselves, and those that
+// accept connections come back for the next one. The listeners that are served need the method
+// SetDeadline for that, as those of package net have; others are not asked. It returns the cause
+// of ctx's end if that is before, and blocks for as long as the lock is not free. It is for a
+// watchdog. Before the first Serve there is nothing to be woken.
 func (p *Proxy) Responds(ctx context.Context) error {
 	p.mu.Lock()
-	poller := p.relaying.Poller
+	poller, accepters := p.relaying.Poller, slices.Clone(p.accepters)
 	p.mu.Unlock()
 	if poller == nil {
 		return nil
+	}
+	for _, ln := range accepters {
+		if err := ln.Responds(ctx); err != nil {
+			return fmt.Errorf("proxy: connections to %v are not accepted: %w", ln.Addr(), err)
+		}
 	}
 	return poller.Responds(ctx)
 }

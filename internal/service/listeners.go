@@ -16,7 +16,7 @@ type listener struct {
 	address   ListenAddress // of Config.Listen; zero for one that is inherited and not configured
 	inherited bool
 
-	// Guarded by listenerSet.mu.
+	// Guarded by listenerSet.mu, or website.mu.
 	stop    context.CancelFunc // nil unless it is served
 	stopped chan struct{}      // closed when it is served no more, and is closed
 	removed bool               // on purpose: it is not missed

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ func (ln *sharedTCPListener) leave(elsewhere bool) { ln.elsewhere.Store(elsewher
 type tcpListener interface {
 	net.Listener
 	syscall.Conn
+	SetDeadline(time.Time) error // for its watchdog: see netx.WatchedListener
 }
 
 // asTCPListener returns ln, if it is one.

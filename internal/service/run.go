@@ -31,7 +31,8 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.admin.serve(ctx, s.upgrade.taken, s.log)() // until all sessions have ended
 	s.releaseStart(ctx)
 	defer s.look(ctx)()
-	defer s.web.run(s.proxy.Serve)()
+	webFailed, stopWeb := s.web.run(s.proxy.Serve)
+	defer stopWeb()
 	failed, over := s.listeners.run(s.proxy.Serve)
 	if s.takeover == nil || s.takeover.IsForeign() { // otherwise the process before has told it
 		s.notify("READY=1")
@@ -50,6 +51,9 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.keepWatchdog()()
 	select {
 	case err = <-failed:
+		s.upgrade.stop()
+		s.proxy.Close()
+	case err = <-webFailed:
 		s.upgrade.stop()
 		s.proxy.Close()
 	case err = <-s.abandoned:

@@ -2,9 +2,13 @@ package service
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // Serving the web site: its streams, its certificate, and its listeners, which come and go.
@@ -14,11 +18,14 @@ type webServing struct {
 	ctx, renewing context.Context    // renewing ends earlier, when another process renews the certificate
 	leave         context.CancelFunc // ends renewing
 	running       sync.WaitGroup
+	failed        chan error              // gets the first error of a listener
+	accepters     []*netx.WatchedListener // that are served; under website.mu
 }
 
-// run serves the site, and its streams through serve, until the caller calls stop.
-func (w *website) run(serve func(context.Context, net.Listener) error) (stop func()) {
-	s := new(webServing)
+// run serves the site, and its streams through serve, until the caller calls stop. If a listener
+// fails, failed gets its error.
+func (w *website) run(serve func(context.Context, net.Listener) error) (failed <-chan error, stop func()) {
+	s := &webServing{failed: make(chan error, 1)}
 	var cancel context.CancelFunc
 	s.ctx, cancel = context.WithCancel(context.Background())
 	s.renewing, s.leave = context.WithCancel(s.ctx)
@@ -32,7 +39,7 @@ func (w *website) run(serve func(context.Context, net.Listener) error) (stop fun
 	w.runCertificate()
 	w.mu.Unlock()
 	s.running.Go(func() { serve(s.ctx, w.server.Streams()) })
-	return func() {
+	return s.failed, func() {
 		cancel()
 		w.close()
 		s.running.Wait()
@@ -42,13 +49,50 @@ func (w *website) run(serve func(context.Context, net.Listener) error) (stop fun
 // start serves l. Under mu, when the site is served.
 func (w *website) start(l *listener) {
 	l.stop = func() { l.Close() }
-	w.serve.running.Go(func() { w.server.ServePlain(l.Listener) })
+	w.accept(l, w.server.ServePlain)
+}
+
+// accept serves l until it is closed, and notes when it fails before. Under mu.
+func (w *website) accept(l *listener, serve func(net.Listener) error) {
+	s, watched := w.serve, netx.Watch(l.Listener)
+	s.accepters = append(s.accepters, watched)
+	s.running.Go(func() {
+		err := serve(watched)
+		watched.End()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		s.accepters = slices.DeleteFunc(s.accepters, func(other *netx.WatchedListener) bool { return other == watched })
+		if w.ended || l.removed || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		select {
+		case s.failed <- fmt.Errorf("the web site at %v: %w", l.Addr(), netx.Readable(err)):
+		default:
+		}
+	})
+}
+
+// responds returns nil when all accept loops of the site have shown that they run, and the cause
+// of ctx's end if that is before.
+func (w *website) responds(ctx context.Context) error {
+	w.mu.Lock()
+	var accepters []*netx.WatchedListener
+	if w.serve != nil {
+		accepters = slices.Clone(w.serve.accepters)
+	}
+	w.mu.Unlock()
+	for _, ln := range accepters {
+		if err := ln.Responds(ctx); err != nil {
+			return fmt.Errorf("the web site: connections to %v are not accepted: %w", ln.Addr(), err)
+		}
+	}
+	return nil
 }
 
 // startLocal serves the site as a fronting host. Under mu, when the site is served.
 func (w *website) startLocal() {
 	if local := w.local; local != nil {
-		w.serve.running.Go(func() { w.server.ServeLocal(local) })
+		w.accept(&listener{Listener: local}, w.server.ServeLocal)
 	}
 }
 
@@ -108,6 +152,7 @@ func (w *website) replace(all []*listener) {
 	}
 	for _, l := range w.listeners {
 		if !slices.Contains(all, l) {
+			l.removed = true
 			l.Close()
 		}
 	}
@@ -123,7 +168,10 @@ func (w *website) leave() {
 
 // stopListening closes the listeners.
 func (w *website) stopListening() {
-	for _, l := range w.list() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.listeners {
+		l.removed = true
 		l.Close()
 	}
 }

@@ -31,7 +31,7 @@ func TestAProcessThatLeavesRequestsNoCertificate(t *testing.T) {
 	if w.server, err = web.New(web.Config{Host: webHost, Site: site, Log: discard}); err != nil {
 		t.Fatal(err)
 	}
-	stop := w.run(func(_ context.Context, streams net.Listener) error {
+	_, stop := w.run(func(_ context.Context, streams net.Listener) error {
 		_, err := streams.Accept()
 		return err
 	})

@@ -20,10 +20,10 @@ type localConn struct {
 
 func (c *localConn) RemoteAddr() net.Addr { return c.remote }
 
-// ServeLocal serves connections of the proxy until ln is closed. Each begins with a PROXY
-// protocol header.
-func (s *Server) ServeLocal(ln net.Listener) {
-	netx.AcceptLoop(s.ctx, ln, func(conn net.Conn) {
+// ServeLocal serves connections of the proxy until ln is closed or fails, and returns the cause.
+// Each begins with a PROXY protocol header.
+func (s *Server) ServeLocal(ln net.Listener) error {
+	return netx.AcceptLoop(s.ctx, ln, func(conn net.Conn) {
 		s.start(func() { s.serveLocal(conn) }, conn)
 	}, nil)
 }

@@ -222,8 +222,8 @@ func (s *Server) Start() {
 }
 
 // ServePlain serves HTTP/1.1 and HTTP/2 without TLS on a listener, for web servers in
-// front, until Close or until the listener is closed.
-func (s *Server) ServePlain(ln net.Listener) { s.plain.Serve(ln) }
+// front, until Close or until the listener is closed or fails, and returns the cause.
+func (s *Server) ServePlain(ln net.Listener) error { return s.plain.Serve(ln) }
 
 // Serve serves a connection whose client sends a TLS hello next. It owns conn, and does
 // not wait for the client.
