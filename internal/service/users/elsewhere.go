@@ -142,6 +142,16 @@ func (p *Policy) StoppedElsewhere() (names []string) {
 	return names
 }
 
+// sessionsBefore returns how many sessions the process before has.
+func (u *user) sessionsBefore() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.activity == nil {
+		return 0
+	}
+	return u.activity.before
+}
+
 // entry returns the entry of a network, which it makes if there is none.
 func (a *addresses) entry(network netip.Addr) *address {
 	i := a.index(network)

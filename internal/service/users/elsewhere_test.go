@@ -161,6 +161,11 @@ func TestUsersThatMayNotGoOnAreStoppedElsewhere(t *testing.T) {
 	if names = p.StoppedElsewhere(); !slices.Contains(names, "bob") {
 		t.Errorf("%q, without a user that was removed", names)
 	}
+	p.Forget("bob")
+	p.Set(users[3:])
+	if names = p.StoppedElsewhere(); !slices.Contains(names, "bob") {
+		t.Errorf("%q, without a user that was removed for good", names)
+	}
 	p.Alone()
 	if names = p.StoppedElsewhere(); len(names) > 0 {
 		t.Errorf("%q, and the process before has ended", names)

@@ -144,7 +144,7 @@ func (p *Policy) Set(list []User) {
 		next[def.Name] = entry{u, def}
 	}
 	oldest := now.wall.Unix() - keepCounters
-	for name, u := range p.users { // only Set changes it
+	for name, u := range p.users { // which changes under setting only
 		if _, stays := next[name]; !stays && u.remove(oldest) {
 			next[name] = entry{user: u.user}
 		}

@@ -254,6 +254,33 @@ func TestUsageOutlivesARemoval(t *testing.T) {
 	}
 }
 
+// What a session counts that goes on for a moment after Forget is dropped: its user has no
+// usage, also if it is added again, and the session ends.
+func TestUsageOfOpenSessionsIsForgotten(t *testing.T) {
+	p := newPolicy(alice(Limits{}))
+	before, after := admitted(t, p, "alice", client), admitted(t, p, "alice", client)
+	p.Set(nil)
+	p.Forget("alice")
+	before.account.Moved(proxy.Download, 5)
+	before.Close(nil)
+	if counters := p.Counters(nil); len(counters) != 0 {
+		t.Errorf("%+v", counters)
+	}
+	p.Set([]User{alice(Limits{})})
+	after.account.Moved(proxy.Download, 7)
+	if usage := usageOf(t, p, "alice"); usage.Counter != (Counter{Name: "alice"}) || usage.Connections != 0 {
+		t.Errorf("%+v", usage)
+	}
+	p.check()
+	var refusal *Refusal
+	if !errors.As(after.cause(), &refusal) || refusal.Cause != Removed {
+		t.Error(after.cause())
+	}
+	if counters := p.Counters(nil); len(counters) != 0 {
+		t.Errorf("%+v", counters)
+	}
+}
+
 // Refusals are logged once a minute for each user and cause, with their number, and the
 // log of an attack on many users is bounded.
 func TestRefusalsAreLogged(t *testing.T) {

@@ -153,22 +153,24 @@ func (p *Policy) ResetUsage(name string) bool {
 	return true
 }
 
-// Forget drops the usage of a user that was removed for good. It does nothing while
-// there is such a user. It reports whether none is there, so that no usage is left.
+// Forget drops the usage of a user that was removed for good, also what its sessions still
+// count until they have ended. It does nothing while there is such a user. It reports whether
+// none is there, so that no usage is left.
 func (p *Policy) Forget(name string) bool {
 	p.setting.Lock()
 	defer p.setting.Unlock()
-	u := p.find(name).user
-	if u == nil {
-		return true
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.def != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch u := p.users[name]; {
+	case u.def != nil:
 		return false
+	case u.user == nil:
+	default:
+		delete(p.users, name)
+		if before := u.sessionsBefore(); before > 0 { // StoppedElsewhere is to tell of them
+			p.users[name] = entry{user: &user{counter: Counter{Name: name}, activity: &activity{before: before}}}
+		}
 	}
-	u.count()
-	u.counter = Counter{Name: name}
 	return true
 }
 
