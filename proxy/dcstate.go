@@ -58,8 +58,12 @@ type DataCenterChange struct {
 const (
 	// maxStates limits the data centres whose states are kept: clients may ask for
 	// any number if the operator has configured an address for all. Those beyond
-	// share one state.
+	// share one state, but for the main ones, which have their own whatever clients
+	// have asked for before.
 	maxStates = 64
+	// mainDataCenters is how many data centres clients have accounts at. Each has a
+	// number for media as well.
+	mainDataCenters = 5
 	// downTick is the accuracy of the time at which a data centre has sent a byte.
 	downTick = int64(100 * time.Millisecond)
 	// minPaused is how many sessions that had answers before make a data centre
@@ -110,7 +114,7 @@ type DataCenterStatus struct {
 }
 
 // DataCenters returns the state of each data centre that clients have asked for, sorted
-// by number. If there are more than 64, number 0 stands for the rest.
+// by number. If there are more than 64, number 0 stands for the rest but the main ones.
 func (p *Proxy) DataCenters() []DataCenterStatus {
 	d := p.dataCenters
 	d.mu.Lock()
@@ -152,7 +156,7 @@ func (d *dataCenters) of(dc datacenter.DC) *dataCenterState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.states[dc] == nil {
-		if len(d.states) >= maxStates {
+		if isMain := -mainDataCenters <= dc && dc <= mainDataCenters; !isMain && len(d.states) >= maxStates {
 			dc = 0
 		}
 		if d.states[dc] == nil {

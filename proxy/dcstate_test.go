@@ -264,13 +264,19 @@ func TestDataCenterIsSilentWhenNoAddressAnswers(t *testing.T) {
 	}
 }
 
-// The number of states is bounded: if all numbers have an address, clients choose it.
+// The number of states is bounded: if all numbers have an address, clients choose it. They
+// do not leave a main data centre without a state of its own.
 func TestStatesAreBounded(t *testing.T) {
 	d := newDataCenters(func(DataCenterChange) {})
 	for dc := range datacenter.DC(1000) {
-		d.of(dc + 1)
+		d.of(dc + 10)
 	}
-	if n := len(d.states); n > maxStates+1 {
+	for dc := -mainDataCenters; dc <= mainDataCenters; dc++ {
+		if state := d.of(datacenter.DC(dc)); state.change.DC != datacenter.DC(dc) {
+			t.Errorf("DC %d has the state of %d", dc, state.change.DC)
+		}
+	}
+	if n := len(d.states); n > maxStates+1+2*mainDataCenters {
 		t.Errorf("%d states", n)
 	}
 }
