@@ -23,7 +23,7 @@ type sessionLog struct {
 	connections atomic.Bool // log their ends
 	failing     func(datacenter.DC) bool
 
-	users sync.Map // the names of users that have connected
+	users sync.Map // the names of users that have connected, and are there
 	loops sync.Map // the upstreams that lead back to the proxy
 
 	closes, stalls                                lineLimiter
@@ -56,6 +56,16 @@ func (l *sessionLog) trace() *Trace {
 		Authenticated: l.authenticated, Stalled: l.stalled, Unreachable: l.unreachable, DataCenterChanged: l.dataCenterChanged,
 		Unanswered: l.unanswered, Looped: l.looped, Evicted: l.evicted, AcceptDelayed: l.acceptDelayed, Closed: l.closed,
 	}
+}
+
+// forgetUsers forgets the users that are not in now: names are not kept for ever.
+func (l *sessionLog) forgetUsers(now *snapshot) {
+	l.users.Range(func(name, _ any) bool {
+		if now.users[name.(string)] == nil {
+			l.users.Delete(name)
+		}
+		return true
+	})
 }
 
 // flush writes the numbers of the lines that were left out.

@@ -209,3 +209,29 @@ func TestFirstConnectionOfEachUserIsLogged(t *testing.T) {
 		})
 	}
 }
+
+// The log does not keep the names of users that were removed: one that is added again has its
+// first connection again.
+func TestLogForgetsUsersThatWereRemoved(t *testing.T) {
+	hosts := map[string]func(net.Conn){"echo.test:443": echoing(1)}
+	inBubble(t, Config{DataCenters: at("echo.test:443")}, hosts, func(t *testing.T, b *bubble) {
+		alice, bob := user(t, "alice", mtwiretest.PlainSecret), user(t, "bob", mtwiretest.FakeTLSSecret)
+		for i, list := range [][]User{{alice}, {alice, bob}, {bob}, {alice}} {
+			if err := b.SetUsers(list); err != nil {
+				t.Fatal(err)
+			}
+			if _, kept := b.Proxy.log.users.Load("alice"); kept != (i == 1) {
+				t.Errorf("%d: the name of the user is kept: %v", i, kept)
+			}
+			if i != 2 {
+				conn := b.join(mtwiretest.PaddedSecret)
+				conn.Handshake(b.ctx)
+				synctest.Wait()
+				conn.Close()
+			}
+		}
+		if lines := b.log.lines("first connection of this user"); len(lines) != 2 {
+			t.Errorf("%q", lines)
+		}
+	})
+}

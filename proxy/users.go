@@ -178,6 +178,7 @@ func (p *Proxy) apply(next *snapshot, hosts []fronting.Host) {
 	next.prepare(p, len(hosts))
 	p.users.Store(next)
 	p.forgetUsers(next)
+	p.log.forgetUsers(next)
 	p.each((*session).checkUser)
 }
 
