@@ -18,7 +18,8 @@ const (
 	OutcomeSilent Outcome = iota
 	// OutcomeEvicted: it was closed to make room for another one.
 	OutcomeEvicted
-	// OutcomeRefused: the client has a secret, and the policy did not admit it.
+	// OutcomeRefused: the client has a secret, and the policy did not admit it, or
+	// Config.Permit did not permit its address.
 	OutcomeRefused
 	// OutcomeUnauthenticated: the client has not shown a secret, or not completed its
 	// handshake. Report.Failure has the reason.

@@ -27,7 +27,7 @@ var (
 	authenticated = desc("connections_authenticated_total", "Client connections that were authenticated.")
 	skipped       = desc("searches_skipped_total", "Clients that were not searched for among all secrets.")
 	framing       = desc("framing_refusals_total", "Authenticated clients whose framing no upstream takes.")
-	addresses     = desc("address_refusals_total", "Clients from addresses that the lists of networks do not permit.")
+	addresses     = desc("address_refusals_total", "Clients from addresses that the lists of networks, or the rate of unauthenticated connections, do not permit.")
 	moves         = desc("moves_total", "Clients that were moved on to another address or upstream.")
 	looped        = desc("loops_total", "Clients that were the proxy itself, because an upstream leads back to it.")
 	bytes         = desc("bytes_total", "Bytes of all client connections, without record headers.", "direction")
