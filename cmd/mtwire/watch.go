@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/spf13/cobra"
@@ -33,7 +34,8 @@ func (f *configFile) keepWatching() {
 }
 
 // watchFiles reads the configuration file again when it, or a file that it names, has
-// changed. The caller calls stop, which waits.
+// changed. The caller calls stop, which waits for a reload, but not for long: a file may be a
+// FIFO that nothing writes into.
 func (f *proxyFlags) watchFiles(cmd *cobra.Command, s *service.Service, log *slog.Logger) (stop func()) {
 	if f.file.document == nil {
 		return func() {}
@@ -49,6 +51,12 @@ func (f *proxyFlags) watchFiles(cmd *cobra.Command, s *service.Service, log *slo
 	}()
 	return func() {
 		cancel()
-		<-done
+		select {
+		case <-done:
+		case <-time.After(reloadPatience):
+		}
 	}
 }
+
+// reloadPatience is how long the end of the process waits for a reload.
+const reloadPatience = time.Second

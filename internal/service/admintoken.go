@@ -66,6 +66,8 @@ func (c *Config) openAdminToken(log *slog.Logger) (*adminToken, error) {
 
 var errNoToken = errors.New("an admin listener on TCP needs a token, also on loopback: every program of the machine can connect to it")
 
+var errNoTokenFile = errors.New("it is no regular file")
+
 // checkToken returns what is wrong with a token. It does not quote the token.
 func checkToken(token string) error {
 	switch {
@@ -104,7 +106,11 @@ func (t *adminToken) current() string {
 		return t.token
 	}
 	token := ""
-	if t.seen = info; err == nil {
+	switch t.seen = info; {
+	case err != nil:
+	case !info.Mode().IsRegular(): // requests would wait for the writer of a FIFO
+		err = errNoTokenFile
+	default:
 		token, err = readToken(t.path, t.log)
 	}
 	switch problem := netx.Readable(err); {

@@ -76,10 +76,11 @@ type Service struct {
 	leftOut    []*users.TakenError // those that are not in limited
 	loads      int                 // store.Loads when limited was made of it
 
-	probed    chan struct{}     // closed by Run: see Probed
-	listeners listenerSet       // those of config.Listen, once Listen was called
-	reloads   reloads           // which configuration is in force
-	reloading sync.Mutex        // held by Reload, UpdateUsers and Upgrade; protects config and domain as well
+	probed    chan struct{} // closed by Run: see Probed
+	listeners listenerSet   // those of config.Listen, once Listen was called
+	reloads   reloads       // which configuration is in force
+	reloading sync.Mutex    // held by Reload, UpdateUsers and Upgrade; protects config and domain as well
+	ending    atomic.Pointer[endSettings]
 	upgrade   *upgradeState     // of Upgrade
 	takeover  *upgrade.Takeover // of the process before, nil if there is none
 	program   upgrade.Command   // that an upgrade starts
@@ -108,6 +109,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		watchdog: watchdogInterval(config.Takeover != nil), abandoned: make(chan error, 1),
 	}
 	defer beThrifty(len(config.Users) > manyUsers)()
+	s.setEnding()
 	s.reloads.begin()
 	if err := s.findUsers(); err != nil {
 		return nil, err

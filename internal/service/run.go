@@ -95,7 +95,7 @@ func (s *Service) drainLeft(abort context.Context) {
 	s.admin.leave()
 	s.web.leave()
 	stop := s.upgrade.sharer.follow()
-	limit, cancel := context.WithTimeout(abort, s.current().Drain)
+	limit, cancel := context.WithTimeout(abort, s.ending.Load().drain)
 	defer cancel()
 	s.drainWeb(limit)
 	s.drain(limit)
@@ -128,7 +128,7 @@ func (s *Service) look(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var looking sync.WaitGroup
 	probe := func() {
-		if s.current().Probe {
+		if s.ending.Load().probe {
 			s.probe(ctx)
 		}
 	}
@@ -159,6 +159,19 @@ func whenever(ctx context.Context, c <-chan struct{}, do func()) {
 	}
 }
 
+// endSettings are the settings that Run needs until it returns. They have no lock: a reload
+// holds reloading for as long as its files take, which is for ever if one is a FIFO without a
+// writer, or on a file server that is gone.
+type endSettings struct {
+	drain time.Duration
+	probe bool
+	state string
+}
+
+func (s *Service) setEnding() {
+	s.ending.Store(&endSettings{s.config.Drain, s.config.Probe, s.config.State})
+}
+
 // current returns the configuration that is in force.
 func (s *Service) current() Config {
 	s.reloading.Lock()
@@ -183,7 +196,7 @@ func (s *Service) logLimits() {
 
 // drain shuts the proxy down gracefully, until Config.Drain is over or abort ends.
 func (s *Service) drain(abort context.Context) {
-	limit, cancel := context.WithTimeout(abort, s.current().Drain)
+	limit, cancel := context.WithTimeout(abort, s.ending.Load().drain)
 	defer cancel()
 	open := s.proxy.Stats().Open
 	s.log.Info("stopping", "open", open)

@@ -99,6 +99,7 @@ func (c *settingsChange) commit() {
 	s := c.service
 	before, limits := s.config, s.proxy.Limits()
 	s.config, s.domain = c.next, c.found.domain
+	s.setEnding()
 	s.fromFile = c.found.fromFile
 	s.setLimited(c.found.limited, len(c.found.configured), c.found.leftOut)
 	s.releaseConfig()

@@ -242,7 +242,7 @@ func (s *Service) keepProgram(h *upgrade.Handover, command *upgrade.Command) (un
 
 // endTrial ends the trial of this process after an upgrade: it has not crashed.
 func (s *Service) endTrial() {
-	if dir, err := stateDirectory(s.current().State); err == nil {
+	if dir, err := stateDirectory(s.ending.Load().state); err == nil {
 		upgrade.EndTrial(dir)
 	}
 }
