@@ -44,8 +44,8 @@ func (t *userTable) update(users []proxy.UserStats, gone proxy.UserStats) (own [
 		now[u.Name] = true
 		add(&others, u, 1)
 		before, listed := t.last[u.Name]
-		if listed && u.Connections < before.Connections { // removed, and added again
-			t.leave(before)
+		if listed && (u.Connections < before.Connections || u.Up < before.Up || u.Down < before.Down) {
+			t.leave(before) // removed, and added again
 		}
 	}
 	for name, before := range t.last {

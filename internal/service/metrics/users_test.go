@@ -69,6 +69,18 @@ func TestOthersNeverDecrease(t *testing.T) {
 	}
 }
 
+// A user that was removed and added again between two scrapes, with as many connections as
+// before, leaves the others as they were: its bytes from before were in its own series.
+func TestUsersAddedAgainAreNotAmongTheOthers(t *testing.T) {
+	table := newUserTable(1)
+	before := proxy.UserStats{Name: "alice", Connections: 1, Down: 1000}
+	table.update([]proxy.UserStats{before}, proxy.UserStats{})
+	_, others, _ := table.update([]proxy.UserStats{{Name: "alice", Connections: 1, Down: 10}}, before)
+	if others.Down != 0 || others.Connections != 0 {
+		t.Errorf("%+v", others)
+	}
+}
+
 // A user whose name is that of the others, or is no text, has no series of its own.
 func TestNamesThatAreNoLabelsAreOthers(t *testing.T) {
 	table := newUserTable(10)
