@@ -34,6 +34,7 @@ func (s *Store) writeUsage() error {
 			return err
 		}
 		s.written, s.status.Written = sum, now
+		s.show()
 	}
 	return errors.Join(failed, s.removeLeft())
 }

@@ -123,6 +123,7 @@ func (s *Store) setAside(name string, cause error) error {
 			return fmt.Errorf("%s is damaged: %w", name, errors.Join(cause, err))
 		}
 		s.status.Damaged = append(s.status.Damaged, aside)
+		s.show()
 		s.log.Warn("a file of the store is damaged: it is set aside", "directory", s.dir, "file", name, "renamed", aside, "error", cause)
 		return nil
 	}

@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/service/users"
@@ -72,6 +73,8 @@ type Store struct {
 
 	closing chan struct{}
 	close   sync.Once // closes closing
+
+	shown atomic.Pointer[Status] // what Status returns: a copy of status
 
 	mu       sync.Mutex // held during all use of the disk
 	lock     *os.File   // nil while another process has the directory
@@ -197,11 +200,13 @@ func (s *Store) counters() []users.Counter {
 	return s.loaded
 }
 
-// Status returns how the store does.
-func (s *Store) Status() Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.status
+// Status returns how the store does. It waits for no disk, as other methods do.
+func (s *Store) Status() Status { return *s.shown.Load() }
+
+// show has Status return the status as it is now. Under mu.
+func (s *Store) show() {
+	status := s.status
+	s.shown.Store(&status)
 }
 
 // Run writes the counters of source every three seconds, if they have changed, until ctx
@@ -279,6 +284,7 @@ func (s *Store) Close() error {
 
 // note changes the status after an attempt to write, and logs it.
 func (s *Store) note(err error) {
+	defer s.show()
 	now := s.wall()
 	switch {
 	case err == nil && s.status.Err != nil:

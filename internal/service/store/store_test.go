@@ -263,3 +263,25 @@ func TestTwoStoresFollowOneAnother(t *testing.T) {
 		t.Errorf("%+v", third.Counters())
 	}
 }
+
+// Status waits for no disk: that of a proxy whose disk hangs is in its metrics.
+func TestStatusWaitsForNoDisk(t *testing.T) {
+	s, source := opened(t, t.TempDir(), Options{})
+	hangs, goesOn, flushed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	s.replace = func(string, string, []byte) error {
+		close(hangs)
+		<-goesOn
+		return errors.New("the disk is gone")
+	}
+	source.add("alice", 1, 0)
+	go func() { flushed <- s.Flush() }()
+	<-hangs
+	if status := s.Status(); status.Err != nil || status.Directory != s.dir {
+		t.Errorf("%+v", status)
+	}
+	close(goesOn)
+	if err := <-flushed; err == nil || s.Status().Err != err {
+		t.Errorf("%v, %+v", err, s.Status())
+	}
+	s.replace = replaceFile
+}
