@@ -234,8 +234,12 @@ func (a *administration) watch(s *Service) {
 // updateForAdmin is admin.Config.UpdateUsers.
 func (s *Service) updateForAdmin(change func([]users.User) ([]users.User, error)) error {
 	err := s.UpdateUsers(change)
-	if errors.Is(err, store.ErrUnavailable) {
+	var unusable *unusableError
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
 		err = fmt.Errorf("%w: %w", admin.ErrUnavailable, err)
+	case errors.As(err, &unusable):
+		err = fmt.Errorf("%w: %w", admin.ErrUnusable, err)
 	}
 	return err
 }

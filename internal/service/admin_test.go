@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -230,6 +231,25 @@ func TestAPIChangesTheRunningProxy(t *testing.T) {
 	defer s.Close()
 	if users := s.proxy.Users(); len(users) != 2 || users[1].Name != "bob" {
 		t.Errorf("after a restart: %v", users)
+	}
+}
+
+// A user that the proxy cannot use is a fault of the request, and no error of the proxy.
+func TestAPIRefusesUsersThatTheProxyCannotUse(t *testing.T) {
+	var socket string
+	r := run(t, func(c *Config) {
+		adminConfig(t, c)
+		c.Modes, socket = mtproxy.DD, filepath.Join(c.State, "admin.sock")
+	})
+	const key = "00112233445566778899aabbccddeeff"
+	for secrets, want := range map[string]int{`"ee` + key + `612e6578616d706c65"`: 422, `"dd` + key + `", "` + key + `"`: 409} {
+		status, body := requestAdmin(t, socket, "POST", "users", `{"name": "bob", "secrets": [`+secrets+`]}`)
+		if status != want || strings.Contains(body, key) || want == 409 && !strings.Contains(body, "twice") {
+			t.Error(status, body)
+		}
+	}
+	if log := r.log.String(); strings.Contains(log, "level=ERROR") || r.userNames() != "alice" {
+		t.Error(log, r.userNames())
 	}
 }
 

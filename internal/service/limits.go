@@ -261,6 +261,13 @@ func (s *Service) History(name string) ([]store.Day, error) {
 // errNoStore means that there is no state directory.
 var errNoStore = fmt.Errorf("%w: there is no state directory", store.ErrUnavailable)
 
+// unusableError is why the proxy cannot use the users that there would be.
+type unusableError struct{ cause error }
+
+func (e *unusableError) Error() string { return e.cause.Error() }
+
+func (e *unusableError) Unwrap() error { return e.cause }
+
 // UpdateUsers replaces the users that were added at run time by what change returns for
 // them, and closes the sessions of those that are gone or may not go on. The users are on
 // the disk, and in force, when it returns. After an error nothing has changed: it is
@@ -295,7 +302,10 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 				return nil, taken
 			}
 		}
-		return next, s.proxy.CheckUsers(users.Proxies(all))
+		if err := s.proxy.CheckUsers(users.Proxies(all)); err != nil {
+			return nil, &unusableError{err}
+		}
+		return next, nil
 	})
 	if err != nil {
 		return err

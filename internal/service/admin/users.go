@@ -26,11 +26,15 @@ type Users interface {
 
 // UpdateUsers replaces the users that were added at run time by what change returns for
 // them, and puts them in force. After an error nothing has changed. It is change's, a
-// *users.TakenError, or wraps ErrUnavailable.
+// *users.TakenError, or wraps ErrUnavailable or ErrUnusable.
 type UpdateUsers func(change func(list []users.User) ([]users.User, error)) error
 
 // ErrUnavailable means that users, or networks, cannot be changed for now.
 var ErrUnavailable = errors.New("nothing has changed")
+
+// ErrUnusable means that the proxy cannot use the users that there would be: its modes do not
+// allow a secret, for example.
+var ErrUnusable = errors.New("nothing has changed")
 
 // proxyUsers are the users of a proxy without limits.
 type proxyUsers struct{ proxy *proxy.Proxy }
@@ -239,6 +243,8 @@ func (s *Server) change(r *http.Request, name string, edit func(before *users.Us
 		err = fail(http.StatusConflict, "%v", taken)
 	case errors.Is(err, ErrUnavailable):
 		err = fail(http.StatusServiceUnavailable, "%v", err)
+	case errors.Is(err, ErrUnusable):
+		err = fail(http.StatusUnprocessableEntity, "%v", err)
 	}
 	return after, err
 }

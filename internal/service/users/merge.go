@@ -18,6 +18,9 @@ type TakenError struct {
 }
 
 func (e *TakenError) Error() string {
+	if e.Secret && e.User.Name == e.Other.Name {
+		return fmt.Sprintf("user %q has a secret twice, if the modes of its secrets do not count", e.User.Name)
+	}
 	if e.Secret {
 		return fmt.Sprintf("users %q (%v) and %q (%v) have the same secret", e.Other.Name, e.Other.Source, e.User.Name, e.User.Source)
 	}
