@@ -25,6 +25,7 @@ const (
 	ratePart    = "rate"
 	userPart    = "user"
 	counterPart = "counter"
+	socketPart  = "socket"
 )
 
 // shareInterval is the time between two messages about what changes.
@@ -35,6 +36,11 @@ func (s *Service) carriedState() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		if level := s.config.Level; level != nil && level.Level() != slog.Level(s.config.LogLevel) {
 			if !yield(levelPart, level.Level()) {
+				return
+			}
+		}
+		for _, element := range socketFindings(s.handedListeners()) {
+			if !yield(socketPart, element) {
 				return
 			}
 		}
@@ -191,6 +197,7 @@ type restorer struct {
 	service *Service
 	proxy   *proxy.Restorer
 	unknown []string                 // users of that process that this one does not have
+	unused  []upgrade.Listener       // sockets of that process that this one does not listen on
 	usage   map[string]users.Counter // what was last added without a store
 	warned  bool
 }
@@ -209,6 +216,15 @@ func (r *restorer) addShare(share users.Share) {
 	}
 }
 
+// addSocket takes over which file a Unix socket has.
+func (r *restorer) addSocket(f socketFinding) {
+	s := r.service
+	s.reloading.Lock() // which closes listeners
+	defer s.reloading.Unlock()
+	f.take(s.handedListeners())
+	f.take(r.unused)
+}
+
 // add takes an element over. What this program cannot read is left out: the sessions move
 // without it.
 func (r *restorer) add(part string, element []byte) {
@@ -224,6 +240,8 @@ func (r *restorer) add(part string, element []byte) {
 		}
 	case ratePart:
 		err = decode(element, s.rates.add)
+	case socketPart:
+		err = decode(element, r.addSocket)
 	case userPart:
 		err = decode(element, r.addShare)
 	case counterPart:

@@ -2,11 +2,9 @@ package service
 
 import (
 	"encoding"
-	"errors"
 	"net"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 )
@@ -79,7 +77,7 @@ func (c *Config) handedOver(use upgrade.Use, address encoding.TextMarshaler) net
 
 // unusedSockets returns the Unix sockets of the process before that this one does not listen
 // on: they are not configured any more.
-func (s *Service) unusedSockets() (unused []net.Listener) {
+func (s *Service) unusedSockets() (unused []upgrade.Listener) {
 	var used []os.FileInfo // and not names, of which a file may have several
 	use := func(ln net.Listener) {
 		if info, err := os.Lstat(ln.Addr().String()); err == nil {
@@ -97,8 +95,8 @@ func (s *Service) unusedSockets() (unused []net.Listener) {
 			use(ln)
 		}
 	}
-	for _, ln := range s.takeover.UnixListeners() {
-		ln = s.config.wrapHandedOver(ln)
+	for _, l := range s.takeover.UnixListeners() {
+		ln := s.config.wrapHandedOver(l.Listener)
 		leaveElsewhere(ln)
 		info, err := os.Lstat(ln.Addr().String())
 		isUsed := func(other os.FileInfo) bool { return os.SameFile(info, other) }
@@ -106,17 +104,18 @@ func (s *Service) unusedSockets() (unused []net.Listener) {
 			ln.Close()
 			continue
 		}
-		unused = append(unused, ln)
+		l.Listener = ln
+		unused = append(unused, l)
 	}
 	return unused
 }
 
 // closeUnused closes unusedSockets, and removes their files if the process before does not
 // listen there any more. Until then connections to them wait.
-func closeUnused(unused []net.Listener, elsewhere bool) {
-	for _, ln := range unused {
-		setElsewhere(ln, elsewhere)
-		ln.Close()
+func closeUnused(unused []upgrade.Listener, elsewhere bool) {
+	for _, l := range unused {
+		setElsewhere(l.Listener, elsewhere)
+		l.Close()
 	}
 }
 
@@ -124,37 +123,10 @@ func closeUnused(unused []net.Listener, elsewhere bool) {
 func (c *Config) wrapHandedOver(ln net.Listener) net.Listener {
 	switch socket := ln.(type) {
 	case *net.UnixListener:
-		path := strings.TrimSuffix(socket.Addr().String(), besideSuffix) // where it was bound
-		if shared, err := c.shareUnix(socket, path); err == nil {
-			return shared
-		}
-		if ln, ok := ln.(interface{ SetUnlinkOnClose(bool) }); ok {
-			ln.SetUnlinkOnClose(true)
-		}
-		return ln
+		return c.takeSocket(socket)
 	}
 	if c.ReusePort {
 		return shareListener(ln)
 	}
 	return ln
-}
-
-var errNotShared = errors.New("other processes may not take the socket's name")
-
-// shareUnix returns a Unix socket that was handed over as one whose name other processes
-// may take, if they may.
-func (c *Config) shareUnix(socket *net.UnixListener, path string) (net.Listener, error) {
-	if !c.ReusePort {
-		return nil, errNotShared
-	}
-	lock, _, err := shareLock(path + lockSuffix)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Lstat(path)
-	if err != nil {
-		lock.Close()
-		return nil, err
-	}
-	return &sharedUnixListener{UnixListener: socket, path: path, info: info, lock: lock}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -54,19 +53,6 @@ func (s *Service) handOver(ctx context.Context) {
 // of another process's.
 const besideSuffix = ".new"
 
-// sharedUnixListener listens on a Unix socket whose name another process may take.
-type sharedUnixListener struct {
-	*net.UnixListener
-	path string
-	info os.FileInfo
-	lock *os.File // which is locked while it is open
-
-	elsewhere atomic.Bool // another process has the socket as well
-}
-
-// leave has Close leave the file alone, or not.
-func (ln *sharedUnixListener) leave(elsewhere bool) { ln.elsewhere.Store(elsewhere) }
-
 // listenUnixBeside listens on a Unix socket, and takes the name from the socket of
 // another process, if that allows it: from then on connections reach this one.
 func listenUnixBeside(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
@@ -86,13 +72,14 @@ func listenUnixBeside(ctx context.Context, path string, mode os.FileMode) (net.L
 		lock.Close()
 		return nil, err
 	}
-	shared := &sharedUnixListener{UnixListener: ln.(*net.UnixListener), path: path, lock: lock}
-	if ln, ok := ln.(interface{ SetUnlinkOnClose(bool) }); ok { // not on Plan 9, which has no Unix sockets
-		ln.SetUnlinkOnClose(false)
+	shared, ok := ln.(*unixListener)
+	if !ok { // where there is no lock either
+		lock.Close()
+		ln.Close()
+		return nil, errors.ErrUnsupported
 	}
-	if shared.info, err = os.Lstat(path + besideSuffix); err == nil {
-		err = os.Rename(path+besideSuffix, path)
-	}
+	shared.path, shared.lock = path, lock
+	err = os.Rename(path+besideSuffix, path)
 	if err != nil {
 		lock.Close()
 		shared.UnixListener.Close()
@@ -123,16 +110,4 @@ func answers(path string) bool {
 		conn.Close()
 	}
 	return err == nil || !netx.IsErrno(err, netx.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist)
-}
-
-// Addr returns the address with the name that clients use.
-func (ln *sharedUnixListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: ln.path} }
-
-// Close removes the socket, unless another process has taken the name.
-func (ln *sharedUnixListener) Close() error {
-	if info, err := os.Lstat(ln.path); err == nil && os.SameFile(info, ln.info) && !ln.elsewhere.Load() {
-		os.Remove(ln.path)
-	}
-	ln.lock.Close() // also that of a listener that was closed
-	return ln.UnixListener.Close()
 }

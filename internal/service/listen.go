@@ -283,7 +283,7 @@ func listenUnixAlone(ctx context.Context, path string, mode fs.FileMode) (net.Li
 		ln.Close()
 		return nil, err
 	}
-	return ln, nil
+	return ownSocket(ln, path), nil
 }
 
 var errNoSocket = errors.New("the file there is not a socket")

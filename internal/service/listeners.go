@@ -150,6 +150,7 @@ func (s *listenerSet) duplicate(c *Config) (all []*listener, err error) {
 		}
 		if !l.inherited {
 			other = c.wrapHandedOver(other)
+			takeFile(other, l.Listener)
 		}
 		all = append(all, &listener{Listener: other, address: l.address, inherited: l.inherited})
 	}

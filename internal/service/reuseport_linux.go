@@ -106,7 +106,7 @@ func unshared(ln net.Listener) net.Listener {
 // this user may listen on the port.
 func setShared(ln net.Listener, share bool) error {
 	tcp, ok := ln.(tcpListener)
-	if _, unix := ln.(*net.UnixListener); !ok || unix {
+	if !ok || ln.Addr().Network() == "unix" {
 		return errors.ErrUnsupported
 	}
 	value := 0

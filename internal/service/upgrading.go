@@ -368,9 +368,9 @@ func (s *Service) takeOver(ctx context.Context) error {
 		return nil
 	}
 	settled := make(chan struct{})
-	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), usage: make(map[string]users.Counter)}
-	s.policy.ShareRates(t.HasState())
 	unused := s.unusedSockets()
+	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), unused: unused, usage: make(map[string]users.Counter)}
+	s.policy.ShareRates(t.HasState())
 	go func() {
 		defer s.policy.Alone()
 		stop := dropPages() // of the start, so that they are not in memory beside the process before

@@ -159,11 +159,11 @@ func (t *Takeover) Inherited() (listeners []net.Listener) {
 
 // UnixListeners returns the listeners on Unix sockets that were not asked for, which Run would
 // close and leave their files behind.
-func (t *Takeover) UnixListeners() (listeners []net.Listener) {
+func (t *Takeover) UnixListeners() (listeners []Listener) {
 	t.listeners = slices.DeleteFunc(t.listeners, func(l Listener) bool {
 		isUnix := l.Addr().Network() == "unix"
 		if isUnix {
-			listeners = append(listeners, l.Listener)
+			listeners = append(listeners, l)
 		}
 		return isUnix
 	})
