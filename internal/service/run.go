@@ -15,7 +15,7 @@ import (
 // Config.Drain, or when abort ends, it closes the rest at once.
 //
 // If a listener fails, Run closes everything and returns the error. After Upgrade it
-// drains as well, and returns nil.
+// drains as well, and returns nil, also if a listener has failed meanwhile.
 func (s *Service) Run(ctx, abort context.Context) (err error) {
 	go s.replay.Run(context.WithoutCancel(ctx))
 	defer s.replay.Close() // when the last handshake has ended
@@ -51,11 +51,9 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.keepWatchdog()()
 	select {
 	case err = <-failed:
-		s.upgrade.stop()
-		s.proxy.Close()
+		err = s.endWithListener(ctx, abort, err)
 	case err = <-webFailed:
-		s.upgrade.stop()
-		s.proxy.Close()
+		err = s.endWithListener(ctx, abort, err)
 	case err = <-s.abandoned:
 		s.upgrade.stop()
 		s.proxy.Close()
@@ -72,12 +70,28 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		s.drainLeft(abort)
 	}
 	<-over
+	if s.upgrade.isDone() { // the listeners are another process's
+		return err
+	}
 	select {
 	case e := <-failed:
 		err = cmp.Or(err, e)
 	default:
 	}
 	return err
+}
+
+// endWithListener closes everything after a listener has failed, and returns the cause. If an
+// upgrade is on its way that comes first: the listeners are the other process's then, which opens
+// what has failed anew, and this one drains.
+func (s *Service) endWithListener(ctx, abort context.Context, cause error) error {
+	s.log.Error("a listener has failed", "cause", cause)
+	if s.upgrade.finish(ctx) {
+		s.drainLeft(abort)
+		return nil
+	}
+	s.proxy.Close()
+	return cause
 }
 
 // awaitTaken waits, before this process ends, for what still comes from the process before: a

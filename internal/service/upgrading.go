@@ -73,6 +73,16 @@ func (u *upgradeState) stop() {
 	defer u.running.Unlock()
 }
 
+// finish waits for an upgrade that is on its way, which the end of ctx ends, and reports whether
+// another process has taken over. There is none afterwards.
+func (u *upgradeState) finish(ctx context.Context) (isDone bool) {
+	defer context.AfterFunc(ctx, u.cancel)()
+	u.running.Lock()
+	defer u.running.Unlock()
+	u.cancel()
+	return u.isDone()
+}
+
 // Upgraded is what an upgrade has come to.
 type Upgraded struct {
 	From, To string // versions of the programs; To is "" if the new process has not told
@@ -377,14 +387,14 @@ func (s *Service) takeOver(ctx context.Context) error {
 		sessions, err := t.Run(ctx, s.proxy, func() (unknown []string) {
 			restorer.proxy = s.proxy.Restorer() // without what it needed for the addresses
 			s.policy.ShareRates(false)
-			if ctx.Err() == nil { // otherwise the process before may go on
-				s.setElsewhere(false)
-			}
 			close(settled)
 			return restorer.unknown
 		}, restorer.add)
 		stop()
 		goesOn := errors.Is(err, upgrade.ErrAborted) || err != nil && ctx.Err() != nil
+		if !goesOn { // until here the process before may have to go on with its sockets
+			s.setElsewhere(false)
+		}
 		closeUnused(unused, goesOn)
 		close(s.upgrade.taken)
 		if errors.Is(err, upgrade.ErrAborted) {
