@@ -64,6 +64,7 @@ func (ln *unixListener) Close() error {
 	if info, err := os.Lstat(ln.path); err == nil && ln.info != nil && !ln.elsewhere && os.SameFile(info, ln.info) {
 		os.Remove(ln.path)
 	}
+	ln.info = nil // another socket's file may have its inode from now on, if this is called again
 	if ln.lock != nil {
 		ln.lock.Close() // also that of a listener that was closed
 	}

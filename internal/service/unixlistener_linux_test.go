@@ -45,6 +45,28 @@ func TestASocketOfTheSameNameStays(t *testing.T) {
 	}
 }
 
+// A listener that is closed again leaves the socket of the next process, which may have the inode
+// of its own.
+func TestAListenerThatIsClosedAgainRemovesNothing(t *testing.T) {
+	address := ListenAddress{"unix", socketPath(t)}
+	for range 50 {
+		first, err := address.listen(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Close()
+		second, err := address.listen(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Close()
+		if _, err := os.Lstat(address.Address); err != nil {
+			t.Error(err)
+		}
+		second.Close()
+	}
+}
+
 // Sockets that were handed over are told from those of other processes which have taken their
 // names before the upgrade: those that are used on, and those that are not.
 func TestHandedOverSocketsLeaveThoseOfTheSameName(t *testing.T) {
