@@ -5,6 +5,7 @@
 //	change.go       another configuration meanwhile
 //	local.go        the site as a fronting host of the proxy
 //	forwarded.go    the addresses of clients behind a web server in front
+//	visits.go       limits of the requests that the site answers at a time
 //	bodies.go       limits of bodies that visitors send
 //	site.go         what visitors see: files, another server's answers, or a page of our own
 //	certificate.go  the certificate, from files that may be renewed
@@ -37,11 +38,6 @@ const (
 	idleTime   = 75 * time.Second
 	maxHeader  = 16 << 10
 )
-
-// maxVisits is how many requests of one connection the site answers at a time; more wait.
-// Each may have a file or a connection open, and the proxy counts a visitor's connection
-// as one.
-const maxVisits = 16
 
 // Config configures a Server.
 type Config struct {
@@ -82,6 +78,7 @@ type Server struct {
 	conns    chan net.Conn
 	bodies   *admission.Table // of visitors' requests
 	restTime time.Duration
+	further  chan struct{} // see visits.enter
 	log      *slog.Logger
 	ctx      context.Context // until Close
 	cancel   context.CancelFunc
@@ -92,7 +89,7 @@ type Server struct {
 
 // New returns a server without users. It starts no goroutine.
 func New(config Config) (*Server, error) {
-	s := &Server{conns: make(chan net.Conn), bodies: admission.New(bodyLimits(maxBodies), bodyGrace), restTime: restTime, log: config.Log}
+	s := &Server{conns: make(chan net.Conn), bodies: admission.New(bodyLimits(maxBodies), bodyGrace), restTime: restTime, further: make(chan struct{}, maxFurther()), log: config.Log}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	first, err := s.newSettings(config, nil)
 	if err != nil {
@@ -102,7 +99,7 @@ func New(config Config) (*Server, error) {
 	s.http, s.plain = s.newHTTP((*siteHandler)(s)), s.newHTTP(http.HandlerFunc(s.servePlain))
 	s.http.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		ctx = context.WithValue(ctx, connKey{}, conn)
-		return context.WithValue(ctx, visitsKey{}, make(chan struct{}, maxVisits))
+		return context.WithValue(ctx, visitsKey{}, newVisits())
 	}
 	s.plain.Protocols = new(http.Protocols)
 	s.plain.Protocols.SetHTTP1(true)
@@ -137,20 +134,15 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	}
 }
 
-// visitsKey is the key of a channel with an element for each request of a visitor's
-// connection that the site is answering.
-type visitsKey struct{}
-
-// serveSite serves a visitor, with at most maxVisits requests of a connection at a time. A
-// web server in front may send all of its visitors' over one connection: these do not wait.
+// serveSite serves a visitor, with a limit of the requests at a time. A web server in front
+// may send all of its visitors' over one connection: these do not wait.
 func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
-	if running, ok := r.Context().Value(visitsKey{}).(chan struct{}); ok {
-		select {
-		case running <- struct{}{}:
-			defer func() { <-running }()
-		case <-r.Context().Done():
+	if running, ok := r.Context().Value(visitsKey{}).(visits); ok {
+		leave, ok := running.enter(r.Context(), s.further)
+		if !ok {
 			return
 		}
+		defer leave()
 	}
 	site := s.current.Load().Site
 	switch {
