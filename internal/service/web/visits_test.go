@@ -1,7 +1,11 @@
 package web
 
 import (
+	"bufio"
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 )
 
@@ -42,4 +46,29 @@ func TestVisitorsShareTheFurtherRequests(t *testing.T) {
 	}()
 	<-all[conns-1].first
 	(<-answered)()
+}
+
+// The site answers every request of a visitor, and package http none that it could have
+// answered in its place.
+func TestTheSiteAnswersOptionsOfTheWholeServer(t *testing.T) {
+	_, address := plainServer(t, "", discardLog)
+	conn := exchange(t, address, "OPTIONS * HTTP/1.1\r\nHost: proxy.example.com\r\nConnection: close\r\n\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("status %d, and the site knows no OPTIONS", answer.StatusCode)
+	}
+	var got string
+	behind := httptest.NewServer(nil)
+	behind.Config.DisableGeneralOptionsHandler = true
+	behind.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Method + " " + r.RequestURI })
+	defer behind.Close()
+	_, address = plainServer(t, behind.URL, discardLog)
+	io.ReadAll(exchange(t, address, "OPTIONS * HTTP/1.1\r\nHost: proxy.example.com\r\nConnection: close\r\n\r\n"))
+	if got != "OPTIONS *" {
+		t.Errorf("the server behind got %q", got)
+	}
 }

@@ -124,6 +124,8 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
+		// Otherwise package http answers OPTIONS *, with 200, in place of the site.
+		DisableGeneralOptionsHandler: true,
 		// A connection keeps memory for the longest frame that it has received, and for
 		// headers that may be repeated.
 		HTTP2:    &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxEncoderHeaderTableSize: 1, MaxDecoderHeaderTableSize: 1},
