@@ -207,11 +207,23 @@ func (c *Client) carry(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.loops.Go(func() {
+		c.loop(func() {
 			c.fail(fmt.Errorf("the WebSocket is lost: %w", socket.run(c.ctx)))
 		})
 	}
 	return nil
+}
+
+// loop runs f in a goroutine that stop waits for. It reports false, and does nothing, if the
+// session has ended: stop may be waiting already.
+func (c *Client) loop(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.loops.Go(f)
+	return true
 }
 
 // poll starts the uploads of a lane and, at once or after the first upload of a
@@ -221,8 +233,8 @@ func (c *Client) poll(l *lane) {
 	if l.id <= 0 {
 		close(opened)
 	}
-	c.loops.Go(func() { c.fail(c.uploads(l, opened)) })
-	c.loops.Go(func() {
+	c.loop(func() { c.fail(c.uploads(l, opened)) })
+	c.loop(func() {
 		select {
 		case <-opened:
 			c.fail(c.downloads(l))
@@ -266,12 +278,15 @@ func (c *Client) Open(ctx context.Context) (*Conn, error) {
 	case WebSocketLanes:
 		id := conn.stream.id
 		socket, err := c.dialSocket(ctx, l, fmt.Sprintf("%s%s.%d", laneSubprotocol, c.token, id))
+		if err == nil && !c.loop(func() { c.lose(id, errStreamLost(socket.run(c.ctx))) }) {
+			socket.ws.CloseNow()
+			err = c.failure()
+		}
 		if err != nil {
 			c.lose(id, err)
 			conn.Close()
 			return nil, err
 		}
-		c.loops.Go(func() { c.lose(id, errStreamLost(socket.run(c.ctx))) })
 	}
 	return conn, nil
 }

@@ -281,12 +281,16 @@ func (c *Client) downloads(l *lane) error {
 	}
 }
 
-// dialSocket connects a lane's WebSocket.
+// dialSocket connects a lane's WebSocket. The end of the session ends that.
 func (c *Client) dialSocket(ctx context.Context, l *lane, protocol string) (*socket, error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTime)
 	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
 	ws, resp, err := websocket.Dial(ctx, "wss://"+c.link.Host+c.link.Base()+pathSocket, c.socketOptions(protocol))
 	if err != nil {
+		if ended := c.failure(); ended != nil {
+			return nil, ended
+		}
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, &StatusError{"WebSocket", resp.StatusCode}
 		}
