@@ -48,6 +48,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	s.drain(w)
+	limitRest(w, r)
 	var random [18]byte // 24 characters: not to be taken for a token
 	rand.Read(random[:])
 	fill := strings.NewReplacer("{{nonce}}", base64.RawURLEncoding.EncodeToString(random[:]), "{{bootstrap}}", bootstrap.String(), "{{host}}", s.host)

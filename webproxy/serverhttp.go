@@ -19,7 +19,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !served {
 		s.drain(w)
-		s.site.ServeHTTP(w, s.redact(r))
+		forSite := s.redact(r)
+		if forSite != r { // which has no body any more
+			limitRest(w, r)
+		}
+		s.site.ServeHTTP(w, forSite)
 	}
 }
 
@@ -116,8 +120,17 @@ func answer(w http.ResponseWriter, status int, pairs ...string) {
 	w.WriteHeader(status)
 }
 
+// limitRest limits the time of a body that is not read: package http reads some of it before
+// it sends the answer.
+func limitRest(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(ioTime))
+	}
+}
+
 // busy answers that the same request may be sent again.
-func busy(w http.ResponseWriter) bool {
+func busy(w http.ResponseWriter, r *http.Request) bool {
+	limitRest(w, r)
 	answer(w, http.StatusServiceUnavailable, "Retry-After", "1")
 	return true
 }
@@ -182,7 +195,7 @@ func (s *Server) serveStart(w http.ResponseWriter, r *http.Request, t token) boo
 	session, err := s.start(t, r)
 	switch {
 	case errors.Is(err, errFull):
-		return busy(w)
+		return busy(w, r)
 	case session == nil:
 		return false
 	}
@@ -223,7 +236,7 @@ func (s *session) serveUp(w http.ResponseWriter, r *http.Request, laneID int) bo
 		size = MaxBatchLength
 	}
 	if !s.reserve(size) {
-		return busy(w)
+		return busy(w, r)
 	}
 	defer s.unreserve(size)
 	body, err := readBody(w, r, moving{r.Body, s.mux}, MaxBatchLength)
