@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/service"
@@ -18,11 +20,25 @@ func nameFlag(err error) error {
 	var config *service.ConfigError
 	switch {
 	case errors.As(err, &invalid):
-		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, invalid.Unwrap())
+		return fmt.Errorf("--%s: %w", invalid.GetFlag().Name, namedValue(invalid.Unwrap()))
 	case errors.As(err, &config):
 		return fmt.Errorf("--%s: %w", config.Setting, config.Err) // a setting has the name of its flag
 	}
 	return err
+}
+
+// namedValue returns err, or what is wrong with a value in place of an error of package
+// strconv, which names a function.
+func namedValue(err error) error {
+	var wrong *strconv.NumError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	kind := map[string]string{"ParseBool": "true or false", "ParseFloat": "a number"}[wrong.Func]
+	if errors.Is(err, strconv.ErrRange) {
+		return fmt.Errorf("%q is out of range", wrong.Num)
+	}
+	return fmt.Errorf("%q: want %s", wrong.Num, cmp.Or(kind, "a whole number"))
 }
 
 // textList is a pflag.Value that collects the values of a repeatable flag in a

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/logwriter"
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/spf13/cobra"
 )
 
@@ -56,7 +57,7 @@ func printNote(cmd *cobra.Command, note string) {
 func logError(log *slog.Logger, err error) (code int) {
 	code, err = exitOf(err)
 	if err != nil {
-		log.Error(err.Error())
+		log.Error(config.Redact(err.Error()))
 	}
 	return code
 }

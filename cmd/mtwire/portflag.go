@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/spf13/pflag"
@@ -13,7 +13,7 @@ type portFlag struct{ listen pflag.Value }
 // Set appends an address.
 func (p portFlag) Set(text string) error {
 	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 {
-		return errors.New("want a number from 1 to 65535")
+		return fmt.Errorf("%q: want a number from 1 to 65535", text)
 	}
 	return p.listen.Set(":" + text)
 }

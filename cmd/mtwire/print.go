@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/spf13/cobra"
 )
 
@@ -35,7 +36,7 @@ func printStatus(cmd *cobra.Command, format string, args ...any) {
 func printError(w io.Writer, err error) (code int) {
 	code, err = exitOf(err)
 	if err != nil {
-		for line := range strings.Lines(err.Error()) {
+		for line := range strings.Lines(config.Redact(err.Error())) {
 			fmt.Fprintf(w, "mtwire: %s\n", strings.TrimSuffix(line, "\n"))
 		}
 	}

@@ -39,7 +39,8 @@ several, each has the name of its secret in front.
 
 All settings can be in a configuration file, which --config names: each key is
 a flag's name with _ for -. A flag overrides the key of its name. Users with
-limits are in the file only. mtwire config show prints the settings in force.
+limits are in the file, or added by mtwire user. mtwire config show prints the
+settings in force.
 
 Every user of the machine can read its command lines: --secrets FILE keeps
 secrets off them, as $MTWIRE_SECRETS and systemd's LoadCredential=secrets:FILE do.

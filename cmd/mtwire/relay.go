@@ -225,16 +225,16 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 func (flags *relayFlags) checkLimits() error {
 	switch {
 	case flags.maxAll < 0:
-		return &service.ConfigError{Setting: "max-unauthenticated", Err: errNegative}
+		return &service.ConfigError{Setting: "max-unauthenticated", Err: negative(flags.maxAll)}
 	case flags.maxAddress < 0:
-		return &service.ConfigError{Setting: "max-unauthenticated-per-address", Err: errNegative}
+		return &service.ConfigError{Setting: "max-unauthenticated-per-address", Err: negative(flags.maxAddress)}
 	case flags.maxAll > 0 && flags.maxAddress > flags.maxAll:
 		return &service.ConfigError{Setting: "max-unauthenticated-per-address", Err: errors.New("must not be more than --max-unauthenticated, which counts the same connections")}
 	}
 	return nil
 }
 
-var errNegative = errors.New("must not be negative")
+func negative(value int) error { return fmt.Errorf("must not be negative, and is %d", value) }
 
 // endpoints returns those of the flags, or of the variable.
 func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []mtwire.Endpoint, shares []int, err error) {

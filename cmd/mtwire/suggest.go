@@ -4,15 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/config"
-	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -201,18 +200,19 @@ func atMostOneArgument(name string) cobra.PositionalArgs {
 // hintArgument returns what an argument was probably meant to be.
 func hintArgument(cmd *cobra.Command, argument string) string {
 	has := func(flag string) bool { return cmd.Flags().Lookup(flag) != nil }
-	_, _, notAddress := net.SplitHostPort(argument)
+	var address service.ListenAddress
+	notAddress := address.UnmarshalText([]byte(argument))
 	_, notPort := strconv.ParseUint(argument, 10, 16)
-	_, notSecret := mtproxy.ParseSecret(argument)
+	_, notSecret := config.ParseSecret(argument) // also of a link
 	switch extension := filepath.Ext(argument); {
 	case notPort == nil && has("listen"):
 		return fmt.Sprintf("did you mean --listen :%s?", argument)
-	case notAddress == nil && has("listen"):
-		return fmt.Sprintf("did you mean --listen %s?", argument)
 	case notSecret == nil && has("secrets"):
 		return "did you mean --secret, or better --secrets FILE?"
 	case notSecret == nil && has("secret"):
 		return "did you mean --secret?"
+	case notAddress == nil && has("listen"):
+		return fmt.Sprintf("did you mean --listen %s?", argument)
 	case (slices.Contains([]string{".toml", ".conf", ".cfg", ".py", ".json", ".yaml", ".yml", ".ini"}, extension) || isFile(argument)) && has("secrets"):
 		return fmt.Sprintf("did you mean --config %s? mtwire config import reads the files of other proxies", argument)
 	case argument == "true" || argument == "false":

@@ -39,7 +39,7 @@ type adminToken struct {
 // openAdminToken returns the token: that of the file, or of the variable, or of
 // systemd's credential. Without a TCP address it is nil.
 func (c *Config) openAdminToken(log *slog.Logger) (*adminToken, error) {
-	if addresses, _ := c.adminAddresses(); !slices.ContainsFunc(addresses, func(a AdminAddress) bool { return a.Network != "unix" }) {
+	if addresses, _ := c.adminAddresses(); !slices.ContainsFunc(addresses, func(a AdminAddress) bool { return strings.HasPrefix(a.Network, "tcp") }) {
 		return nil, nil
 	}
 	t := &adminToken{path: c.AdminTokenFile, token: strings.TrimSpace(os.Getenv(tokenVariable)), log: log}

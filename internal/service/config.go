@@ -191,29 +191,30 @@ func (c *Config) check() error {
 // checkAll returns an error for each setting that contradicts others, or that has no
 // type of its own and is out of range.
 func (c *Config) checkAll() (wrong []error) {
-	fail := func(when bool, setting, text string) {
+	fail := func(when bool, setting, text string, value any) {
 		if when {
-			wrong = append(wrong, configError(setting, "%s", text))
+			wrong = append(wrong, configError(setting, "%s, and is %v", text, value))
 		}
 	}
 	const negative = "must not be negative"
-	fail(c.DialTimeout <= 0, "dial-timeout", "must be positive")
-	fail(c.ClockWindow < 0, "clock-window", negative)
-	fail(c.StallTimeout < 0, "stall", negative)
-	fail(c.KeepAlive < 0, "keep-alive", negative)
-	fail(c.PeerTimeout < 0, "peer-timeout", negative)
-	fail(c.Drain < 0, "drain", negative)
-	fail(c.MetricsUsers < 0, "metrics-users", negative)
-	fail(c.MaxUnauthenticated < 0, "max-unauthenticated", negative)
-	fail(c.MaxFronted < 0, "max-fronted", negative)
-	fail(c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated,
-		"max-fronted", "must not be more than max-unauthenticated, which counts the same connections")
-	fail(c.MaxUnauthenticatedPerAddress < 0, "max-unauthenticated-per-address", negative)
+	fail(c.DialTimeout <= 0, "dial-timeout", "must be positive", c.DialTimeout)
+	fail(c.ClockWindow < 0, "clock-window", negative, c.ClockWindow)
+	fail(c.StallTimeout < 0, "stall", negative, c.StallTimeout)
+	fail(c.KeepAlive < 0, "keep-alive", negative, c.KeepAlive)
+	fail(c.PeerTimeout < 0, "peer-timeout", negative, c.PeerTimeout)
+	fail(c.Drain < 0, "drain", negative, c.Drain)
+	fail(c.MetricsUsers < 0, "metrics-users", negative, c.MetricsUsers)
+	fail(c.MaxUnauthenticated < 0, "max-unauthenticated", negative, c.MaxUnauthenticated)
+	fail(c.MaxFronted < 0, "max-fronted", negative, c.MaxFronted)
+	const sameConnections = "must not be more than max-unauthenticated, which counts the same connections"
+	fail(c.MaxUnauthenticated > 0 && c.MaxFronted > c.MaxUnauthenticated, "max-fronted", sameConnections, c.MaxFronted)
+	fail(c.MaxUnauthenticatedPerAddress < 0, "max-unauthenticated-per-address", negative, c.MaxUnauthenticatedPerAddress)
 	fail(c.MaxUnauthenticated > 0 && c.MaxUnauthenticatedPerAddress > c.MaxUnauthenticated,
-		"max-unauthenticated-per-address", "must not be more than max-unauthenticated, which counts the same connections")
-	fail(!(c.MaxUnauthenticatedRate >= 0) || c.MaxUnauthenticatedRate > 1e6, "max-unauthenticated-rate", "must be a number of connections in a second")
+		"max-unauthenticated-per-address", sameConnections, c.MaxUnauthenticatedPerAddress)
+	fail(!(c.MaxUnauthenticatedRate >= 0) || c.MaxUnauthenticatedRate > 1e6, "max-unauthenticated-rate",
+		"must be from 0 to 1000000 connections a second", c.MaxUnauthenticatedRate)
 	fail(!(c.SearchProcessors >= 0) || c.SearchProcessors > 1<<16, // a NaN is neither
-		"search-processors", "must be a number of processors")
+		"search-processors", "must be from 0 to 65536 processors", c.SearchProcessors)
 	for _, err := range []error{c.checkListen(), c.checkAdmin(), c.checkLinks()} {
 		if err != nil {
 			wrong = append(wrong, err)

@@ -178,6 +178,9 @@ func (c *Config) checkLinks() error {
 	if c.Public.Host != "" && c.Public.Port != 0 {
 		return nil
 	}
+	if len(c.Listen)+len(c.Inherited) == 0 {
+		return nil // checkListen returns the error of that
+	}
 	for _, address := range c.Listen {
 		if address.Network != "unix" {
 			return nil

@@ -47,7 +47,7 @@ func (a *ListenAddress) UnmarshalText(text []byte) error {
 		return fmt.Errorf("bad address %q: want :PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH%s", text, meantAddress(address))
 	}
 	if _, err := net.LookupPort("tcp", port); err != nil {
-		return fmt.Errorf("bad address %q: invalid port", text)
+		return fmt.Errorf("bad address %q: want a port from 0 to 65535", text)
 	}
 	*a = ListenAddress{tcpNetwork(host), address}
 	return nil

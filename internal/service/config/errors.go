@@ -15,16 +15,16 @@ type Error struct {
 	Err          error
 }
 
-// Error returns FILE:LINE:COLUMN: KEY: what is wrong.
+// Error returns FILE:LINE:COLUMN: KEY: what is wrong, without credentials.
 func (e *Error) Error() string {
 	text := e.File
 	if e.Line > 0 {
 		text = fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
 	}
 	if e.Key != "" {
-		text += ": " + e.Key
+		text += ": " + Redact(e.Key)
 	}
-	return text + ": " + e.Err.Error()
+	return text + ": " + Redact(e.Err.Error())
 }
 
 // Unwrap returns Err.

@@ -89,9 +89,9 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	case err != nil || math.IsNaN(n):
 		return fmt.Errorf(`%q is no number of bytes: want such as 1048576, "10 MiB" or "10 MB"`, text)
 	case n < 0:
-		return errors.New("a number of bytes must not be negative")
+		return fmt.Errorf("%q: a number of bytes must not be negative", text)
 	case n*size >= math.MaxInt64:
-		return errors.New("the number of bytes is out of range")
+		return fmt.Errorf("%q: the number of bytes is out of range", text)
 	}
 	if exact, err := strconv.ParseInt(number, 10, 64); err == nil && size == 1 {
 		*b = Bytes(exact) // also above 1<<53

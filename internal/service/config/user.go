@@ -88,7 +88,8 @@ func (e KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
 
 func (e KeyError) Unwrap() error { return e.Err }
 
-var errNegative = errors.New("must not be negative")
+// negative returns the error of a value that is below 0.
+func negative(value any) error { return fmt.Errorf("must not be negative, and is %v", value) }
 
 // isControl reports whether a note must not have r, which may change what a terminal
 // shows.
@@ -117,16 +118,16 @@ func (u *User) Check() (wrong []KeyError) {
 	fail(u.Secret.Mode == 0 && len(u.Secrets) == 0 && u.SecretFile == "" && u.SecretEnv == "", "secret",
 		errors.New("the user has none: set secret, secrets, secret_file or secret_env"))
 	fail(strings.ContainsFunc(u.Note, isControl), "note", errors.New("must have no control characters but tabs and ends of lines"))
-	fail(u.MaxConnections < 0, "max_connections", errNegative)
-	fail(u.MaxAddresses < 0, "max_addresses", errNegative)
-	fail(u.AddressWindow < 0, "address_window", errNegative)
+	fail(u.MaxConnections < 0, "max_connections", negative(u.MaxConnections))
+	fail(u.MaxAddresses < 0, "max_addresses", negative(u.MaxAddresses))
+	fail(u.AddressWindow < 0, "address_window", negative(u.AddressWindow))
 	fail(u.QuotaPeriod != NoPeriod && u.Quota == 0, "quota_period", errors.New("there is no quota that it is for"))
 	switch last := map[Period]int{Week: 7, Month: 31}[u.QuotaPeriod]; {
 	case u.QuotaDay == 0:
 	case last == 0:
 		fail(true, "quota_day", errors.New("only a quota_period of week or month has one"))
 	default:
-		fail(u.QuotaDay < 1 || u.QuotaDay > last, "quota_day", fmt.Errorf("want 1 to %d for a %v", last, u.QuotaPeriod))
+		fail(u.QuotaDay < 1 || u.QuotaDay > last, "quota_day", fmt.Errorf("%d: want 1 to %d for a %v", u.QuotaDay, last, u.QuotaPeriod))
 	}
 	return wrong
 }

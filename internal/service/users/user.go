@@ -186,10 +186,11 @@ func (e *LimitError) Error() string { return e.Limit + ": " + e.Err.Error() }
 
 func (e *LimitError) Unwrap() error { return e.Err }
 
-var (
-	errNegative = errors.New("must not be negative")
-	errLowRate  = fmt.Errorf("must be at least %d bytes a second, or 0 for no limit", MinRate)
-)
+func negative(value any) error { return fmt.Errorf("must not be negative, and is %v", value) }
+
+func lowRate(rate int64) error {
+	return fmt.Errorf("must be at least %d bytes a second, or 0 for no limit, and is %d", MinRate, rate)
+}
 
 // Check returns the first error of Wrong, nil if there is none.
 func (l *Limits) Check() error {
@@ -206,17 +207,17 @@ func (l *Limits) Wrong() (wrong []*LimitError) {
 			wrong = append(wrong, &LimitError{limit, err})
 		}
 	}
-	fail(l.MaxConnections < 0, "max_connections", errNegative)
-	fail(l.MaxAddresses < 0, "max_addresses", errNegative)
-	fail(l.Quota.Bytes < 0, "quota", errNegative)
+	fail(l.MaxConnections < 0, "max_connections", negative(l.MaxConnections))
+	fail(l.MaxAddresses < 0, "max_addresses", negative(l.MaxAddresses))
+	fail(l.Quota.Bytes < 0, "quota", negative(l.Quota.Bytes))
 	fail(l.Quota.Period > Monthly, "quota_period", fmt.Errorf("unknown period %d", l.Quota.Period))
 	if last := map[Period]int{Weekly: 7, Monthly: 31}[l.Quota.Period]; last == 0 {
 		fail(l.Quota.Day != 0, "quota_day", errors.New("only a week and a month begin on a day of theirs"))
 	} else {
-		fail(l.Quota.Day < 0 || l.Quota.Day > last, "quota_day", fmt.Errorf("must be 1 to %d", last))
+		fail(l.Quota.Day < 0 || l.Quota.Day > last, "quota_day", fmt.Errorf("must be 1 to %d, and is %d", last, l.Quota.Day))
 	}
-	fail(l.RateUp < 0 || 0 < l.RateUp && l.RateUp < MinRate, "rate_up", errLowRate)
-	fail(l.RateDown < 0 || 0 < l.RateDown && l.RateDown < MinRate, "rate_down", errLowRate)
+	fail(l.RateUp < 0 || 0 < l.RateUp && l.RateUp < MinRate, "rate_up", lowRate(l.RateUp))
+	fail(l.RateDown < 0 || 0 < l.RateDown && l.RateDown < MinRate, "rate_down", lowRate(l.RateDown))
 	fail(slices.ContainsFunc(l.Networks, func(n netip.Prefix) bool { return !n.IsValid() }), "networks", errors.New("invalid network"))
 	return wrong
 }
