@@ -279,7 +279,7 @@ func (c *Client) Open(ctx context.Context) (*Conn, error) {
 		id := conn.stream.id
 		socket, err := c.dialSocket(ctx, l, fmt.Sprintf("%s%s.%d", laneSubprotocol, c.token, id))
 		if err == nil && !c.loop(func() { c.lose(id, errStreamLost(socket.run(c.ctx))) }) {
-			socket.ws.CloseNow()
+			socket.CloseNow()
 			err = c.failure()
 		}
 		if err != nil {

@@ -282,7 +282,7 @@ func (c *Client) downloads(l *lane) error {
 }
 
 // dialSocket connects a lane's WebSocket. The end of the session ends that.
-func (c *Client) dialSocket(ctx context.Context, l *lane, protocol string) (*socket, error) {
+func (c *Client) dialSocket(ctx context.Context, l *lane, protocol string) (*clientSocket, error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTime)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -300,5 +300,5 @@ func (c *Client) dialSocket(ctx context.Context, l *lane, protocol string) (*soc
 		ws.CloseNow()
 		return nil, violation("a WebSocket without the sub-protocol")
 	}
-	return &socket{mux: c.mux, lane: l, ws: ws, room: c.charge}, nil
+	return newClientSocket(c.mux, l, ws), nil
 }

@@ -25,7 +25,7 @@ func TestNoPingFollowsTheEndOfASocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	ws.CloseNow()
-	s := &socket{ws: ws}
+	s := newClientSocket(nil, nil, ws)
 	s.pinger = time.AfterFunc(math.MaxInt64, s.pinged)
 	s.pinger.Stop() // as run does, when pinged has begun
 	s.pinged()

@@ -1,10 +1,15 @@
-// Package wsstream is a WebSocket's client as a byte stream that a relay can copy: a
-// deadline may end any Read, in the middle of a frame as well, and the next one goes on
-// there; Close and CloseWrite do not wait for the peer.
+// Package wsstream is WebSockets whose reads may end at any byte, and go on there.
 //
-//	frame.go    headers of frames, masking. No I/O
-//	conn.go     Conn
-//	upgrade.go  the HTTP request, and its answer
+// For a client it is a byte stream that a relay can copy: a deadline may end any Read, in
+// the middle of a frame as well; Close and CloseWrite do not wait for the peer. For a
+// server it is messages, of which an idle connection has no buffer.
+//
+//	frame.go     headers of frames, masking. No I/O
+//	conn.go      Conn, a client's
+//	upgrade.go   its HTTP request, and the answer
+//	messages.go  messages out of a client's frames. No I/O
+//	server.go    Server
+//	accept.go    its answer to the HTTP request
 //
 // Specification: https://www.rfc-editor.org/rfc/rfc6455
 package wsstream
@@ -38,35 +43,42 @@ const (
 	maxControl = 125
 )
 
-// ErrFrame means that the peer has sent what no server may send.
+// ErrFrame means that the peer has sent what none may send.
 var ErrFrame = errors.New("bad WebSocket frame")
+
+// ErrText means that the peer has sent a text message. It is an ErrFrame.
+var ErrText = badFrame("a text message")
 
 func badFrame(what string) error { return fmt.Errorf("%w: %s", ErrFrame, what) }
 
 // appendFrame appends a client's frame with its payload.
-//
-//	byte 0      final flag 80, opcode
-//	byte 1      mask flag 80, length 0..125, or 126 / 127
-//	            2 or 8 more bytes of length, big-endian, after 126 / 127
-//	            4 bytes of key
-//	            payload, XORed with the key
 func appendFrame(dst []byte, opcode byte, payload []byte) []byte {
-	dst = append(dst, final|opcode)
-	switch n := len(payload); {
-	case n <= maxControl:
-		dst = append(dst, masked|byte(n))
-	case n <= 0xffff:
-		dst = binary.BigEndian.AppendUint16(append(dst, masked|126), uint16(n))
-	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, masked|127), uint64(n))
-	}
 	var key [keyLength]byte
 	rand.Read(key[:])
-	dst = append(dst, key[:]...)
+	dst = append(appendHeader(dst, opcode, masked, len(payload)), key[:]...)
 	start := len(dst)
 	dst = append(dst, payload...)
 	mask(dst[start:], key)
 	return dst
+}
+
+// appendHeader appends the header of a frame with a payload of n bytes, up to the key.
+// flag is masked in a client's frame.
+//
+//	byte 0      final flag 80, opcode
+//	byte 1      mask flag 80, length 0..125, or 126 / 127
+//	            2 or 8 more bytes of length, big-endian, after 126 / 127
+//	            4 bytes of key, in a client's frame
+//	            payload, XORed with the key
+func appendHeader(dst []byte, opcode, flag byte, n int) []byte {
+	dst = append(dst, final|opcode)
+	switch {
+	case n <= maxControl:
+		return append(dst, flag|byte(n))
+	case n <= 0xffff:
+		return binary.BigEndian.AppendUint16(append(dst, flag|126), uint16(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, flag|127), uint64(n))
 }
 
 // mask XORs b with the key, eight bytes at a time.
@@ -85,16 +97,21 @@ func mask(b []byte, key [keyLength]byte) {
 	}
 }
 
+// frameReader reads the headers of a peer's frames. Between two calls it may be at any
+// byte. The zero value is at the first byte of a server's stream.
+type frameReader struct {
+	fromClient bool // frames are masked, and may be of text
+	header     [maxHeader]byte
+	have       int    // bytes of the header, 0 to maxHeader
+	payload    uint64 // bytes of the frame's payload that are to come
+	inMessage  bool   // the message goes on in the next frame
+	control    []byte // payload of the current control frame, nil in a data frame
+	opcode     byte   // of the control frame
+}
+
 // deframer removes the frames of a server's stream. Between two calls it may be at any
 // byte. The zero value is at the first.
-type deframer struct {
-	header    [maxHeader]byte
-	have      int    // bytes of the header, 0 to maxHeader
-	payload   uint64 // bytes of the frame's payload that are to come
-	inMessage bool   // the message goes on in the next frame
-	control   []byte // payload of the current control frame, nil in a data frame
-	opcode    byte   // of the control frame
-}
+type deframer struct{ frameReader }
 
 // deframe moves the payloads of data frames in b, the next bytes of the stream, to the
 // front of b, and returns their number. It calls onControl with each whole control frame,
@@ -135,25 +152,32 @@ func (d *deframer) deframe(b []byte, onControl func(opcode byte, payload []byte)
 }
 
 // headerLength returns the length of the header, as far as it is known.
-func (d *deframer) headerLength() int {
-	if d.have < 2 {
-		return 2
+func (d *frameReader) headerLength() int {
+	n := 2
+	if d.have < n {
+		return n
 	}
-	switch d.header[1] {
+	switch d.header[1] &^ masked {
 	case 126:
-		return 2 + 2
+		n += 2
 	case 127:
-		return 2 + 8
+		n += 8
 	}
-	return 2
+	if d.fromClient {
+		n += keyLength
+	}
+	return n
 }
 
 // readHeader reads the bytes of the header that are in b, and checks what is whole.
-func (d *deframer) readHeader(b []byte) (used int, err error) {
+func (d *frameReader) readHeader(b []byte) (used int, err error) {
 	for used < len(b) && d.have < d.headerLength() {
 		d.header[d.have] = b[used]
 		used++
 		d.have++
+		if d.have == 2 && (d.header[1]&masked != 0) != d.fromClient {
+			return used, badFrame("its mask flag is the other side's")
+		}
 	}
 	if d.have < d.headerLength() {
 		return used, nil
@@ -162,40 +186,45 @@ func (d *deframer) readHeader(b []byte) (used int, err error) {
 }
 
 // begin begins a frame whose header is whole.
-func (d *deframer) begin() error {
-	switch h := d.header[:d.have]; len(h) {
-	case 2:
-		d.payload = uint64(h[1])
-	case 4:
+func (d *frameReader) begin() error {
+	switch h := d.header[:]; h[1] &^ masked {
+	case 126:
 		d.payload = uint64(binary.BigEndian.Uint16(h[2:]))
-	default:
+	case 127:
 		d.payload = binary.BigEndian.Uint64(h[2:])
+	default:
+		d.payload = uint64(h[1] &^ masked)
 	}
 	first, isFinal := d.header[0], d.header[0]&final != 0
 	opcode := first & 0xf
 	switch {
 	case first&0x70 != 0:
 		return badFrame("a reserved bit is set")
-	case d.header[1]&masked != 0:
-		return badFrame("it is masked")
 	case d.payload>>63 != 0:
 		return badFrame("its length is negative")
 	}
 	switch opcode {
-	case opBinary, opContinuation:
+	case opBinary, opText, opContinuation:
 		if d.inMessage != (opcode == opContinuation) {
 			return badFrame("it does not belong to the message before")
 		}
 		d.inMessage = !isFinal
+		if opcode == opText {
+			return ErrText
+		}
 	case opClose, opPing, opPong:
 		if !isFinal || d.payload > maxControl {
 			return badFrame("a control frame is long, or in parts")
 		}
 		d.opcode, d.control = opcode, make([]byte, 0, d.payload)
-	case opText:
-		return badFrame("a text message")
 	default:
 		return badFrame("an unknown opcode")
 	}
 	return nil
+}
+
+// key returns the key of a client's frame.
+func (d *frameReader) key() (key [keyLength]byte) {
+	copy(key[:], d.header[d.headerLength()-keyLength:])
+	return key
 }
