@@ -55,7 +55,8 @@ import (
 // A server's Conn is one connection, on which requests are answered one by one:
 // Receive returns the next request's packet after the response to the one before, and
 // Send waits for a request to answer. Without an answer the response is an empty one
-// after the WaitLimit of ListenConfig.HTTP, while Receive waits. A client's packets
+// after the WaitLimit of ListenConfig.HTTP, while Receive waits. If the client ends its
+// stream meanwhile, Receive returns io.EOF, and the response may still be sent. A client's packets
 // come over several Conns. An error that ends the connection ends both directions.
 type Conn struct {
 	net  net.Conn // the socket, nil on an HTTP client

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -62,7 +63,9 @@ type ServerConfig struct {
 // response:
 //
 //   - While a request is open, Receive waits for its response. Pipelined requests
-//     are therefore read one by one.
+//     are therefore read one by one. If the client ends its stream meanwhile, Receive
+//     returns io.EOF, and the response may still be sent: the client may have closed
+//     one direction only.
 //   - While no request is open, Send waits until Receive has read one. A program
 //     with a single goroutine therefore sends once after each Receive; to send at
 //     any time, call Send and Receive from two goroutines.
@@ -71,8 +74,9 @@ type ServerConfig struct {
 // the connection has ended or failed, Receive and Send return the same error
 // permanently: net.ErrClosed after a context that ended inside a request or response.
 type Server struct {
-	conn        net.Conn
-	setDeadline func(time.Time) error // conn's, allocated once for all requests
+	conn net.Conn
+	// conn's, allocated once for all requests
+	setDeadline, setReadDeadline, setWriteDeadline func(time.Time) error
 	limits
 
 	receiving chan struct{} // a mutex, held by Receive
@@ -84,6 +88,9 @@ type Server struct {
 	first   [512]byte
 
 	openSince time.Time // guarded by receiving
+
+	waiter atomic.Pointer[context.CancelFunc] // wakes a Receive that reads while a request is open
+	ended  atomic.Bool                        // the client's stream, while a request was open
 
 	failure sync.Once
 	done    chan struct{} // closed when err is set
@@ -134,7 +141,7 @@ func NewServer(conn net.Conn, config *ServerConfig) *Server {
 		open:      make(chan exchange, 1),
 		done:      make(chan struct{}),
 	}
-	s.setDeadline = func(t time.Time) error { return s.conn.SetDeadline(t) }
+	s.setDeadline, s.setReadDeadline, s.setWriteDeadline = s.conn.SetDeadline, s.conn.SetReadDeadline, s.conn.SetWriteDeadline
 	s.idle <- struct{}{}
 	return s
 }
@@ -144,7 +151,8 @@ func NewServer(conn net.Conn, config *ServerConfig) *Server {
 // first, and sends an empty one after WaitLimit.
 //
 // If it refuses a request, it sends the response, and the error is *RequestError.
-// If the connection ends between requests, the error is io.EOF. Both are final. If
+// If the connection ends between requests, the error is io.EOF. Both are final. If the
+// client ends its stream while a request is open, it is io.EOF until the response. If
 // ctx ends between requests, Receive can be called again; if ctx ends inside a
 // request, the connection is closed.
 func (s *Server) Receive(ctx context.Context) ([]byte, error) {
@@ -183,7 +191,9 @@ func interrupted(what string, ctx context.Context) error {
 	return fmt.Errorf("httpconn: %s: %w", what, ctx.Err())
 }
 
-// awaitIdle takes the idle token, after the response to the open request.
+// awaitIdle takes the idle token, after the response to the open request. Meanwhile it
+// reads, as package http's server does, and so notices the end of the client, unless the
+// client has sent more.
 func (s *Server) awaitIdle(ctx context.Context) error {
 	select {
 	case <-s.done:
@@ -192,30 +202,68 @@ func (s *Server) awaitIdle(ctx context.Context) error {
 		return nil
 	default:
 	}
-	var expired <-chan time.Time
-	if s.waitLimit > 0 {
-		timer := time.NewTimer(s.waitLimit - time.Since(s.openSince))
-		defer timer.Stop()
-		expired = timer.C
+	if s.ended.Load() {
+		return io.EOF
 	}
-	for {
-		select {
-		case <-s.done:
-			return s.err
-		case <-s.idle:
-			return nil
-		case <-ctx.Done():
-			return interrupted("receive", ctx)
-		case <-expired:
-			select {
-			case e := <-s.open:
-				if err := s.writeResponse(ctx, e, http.StatusOK, nil); err != nil {
-					return err
-				}
-			default: // Send has taken the request
-			}
+	if s.waitLimit <= 0 {
+		return s.awaitResponse(ctx)
+	}
+	limited, cancel := context.WithDeadline(ctx, s.openSince.Add(s.waitLimit))
+	defer cancel()
+	err := s.awaitResponse(limited)
+	if limited.Err() == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	select {
+	case e := <-s.open:
+		if err := s.writeResponse(ctx, e, http.StatusOK, nil); err != nil {
+			return err
 		}
+	default: // Send has taken the request
 	}
+	return s.awaitResponse(ctx)
+}
+
+// awaitResponse is awaitIdle without WaitLimit.
+func (s *Server) awaitResponse(ctx context.Context) error {
+	wait, wake := context.WithCancel(ctx)
+	defer wake()
+	s.waiter.Store(&wake) // before a look at the token, which comes before a look at waiter
+	defer s.waiter.Store(nil)
+	var err error
+	for err == nil && len(s.pending) == 0 && len(s.idle) == 0 && wait.Err() == nil {
+		err = s.readAhead(wait)
+	}
+	if err != nil && !netx.IsTimeout(err) {
+		select {
+		case <-s.done: // for which conn was closed
+			return s.err
+		default:
+		}
+		if s.ended.Store(err == io.EOF); err == io.EOF {
+			return io.EOF
+		}
+		return s.fail(err)
+	}
+	select {
+	case <-s.done:
+		return s.err
+	case <-s.idle:
+		return nil
+	case <-ctx.Done():
+		return interrupted("receive", ctx)
+	}
+}
+
+// readAhead reads the start of the next request until ctx ends.
+func (s *Server) readAhead(ctx context.Context) error {
+	i := netx.Interrupt(ctx, s.setReadDeadline)
+	defer i.Finish()
+	n, err := s.conn.Read(s.first[:])
+	if n > 0 {
+		s.pending, err = s.first[:n], nil // the next read returns err again
+	}
+	return err
 }
 
 // nextPacket reads requests until one has a packet. inside reports whether the error
@@ -322,8 +370,9 @@ func (s *Server) respond(ctx context.Context, status int, body []byte) error {
 // writeResponse writes the response to e, and returns the idle token.
 func (s *Server) writeResponse(ctx context.Context, e exchange, status int, body []byte) error {
 	buf := responsePool.Get().(*[]byte)
+	e.keepAlive = e.keepAlive && !s.ended.Load()
 	*buf = e.appendResponse((*buf)[:0], status, "", body)
-	i := netx.Interrupt(ctx, s.setDeadline)
+	i := netx.Interrupt(ctx, s.setWriteDeadline)
 	_, err := s.conn.Write(*buf)
 	ended := i.Finish()
 	if cap(*buf) <= maxPooled {
@@ -339,6 +388,9 @@ func (s *Server) writeResponse(ctx context.Context, e exchange, status int, body
 		_ = s.fail(io.EOF)
 	default:
 		s.idle <- struct{}{}
+		if wake := s.waiter.Load(); wake != nil {
+			(*wake)()
+		}
 	}
 	return nil
 }

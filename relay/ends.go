@@ -13,8 +13,8 @@ import (
 // transport of the other side has a half-close: TCP, with TLS, FakeTLS and obfuscation or
 // without, and HTTP to a server, where it means that the requests that have begun are
 // answered. The other direction goes on until it ends itself, or nothing has moved for a
-// while. What follows of a client over WebSocket or HTTP is nothing: its end is that of
-// both directions, once its packets are sent.
+// while. A client over WebSocket receives nothing behind its end, which is that of both
+// directions once its packets are sent. One over HTTP does so if a request is open.
 
 const (
 	// linger is how long nothing may move after the end of a client's stream, besides
@@ -65,9 +65,12 @@ func (s *session) clientFailed(err error) {
 
 // endUpload passes the end of the client's stream on to a server.
 func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) {
-	passed := to.CloseWrite(ctx) == nil
-	receives := s.transport.Carrier == mtwire.TCP
+	receives := s.transport.Carrier != mtwire.WebSocket
 	e := &s.ends
+	e.mu.Lock()
+	e.passed = true // the server may end before CloseWrite returns
+	e.mu.Unlock()
+	passed := to.CloseWrite(ctx) == nil
 	e.mu.Lock()
 	e.passed, e.uploaded = passed, true
 	over := e.server || e.unread || !passed && !receives
@@ -75,6 +78,7 @@ func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) {
 	switch {
 	case over:
 		s.cancel(errClientEnded)
+	case s.transport.Carrier == mtwire.HTTP: // most have closed both directions: linger goes on
 	case !receives:
 		s.await(closeTime)
 	case passed:
@@ -130,12 +134,14 @@ func (s *session) finishUpload(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, linger)
 	defer cancel()
+	e := &s.ends
+	e.mu.Lock()
+	e.server = true // the client may end before CloseWrite returns
+	e.mu.Unlock()
 	if s.client.CloseWrite(limited) != nil {
 		return io.EOF
 	}
-	e := &s.ends
 	e.mu.Lock()
-	e.server = true
 	uploaded := e.uploaded
 	e.mu.Unlock()
 	if uploaded || s.uploads.failure() != nil {

@@ -299,6 +299,29 @@ func TestPacketsOfAWebSocketThatEndsArrive(t *testing.T) {
 	}
 }
 
+// A client over HTTP that leaves while its request is open is noticed at once, and one that
+// has closed one direction only has three seconds for the response.
+func TestTheEndOfAClientOverHTTPIsPassedOn(t *testing.T) {
+	for _, server := range []string{transports[0], "ws://HOST:PORT/apiws", "http://HOST:PORT/api"} {
+		synctest.Test(t, func(t *testing.T) {
+			h := connectHalves(t, "http://HOST:PORT/api", server)
+			begun := time.Now()
+			conn := h.server(t)
+			h.client.Close()
+			after := time.Duration(0)
+			if server != transports[0] {
+				after = 3 * time.Second
+			}
+			ends(t, conn, begun, after)
+			conn.Close()
+			<-h.ended
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("%s: the session ends after %v", server, took)
+			}
+		})
+	}
+}
+
 // The next server gets the packets and the end, and a server that ends behind the client's
 // end has not failed.
 func TestTheEndOfAClientAndFailOver(t *testing.T) {
