@@ -83,6 +83,11 @@ type Relay struct {
 	memory    *admission.Memory
 	trust     proxyprotocol.Trust
 
+	own      ownAddresses
+	dialHTTP *mtwire.DialConfig // config.Dial for servers over HTTP
+
+	failedLines lineLimit
+
 	open, served, failed, evicted atomic.Int64
 
 	shortage sync.Mutex // of the session that waits for a descriptor
@@ -118,6 +123,9 @@ func New(config Config) (*Relay, error) {
 	}
 	r := &Relay{config: config, endpoints: endpoints{log: config.Log}, trust: trust,
 		pending: admission.New(config.limits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
+	forHTTP := *config.Dial
+	forHTTP.DialContext = r.noting(forHTTP.DialContext)
+	r.dialHTTP = &forHTTP
 	if n := len(config.Weights); n != 0 && n != len(config.To) {
 		return nil, fmt.Errorf("relay: %d weights for %d endpoints", n, len(config.To))
 	}
@@ -162,13 +170,13 @@ func (r *Relay) Stats() Stats {
 }
 
 // Handle passes packets between a client and a server until either ends its connection,
-// or ctx ends. It is a handler for mtwire's Listener.Serve, and closes conn. It waits for
+// or serving ends. It is a handler for mtwire's Listener.Serve, and closes conn. It waits for
 // the client's first packet before it dials, because clients open connections in advance.
 //
 // Over HTTP a server answers only: a client of another transport gets what the server has
 // of its own accord when it sends something.
-func (r *Relay) Handle(ctx context.Context, conn *mtwire.Conn) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (r *Relay) Handle(serving context.Context, conn *mtwire.Conn) {
+	ctx, cancel := context.WithCancelCause(serving)
 	defer cancel(nil)
 	s := &session{relay: r, client: conn, start: time.Now(), cancel: cancel}
 	address := addressOf(conn.RemoteAddr())
@@ -176,13 +184,16 @@ func (r *Relay) Handle(ctx context.Context, conn *mtwire.Conn) {
 	defer r.pending.Leave(&s.member)
 	defer conn.Close() // a WebSocket waits for its client
 	first, err := s.first(ctx)
-	if err != nil {
+	if err != nil || s.isOwn() {
 		return
 	}
 	s.init(address)
 	r.open.Add(1)
 	defer r.open.Add(-1)
 	err = s.run(ctx, first)
+	if serving.Err() != nil {
+		err = fmt.Errorf("%w: %w", mtwire.ErrShutdown, err)
+	}
 	if s.answered {
 		r.served.Add(1)
 	} else {

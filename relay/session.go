@@ -282,7 +282,10 @@ func (s *session) connect(ctx context.Context, failure error) error {
 		}
 		to := s.relay.endpoints.take(s.tried, s.dc, s.relay.trial())
 		if to == nil {
-			return errors.Join(errTried, failure)
+			if failure == nil {
+				return errTried
+			}
+			return fmt.Errorf("%w: %w", errTried, failure)
 		}
 		s.tried = append(s.tried, to)
 		s.to = to
@@ -321,8 +324,14 @@ func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
 	limited, cancel := s.limit(ctx)
 	defer cancel()
 	server, err := s.relay.dialInShortage(limited, func() (*mtwire.Conn, error) {
+		if s.to.Carrier == mtwire.HTTP {
+			return s.to.dial(limited, s.dc, s.relay.dialHTTP)
+		}
 		return s.to.dial(limited, s.dc, s.relay.config.Dial)
 	})
+	if err == nil {
+		s.relay.own.add(server.LocalAddr(), s.to.nameFor(s.dc))
+	}
 	if err != nil && context.Cause(limited) == errSilent {
 		err = fmt.Errorf("%w: %w", errSilent, err)
 	}
@@ -333,6 +342,7 @@ func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
 func (s *session) closeServer() {
 	server := s.server
 	s.server = nil
+	s.relay.own.remove(server.LocalAddr())
 	s.tasks.Go(func() { server.Close() })
 }
 
@@ -390,30 +400,3 @@ func padding(packet mtwire.Packet, t mtwire.Transport) []byte {
 
 // maxPadding is the most that an encoder draws, in bytes.
 const maxPadding = 15
-
-// log writes the record of an ended connection.
-func (s *session) log(err error) {
-	attributes := []any{
-		"client", s.client.RemoteAddr().String(), "transport", s.transport.String(),
-		"up", s.up.bytes, "up_packets", s.up.packets, "down", s.down.bytes, "down_packets", s.down.packets,
-		"duration", time.Since(s.start).Round(time.Millisecond).String(),
-	}
-	if s.to != nil {
-		attributes = append(attributes, "to", s.to.nameFor(s.dc))
-	}
-	if s.answered && isEnd(err) {
-		s.relay.config.Log.Info("relayed", attributes...)
-		return
-	}
-	s.relay.config.Log.Warn("not relayed to its end", append(attributes, "err", err)...)
-}
-
-// isEnd reports whether err is an end like any other.
-func isEnd(err error) bool {
-	for _, end := range []error{errClientEnded, io.EOF, context.Canceled, mtwire.ErrShutdown} {
-		if errors.Is(err, end) {
-			return true
-		}
-	}
-	return err == nil
-}

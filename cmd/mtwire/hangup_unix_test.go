@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // contains reports whether the file has text.
@@ -47,6 +48,28 @@ func TestHangupReopensTheLog(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("others may read the log: %v, %v", info.Mode(), err)
+	}
+}
+
+// SIGHUP does not end a relay, either, and opens its log file again.
+func TestHangupReopensTheLogOfARelay(t *testing.T) {
+	address, err := loopback.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "log")
+	s := startCommand(t, address, nil, "mtwire", "relay", "--listen", address, "--to", "tcp://"+startDataCenter(t), "--log-file", path)
+	conn := s.connect(t)
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "a new file", func() bool { return contains(path, `msg="reopened the log file"`) })
+	receiveResPQ(t, conn)
+	conn.Close()
+	eventually(t, "a line", func() bool { return contains(path, "msg=relayed") })
+	if err := s.stop(t, syscall.SIGTERM); err != nil {
+		t.Error(err)
 	}
 }
 

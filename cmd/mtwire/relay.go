@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -99,6 +100,7 @@ type relayFlags struct {
 	secretsFile string
 	tlsCert     string
 	tlsKey      string
+	certificate atomic.Pointer[tls.Certificate] // what these have now; SIGHUP reads it again
 	answer      time.Duration
 	maxAll      int
 	maxAddress  int
@@ -145,7 +147,7 @@ most makes room.`,
 	f.StringVar(&flags.toFile, "to-file", "", "`FILE` with an ENDPOINT on each line; # begins a comment (default: $"+relayVariable+")")
 	listVar(f, &flags.secrets, "secret", errorsNumbered, "serve MTProxy clients with this `SECRET` only (repeatable)")
 	f.StringVar(&flags.secretsFile, "secrets", "", "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment")
-	f.StringVar(&flags.tlsCert, "tls-cert", "", "`FILE` with the certificate for wss and https, PEM")
+	f.StringVar(&flags.tlsCert, "tls-cert", "", "`FILE` with the certificate for wss and https, PEM; SIGHUP reads it again")
 	f.StringVar(&flags.tlsKey, "tls-key", "", "`FILE` with its key, PEM")
 	durationVar(f, &flags.answer, "answer-timeout", "`TIME` that an endpoint may take for its first packet, if there is another one")
 	f.IntVar(&flags.maxAll, "max-unauthenticated", 0, "largest `NUMBER` of connections that are not authenticated, which are all without a secret (default: a quarter of the descriptors that the process may have, at most 16384)")
@@ -155,6 +157,8 @@ most makes room.`,
 }
 
 func (flags *relayFlags) run(cmd *cobra.Command) error {
+	hangups, stop := notifyHangups()
+	defer stop()
 	flags.log.take(&flags.service)
 	log, err := flags.log.open(cmd)
 	if err != nil {
@@ -190,6 +194,7 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	go eachHangup(hangups, func() { flags.reload(log) })
 	var listeners []*mtwire.Listener
 	defer func() {
 		for _, ln := range listeners {
@@ -219,6 +224,32 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	}
 	serving.Wait()
 	return unlessEnded(cmd.Context(), err)
+}
+
+// reload opens the log file, and reads the certificate again. If one of them fails, what
+// was before stays in use.
+func (flags *relayFlags) reload(log *processLog) {
+	log.reopen()
+	switch err := flags.readCertificate(); {
+	case err != nil:
+		log.Error("the certificate cannot be read again, the one before stays in use", "cause", err)
+	case flags.tlsCert != "":
+		log.Info("read the certificate again")
+	case log.file == nil:
+		log.Info("SIGHUP: neither a certificate nor a log file is in use, so there is nothing to do")
+	}
+}
+
+// readCertificate reads the certificate, if there is one.
+func (flags *relayFlags) readCertificate() error {
+	if flags.tlsCert == "" {
+		return nil
+	}
+	certificate, err := tls.LoadX509KeyPair(flags.tlsCert, flags.tlsKey)
+	if err == nil {
+		flags.certificate.Store(&certificate)
+	}
+	return err
 }
 
 // checkLimits returns an error for limits that contradict each other.
@@ -288,11 +319,12 @@ func (flags *relayFlags) listenConfig(log *slog.Logger) (*mtwire.ListenConfig, e
 		return nil, errors.New("--tls-cert and --tls-key need each other")
 	}
 	if flags.tlsCert != "" {
-		certificate, err := tls.LoadX509KeyPair(flags.tlsCert, flags.tlsKey)
-		if err != nil {
+		if err := flags.readCertificate(); err != nil {
 			return nil, &service.ConfigError{Setting: "tls-cert", Err: err}
 		}
-		config.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+		config.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return flags.certificate.Load(), nil
+		}}
 	}
 	return config, nil
 }
