@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -141,4 +142,24 @@ func askEcho(u *upgraded) bool {
 	}
 	defer conn.Close()
 	return echoOnce(conn, 100) == nil
+}
+
+// SIGUSR2 to all processes of the service, as systemctl kill sends it, finds the one that it
+// has just started, and the one that checks the configuration: neither ends with it, and it
+// is for the process before alone.
+func TestUpgradeSignalToAllProcesses(t *testing.T) {
+	const runs = `exec -a "$0" "$MTWIRE_TEST_PROGRAM" "$@"`
+	path := program(t, runs)
+	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path })
+	replaceProgram(t, path, `kill -USR2 $$; `+runs)
+	conn := u.join(t, upgradeModes[0])
+	for range 2 {
+		u.upgrade(t)
+		if err := echoOnce(conn, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(readAll(t, u.log), "msg=upgrading"); n != 2 {
+		t.Errorf("%d upgrades, want 2", n)
+	}
 }

@@ -27,6 +27,8 @@ func findProgram() string {
 func notifyUpgrades() (requests <-chan os.Signal, stop func()) {
 	signals := make(chan os.Signal, 1)
 	if len(upgradeSignals) > 0 { // none would mean all signals
+		// One that was sent before meant the process that has started this one.
+		signal.Ignore(upgradeSignals...)
 		signal.Notify(signals, upgradeSignals...)
 	}
 	return signals, func() {

@@ -76,7 +76,7 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		ExtraFiles: []*os.File{other},
 	}
-	err = cmd.Start()
+	err = startMasked(cmd)
 	other.Close()
 	if err != nil {
 		conn.Close()

@@ -125,7 +125,10 @@ func (c *Command) checkConfiguration(ctx context.Context) error {
 	inOwnGroup(cmd)
 	var messages tail
 	cmd.Stderr = &messages
-	err := cmd.Run()
+	err := startMasked(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	switch {
 	case ctx.Err() == context.DeadlineExceeded:
 		return errNotAnswered
