@@ -46,6 +46,17 @@ func TestSuppliedUnit(t *testing.T) {
 		t.Errorf("%s: %v", settings["ExecReload"], err)
 	}
 
+	// The socket unit has the same address, so that the unit is the same with it and without.
+	sockets, err := os.ReadFile("../../examples/systemd/mtwire.socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := regexp.MustCompile(`--listen :(\d+)`).FindStringSubmatch(start)
+	stream := regexp.MustCompile(`(?m)^ListenStream=(\d+)$`).FindStringSubmatch(string(sockets))
+	if listen == nil || stream == nil || listen[1] != stream[1] {
+		t.Errorf("the unit has %q, the socket unit %q", listen, stream)
+	}
+
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		return // the rest is the same on all systems

@@ -21,7 +21,8 @@ import (
 func TestUpgradeNotifiesSystemd(t *testing.T) {
 	path, message := notifications(t)
 	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path) })
-	if got := message(); got != "READY=1" {
+	serving := "\nSTATUS=serving " + version()
+	if got := message(); got != "READY=1"+serving {
 		t.Error(got)
 	}
 	reloading := regexp.MustCompile(`^RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]+$`)
@@ -30,12 +31,12 @@ func TestUpgradeNotifiesSystemd(t *testing.T) {
 		if got := message(); !reloading.MatchString(got) {
 			t.Error(got)
 		}
-		if got, want := message(), fmt.Sprintf("MAINPID=%d\nREADY=1", u.current); got != want {
+		if got, want := message(), fmt.Sprintf("MAINPID=%d\nREADY=1", u.current)+serving; got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
 	syscall.Kill(u.current, syscall.SIGTERM)
-	if got := message(); got != "STOPPING=1" {
+	if got := message(); got != "STOPPING=1\nSTATUS=draining sessions" {
 		t.Error(got)
 	}
 }
@@ -91,7 +92,7 @@ func TestUpgradeWaitsForTheUpgradeBefore(t *testing.T) {
 			mains = append(mains, m)
 		}
 	}
-	if want := fmt.Sprintf("MAINPID=%d\nREADY=1", second); mains[0] != want || mains[1] == want {
+	if want := fmt.Sprintf("MAINPID=%d\nREADY=1\n", second); !strings.HasPrefix(mains[0], want) || strings.HasPrefix(mains[1], want) {
 		t.Errorf("%q, want %q first", mains, want)
 	}
 }
@@ -127,5 +128,32 @@ func TestUpgradeNeedsNotifications(t *testing.T) {
 	u.join(t, upgradeModes[0])
 	if _, err := os.Stat(u.log); err != nil {
 		t.Error(err)
+	}
+}
+
+// systemctl status tells of a reload and of an upgrade that have failed, until one succeeds.
+func TestStatusTellsOfFailures(t *testing.T) {
+	t.Parallel()
+	path, message := notifications(t)
+	config := filepath.Join(t.TempDir(), "mtwire.toml")
+	write := func(text string) {
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path) }, "--config", config, "--watch=false")
+	message() // READY=1
+	write("drane = 1\n")
+	for signal, what := range map[syscall.Signal]string{syscall.SIGHUP: "reload", syscall.SIGUSR2: "upgrade"} {
+		syscall.Kill(u.current, signal)
+		if got := message(); !strings.HasPrefix(got, "STATUS=serving; the last "+what+" has failed: ") || !strings.Contains(got, "drane") || strings.Contains(got, "\n") {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+	write("")
+	syscall.Kill(u.current, syscall.SIGHUP)
+	if got, want := message(), "STATUS=serving "+version(); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -45,6 +45,11 @@ func (s *Service) reloadIf(permitted func() error) (reloaded bool, err error) {
 // put in force, with an error that names positions as the log does.
 func (s *Service) CountReload(restart []string, err error) {
 	s.reloads.note(restart, err)
+	if err != nil {
+		s.notifyFailure("reload", err)
+	} else {
+		s.notifyServing()
+	}
 	if s.admin != nil {
 		s.admin.metrics.Reloaded(err)
 	}

@@ -35,7 +35,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer stopWeb()
 	failed, over := s.listeners.run(s.proxy.Serve)
 	if s.takeover == nil || s.takeover.IsForeign() { // otherwise the process before has told it
-		s.notify("READY=1")
+		s.notify("READY=1%s", statusPart("serving", s.config.Version))
 	}
 	defer s.listenTakeover()()
 	if s.takeover != nil {
@@ -64,7 +64,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 			s.drainLeft(abort)
 			break
 		}
-		s.notify("STOPPING=1")
+		s.notify("STOPPING=1%s", statusPart("draining sessions", ""))
 		s.drain(abort)
 	case <-s.upgrade.done:
 		s.drainLeft(abort)

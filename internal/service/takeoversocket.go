@@ -70,6 +70,7 @@ func (s *Service) handOverBySocket(conn *net.UnixConn, path string) {
 		return
 	}
 	s.log.Error("no process has taken over, this one goes on", "cause", err)
+	s.notifyFailure("upgrade", err)
 	if !begun {
 		upgrade.Accept(context.Background(), conn, nil, err) // which tells it err
 	}

@@ -119,6 +119,7 @@ func (s *Service) Upgrade(program string) (result Upgraded, err error) {
 		s.log.Warn("there is no upgrade now", "cause", err)
 	default:
 		s.log.Error("the upgrade has failed, this process goes on", "program", command.Path, "cause", err)
+		s.notifyFailure("upgrade", err)
 	}
 	return result, err
 }
@@ -226,7 +227,7 @@ func (s *Service) handOverTo(command *upgrade.Command, begin begin) (result Upgr
 	s.log.Info("another process has taken over", "pid", result.PID, "sessions", result.Sessions, "left", result.Left,
 		"took", result.Took.Round(time.Millisecond), "version", result.To, "before", result.From)
 	if command != nil {
-		s.notify("MAINPID=%d\nREADY=1%s", result.PID, watchdogPart(s.watchdog))
+		s.notify("MAINPID=%d\nREADY=1%s%s", result.PID, watchdogPart(s.watchdog), statusPart("serving", result.To))
 	}
 	if u.ctx.Err() != nil { // both are to end
 		h.Terminate()
