@@ -8,12 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/mtwire/mtwire/interop/process"
 )
 
 // plan has the clients to run inside of the namespace, and how.
@@ -82,7 +81,7 @@ func inside(ctx context.Context, r io.Reader, w io.Writer) error {
 	if err := json.NewDecoder(r).Decode(&p); err != nil {
 		return err
 	}
-	if err := loopbackUp(); err != nil {
+	if err := process.LoopbackUp(); err != nil {
 		return err
 	}
 	encoder := json.NewEncoder(w)
@@ -92,31 +91,4 @@ func inside(ctx context.Context, r io.Reader, w io.Writer) error {
 		}
 	}
 	return ctx.Err()
-}
-
-// loopbackUp brings lo up, and checks that no other interface is up.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	lo.SetUint16(unix.IFF_UP)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
-		return fmt.Errorf("bringing lo up: %w", err)
-	}
-	all, err := net.Interfaces()
-	if err != nil {
-		return err
-	}
-	for _, i := range all {
-		if i.Name != "lo" && i.Flags&net.FlagUp != 0 {
-			return fmt.Errorf("interface %s is up: this is not a new network namespace", i.Name)
-		}
-	}
-	return nil
 }

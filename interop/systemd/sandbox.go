@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func (t *trial) runSandbox(ctx context.Context) {}
