@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,4 +158,34 @@ func TestALaneOfAnEndedSessionFails(t *testing.T) {
 	if b, err := io.ReadAll(conn); string(b) != "abc" || err == nil {
 		t.Errorf("%q, %v", b, err)
 	}
+}
+
+// A client has a limited number of requests that wait for lanes, or for the rest of a body.
+// Those beyond it may be sent again.
+func TestTheRequestsOfASessionAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, HTTPSLanes, func(c *ServerConfig) { c.Limits.SessionStreams = 2 })
+		defer h.Close()
+		token := h.session()
+		const polls = 200
+		var waiting, busy atomic.Int32
+		for lane := range polls {
+			waiting.Add(1)
+			go func() {
+				defer waiting.Add(-1)
+				w := h.down(token, 0, headerLane, strconv.Itoa(lane+1))
+				if w.StatusCode == http.StatusServiceUnavailable && w.Header.Get("Retry-After") != "" {
+					busy.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		if n := waiting.Load(); n != 8*2+64 || busy.Load() != polls-n {
+			t.Errorf("%d polls wait, and %d are told to come again", n, busy.Load())
+		}
+		h.want(h.up(token, 1, batch(open(1)), headerLane, "1"), 503, "an upload")
+		time.Sleep(pollTime)
+		synctest.Wait()
+		h.want(h.up(token, 1, batch(open(1)), headerLane, "1"), 204, "an upload later")
+	})
 }

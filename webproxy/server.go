@@ -40,7 +40,7 @@ type User struct {
 type Limits struct {
 	Sessions          int   // sessions at a time; default: 16,384
 	Streams           int   // streams at a time; default: 65,536
-	SessionStreams    int   // streams of a session at a time; default: 128
+	SessionStreams    int   // streams of a session at a time, and an eighth of its requests; default: 128
 	Bootstraps        int   // pages of the last two minutes; default: 32,768
 	PagesPerMinute    int   // pages; default: 12,000, and a fifth of them at once
 	SessionsPerMinute int   // new sessions; default: 6,000, and a fifth of them at once

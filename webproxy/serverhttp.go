@@ -68,6 +68,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (p *poll, served 
 		return nil, false
 	}
 	s.known(r)
+	if session.isCrowded() {
+		return nil, busy(w, r)
+	}
 	if session.carrier == HTTPSLanes && r.ProtoMajor == 1 {
 		s.lanesOnce.Do(func() {
 			s.log.Warn("a client uses https-lanes over HTTP/1.1, in which few streams can move at a time; offer HTTP/2, or take another carrier")

@@ -133,6 +133,15 @@ func (s *session) begin() (done func()) {
 	}
 }
 
+// isCrowded reports whether the session has more requests under way than its streams may
+// have: each an upload and a poll, and the same again where a network was lost, which
+// package http notices late. Requests that wait, for a body or for a lane, take memory.
+func (s *session) isCrowded() bool {
+	s.activity.Lock()
+	defer s.activity.Unlock()
+	return s.requests >= 8*s.server.limits.SessionStreams+64
+}
+
 // expire ends the session unless there is a request.
 func (s *session) expire() {
 	s.activity.Lock()
