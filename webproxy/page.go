@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"io"
+	mathrand "math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -62,11 +63,13 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) bool {
 		"X-Content-Type-Options", "nosniff",
 		"X-Dns-Prefetch-Control", "off",
 	)
-	// A connection of HTTP/2 keeps memory for the longest piece that it has sent.
-	const piece = 1 << 9
+	// A connection of HTTP/2 keeps memory for the longest piece that it has sent. Each is a
+	// record of TLS: with one length, or always the same ones, these would show the page to
+	// the network.
+	const shortest, longest = 1 << 8, 1 << 10
 	control := http.NewResponseController(w)
 	for len(page) > 0 {
-		n := min(len(page), piece)
+		n := min(len(page), shortest+mathrand.N(longest-shortest))
 		io.WriteString(w, page[:n])
 		control.Flush()
 		page = page[n:]
