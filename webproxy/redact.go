@@ -47,8 +47,8 @@ type cleaner struct{ *strings.Replacer }
 // escaped replaces them in a text in which they may be percent-escaped. Then all of
 // it is unescaped, and escaped where it has to be.
 func (c cleaner) escaped(text string) string {
-	plain, err := url.PathUnescape(text)
-	if err != nil || plain == text || c.Replace(plain) == plain {
+	plain := unescape(text)
+	if plain == text || c.Replace(plain) == plain {
 		return c.Replace(text)
 	}
 	path, query, found := strings.Cut(c.Replace(plain), "?")
@@ -65,30 +65,55 @@ func (s *Server) credentials(found []string, texts ...string) []string {
 	for _, text := range texts {
 		found = s.scan(found, text)
 		if strings.Contains(text, "%") {
-			if plain, err := url.PathUnescape(text); err == nil {
-				found = s.scan(found, plain)
-			}
+			found = s.scan(found, unescape(text))
 		}
 	}
 	return found
+}
+
+// unescape decodes what is percent-escaped in text. A % that begins no escape stays: servers
+// get queries as they are.
+func unescape(text string) string {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "%")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		if plain, err := url.PathUnescape("%" + rest[:min(2, len(rest))]); err == nil {
+			b.WriteString(plain)
+			rest = rest[2:]
+		} else {
+			b.WriteByte('%')
+		}
+		text = rest
+	}
 }
 
 // maxCandidates limits the work for a request that has many texts of a credential's
 // length.
 const maxCandidates = 64
 
-// scan appends the credentials in text: 43 characters of base64url between others.
+// scan appends the credentials in text: 43 characters of base64url between others, or with
+// more of these on one side, as a URL has that was not copied exactly.
 func (s *Server) scan(found []string, text string) []string {
 	start, candidates := 0, 0
+	look := func(candidate string) {
+		candidates++
+		if s.user(candidate) != nil || s.key.own(candidate) {
+			found = append(found, candidate)
+		}
+	}
 	for i := 0; i <= len(text) && candidates < maxCandidates; i++ {
 		if i < len(text) && isBase64URL(text[i]) {
 			continue
 		}
-		if i-start == tokenText {
-			candidates++
-			if s.user(text[start:i]) != nil || s.key.own(text[start:i]) {
-				found = append(found, text[start:i])
-			}
+		if i-start >= tokenText {
+			look(text[start : start+tokenText])
+		}
+		if i-start > tokenText {
+			look(text[i-tokenText : i])
 		}
 		start = i + 1
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -47,6 +46,9 @@ func TestOtherRequestsAreTheSites(t *testing.T) {
 			{"GET", base + "?bridge=" + capability + "&x=1", "", nil, true},
 			{"GET", base + "?x=1&bridge=" + capability, "", nil, true},
 			{"GET", base + "?bridge=%" + fmt.Sprintf("%x", capability[0]) + capability[1:], "", nil, true},
+			{"GET", base + "?100%&bridge=%" + fmt.Sprintf("%x", capability[0]) + capability[1:] + "&x=%zz%4", "", nil, true},
+			{"GET", base + "?bridge=" + capability + "_", "", nil, true},
+			{"GET", base + "x-" + capability, "", nil, true},
 			{"GET", base + "index.html?bridge=" + capability, "", nil, true},
 			{"GET", base + capability, "", nil, true},
 			{"HEAD", base + "?bridge=" + capability, "", nil, true},
@@ -100,9 +102,7 @@ func TestOtherRequestsAreTheSites(t *testing.T) {
 				continue
 			}
 			dump := fmt.Sprint(got.RequestURI, got.URL, got.URL.RawPath, got.Header, w.Body)
-			if plain, err := url.PathUnescape(dump); err == nil {
-				dump += plain
-			}
+			dump += unescape(dump)
 			for _, secret := range []string{capability, token, bootstrap} {
 				if strings.Contains(dump, secret) {
 					t.Errorf("%s: the site gets a credential: %s", name, dump)
