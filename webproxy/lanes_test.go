@@ -133,17 +133,21 @@ func TestRefusedStreamsAreLimited(t *testing.T) {
 	}
 }
 
-// The log has one warning about lanes in HTTP/1.1.
+// The log has one warning about lanes in HTTP/1.1, and none if a web server is in front,
+// which has the client's connection.
 func TestLanesOverHTTP1AreLogged(t *testing.T) {
-	var log strings.Builder
-	h := newHandler(t, HTTPSLanes, func(c *ServerConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-	token := h.session()
-	for id := range uint32(3) {
-		h.up(token, 1, batch(open(id+1)), headerLane, string(appendDecimal(id+1)))
-	}
-	h.up(token, 1, []byte("bad"), headerLane, "1")
-	if text := log.String(); strings.Count(text, "https-lanes over HTTP/1.1") != 1 || strings.Contains(text, token) || !strings.Contains(text, "user=u") {
-		t.Error(text)
+	for site, warnings := range map[string]int{"https://" + testHost: 1, "": 0} {
+		var log strings.Builder
+		h := newHandler(t, HTTPSLanes, func(c *ServerConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		token := h.session()
+		for id := range uint32(3) {
+			lane := string(appendDecimal(id + 1))
+			h.want(h.do("POST", site+"/"+pathUp, batch(open(id+1)), "Authorization", "Bearer "+token, headerUp, "1", headerLane, lane), 204, "upload")
+		}
+		h.up(token, 1, []byte("bad"), headerLane, "1")
+		if text := log.String(); strings.Count(text, "https-lanes over HTTP/1.1") != warnings || strings.Contains(text, token) || !strings.Contains(text, "user=u") {
+			t.Error(site, text)
+		}
 	}
 }
 

@@ -71,7 +71,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (p *poll, served 
 	if session.isCrowded() {
 		return nil, busy(w, r)
 	}
-	if session.carrier == HTTPSLanes && r.ProtoMajor == 1 {
+	// Without TLS there is a web server in front, to which the client may speak HTTP/2.
+	if session.carrier == HTTPSLanes && r.ProtoMajor == 1 && r.TLS != nil {
 		s.lanesOnce.Do(func() {
 			s.log.Warn("a client uses https-lanes over HTTP/1.1, in which few streams can move at a time; offer HTTP/2, or take another carrier")
 		})
