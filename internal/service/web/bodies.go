@@ -28,8 +28,8 @@ const (
 	restTime = 10 * time.Second
 )
 
-// bodyLimits returns the shares of a total.
-func bodyLimits(total int) admission.Limits {
+// shares returns the limits of networks of a total.
+func shares(total int) admission.Limits {
 	return admission.Limits{admission.Address: max(1, total/2), admission.Site: max(1, total/4*3), admission.Total: total}
 }
 

@@ -102,7 +102,7 @@ func TestSlowBodiesOfVisitorsMakeRoom(t *testing.T) {
 	defer behind.Close()
 	var log bytes.Buffer
 	s, address := plainServer(t, behind.URL, slog.New(slog.NewTextHandler(&log, nil)))
-	s.bodies.SetLimits(bodyLimits(8)) // 4 of an address, 6 of a site
+	s.bodies.SetLimits(shares(8)) // 4 of an address, 6 of a site
 	var slow []net.Conn
 	begin := func(from string) {
 		t.Helper()

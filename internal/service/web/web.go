@@ -78,7 +78,8 @@ type Server struct {
 	conns    chan net.Conn
 	bodies   *admission.Table // of visitors' requests
 	restTime time.Duration
-	further  chan struct{} // see visits.enter
+	further  chan struct{}    // see visits.enter
+	waiting  *admission.Table // of visitors' requests
 	log      *slog.Logger
 	ctx      context.Context // until Close
 	cancel   context.CancelFunc
@@ -89,7 +90,10 @@ type Server struct {
 
 // New returns a server without users. It starts no goroutine.
 func New(config Config) (*Server, error) {
-	s := &Server{conns: make(chan net.Conn), bodies: admission.New(bodyLimits(maxBodies), bodyGrace), restTime: restTime, further: make(chan struct{}, maxFurther()), log: config.Log}
+	s := &Server{
+		conns: make(chan net.Conn), bodies: admission.New(shares(maxBodies), bodyGrace), restTime: restTime,
+		further: make(chan struct{}, maxFurther()), waiting: admission.New(shares(maxWaiting), waitGrace), log: config.Log,
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	first, err := s.newSettings(config, nil)
 	if err != nil {
@@ -140,9 +144,9 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 // may send all of its visitors' over one connection: these do not wait.
 func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
 	if running, ok := r.Context().Value(visitsKey{}).(visits); ok {
-		leave, ok := running.enter(r.Context(), s.further)
+		leave, ok := s.enterVisit(running, r)
 		if !ok {
-			return
+			panic(http.ErrAbortHandler) // without an answer
 		}
 		defer leave()
 	}

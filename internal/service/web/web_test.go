@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,75 +18,123 @@ import (
 	"github.com/mtwire/mtwire/internal/loopback"
 )
 
-// Of the requests that a visitor sends at a time over a connection of HTTP/2, the server
-// behind gets some at a time, and all in the end.
-func TestAVisitorHasFewConnectionsToTheServerBehind(t *testing.T) {
-	const requests = 3 * maxVisits
-	arrived, proceed := make(chan struct{}, requests), make(chan struct{})
-	var running, most atomic.Int32
+// visitor is a visitor of a site whose server answers when proceed is closed.
+type visitor struct {
+	*http.Client
+	server           *Server
+	arrived, proceed chan struct{}
+	most             atomic.Int32 // requests at a time
+}
+
+// newVisitor returns a visitor that has one connection of HTTP/2.
+func newVisitor(t *testing.T, requests int) *visitor {
+	v := &visitor{arrived: make(chan struct{}, requests), proceed: make(chan struct{})}
+	var running atomic.Int32
 	backend := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		defer running.Add(-1)
 		n := running.Add(1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		for m := v.most.Load(); n > m && !v.most.CompareAndSwap(m, n); m = v.most.Load() {
 		}
-		arrived <- struct{}{}
-		<-proceed
+		v.arrived <- struct{}{}
+		<-v.proceed
 	}))
-	defer backend.Close()
+	t.Cleanup(backend.Close)
 	certificate, _, err := loopback.Certificate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := New(Config{
+	v.server, err = New(Config{
 		Host: "proxy.example.com", Site: newSite(t, backend.URL), Log: discardLog,
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate.Certificates[0], nil },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.Start()
-	defer server.Close()
-	visitor := &http.Client{Transport: &http.Transport{
+	v.server.Start()
+	t.Cleanup(v.server.Close)
+	v.Client = &http.Client{Transport: &http.Transport{
 		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			ours, theirs, err := loopback.Pair()
 			if err == nil {
-				server.Serve(theirs)
+				v.server.Serve(theirs)
 			}
 			return ours, err
 		},
 	}}
-	defer visitor.CloseIdleConnections()
-	get := func() {
-		answer, err := visitor.Get("https://proxy.example.com/")
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusOK || answer.ProtoMajor != 2 {
-			t.Error(answer.Status, answer.Proto)
-		}
+	t.Cleanup(v.CloseIdleConnections)
+	first := make(chan error)
+	go func() { first <- v.visit() }()
+	<-v.arrived
+	v.proceed <- struct{}{}
+	if err := <-first; err != nil {
+		t.Fatal(err)
 	}
+	return v // now there is a connection, which all others share
+}
+
+// visit sends a request, and returns an error unless the server behind has answered.
+func (v *visitor) visit() error {
+	answer, err := v.Get("https://proxy.example.com/")
+	if err != nil {
+		return err
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK || answer.ProtoMajor != 2 {
+		return errors.New(answer.Status + " " + answer.Proto)
+	}
+	return nil
+}
+
+// Of the requests that a visitor sends at a time over a connection of HTTP/2, the server
+// behind gets some at a time, and all in the end.
+func TestAVisitorHasFewConnectionsToTheServerBehind(t *testing.T) {
+	const requests = 3 * maxVisits
+	v := newVisitor(t, requests)
 	var all sync.WaitGroup
-	all.Go(get)
-	<-arrived
-	proceed <- struct{}{}
-	all.Wait() // now there is a connection, which all others share
 	for range requests {
-		all.Go(get)
+		all.Go(func() {
+			if err := v.visit(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	for range maxVisits {
-		<-arrived
+		<-v.arrived
 	}
 	select {
-	case <-arrived:
+	case <-v.arrived:
 	case <-time.After(50 * time.Millisecond):
 	}
-	close(proceed)
+	close(v.proceed)
 	all.Wait()
-	if n := most.Load(); n != maxVisits {
+	if n := v.most.Load(); n != maxVisits {
 		t.Errorf("%d requests at a time, want %d", n, maxVisits)
+	}
+}
+
+// Of the requests that wait to be answered, those beyond a limit end.
+func TestVisitorsHaveFewRequestsThatWait(t *testing.T) {
+	const requests, most = 3 * maxVisits, 10
+	v := newVisitor(t, requests)
+	v.server.waiting.SetLimits(shares(2 * most)) // half of them for an address
+	results := make(chan error, requests)
+	for range requests {
+		go func() { results <- v.visit() }()
+	}
+	for range requests - maxVisits - most {
+		if err := <-results; err == nil {
+			t.Error("a request is answered too early")
+		}
+	}
+	close(v.proceed)
+	for range maxVisits + most {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := v.server.waiting.Len(); n != 0 {
+		t.Errorf("%d requests wait for ever", n)
 	}
 }
 
