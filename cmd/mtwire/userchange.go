@@ -216,16 +216,24 @@ their secrets and the count of their usage are gone; mtwire user disable keeps b
 	return v.command()
 }
 
-// remove removes a user, and prints what it was.
+// remove removes a user, and prints what it was. One of the store that the configuration
+// leaves out is not shown, and can be removed.
 func (u *userRun) remove(name string) error {
 	item, user, _, err := u.User(u.ctx, name)
-	if err != nil {
+	leftOut := admin.IsProblem(err, http.StatusNotFound)
+	if err != nil && !leftOut {
 		return err
 	}
 	if _, err := u.Do(u.ctx, http.MethodDelete, admin.UserPath(name), nil, u.ifMatch); err != nil {
 		return err
 	}
-	if u.json {
+	switch {
+	case leftOut && u.json:
+		return u.printDocument(map[string]any{"removed": map[string]string{"name": name}})
+	case leftOut:
+		_, err = fmt.Fprintf(u.cmd.OutOrStdout(), "removed %s, which was left out\n", name)
+		return err
+	case u.json:
 		return u.printDocument(map[string]json.RawMessage{"removed": user.Document})
 	}
 	_, err = fmt.Fprintf(u.cmd.OutOrStdout(), "removed %s, which was %s, had %s, and has moved %s\n", name, stateText(&item),

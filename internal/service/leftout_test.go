@@ -10,6 +10,7 @@ import (
 
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/mtproxy"
 )
 
 // A user of the store makes room for one of the configuration that has its name or its
@@ -88,4 +89,59 @@ func TestTheConfigurationWinsOverTheStore(t *testing.T) {
 	r.join(t, 6)
 	reconfigure("alice carol erin fred", alone)
 	r.join(t, 3)
+}
+
+// A user of the store whose secret the modes of the configuration do not allow is left out,
+// at the start, at a reload and with --check, with a warning. It can be removed, and comes back
+// with the modes.
+func TestModesThatDoNotAllowASecretOfTheStore(t *testing.T) {
+	state := t.TempDir()
+	setting := func(c *Config) {
+		withUsers(state, fileUser("alice", 1, nil))(c)
+		c.Modes = mtproxy.DD
+	}
+	r := run(t, withUsers(state, fileUser("alice", 1, nil)))
+	faketls := users.User{Name: "bob", Secrets: []mtproxy.Secret{{Key: [16]byte{9}, Mode: mtproxy.FakeTLS, Domain: "a.example"}}}
+	err := r.UpdateUsers(func([]users.User) ([]users.User, error) { return []users.User{faketls, addedUser("carol", 3)}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	warned := func(log string) bool {
+		return strings.Count(log, "the modes do not allow its secret") == 1 && strings.Contains(log, "user=bob modes=dd")
+	}
+	reconfigure := func(modes mtproxy.Modes, names string) {
+		t.Helper()
+		next := r.config
+		next.Modes = modes
+		if _, err := r.Reconfigure(next); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.userNames(); got != names {
+			t.Error(got)
+		}
+	}
+	reconfigure(mtproxy.DD, "alice carol")
+	if !warned(r.log.String()) {
+		t.Error(r.log.String())
+	}
+	reconfigure(mtproxy.AllModes, "alice bob carol")
+	r.cancel()
+	if err := r.result(t); err != nil {
+		t.Fatal(err)
+	}
+	var checked bytes.Buffer
+	c := Default()
+	setting(&c)
+	if wrong := Check(c, slog.New(slog.NewTextHandler(&checked, nil))); len(wrong) > 0 || !warned(checked.String()) {
+		t.Errorf("%v\n%s", wrong, checked.String())
+	}
+	r = run(t, setting)
+	r.join(t, 3)
+	if !warned(r.log.String()) || r.userNames() != "alice carol" {
+		t.Error(r.log.String(), r.userNames())
+	}
+	err = r.UpdateUsers(func(list []users.User) ([]users.User, error) { return list[1:], nil })
+	if list := r.store.Users(); err != nil || len(list) != 1 || list[0].Name != "carol" {
+		t.Errorf("%v, %v", list, err)
+	}
 }

@@ -41,7 +41,7 @@ func (c *Config) readStored(log *slog.Logger) []users.User {
 // limit sets the users with their limits: those that are configured, and those that were
 // added at run time.
 func (s *Service) limit(configured, stored []users.User) error {
-	all, leftOut, err := users.Overlay(configured, stored)
+	all, leftOut, err := users.Overlay(configured, stored, s.config.Modes)
 	if err != nil {
 		return err
 	}
@@ -58,6 +58,11 @@ func (s *Service) setLimited(all []users.User, configured int, leftOut []*users.
 // warnOfLeftOut warns of the users that were added at run time and are left out.
 func (s *Service) warnOfLeftOut() {
 	for _, taken := range s.leftOut {
+		if taken.Other == nil {
+			s.log.Warn("a user that was added at run time is left out, and kept in the store: the modes do not allow its secret; "+
+				"change them, or remove this one over the admin listener", "user", taken.User.Name, "modes", s.config.Modes.String())
+			continue
+		}
 		what := "name"
 		if taken.Secret {
 			what = "secret"
@@ -221,7 +226,7 @@ func (s *Service) followStore() {
 	}
 	s.loads = loads
 	s.listStored()
-	all, leftOut, err := users.Overlay(s.configured, s.store.Users())
+	all, leftOut, err := users.Overlay(s.configured, s.store.Users(), s.config.Modes)
 	if err == nil {
 		if sameUsers(all, s.limited) {
 			return
@@ -294,11 +299,15 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 				return nil, err
 			}
 		}
-		if all, leftOut, err = users.Overlay(s.configured, next); err != nil {
+		if all, leftOut, err = users.Overlay(s.configured, next, s.config.Modes); err != nil {
 			return nil, err
 		}
 		for _, taken := range leftOut {
-			if !slices.ContainsFunc(before, func(u users.User) bool { return u.Equal(taken.User) }) {
+			switch {
+			case slices.ContainsFunc(before, func(u users.User) bool { return u.Equal(taken.User) }):
+			case taken.Other == nil:
+				return nil, &unusableError{taken}
+			default:
 				return nil, taken
 			}
 		}

@@ -239,12 +239,12 @@ func (s *Server) change(r *http.Request, name string, edit func(before *users.Us
 	})
 	var taken *users.TakenError
 	switch {
+	case errors.Is(err, ErrUnusable):
+		err = fail(http.StatusUnprocessableEntity, "%v", err)
 	case errors.As(err, &taken):
 		err = fail(http.StatusConflict, "%v", taken)
 	case errors.Is(err, ErrUnavailable):
 		err = fail(http.StatusServiceUnavailable, "%v", err)
-	case errors.Is(err, ErrUnusable):
-		err = fail(http.StatusUnprocessableEntity, "%v", err)
 	}
 	return after, err
 }

@@ -11,13 +11,17 @@ import (
 	"github.com/mtwire/mtwire/proxy"
 )
 
-// TakenError is the error of a user whose name or secret another user has.
+// TakenError is the error of a user whose name or secret another user has, or, if Other is
+// nil, whose secret the modes of the proxy do not allow.
 type TakenError struct {
 	User, Other *User
 	Secret      bool // false means the name
 }
 
 func (e *TakenError) Error() string {
+	if e.Other == nil {
+		return fmt.Sprintf("user %q has a secret that no client can use in the modes of the proxy", e.User.Name)
+	}
 	if e.Secret && e.User.Name == e.Other.Name {
 		return fmt.Sprintf("user %q has a secret twice, if the modes of its secrets do not count", e.User.Name)
 	}
@@ -97,9 +101,10 @@ func Merge(list []User) ([]User, error) {
 }
 
 // Overlay returns the users that are configured and those of the store, in their order. A
-// user of the store whose name or secret a configured one has is left out, with the error
-// of that. Otherwise a name exists once, and so does a secret: err is a *TakenError.
-func Overlay(configured, stored []User) (all []User, leftOut []*TakenError, err error) {
+// user of the store whose name or secret a configured one has, or with a secret that modes do
+// not allow, is left out, with the error of that. Otherwise a name exists once, and so does a
+// secret: err is a *TakenError.
+func Overlay(configured, stored []User, modes mtproxy.Modes) (all []User, leftOut []*TakenError, err error) {
 	x := newIndex(len(configured) + len(stored))
 	for i := range configured {
 		if err := x.add(&configured[i]); err != nil {
@@ -115,12 +120,23 @@ func Overlay(configured, stored []User) (all []User, leftOut []*TakenError, err 
 			leftOut = append(leftOut, taken)
 			continue
 		}
+		if !u.isUsable(modes) {
+			leftOut = append(leftOut, &TakenError{User: u, Secret: true})
+			continue
+		}
 		if err := x.add(u); err != nil {
 			return nil, nil, err
 		}
 		all = append(all, *u)
 	}
 	return all, leftOut, nil
+}
+
+// isUsable reports whether modes allow all secrets of u. 0 means all modes.
+func (u *User) isUsable(modes mtproxy.Modes) bool {
+	unusable := func(secret mtproxy.Secret) bool { return modes != 0 && secret.Modes()&modes == 0 }
+	return !slices.ContainsFunc(u.Secrets, unusable) &&
+		!slices.ContainsFunc(u.Retired, func(old RetiredSecret) bool { return unusable(old.Secret) })
 }
 
 // Proxies returns users as the proxy's, with the secrets that clients may have now.

@@ -47,7 +47,7 @@ func TestCountsOfTwoProcessesAreAdded(t *testing.T) {
 // with their sources. A user of the store makes room for a configured one.
 func TestNamesAndSecretsExistOnce(t *testing.T) {
 	file := []User{{Name: "alice", Secrets: proxySecrets(1, 2)}, {Name: "bob", Secrets: proxySecrets(3)}}
-	all, left, err := Overlay(file, []User{{Name: "carol", Source: Store, Secrets: proxySecrets(4)}})
+	all, left, err := Overlay(file, []User{{Name: "carol", Source: Store, Secrets: proxySecrets(4)}}, 0)
 	if err != nil || len(left) > 0 || len(all) != 3 || all[2].Source != Store || Proxies(all)[2].Secrets[0] != secretOf(4) {
 		t.Errorf("%v, %v, %v", all, left, err)
 	}
@@ -65,11 +65,11 @@ func TestNamesAndSecretsExistOnce(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		good := User{Name: "erin", Source: Store, Secrets: proxySecrets(5)} // a secret of one that is left out
-		all, left, err := Overlay(file, []User{bad, good})
+		all, left, err := Overlay(file, []User{bad, good}, 0)
 		if err != nil || len(all) != 3 || all[2].Name != "erin" || len(left) != 1 || left[0].User.Name != bad.Name || left[0].Error() != taken.Error() {
 			t.Errorf("%v, %v, %v", all, left, err)
 		}
-		if _, _, err := Overlay(file, []User{good, good}); !errors.As(err, &taken) || taken.Other.Source != Store {
+		if _, _, err := Overlay(file, []User{good, good}, 0); !errors.As(err, &taken) || taken.Other.Source != Store {
 			t.Errorf("%v", err)
 		}
 	}
