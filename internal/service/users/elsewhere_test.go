@@ -3,6 +3,7 @@ package users
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -169,5 +170,16 @@ func TestUsersThatMayNotGoOnAreStoppedElsewhere(t *testing.T) {
 	p.Alone()
 	if names = p.StoppedElsewhere(); len(names) > 0 {
 		t.Errorf("%q, and the process before has ended", names)
+	}
+}
+
+// Half of the largest rate is one: it is not beyond what a number can be.
+func TestHalfOfTheLargestRate(t *testing.T) {
+	p := newPolicy(alice(Limits{RateUp: 1, RateDown: math.MaxInt64}))
+	admitted(t, p, "alice", client)
+	p.ShareRates(true)
+	rates := &p.find("alice").activity.rates
+	if up, down := rates[proxy.Upload].Load().limit, rates[proxy.Download].Load().limit; up != 1 || down != 1<<62 {
+		t.Errorf("%g, %g", up, down)
 	}
 }

@@ -205,7 +205,7 @@ func (u *user) setRates(sharing bool, now moment) {
 	}
 	for d, limit := range [2]int64{proxy.Upload: u.def.RateUp, proxy.Download: u.def.RateDown} {
 		if sharing || u.activity.before > 0 {
-			limit = (limit + 1) / 2
+			limit -= limit / 2 // the larger half, also of the largest limit
 		}
 		switch r := u.activity.rates[d].Load(); {
 		case r != nil: // the one that the sessions' waiters belong to
