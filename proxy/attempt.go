@@ -8,7 +8,6 @@ import (
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/netx"
-	"github.com/mtwire/mtwire/internal/route"
 )
 
 // Attempt is one attempt to connect to a data centre.
@@ -45,7 +44,7 @@ func (a *Attempt) Failure() AttemptFailure {
 	switch {
 	case a.Err == nil:
 		return ""
-	case route.IsLocal(a.Err):
+	case netx.IsLocal(a.Err):
 		return AttemptLocal
 	case errors.As(a.Err, &name):
 		return AttemptUnresolved

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/obfuscation"
 )
@@ -173,7 +174,7 @@ func (d *dataCenters) isFailing(dc datacenter.DC) bool { return d.of(dc).failing
 // says nothing about the data centre: the client has asked for something that there
 // is not, or a resource of this machine is exhausted.
 func (d *dataCenters) unreachable(dc datacenter.DC, err error) bool {
-	if errors.Is(err, route.ErrUnknownDC) || errors.Is(err, route.ErrPaddedOnly) || errors.Is(err, obfuscation.ErrFull) || route.IsLocal(err) {
+	if errors.Is(err, route.ErrUnknownDC) || errors.Is(err, route.ErrPaddedOnly) || errors.Is(err, obfuscation.ErrFull) || netx.IsLocal(err) {
 		return false
 	}
 	d.of(dc).fail(d.now(), Unreachable, err, 1)
@@ -185,7 +186,7 @@ func (d *dataCenters) unreachable(dc datacenter.DC, err error) bool {
 // the data centre since, it is the client's fault.
 func (d *dataCenters) unanswered(dc datacenter.DC, begun int64, err error) {
 	state := d.of(dc)
-	if heard := state.down.Load(); heard != 0 && heard+downTick >= begun || route.IsLocal(err) {
+	if heard := state.down.Load(); heard != 0 && heard+downTick >= begun || netx.IsLocal(err) {
 		return
 	}
 	state.fail(d.now(), Silent, nil, 1)

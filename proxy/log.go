@@ -11,6 +11,7 @@ import (
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/route"
 )
@@ -187,7 +188,7 @@ func (l *sessionLog) moreStalled(example lineCause, unlogged int) {
 // takes. The state of a data centre has a line of its own.
 func (l *sessionLog) unreachable(s Session, err error) {
 	switch {
-	case route.IsLocal(err):
+	case netx.IsLocal(err):
 		if unlogged, ok := l.shortages.due(); ok {
 			l.write(slog.LevelWarn, "clients are refused: this machine has no resources for a connection to a data centre",
 				appendUnlogged([]slog.Attr{slog.Any("cause", err)}, unlogged)...)

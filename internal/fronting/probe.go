@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/netx"
 	utls "github.com/refraction-networking/utls"
 )
 
@@ -84,12 +85,19 @@ func handshake(ctx context.Context, conn *flightConn, domain string, protocols .
 	return client, client.HandshakeContext(ctx)
 }
 
-// visit dials h, calls use with the connection, within limit, and settles pr.
+// visit dials h, calls use with the connection, within limit, and settles pr. It tells nothing
+// about h if this machine has no descriptor for it, or the like.
 func (p *Pool) visit(outer context.Context, h *host, pr *probe, limit time.Duration, use func(context.Context, *flightConn) error) error {
 	err := p.dialAndUse(outer, h, pr, limit, use)
-	if outer.Err() != nil {
+	switch {
+	case outer.Err() != nil:
 		h.settle(pr, abandoned)
-	} else {
+	case netx.IsLocal(err):
+		h.mu.Lock()
+		pr.local = err
+		h.mu.Unlock()
+		h.settle(pr, abandoned)
+	default:
 		h.settle(pr, silent)
 	}
 	if err != nil && pr.returned && pr.verdict == silent {

@@ -59,6 +59,7 @@ type probe struct {
 	mark     []byte // nil until it is sent
 	returned bool   // the mark has come back to this proxy
 	verdict  verdict
+	local    error         // why this machine could not make the probe, which is abandoned then
 	settled  chan struct{} // closed when verdict is final
 }
 

@@ -23,6 +23,7 @@ type translated struct {
 	running sync.WaitGroup
 	dials   atomic.Int32
 	real    atomic.Pointer[func(net.Conn)]
+	fail    atomic.Pointer[net.OpError] // of dials
 }
 
 // newLoop returns the network of a proxy whose fronting host is the proxy itself.
@@ -37,6 +38,9 @@ func newLoop(t *testing.T) (*translated, *lockedBuffer) {
 
 func (n *translated) dial(context.Context, string, string) (net.Conn, error) {
 	n.dials.Add(1)
+	if err := n.fail.Load(); err != nil {
+		return nil, err
+	}
 	return n.visit(), nil
 }
 

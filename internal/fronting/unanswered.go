@@ -2,6 +2,7 @@ package fronting
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 )
@@ -81,8 +82,8 @@ func (p *Pool) probeNow(h *host) *probe {
 }
 
 // check probes h, or waits for a running probe, and returns errLoop or errSilent
-// unless h answered or the probe was abandoned. It ends with the first byte of h,
-// and takes little more than DialTimeout.
+// unless h answered or the probe was abandoned. If this machine could not make the probe, it
+// returns the cause. It ends with the first byte of h, and takes little more than DialTimeout.
 func (p *Pool) check(ctx context.Context, h *host) error {
 	limit := time.NewTimer(p.timeout() + flightGap) // a probe for clients has ended by then
 	defer limit.Stop()
@@ -99,6 +100,8 @@ func (p *Pool) check(ctx context.Context, h *host) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
+	case pr != nil && pr.local != nil:
+		return fmt.Errorf("cannot be probed: %w", pr.local)
 	case pr != nil && pr.verdict != silent:
 		return nil
 	case h.isProxy:

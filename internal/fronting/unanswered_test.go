@@ -6,10 +6,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // A probe that ends with its client's context has no verdict: other clients of
@@ -105,6 +108,31 @@ func TestSilentHostHasFewConnections(t *testing.T) {
 		if got := n.dials.Load(); got != minUnanswered+1 || loopWarnings(log) > 0 {
 			t.Errorf("%d connections, log %q", got, log)
 		}
+	})
+}
+
+// A probe for which this machine has no descriptor is no verdict about the host: its clients are
+// served as soon as there are descriptors again, and not after probeBackoff.
+func TestWantOfDescriptorsDoesNotMakeAHostSilent(t *testing.T) {
+	config := &tls.Config{Certificates: []tls.Certificate{rsaCertificate(t, 20)}}
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := newLoop(t)
+		real := func(conn net.Conn) { serveTLS(conn, config) }
+		n.real.Store(&real)
+		h := only(n.pool)
+		h.unanswered = minUnanswered
+		n.fail.Store(&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", netx.EMFILE)})
+		for range 3 {
+			if _, err := n.pool.Preconnect(t.Context(), Client{}, nil); !errors.Is(err, netx.EMFILE) {
+				t.Errorf("without a descriptor: %v", err)
+			}
+		}
+		n.fail.Store(nil)
+		c, err := n.pool.Preconnect(t.Context(), Client{}, nil)
+		if err != nil {
+			t.Fatalf("with descriptors again: %v", err)
+		}
+		c.Close()
 	})
 }
 

@@ -11,6 +11,7 @@
 //	halfclose.go      closing the sending direction
 //	hostport.go       splitting and checking host:port
 //	interrupt.go      a context for one operation on a connection
+//	localerrors.go    failures of this machine, which are no address's
 //	liveness.go       detecting that a TCP peer has gone
 //	mutex.go          a mutex whose Lock takes a context
 //	rawcall_linux.go  system calls that do not wait

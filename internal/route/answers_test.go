@@ -13,6 +13,7 @@ import (
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/obfuscation"
 )
 
@@ -207,7 +208,7 @@ func TestLocalErrorsBlameNoAddress(t *testing.T) {
 				},
 			})
 			for range 3 {
-				if _, err := r.Dial(t.Context(), Request{DC: 2, Protocol: frame.Abridged}); !IsLocal(err) {
+				if _, err := r.Dial(t.Context(), Request{DC: 2, Protocol: frame.Abridged}); !netx.IsLocal(err) {
 					t.Errorf("%v", err)
 				}
 			}
@@ -217,7 +218,7 @@ func TestLocalErrorsBlameNoAddress(t *testing.T) {
 			short = false
 			upstream := n.connect(t, r, 2, frame.Abridged)
 			short = true
-			if _, err := upstream.Next(t.Context()); !IsLocal(err) {
+			if _, err := upstream.Next(t.Context()); !netx.IsLocal(err) {
 				t.Errorf("%v", err)
 			}
 			short = false

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 const (
@@ -143,7 +144,7 @@ func (h *happyEyeballs) fail(a *attempt) (next bool) {
 	h.ended(a)
 	h.accepted = h.accepted || a.accepted.Load()
 	h.failed = append(h.failed, a.describe())
-	if IsLocal(a.err) {
+	if netx.IsLocal(a.err) {
 		h.ordering.retract(a.candidate)
 		return false
 	}

@@ -8,7 +8,6 @@
 //	resolve.go        DC -> addresses
 //	health.go         failures and their back-off
 //	answers.go        connections that are established and not answered
-//	localerrors.go    failures of this machine, which are no address's
 //	inherit.go        a router that takes the place of another
 //	findings.go       what a router knows, for one of another process
 //	candidates.go     addresses through upstreams, ordered by health and weight

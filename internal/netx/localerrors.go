@@ -1,16 +1,14 @@
-package route
+package netx
 
 import (
 	"errors"
 	"slices"
-
-	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // localErrors mean that this machine has no descriptor, memory, buffer or port for a
 // connection, whatever the address is.
 var localErrors = append([]error{
-	netx.EMFILE, netx.ENFILE, netx.ENOBUFS, netx.ENOMEM, netx.EADDRNOTAVAIL,
+	EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL,
 }, systemLocalErrors...)
 
 // IsLocal reports whether a connection has failed with err because of this machine.

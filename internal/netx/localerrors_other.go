@@ -1,5 +1,5 @@
 //go:build !windows
 
-package route
+package netx
 
 var systemLocalErrors []error
