@@ -7,6 +7,7 @@ import (
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/tools/loadgen"
+	"github.com/mtwire/mtwire/webproxy"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -17,7 +18,10 @@ import (
 // that ends in "=", "/" or ":" is the beginning of one. Those of lists are completed
 // one by one.
 func flagValues() map[string][]string {
-	var families, phases []string
+	var families, phases, carriers []string
+	for _, carrier := range []webproxy.Carrier{webproxy.HTTPS, webproxy.HTTPSLanes, webproxy.WebSocket, webproxy.WebSocketLanes} {
+		carriers = append(carriers, carrier.String())
+	}
 	for _, family := range []datacenter.Family{datacenter.PreferIPv4, datacenter.PreferIPv6, datacenter.OnlyIPv4, datacenter.OnlyIPv6} {
 		families = append(families, family.String())
 	}
@@ -43,6 +47,9 @@ func flagValues() map[string][]string {
 		"qr":                  {"auto", "always", "never"},
 		"to":                  {"tcp", "wss", "https", "tcp://", "ws://", "wss://", "http://", "https://", "tg://"},
 		"url":                 {"http://", "https://"},
+		"web-carrier":         carriers,
+		"web-forwarded-from":  {"127.0.0.1", "unix"},
+		"web-listen":          {"127.0.0.1:", "unix:/"},
 		"upstream":            {"direct", "http://", "https://", "socks5://", "tg://", "wss", "wss://"},
 	}
 }
@@ -52,8 +59,8 @@ var listFlags = []string{"modes", "only"}
 
 // fileFlags and directoryFlags are the flags whose value is a path.
 var (
-	fileFlags      = []string{"admin-token-file", "allow", "binary", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "takeover", "tls-cert", "tls-key", "to-file", "token-file", "upstreams"}
-	directoryFlags = []string{"state"}
+	fileFlags      = []string{"admin-token-file", "allow", "binary", "block", "certificate", "config", "log-file", "out", "secrets", "socket", "takeover", "tls-cert", "tls-key", "to-file", "token-file", "upstreams", "web-cert", "web-key"}
+	directoryFlags = []string{"state", "web-site"}
 )
 
 // completeValues registers the completion of all flags of root's commands. The value
@@ -63,7 +70,11 @@ func completeValues(root *cobra.Command) {
 	for _, cmd := range allCommands(root) {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			complete := cobra.NoFileCompletions
-			switch values := all[f.Name]; {
+			values := all[f.Name]
+			if f.Name == "dc" && cmd.Name() == "bench" { // an ID, without an address
+				values = all["default-dc"]
+			}
+			switch {
 			case f.Value.Type() == "bool":
 				return
 			case slices.Contains(fileFlags, f.Name):

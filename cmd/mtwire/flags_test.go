@@ -10,6 +10,7 @@ import (
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // parseFlags parses a command line with the flags that define defines.
@@ -76,5 +77,24 @@ func TestErrorsOfFlagsDoNotQuoteSecrets(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), mtwiretest.PlainSecret[2:]) {
 			t.Errorf("%q: %v", args, err)
 		}
+	}
+}
+
+// A flag whose value is a file or a directory is completed to one.
+func TestPathsAreCompleted(t *testing.T) {
+	for _, cmd := range allCommands(rootCommand()) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			kind, _ := pflag.UnquoteUsage(f)
+			_, none := cmd.GetFlagCompletionFunc(f.Name)
+			switch {
+			case f.Name == "web-path": // of a URL
+			case kind == "FILE" || kind == "PATH":
+				if none {
+					t.Errorf("%s --%s is completed to no file", cmd.CommandPath(), f.Name)
+				}
+			case kind == "DIRECTORY" && !slices.Contains(directoryFlags, f.Name):
+				t.Errorf("%s --%s is completed to no directory", cmd.CommandPath(), f.Name)
+			}
+		})
 	}
 }

@@ -312,6 +312,8 @@ func useHelp(root *cobra.Command) {
 		if cmd.Name() == "completion" {
 			cmd.Short = "Print a script that completes commands in a shell"
 			cmd.Example = "  . <(mtwire completion bash)"
+			cmd.Args = noArguments // an unknown shell is an error
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		}
 	}
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {

@@ -53,6 +53,12 @@ are closed, and its links end, at once or after --grace.`,
 			f.defineIfMatch(cmd)
 			f.qr.define(cmd.Flags())
 		},
+		check: func(*userCommandFlags, []string) error {
+			if grace < 0 || grace > admin.MaxGrace {
+				return fmt.Errorf("--grace: %v: want 0 to %.0fh", grace, admin.MaxGrace.Hours())
+			}
+			return nil
+		},
 		run: func(u *userRun, names []string) error {
 			return u.withLinks(names, "rotated", func(name string) (admin.Answer, error) {
 				return u.Do(u.ctx, http.MethodPost, admin.UserPath(name, "rotate"), map[string]any{"grace_seconds": grace.Seconds()}, u.ifMatch)

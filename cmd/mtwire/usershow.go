@@ -238,7 +238,7 @@ sum and without days. --reset begins the count of the quota anew.`,
 			case f.all && f.reset:
 				return errors.New("--reset is for the users that are named")
 			case f.days < 0:
-				return errors.New("--days: must not be negative")
+				return fmt.Errorf("--days: must not be negative, and is %d", f.days)
 			}
 			return nil
 		},

@@ -354,8 +354,8 @@ func (s *Server) deleteUser(r *http.Request) (answer, error) {
 	return answer{}, err
 }
 
-// maxGrace limits how long a secret that was replaced serves.
-const maxGrace = 366 * 24 * time.Hour
+// MaxGrace limits how long a secret that was replaced serves.
+const MaxGrace = 366 * 24 * time.Hour
 
 // rotateSecret gives a user a new secret. Those before serve for the seconds of the
 // request.
@@ -368,8 +368,8 @@ func (s *Server) rotateSecret(r *http.Request) (answer, error) {
 			return answer{}, err
 		}
 	}
-	if !(request.Grace >= 0 && request.Grace <= maxGrace.Seconds()) {
-		return answer{}, fail(http.StatusUnprocessableEntity, "grace_seconds: want 0 to %.0f", maxGrace.Seconds())
+	if !(request.Grace >= 0 && request.Grace <= MaxGrace.Seconds()) {
+		return answer{}, fail(http.StatusUnprocessableEntity, "grace_seconds: want 0 to %.0f", MaxGrace.Seconds())
 	}
 	grace := time.Duration(request.Grace * float64(time.Second))
 	secret, err := s.config.NewSecret()
