@@ -13,7 +13,7 @@ import (
 
 // Flags without a key, and keys without a flag: docs/config.md tells them.
 var (
-	flagsAlone = []string{"config", "port", "qr", "qr-file", "verbose"}
+	flagsAlone = []string{"config", "port", "qr", "verbose"}
 	keysAlone  = []string{"user"}
 )
 

@@ -28,7 +28,7 @@ var flagGroups = []struct{ title, flags string }{
 	{"Clients", "listen port reuse-port proxy-protocol-from secrets secret modes allow block clock-window"},
 	{"The generated secret", "domain state"},
 	{"The web site and its WEB proxy", "web web-path web-cert web-key web-acme-directory web-acme-email web-site web-carrier web-listen web-forwarded-from"},
-	{"Links", "public print-links qr qr-file"},
+	{"Links", "public print-links qr"},
 	{"Unauthenticated clients", "front max-unauthenticated max-unauthenticated-per-address max-unauthenticated-rate max-fronted search-processors"},
 	{"Data centres", "dc default-dc ip upstream upstreams fast-mode dial-timeout stall probe"},
 	{"Life of connections", "keep-alive peer-timeout drain"},

@@ -106,3 +106,26 @@ func TestManualPages(t *testing.T) {
 		t.Error(page)
 	}
 }
+
+// A flag that a document names in `code` is one of a command.
+func TestDocumentsNameFlagsThatExist(t *testing.T) {
+	known := make(map[string]bool)
+	for _, cmd := range allCommands(rootCommand()) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	}
+	documents, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("%v, %v", documents, err)
+	}
+	for _, document := range append(documents, "../../README.md") {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile("`--([a-z][a-z-]*)").FindAllSubmatch(text, -1) {
+			if name := string(found[1]); !known[name] {
+				t.Errorf("%s: there is no flag --%s", document, name)
+			}
+		}
+	}
+}
