@@ -297,5 +297,11 @@ func (c *Config) proxyConfig() (proxy.Config, error) {
 	for _, d := range c.DataCenters {
 		config.DataCenters[d.DC] = append(config.DataCenters[d.DC], d.Address)
 	}
+	if dc := c.DefaultDC; dc != 0 {
+		_, known := datacenter.Lookup(dc)
+		if !known && config.DataCenters[dc] == nil && config.DataCenters[-dc] == nil && config.DataCenters[0] == nil {
+			return config, configError("default-dc", "no data centre has number %d: want one of the public table, or of dc", dc)
+		}
+	}
 	return config, nil
 }

@@ -54,6 +54,7 @@ func TestErrorsNameTheSetting(t *testing.T) {
 		"front: www.example.com=127.0.0.1:1 and www.example.com=127.0.0.1:2 ": func(c *Config) {
 			c.Fronts = []FrontAddress{unmarshal[FrontAddress](t, "www.example.com=127.0.0.1:1"), unmarshal[FrontAddress](t, "www.example.com=127.0.0.1:2")}
 		},
+		"default-dc: no data centre has number 77":        func(c *Config) { c.DataCenters, c.DefaultDC = nil, 77 },
 		`secret: numbers 1 and 2 are both called "alice"`: func(c *Config) { c.Secrets = append(c.Secrets, c.Secrets...) },
 	} {
 		config := testConfig(t)

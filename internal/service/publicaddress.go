@@ -107,7 +107,7 @@ func checkHost(host string) error {
 	}
 	link := mtproxy.Link{Server: host, Port: 443, Secret: mtproxy.Secret{Mode: mtproxy.Plain}}
 	if parsed, err := mtproxy.ParseLink(link.String()); err != nil {
-		return err
+		return errors.New(strings.TrimPrefix(err.Error(), "bad proxy link: ")) // it is about the address alone
 	} else if parsed != link {
 		return errors.New("want HOST[:PORT]")
 	}

@@ -70,7 +70,7 @@ func (n NamedSecret) MarshalText() ([]byte, error) { return []byte(n.String()), 
 // LogValue returns the same text as String.
 func (n NamedSecret) LogValue() slog.Value { return slog.StringValue(n.String()) }
 
-// usersOf returns a user for each secret. Names must differ.
+// usersOf returns a user for each secret. Names must differ, and so must secrets.
 func usersOf(secrets []NamedSecret) (users []proxy.User, err error) {
 	positions := make(map[string]int)
 	for i, n := range secrets {
@@ -82,6 +82,13 @@ func usersOf(secrets []NamedSecret) (users []proxy.User, err error) {
 		}
 		positions[n.Name] = i + 1
 		users = append(users, proxy.User{Name: n.Name, Secrets: []mtproxy.Secret{n.Secret}})
+	}
+	keys := make(map[mtproxy.Secret]int, len(secrets))
+	for i, n := range secrets {
+		if before, ok := keys[withoutMode(n.Secret)]; ok {
+			return nil, configError("secret", "numbers %d and %d are the same secret: users %q and %q", before, i+1, users[before-1].Name, users[i].Name)
+		}
+		keys[withoutMode(n.Secret)] = i + 1
 	}
 	return users, nil
 }

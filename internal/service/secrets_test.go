@@ -138,8 +138,9 @@ func TestNamedSecretsArePrintedWithoutTheKey(t *testing.T) {
 }
 
 func TestUsersWithoutANameAreNamedByPosition(t *testing.T) {
+	other := strings.Replace(mtwiretest.PaddedSecret, "00", "ff", 1) // another key
 	var secrets []NamedSecret
-	for _, text := range []string{mtwiretest.PlainSecret, "alice=" + mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+	for _, text := range []string{mtwiretest.PlainSecret, "alice=" + other, mtwiretest.FakeTLSSecret} {
 		n, err := parseNamed(text)
 		if err != nil {
 			t.Fatal(err)
@@ -151,7 +152,7 @@ func TestUsersWithoutANameAreNamedByPosition(t *testing.T) {
 		t.Fatal(users, err)
 	}
 	for i, want := range []NamedSecret{
-		{"1", secretOf(t, mtwiretest.PlainSecret)}, {"alice", secretOf(t, mtwiretest.PaddedSecret)}, {"3", secretOf(t, mtwiretest.FakeTLSSecret)},
+		{"1", secretOf(t, mtwiretest.PlainSecret)}, {"alice", secretOf(t, other)}, {"3", secretOf(t, mtwiretest.FakeTLSSecret)},
 	} {
 		if users[i].Name != want.Name || !slices.Equal(users[i].Secrets, []mtproxy.Secret{want.Secret}) {
 			t.Errorf("%d: %q, %v", i, users[i].Name, want)
@@ -171,6 +172,8 @@ func TestNamesOfUsersAreUnique(t *testing.T) {
 		`secret: numbers 1 and 3 are both called "alice"`: {{"alice", a}, {"", b}, {"alice", b}},
 		`secret: numbers 1 and 2 are both called "2"`:     {{"2", a}, {"", b}},
 		`secret: numbers 1 and 2 are both called "1"`:     {{"", a}, {"1", b}},
+
+		`secret: numbers 1 and 2 are the same secret: users "alice" and "2"`: {{"alice", a}, {"", b}},
 	} {
 		if _, err := usersOf(secrets); err == nil || err.Error() != want {
 			t.Errorf("%v", err)

@@ -4,9 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"reflect"
+	"slices"
+	"strings"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/service/netlist"
 	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -89,8 +93,16 @@ func (c *Config) composeProxy(users []proxy.User, domain string, log *slog.Logge
 		return config, err
 	}
 	config.Users, config.Domain = users, domain
+	if front := config.Fronts[""].Address; strings.HasPrefix(front, netx.UnixPrefix) && domain == "" && !slices.ContainsFunc(users, hasDomain) {
+		return config, configError("front", "no secret has a domain, so it needs one of its own: DOMAIN=%s", front)
+	}
 	config.Upstreams, err = c.upstreamList(log)
 	return config, err
+}
+
+// hasDomain reports whether a user has a FakeTLS secret.
+func hasDomain(user proxy.User) bool {
+	return slices.ContainsFunc(user.Secrets, func(s mtproxy.Secret) bool { return s.Domain != "" })
 }
 
 // commit puts the configuration in force, for the clients that connect from then on: see
