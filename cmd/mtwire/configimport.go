@@ -58,7 +58,9 @@ func (f *importFlags) run(cmd *cobra.Command, path string) error {
 	if f.out == "" {
 		_, err = cmd.OutOrStdout().Write(result.TOML)
 	} else {
-		err = writeSecretFile(f.out, result.TOML)
+		if err = writeSecretFile(f.out, result.TOML); err != nil {
+			err = fmt.Errorf("--out: %w", err)
+		}
 	}
 	if err != nil {
 		return err

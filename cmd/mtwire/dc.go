@@ -45,7 +45,7 @@ Every connection and every request is a line on standard output.`,
 			if certificate != "" {
 				block := &pem.Block{Type: "CERTIFICATE", Bytes: config.TLS.Certificates[0].Certificate[0]}
 				if err := os.WriteFile(certificate, pem.EncodeToMemory(block), 0o644); err != nil {
-					return err
+					return fmt.Errorf("--certificate: %w", err)
 				}
 			}
 			ln, err := mtwire.Listen(listen.Network, listen.Address, config)

@@ -177,15 +177,22 @@ func (f *userCommandFlags) target(cmd *cobra.Command) (t service.Target, err err
 	}
 	f.config.Version = version()
 	t.Config, t.Given = f.config, f.file.path != "" || f.config.State != ""
+	t.Exists = f.file.path == "" && cmd.Name() != "add" // a file has users of its own
 	return t, nil
 }
 
 // remote returns the proxy at a URL.
 func (f *userCommandFlags) remote(cmd *cobra.Command, url string) (t service.Target, err error) {
-	if t.URL, err = admin.ParseRemote(url); err != nil {
-		return t, err
+	from := "--url"
+	if f.url == "" {
+		from = "$" + adminVariable
 	}
-	t.Token, err = service.OperatorToken(f.token, warnings(cmd))
+	if t.URL, err = admin.ParseRemote(url); err != nil {
+		return t, fmt.Errorf("%s: %w", from, err)
+	}
+	if t.Token, err = service.OperatorToken(f.token, warnings(cmd)); err != nil && f.token != "" {
+		err = fmt.Errorf("--token-file: %w", err)
+	}
 	if err == nil && t.URL.IsOpen() {
 		printNote(cmd, "the token is sent to "+t.URL.String()+" without encryption: a web server with https:// in front, or a tunnel, has some")
 	}

@@ -43,6 +43,8 @@ type Target struct {
 	// Given means that Config is the proxy's. Otherwise it may be a service of the system,
 	// too, and a state directory that is missing is an error.
 	Given bool
+	// Exists means that the state directory of Config must be there: the command makes none.
+	Exists bool
 	// Command is that of mtwire which is run, for errors that tell how to run it.
 	Command string
 }
@@ -86,8 +88,13 @@ func (t *Target) connect(ctx context.Context, log *slog.Logger) (*Operator, erro
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(directory); !t.Given && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no proxy runs here, and none has: there is no %s. Start mtwire proxy first, or name the proxy's --config FILE or --state DIRECTORY", directory)
+	if _, err := os.Stat(directory); errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case !t.Given:
+			return nil, fmt.Errorf("no proxy runs here, and none has: there is no %s. Start mtwire proxy first, or name the proxy's --config FILE or --state DIRECTORY", directory)
+		case t.Exists:
+			return nil, fmt.Errorf("no proxy runs with the state directory %s, and none has: there is no such directory", directory)
+		}
 	}
 	stopped, err := OpenStopped(t.Config, log)
 	switch {
