@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,13 +29,19 @@ type administered struct {
 
 func startAdministered(t *testing.T, flags ...string) *administered {
 	t.Helper()
+	return startAdministeredWith(t, nil, flags...)
+}
+
+// startAdministeredWith is startAdministered of a command that change changes.
+func startAdministeredWith(t *testing.T, change func(*exec.Cmd), flags ...string) *administered {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "mtwire") // the path of a socket is short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "a.sock")
-	return &administered{startUpgraded(t, nil, append(flags, "--admin", "unix:"+socket)...), clientOf(socket)}
+	return &administered{startUpgraded(t, change, append(flags, "--admin", "unix:"+socket)...), clientOf(socket)}
 }
 
 // get returns the body of a page of the admin listener.

@@ -207,9 +207,15 @@ func (s *Service) handOverTo(command *upgrade.Command, begin begin) (result Upgr
 		return result, err
 	}
 	s.listeners.pause()
+	if h.HasState() {
+		s.policy.SetRoom(users.LesserHalf) // for the handshakes that have begun
+	}
 	sharer := &sharer{service: s, handover: h, sent: make(map[string]string)}
 	moving, left, err := s.moveRest(h, sharer)
 	if err == nil {
+		if h.HasState() {
+			s.policy.SetRoom(users.NoRoom) // before the new process is told what there is, and has all
+		}
 		err = sharer.send()
 	}
 	if err == nil {
@@ -388,9 +394,13 @@ func (s *Service) takeOver(ctx context.Context) error {
 		sessions, err := t.Run(ctx, s.proxy, func() (unknown []string) {
 			restorer.proxy = s.proxy.Restorer() // without what it needed for the addresses
 			s.policy.ShareRates(false)
+			if t.HasState() {
+				s.policy.SetRoom(users.GreaterHalf)
+			}
 			close(settled)
 			return restorer.unknown
 		}, restorer.add)
+		s.policy.SetRoom(users.AllRoom)
 		stop()
 		goesOn := errors.Is(err, upgrade.ErrAborted) || err != nil && ctx.Err() != nil
 		if !goesOn { // until here the process before may have to go on with its sockets

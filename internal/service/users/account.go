@@ -31,6 +31,7 @@ type activity struct {
 	listed        bool     // the user is in Policy.active
 	sessions      int
 	before, after int // sessions of other processes; see elsewhere.go
+	room          userRoom
 	addresses
 }
 

@@ -83,6 +83,12 @@ func (a addresses) count(now time.Duration) (n int) {
 	return n
 }
 
+// has reports whether network counts.
+func (a addresses) has(network netip.Addr, now time.Duration) bool {
+	i := a.index(network)
+	return i >= 0 && a[i].counts(now)
+}
+
 func (a addresses) index(network netip.Addr) int {
 	return slices.IndexFunc(a, func(e address) bool { return e.network == network })
 }

@@ -72,6 +72,7 @@ func (u *user) shares(now moment) (all []Share) {
 	if u.activity == nil {
 		return nil // and so no bytes that the store does not have
 	}
+	u.activity.room.shared = int32(u.activity.sessions)
 	c, more := u.count(), u.elsewhere.uncounted()
 	share := Share{
 		User: c.Name, Sessions: u.activity.sessions + u.activity.before,
@@ -181,6 +182,7 @@ func (p *Policy) ShareRates(share bool) {
 // on as those of clients that have left.
 func (p *Policy) Alone() {
 	p.sharing.Store(false)
+	p.SetRoom(AllRoom)
 	p.each(func(u *user, now moment) {
 		u.activity.before, u.activity.after = 0, 0
 		for i := range u.activity.addresses {

@@ -50,7 +50,8 @@ type Policy struct {
 	refused [Causes]atomic.Int64
 	lines   refusalLines
 
-	sharing atomic.Bool // all rates with another process; see elsewhere.go
+	sharing atomic.Bool           // all rates with another process; see elsewhere.go
+	room    atomic.Pointer[rooms] // nil for AllRoom
 
 	activity sync.Mutex
 	active   []*user // those with sessions, each once, and those that had some at the last check
@@ -304,17 +305,21 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 	if u.activity == nil {
 		u.begin(p.sharing.Load(), now)
 	}
-	def, active := u.def, u.activity
+	def, active, room := u.def, u.activity, p.room.Load()
+	connections, addresses := active.limits(room, &def.Limits, now.elapsed)
+	isNewAddress := !active.addresses.has(a.network, now.elapsed)
 	switch {
 	case adopted && def.MaxAddresses > 0:
 		active.add(a.network)
 	case adopted:
 	case len(def.Networks) > 0 && !slices.ContainsFunc(def.Networks, func(n netip.Prefix) bool { return n.Contains(client) }):
 		return OtherNetwork, true
-	case def.MaxConnections > 0 && active.connections() >= def.MaxConnections:
+	case def.MaxConnections > 0 && active.connections() >= connections:
 		return OverConnections, true
-	case def.MaxAddresses > 0 && !active.enter(a.network, def.MaxAddresses, now.elapsed):
+	case def.MaxAddresses > 0 && !active.enter(a.network, addresses, now.elapsed):
 		return OverAddresses, true
+	default:
+		active.take(room, isNewAddress)
 	}
 	a.activity = active
 	if active.sessions++; !active.listed {
