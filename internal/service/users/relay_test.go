@@ -125,7 +125,7 @@ func TestConnectionsHaveTheirRateTogether(t *testing.T) {
 	took := time.Since(start).Seconds() // not earlier: more comes meanwhile
 	for name, counts := range map[string][]*atomic.Int64{"one": one, "many": many} {
 		n := came[name]
-		const oneRead = 0.1 // seconds: what is moved before the pause for it, see package splice
+		const oneRead = 0.1                                                                 // seconds: what is moved before the pause for it, see package splice
 		most := int64(limit*(took+burst.Seconds()+oneRead)) + int64(len(counts))*(2*16<<10) // the first reads
 		usage := usageOf(t, policy, name)
 		for ; usage.Down < n && time.Now().Before(deadline); usage = usageOf(t, policy, name) {
