@@ -13,6 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/readbuf"
+	"github.com/mtwire/mtwire/internal/readiness"
+	"github.com/mtwire/mtwire/internal/workers"
 	"github.com/mtwire/mtwire/mtproxy"
 )
 
@@ -95,6 +98,11 @@ type ServerConfig struct {
 // Telegram's apps, and for a browser that Telegram Desktop opens. Clients without a
 // browser look for its token.
 //
+// On Linux an idle WebSocket has no goroutine, if its connection is a TCP socket or leads to
+// one by methods NetConn, as that of crypto/tls has. Such a connection must return what it has
+// read already also after its read deadline, and go on after that deadline's error. The first
+// one starts a goroutine, which Close ends.
+//
 // All methods may be called concurrently.
 type Server struct {
 	host, base string
@@ -120,7 +128,9 @@ type Server struct {
 	backlog    []*Conn
 	accepting  chan struct{} // has an element if backlog may not be empty
 	closed     chan struct{}
-	draining   atomic.Bool // by Shutdown
+	draining   atomic.Bool       // by Shutdown
+	readers    *workers.Pool     // of WebSockets that were woken
+	poller     *readiness.Poller // of those that are idle; nil before the first
 	lanesOnce  sync.Once
 }
 
@@ -170,7 +180,7 @@ func NewServer(config ServerConfig) (*Server, error) {
 		up: budget{max: l.Memory / 4 * 3}, down: budget{max: l.Memory / 4}, accounts: make(map[string]*account),
 		pages: newRate(l.PagesPerMinute), starts: newRate(l.SessionsPerMinute), opens: newRate(l.StreamsPerMinute),
 		bootstraps: make(map[token]*bootstrap), sessions: make(map[token]*session), deleted: make(map[token]struct{}),
-		accepting: make(chan struct{}, 1), closed: make(chan struct{}),
+		accepting: make(chan struct{}, 1), closed: make(chan struct{}), readers: workers.New(),
 	}
 	if s.known == nil {
 		s.known = func(*http.Request) {}
@@ -296,7 +306,7 @@ func (s *Server) Close() error {
 		return net.ErrClosed
 	}
 	close(s.closed)
-	sessions, backlog := s.sessions, s.backlog
+	sessions, backlog, poller := s.sessions, s.backlog, s.poller
 	s.sessions, s.bootstraps, s.queue, s.backlog = map[token]*session{}, map[token]*bootstrap{}, nil, nil
 	s.mu.Unlock()
 	for _, session := range sessions {
@@ -305,7 +315,31 @@ func (s *Server) Close() error {
 	for _, c := range backlog {
 		c.Close()
 	}
+	if poller != nil {
+		poller.Close()
+	}
 	return nil
+}
+
+// watch has ready called when something has come to be read from the socket of conn, which is
+// conn or below it. It returns nil if there is no socket, or none can be watched.
+func (s *Server) watch(conn net.Conn, ready func()) *readiness.Watch {
+	for {
+		layer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = layer.NetConn()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poller == nil && !s.isClosed() && readbuf.RawConn(conn) != nil {
+		s.poller, _ = readiness.New()
+	}
+	if s.poller == nil {
+		return nil
+	}
+	return s.poller.Watch(conn, ready)
 }
 
 func (s *Server) isClosed() bool {

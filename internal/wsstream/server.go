@@ -34,6 +34,9 @@ const (
 // time may call Receive and End, and one Send; all other methods may be called concurrently.
 type Server struct {
 	conn net.Conn
+	// OnClose, if it is not nil, is called after CloseNow, or a write that failed, has closed
+	// the connection. It is set before anything is sent, and must not block.
+	OnClose func()
 
 	// Used by Receive.
 	early  []byte // received with the request
@@ -219,7 +222,7 @@ func (s *Server) unlockWrite() {
 		s.cmu.Unlock()
 		s.conn.SetWriteDeadline(time.Now().Add(controlTime))
 		if s.writeErr = s.write(opcode, payload); s.writeErr != nil {
-			s.conn.Close()
+			s.CloseNow()
 		}
 	}
 }
@@ -290,4 +293,9 @@ func (s *Server) End() {
 }
 
 // CloseNow closes the connection.
-func (s *Server) CloseNow() { s.conn.Close() }
+func (s *Server) CloseNow() {
+	s.conn.Close()
+	if s.OnClose != nil {
+		s.OnClose()
+	}
+}

@@ -3,7 +3,9 @@ package wsstream
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // serveOne serves one WebSocket, and returns a client of another implementation.
@@ -314,5 +317,71 @@ func TestAcceptNeedsAConnection(t *testing.T) {
 	r := httptest.NewRequestWithContext(context.Background(), "GET", "/", nil)
 	if _, err := Accept(w, r, "sub", 1); err == nil || w.Code != http.StatusNotImplemented {
 		t.Error(err, w.Code)
+	}
+}
+
+// stutter is a connection of which each Read returns a byte at most, and a timeout before
+// that.
+type stutter struct {
+	net.Conn
+	off   bool
+	ready bool
+}
+
+func (s *stutter) Read(p []byte) (int, error) {
+	if s.off {
+		return s.Conn.Read(p)
+	}
+	if s.ready = !s.ready; s.ready {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return s.Conn.Read(p[:min(len(p), 1)])
+}
+
+// A timeout at any byte of a record of TLS is none of the WebSocket's errors: the next Receive
+// goes on there, over every version of TLS.
+func TestTimeoutsInRecordsOfTLS(t *testing.T) {
+	certificate, trusting, err := loopback.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		here, there := net.Pipe()
+		defer here.Close()
+		below := &stutter{Conn: here, off: true}
+		config := certificate.Clone()
+		trusting.ServerName = "localhost"
+		config.MaxVersion = version
+		server, client := tls.Server(below, config), tls.Client(there, trusting)
+		go func() {
+			client.Handshake()
+			for _, n := range []int{0, 1, 100, 3000, 0, 17_000} {
+				client.Write(clientFrame(0x82, bytes.Repeat([]byte{byte(n)}, n)))
+			}
+			client.Close()
+		}()
+		if err := server.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		below.off = false
+		s := NewServer(server, nil, 1<<20)
+		var lengths []int
+		timeouts := 0
+		for err = nil; err == nil; {
+			_, err = s.Receive(true, func(b []byte) error {
+				if bytes.Count(b, []byte{byte(len(b))}) != len(b) {
+					t.Error("other bytes")
+				}
+				lengths = append(lengths, len(b))
+				return nil
+			})
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				timeouts++
+				err = nil
+			}
+		}
+		if err != io.EOF || fmt.Sprint(lengths) != "[0 1 100 3000 0 17000]" || timeouts < 20_000 {
+			t.Errorf("TLS %x: %v, messages of %v, after %d timeouts", version, err, lengths, timeouts)
+		}
 	}
 }

@@ -20,6 +20,9 @@ type localConn struct {
 
 func (c *localConn) RemoteAddr() net.Addr { return c.remote }
 
+// NetConn returns the connection below.
+func (c *localConn) NetConn() net.Conn { return c.Conn }
+
 // ServeLocal serves connections of the proxy until ln is closed or fails, and returns the cause.
 // Each begins with a PROXY protocol header.
 func (s *Server) ServeLocal(ln net.Listener) error {
