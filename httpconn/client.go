@@ -314,7 +314,7 @@ func (c *Client) exchange(ctx context.Context, body []byte) ([]byte, error) {
 	}
 	resp, err := c.roundTrip(ctx, body)
 	if err != nil {
-		return nil, &PostError{Packet: body, Err: err}
+		return nil, &PostError{Packet: body, Err: netx.Brief(err)}
 	}
 	defer resp.Body.Close()
 	packet, err := readResponse(resp, c.config.MaxLength)

@@ -215,7 +215,7 @@ func TestPacketsWithoutAFormEndTheirClient(t *testing.T) {
 // A web server in front of a data centre over HTTP, behind which nothing is, is no answer:
 // the next endpoint gets the packet. Without a next one the client gets the status.
 func TestAFrontThatHasNoServerIsSkipped(t *testing.T) {
-	for _, status := range []int{http.StatusFound, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout} {
+	for _, status := range []int{http.StatusFound, http.StatusForbidden, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout} {
 		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sorry", status) }))
 		defer front.Close()
 		broken := endpoint(t, "http://HOST:PORT/api", front.Listener.Addr().String())

@@ -1,9 +1,12 @@
 package relay_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -116,5 +119,37 @@ func TestAnEndpointThatLeadsBackIsNoticed(t *testing.T) {
 		}
 		cancel()
 		<-done
+	}
+}
+
+// What a server sends is no more than a part of a record, however long it is.
+func TestRecordsQuoteLittle(t *testing.T) {
+	bad := rawServer(t, func(conn net.Conn) {
+		http.ReadRequest(bufio.NewReader(conn))
+		io.WriteString(conn, strings.Repeat("garbage\x1b", 1000)+"\r\n\r\n")
+		io.Copy(io.Discard, conn)
+	})
+	for _, format := range []string{"ws://HOST:PORT/apiws", "http://HOST:PORT/api"} {
+		log := new(logLines)
+		address, r := start(t, relay.Config{Log: log.logger(), To: []mtwire.Endpoint{endpoint(t, format, bad)}}, nil)
+		client, err := mtwire.Dial(t.Context(), "tcp://"+address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if answers(t, client) {
+			t.Error("an answer")
+		}
+		for r.Stats().Failed == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		for line := range strings.Lines(log.String()) {
+			if len(line) > 800 {
+				t.Errorf("%s: a record of %d bytes: %.300s", format, len(line), line)
+			}
+		}
+		if !strings.Contains(log.String(), "malformed HTTP") {
+			t.Error(log)
+		}
 	}
 }

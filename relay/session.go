@@ -231,11 +231,16 @@ func (s *session) receive(ctx context.Context) (mtwire.Packet, error) {
 	return packet, err
 }
 
-// isUnavailable reports whether an error is that of something in front of a server over
-// HTTP, such as status 502, in place of a first packet for which there is another server.
+// statusInvalidDC is the transport error of a server that is not the data centre asked for.
+//
+// Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
+const statusInvalidDC = 444
+
+// isUnavailable reports whether an error may be that of something in front of a server over
+// HTTP, such as status 403 or 502, in place of a first packet for which there is another
+// server. Data centres themselves send 404 for a key that they do not know.
 func (s *session) isUnavailable(code uint32) bool {
-	front := code/100 == 3 || code/100 == 5 || code == http.StatusRequestTimeout
-	return front && !s.answered && s.server.Transport().Carrier == mtwire.HTTP &&
+	return code != http.StatusNotFound && code != statusInvalidDC && !s.answered && s.server.Transport().Carrier == mtwire.HTTP &&
 		s.relay.endpoints.next(s.tried, s.dc) != nil
 }
 

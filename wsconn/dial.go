@@ -72,10 +72,10 @@ func dialError(ctx context.Context, u *url.URL, resp *http.Response, err error) 
 		return fmt.Errorf("wsconn: dial %s: %w", u, ended)
 	}
 	if resp == nil {
-		return fmt.Errorf("wsconn: dial %s: %w", u, err)
+		return fmt.Errorf("wsconn: dial %s: %w", u, netx.Brief(err))
 	}
 	if location := resp.Header.Get("Location"); location != "" {
-		err = fmt.Errorf("redirect to %q", location)
+		err = netx.Brief(fmt.Errorf("redirect to %q", location))
 	} else if resp.StatusCode != http.StatusSwitchingProtocols {
 		err = errors.New("not a WebSocket")
 	}

@@ -46,7 +46,7 @@ func exchangeHTTP(conn net.Conn, p Proxy, address string) error {
 	case limited.N == 0:
 		return fmt.Errorf("the header of the HTTP proxy's response is longer than %d bytes", maxResponseHeader)
 	case err != nil:
-		return fmt.Errorf("response of the HTTP proxy: %w", err)
+		return fmt.Errorf("response of the HTTP proxy: %w", netx.Brief(err))
 	case response.StatusCode/100 != 2:
 		return StatusError(response.StatusCode)
 	case r.Buffered() > 0:

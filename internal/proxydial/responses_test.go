@@ -27,6 +27,7 @@ func FuzzProxyResponses(f *testing.F) {
 		"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
 		"HTTP/1.1 407 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"HTTP/1.1 200 " + strings.Repeat("x", maxResponseHeader),
+		strings.Repeat("garbage", 1000) + "\r\n\r\n",
 	} {
 		f.Add(false, []byte(response))
 	}
@@ -52,6 +53,9 @@ func FuzzProxyResponses(f *testing.F) {
 		}
 		if err == nil && !bytes.HasPrefix(response, []byte(begin)) {
 			t.Errorf("%q succeeds", response)
+		}
+		if err != nil && len(err.Error()) > 300 { // a log has a line for each attempt
+			t.Errorf("an error of %d bytes", len(err.Error()))
 		}
 	})
 }

@@ -200,7 +200,7 @@ func (r *Router) dialWebSocket(ctx context.Context, a *attempt) (net.Conn, error
 	})
 	if err != nil {
 		conn.Close()
-		return nil, err
+		return nil, during("request for a WebSocket", err)
 	}
 	return stream, nil
 }
@@ -216,9 +216,17 @@ func (r *Router) dialTLS(ctx context.Context, proxy proxydial.Proxy, address str
 	conn, err := browser.Client(ctx, below, host, r.config.TLS)
 	if err != nil {
 		below.Close()
-		return nil, err
+		return nil, during("TLS handshake", err)
 	}
 	return conn, nil
+}
+
+// during adds what has taken too long to an error that has no more than that.
+func during(what string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return err
 }
 
 func (r *Router) dialVia(ctx context.Context, proxy proxydial.Proxy, address string, reached func()) (net.Conn, error) {

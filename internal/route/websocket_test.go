@@ -252,11 +252,11 @@ func TestDialTimeoutLimitsASilentWebSocket(t *testing.T) {
 	read := func(conn net.Conn) error { _, err := io.Copy(io.Discard, conn); return err }
 	serve(t, plain, read)
 	serve(t, tls.NewListener(secure, server), read)
-	for _, ln := range []net.Listener{plain, secure} {
+	for want, ln := range map[string]net.Listener{"TLS handshake: ": plain, "request for a WebSocket: ": secure} {
 		dial, _ := redirected(ln.Addr().String())
 		r := router(t, Config{Upstreams: upstreams(t, "wss://front.example"), DialContext: dial, TLS: roots, DialTimeout: 100 * time.Millisecond})
-		if _, err := r.Dial(short(t), Request{DC: 2, Protocol: frame.Abridged}); err == nil {
-			t.Error("no error")
+		if _, err := r.Dial(short(t), Request{DC: 2, Protocol: frame.Abridged}); err == nil || !strings.Contains(err.Error(), want+context.DeadlineExceeded.Error()) {
+			t.Errorf("%v", err)
 		}
 		ctx, cancel := context.WithCancel(short(t))
 		time.AfterFunc(20*time.Millisecond, cancel)

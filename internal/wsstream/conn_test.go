@@ -243,7 +243,7 @@ func TestAnswersThatAreNoWebSocket(t *testing.T) {
 		ok + "Sec-WebSocket-Accept: $\r\n\r\n":                                                                                   "did not echo the sub-protocol",
 		ok + "Sec-WebSocket-Accept: $\r\nSec-WebSocket-Protocol: chat\r\n\r\n":                                                   "did not echo the sub-protocol",
 		ok + "Sec-WebSocket-Accept: $\r\nSec-WebSocket-Protocol: binary\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n": "extension",
-		"HTTP/1.1 302 Found\r\nLocation: https://core.telegram.org/\r\n\r\n":                                                     "302 Found: it does not serve this data centre",
+		"HTTP/1.1 302 Found\r\nLocation: https://core.telegram.org/\r\n\r\n":                                                     "302 Found, a redirect",
 		"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot there":                                                           "404 Not Found",
 		"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<10):                                                                   "longer than 16384 bytes",
 		"SSH-2.0-OpenSSH\r\n": "malformed",

@@ -86,4 +86,8 @@ func TestWhatIsNoUpgradeIsTold(t *testing.T) {
 			t.Errorf("%q: %v", answer, err)
 		}
 	}
+	// A log has a line for each attempt.
+	if err := answering(t, strings.Repeat("garbage\x1b", 1000)+"\r\n\r\n"); err == nil || len(err.Error()) > 300 {
+		t.Errorf("an error of %d bytes", len(err.Error()))
+	}
 }

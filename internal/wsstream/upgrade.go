@@ -34,7 +34,7 @@ type StatusError int
 func (s StatusError) Error() string {
 	text := fmt.Sprintf("the WebSocket server responded %d %s", int(s), http.StatusText(int(s)))
 	if s/100 == 3 {
-		text += ": it does not serve this data centre"
+		text += ", a redirect: one of Telegram's hosts does not serve this data centre then"
 	}
 	return text
 }
@@ -71,7 +71,7 @@ func upgrade(conn net.Conn, r Request) (*Conn, error) {
 	case err != nil && limited.N == 0:
 		return nil, fmt.Errorf("the head of the WebSocket server's response is longer than %d bytes", maxResponseHead)
 	case err != nil:
-		return nil, fmt.Errorf("response of the WebSocket server: %w", err)
+		return nil, fmt.Errorf("response of the WebSocket server: %w", netx.Brief(err))
 	}
 	// The body of a refusal is not closed, which would read it: conn is the caller's.
 	if err := r.check(response, key); err != nil {
