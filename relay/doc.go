@@ -7,6 +7,7 @@
 //	queue.go         the packets on their way to one side
 //	endpoints.go     the servers, in order, and their health
 //	selfloop.go      endpoints that lead back to the relay
+//	liveness.go      peers that have gone without an end
 //	log.go           records of sessions
 //	admission.go     limits for clients without a secret, and for memory
 //	loadbalancer.go  clients' addresses from PROXY protocol headers

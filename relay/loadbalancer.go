@@ -25,12 +25,9 @@ const (
 // the PROXY protocol headers of Config.TrustedProxies and TrustUnixSockets: the
 // RemoteAddr of such a connection is the client's address. Accept reads nothing. The
 // first call of RemoteAddr or Read reads the header, for up to ten seconds, and Read
-// returns its error; Handle does that before anything else. Without trusted peers
-// Listener returns ln itself.
+// returns its error; Handle does that before anything else. On Linux a client that
+// acknowledges nothing for two minutes is given up.
 func (r *Relay) Listener(ln net.Listener) net.Listener {
-	if len(r.trust.Networks) == 0 && !r.trust.Unix {
-		return ln
-	}
 	return &balancedListener{Listener: ln, relay: r}
 }
 
@@ -53,6 +50,9 @@ type balancedListener struct {
 
 func (l *balancedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
+	if err == nil {
+		_ = netx.SetLiveness(conn, netx.Liveness{UserTimeout: peerTimeout})
+	}
 	if err != nil || !l.relay.trust.Contains(conn.RemoteAddr()) {
 		return conn, err
 	}

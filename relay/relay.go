@@ -103,14 +103,14 @@ func New(config Config) (*Relay, error) {
 		return nil, errors.New("relay: no endpoint to connect to")
 	}
 	config.defaultLimits()
-	if config.Dial == nil {
-		config.Dial = new(mtwire.DialConfig)
+	dial := mtwire.DialConfig{}
+	if config.Dial != nil {
+		dial = *config.Dial
 	}
-	if config.Dial.PacketMemory == nil {
-		dial := *config.Dial
+	if config.Dial = &dial; dial.PacketMemory == nil {
 		dial.PacketMemory = mtwire.NewPacketMemory(config.MaxMemory)
-		config.Dial = &dial
 	}
+	dial.DialContext = withLiveness(dial.DialContext)
 	if config.AnswerTimeout == 0 {
 		config.AnswerTimeout = DefaultAnswerTimeout
 	}

@@ -81,9 +81,6 @@ func addrPortOf(address net.Addr) netip.AddrPort {
 // noting returns dial with connections whose addresses are own ones, for servers over HTTP,
 // which are dialled for each request.
 func (r *Relay) noting(dial mtwire.DialFunc) mtwire.DialFunc {
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
