@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -193,5 +194,36 @@ func TestComposeExample(t *testing.T) {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("there is no %s", want)
 		}
+	}
+}
+
+// The init of a container ends with the process that it has started, so an upgrade of that is
+// refused, and the sessions stay.
+func TestUpgradeUnderAnInitOfAContainer(t *testing.T) {
+	shell, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	init := filepath.Join(t.TempDir(), "tini")
+	text, err := os.ReadFile(shell)
+	if err == nil {
+		err = os.WriteFile(init, text, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := filepath.Join(t.TempDir(), "pid")
+	u := startUpgraded(t, func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{init, "-c", `"$@" & echo $! > ` + pids + `; wait`, init}, cmd.Args...)
+		cmd.Path = init
+	})
+	conn := u.join(t, upgradeModes[0])
+	if _, err := fmt.Sscan(readAll(t, pids), &u.current); err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(u.current, syscall.SIGUSR2)
+	eventually(t, "a refusal", func() bool { return contains(u.log, "the container of this process would end with it") })
+	if err := echoOnce(conn, 100); err != nil {
+		t.Error(err)
 	}
 }

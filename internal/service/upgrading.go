@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -32,7 +31,7 @@ var (
 	// ErrUpgrading means that another upgrade is on its way.
 	ErrUpgrading = errors.New("an upgrade is on its way")
 
-	errFirst     = errors.New("this process is the first of its container, which would end with it: start a new container, with --takeover if this one has it")
+	errFirst     = errors.New("the container of this process would end with it: start a new container, with --takeover if this one has it")
 	errService   = errors.New("systemd would end the service with this process: set Type=notify in its unit")
 	errEnding    = errors.New("the process ends")
 	errNotServed = errors.New("the proxy does not serve yet")
@@ -147,7 +146,7 @@ func (s *Service) tryUpgrade(command *upgrade.Command, begin begin) (result Upgr
 	}
 	defer u.running.Unlock()
 	switch {
-	case command != nil && os.Getpid() == 1:
+	case command != nil && endsContainer():
 		return result, errFirst
 	case command != nil && endsWithProcess():
 		return result, errService
