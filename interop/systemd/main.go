@@ -9,13 +9,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 
 	"github.com/mtwire/mtwire/interop/live"
 	"github.com/mtwire/mtwire/interop/process"
-	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -31,38 +29,15 @@ func main() {
 	t.steps.Output = os.Stdout
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, t); err != nil {
+	if err := process.Inside(ctx, func(ctx context.Context) error { return run(ctx, t) }); err != nil {
 		fmt.Fprintln(os.Stderr, "interop/systemd:", err)
 		os.Exit(1)
 	}
 }
 
-// insideVariable is set in the process in namespaces of its own.
-const insideVariable = "MTWIRE_SYSTEMD_INSIDE"
-
-// run runs the trial in a network of its own, in which only lo is up, and with mounts of its
-// own, that end with it.
+// run runs the trial, in namespaces of its own.
 func run(ctx context.Context, t *trial) error {
-	if os.Getenv(insideVariable) == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
-		cmd.Env = append(os.Environ(), insideVariable+"=1")
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
-		return cmd.Run()
-	}
-	if err := process.LoopbackUp(); err != nil {
-		return err
-	}
-	// systemd-nspawn leaves directories in /run.
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
-		return fmt.Errorf("mounting /run: %w", err)
-	}
-	dc, err := startDataCenter()
+	dc, err := live.StartDataCenter()
 	if err != nil {
 		return err
 	}

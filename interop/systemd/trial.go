@@ -13,9 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/interop/live"
-	"github.com/mtwire/mtwire/mtwiretest"
 )
 
 const (
@@ -24,11 +22,10 @@ const (
 	installed  = "/usr/local/bin/mtwire"
 	settings   = "/etc/mtwire/mtwire.toml"
 	address    = "127.0.0.1:443"
-	dataCenter = "127.0.0.1:7443"
 
 	// configuration is what an operator has beside the secrets: the data centre is this
 	// process's.
-	configuration = "listen = [\":443\"]\ndrain = \"5s\"\ndc = [\"*=" + dataCenter + "\"]\n"
+	configuration = "listen = [\":443\"]\ndrain = \"5s\"\ndc = [\"*=" + live.DataCenter + "\"]\n"
 
 	// settleTime is how long something may take that systemd does at once.
 	settleTime = 20 * time.Second
@@ -40,20 +37,6 @@ type trial struct {
 
 	machine *machine
 	steps   live.Steps
-}
-
-// startDataCenter starts one that echoes.
-func startDataCenter() (*mtwire.Listener, error) {
-	ln, err := mtwire.Listen("tcp", dataCenter, nil)
-	if err != nil {
-		return nil, err
-	}
-	go ln.Serve(context.Background(), func(ctx context.Context, conn *mtwire.Conn) {
-		if conn.Handshake(ctx) == nil {
-			mtwiretest.Echo(ctx, conn)
-		}
-	})
-	return ln, nil
 }
 
 // run runs all steps.
