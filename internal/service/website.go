@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -159,10 +160,32 @@ func (c *Config) checkWeb() (wrong []error) {
 	fail(c.WebACMEDirectory != "" && !isURL(c.WebACMEDirectory), "web-acme-directory", "want the URL of a server's directory, https://HOST/PATH")
 	fail(c.WebACMEEmail != "" && !isEmail(c.WebACMEEmail), "web-acme-email", "want an address, NAME@HOST")
 	fail(c.Web == "" && len(c.WebListen) > 0, "web-listen", alone)
+	fail(c.siteIsOurs(), "web-site", "it leads to web-listen, which would ask itself for ever: want the server that has the site")
 	fail(len(c.WebListen) == 0 && len(c.WebForwardedFrom) > 0, "web-forwarded-from", "there is no web-listen")
 	fail(c.WebCert != "" && c.WebKey == "", "web-key", "the key of the certificate is missing")
 	fail(c.WebCert == "" && c.WebKey != "", "web-cert", "the certificate of the key is missing")
 	return wrong
+}
+
+// siteIsOurs reports whether the server that has the site is this one, at web-listen.
+func (c *Config) siteIsOurs() bool {
+	site, err := url.Parse(c.WebSite)
+	if err != nil || site.Host == "" {
+		return false
+	}
+	for _, address := range c.WebListen {
+		host, port, err := net.SplitHostPort(address.Address)
+		if err == nil && port == cmp.Or(site.Port(), "80") && (host == site.Hostname() || isHere(host) && isHere(site.Hostname())) {
+			return true
+		}
+	}
+	return false
+}
+
+// isHere reports whether host leads to this machine by loopback, or is all of its addresses.
+func isHere(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || host == "localhost" || err == nil && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
 // isURL reports whether text is the URL of an HTTPS server.

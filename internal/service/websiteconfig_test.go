@@ -32,6 +32,9 @@ func TestTheWebSitesSettingsAreChecked(t *testing.T) {
 		"web-acme-email: want an address":              func(c *Config) { c.WebACMEEmail = "admin" },
 		"web-forwarded-from: there is no web-listen":   func(c *Config) { c.WebForwardedFrom = []TrustedPeer{{Unix: true}} },
 		"web-cert: there is no web site":               func(c *Config) { c.Web = "" },
+		"web-site: it leads to web-listen": func(c *Config) {
+			c.WebListen, c.WebSite = []ListenAddress{{"tcp", ":8081"}}, "http://127.0.0.1:8081"
+		},
 	} {
 		c := testConfig(t)
 		c.State = t.TempDir()
