@@ -62,7 +62,7 @@ func (s *Server) serveBody(site *Site, w http.ResponseWriter, r *http.Request) {
 	// Package http looks at the body of its own request to see what is left unread.
 	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, b))
 	r.Body = b
-	site.ServeHTTP(w, r)
+	s.visit(site, w, r)
 }
 
 // Read reads a part of the body.

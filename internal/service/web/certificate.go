@@ -76,7 +76,7 @@ func (f *Files) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.current.Load(), nil
 }
 
-// Leaf describes the certificate in force.
+// Expires returns when the certificate in force expires.
 func (f *Files) Expires() time.Time { return f.current.Load().Leaf.NotAfter }
 
 // Reload reads the files again. After an error the certificate stays as it was.

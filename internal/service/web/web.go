@@ -140,9 +140,22 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	}
 }
 
-// serveSite serves a visitor, with a limit of the requests at a time. A web server in front
-// may send all of its visitors' over one connection: these do not wait.
+// serveSite serves a visitor.
 func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
+	site := s.current.Load().Site
+	switch {
+	case site == nil: // a change that has come meanwhile ends the site
+		http.NotFound(w, r)
+	case r.ContentLength != 0: // a body takes memory while its request waits
+		s.serveBody(site, w, r)
+	default:
+		s.visit(site, w, r)
+	}
+}
+
+// visit has the site answer a request, with a limit of those at a time. A web server in
+// front may send all of its visitors' over one connection: these do not wait.
+func (s *Server) visit(site *Site, w http.ResponseWriter, r *http.Request) {
 	if running, ok := r.Context().Value(visitsKey{}).(visits); ok {
 		leave, ok := s.enterVisit(running, r)
 		if !ok {
@@ -150,15 +163,7 @@ func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
 		}
 		defer leave()
 	}
-	site := s.current.Load().Site
-	switch {
-	case site == nil: // a change that has come meanwhile ends the site
-		http.NotFound(w, r)
-	case r.ContentLength != 0:
-		s.serveBody(site, w, r)
-	default:
-		site.ServeHTTP(w, r)
-	}
+	site.ServeHTTP(w, r)
 }
 
 // connKey is the key of a request's connection in its context.

@@ -138,6 +138,34 @@ func TestVisitorsHaveFewRequestsThatWait(t *testing.T) {
 	}
 }
 
+// Bodies of requests that wait are counted as well.
+func TestBodiesOfRequestsThatWaitAreCounted(t *testing.T) {
+	const requests = 3 * maxVisits
+	v := newVisitor(t, requests)
+	var all sync.WaitGroup
+	for range requests {
+		all.Go(func() {
+			answer, err := v.Post("https://proxy.example.com/", "", strings.NewReader("body"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			answer.Body.Close()
+		})
+	}
+	for range maxVisits {
+		<-v.arrived
+	}
+	for start := time.Now(); v.server.bodies.Len() < requests-maxVisits && time.Since(start) < 10*time.Second; {
+		time.Sleep(time.Millisecond)
+	}
+	if n := v.server.bodies.Len(); n < requests-maxVisits {
+		t.Errorf("%d bodies are counted, while %d requests wait", n, requests-maxVisits)
+	}
+	close(v.proceed)
+	all.Wait()
+}
+
 // Panics are in the log for both versions of HTTP, without the client's address.
 func TestPanicsAreLogged(t *testing.T) {
 	for _, line := range []string{"http: panic serving 192.0.2.7:1: x\nstack", "http2: panic serving 192.0.2.7:1: x\nstack"} {
