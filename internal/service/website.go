@@ -152,6 +152,7 @@ func (c *Config) checkWeb() (wrong []error) {
 	}
 	const alone = "there is no web site: set web to its host name"
 	fail(c.Web == "" && c.WebPath != "", "web-path", alone)
+	fail(c.Web == "" && c.WebCarrier != webproxy.HTTPS, "web-carrier", alone)
 	fail(c.Web == "" && c.WebSite != "", "web-site", alone)
 	fail(c.Web == "" && c.WebCert != "", "web-cert", alone)
 	fail(c.Web == "" && c.WebKey != "", "web-key", alone)

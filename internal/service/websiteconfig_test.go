@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/mtwire/mtwire/webproxy"
 )
 
 // What is wrong with the settings of the web site is an error of --check, which names the
@@ -32,6 +34,7 @@ func TestTheWebSitesSettingsAreChecked(t *testing.T) {
 		"web-acme-email: want an address":              func(c *Config) { c.WebACMEEmail = "admin" },
 		"web-forwarded-from: there is no web-listen":   func(c *Config) { c.WebForwardedFrom = []TrustedPeer{{Unix: true}} },
 		"web-cert: there is no web site":               func(c *Config) { c.Web = "" },
+		"web-carrier: there is no web site":            func(c *Config) { c.Web, c.WebCert, c.WebKey, c.WebCarrier = "", "", "", webproxy.WebSocket },
 		"web-site: it leads to web-listen": func(c *Config) {
 			c.WebListen, c.WebSite = []ListenAddress{{"tcp", ":8081"}}, "http://127.0.0.1:8081"
 		},

@@ -43,11 +43,13 @@ func NewSite(where string, log *slog.Logger) (*Site, error) {
 		return &Site{handler: newForward(target, log), readsBodies: true}, nil
 	}
 	info, err := os.Stat(where)
-	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is no directory", where)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: want a directory, or http://HOST:PORT", err)
+	case err != nil:
 		return nil, err
+	case !info.IsDir():
+		return nil, fmt.Errorf("%s is no directory", where)
 	}
 	root, err := os.OpenRoot(where)
 	if err != nil {
@@ -79,6 +81,11 @@ func parseTarget(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("a site over %s is not supported: want a directory, or http://HOST:PORT", target.Scheme)
 	case target.Host == "" || target.User != nil || strings.Trim(target.Path, "/") != "" || target.RawQuery != "" || target.Fragment != "":
 		return nil, errors.New("want a directory, or http://HOST:PORT without a path")
+	}
+	if port := target.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("bad port %s: want 1 to 65535", port)
+		}
 	}
 	target.Path = ""
 	return target, nil

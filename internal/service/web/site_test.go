@@ -127,7 +127,7 @@ func TestAServerBehindGetsRequestsAsTheyCame(t *testing.T) {
 // What cannot be a site is an error.
 func TestABadSiteIsAnError(t *testing.T) {
 	for _, where := range []string{
-		"/no/such/directory", "site_test.go", "https://127.0.0.1:1", "http://", "http://127.0.0.1:1/path", "http://user@127.0.0.1", "ftp://a",
+		"/no/such/directory", "site_test.go", "https://127.0.0.1:1", "http://", "http://127.0.0.1:1/path", "http://127.0.0.1:99999", "http://127.0.0.1:0", "http://user@127.0.0.1", "ftp://a",
 	} {
 		if site, err := NewSite(where, discardLog); err == nil {
 			site.Close()
