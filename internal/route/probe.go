@@ -151,13 +151,14 @@ func (r *Router) ProbeClassic(ctx context.Context, probes []Probe) (padded []str
 	return padded, len(padded) == len(r.upstreams)
 }
 
-// probeClassic asks u once more if it does not answer: a loss would refuse clients.
+// probeClassic asks u once more if it does not answer: a loss would refuse clients. One that
+// cannot be connected to, as while it restarts, has not refused anything.
 func (r *Router) probeClassic(ctx context.Context, dc datacenter.DC, u *upstreamState) {
-	_, _, err := r.probe(ctx, dc, u, frame.Intermediate)
+	_, connected, err := r.probe(ctx, dc, u, frame.Intermediate)
 	if err != nil {
-		_, _, err = r.probe(ctx, dc, u, frame.Intermediate)
+		_, connected, err = r.probe(ctx, dc, u, frame.Intermediate)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || err != nil && !connected {
 		return
 	}
 	r.mu.Lock()

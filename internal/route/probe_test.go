@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/loopback"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -182,6 +185,34 @@ func TestClassicClientsUseUpstreamsThatTakeThem(t *testing.T) {
 	r := router(t, Config{Upstreams: upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret=dd"+key)})
 	if padded, all := r.ProbeClassic(short(t), r.Probe(short(t))); padded != nil || all {
 		t.Errorf("%q, all: %v", padded, all)
+	}
+}
+
+// An MTProxy that cannot be connected to when ProbeClassic asks, for want of a descriptor or
+// because it restarts, is not taken for one that refuses classic clients.
+func TestClassicClientsKeepUpstreamsThatCannotBeAsked(t *testing.T) {
+	parsed, err := mtproxy.ParseSecret("07000000000000000000000000000000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _ := dataCenter(t, parsed)
+	_, port, _ := net.SplitHostPort(address)
+	for _, errno := range []error{netx.EMFILE, netx.ECONNREFUSED} {
+		var fails atomic.Bool
+		r := router(t, Config{
+			Upstreams: upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret=07000000000000000000000000000000"),
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if fails.Load() {
+					return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errno)}
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			},
+		})
+		probes := r.Probe(short(t))
+		fails.Store(true)
+		if padded, all := r.ProbeClassic(short(t), probes); padded != nil || all {
+			t.Errorf("%v: %q, all: %v", errno, padded, all)
+		}
 	}
 }
 
