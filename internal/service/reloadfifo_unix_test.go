@@ -15,7 +15,7 @@ import (
 )
 
 // A reload that waits for a FIFO without a writer, in the place of a file with secrets, keeps
-// Run from neither draining nor returning.
+// Run from neither draining nor returning, also if an upgrade waits for it.
 func TestRunEndsWhileAReloadWaitsForAFIFO(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "secret")
@@ -42,10 +42,25 @@ func TestRunEndsWhileAReloadWaitsForAFIFO(t *testing.T) {
 		}
 		return locked
 	})
+	upgraded := make(chan error, 1)
+	go func() {
+		_, err := r.tryUpgrade(nil, nil)
+		upgraded <- err
+	}()
+	within(t, "the upgrade waits for the reload", func() bool {
+		waits := !r.upgrade.running.TryLock()
+		if !waits {
+			r.upgrade.running.Unlock()
+		}
+		return waits
+	})
 	conn.Close()
 	r.cancel()
 	if err := r.result(t); err != nil {
 		t.Error(err)
+	}
+	if err := <-upgraded; err != errEnding {
+		t.Errorf("the upgrade: %v", err)
 	}
 	writer, err := os.OpenFile(path, os.O_WRONLY, 0) // returns when the reload reads
 	if err != nil {

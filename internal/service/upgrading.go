@@ -166,7 +166,9 @@ func (s *Service) tryUpgrade(command *upgrade.Command, begin begin) (result Upgr
 			return result, err
 		}
 	}
-	s.reloading.Lock() // the listeners stay as they are
+	if !s.lockReloading(u.ctx) { // the listeners stay as they are
+		return result, errEnding
+	}
 	defer s.reloading.Unlock()
 	s.notifyReloading()
 	if result, err = s.handOverTo(command, begin); err != nil {
@@ -176,6 +178,22 @@ func (s *Service) tryUpgrade(command *upgrade.Command, begin begin) (result Upgr
 	close(u.done)
 	s.listeners.end()
 	return result, nil
+}
+
+// reloadTick is the time between two attempts of lockReloading.
+const reloadTick = 20 * time.Millisecond
+
+// lockReloading locks reloading, unless ctx ends before: a reload may wait for a file for ever,
+// and stop for an upgrade.
+func (s *Service) lockReloading(ctx context.Context) (locked bool) {
+	for !s.reloading.TryLock() {
+		select {
+		case <-time.After(reloadTick):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // handOverTo is an upgrade, once there may be one.
