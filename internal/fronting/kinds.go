@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // A host's answer depends on the client's hello: its cipher suite and key share
@@ -212,7 +213,7 @@ func (p *Pool) measureKind(ctx context.Context, h *host, k *kind) {
 	pr.ofClient = true
 	h.mu.Unlock()
 	a, err := p.exchange(ctx, h, pr, hello)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || netx.IsLocal(err) { // which tells nothing: it is measured with the next new one
 		return
 	}
 	h.mu.Lock()

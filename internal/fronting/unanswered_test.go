@@ -136,6 +136,24 @@ func TestWantOfDescriptorsDoesNotMakeAHostSilent(t *testing.T) {
 	})
 }
 
+// A kind of hello for whose measurement this machine has no descriptor is still a new one.
+func TestKindThatCouldNotBeMeasuredIsNew(t *testing.T) {
+	for _, local := range []bool{true, false} {
+		n, _ := newLoop(t)
+		err := netx.ECONNREFUSED
+		if local {
+			err = netx.EMFILE
+		}
+		n.fail.Store(&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", err)})
+		hello, _ := browserHello("a.example")
+		k := &kind{hello: hello}
+		n.pool.measureKind(t.Context(), only(n.pool), k)
+		if k.tried == local {
+			t.Errorf("%v: it counts as measured: %v", err, k.tried)
+		}
+	}
+}
+
 // A connection stops counting when the host answers it.
 func TestAnsweredConnectionsDoNotCount(t *testing.T) {
 	p, _ := newPool(t, Config{Hosts: []Host{{Domain: "a.example", Address: serve(t, echo("hello"))}}})
