@@ -121,7 +121,7 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 		return ep, err
 	}
 	if u.Scheme == "" || u.Host == "" {
-		return ep, errors.New("want a URL such as tcp://HOST:PORT, wss://HOST/apiws or https://HOST/api, or a tg://proxy?... link")
+		return ep, errors.New("want a URL such as tcp://HOST:PORT, wss://HOST/apiws or https://HOST/api, or a tg://proxy?... or tg://webproxy?... link")
 	}
 	if u.User != nil {
 		return ep, errors.New("a user or password is not supported")

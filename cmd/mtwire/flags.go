@@ -5,6 +5,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,22 @@ func namedValue(err error) error {
 		return fmt.Errorf("%q is out of range", wrong.Num)
 	}
 	return fmt.Errorf("%q: want %s", wrong.Num, cmp.Or(kind, "a whole number"))
+}
+
+// checkPaths returns an error for a flag whose path is empty, as that of a variable which
+// is not set: without it, another configuration or another secret would be in use. With a
+// configuration file, an empty path takes that of the file away.
+func checkPaths(flags *pflag.FlagSet) (err error) {
+	config := flags.Lookup("config")
+	fromFile := config != nil && config.Value.String() != ""
+	flags.Visit(func(f *pflag.Flag) {
+		kind, _ := pflag.UnquoteUsage(f)
+		isPath := slices.Contains([]string{"FILE", "PATH", "DIRECTORY"}, kind) && f.Name != "web-path" && f.Value.Type() == "string"
+		if err == nil && isPath && f.Value.String() == "" && !(fromFile && isSetting(f.Name)) {
+			err = fmt.Errorf("--%s: the path is empty", f.Name)
+		}
+	})
+	return err
 }
 
 // textList is a pflag.Value that collects the values of a repeatable flag in a

@@ -47,10 +47,11 @@ func rootCommand() *cobra.Command {
 		Short:   "MTProto transports: proxy, test data centre, demo, load generator",
 		Example: `  mtwire proxy
   mtwire demo`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          noArguments, // a mistyped command is an error
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return checkPaths(cmd.Flags()) },
+		Args:              noArguments, // a mistyped command is an error
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	// Without this flag cobra makes one with the shorthand -v, which is --verbose
 	// for subcommands.
