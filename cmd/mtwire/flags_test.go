@@ -71,7 +71,7 @@ func TestErrorsOfFlagsDoNotQuoteSecrets(t *testing.T) {
 		"--secret: number 3: bad secret: 30 hexadecimal digits, want an even number from 32 up": {good, good, "--secret", mtwiretest.PlainSecret[2:]},
 		"--secret: number 2: bad secret: empty":                                                 {good, "--secret="},
 		`--ip: unknown address family "ipv5": want `:                                            {"--ip=only-ipv4", "--ip=ipv5"},
-		`--port: strconv.ParseInt: parsing "https": invalid syntax`:                             {"--port=https"},
+		`--port: "https": want a whole number`:                                                  {"--port=https"},
 	} {
 		err := parseFlags(define, args...)
 		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), mtwiretest.PlainSecret[2:]) {
