@@ -13,6 +13,7 @@ import (
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
@@ -414,7 +415,7 @@ func (s *session) idle() bool {
 	}
 	last := max(s.last.Load(), s.pausedUntil[Upload].Load(), s.pausedUntil[Download].Load())
 	idle := age - time.Duration(last) // negative during a pause, at whose end there may be bytes
-	return idle >= blockedTime || idle >= idleTime && !s.hasQueuedBytes()
+	return idle >= max(blockedTime, drain.IdleTime) || idle >= drain.IdleTime && !s.hasQueuedBytes()
 }
 
 // hasQueuedBytes reports whether bytes are on their way that a peer does not

@@ -10,8 +10,8 @@ import (
 var errStopping = errors.New("the proxy stops")
 
 const (
-	// idleTime is how long a session must have moved no byte to be closed by
-	// Shutdown: no byte is on its way in it.
+	// idleTime is how long a connection must have been silent to be closed by Shutdown if
+	// its client has sent nothing yet. For sessions that is drain.IdleTime.
 	idleTime = time.Second
 	// blockedTime is the same for a session with queued bytes that a peer does
 	// not read: it has stopped for a while, or is gone.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){"mtwire": func() {
 		dieAtStep()
 		speakProtocol()
+		lengthenUpgrades()
 		shortenUpgrades()
 		limitSteps()
 		speakOtherVersion()
@@ -55,6 +57,10 @@ func (m tests) Run() int {
 
 // raceVariable has the options of the race detector.
 const raceVariable = "GORACE"
+
+// patience is how long a test waits for what must happen. It ends a test that hangs, and is
+// more than a slow machine takes.
+const patience = time.Minute
 
 // stepVariable names the step at which a process of an upgrade is to end, as by kill -9, or to
 // stop with "stop " in front, as by kill -STOP, or to get SIGTERM with "term " in front.
@@ -123,6 +129,18 @@ func limitSteps() {
 		if before != nil {
 			before(name)
 		}
+	}
+}
+
+// patientVariable has a process wait longer for what a slow machine does in the end: until a
+// session that is idle is closed, the other process of an upgrade answers, and a session that moves
+// bytes has moved.
+const patientVariable = "MTWIRE_TEST_PATIENT"
+
+func lengthenUpgrades() {
+	if os.Getenv(patientVariable) != "" {
+		drain.IdleTime = patience
+		upgrade.Timeouts.Start, upgrade.Timeouts.Step, upgrade.Timeouts.Move = patience, patience, patience
 	}
 }
 

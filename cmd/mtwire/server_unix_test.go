@@ -103,10 +103,6 @@ func (s *server) stop(t *testing.T, signal os.Signal) error {
 	}
 }
 
-// patience is how long a test waits for what must happen. It ends a test that hangs, and is
-// more than a slow machine takes.
-const patience = time.Minute
-
 // eventually waits until is returns true, for as long as patience.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()

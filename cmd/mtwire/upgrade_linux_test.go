@@ -49,6 +49,9 @@ func startUpgraded(t *testing.T, change func(*exec.Cmd), flags ...string) *upgra
 	return u
 }
 
+// patient has the processes of a proxy wait for what a slow machine does in the end.
+func patient(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, patientVariable+"=1") }
+
 // kill ends all processes of the proxy, which have its log on their command lines.
 func (u *upgraded) kill() {
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/mtwire/mtwire"
 )
@@ -131,8 +130,8 @@ func download(ctx, enough context.Context, conn *mtwire.Conn) error {
 // lost, doubled or reordered, in all modes.
 func TestUpgradeKeepsOneWayTransfers(t *testing.T) {
 	t.Parallel()
-	u := startUpgraded(t, nil, "--probe=false", "--dc", "5="+startOneWay(t))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	u := startUpgraded(t, patient, "--probe=false", "--dc", "5="+startOneWay(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	enough, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup

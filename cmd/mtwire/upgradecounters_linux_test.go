@@ -121,7 +121,7 @@ func stayingFlags(t *testing.T) []string {
 // and gauges are of the sessions that there are.
 func TestUpgradeKeepsCounters(t *testing.T) {
 	t.Parallel()
-	a := startAdministered(t, stayingFlags(t)...)
+	a := startAdministeredWith(t, patient, stayingFlags(t)...)
 	var conns []*mtwire.Conn
 	for _, query := range upgradeModes {
 		conns = append(conns, a.join(t, query))

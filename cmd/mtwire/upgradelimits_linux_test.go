@@ -110,7 +110,7 @@ func keepBusy(t *testing.T, conns ...*mtwire.Conn) (stop func() (packets int)) {
 func TestUpgradeCountsConnectionsOfBothProcesses(t *testing.T) {
 	t.Parallel()
 	flags, _ := withUser(t, "", "max_connections = 5\nmax_addresses = 1\n")
-	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
+	u := startUpgraded(t, patient, append(stayingFlags(t), flags...)...)
 	var conns []*mtwire.Conn
 	for range 4 {
 		conns = append(conns, u.join(t, "secret="+carolSecret))
@@ -142,7 +142,7 @@ func TestUpgradeCountsConnectionsOfBothProcesses(t *testing.T) {
 func TestUpgradeCountsAQuotaOnce(t *testing.T) {
 	t.Parallel()
 	flags, _ := withUser(t, "", "quota = '2MB'\n")
-	a := startAdministered(t, append(stayingFlags(t), flags...)...)
+	a := startAdministeredWith(t, patient, append(stayingFlags(t), flags...)...)
 	conns := []*mtwire.Conn{a.join(t, "secret="+carolSecret), a.join(t, "secret="+carolSecret)}
 	used := func() (bytes int64) {
 		text := a.get(t, "GET", "/v1/users/carol/usage", "")
@@ -186,7 +186,7 @@ func TestUpgradeCountsAQuotaOnce(t *testing.T) {
 func TestUpgradeEndsSessionsInBothProcesses(t *testing.T) {
 	t.Parallel()
 	flags, _ := withUser(t, "", "quota = '2MB'\n")
-	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
+	u := startUpgraded(t, patient, append(stayingFlags(t), flags...)...)
 	conns := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
 	others := []*mtwire.Conn{u.join(t, upgradeModes[0]), u.join(t, upgradeModes[0])}
 	stop := keepBusy(t, append(conns, others...)...)
@@ -212,7 +212,7 @@ func TestUpgradeEndsSessionsInBothProcesses(t *testing.T) {
 func TestUpgradeSharesARate(t *testing.T) {
 	t.Parallel()
 	flags, _ := withUser(t, "", "rate_up = '1MB'\n")
-	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
+	u := startUpgraded(t, patient, append(stayingFlags(t), flags...)...)
 	conns := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
 	stop := keepBusy(t, conns...)
 	u.takeOver(t)
@@ -239,7 +239,7 @@ func TestUpgradeSharesARate(t *testing.T) {
 func TestUpgradeClosesSessionsOfUsersThatAreGone(t *testing.T) {
 	t.Parallel()
 	flags, file := withUser(t, "watch = false", "")
-	u := startUpgraded(t, nil, append(stayingFlags(t), flags...)...)
+	u := startUpgraded(t, patient, append(stayingFlags(t), flags...)...)
 	gone := []*mtwire.Conn{u.join(t, "secret="+carolSecret), u.join(t, "secret="+carolSecret)}
 	stay := []*mtwire.Conn{u.join(t, upgradeModes[0]), u.join(t, upgradeModes[0])}
 	stop := keepBusy(t, stay...)

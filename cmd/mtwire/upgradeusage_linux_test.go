@@ -55,7 +55,7 @@ func storedUp(t *testing.T, u *upgraded) (up int64) {
 // So does one that ends while an earlier one still drains, and has the store.
 func TestUpgradesWhileOneDrainsKeepTheUsage(t *testing.T) {
 	t.Parallel()
-	u := startUpgraded(t, nil, append(stayingFlags(t), "--drain", "60s")...)
+	u := startUpgraded(t, patient, append(stayingFlags(t), "--drain", "60s")...)
 	moves, stays := u.join(t, upgradeModes[0]), u.join(t, upgradeModes[0])
 	const size, upgrades = 100_000, 3
 	busy := keepBusy(t, stays) // the first process closes it otherwise
@@ -71,6 +71,7 @@ func TestUpgradesWhileOneDrainsKeepTheUsage(t *testing.T) {
 	packets := busy()
 	stays.Close()
 	eventually(t, "the end of the first process", func() bool { return !isAlive(first) })
+	moves.Close()
 	syscall.Kill(u.current, syscall.SIGTERM)
 	eventually(t, "the end", func() bool { return !isAlive(u.current) })
 	least, most := int64(upgrades*size+packets*busyLength), int64(upgrades*(size+4096)+packets*busyBytes)

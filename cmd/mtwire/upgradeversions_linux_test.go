@@ -62,7 +62,10 @@ func TestUpgradeBetweenVersions(t *testing.T) {
 func TestUpgradeWithFewDescriptors(t *testing.T) {
 	t.Parallel()
 	path, set := programs(t)
-	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path }, "--probe=false")
+	u := startUpgraded(t, func(cmd *exec.Cmd) {
+		cmd.Path = path
+		patient(cmd)
+	}, "--probe=false")
 	var conns []*mtwire.Conn
 	for i := range 60 {
 		conns = append(conns, u.join(t, upgradeModes[i%len(upgradeModes)]))
@@ -86,7 +89,10 @@ func TestUpgradeWithoutSpareDescriptors(t *testing.T) {
 	for _, spare := range []int{0, 1, 2, 3, 5, 8, 12} {
 		t.Run(fmt.Sprint(spare), func(t *testing.T) {
 			set("")
-			u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path }, "--probe=false", "--front", front)
+			u := startUpgraded(t, func(cmd *exec.Cmd) {
+				cmd.Path = path
+				patient(cmd)
+			}, "--probe=false", "--front", front)
 			var conns []*mtwire.Conn
 			for i := range 12 {
 				conns = append(conns, u.join(t, upgradeModes[i%len(upgradeModes)]))

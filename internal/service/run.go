@@ -100,7 +100,7 @@ func (s *Service) awaitTaken(abort context.Context) {
 	select {
 	case <-s.upgrade.taken:
 	case <-abort.Done():
-	case <-time.After(2 * moveTime): // it hangs
+	case <-time.After(2 * upgrade.Timeouts.Move): // it hangs
 	}
 }
 

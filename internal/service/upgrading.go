@@ -19,13 +19,9 @@ import (
 // sessions, and drains what is left. Until the new one has everything, the old one can go
 // on as before. docs/upgrade.md has the steps.
 
-const (
-	// moveTime is how long sessions that move bytes, or are in their handshake, may take
-	// until they can move. What cannot is drained then.
-	moveTime = 10 * time.Second
-	// movePause is the time between two attempts to move them.
-	movePause = 10 * time.Millisecond
-)
+// movePause is the time between two attempts to move sessions that move bytes, or are in their
+// handshake, until upgrade.Timeouts.Move is over. What cannot move is drained then.
+const movePause = 10 * time.Millisecond
 
 var (
 	// ErrUpgrading means that another upgrade is on its way.
@@ -359,7 +355,7 @@ func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved, left int
 		return 0, 0, err
 	}
 	s.closeSessionsOf(unknown)
-	for end := time.Now().Add(moveTime); ; {
+	for end := time.Now().Add(upgrade.Timeouts.Move); ; {
 		n, _, left, err := h.Move(s.proxy)
 		if moved += n; err == nil && n > 0 {
 			err = sharer.send()

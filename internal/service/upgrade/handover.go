@@ -20,7 +20,8 @@ var Timeouts = struct {
 	Check time.Duration // of the configuration
 	Start time.Duration // until it can serve
 	Step  time.Duration // for each step after that
-}{30 * time.Second, time.Minute, 10 * time.Second}
+	Move  time.Duration // for all sessions that move bytes, or are in their handshake
+}{30 * time.Second, time.Minute, 10 * time.Second, 10 * time.Second}
 
 // Step, if it is not nil, is called before each step of either process, with its name. It
 // is for tests that end a process there, and set before any other call.
