@@ -59,6 +59,7 @@ func Keep(dir string, pid int, path string) (undo func(), err error) {
 	if err != nil || os.SameFile(own, other) {
 		return undo, err
 	}
+	removeBegun(dir)
 	before, _ := readTrial(dir)
 	t := trial{PID: pid, Boot: bootID()}
 	if t.Started, err = startOf(pid); err != nil {
@@ -84,6 +85,14 @@ func Keep(dir string, pid int, path string) (undo func(), err error) {
 		}
 	}
 	return undo, writeTrial(dir, &t)
+}
+
+// removeBegun removes notes that a process was writing when it was killed.
+func removeBegun(dir string) {
+	begun, _ := filepath.Glob(filepath.Join(dir, trialName+"-*"))
+	for _, path := range begun {
+		os.Remove(path)
+	}
 }
 
 // keepProgram keeps this process's program, also if it has no name any more: by a link if

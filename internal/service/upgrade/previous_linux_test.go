@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,5 +35,28 @@ func TestFIFOsDoNotHangAStart(t *testing.T) {
 			t.Errorf("%s: %s", name, text.String())
 		}
 		EndTrial(dir)
+	}
+}
+
+// Notes that a process was writing when it was killed are removed, and a note that was written is
+// not.
+func TestBegunNotesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{trialName + "-123", trialName, previousName} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removeBegun(dir)
+	var names []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	if !slices.Equal(names, []string{previousName, trialName}) {
+		t.Errorf("%q", names)
 	}
 }

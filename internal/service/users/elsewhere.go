@@ -51,6 +51,13 @@ type ShareAddress struct {
 // several.
 const maxShared = 256
 
+// What counts elsewhere is added to what counts here. More than these, of sessions and of bytes,
+// is a mistake.
+const (
+	maxElsewhere      = 1 << 24
+	maxBytesElsewhere = 1 << 61
+)
+
 // Shares returns what this process, and the ones before it, have of each user with
 // sessions, addresses or bytes that count.
 func (p *Policy) Shares() iter.Seq[Share] {
@@ -102,11 +109,11 @@ func (p *Policy) Add(s Share) bool {
 	defer u.mu.Unlock()
 	if u.def == nil {
 		if u.activity != nil { // it was removed during the upgrade
-			u.activity.before = max(s.Sessions, 0)
+			u.activity.before = min(max(s.Sessions, 0), maxElsewhere)
 		}
 		return false
 	}
-	if s.Sessions < 0 || s.Bytes < 0 || s.Used < 0 {
+	if s.Sessions < 0 || s.Sessions > maxElsewhere || s.Bytes < 0 || s.Bytes > maxBytesElsewhere || s.Used < 0 || s.Used > maxBytesElsewhere {
 		return true
 	}
 	u.elsewhere.total, u.elsewhere.used = s.Bytes, s.Used
@@ -119,7 +126,7 @@ func (p *Policy) Add(s Share) bool {
 		return true
 	}
 	for _, a := range s.Addresses {
-		if a.Network.IsValid() && a.Clients >= 0 {
+		if a.Network.IsValid() && a.Clients >= 0 && a.Clients <= maxElsewhere {
 			e := u.activity.entry(a.Network)
 			e.before = a.Clients
 			e.until = max(e.until, now.elapsed+min(max(a.Until, 0), math.MaxInt64-now.elapsed))

@@ -183,3 +183,30 @@ func TestHalfOfTheLargestRate(t *testing.T) {
 		t.Errorf("%g, %g", up, down)
 	}
 }
+
+// Whatever another process tells of a user, this one counts no less than nothing, and the limits
+// of what it has itself hold.
+func FuzzShare(f *testing.F) {
+	f.Add([]byte(`{"user":"alice","sessions":1,"addresses":[{"network":"192.0.2.1","clients":1,"until":5}],"counter":{"user":"alice","up":5,"down":7},"bytes":12,"used":12}`))
+	f.Add([]byte(`{"user":"alice","sessions":9223372036854775807,"bytes":9223372036854775807,"used":9223372036854775807}`))
+	f.Add([]byte(`{"user":"alice","addresses":[{"network":"::1","clients":9223372036854775807,"until":9223372036854775807}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var s Share
+		if json.Unmarshal(b, &s) != nil {
+			return
+		}
+		p := newPolicy(alice(Limits{MaxConnections: 2, MaxAddresses: 2, Quota: Quota{Bytes: 1000}}))
+		p.Add(s)
+		p.SetRoom(GreaterHalf)
+		if one, err := admit(p, "alice", client); err == nil {
+			one.account.Moved(proxy.Upload, 1000)
+			refused(t, p, "alice", client, OverQuota)
+		}
+		for again := range p.Shares() {
+			if again.Sessions < 0 || again.Bytes < 0 || again.Used < 0 {
+				t.Errorf("%+v", again)
+			}
+		}
+		p.Alone()
+	})
+}

@@ -1,6 +1,9 @@
 package users
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // During an upgrade two processes admit clients of a user at the same time: the new one those that
 // come, and the old one those whose handshake it has begun. Neither waits for the other, so they
@@ -38,13 +41,13 @@ func (p *Policy) SetRoom(r Room) {
 	}
 }
 
-// half returns r's part of n.
-func (r Room) half(n int) int {
-	n = max(n, 0)
-	if r == LesserHalf {
-		return n / 2
+// of returns what a limit is in r, if has of it is taken: see userRoom.
+func (r Room) of(limit, has int) int32 {
+	half := max(limit-has, 0) / 2
+	if r == GreaterHalf {
+		half = limit - half
 	}
-	return n - n/2
+	return int32(min(half, math.MaxInt32))
 }
 
 // userRoom is the room of one user. Under user.mu.
@@ -65,10 +68,7 @@ func (a *activity) limits(r *rooms, l *Limits, now time.Duration) (connections, 
 	if room.of != r {
 		has, places := a.connections(), a.addresses.count(now)
 		room.of = r
-		room.connections, room.addresses = int32(r.half(connections-has)), int32(r.half(addresses-places))
-		if r.Room == GreaterHalf {
-			room.connections, room.addresses = room.connections+int32(has), room.addresses+int32(places)
-		}
+		room.connections, room.addresses = r.of(connections, has), r.of(addresses, places)
 	}
 	switch r.Room {
 	case LesserHalf:
