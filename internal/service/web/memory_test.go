@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/loopback"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/webproxy"
 )
@@ -154,6 +155,7 @@ func idleServer(t testing.TB, carrier webproxy.Carrier, http2 bool) (*Server, st
 	if err != nil {
 		t.Fatal(err)
 	}
+	ln = netx.Sockets(ln) // as the proxy's
 	t.Cleanup(func() { ln.Close() })
 	go func() {
 		for {
