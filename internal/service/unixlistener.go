@@ -20,6 +20,7 @@ type unixListener struct {
 	mu        sync.Mutex
 	info      os.FileInfo // of the file, nil if that is not this socket's
 	elsewhere bool        // another process has the socket as well
+	closed    bool        // info stays: it may still be told to the next process
 }
 
 // ownSocket returns a socket that was bound at path as one whose Close compares the file. Where
@@ -61,10 +62,13 @@ func (ln *unixListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name
 func (ln *unixListener) Close() error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if info, err := os.Lstat(ln.path); err == nil && ln.info != nil && !ln.elsewhere && os.SameFile(info, ln.info) {
-		os.Remove(ln.path)
+	if !ln.closed && !ln.elsewhere {
+		if info, err := os.Lstat(ln.path); err == nil && ln.info != nil && os.SameFile(info, ln.info) {
+			os.Remove(ln.path)
+		}
+		ln.info = nil // another socket's file may have its inode from now on
 	}
-	ln.info = nil // another socket's file may have its inode from now on, if this is called again
+	ln.closed = true // if this is called again, it removes nothing
 	if ln.lock != nil {
 		ln.lock.Close() // also that of a listener that was closed
 	}
