@@ -35,24 +35,24 @@ func networkOf(client netip.Addr) netip.Addr {
 	return client
 }
 
-// enter adds a connection. It reports false, and adds none, if network does not count
-// yet and most others do. A network that is invalid, of a Unix socket's client without
-// an address, does not count.
-func (a *addresses) enter(network netip.Addr, most int, now time.Duration) bool {
+// enter adds a connection, and reports whether its network did not count before. It adds
+// none if it did not and most others do. A network that is invalid, of a Unix socket's
+// client without an address, does not count.
+func (a *addresses) enter(network netip.Addr, most int, now time.Duration) (entered, isNew bool) {
 	if !network.IsValid() {
-		return true
+		return true, false
 	}
 	all := slices.DeleteFunc(*a, func(e address) bool { return !e.counts(now) })
 	*a = all
 	if i := all.index(network); i >= 0 {
 		all[i].clients++
-		return true
+		return true, false
 	}
 	if len(all) >= most {
-		return false
+		return false, false
 	}
 	*a = append(all, address{network: network, clients: 1})
-	return true
+	return true, true
 }
 
 // add adds a connection without a limit.
@@ -81,12 +81,6 @@ func (a addresses) count(now time.Duration) (n int) {
 		}
 	}
 	return n
-}
-
-// has reports whether network counts.
-func (a addresses) has(network netip.Addr, now time.Duration) bool {
-	i := a.index(network)
-	return i >= 0 && a[i].counts(now)
 }
 
 func (a addresses) index(network netip.Addr) int {

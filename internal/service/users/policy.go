@@ -307,7 +307,6 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 	}
 	def, active, room := u.def, u.activity, p.room.Load()
 	connections, addresses := active.limits(room, &def.Limits, now.elapsed)
-	isNewAddress := !active.addresses.has(a.network, now.elapsed)
 	switch {
 	case adopted && def.MaxAddresses > 0:
 		active.add(a.network)
@@ -316,10 +315,17 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 		return OtherNetwork, true
 	case def.MaxConnections > 0 && active.connections() >= connections:
 		return OverConnections, true
-	case def.MaxAddresses > 0 && !active.enter(a.network, addresses, now.elapsed):
-		return OverAddresses, true
 	default:
-		active.take(room, isNewAddress)
+		entered, isNewAddress := true, false
+		if def.MaxAddresses > 0 {
+			entered, isNewAddress = active.enter(a.network, addresses, now.elapsed)
+		}
+		if !entered {
+			return OverAddresses, true
+		}
+		if room != nil {
+			active.take(room, isNewAddress)
+		}
 	}
 	a.activity = active
 	if active.sessions++; !active.listed {

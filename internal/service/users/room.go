@@ -90,7 +90,7 @@ func (a *activity) limits(r *rooms, l *Limits, now time.Duration) (connections, 
 
 // take takes what a client needs from the room: a connection, and an address if that is a new one.
 func (a *activity) take(r *rooms, isNewAddress bool) {
-	if r == nil || r.Room != LesserHalf || a.room.of != r {
+	if r.Room != LesserHalf || a.room.of != r {
 		return
 	}
 	a.room.connections = max(a.room.connections-1, 0)
