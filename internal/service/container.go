@@ -12,10 +12,15 @@ import (
 // "docker run --init", and those that start containers. The kernel cuts names at 15 bytes.
 var containerParents = []string{"tini", "tini-static", "docker-init", "podman-init", "catatonit", "dumb-init", "conmon", "containerd-shim"}
 
-// endsContainer reports whether the container of this process ends with it.
-func endsContainer() bool {
-	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid())) // "" is none of them
-	return isContainers(os.Getpid(), os.Getppid(), strings.TrimSpace(string(name)))
+// endsContainer reports whether the container of this process ends with it. What has started
+// the process tells, and not its parent by now: after an upgrade in a container, by a process
+// that may end, that is the init.
+var endsContainer = isContainers(os.Getpid(), os.Getppid(), nameOf(os.Getppid()))
+
+// nameOf returns the name of a process, "" if it is not known.
+func nameOf(pid int) string {
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(name))
 }
 
 // isContainers reports whether a process is the one that a container is for. The number of its

@@ -142,7 +142,7 @@ func (s *Service) tryUpgrade(command *upgrade.Command, begin begin) (result Upgr
 	}
 	defer u.running.Unlock()
 	switch {
-	case command != nil && endsContainer():
+	case command != nil && endsContainer:
 		return result, errFirst
 	case command != nil && endsWithProcess():
 		return result, errService
