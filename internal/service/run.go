@@ -25,8 +25,11 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 		s.Close()
 		return err
 	}
-	if s.kept != nil {
-		defer s.kept.watchUse(s.log)()
+	s.reloading.Lock()
+	kept := s.kept
+	s.reloading.Unlock()
+	if kept != nil {
+		defer kept.watchUse(s.log)()
 	}
 	defer s.admin.serve(ctx, s.upgrade.taken, s.log)() // until all sessions have ended
 	s.releaseStart(ctx)

@@ -88,6 +88,7 @@ func TestHandedOverSocketsLeaveThoseOfTheSameName(t *testing.T) {
 		next.config.Takeover = next.takeover
 		next.listeners.all = []*listener{{Listener: next.config.handedOver(upgrade.Clients, used), address: used}}
 		r := &restorer{service: next, unused: next.unusedSockets()}
+		closeAllHere(before.listeners.all) // as before the state is sent
 		for _, finding := range socketFindings(before.handedListeners()) {
 			element, err := json.Marshal(finding)
 			if err != nil {
