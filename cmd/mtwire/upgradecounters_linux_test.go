@@ -68,8 +68,13 @@ func (a *administered) get(t *testing.T, method, path, body string) string {
 // histograms.
 func (a *administered) scrape(t *testing.T) (all, counters map[string]float64) {
 	t.Helper()
+	return seriesOf(a.get(t, "GET", "/metrics", ""))
+}
+
+// seriesOf returns the series of a text of /metrics: see scrape.
+func seriesOf(text string) (all, counters map[string]float64) {
 	all, counters = make(map[string]float64), make(map[string]float64)
-	lines, counting := bufio.NewScanner(strings.NewReader(a.get(t, "GET", "/metrics", ""))), false
+	lines, counting := bufio.NewScanner(strings.NewReader(text)), false
 	for lines.Scan() {
 		line := lines.Text()
 		if kind, ok := strings.CutPrefix(line, "# TYPE "); ok {

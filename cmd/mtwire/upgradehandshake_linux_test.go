@@ -52,6 +52,22 @@ func startGate(t *testing.T, address string) *gate {
 	return g
 }
 
+// counters returns the counters of /metrics, none if the process that serves the request ends at
+// that moment.
+func (a *administered) counters() map[string]float64 {
+	answer, err := a.client.Get("http://localhost/metrics")
+	if err != nil {
+		return nil
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil
+	}
+	_, counters := seriesOf(string(text))
+	return counters
+}
+
 // isNotAdmitted reports whether one client was refused, or has not finished its handshake in time,
 // as on a machine that takes ten seconds for an upgrade.
 func isNotAdmitted(counters map[string]float64) bool {
@@ -77,7 +93,7 @@ func TestUpgradeCountsHandshakesOfBothProcesses(t *testing.T) {
 			a := startAdministeredWith(t, func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, stepVariable+"=stop "+step) }, append(flags, "--probe=false")...)
 			early, goOn := a.joinAt(t, startGate(t, a.address))
 			eventually(t, "a handshake", func() bool {
-				_, counters := a.scrape(t)
+				counters := a.counters()
 				return counters["mtwire_connections_accepted_total"] == 1
 			})
 			if err := syscall.Kill(a.current, syscall.SIGUSR2); err != nil {
@@ -99,7 +115,7 @@ func TestUpgradeCountsHandshakesOfBothProcesses(t *testing.T) {
 					}
 				default:
 				}
-				_, counters := a.scrape(t)
+				counters := a.counters()
 				return isNotAdmitted(counters)
 			})
 			if err := echoOnce(second, 100); err != nil {
@@ -107,7 +123,7 @@ func TestUpgradeCountsHandshakesOfBothProcesses(t *testing.T) {
 			}
 			early.Close() // for which the old process waits otherwise
 			eventually(t, "the metrics of the new process", func() bool {
-				_, counters := a.scrape(t)
+				counters := a.counters()
 				return counters["mtwire_connections_accepted_total"] == 2 && isNotAdmitted(counters)
 			})
 		})
