@@ -84,6 +84,7 @@ type Service struct {
 	upgrade   *upgradeState     // of Upgrade
 	takeover  *upgrade.Takeover // of the process before, nil if there is none
 	program   upgrade.Command   // that an upgrade starts
+	version   string            // config.Version, which no change of the configuration changes
 	watchdog  time.Duration     // see watchdogInterval
 	abandoned chan error        // gets why the process before goes on
 	stored    map[string]bool   // the names of listeners that systemd keeps; under reloading
@@ -105,7 +106,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	s := &Service{
 		config: config, log: log, probed: make(chan struct{}), replay: newReplayMemory(log),
 		probeAgain: make(chan struct{}, 1), loopsAgain: make(chan struct{}, 1), release: newRelease(),
-		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover, program: config.Program,
+		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover, program: config.Program, version: config.Version,
 		watchdog: watchdogInterval(config.Takeover != nil), abandoned: make(chan error, 1),
 	}
 	defer beThrifty(len(config.Users) > manyUsers)()

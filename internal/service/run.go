@@ -38,7 +38,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer stopWeb()
 	failed, over := s.listeners.run(s.proxy.Serve)
 	if s.takeover == nil || s.takeover.IsForeign() { // otherwise the process before has told it
-		s.notify("READY=1%s", statusPart("serving", s.config.Version))
+		s.notify("READY=1%s", statusPart("serving", s.version))
 	}
 	defer s.listenTakeover()()
 	if s.takeover != nil {

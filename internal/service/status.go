@@ -26,6 +26,6 @@ func (s *Service) notifyFailure(what string, err error) {
 // notifyServing undoes notifyFailure.
 func (s *Service) notifyServing() {
 	if s.isMain() {
-		s.notify("STATUS=%s", oneLine("serving "+s.config.Version))
+		s.notify("STATUS=%s", oneLine("serving "+s.version))
 	}
 }
