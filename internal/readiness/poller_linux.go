@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/readbuf"
@@ -41,8 +42,19 @@ func New() (*Poller, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
+	return newPoller(fd)
+}
+
+// newPoller returns a Poller with an epoll set, which it owns.
+func newPoller(fd int) (*Poller, error) {
 	p := &Poller{file: os.NewFile(uintptr(fd), "epoll"), watches: make(map[uint64]*Watch)}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
+	// A file for which the runtime's poller cannot wait, as when the user has no watches left,
+	// has no deadlines. No event would come.
+	err := p.file.SetReadDeadline(time.Time{})
+	if err == nil {
+		p.raw, err = p.file.SyscallConn()
+	}
+	if err != nil {
 		p.file.Close()
 		return nil, err
 	}

@@ -3,9 +3,12 @@ package readiness
 import (
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/mtwire/mtwire/internal/netx"
+	"golang.org/x/sys/unix"
 )
 
 // sockets returns both ends of a connection.
@@ -33,8 +36,8 @@ func sockets(t *testing.T, bare bool) (here net.Conn, there *net.TCPConn) {
 	return here, dialed.(*net.TCPConn)
 }
 
-// newPoller returns a Poller, which is closed at the end.
-func newPoller(t *testing.T) *Poller {
+// startPoller returns a Poller, which is closed at the end.
+func startPoller(t *testing.T) *Poller {
 	t.Helper()
 	p, err := New()
 	if err != nil {
@@ -50,7 +53,7 @@ func TestASocketThatBecomesReadable(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		here, there := sockets(t, bare)
 		ready := make(chan struct{}, 10)
-		w := newPoller(t).Watch(here, func() { ready <- struct{}{} })
+		w := startPoller(t).Watch(here, func() { ready <- struct{}{} })
 		if w == nil || w.Readable() {
 			t.Fatalf("watch %v", w)
 		}
@@ -80,7 +83,7 @@ func TestASocketThatBecomesReadable(t *testing.T) {
 // get them.
 func TestStopEndsAWatch(t *testing.T) {
 	here, there := sockets(t, true)
-	p := newPoller(t)
+	p := startPoller(t)
 	p.Watch(here, func() { t.Error("an event after Stop") }).Stop()
 	if len(p.watches) != 0 {
 		t.Error("a watch is left")
@@ -94,7 +97,7 @@ func TestStopEndsAWatch(t *testing.T) {
 
 // What is no socket, or comes after Close, is not watched.
 func TestWhatCannotBeWatched(t *testing.T) {
-	p := newPoller(t)
+	p := startPoller(t)
 	a, b := net.Pipe()
 	defer b.Close()
 	if p.Watch(a, func() {}) != nil {
@@ -104,5 +107,18 @@ func TestWhatCannotBeWatched(t *testing.T) {
 	p.Close()
 	if p.Watch(here, func() {}) != nil || len(p.watches) != 0 {
 		t.Error("a socket is watched after Close")
+	}
+}
+
+// There is no Poller for a descriptor for which the runtime's poller cannot wait, such as that
+// of a regular file: sockets would wait in it for ever.
+func TestAPollerForWhichTheRuntimeCannotWait(t *testing.T) {
+	fd, err := unix.Open(filepath.Join(t.TempDir(), "file"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := newPoller(fd); err == nil {
+		p.Close()
+		t.Error("no error")
 	}
 }
