@@ -55,7 +55,7 @@ type Server struct {
 	closing   []byte // payload, nil if there is none
 	closeSent bool
 	pings     uint32 // that were sent
-	unheard   bool   // the last one was not answered
+	unheard   bool   // no answer to the last one, and no bytes of messages, have come since
 }
 
 // NewServer returns a WebSocket on conn, which it owns, for a peer that has sent the bytes of
@@ -92,6 +92,11 @@ func (s *Server) Receive(ready bool, handle func(message []byte) error) (n int, 
 		read = b[:got]
 	}
 	n, bad := s.frames.feed(read, handle, s.control)
+	if n > 0 {
+		s.cmu.Lock()
+		s.unheard = false // a pong may be behind all that the peer has to send
+		s.cmu.Unlock()
+	}
 	if bad == nil {
 		return n, err
 	}
@@ -245,8 +250,8 @@ func (s *Server) nextControl() (opcode byte, payload []byte) {
 	return 0, nil
 }
 
-// Ping sends a ping. It reports false if the one before was not answered, or if the WebSocket
-// ends.
+// Ping sends a ping. It reports false if the one before was not answered, and no bytes of
+// messages have come since then, or if the WebSocket ends.
 func (s *Server) Ping() bool {
 	alive := false
 	s.queue(func() {

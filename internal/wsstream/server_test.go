@@ -243,6 +243,24 @@ func TestAServersPings(t *testing.T) {
 	})
 }
 
+// The answer to a ping may be behind a long message, of which parts come meanwhile.
+func TestAPeerThatSendsAMessageIsNotPingedInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, peer := pipe(t)
+		go receiveAll(s, nil)
+		go io.Copy(io.Discard, peer)
+		message := clientFrame(0x82, make([]byte, 100))
+		for i := range 3 {
+			if !s.Ping() {
+				t.Fatalf("ping %d has failed", i)
+			}
+			peer.Write(message[i*30 : i*30+30])
+			synctest.Wait()
+		}
+		peer.Close()
+	})
+}
+
 // End waits five seconds for the peer's close frame, and discards messages until then. What is
 // not finished is not waited for.
 func TestAServersEnd(t *testing.T) {
