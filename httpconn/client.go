@@ -180,6 +180,9 @@ func (c *Client) Send(ctx context.Context, packet []byte) error {
 
 // begin takes a slot and adds one to posts, which the caller gives back.
 func (c *Client) begin(ctx context.Context) error {
+	if c.hasEnded() {
+		return net.ErrClosed // also while no slot is free
+	}
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -195,6 +198,13 @@ func (c *Client) begin(ctx context.Context) error {
 	}
 	c.posts.Add(1)
 	return nil
+}
+
+// hasEnded reports whether nothing more may be sent.
+func (c *Client) hasEnded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed || c.ended
 }
 
 // Exchange posts packet and returns the packet of its own response, which Receive then

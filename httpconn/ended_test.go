@@ -2,6 +2,8 @@ package httpconn
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -104,5 +106,34 @@ func TestTheNextRequestMayBeginWhileOneIsOpen(t *testing.T) {
 			}
 			ended <- err
 		}()
+	}
+}
+
+// After CloseWrite nothing is sent, also while MaxInFlight results wait. These are received, and
+// then the end.
+func TestClientsCloseWrite(t *testing.T) {
+	c := newClient(t, handlerServer(t, echo).URL, &ClientConfig{MaxInFlight: 1})
+	packet := bytes.Repeat([]byte{1}, 40)
+	if err := c.Send(t.Context(), packet); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Send(ctx, packet); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Send: %v", err)
+	}
+	if err := c.CloseWrite(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("once more: %v", err)
+	}
+	if got, err := c.Receive(t.Context()); err != nil || !bytes.Equal(got, packet) {
+		t.Errorf("received % x, %v", got, err)
+	}
+	for range 2 {
+		if _, err := c.Receive(t.Context()); err != io.EOF {
+			t.Errorf("in place of the end: %v", err)
+		}
 	}
 }
