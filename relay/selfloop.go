@@ -94,12 +94,13 @@ func (r *Relay) noting(dial mtwire.DialFunc) mtwire.DialFunc {
 // notedConn is a connection whose address is an own one.
 type notedConn struct {
 	net.Conn
-	own *ownAddresses
+	own  *ownAddresses
+	once sync.Once
 }
 
-// Close closes the connection.
+// Close closes the connection. After the first call the address may be another connection's.
 func (c *notedConn) Close() error {
-	c.own.remove(c.LocalAddr())
+	c.once.Do(func() { c.own.remove(c.LocalAddr()) })
 	return c.Conn.Close()
 }
 
