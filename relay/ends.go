@@ -34,11 +34,12 @@ const (
 // ends is what is known of the ends of the two directions.
 type ends struct {
 	mu       sync.Mutex
-	client   bool // has ended its stream
-	passed   bool // and that was passed on to the present server
-	uploaded bool // and its packets are sent, whether or not it was passed on
-	server   bool // has ended its stream, which was passed on
-	unread   bool // the client takes nothing more
+	client   bool         // has ended its stream
+	to       *mtwire.Conn // the present server, nil while another one is dialled
+	passed   bool         // and that was passed on to the present server
+	uploaded bool         // and its packets are sent, whether or not it was passed on
+	server   bool         // has ended its stream, which was passed on
+	unread   bool         // the client takes nothing more
 	patience time.Duration
 	timer    *time.Timer // nil before the first end
 }
@@ -63,15 +64,24 @@ func (s *session) clientFailed(err error) {
 	s.cancel(err)
 }
 
-// endUpload passes the end of the client's stream on to a server.
+// endUpload passes the end of the client's stream on to a server. If that is given up, another
+// one gets the packets and the end, or the session ends for want of one.
 func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) {
 	receives := s.transport.Carrier != mtwire.WebSocket
 	e := &s.ends
 	e.mu.Lock()
+	if e.to != to {
+		e.mu.Unlock()
+		return
+	}
 	e.passed = true // the server may end before CloseWrite returns
 	e.mu.Unlock()
 	passed := to.CloseWrite(ctx) == nil
 	e.mu.Lock()
+	if e.to != to {
+		e.mu.Unlock()
+		return
+	}
 	e.passed, e.uploaded = passed, true
 	over := e.server || e.unread || !passed && !receives
 	e.mu.Unlock()
@@ -93,10 +103,11 @@ func (s *session) endPassed() bool {
 	return s.ends.passed
 }
 
-// endNotPassed notes that there is another server.
-func (s *session) endNotPassed() {
+// endNotPassed notes that there is another server, or none for now.
+func (s *session) endNotPassed(to *mtwire.Conn) {
 	s.ends.mu.Lock()
 	defer s.ends.mu.Unlock()
+	s.ends.to = to
 	s.ends.passed, s.ends.uploaded = false, false
 }
 

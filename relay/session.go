@@ -282,6 +282,7 @@ func (s *session) answers() {
 func (s *session) connect(ctx context.Context, failure error) error {
 	for {
 		if s.server != nil {
+			s.endNotPassed(nil)
 			s.closeServer()
 			s.suspect(failure)
 		}
@@ -303,7 +304,7 @@ func (s *session) connect(ctx context.Context, failure error) error {
 			return ctx.Err()
 		case err == nil:
 			s.server = server
-			s.endNotPassed()
+			s.endNotPassed(server)
 			if s.uploads.redirect(ctx, server) {
 				return nil
 			}
