@@ -55,6 +55,8 @@ func TestUpgradeUnderOddConditions(t *testing.T) {
 					cmd.Path = path
 					patient(cmd)
 				}, "--probe=false", "--admin", "off")
+				u.join(t, upgradeModes[0]).Close() // before it serves, there is no upgrade
+				eventually(t, "the end of a session", func() bool { return contains(u.log, "msg=closed") })
 				conns := u.joinAll(t, upgradeModes[:sessions])
 				change(t, path, stateOf(u))
 				for range 2 {
