@@ -24,6 +24,7 @@ var errMode = errors.New("the secret, or the proxy, does not allow this mode")
 type authentication struct {
 	*session
 	endHandshake context.CancelCauseFunc
+	stream       WebStream     // nil unless the client is in one of a relay
 	users        *snapshot     // since the client's first byte
 	secrets      []userSecret  // of them, or of a stream; set before found is
 	found        int           // by the last Find that found a secret
@@ -45,8 +46,8 @@ type authentication struct {
 // A secret whose user the policy refuses is none: see keysearch.Query.Refused.
 func (a *authentication) Find(ctx context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (index int, err error) {
 	a.setClass(admission.Complete)
-	if stream := a.webStream(); stream != nil {
-		return a.findWeb(ctx, stream, try)
+	if a.stream != nil {
+		return a.findWeb(ctx, a.stream, try)
 	}
 	a.secrets = a.users.secrets
 	query := keysearch.Query{FakeTLS: q.FakeTLS, ServerName: q.ServerName, Length: q.Length}
@@ -202,8 +203,8 @@ func (a *authentication) beginSlowSearch(q handshake.Query) (stop func()) {
 // allowed is not pending any more.
 func (a *authentication) Allow(t detect.Transport, index int) error {
 	a.mode = modeOf(t)
-	if stream := a.webStream(); stream != nil {
-		if stream.Secret().Mode == mtproxy.Padded && a.mode != mtproxy.DD {
+	if a.stream != nil {
+		if a.stream.Secret().Mode == mtproxy.Padded && a.mode != mtproxy.DD {
 			a.mode = 0
 		} else {
 			a.mode = mtproxy.Web

@@ -129,14 +129,15 @@ func (s *session) run() {
 	s.onClose(func() { end(nil) })
 	s.proxy.pending.Enter(&s.pending, s, s.clientAddr(), admission.Silent)
 	awaitCtx, stop := ctx, func() {}
-	if s.webStream() == nil && !s.proxy.fronts.Empty() {
+	stream := s.webStream()
+	if stream == nil && !s.proxy.fronts.Empty() {
 		s.mirror = newMirror(s, end)
 	} else { // there is no host whose timeout applies
 		awaitCtx, stop = context.WithTimeout(ctx, silenceLimit())
 	}
 	s.awaitFirst(awaitCtx, func(h *handshake.Handshake, err error) {
 		stop()
-		err = s.connect(ctx, h, &authentication{session: s, endHandshake: end}, err)
+		err = s.connect(ctx, h, &authentication{session: s, endHandshake: end, stream: stream}, err)
 		end(nil)
 		s.connected(err)
 	})
@@ -211,7 +212,7 @@ func (s *session) authenticate(ctx context.Context, h *handshake.Handshake, auth
 	s.setClass(admission.Partial)
 	s.reach(ClientBytes)
 	auth.users = s.proxy.users.Load() // the client may have been silent for hours
-	if s.webStream() != nil {
+	if auth.stream != nil {
 		return h.Run(ctx, &webHandshake, auth)
 	}
 	if s.mirror == nil && !s.proxy.fronts.Empty() {

@@ -306,7 +306,10 @@ func (p *Policy) enter(a *account, client netip.Addr, now moment, adopted bool) 
 		u.begin(p.sharing.Load(), now)
 	}
 	def, active, room := u.def, u.activity, p.room.Load()
-	connections, addresses := active.limits(room, &def.Limits, now.elapsed)
+	connections, addresses := def.MaxConnections, def.MaxAddresses
+	if room != nil {
+		connections, addresses = active.limits(room, &def.Limits, now.elapsed)
+	}
 	switch {
 	case adopted && def.MaxAddresses > 0:
 		active.add(a.network)

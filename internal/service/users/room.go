@@ -61,7 +61,7 @@ type userRoom struct {
 // configured, or less. 0 of a limit that is configured admits nothing more.
 func (a *activity) limits(r *rooms, l *Limits, now time.Duration) (connections, addresses int) {
 	connections, addresses = l.MaxConnections, l.MaxAddresses
-	if r == nil || r.Room == AllRoom || connections == 0 && addresses == 0 {
+	if r.Room == AllRoom || connections == 0 && addresses == 0 {
 		return connections, addresses
 	}
 	room := &a.room
