@@ -47,12 +47,13 @@ const (
 )
 
 // newPoll returns the long poll for the next batch of a lane, nil if the request is not valid.
-func (s *session) newPoll(r *http.Request, laneID int) *poll {
+// The poll calls done, of begin, at its end.
+func (s *session) newPoll(r *http.Request, laneID int, done func()) *poll {
 	cursor, ok := number(r, headerCursor)
 	if !ok || !hasNoBody(r) {
 		return nil
 	}
-	p := &poll{session: s, ctx: r.Context(), lane: laneID, cursor: cursor, woken: make(chan struct{}, 1), done: s.begin()}
+	p := &poll{session: s, ctx: r.Context(), lane: laneID, cursor: cursor, woken: make(chan struct{}, 1), done: done}
 	p.timer = time.AfterFunc(pollTime, p.expire)
 	p.stop = context.AfterFunc(p.ctx, p.wake)
 	return p

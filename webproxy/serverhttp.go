@@ -68,7 +68,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (p *poll, served 
 		return nil, false
 	}
 	s.known(r)
-	if session.isCrowded() {
+	done := session.beginUnlessCrowded()
+	if done == nil {
 		return nil, busy(w, r)
 	}
 	// Without TLS there is a web server in front, to which the client may speak HTTP/2.
@@ -78,10 +79,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (p *poll, served 
 		})
 	}
 	if rest == pathUp {
-		defer session.begin()()
+		defer done()
 		return nil, session.serveUp(w, r, laneID)
 	}
-	return session.newPoll(r, laneID), false
+	if p = session.newPoll(r, laneID, done); p == nil {
+		done()
+	}
+	return p, false
 }
 
 // bearer returns the token of a request.

@@ -121,9 +121,27 @@ func (s *Server) find(t token) *session {
 // begin notes a request of the session. The caller calls done at its end.
 func (s *session) begin() (done func()) {
 	s.activity.Lock()
+	defer s.activity.Unlock()
+	return s.beginLocked()
+}
+
+// beginUnlessCrowded is begin, unless the session has more requests under way than its
+// streams may have: each an upload and a poll, and the same again where a network was lost,
+// which package http notices late. Then it returns nil. Requests that wait, for a body or
+// for a lane, take memory.
+func (s *session) beginUnlessCrowded() (done func()) {
+	s.activity.Lock()
+	defer s.activity.Unlock()
+	if s.requests >= 8*s.server.limits.SessionStreams+64 {
+		return nil
+	}
+	return s.beginLocked()
+}
+
+// beginLocked is begin under activity.
+func (s *session) beginLocked() (done func()) {
 	s.requests++
 	s.expiry.Stop()
-	s.activity.Unlock()
 	return func() {
 		s.activity.Lock()
 		defer s.activity.Unlock()
@@ -131,15 +149,6 @@ func (s *session) begin() (done func()) {
 			s.expiry.Reset(reconnectGrace)
 		}
 	}
-}
-
-// isCrowded reports whether the session has more requests under way than its streams may
-// have: each an upload and a poll, and the same again where a network was lost, which
-// package http notices late. Requests that wait, for a body or for a lane, take memory.
-func (s *session) isCrowded() bool {
-	s.activity.Lock()
-	defer s.activity.Unlock()
-	return s.requests >= 8*s.server.limits.SessionStreams+64
 }
 
 // expire ends the session unless there is a request.
