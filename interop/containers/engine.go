@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mtwire/mtwire/interop/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,7 +74,7 @@ func (t *trial) clean() error {
 	_, err := t.podman(ctx, "system", "reset", "--force")
 	for _, path := range engineCgroups() {
 		if !strings.Contains(strings.Join(t.cgroups, "\n")+"\n", path+"\n") {
-			removeTree(path)
+			process.RemoveCgroups(path)
 		}
 	}
 	return errors.Join(err, os.RemoveAll(t.dir))
@@ -84,17 +85,6 @@ func engineCgroups() []string {
 	nested, _ := filepath.Glob("/sys/fs/cgroup/*/libpod_parent")
 	unified, _ := filepath.Glob("/sys/fs/cgroup/libpod_parent")
 	return append(nested, unified...)
-}
-
-// removeTree removes cgroups without processes, the innermost first.
-func removeTree(path string) {
-	entries, _ := os.ReadDir(path)
-	for _, entry := range entries {
-		if entry.IsDir() {
-			removeTree(filepath.Join(path, entry.Name()))
-		}
-	}
-	os.Remove(path)
 }
 
 func (t *trial) podman(ctx context.Context, args ...string) (string, error) {

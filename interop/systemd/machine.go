@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/interop/live"
+	"github.com/mtwire/mtwire/interop/process"
 )
 
 // machine is a container of systemd-nspawn, with the network of this process. What is
@@ -98,7 +99,7 @@ func (m *machine) halt() {
 	}
 	for _, path := range payloads() {
 		if !strings.Contains(strings.Join(m.cgroups, "\n")+"\n", path+"\n") {
-			removeTree(path)
+			process.RemoveCgroups(path)
 		}
 	}
 }
@@ -121,17 +122,6 @@ func payloads() (all []string) {
 		}
 	}
 	return all
-}
-
-// removeTree removes cgroups without processes, the innermost first.
-func removeTree(path string) {
-	entries, _ := os.ReadDir(path)
-	for _, entry := range entries {
-		if entry.IsDir() {
-			removeTree(filepath.Join(path, entry.Name()))
-		}
-	}
-	os.Remove(path)
 }
 
 // run runs a command in the machine, as root, and returns what it prints.
