@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -90,17 +91,24 @@ func TestClockStepsAcrossAQuotaReset(t *testing.T) {
 	c.used(t, "the midnight after a day of 23 hours", 0, 0)
 }
 
-// A user that has used up the quota is served again when the clock comes to midnight, and
-// is not refused when it is set back.
+// A user that has used up the quota is served again when the clock comes to midnight. The
+// quota is more than one client moves: a session that exceeds it is closed within a second,
+// at any of its bytes.
 func TestClockStepsLetUsersInAgain(t *testing.T) {
 	t.Parallel()
-	c := newClocked(t, "quota = 1\nquota_period = 'day'\ntime_zone = 'America/New_York'\n")
+	c := newClocked(t, "quota = '16 KiB'\nquota_period = 'day'\ntime_zone = 'America/New_York'\n")
 	c.set(t, "2027-06-01 03:00:00")
 	c.start(t)
-	if err := tryClient(c.mode, c.address, 15*time.Second); err != nil {
-		t.Fatal(err) // its first bytes use the quota up
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	first := mustDial(t, c.mode, c.address, 2, nil)
+	for first.Echo(ctx) == nil {
 	}
-	if err := tryClient(c.mode, c.address, time.Second); err == nil || c.usage(t).Refused["quota"] == 0 {
+	if ctx.Err() != nil {
+		t.Fatal("a session goes on over its quota")
+	}
+	eventually(t, "the session has ended", func() bool { return c.usage(t).Connections == 0 })
+	if err := tryClient(c.mode, c.address, 15*time.Second); err == nil || c.usage(t).Refused["quota"] == 0 {
 		t.Errorf("over the quota: %v, %+v", err, c.usage(t))
 	}
 	c.set(t, "2027-06-01 04:00:01")
