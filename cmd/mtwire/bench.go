@@ -224,7 +224,7 @@ func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 	plan.DataCenter = loadgen.NewDataCenter(ln)
 	serving.Go(func() { plan.DataCenter.Serve(ctx) })
 	if flags.raw {
-		raw, err := startRawRelay(ctx, ln.Addr().String())
+		raw, err := startRawRelay(ctx, ln.Addr().String(), flags.processes)
 		if err != nil {
 			return err
 		}
@@ -265,8 +265,9 @@ type rawRelay struct {
 
 const rawRelayName = "raw-relay"
 
-// startRawRelay starts a raw relay to upstream. The caller stops it.
-func startRawRelay(ctx context.Context, upstream string) (*rawRelay, error) {
+// startRawRelay starts a raw relay to upstream, on the processors of the first of the
+// processes that it is compared with, if any. The caller stops it.
+func startRawRelay(ctx context.Context, upstream string, beside []int) (*rawRelay, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -280,7 +281,11 @@ func startRawRelay(ctx context.Context, upstream string) (*rawRelay, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.cmd.Start(); err != nil {
+	start := r.cmd.Start
+	if len(beside) > 0 {
+		start = func() error { return loadgen.StartBeside(r.cmd, beside[0]) }
+	}
+	if err := start(); err != nil {
 		return nil, err
 	}
 	if _, err := fmt.Fscanln(out, &r.address); err != nil {

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"math"
+	"os"
 	"slices"
 	"time"
 )
@@ -13,6 +14,9 @@ type Report struct {
 	Machine  Machine    `json:"machine"`
 	Target   TargetInfo `json:"target"`
 	Settings Settings   `json:"settings"`
+	// Processors is nil where the processes may run on all processors that the load
+	// generator may run on, and no others.
+	Processors *Processors `json:"processors,omitempty"`
 	// TCP is nil where it is not known: on systems other than Linux.
 	TCP *TCP `json:"tcp,omitempty"`
 	// Warnings have reasons not to use the figures.
@@ -31,6 +35,12 @@ type TargetInfo struct {
 	DC         int    `json:"dc"`          // in the init payload
 	DataCenter string `json:"data_center"` // address of the load generator's data centre
 	Processes  []int  `json:"processes,omitempty"`
+}
+
+// Processors are the numbers of the processors that each part may run on.
+type Processors struct {
+	Proxy []int `json:"proxy"` // those of the process that is measured, and of the raw relay
+	Load  []int `json:"load"`
 }
 
 // Settings are the parameters of the benchmark.
@@ -189,6 +199,13 @@ func newReport(p *Plan) Report {
 			Connections: p.Connections, PacketBytes: p.PacketSize, EchoBytes: MinLength,
 			Seconds: p.Time.Seconds(), Turns: p.Turns, SettleSeconds: p.Settle.Seconds(),
 		},
+	}
+	if watched := p.Proxy.Processes; len(watched) > 0 {
+		proxy, err := processors(watched[0])
+		load, failed := processors(os.Getpid())
+		if err == nil && failed == nil && !slices.Equal(proxy, load) {
+			r.Processors = &Processors{proxy, load}
+		}
 	}
 	if p.includes(PhaseChat) || p.Beside() {
 		r.Settings.Chat = &ChatSettings{

@@ -35,6 +35,7 @@ func sample() Report {
 			Address: "127.0.0.1:3128", Mode: "padded", Protocol: "padded-intermediate", DC: 2,
 			DataCenter: "127.0.0.1:7443", Processes: []int{42},
 		},
+		Processors: &Processors{Proxy: []int{0}, Load: []int{1, 2}},
 		Settings: Settings{Connections: 4, PacketBytes: 65528, EchoBytes: 72, Seconds: 5, Turns: 5, SettleSeconds: 3,
 			Chat: &ChatSettings{Connections: 2000, EchoBytes: 200, IntervalSeconds: 2, Priority: "SCHED_RR", BulkPriority: "SCHED_IDLE"}, Churn: &ChurnSettings{PerSecond: 500},
 			Paced: &PacedSettings{Connections: 100, BitsPerSecond: 2_000_000, PacketBytes: 4088}},

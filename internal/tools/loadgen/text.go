@@ -27,6 +27,13 @@ func (r *Report) head() string {
 		cpu = "CPU"
 	}
 	line("machine", "%s/%s, %d × %s, %s", m.OS, m.Arch, m.CPUs, cpu, m.Go)
+	if p := r.Processors; p != nil {
+		sides := "the proxy"
+		if r.Raw != nil {
+			sides += " and the raw relay"
+		}
+		line("", "%s on %s, the load on %s", sides, numbers(p.Proxy), numbers(p.Load))
+	}
 	if r.TCP != nil {
 		line("tcp", "%v", r.TCP)
 	}
@@ -51,6 +58,15 @@ func (r *Report) head() string {
 		line("warning", "%s", warning)
 	}
 	return b.String()
+}
+
+// numbers formats the numbers of processors, as "processor 0" or "processors 1, 2".
+func numbers(list []int) string {
+	text := strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")
+	if len(list) == 1 {
+		return "processor " + text
+	}
+	return "processors " + text
 }
 
 // table formats the figures in a column for the proxy and, in a comparison, one for
