@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,7 +64,10 @@ func SyncDirectory(dir string) error {
 }
 
 // readFile parses a file of a kind. Without a file, and if it is damaged and was set
-// aside, the result is the zero value.
+// aside, the result is the zero value. A file that is whole and of another version stays
+// where it is, and is an error: a program that was replaced by the one before must find its
+// users when it comes back. The same holds for what an operator has entered, if this program
+// does not know all of it.
 func readFile[T any](s *Store, name, kind string, parse func([]byte) (T, error)) (value T, err error) {
 	b, err := readBounded(filepath.Join(s.dir, name))
 	var payload []byte
@@ -72,13 +76,18 @@ func readFile[T any](s *Store, name, kind string, parse func([]byte) (T, error))
 		return value, nil
 	case err == nil:
 		if payload, err = parseFile(b, kind); err == nil {
-			value, err = parse(payload)
+			if value, err = parse(payload); err != nil && (kind == kindUsers || kind == kindNetworks) && json.Valid(payload) {
+				err = fmt.Errorf("%w: %w", errVersion, err)
+			}
 		}
 	case !errors.Is(err, errTooLong):
 		return value, err
 	}
-	if err != nil {
-		var none T
+	var none T
+	switch {
+	case errors.Is(err, errVersion):
+		return none, fmt.Errorf("%s stays as it is: %w", name, err)
+	case err != nil:
 		return none, s.setAside(name, err)
 	}
 	return value, nil

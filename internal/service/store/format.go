@@ -54,7 +54,7 @@ var (
 	errHeader   = errors.New("the file does not begin with the header of a store")
 	errChecksum = errors.New("the checksum is wrong")
 	errRecord   = errors.New("a record is malformed")
-	errVersion  = errors.New("the file has another version")
+	errVersion  = errors.New("another version of mtwire has written it")
 
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )

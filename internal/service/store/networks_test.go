@@ -43,7 +43,7 @@ func TestNetworksAreKept(t *testing.T) {
 	s, _ = opened(t, dir, Options{})
 	checkNetworks(t, s, someNetworks, true)
 	closed(t, s)
-	for _, payload := range []string{"{", `{"block": [""]}`, `{"block": ["192.0.2.1"]}`, `{"allow": [""]}`, `{"allowed": []}`} {
+	for _, payload := range []string{"", "{", `{"block": [}`} {
 		write(t, dir, kindNetworks, makeFile(kindNetworks, []byte(payload)))
 		s, _ = opened(t, dir, Options{})
 		checkNetworks(t, s, Networks{}, true)
