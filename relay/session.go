@@ -356,21 +356,26 @@ func (s *session) closeServer() {
 // longer pause.
 const maxRepeated = 3
 
-// repeat sends the packet of a failed POST again. A data centre serves a message that it
-// gets twice once.
+// repeat has the packet of a failed POST sent again. A data centre serves a message that it
+// gets twice once. Meanwhile the answers to the others are received: a POST may wait for the
+// place of one whose answer was not.
 func (s *session) repeat(ctx context.Context, post *httpconn.PostError) error {
 	s.failed++
 	if s.failed > maxRepeated || !mtwire.Retryable(post) {
 		return post
 	}
-	pause := time.NewTimer(time.Duration(s.failed) * 200 * time.Millisecond)
-	defer pause.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-pause.C:
-		return s.server.Send(ctx, post.Packet)
-	}
+	pause, server := time.Duration(s.failed)*200*time.Millisecond, s.server
+	s.tasks.Go(func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		if server.Send(ctx, post.Packet) != nil {
+			s.cancel(post)
+		}
+	})
+	return nil
 }
 
 // forServer returns a client's packet as its transport to the server has it: Full and
