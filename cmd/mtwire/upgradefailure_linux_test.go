@@ -49,6 +49,7 @@ func TestUpgradeToAProcessThatFails(t *testing.T) {
 		taken  bool // the new process has taken sessions over by then
 	}{
 		"no program":            {"exit 7", false},
+		"another process":       {`"$MTWIRE_TEST_PROGRAM" "$@"`, false}, // which ending the script does not end
 		"no configuration":      {runs + " --modes none", false},
 		"at its start":          {"MTWIRE_TEST_STEP='new started' " + runs, false},
 		"after the version":     {"MTWIRE_TEST_STEP='new has the version' " + runs, false},

@@ -77,6 +77,7 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		ExtraFiles: []*os.File{other},
 	}
+	tellSenders(conn)
 	err = startMasked(cmd)
 	other.Close()
 	if err != nil {
@@ -103,6 +104,9 @@ func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
 	if err := send(h.conn, appendHello(nil, lowestVersion, HighestVersion), nil); err != nil {
 		return h.failed(err)
 	}
+	if err := h.checkSender(); err != nil {
+		return err
+	}
 	message, err := h.expect(versionMessage)
 	if err != nil {
 		return err
@@ -125,6 +129,26 @@ func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
 	_, err = h.expect(readyMessage)
 	step("old has ready")
 	return err
+}
+
+var errOtherProcess = errors.New("it starts another process, which would go on when the upgrade fails and this one is ended: a script must start the program with exec")
+
+// checkSender returns a *ProgramError if another process than the one that Start has started
+// sends the first message. Abort could not end it, and it would take the end of the socket for
+// that of this process. So it is told the end.
+func (h *Handover) checkSender() error {
+	if h.process == nil {
+		return nil
+	}
+	pid, err := senderOf(h.conn)
+	if err != nil {
+		return h.failed(err)
+	}
+	if pid == 0 || pid == h.pid { // 0: the system does not tell
+		return nil
+	}
+	send(h.conn, []byte{byte(abortMessage)}, nil)
+	return &ProgramError{h.process.Path, errOtherProcess}
 }
 
 func (h *Handover) sendListeners(listeners []Listener) error {

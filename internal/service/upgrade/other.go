@@ -26,6 +26,10 @@ func receive(*net.UnixConn, []byte, int) ([]byte, []int, error) {
 	return nil, nil, errors.ErrUnsupported
 }
 
+func tellSenders(*net.UnixConn) {}
+
+func senderOf(*net.UnixConn) (int, error) { return 0, errors.ErrUnsupported }
+
 func closeFDs([]int) {}
 
 func startMasked(cmd *exec.Cmd) error { return cmd.Start() }

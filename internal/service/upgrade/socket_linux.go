@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -112,6 +113,45 @@ func receive(conn *net.UnixConn, b []byte, maxFDs int) (message []byte, fds []in
 		fds = nil
 	}
 	return b[:n], fds, nil
+}
+
+// tellSenders has the messages that come over conn from now on tell which process has sent them.
+func tellSenders(conn *net.UnixConn) { setPassCredentials(conn, 1) }
+
+func setPassCredentials(conn *net.UnixConn, value int) {
+	if raw, err := conn.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, value) })
+	}
+}
+
+// senderOf waits for the next message, which stays there, and returns which process has sent it,
+// 0 if that is not known. It undoes tellSenders, whose descriptions of senders receive does not
+// know.
+func senderOf(conn *net.UnixConn) (pid int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	defer setPassCredentials(conn, 0)
+	control, length := make([]byte, unix.CmsgSpace(unix.SizeofUcred)), 0
+	failed := raw.Read(func(fd uintptr) (done bool) {
+		for {
+			_, length, _, _, err = unix.Recvmsg(int(fd), make([]byte, 1), control, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			if err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	})
+	if failed = cmp.Or(failed, err); failed != nil {
+		return 0, &net.OpError{Op: "read", Net: "unixpacket", Err: failed}
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:length])
+	for _, m := range messages {
+		if sender, err := unix.ParseUnixCredentials(&m); err == nil {
+			return int(sender.Pid), nil
+		}
+	}
+	return 0, err
 }
 
 func closeFDs(fds []int) {
