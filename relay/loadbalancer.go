@@ -23,8 +23,9 @@ const (
 
 // Listener returns a net.Listener for mtwire.NewListener that accepts from ln and reads
 // the PROXY protocol headers of Config.TrustedProxies and TrustUnixSockets: the
-// RemoteAddr of such a connection is the client's address. Accept reads nothing. The
-// first call of RemoteAddr or Read reads the header, for up to ten seconds, and Read
+// RemoteAddr of such a connection is the client's address, and its LocalAddr the one that
+// the client has connected to. Accept reads nothing. The
+// first call of these or of Read reads the header, for up to ten seconds, and Read
 // returns its error; Handle does that before anything else. On Linux a client that
 // acknowledges nothing for two minutes is given up.
 func (r *Relay) Listener(ln net.Listener) net.Listener {
@@ -64,17 +65,17 @@ type balancedConn struct {
 	net.Conn
 	relay *Relay
 
-	header sync.Once
-	remote net.Addr
-	err    error
+	header        sync.Once
+	remote, local net.Addr
+	err           error
 }
 
 // readHeader reads the header once.
 func (c *balancedConn) readHeader() {
 	c.header.Do(func() {
-		c.remote = c.Conn.RemoteAddr()
+		c.remote, c.local = c.Conn.RemoteAddr(), c.Conn.LocalAddr()
 		c.Conn.SetReadDeadline(time.Now().Add(headerTimeout))
-		source, err := proxyprotocol.Read(c.Conn)
+		source, destination, err := proxyprotocol.ReadAddresses(c.Conn)
 		if err != nil {
 			c.err = err
 			c.relay.logHeader(c.remote, err)
@@ -84,6 +85,9 @@ func (c *balancedConn) readHeader() {
 		if source.IsValid() {
 			c.remote = net.TCPAddrFromAddrPort(source)
 		}
+		if destination.IsValid() {
+			c.local = net.TCPAddrFromAddrPort(destination)
+		}
 	})
 }
 
@@ -91,6 +95,13 @@ func (c *balancedConn) readHeader() {
 func (c *balancedConn) RemoteAddr() net.Addr {
 	c.readHeader()
 	return c.remote
+}
+
+// LocalAddr returns the address that the client has connected to, or the connection's own if
+// the header has none.
+func (c *balancedConn) LocalAddr() net.Addr {
+	c.readHeader()
+	return c.local
 }
 
 func (c *balancedConn) Read(p []byte) (int, error) {

@@ -275,6 +275,56 @@ func TestASilentLoadBalancerIsClosed(t *testing.T) {
 	})
 }
 
+// An endpoint that leads back by way of a load balancer is noticed by the addresses in the
+// header.
+func TestALoadBalancerThatLeadsBackIsNoticed(t *testing.T) {
+	ln, balancer := socket(t, "tcp", "127.0.0.1:0"), socket(t, "tcp", "127.0.0.1:0")
+	log := new(logLines)
+	r, err := relay.New(relay.Config{TrustedProxies: loopback, Log: log.logger(), To: []mtwire.Endpoint{
+		endpoint(t, "tcp://HOST:PORT", balancer.Addr().String()), endpoint(t, "tcp://HOST:PORT", listen(t, nil, serve)),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer balancer.Close()
+	running.Go(func() {
+		for {
+			client, err := balancer.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer client.Close()
+				server, err := new(net.Dialer).Dial("tcp", ln.Addr().String())
+				if err != nil {
+					return
+				}
+				defer server.Close()
+				from, to := client.RemoteAddr().(*net.TCPAddr), client.LocalAddr().(*net.TCPAddr)
+				fmt.Fprintf(server, "PROXY TCP4 %v %v %d %d\r\n", from.IP, to.IP, from.Port, to.Port)
+				go io.Copy(server, client)
+				io.Copy(client, server)
+			})
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	running.Go(func() { mtwire.NewListener(r.Listener(ln), nil).Serve(ctx, r.Handle) })
+	defer cancel()
+	client, err := mtwire.Dial(t.Context(), "tcp://"+balancer.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if !answers(t, client) {
+		t.Error("no answer")
+	}
+	if !strings.Contains(log.String(), "leads back to this relay") {
+		t.Error(log)
+	}
+}
+
 // What is no network is refused.
 func TestTrustedNetworksAreChecked(t *testing.T) {
 	if _, err := relay.New(relay.Config{To: []mtwire.Endpoint{{Address: "192.0.2.1:443"}}, TrustedProxies: make([]netip.Prefix, 1)}); err == nil {

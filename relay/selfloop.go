@@ -13,48 +13,69 @@ import (
 
 // Self-connection detection. If an endpoint leads back to the relay, every client would
 // cause connections without end, also after it has left. Therefore the relay knows the
-// local addresses of its connections to servers, and serves no client that has one of
-// them. A way through NAT or another relay is not detected.
+// addresses of its connections to servers, and serves no client whose connection has both
+// addresses of one of them. One address alone proves nothing: two connections from one
+// machine may have the same port if they lead to different addresses, and so a client on
+// the relay's own machine may have that of a connection to a server. A way through NAT or
+// another relay is not detected.
 
 // loopLogInterval is the time between two records of an endpoint that leads back.
 const loopLogInterval = time.Minute
 
-// ownAddresses are the local addresses of connections to servers. Its zero value is ready.
+// ownAddresses are the addresses of connections to servers. Its zero value is ready.
 type ownAddresses struct {
 	mu     sync.Mutex
-	all    map[netip.AddrPort]string // the servers' names
+	all    map[addressPair]string // the servers' names
 	logged time.Time
 }
 
-// add adds the address of a connection to a server.
-func (o *ownAddresses) add(local net.Addr, server string) {
-	address := addrPortOf(local)
-	if !address.IsValid() {
+// addressPair has the addresses of both ends of a connection.
+type addressPair struct{ from, to netip.AddrPort }
+
+// addressed is a net.Conn or a *mtwire.Conn.
+type addressed interface {
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+}
+
+// toServer returns the addresses of a connection to a server.
+func toServer(conn addressed) addressPair {
+	return addressPair{addrPortOf(conn.LocalAddr()), addrPortOf(conn.RemoteAddr())}
+}
+
+// fromClient returns the addresses of a client's connection, in the same order.
+func fromClient(conn addressed) addressPair {
+	return addressPair{addrPortOf(conn.RemoteAddr()), addrPortOf(conn.LocalAddr())}
+}
+
+// add adds the addresses of a connection to a server.
+func (o *ownAddresses) add(pair addressPair, server string) {
+	if !pair.from.IsValid() {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all == nil {
-		o.all = make(map[netip.AddrPort]string)
+		o.all = make(map[addressPair]string)
 	}
-	o.all[address] = server
+	o.all[pair] = server
 }
 
-// remove removes the address of a connection that is about to be closed, after which
-// another program may have it.
-func (o *ownAddresses) remove(local net.Addr) {
+// remove removes the addresses of a connection that is about to be closed, after which
+// another program may have them.
+func (o *ownAddresses) remove(pair addressPair) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.all, addrPortOf(local))
+	delete(o.all, pair)
 }
 
-// find returns the server that a client's address is that of a connection to. logs is
-// false if there was a record of it lately.
-func (o *ownAddresses) find(client net.Addr) (server string, found, logs bool) {
+// find returns the server that a client's connection is one to. logs is false if there
+// was a record of it lately.
+func (o *ownAddresses) find(client addressPair) (server string, found, logs bool) {
 	now := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if server, found = o.all[addrPortOf(client)]; found && (o.logged.IsZero() || now.Sub(o.logged) >= loopLogInterval) {
+	if server, found = o.all[client]; found && (o.logged.IsZero() || now.Sub(o.logged) >= loopLogInterval) {
 		o.logged, logs = now, true
 	}
 	return server, found, logs
@@ -62,7 +83,7 @@ func (o *ownAddresses) find(client net.Addr) (server string, found, logs bool) {
 
 // isOwn reports whether the client is this relay.
 func (s *session) isOwn() bool {
-	server, found, logs := s.relay.own.find(s.client.RemoteAddr())
+	server, found, logs := s.relay.own.find(fromClient(s.client))
 	if logs {
 		s.relay.config.Log.Error("an endpoint leads back to this relay: its connections are closed", "to", server)
 	}
@@ -86,21 +107,21 @@ func (r *Relay) noting(dial mtwire.DialFunc) mtwire.DialFunc {
 		if err != nil {
 			return nil, err
 		}
-		r.own.add(conn.LocalAddr(), address)
+		r.own.add(toServer(conn), address)
 		return &notedConn{Conn: conn, own: &r.own}, nil
 	}
 }
 
-// notedConn is a connection whose address is an own one.
+// notedConn is a connection whose addresses are own ones.
 type notedConn struct {
 	net.Conn
 	own  *ownAddresses
 	once sync.Once
 }
 
-// Close closes the connection. After the first call the address may be another connection's.
+// Close closes the connection. After the first call the addresses may be another connection's.
 func (c *notedConn) Close() error {
-	c.once.Do(func() { c.own.remove(c.LocalAddr()) })
+	c.once.Do(func() { c.own.remove(toServer(c.Conn)) })
 	return c.Conn.Close()
 }
 

@@ -336,7 +336,7 @@ func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
 		return s.to.dial(limited, s.dc, s.relay.config.Dial)
 	})
 	if err == nil {
-		s.relay.own.add(server.LocalAddr(), s.to.nameFor(s.dc))
+		s.relay.own.add(toServer(server), s.to.nameFor(s.dc))
 	}
 	if err != nil && context.Cause(limited) == errSilent {
 		err = fmt.Errorf("%w: %w", errSilent, err)
@@ -348,7 +348,7 @@ func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
 func (s *session) closeServer() {
 	server := s.server
 	s.server = nil
-	s.relay.own.remove(server.LocalAddr())
+	s.relay.own.remove(toServer(server))
 	s.tasks.Go(func() { server.Close() })
 }
 

@@ -54,11 +54,18 @@ var (
 //
 // Errors contain nothing of the header.
 func Read(conn net.Conn) (netip.AddrPort, error) {
+	source, _, err := ReadAddresses(conn)
+	return source, err
+}
+
+// ReadAddresses is Read, and returns the address that the client has connected to as well:
+// conn's local address where Read returns the remote one.
+func ReadAddresses(conn net.Conn) (source, destination netip.AddrPort, err error) {
 	header, err := readHeader(conn)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return source, destination, err
 	}
-	return source(header, conn.RemoteAddr())
+	return addresses(header, conn)
 }
 
 // readHeader reads one header and not one byte more, in the fewest calls possible.
@@ -127,19 +134,19 @@ func truncated(err error) error {
 	return err
 }
 
-// source returns the client's address from a complete header, which peer sent.
-func source(header []byte, peer net.Addr) (netip.AddrPort, error) {
-	if isUnspec(header) {
-		return addrPort(peer), nil
+// addresses returns the addresses from a complete header, which conn's peer sent.
+func addresses(header []byte, conn net.Conn) (source, destination netip.AddrPort, err error) {
+	local := isUnspec(header)
+	if !local {
+		h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
+		if err != nil {
+			return source, destination, malformed(err)
+		}
+		if local = h.Command.IsLocal(); !local {
+			return addrPort(h.SourceAddr), addrPort(h.DestinationAddr), nil
+		}
 	}
-	h, err := proxyproto.Read(bufio.NewReaderSize(bytes.NewReader(header), len(header)))
-	if err != nil {
-		return netip.AddrPort{}, malformed(err)
-	}
-	if h.Command.IsLocal() {
-		return addrPort(peer), nil
-	}
-	return addrPort(h.SourceAddr), nil
+	return addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr()), nil
 }
 
 // isUnspec reports whether header is of version 2, with the command PROXY and the

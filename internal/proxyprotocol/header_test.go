@@ -289,6 +289,34 @@ func TestPeersOnUnixSocketsAreTrusted(t *testing.T) {
 	}
 }
 
+// addressedPipe is a connection that has addresses alone.
+type addressedPipe struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (a addressedPipe) RemoteAddr() net.Addr { return a.peer }
+func (a addressedPipe) LocalAddr() net.Addr  { return tcp("203.0.113.2:443") }
+
+// The address that the client has connected to is the header's or, if it has none, the
+// connection's.
+func TestReadAddresses(t *testing.T) {
+	for header, want := range map[string][2]string{
+		"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n":        {"192.0.2.1:56324", "192.0.2.2:443"},
+		"PROXY TCP6 2001:db8::1 ::ffff:192.0.2.2 56324 1\r\n": {"[2001:db8::1]:56324", "192.0.2.2:1"},
+		"PROXY UNKNOWN\r\n":                      {"203.0.113.1:1", "203.0.113.2:443"},
+		"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00": {"203.0.113.1:1", "203.0.113.2:443"},
+	} {
+		client, server := net.Pipe()
+		go client.Write([]byte(header))
+		source, destination, err := ReadAddresses(addressedPipe{server, tcp("203.0.113.1:1")})
+		if err != nil || source.String() != want[0] || destination.String() != want[1] {
+			t.Errorf("%q: %v, %v, %v", header, source, destination, err)
+		}
+		client.Close()
+	}
+}
+
 // Any input is a header or an error. No byte after a header is read, and no header
 // is a prefix of another.
 func FuzzRead(f *testing.F) {
@@ -312,14 +340,14 @@ func FuzzRead(f *testing.F) {
 		if _, err := readHeader(bytes.NewReader(header[:len(header)-1])); err == nil {
 			t.Fatal("it is a header without its last byte too")
 		}
-		address, err := source(header, peer)
+		address, destination, err := addresses(header, addressedPipe{peer: peer})
 		switch {
 		case err != nil:
-			if !errors.Is(err, ErrMalformed) || address.IsValid() {
-				t.Fatalf("%v, %v", address, err)
+			if !errors.Is(err, ErrMalformed) || address.IsValid() || destination.IsValid() {
+				t.Fatalf("%v, %v, %v", address, destination, err)
 			}
-		case address.Addr().Is4In6() || address.Addr().Zone() != "":
-			t.Fatal(address)
+		case address.Addr().Is4In6() || address.Addr().Zone() != "" || destination.Addr().Is4In6() || destination.Addr().Zone() != "":
+			t.Fatal(address, destination)
 		}
 	})
 }
