@@ -134,7 +134,8 @@ func AddUser(config Config, name string, log *slog.Logger) (added NamedSecret, p
 func NewSecret(config Config) (mtproxy.Secret, error) { return config.secretFor(mtproxy.Secret{}) }
 
 // appendLine appends a line to a file that only its owner can read, and makes the file
-// if there is none. It makes one write, so that no line of another process is lost.
+// if there is none. It makes one write, so that no line of another process is lost. What a
+// disk without room has taken of it is removed: with a part of a line, no proxy would start.
 func appendLine(path, line string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -144,13 +145,20 @@ func appendLine(path, line string) error {
 		return err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > 0 {
 		last := make([]byte, 1)
 		if _, err := f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
 			line = "\n" + line
 		}
 	}
-	if _, err := f.WriteString(line + "\n"); err != nil {
+	if n, err := f.WriteString(line + "\n"); err != nil {
+		if n > 0 {
+			err = errors.Join(err, f.Truncate(info.Size()))
+		}
 		return err
 	}
 	return errors.Join(f.Sync(), store.SyncDirectory(filepath.Dir(path)))
