@@ -206,6 +206,32 @@ func TestPacketsOnTheirWayShareAMemory(t *testing.T) {
 	})
 }
 
+// A packet that waits for one before it, which its server does not take, is in that memory too.
+func TestPacketsThatWaitForOthersShareAMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		var theirs []net.Conn
+		c.relay = newRelay(t, 1, func(context.Context, string, string) (net.Conn, error) {
+			ours, stuck := net.Pipe()
+			theirs = append(theirs, stuck)
+			return ours, nil
+		})
+		for range 6 {
+			client := c.add(t, "203.0.113.7", true)
+			client.Send(t.Context(), message(echo, 16))
+			client.Send(t.Context(), message(echo, 1_000_000))
+			synctest.Wait()
+		}
+		if stats := c.relay.Stats(); stats.Open != 3 {
+			t.Errorf("%d clients have 1 MB each of 3 MiB waiting", stats.Open)
+		}
+		for _, conn := range theirs {
+			conn.Close()
+		}
+		c.running.Wait()
+	})
+}
+
 // Packets of servers that arrive in part share a memory as well, however many clients a
 // hostile server has.
 func TestIncompletePacketsOfServersShareAMemory(t *testing.T) {

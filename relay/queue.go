@@ -53,14 +53,21 @@ type item struct {
 // itemSize is the memory that a packet takes beside its buffer, about.
 const itemSize = 256
 
+// sizeOf returns the memory that a copy of a packet takes, in bytes.
+func sizeOf(p mtwire.Packet) int {
+	if length := len(p.Payload) + len(p.Padding); p.Kind == mtwire.KindPayload && length > 0 {
+		return itemSize + bufpool.Size(length)
+	}
+	return itemSize
+}
+
 func copyOf(p mtwire.Packet) item {
 	length := len(p.Payload) + len(p.Padding)
 	if p.Kind != mtwire.KindPayload || length == 0 {
 		p.Payload, p.Padding = nil, nil
 		return item{packet: p, size: itemSize}
 	}
-	it := item{packet: p, buffer: bufpool.Get(length)}
-	it.size = itemSize + len(it.buffer.B)
+	it := item{packet: p, buffer: bufpool.Get(length), size: sizeOf(p)}
 	n := copy(it.buffer.B, p.Payload)
 	copy(it.buffer.B[n:], p.Padding)
 	it.packet.Payload = it.buffer.B[:n:length]
@@ -70,16 +77,20 @@ func copyOf(p mtwire.Packet) item {
 	return it
 }
 
-// add adds a copy of a packet. It waits while the connection does not take those before.
-// Its error is the context's, errMemory or errStuck.
+// add adds a copy of a packet. It waits while the connection does not take those before,
+// and is charged for the packet meanwhile, which is in the buffer that it was received in.
+// Its error is the context's, errMemory or errStuck, and ends the session.
 func (q *queue) add(ctx context.Context, p mtwire.Packet) error {
-	it := copyOf(p)
+	size := sizeOf(p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.keep && q.size+it.size > maxAhead {
+	if q.keep && q.size+size > maxAhead {
 		q.forget()
 	}
-	if hasRoom := func() bool { return q.sent == len(q.items) || q.size+it.size <= maxAhead }; !hasRoom() {
+	if !q.charge(size) {
+		return errMemory
+	}
+	if hasRoom := func() bool { return q.sent == len(q.items) || q.size+size <= maxAhead }; !hasRoom() {
 		limit := stuckTime + seconds(q.size, slowest)
 		limited, cancel := context.WithTimeoutCause(ctx, limit, errStuck)
 		defer cancel()
@@ -87,11 +98,8 @@ func (q *queue) add(ctx context.Context, p mtwire.Packet) error {
 			return err
 		}
 	}
-	if !q.charge(it.size) {
-		return errMemory
-	}
-	q.items = append(q.items, it)
-	q.size += it.size
+	q.items = append(q.items, copyOf(p))
+	q.size += size
 	q.start(ctx)
 	return nil
 }

@@ -40,6 +40,14 @@ func Get(n int) *Buffer {
 	return &Buffer{B: make([]byte, Min<<class), class: int8(class)}
 }
 
+// Size returns the length of the buffer that Get returns for n bytes.
+func Size(n int) int {
+	if n > Max {
+		return n
+	}
+	return Min << classOf(n)
+}
+
 // classOf returns the smallest class with room for n bytes.
 func classOf(n int) int {
 	if n <= Min {
