@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,7 +70,8 @@ type ListenConfig struct {
 	// Secrets are the secrets of an MTProxy. If there are any, a client must have
 	// the key of one of them, and may use it in any mode. All other clients are
 	// unauthenticated and get no answer, even those with a plain framing or an HTTP
-	// request.
+	// request. The zero Secret is no client's: Listen returns an error for one, which
+	// other functions cannot.
 	Secrets []Secret
 
 	// FakeTLSOnly accepts FakeTLS only. A client is then rejected at the first byte
@@ -231,8 +233,8 @@ type listenAuth struct{ *serverSettings }
 // several versions of Telegram for iOS send none.
 func (a listenAuth) Find(_ context.Context, q handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 	i := try(a.keys)
-	if i < 0 {
-		return i, ErrNoMatch
+	if i < 0 || a.Secrets[i] == (Secret{}) {
+		return -1, ErrNoMatch
 	}
 	if q.FakeTLS {
 		if i = a.secretFor(i, q.ServerName); i < 0 {
@@ -301,6 +303,11 @@ type Listener struct {
 
 // Listen opens a TCP or Unix socket; see net.Listen for network and address.
 func Listen(network, address string, config *ListenConfig) (*Listener, error) {
+	if config != nil {
+		if i := slices.Index(config.Secrets, Secret{}); i >= 0 {
+			return nil, fmt.Errorf("ListenConfig.Secrets[%d] is the zero Secret, which is none", i)
+		}
+	}
 	ln, err := net.Listen(network, address)
 	if err != nil {
 		return nil, err

@@ -85,10 +85,10 @@ func fronts(config *Config, users []User) (hosts []fronting.Host, err error) {
 		// No secret has a domain, and there is a host all the same.
 		network, address, err := netx.SplitNetwork(front.Address)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("proxy: fronting host %q: %w", front.Address, err)
 		}
 		if network == "unix" {
-			return nil, fmt.Errorf("fronting host %s: no secret has a domain, so it needs one of its own", front.Address)
+			return nil, fmt.Errorf("proxy: fronting host %s: no secret has a domain, so it needs one of its own", front.Address)
 		}
 		host, _, _ := net.SplitHostPort(address)
 		add(strings.ToLower(host), front)

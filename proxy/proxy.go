@@ -109,7 +109,8 @@ type Config struct {
 	// instead of the client's, so that every byte of the download is decrypted
 	// and encrypted.
 	DisableFastMode bool
-	// DialTimeout bounds each attempt. 0 means five seconds.
+	// DialTimeout bounds each attempt. 0 means five seconds, and a negative value is an
+	// error.
 	DialTimeout time.Duration
 	// DialContext opens connections to data centres, upstreams and fronting
 	// hosts. Nil means a net.Dialer with a DNS cache: one lookup of a host serves

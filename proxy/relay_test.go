@@ -13,6 +13,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -133,9 +134,18 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		"a front without a port":         {Users: good, Fronts: map[string]Front{"": {Address: "front.test"}}},
 		"an empty data centre":           {Users: good, DataCenters: map[datacenter.DC][]string{2: nil}},
 		"an unknown default":             {Users: good, DefaultDC: 77},
+		"a zero secret":                  {Users: []User{{Name: "alice", Secrets: []mtproxy.Secret{good[0].Secrets[0], {}}}}},
+		"a web site without Serve":       {Users: good, Web: &WebSite{Host: "site.test"}},
+		"a web site without a host":      {Users: good, Web: &WebSite{Serve: func(*WebConn) {}}},
+		"a negative time limit":          {Users: good, DialTimeout: -1},
 	} {
 		if _, err := New(config); err == nil {
 			t.Errorf("%s is accepted", name)
+		} else if name == "a front without a port" && !strings.Contains(err.Error(), "front.test") {
+			t.Errorf("%v does not name the front", err)
+		}
+		if p, err := New(Config{Users: good}); err != nil || name != "no user" && p.Reconfigure(config) == nil {
+			t.Errorf("%s is accepted by Reconfigure, or %v", name, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -34,6 +35,12 @@ func (p *Proxy) newSettings(config Config) (*settings, error) {
 	}
 	if config.StallTimeout == 0 {
 		config.StallTimeout = DefaultStallTimeout
+	}
+	if config.DialTimeout < 0 {
+		return nil, errors.New("proxy: DialTimeout is negative")
+	}
+	if err := config.Web.check(); err != nil {
+		return nil, err
 	}
 	config.defaultLimits(p.descriptors)
 	config.Users = nil

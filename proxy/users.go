@@ -21,7 +21,8 @@ type User struct {
 
 	// Secrets are what the user's clients may have, several during a rotation.
 	// The mode of a secret is the least that its clients must use: a dd secret
-	// allows dd and ee, a plain one all three. No two users share a secret.
+	// allows dd and ee, a plain one all three. No two users share a secret, and the
+	// zero Secret is an error.
 	Secrets []mtproxy.Secret
 
 	// AdTag is the user's ad tag, which is passed to upstreams that take one. None does
@@ -81,6 +82,9 @@ func newSnapshot(users []User, before *snapshot, settings *settings) (*snapshot,
 		user = user.keep(before)
 		next.users[user.Name] = user
 		for k, secret := range user.Secrets {
+			if secret == (mtproxy.Secret{}) {
+				return nil, fmt.Errorf("proxy: secret %d of user %d, %q, is the zero Secret, which is none", k+1, i+1, user.Name)
+			}
 			modes := secret.Modes() & settings.Modes
 			if modes == 0 {
 				return nil, fmt.Errorf("proxy: no client can use the secret of user %d, %q: it allows %v, and the proxy %v",

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -18,7 +19,8 @@ import (
 // TLS hello names it is served by it in place of a fronting host. The site may have a
 // relay, whose streams come back as connections of their own: see webstream.go.
 
-// WebSite is a web site that serves clients of the proxy's listeners.
+// WebSite is a web site that serves clients of the proxy's listeners. Both fields are
+// required.
 type WebSite struct {
 	// Host is the site's host name, in ASCII.
 	Host string
@@ -27,6 +29,19 @@ type WebSite struct {
 	// The hello is the first thing that conn returns. Serve owns conn, and closes it. It
 	// is called concurrently, and must not block.
 	Serve func(conn *WebConn)
+}
+
+// check returns an error unless w can serve, or is nil.
+func (w *WebSite) check() error {
+	switch {
+	case w == nil:
+		return nil
+	case w.Host == "":
+		return errors.New("proxy: the web site has no host name")
+	case w.Serve == nil:
+		return errors.New("proxy: the web site has no Serve")
+	}
+	return nil
 }
 
 // names reports whether a server name is the site's.
