@@ -23,6 +23,18 @@ func clientOf(socket string) *http.Client {
 	}}}
 }
 
+// awaitSocket waits until a process listens on an admin socket, whose file is there before that.
+func awaitSocket(t *testing.T, socket string) {
+	t.Helper()
+	eventually(t, "the socket", func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
 // A reload over the admin listener reads the configuration file again, as SIGHUP does. If
 // that fails, the answer has each error with its position, and nothing has changed.
 func TestAdminReadsTheConfigurationAgain(t *testing.T) {
@@ -54,20 +66,14 @@ func TestAdminReadsTheConfigurationAgain(t *testing.T) {
 	}
 	const carol = "dd202122232425262728292a2b2c2d2e2f"
 	write("[[user]]\nname = 'bob'\nsecret = 'dd101112131415161718191a1b1c1d1e1f'\n")
-	s := startServer(t, nil, "--config", file)
-	eventually(t, "the socket", func() bool {
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	s := startServer(t, nil, "--config", file, "--watch=false")
+	awaitSocket(t, socket)
 	write("[[user]]\nname = 'carol'\nsecret = '" + carol + "'\n")
 	if status, body := send("POST", "/v1/reload"); status != 200 || !strings.Contains(body, "true") {
 		t.Error(status, body)
 	}
-	if err := askWithin(t.Context(), 20*time.Second, "tcp://"+s.address+"?secret="+carol); err != nil {
-		t.Errorf("the new user is not served: %v", err)
+	if !s.serves(t, carol) {
+		t.Error("the new user is not served")
 	}
 	write("drian = 7\n")
 	if status, body := send("POST", "/v1/reload"); status != 422 || !strings.Contains(body, "mtwire.toml:2:1: unknown key") {
@@ -101,7 +107,7 @@ func TestTheNewestConfigurationWins(t *testing.T) {
 		}
 	}
 	write(file, text("bob", bob))
-	s := startServer(t, nil, "--config", file, "--log-file", log)
+	s := startServer(t, nil, "--config", file, "--watch=false", "--log-file", log)
 	s.ask(t)
 	write(file+".new", text("carol", carol))
 	if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
@@ -134,10 +140,8 @@ func TestTheNewestConfigurationWins(t *testing.T) {
 	if err := <-answered; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the newer text", func() bool {
-		return askOnce(t.Context(), "tcp://"+s.address+"?secret="+carol) == nil
-	})
-	if askOnce(t.Context(), "tcp://"+s.address+"?secret="+dave) == nil {
+	s.awaitServing(t, "the newer text", carol)
+	if !s.refuses(t, dave) {
 		t.Error("the user of the older text is served")
 	}
 	if err := s.stop(t, syscall.SIGTERM); err != nil {

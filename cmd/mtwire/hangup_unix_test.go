@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/loopback"
@@ -108,24 +107,21 @@ func TestHangupReadsTheSecretsAgain(t *testing.T) {
 		}
 	}
 	write("bob=" + bob)
-	s := startServer(t, nil, "--secrets", secrets, "--log-file", log)
-	served := func(secret string) bool {
-		return askWithin(t.Context(), 20*time.Second, "tcp://"+s.address+"?secret="+secret) == nil
-	}
+	s := startServer(t, nil, "--secrets", secrets, "--watch=false", "--log-file", log)
 	conn := s.connect(t)
-	if !served(bob) {
+	if !s.serves(t, bob) {
 		t.Error("bob is not served")
 	}
 	write("carol=" + carol)
 	s.Process.Signal(syscall.SIGHUP)
 	eventually(t, "a line", func() bool { return contains(log, `msg="read the configuration again" users=2`) })
-	if !served(carol) || askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil {
+	if !s.serves(t, carol) || !s.refuses(t, bob) {
 		t.Error("the users are not those of the file")
 	}
 	write("carol=" + carol[2:10])
 	s.Process.Signal(syscall.SIGHUP)
 	eventually(t, "an error", func() bool { return contains(log, `level=ERROR msg="the secrets cannot be read again`) })
-	if !served(carol) || contains(log, carol[2:10]) {
+	if !s.serves(t, carol) || contains(log, carol[2:10]) {
 		t.Error("an invalid file has an effect")
 	}
 	receiveResPQ(t, conn)
@@ -153,18 +149,15 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	}
 	const bob, carol = "dd101112131415161718191a1b1c1d1e1f", "dd202122232425262728292a2b2c2d2e2f"
 	write(user("bob", bob))
-	s := startServer(t, nil, "--config", file, "--log-file", log)
-	served := func(secret string) bool {
-		return askWithin(t.Context(), 20*time.Second, "tcp://"+s.address+"?secret="+secret) == nil
-	}
+	s := startServer(t, nil, "--config", file, "--watch=false", "--log-file", log)
 	conn := s.connect(t)
-	if !served(bob) {
+	if !s.serves(t, bob) {
 		t.Error("bob is not served")
 	}
 	write("drain = 7\nlog_level = 'debug'\nmetrics_users = 7\nstate = '" + dir + "'\n" + user("carol", carol))
 	s.Process.Signal(syscall.SIGHUP)
 	eventually(t, "a line", func() bool { return contains(log, `need a restart" keys=state,metrics_users`) })
-	if !served(carol) || askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil {
+	if !s.serves(t, carol) || !s.refuses(t, bob) {
 		t.Error("the users are not those of the file")
 	}
 	changed, err := mtwire.Dial(t.Context(), "tcp://"+s.address+"?secret="+carol, nil)
@@ -175,7 +168,7 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	receiveResPQ(t, changed)
 	write(user("carol", carol) + "secrets = ['" + bob + "']\nmax_connections = 9\nquota = '1 GiB'\n")
 	s.Process.Signal(syscall.SIGHUP)
-	eventually(t, "a new secret of the user", func() bool { return askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil })
+	s.awaitServing(t, "a new secret of the user", bob)
 	receiveResPQ(t, changed)
 	write("drian = 7\n" + user("carol", carol[2:10]))
 	s.Process.Signal(syscall.SIGHUP)
@@ -185,7 +178,7 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	write(user("carol", carol) + user("carol", bob))
 	s.Process.Signal(syscall.SIGHUP)
 	eventually(t, "an error", func() bool { return contains(log, `mtwire.toml:5:1: user[1].name: `) })
-	if !served(carol) || contains(log, carol[2:10]) {
+	if !s.serves(t, carol) || contains(log, carol[2:10]) {
 		t.Error("an invalid file has an effect")
 	}
 	receiveResPQ(t, conn)

@@ -42,7 +42,7 @@ func TestHangupReplacesListenersAndTheRest(t *testing.T) {
 		}
 	}
 	write(0)
-	s := startCommand(t, addresses[0], nil, "mtwire", "proxy", "--config", file)
+	s := startCommand(t, addresses[0], nil, "mtwire", "proxy", "--config", file, "--watch=false")
 	answers := func(i int) bool {
 		return askOnce(t.Context(), "tcp://"+addresses[i]+"?secret="+mtwiretest.PaddedSecret) == nil
 	}
@@ -87,7 +87,7 @@ func TestHangupChangesTheLevelOfTheLog(t *testing.T) {
 			}
 		}
 		write("")
-		s := startServer(t, nil, "--config", file, "--log-file", log, fmt.Sprintf("--verbose=%t", verbose))
+		s := startServer(t, nil, "--config", file, "--watch=false", "--log-file", log, fmt.Sprintf("--verbose=%t", verbose))
 		s.ask(t)
 		logged := func() int {
 			text, _ := os.ReadFile(log)
@@ -98,7 +98,7 @@ func TestHangupChangesTheLevelOfTheLog(t *testing.T) {
 		const bob = "dd101112131415161718191a1b1c1d1e1f"
 		write("log_level = 'error'\n[[user]]\nname = 'bob'\nsecret = '" + bob + "'\n")
 		s.Process.Signal(syscall.SIGHUP)
-		eventually(t, "the user", func() bool { return askOnce(t.Context(), "tcp://"+s.address+"?secret="+bob) == nil })
+		s.awaitServing(t, "the user", bob)
 		write("drian = 7\n")
 		s.Process.Signal(syscall.SIGHUP)
 		eventually(t, "an error", func() bool { return contains(log, "drian") })

@@ -162,7 +162,7 @@ func TestIfMatchWithoutAConfigurationFile(t *testing.T) {
 			socket := filepath.Join(t.TempDir(), "a.sock")
 			s := startServer(t, nil, append(args, "--admin", "unix:"+socket)...)
 			client := clientOf(socket)
-			eventually(t, "the socket", func() bool { _, err := os.Stat(socket); return err == nil })
+			awaitSocket(t, socket)
 			var before, after configurationDocument
 			_, etag, _ := exchange(t, client, "GET", "/v1/reload", "", &before)
 			if status, _, text := exchange(t, client, "POST", "/v1/reload", `"other"`, new(any)); status != 412 {

@@ -20,6 +20,7 @@ import (
 	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
+	"github.com/mtwire/mtwire/internal/service/watch"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){"mtwire": func() {
 		dieAtStep()
 		speakProtocol()
-		lengthenUpgrades()
+		waitLonger()
 		shortenUpgrades()
 		limitSteps()
 		speakOtherVersion()
@@ -133,13 +134,13 @@ func limitSteps() {
 }
 
 // patientVariable has a process wait longer for what a slow machine does in the end: until a
-// session that is idle is closed, the other process of an upgrade answers, and a session that moves
-// bytes has moved.
+// session that is idle is closed, the other process of an upgrade answers, a session that moves
+// bytes has moved, and a file that is missing or empty is read.
 const patientVariable = "MTWIRE_TEST_PATIENT"
 
-func lengthenUpgrades() {
+func waitLonger() {
 	if os.Getenv(patientVariable) != "" {
-		drain.IdleTime = patience
+		drain.IdleTime, watch.Longest = patience, patience
 		upgrade.Timeouts.Start, upgrade.Timeouts.Step, upgrade.Timeouts.Move = patience, patience, patience
 	}
 }

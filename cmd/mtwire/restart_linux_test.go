@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -35,7 +34,7 @@ func startClients(t *testing.T, address string) *clients {
 	for range 4 {
 		c.running.Go(func() {
 			for ctx.Err() == nil {
-				err := askWithin(context.Background(), 20*time.Second, "tcp://"+address+"?secret="+mtwiretest.PlainSecret)
+				err := askWithin(context.Background(), patience, "tcp://"+address+"?secret="+mtwiretest.PlainSecret)
 				c.mu.Lock()
 				if c.answered++; err != nil {
 					c.failed = append(c.failed, err)
@@ -82,7 +81,7 @@ func TestStartBesideRefusesNoClient(t *testing.T) {
 	logs := t.TempDir()
 	start := func(i int) (*server, string) {
 		log := filepath.Join(logs, fmt.Sprint(i))
-		s := startCommand(t, address, nil, "mtwire", "proxy", "--listen", address, "--dc", "*="+dc, "--reuse-port", "--log-file", log)
+		s := startCommand(t, address, patient, "mtwire", "proxy", "--listen", address, "--dc", "*="+dc, "--reuse-port", "--log-file", log)
 		eventually(t, "a start", func() bool { return contains(log, "msg=limits") })
 		return s, log
 	}
@@ -145,7 +144,9 @@ func TestRestartWithInheritedSocketRefusesNoClient(t *testing.T) {
 	defer ln.Close()
 	address := ln.Addr().String()
 	change, command := passSocket(t, ln.(*net.TCPListener))
-	start := func() *server { return startCommand(t, address, change, append(command, "--dc", "*="+dc)...) }
+	start := func() *server {
+		return startCommand(t, address, func(cmd *exec.Cmd) { change(cmd); patient(cmd) }, append(command, "--dc", "*="+dc)...)
+	}
 	running := start()
 	clients := startClients(t, address)
 	for range 3 {

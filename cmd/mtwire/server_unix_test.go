@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"testing"
@@ -31,6 +32,9 @@ func startServer(t *testing.T, change func(*exec.Cmd), flags ...string) *server 
 	command := append([]string{"mtwire", "proxy", "--listen", address, "--dc", "*=" + startDataCenter(t)}, flags...)
 	return startCommand(t, address, change, command...)
 }
+
+// patient has the processes of a proxy wait for what a slow machine does in the end.
+func patient(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, patientVariable+"=1") }
 
 // startDataCenter starts a loopback data centre, and returns its address.
 func startDataCenter(t *testing.T) string {
@@ -64,9 +68,33 @@ func startCommand(t *testing.T, address string, change func(*exec.Cmd), command 
 // ask has a client receive resPQ, once the server listens, and end its connection.
 func (s *server) ask(t *testing.T) {
 	t.Helper()
-	eventually(t, "an answer", func() bool {
-		return askOnce(context.Background(), "tcp://"+s.address+"?secret="+mtwiretest.PlainSecret) == nil
+	s.awaitServing(t, "an answer", mtwiretest.PlainSecret)
+}
+
+// awaitServing waits until a client with a secret is answered. Before that there may be no answer
+// to it, for which it waits longer and longer: on a busy machine any limit may be too short.
+func (s *server) awaitServing(t *testing.T, what, secret string) {
+	t.Helper()
+	limit := time.Second
+	eventually(t, what, func() bool {
+		err := askWithin(t.Context(), limit, "tcp://"+s.address+"?secret="+secret)
+		if errors.Is(err, context.DeadlineExceeded) {
+			limit *= 2
+		}
+		return err == nil
 	})
+}
+
+// serves reports whether a client with a secret is answered now, as it is to be.
+func (s *server) serves(t *testing.T, secret string) bool {
+	t.Helper()
+	return askWithin(t.Context(), patience, "tcp://"+s.address+"?secret="+secret) == nil
+}
+
+// refuses reports whether a client with a secret gets no answer, as is to be.
+func (s *server) refuses(t *testing.T, secret string) bool {
+	t.Helper()
+	return askOnce(t.Context(), "tcp://"+s.address+"?secret="+secret) != nil
 }
 
 // connect returns the connection of a client that has received resPQ.

@@ -62,6 +62,7 @@ func TestTakeoverBySocket(t *testing.T) {
 	t.Parallel()
 	c := newContainers(t)
 	apart := func(cmd *exec.Cmd) {
+		patient(cmd)
 		if os.Geteuid() == 0 {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 		}

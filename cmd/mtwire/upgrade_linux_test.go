@@ -49,9 +49,6 @@ func startUpgraded(t *testing.T, change func(*exec.Cmd), flags ...string) *upgra
 	return u
 }
 
-// patient has the processes of a proxy wait for what a slow machine does in the end.
-func patient(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, patientVariable+"=1") }
-
 // kill ends all processes of the proxy, which have its log on their command lines.
 func (u *upgraded) kill() {
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -158,7 +155,7 @@ func echoWithin(conn *mtwire.Conn, size int, limit time.Duration) error {
 // Five upgrades in a row cut no session off, lose, double and reorder no byte, and refuse no
 // client: idle sessions, chats and bulk in all modes.
 func TestUpgradeKeepsEverySession(t *testing.T) {
-	u := startUpgraded(t, nil, "--admin", "unix")
+	u := startUpgraded(t, patient, "--admin", "unix")
 	var idle, all []*mtwire.Conn
 	for range 10 {
 		for _, query := range upgradeModes {

@@ -220,7 +220,7 @@ func TestOneUpgradeAtATime(t *testing.T) {
 func TestNoUpgradeWhileAProcessDrains(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "admin")
-	u := startUpgraded(t, nil, "--admin", "unix:"+socket)
+	u := startUpgraded(t, patient, "--admin", "unix:"+socket)
 	conn := u.join(t, upgradeModes[0])
 	busy := make(chan bool)
 	go func() { // a session that is never idle keeps the process

@@ -26,7 +26,7 @@ var upgradeSessions = flag.Int("upgrade-sessions", 1000, "sessions of TestUpgrad
 
 // Thousands of idle sessions move, and all of them go on.
 func TestUpgradeMovesThousands(t *testing.T) {
-	u := startUpgraded(t, nil)
+	u := startUpgraded(t, patient)
 	conns := make([]*mtwire.Conn, *upgradeSessions)
 	each := func(do func(i int) error) {
 		t.Helper()
@@ -71,7 +71,7 @@ func TestUpgradeKeepsLimits(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u := startUpgraded(t, nil, "--config", file)
+	u := startUpgraded(t, patient, "--config", file)
 	var conns []*mtwire.Conn
 	for range 3 {
 		conns = append(conns, u.join(t, "secret="+secret))
@@ -106,7 +106,7 @@ func TestUpgradeKeepsHalfClosedSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	u := startUpgraded(t, nil, "--probe=false", "--dc", "5="+ln.Addr().String())
+	u := startUpgraded(t, patient, "--probe=false", "--dc", "5="+ln.Addr().String())
 	client, err := net.Dial("tcp", u.address)
 	if err != nil {
 		t.Fatal(err)

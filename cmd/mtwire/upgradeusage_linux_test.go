@@ -13,7 +13,7 @@ import (
 // nothing of what its users have moved.
 func TestUpgradesInQuickSuccessionKeepTheUsage(t *testing.T) {
 	t.Parallel()
-	u := startUpgraded(t, nil, "--probe=false")
+	u := startUpgraded(t, patient, "--probe=false")
 	conn := u.join(t, upgradeModes[0])
 	const size, upgrades = 100_000, 3
 	for range upgrades {
@@ -25,6 +25,7 @@ func TestUpgradesInQuickSuccessionKeepTheUsage(t *testing.T) {
 	if err := echoOnce(conn, size); err != nil {
 		t.Fatal(err)
 	}
+	conn.Close()
 	syscall.Kill(u.current, syscall.SIGTERM)
 	eventually(t, "the end", func() bool { return !isAlive(u.current) })
 	if up := storedUp(t, u); up < (upgrades+1)*size || up > (upgrades+1)*size+4096 {

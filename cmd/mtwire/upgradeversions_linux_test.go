@@ -38,7 +38,7 @@ func TestUpgradeBetweenVersions(t *testing.T) {
 	t.Parallel()
 	path, set := programs(t)
 	set(protocolVariable + "=3")
-	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path }, "--probe=false")
+	u := startUpgraded(t, func(cmd *exec.Cmd) { cmd.Path = path; patient(cmd) }, "--probe=false")
 	var conns []*mtwire.Conn
 	for _, query := range upgradeModes {
 		conns = append(conns, u.join(t, query))

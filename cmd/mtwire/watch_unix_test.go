@@ -45,31 +45,31 @@ func TestTheConfigurationFileIsWatched(t *testing.T) {
 	text := "[[user]]\nname = 'bob'\nsecret = '" + watchedBob + "'\n"
 	write(file, text)
 	write(secret, watchedCarol+"\n")
-	s := startServer(t, nil, "--config", file, "--log-file", log)
-	served := func(secret string) bool { return askOnce(t.Context(), "tcp://"+s.address+"?secret="+secret) == nil }
+	s := startServer(t, patient, "--config", file, "--log-file", log)
 	conn := s.connect(t) // once it listens
-	if !served(watchedBob) {
+	if !s.serves(t, watchedBob) {
 		t.Error("bob is not served")
 	}
 	if out, err := exec.Command("sed", "-i.orig", "s/"+watchedBob+"/"+watchedCarol+"/", file).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	eventually(t, "the secret that sed has written", func() bool { return served(watchedCarol) })
+	s.awaitServing(t, "the secret that sed has written", watchedCarol)
 	write(file, "drian = 7\n"+text)
 	eventually(t, "an error", func() bool { return contains(log, `mtwire.toml:1:1: unknown key \"drian\"`) })
-	if !served(watchedCarol) || served(watchedBob) {
+	if !s.serves(t, watchedCarol) || !s.refuses(t, watchedBob) {
 		t.Error("a file that is wrong has an effect")
 	}
 	write(file, text)
-	eventually(t, "the file before", func() bool { return served(watchedBob) })
+	s.awaitServing(t, "the file before", watchedBob)
 	if n := countLines(t, log, "cannot be read again"); n != 1 {
 		t.Errorf("%d lines about the wrong file", n)
 	}
 	write(file, "[[user]]\nname = 'bob'\nsecret_file = 'secret'\n")
-	eventually(t, "the secret of the file", func() bool { return served(watchedCarol) })
+	s.awaitServing(t, "the secret of the file", watchedCarol)
 	write(secret, watchedBob+"\n")
-	eventually(t, "the other secret of the file", func() bool { return served(watchedBob) })
+	s.awaitServing(t, "the other secret of the file", watchedBob)
 	receiveResPQ(t, conn)
+	conn.Close()
 	if err := s.stop(t, syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
@@ -104,15 +104,13 @@ func TestAReplacedLinkIsAChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := startServer(t, nil, "--config", filepath.Join(dir, "mtwire.toml"), "--log-file", log)
+	s := startServer(t, patient, "--config", filepath.Join(dir, "mtwire.toml"), "--log-file", log)
 	s.ask(t) // so that it has read the first version
 	version("..2", watchedCarol)
 	if err := os.RemoveAll(filepath.Join(dir, "..1")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the secret of the other version", func() bool {
-		return askOnce(t.Context(), "tcp://"+s.address+"?secret="+watchedCarol) == nil
-	})
+	s.awaitServing(t, "the secret of the other version", watchedCarol)
 	eventually(t, "a line", func() bool { return contains(log, "read the configuration again") })
 	if n := countLines(t, log, "read the configuration again"); n != 1 {
 		t.Errorf("the configuration was read again %d times", n)
@@ -131,19 +129,17 @@ func TestWatchIsTurnedOffAndOn(t *testing.T) {
 		}
 	}
 	write("watch = false\n", watchedBob)
-	s := startServer(t, nil, "--config", file, "--log-file", log)
-	served := func(secret string) bool { return askOnce(t.Context(), "tcp://"+s.address+"?secret="+secret) == nil }
+	s := startServer(t, patient, "--config", file, "--log-file", log)
 	s.ask(t) // so that it has read the file
 	write("", watchedCarol)
-	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); { // it is to have no effect
-		if contains(log, "read the configuration again") {
-			t.Fatal("the file was read")
-		}
+	during(1500 * time.Millisecond) // it is to have no effect
+	if contains(log, "read the configuration again") {
+		t.Fatal("the file was read")
 	}
 	s.Process.Signal(syscall.SIGHUP)
-	eventually(t, "the file", func() bool { return served(watchedCarol) })
+	s.awaitServing(t, "the file", watchedCarol)
 	write("", watchedBob)
-	eventually(t, "the file, which is watched", func() bool { return served(watchedBob) })
+	s.awaitServing(t, "the file, which is watched", watchedBob)
 }
 
 // A file that would end watching and is wrong is not in force: the next one is read.
@@ -158,12 +154,10 @@ func TestAFileThatIsWrongDoesNotEndWatching(t *testing.T) {
 		}
 	}
 	write("[[user]]\nname = 'bob'\nsecret = '" + watchedBob + "'\n")
-	s := startServer(t, nil, "--config", file, "--log-file", log)
+	s := startServer(t, patient, "--config", file, "--log-file", log)
 	s.ask(t) // so that it has read the file
 	write("watch = false\n[[user]]\nname = 'bob'\nsecret_file = 'missing'\n")
 	eventually(t, "an error", func() bool { return contains(log, "missing: no such file") })
 	write("[[user]]\nname = 'bob'\nsecret = '" + watchedCarol + "'\n")
-	eventually(t, "the secret of the next file", func() bool {
-		return askOnce(t.Context(), "tcp://"+s.address+"?secret="+watchedCarol) == nil
-	})
+	s.awaitServing(t, "the secret of the next file", watchedCarol)
 }

@@ -22,7 +22,6 @@ const (
 	interval = time.Second            // between two looks
 	quiet    = 250 * time.Millisecond // files that have changed are taken after this long without a change
 	patient  = time.Second            // the same if one is shorter than before, as one that is written in place
-	longest  = 2 * time.Second        // and after this long in any case
 	step     = 50 * time.Millisecond  // between two looks meanwhile
 
 	// leisure is how many times longer than a look the pause behind it is at least: the
@@ -34,6 +33,11 @@ const (
 	// this before it was read may change again and show the same time.
 	coarse = 2 * time.Second
 )
+
+// Longest is how long files are awaited that do not become quiet, or that are missing. It is a
+// variable for tests of the whole program, which set it before any call: on a slow machine a
+// writer that pauses for a moment pauses for longer.
+var Longest = 2 * time.Second
 
 // Files are the files that a configuration is read from. The zero value has none. Its
 // methods may be called concurrently.
@@ -144,7 +148,7 @@ func (f *Files) haveChanged() (path string, other bool) {
 // reports false if ctx ends before.
 func (f *Files) settle(ctx context.Context) bool {
 	last, since := f.looks(), time.Now()
-	for began := since; time.Since(began) < longest; {
+	for began := since; time.Since(began) < Longest; {
 		if !wait(ctx, step) {
 			return false
 		}
