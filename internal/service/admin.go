@@ -382,13 +382,14 @@ func (a *administration) listenLater(ctx context.Context, log *slog.Logger) {
 }
 
 // leave stops listening, after another process has taken the sockets over. Requests that
-// are served go on.
+// are served go on, and the next ones of their connections are the other process's.
 func (a *administration) leave() {
 	if a == nil {
 		return
 	}
 	a.readiness.SetAccepting(false)
 	closeAllHere(a.listeners)
+	a.server.Leave()
 }
 
 // close ends the listeners and their requests. It may be called again.

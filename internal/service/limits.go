@@ -286,6 +286,9 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 	if s.store == nil {
 		return errNoStore
 	}
+	if s.upgrade.isDone() { // the other process has read the users
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, errTakenOver)
+	}
 	var before, all []users.User
 	var leftOut []*users.TakenError
 	err := s.store.Update(func(list []users.User) (next []users.User, err error) {

@@ -3,9 +3,11 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
+	"github.com/mtwire/mtwire/internal/service/admin"
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/users"
 )
@@ -22,7 +24,7 @@ var (
 //
 // It must not be called before Listen has returned. It may be called concurrently.
 func (s *Service) Reload() (reloaded bool, err error) {
-	return s.reloadForAdmin(func() error { return nil })
+	return s.reloadAll(func() error { return nil })
 }
 
 // reloadIf is Reload if permitted returns nil, which it calls under reloading.
@@ -70,8 +72,16 @@ func (s *Service) releaseConfig() {
 	}
 }
 
-// reloadForAdmin is admin.Config.Reload.
+// reloadForAdmin is admin.Config.Reload. A reload that has waited for the end of an upgrade is one
+// of a process that drains.
 func (s *Service) reloadForAdmin(permitted func() error) (reloaded bool, err error) {
+	if reloaded, err = s.reloadAll(permitted); err == nil && s.upgrade.isDone() {
+		err = fmt.Errorf("%w: %w", admin.ErrUnavailable, errTakenOver)
+	}
+	return reloaded, err
+}
+
+func (s *Service) reloadAll(permitted func() error) (reloaded bool, err error) {
 	if s.reload != nil {
 		return s.reload(permitted)
 	}

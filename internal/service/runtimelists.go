@@ -51,6 +51,9 @@ func listOf(n *store.Networks, name admin.ListName) *[]netip.Prefix {
 func (s *Service) updateNetworks(name admin.ListName, change func([]netip.Prefix) ([]netip.Prefix, error)) (admin.RunTimeList, error) {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	if s.upgrade.isDone() { // the other process has read them
+		return s.runTimeList(name), fmt.Errorf("%w: %w", admin.ErrUnavailable, errTakenOver)
+	}
 	edit := func(now store.Networks) (store.Networks, error) {
 		list := listOf(&now, name)
 		next, err := change(*list)

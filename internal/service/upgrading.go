@@ -31,6 +31,7 @@ var (
 	errService   = errors.New("systemd would end the service with this process: set Type=notify in its unit")
 	errEnding    = errors.New("the process ends")
 	errNotServed = errors.New("the proxy does not serve yet")
+	errTakenOver = errors.New("another process has taken over meanwhile, which answers the next request")
 )
 
 // upgradeState is the state of Upgrade.

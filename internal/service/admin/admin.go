@@ -61,7 +61,7 @@ type Config struct {
 	Proxy *proxy.Proxy
 	// Reload reads the configuration again, if permitted returns nil: no other reload puts
 	// one in force between the two. Otherwise it returns permitted's error. It reports false
-	// if there is nothing to read.
+	// if there is nothing to read. The error may wrap ErrUnavailable.
 	Reload func(permitted func() error) (reloaded bool, err error)
 	// Configuration returns which configuration is in force.
 	Configuration func() Configuration
@@ -158,6 +158,16 @@ func (s *Server) Serve(ln net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// Leave has clients connect anew for their next request: another process has the listeners.
+// Requests that are being answered go on.
+func (s *Server) Leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, server := range s.servers {
+		server.SetKeepAlivesEnabled(false)
+	}
 }
 
 // Close closes the listeners, and waits a second for requests that are being answered.

@@ -42,6 +42,8 @@ func (s *Server) reload(r *http.Request) (answer, error) {
 	switch {
 	case errors.As(err, &refused):
 		return answer{}, err
+	case errors.Is(err, ErrUnavailable):
+		return answer{}, fail(http.StatusServiceUnavailable, "%v", err)
 	case err != nil:
 		return answer{}, fail(http.StatusUnprocessableEntity, "nothing has changed: %v", err)
 	}
