@@ -90,7 +90,7 @@ func TestCloseEndsBlockedCalls(t *testing.T) {
 					if err == nil {
 						t.Error("Receive returned a packet")
 					}
-				case <-time.After(10 * time.Second):
+				case <-time.After(30 * time.Second):
 					t.Fatal("Receive still blocks")
 				}
 			}

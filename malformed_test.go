@@ -175,7 +175,7 @@ func FuzzServer(f *testing.F) {
 				b = b[n:]
 			}
 		}()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		total := 0
 		for {

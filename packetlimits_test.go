@@ -278,47 +278,49 @@ func heap() int64 {
 // The clients of one network make room for one of another, whose long packet arrives. Those
 // that no Receive waits for make room too, and learn it from the next.
 func TestNetworkThatHoldsMostMakesRoom(t *testing.T) {
-	config := &mtwire.ListenConfig{PacketMemory: mtwire.NewPacketMemory(4 << 20)}
-	var attackers []*mtwire.Conn
-	receive := func(conn *mtwire.Conn, sent []byte, socket net.Conn) error {
-		ctx, cancel := context.WithCancel(short(t))
-		go func() {
-			socket.Write(sent)
-			if len(sent) < 1<<20 { // it is read, and incomplete
-				cancel()
+	synctest.Test(t, func(t *testing.T) {
+		config := &mtwire.ListenConfig{PacketMemory: mtwire.NewPacketMemory(4 << 20)}
+		var attackers []*mtwire.Conn
+		receive := func(conn *mtwire.Conn, sent []byte, socket net.Conn) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				socket.Write(sent)
+				if len(sent) < 1<<20 { // it is read, and incomplete
+					cancel()
+				}
+			}()
+			_, err := conn.Receive(ctx)
+			return err
+		}
+		for i := range 8 {
+			near, far := net.Pipe()
+			defer far.Close()
+			attacker := mtwire.Server(from{near, fmt.Sprintf("192.0.2.%d", i)}, config)
+			defer attacker.Close()
+			if err := receive(attacker, append(unhex("eeeeeeee"+"00001000"), make([]byte, 900<<10)...), far); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
 			}
-		}()
-		_, err := conn.Receive(ctx)
-		return err
-	}
-	for i := range 8 {
+			attackers = append(attackers, attacker)
+		}
 		near, far := net.Pipe()
+		client := mtwire.Server(from{near, "198.51.100.1"}, config)
 		defer far.Close()
-		attacker := mtwire.Server(from{near, fmt.Sprintf("192.0.2.%d", i)}, config)
-		defer attacker.Close()
-		if err := receive(attacker, append(unhex("eeeeeeee"+"00001000"), make([]byte, 900<<10)...), far); !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
+		defer client.Close()
+		if err := receive(client, append(unhex("eeeeeeee"+"00001000"), make([]byte, 1<<20)...), far); err != nil {
+			t.Errorf("the client of another network: %v", err)
 		}
-		attackers = append(attackers, attacker)
-	}
-	near, far := net.Pipe()
-	client := mtwire.Server(from{near, "198.51.100.1"}, config)
-	defer far.Close()
-	defer client.Close()
-	if err := receive(client, append(unhex("eeeeeeee"+"00001000"), make([]byte, 1<<20)...), far); err != nil {
-		t.Errorf("the client of another network: %v", err)
-	}
-	made := 0
-	for _, attacker := range attackers {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-		_, err := attacker.Receive(ctx)
-		if cancel(); errors.Is(err, mtwire.ErrPacketMemory) {
-			made++
-		} else if !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
+		made := 0
+		for _, attacker := range attackers {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			_, err := attacker.Receive(ctx)
+			if cancel(); errors.Is(err, mtwire.ErrPacketMemory) {
+				made++
+			} else if !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
 		}
-	}
-	if used := config.PacketMemory.Used(); made < 4 || made == 8 || used > 4<<20 {
-		t.Errorf("%d of 8 made room, %d bytes used", made, used)
-	}
+		if used := config.PacketMemory.Used(); made < 4 || made == 8 || used > 4<<20 {
+			t.Errorf("%d of 8 made room, %d bytes used", made, used)
+		}
+	})
 }

@@ -109,7 +109,7 @@ func TestServerAcceptsTheRecordsOfEachClient(t *testing.T) {
 	}
 	check := func(name string, size, padding int) {
 		server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}})
-		client.SetDeadline(time.Now().Add(10 * time.Second))
+		client.SetDeadline(time.Now().Add(30 * time.Second))
 		handshake := make(chan error, 1)
 		go func() { handshake <- server.Handshake(short(t)) }()
 		if _, err := client.Write(helloOfSize(t, secret, size)); err != nil {
@@ -239,7 +239,7 @@ func TestServerAcceptsAMessageInSeveralFrames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, client := serve(t, nil)
-			client.SetDeadline(time.Now().Add(10 * time.Second))
+			client.SetDeadline(time.Now().Add(30 * time.Second))
 			payload := encrypted(19200)
 			init, packet, _ := obfuscated(t, &obfuscation.ClientConfig{Protocol: frame.Intermediate, DC: 2}, payload, nil)
 			wire := append([]byte(browserUpgrade), maskedFrame(last|binaryMessage, init)...)

@@ -3,6 +3,7 @@ package mtwire_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -115,39 +116,35 @@ func (p *inPieces) Write(b []byte) (int, error) {
 // A client that is silent inside its WebSocket, and then sends only a part of an init
 // payload, is ended by HandshakeTimeout and not by a context.
 func TestSlowInitPayloadInAWebSocketTimesOut(t *testing.T) {
-	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{HandshakeTimeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	upgraded := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		ws, err := wsconn.Dial(context.Background(), "ws://"+ln.Addr().String()+"/apiws", nil)
-		if err != nil {
-			t.Error(err)
-			return
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		server := mtwire.Server(near, nil)
+		upgraded := make(chan struct{})
+		done := make(chan struct{})
+		go func() {
+			dial := func(context.Context, string, string) (net.Conn, error) { return far, nil }
+			ws, err := wsconn.Dial(context.Background(), "ws://dc.example/apiws", &wsconn.DialConfig{DialContext: dial})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			<-upgraded
+			ws.Write([]byte{1})
+			<-done
+			ws.Close()
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // longer than HandshakeTimeout
+		defer cancel()
+		if err := server.Handshake(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("while it is silent: %v", err)
 		}
-		<-upgraded
-		ws.Write([]byte{1})
-		<-done
-		ws.Close()
-	}()
-	server, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond) // longer than HandshakeTimeout
-	defer cancel()
-	if err := server.Handshake(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("while it is silent: %v", err)
-	}
-	close(upgraded)
-	if err := server.Handshake(context.Background()); !errors.Is(err, mtwire.ErrHandshakeTimeout) {
-		t.Errorf("after a part: %v", err)
-	}
-	close(done)
-	server.Close()
+		close(upgraded)
+		if err := server.Handshake(context.Background()); !errors.Is(err, mtwire.ErrHandshakeTimeout) {
+			t.Errorf("after a part: %v", err)
+		}
+		close(done)
+		server.Close()
+	})
 }
 
 // A client that stops inside the handshake of TLS or WebSocket is ended by
@@ -163,21 +160,30 @@ func TestInnerHandshakeCannotBeResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, first := range map[string][]byte{"TLS": hello, "WebSocket": []byte("GET /apiws HTTP/1.1\r\n")} {
-		server, client := serve(t, &mtwire.ListenConfig{TLS: serverTLS, HandshakeTimeout: 50 * time.Millisecond})
-		client.Write(first)
-		if _, err := server.Receive(short(t)); !errors.Is(err, mtwire.ErrHandshakeTimeout) {
-			t.Errorf("%s: %v", name, err)
+		begin := func() *mtwire.Conn {
+			near, far := net.Pipe()
+			go far.Write(first)
+			go io.Copy(io.Discard, far)
+			return mtwire.Server(near, &mtwire.ListenConfig{TLS: serverTLS})
 		}
+		synctest.Test(t, func(t *testing.T) {
+			server := begin()
+			if _, err := server.Receive(context.Background()); !errors.Is(err, mtwire.ErrHandshakeTimeout) {
+				t.Errorf("%s: %v", name, err)
+			}
+			server.Close()
 
-		server, client = serve(t, &mtwire.ListenConfig{TLS: serverTLS})
-		client.Write(first)
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		if _, err := server.Receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: %v", name, err)
-		}
-		cancel()
-		if _, err := server.Receive(short(t)); err == nil || errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s, again: %v", name, err)
-		}
+			server = begin()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			if _, err := server.Receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", name, err)
+			}
+			cancel()
+			start := time.Now()
+			if _, err := server.Receive(context.Background()); err == nil || errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 0 {
+				t.Errorf("%s, again: %v, after %v", name, err, time.Since(start))
+			}
+			server.Close()
+		})
 	}
 }

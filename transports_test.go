@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/frame"
@@ -53,8 +52,7 @@ func TestOnePortAcceptsEveryTransport(t *testing.T) {
 			for len(transports) > 0 {
 				<-transports
 			}
-			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-			defer cancel()
+			ctx := short(t)
 			conn, err := mtwire.Dial(ctx, m.Endpoint(ln.Addr()), &mtwire.DialConfig{TLS: clientTLS, ObfuscatedFull: true})
 			if err != nil {
 				t.Fatal(err)

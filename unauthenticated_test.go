@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -51,28 +52,34 @@ func TestUnauthenticatedClientsGetNoAnswer(t *testing.T) {
 		{"zeros", make([]byte, 64), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server, client := serve(t, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}, HandshakeTimeout: 50 * time.Millisecond})
-			if _, err := client.Write(test.first); err != nil {
-				t.Fatal(err)
-			}
-			err := server.Handshake(short(t))
-			var rejected *mtwire.UnauthenticatedError
-			if !errors.As(err, &rejected) {
-				t.Fatalf("%v", err)
-			}
-			if !bytes.HasPrefix(test.first, rejected.First) || len(rejected.First) < 6 {
-				t.Errorf("the error has % x, sent % x", rejected.First, test.first)
-			}
-			if test.want != nil && !errors.Is(err, test.want) {
-				t.Errorf("%v, want %v", err, test.want)
-			}
-			if again := server.Send(short(t), make([]byte, 4)); again != err {
-				t.Errorf("then %v", again)
-			}
-			server.Close()
-			if got, _ := io.ReadAll(client); len(got) != 0 {
-				t.Errorf("the client was answered: %q", got)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				server := mtwire.Server(near, &mtwire.ListenConfig{Secrets: []mtwire.Secret{secret}, Time: func() time.Time { return now }})
+				go far.Write(test.first)
+				answer := make(chan []byte)
+				go func() {
+					got, _ := io.ReadAll(far)
+					answer <- got
+				}()
+				err := server.Handshake(context.Background())
+				var rejected *mtwire.UnauthenticatedError
+				if !errors.As(err, &rejected) {
+					t.Fatalf("%v", err)
+				}
+				if !bytes.HasPrefix(test.first, rejected.First) || len(rejected.First) < 6 {
+					t.Errorf("the error has % x, sent % x", rejected.First, test.first)
+				}
+				if test.want != nil && !errors.Is(err, test.want) {
+					t.Errorf("%v, want %v", err, test.want)
+				}
+				if again := server.Send(context.Background(), make([]byte, 4)); again != err {
+					t.Errorf("then %v", again)
+				}
+				server.Close()
+				if got := <-answer; len(got) != 0 {
+					t.Errorf("the client was answered: %q", got)
+				}
+			})
 		})
 	}
 }
@@ -152,21 +159,26 @@ func TestReplayedInitPayloadIsRejected(t *testing.T) {
 	secret := secretOf(t, mtwiretest.PaddedSecret)
 	seen := map[[16]byte]bool{}
 	config := &mtwire.ListenConfig{
-		Secrets: []mtwire.Secret{secret}, HandshakeTimeout: 50 * time.Millisecond,
-		Replay: func(id [16]byte) bool { known := seen[id]; seen[id] = true; return known },
+		Secrets: []mtwire.Secret{secret},
+		Replay:  func(id [16]byte) bool { known := seen[id]; seen[id] = true; return known },
 	}
 	init, _, err := obfuscation.NewInit(&obfuscation.ClientConfig{Protocol: frame.PaddedIntermediate, Key: &secret.Key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		server, client := serve(t, config)
-		client.Write(init[:])
-		err := server.Handshake(short(t))
-		var rejected *mtwire.UnauthenticatedError
-		if errors.As(err, &rejected) != (i == 1) {
-			t.Errorf("time %d: %v", i+1, err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			defer far.Close()
+			server := mtwire.Server(near, config)
+			defer server.Close()
+			go far.Write(init[:])
+			err := server.Handshake(context.Background())
+			var rejected *mtwire.UnauthenticatedError
+			if errors.As(err, &rejected) != (i == 1) {
+				t.Errorf("time %d: %v", i+1, err)
+			}
+		})
 	}
 	if len(seen) != 1 {
 		t.Errorf("%d IDs are stored", len(seen))
