@@ -3,7 +3,6 @@ package splice
 import (
 	"io"
 	"net"
-	"runtime"
 	"testing"
 	"time"
 )
@@ -76,15 +75,18 @@ func TestStoppedAwaitLeavesTheConnectionFree(t *testing.T) {
 		stop()
 		stop()
 	}
-	before := runtime.NumGoroutine()
 	ended := make(chan [2]Result, 1)
-	Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{Poller: poller, Idle: time.Millisecond},
+	p := Start(Flow{Dst: right, Src: left}, Flow{Dst: left, Src: right}, &Config{Poller: poller, Idle: time.Millisecond},
 		func(up, down Result) { ended <- [2]Result{up, down} })
 	client.Write([]byte("x"))
 	if _, err := io.ReadFull(server, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "no goroutine", func() bool { return runtime.NumGoroutine() <= before })
+	eventually(t, "parked, without a goroutine", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.up.parked && p.down.parked && runningDirections() == 0
+	})
 	client.CloseWrite()
 	server.CloseWrite()
 	if r := <-ended; r != [2]Result{{1, nil}, {}} {

@@ -19,23 +19,24 @@ func isReset(err error) bool {
 }
 
 // fill writes random bytes to conn until neither its peer nor the pair behind that
-// takes any. It returns them, and how many of them the peer's kernel has
-// acknowledged at least.
+// takes any for several times in a row: one may be over while the pair was held up. It
+// returns them, and how many of them the peer's kernel has acknowledged at least.
 func fill(t *testing.T, conn net.Conn) (written []byte, acknowledged int) {
 	t.Helper()
 	b := make([]byte, 64<<10)
 	rand.Read(b)
-	for {
-		conn.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	for full := 0; full < 4; {
+		conn.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))
 		n, err := conn.Write(b)
 		written = append(written, b[:n]...)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return written, len(written) - queued(conn)
+		if full++; n > 0 {
+			full = 0
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)
 		}
 	}
+	return written, len(written) - queued(conn)
 }
 
 // abort resets conn as a close with unread bytes does.

@@ -73,7 +73,7 @@ func heldPoller(t *testing.T) *Poller {
 
 // helpUntil helps until condition holds.
 func helpUntil(t *testing.T, poller *Poller, condition func() bool) {
-	for deadline := time.Now().Add(10 * time.Second); !condition(); poller.help() {
+	for deadline := time.Now().Add(patience); !condition(); poller.help() {
 		if time.Now().After(deadline) {
 			t.Error("help does not help")
 			return
@@ -180,7 +180,7 @@ func TestPeerThatDoesNotStopGetsAGoroutine(t *testing.T) {
 	client.Write([]byte("message"))
 	select {
 	case <-own:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("it has no goroutine")
 	}
 }

@@ -3,6 +3,7 @@ package splice
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
@@ -67,6 +69,19 @@ func TestShortMessagesNeedNoGoroutine(t *testing.T) {
 // messages go on, and the linger begins anew with each; the end comes in its time.
 func TestParkedDirectionLingersWithoutAGoroutine(t *testing.T) {
 	const linger = 1500 * time.Millisecond
+	if err := loopback.Undisturbed(linger/4, func() error { return lingerWithoutAGoroutine(t, linger) }); err != nil {
+		t.Error(err)
+	}
+}
+
+func lingerWithoutAGoroutine(t *testing.T, linger time.Duration) error {
+	var errs []error
+	var mu sync.Mutex
+	failed := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, fmt.Errorf(format, args...))
+	}
 	type side struct {
 		client, server *net.TCPConn
 		ended          chan [2]Result
@@ -95,12 +110,12 @@ func TestParkedDirectionLingersWithoutAGoroutine(t *testing.T) {
 		for name, s := range sides {
 			s.server.Write([]byte("message"))
 			if err := readMessage(s.client, "", []byte("message")); err != nil {
-				t.Fatalf("%s: %v", name, err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
 	if n := runningDirections(); n > 0 {
-		t.Errorf("%d directions have a goroutine", n)
+		failed("%d directions have a goroutine", n)
 	}
 	var running sync.WaitGroup
 	for name, s := range sides { // at the same time: what is not read in a linger is cut off
@@ -109,19 +124,20 @@ func TestParkedDirectionLingersWithoutAGoroutine(t *testing.T) {
 			s.client.SetReadDeadline(time.Now().Add(patience))
 			rest, err := io.ReadAll(s.client)
 			if want := map[string]int{"much, and the end": 4 << 20}[name]; err != nil || len(rest) != want {
-				t.Errorf("%s: %d bytes, want %d; %v", name, len(rest), want, err)
+				failed("%s: %d bytes, want %d; %v", name, len(rest), want, err)
 			}
 			if r := <-s.ended; r[0].Err != nil || netx.IsTimeout(r[1].Err) != (name == "silence") || r[1].Bytes != int64(len(rest)+4*len("message")) {
-				t.Errorf("%s: %v", name, r)
+				failed("%s: %v", name, r)
 			}
 		})
 	}
 	running.Wait()
+	return errors.Join(errs...)
 }
 
 // readMessage reads a message that was treated, and compares it.
 func readMessage(conn net.Conn, treatment string, want []byte) error {
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(patience))
 	var got []byte
 	for len(got) < len(want) {
 		if strings.Contains(treatment, "framed") || strings.Contains(treatment, "shaped") {
@@ -237,7 +253,7 @@ func TestErrorsOfShortMessagesEndThePair(t *testing.T) {
 			if r[0].Err == nil && r[1].Err == nil {
 				t.Errorf("%s: %+v", name, r)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("%s: the pair goes on", name)
 		}
 	}
@@ -268,7 +284,7 @@ func TestShortMessagesArePaused(t *testing.T) {
 	if n := runningDirections(); n > 0 && time.Since(begin) < 40*time.Millisecond {
 		t.Errorf("%d goroutines in a pause", n)
 	}
-	server.SetReadDeadline(time.Now().Add(10 * time.Second))
+	server.SetReadDeadline(time.Now().Add(patience))
 	if _, err := io.ReadFull(server, make([]byte, 1)); err != nil || time.Since(begin) < 50*time.Millisecond {
 		t.Errorf("the second byte after %v, %v", time.Since(begin), err)
 	}

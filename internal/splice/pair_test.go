@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
@@ -104,20 +106,26 @@ func TestActiveDirectionOutlivesTheLinger(t *testing.T) {
 	for name, wrap := range wrappers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, left := pair(t)
-			right, server := pair(t)
-			client.CloseWrite()
-			go func() {
-				for range 30 { // longer than the linger, at a pace well inside it
-					server.Write([]byte{1})
-					time.Sleep(100 * time.Millisecond)
+			const linger = 2 * time.Second
+			if err := loopback.Undisturbed(linger/4, func() error {
+				client, left := pair(t)
+				right, server := pair(t)
+				client.CloseWrite()
+				go func() {
+					for range 30 { // longer than the linger, at a pace well inside it
+						server.Write([]byte{1})
+						time.Sleep(linger / 20)
+					}
+					server.Close()
+				}()
+				l, r := wrap(left), wrap(right)
+				up, down := Run(context.Background(), Flow{Dst: r, Src: l}, Flow{Dst: l, Src: r}, linger)
+				if up.Err != nil || down.Err != nil || down.Bytes != 30 {
+					return fmt.Errorf("%+v, %+v", up, down)
 				}
-				server.Close()
-			}()
-			l, r := wrap(left), wrap(right)
-			up, down := Run(context.Background(), Flow{Dst: r, Src: l}, Flow{Dst: l, Src: r}, 2*time.Second)
-			if up.Err != nil || down.Err != nil || down.Bytes != 30 {
-				t.Errorf("%+v, %+v", up, down)
+				return nil
+			}); err != nil {
+				t.Error(err)
 			}
 		})
 	}

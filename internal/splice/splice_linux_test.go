@@ -50,12 +50,11 @@ func testNoDescriptors(t *testing.T, delay func(int) time.Duration) {
 	// The last read may come before the direction waits. Pipes that the
 	// pool has dropped are closed by a garbage collection.
 	extra := 0
-	for range 100 {
+	for begin := time.Now(); time.Since(begin) < patience; time.Sleep(10 * time.Millisecond) {
 		runtime.GC()
 		if extra = count() - before - 4*pairs; extra <= 8 {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	if extra > 8 {
 		t.Errorf("%d descriptors beside the sockets of %d idle pairs", extra, pairs)

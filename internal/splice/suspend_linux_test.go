@@ -20,7 +20,7 @@ func suspend(t *testing.T, p *Pair) bool {
 	select {
 	case ok := <-stopped:
 		return ok
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the pair does not stop")
 		return false
 	}
@@ -231,10 +231,13 @@ func TestSuspensionWaitsForWhatWasRead(t *testing.T) {
 		dc.CloseWrite()
 		sent <- n
 	}()
-	eventually(t, "a full queue", func() bool {
-		before := r.pair.down.bytes.Load()
-		time.Sleep(50 * time.Millisecond)
-		return before > 0 && r.pair.down.bytes.Load() == before
+	full, before := 0, int64(0)
+	eventually(t, "a full queue", func() bool { // and not one that was held up once
+		full++
+		if now := r.pair.down.bytes.Load(); now == 0 || now != before {
+			full, before = 0, now
+		}
+		return full == 8
 	})
 	stopped := make(chan bool, 1)
 	r.pair.Suspend(func(ok bool) { stopped <- ok })
