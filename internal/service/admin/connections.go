@@ -20,7 +20,7 @@ const (
 
 // connections are those of one listener. Any program of the machine, or of the network,
 // may open one. So nothing waits for those without the token: beyond maxPending, one of
-// the address that has the most of them is closed.
+// the network that has the most of them is closed.
 type connections struct {
 	net.Listener
 	timeout time.Duration // until the token must be there, 0 for no limit
@@ -41,7 +41,7 @@ func (l *connections) Accept() (net.Conn, error) {
 		c.limit = time.Now().Add(l.timeout)
 	}
 	if addr, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		c.client = addr.Addr().Unmap()
+		c.network = networkOf(addr.Addr())
 	}
 	if evicted := l.add(c); evicted != nil {
 		evicted.Close()
@@ -59,10 +59,10 @@ func (l *connections) add(c *connection) (evicted *connection) {
 	}
 	counts := make(map[netip.Addr]int)
 	for _, other := range l.pending {
-		counts[other.client]++
+		counts[other.network]++
 	}
 	for _, other := range l.pending[:len(l.pending)-1] {
-		if evicted == nil || counts[other.client] > counts[evicted.client] {
+		if evicted == nil || counts[other.network] > counts[evicted.network] {
 			evicted = other
 		}
 	}
@@ -95,6 +95,17 @@ func (l *connections) accept(c *connection) bool {
 	return true
 }
 
+// networkOf returns what one client may have all addresses of: an IPv4 address, and of an
+// IPv6 address the first 48 bits, which a provider gives to a site.
+func networkOf(client netip.Addr) netip.Addr {
+	client = client.Unmap().WithZone("")
+	if client.Is6() {
+		prefix, _ := client.Prefix(48)
+		return prefix.Addr()
+	}
+	return client
+}
+
 func without(all []*connection, c *connection) []*connection {
 	return slices.DeleteFunc(all, func(other *connection) bool { return other == c })
 }
@@ -103,9 +114,9 @@ func without(all []*connection, c *connection) []*connection {
 // accepted.
 type connection struct {
 	net.Conn
-	of     *connections
-	client netip.Addr // the zero value for that of a Unix socket
-	limit  time.Time  // zero for none
+	of      *connections
+	network netip.Addr // the zero value for that of a Unix socket
+	limit   time.Time  // zero for none
 
 	idleSince time.Time // zero while a request is there; under of.mu
 

@@ -3,10 +3,12 @@ package admin
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,4 +136,32 @@ func TestRefusalsEndTheConnection(t *testing.T) {
 			time.Sleep(idleTimeout / 2)
 		}
 	})
+}
+
+// A flood from all addresses of an IPv6 site makes room for itself, as one from one address
+// does, and not by the connection of an operator whose request is still on its way.
+func TestAFloodFromASiteMakesRoomForItself(t *testing.T) {
+	l := new(connections)
+	arrive := func(address string) (c, evicted *connection) {
+		client, server := net.Pipe()
+		t.Cleanup(func() { client.Close(); server.Close() })
+		c = &connection{Conn: server, of: l, network: networkOf(netip.MustParseAddr(address))}
+		if evicted = l.add(c); evicted != nil {
+			evicted.Close()
+		}
+		return c, evicted
+	}
+	operators := make(map[*connection]bool)
+	for _, address := range []string{"2001:db8:1::1", "192.0.2.1"} {
+		operator, _ := arrive(address)
+		operators[operator] = true
+	}
+	for i := range 3 * maxPending {
+		if _, evicted := arrive(fmt.Sprintf("2001:db8:66:%x::%x", i, i+1)); operators[evicted] {
+			t.Fatalf("an operator makes room for connection %d of the flood", i)
+		}
+	}
+	if len(l.pending) != maxPending {
+		t.Errorf("%d connections", len(l.pending))
+	}
 }

@@ -241,7 +241,7 @@ func TestRoomIsMadeFairly(t *testing.T) {
 	add := func(address string) (c, evicted *connection) {
 		client, server := net.Pipe()
 		t.Cleanup(func() { client.Close(); server.Close() })
-		c = &connection{Conn: server, of: l, client: netip.MustParseAddr(address)}
+		c = &connection{Conn: server, of: l, network: networkOf(netip.MustParseAddr(address))}
 		return c, l.add(c)
 	}
 	operator, _ := add("192.0.2.1")
