@@ -83,6 +83,7 @@ func (c *Change) Apply() {
 	p.apply(c.users, c.hosts)
 	p.setRelay()
 	p.pending.SetLimits(c.settings.pendingShares())
+	p.headers.SetLimits(c.settings.headerShares())
 	p.fronted.SetLimits(shares(c.settings.MaxFronted))
 }
 

@@ -116,7 +116,9 @@ func (c *Config) pendingShares() admission.Limits {
 }
 
 // Evict ends an unauthenticated session that makes room for another one.
-func (s *session) Evict(reason *admission.EvictedError) {
+func (s *session) Evict(reason *admission.EvictedError) { s.evict(reason) }
+
+func (s *session) evict(reason error) {
 	s.proxy.counters.evicted.Add(1)
 	s.Close(reason)
 	s.proxy.trace.evicted(s, reason)

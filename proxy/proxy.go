@@ -135,7 +135,9 @@ type Config struct {
 	// (IPv4 /24, IPv6 /48) may have three quarters of each, one address (IPv6 /64)
 	// half. At a limit, the connection that has been unanswered for longest makes
 	// room. 0 means 16,384 and 4,096, or a quarter and an eighth of the
-	// descriptors that the process may have, if that is less.
+	// descriptors that the process may have, if that is less. Beside them, a quarter of
+	// MaxUnauthenticated may wait for the header of a load balancer, half of these for
+	// one balancer's, or those of all at Unix sockets.
 	MaxUnauthenticated, MaxFronted int
 	// MaxUnauthenticatedPerAddress is the limit of one address (IPv6 /64) of
 	// MaxUnauthenticated. 0 means half.
@@ -187,6 +189,7 @@ type Proxy struct {
 	config      Config           // but for what settings have
 	descriptors int              // that the process may have
 	pending     *admission.Table // unauthenticated connections
+	headers     *admission.Table // connections whose PROXY protocol header is awaited
 	fronted     *admission.Table // those with a connection to a fronting host
 	search      *keysearch.Search
 	resolver    *resolve.Cache // of host names, unless Config.DialContext is set
@@ -261,6 +264,7 @@ func New(config Config) (*Proxy, error) {
 		return nil, err
 	}
 	p.pending = admission.New(settings.pendingShares(), admissionGrace)
+	p.headers = admission.New(settings.headerShares(), admissionGrace)
 	p.fronted = admission.New(shares(settings.MaxFronted), admissionGrace)
 	p.fronts, err = fronting.New(fronting.Config{
 		DialContext: config.DialContext,

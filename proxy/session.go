@@ -17,7 +17,6 @@ import (
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
-	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtproxy"
@@ -473,23 +472,4 @@ func (s *session) clientAddr() netip.Addr {
 		return s.source.Addr().Unmap()
 	}
 	return addrPort(s.socket.RemoteAddr()).Addr().Unmap()
-}
-
-// headerTimeout bounds how long a load balancer may take to send its PROXY
-// protocol header.
-const headerTimeout = 10 * time.Second
-
-// readHeader reads the PROXY protocol header of a peer that is trusted to send
-// one.
-func (s *session) readHeader() error {
-	if settings := s.proxy.settings(); !settings.readsHeaders || s.webStream() != nil || !settings.trust.Contains(s.socket.RemoteAddr()) {
-		return nil
-	}
-	s.socket.SetReadDeadline(time.Now().Add(headerTimeout))
-	source, err := proxyprotocol.Read(s.socket)
-	s.socket.SetReadDeadline(time.Time{})
-	s.mu.Lock()
-	s.source = source
-	s.mu.Unlock()
-	return err
 }

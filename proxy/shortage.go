@@ -21,7 +21,11 @@ func isShortage(err error) bool { return netx.IsErrno(err, netx.EMFILE, netx.ENF
 // makeRoom evicts unauthenticated connections if err means that there is no
 // descriptor. It reports whether it has evicted some.
 func (p *Proxy) makeRoom(err error) bool {
-	return isShortage(err) && p.pending.EvictOldest(evictedAtShortage) > 0
+	if !isShortage(err) {
+		return false
+	}
+	evicted := p.pending.EvictOldest(evictedAtShortage)
+	return evicted+p.headers.EvictOldest(evictedAtShortage-evicted) > 0
 }
 
 // dialInShortage calls dial again, which has failed with err, while there is no descriptor: at

@@ -72,11 +72,22 @@ func (c *Config) limits() admission.Limits {
 	}
 }
 
+// headerLimits are those of connections whose PROXY protocol header is awaited: a quarter, since
+// a header is due within a round trip, with a share for each load balancer.
+func (c *Config) headerLimits() admission.Limits {
+	total := max(minUnauthenticated, c.MaxUnauthenticated/4)
+	return admission.Limits{admission.Address: total / 2, admission.Site: total / 4 * 3, admission.Total: total}
+}
+
 // Evict ends the connection of an unauthenticated client, which makes room for another.
 func (s *session) Evict(reason *admission.EvictedError) {
-	r := s.relay
-	r.evicted.Add(1)
 	s.cancel(reason)
+	s.relay.noteEviction(reason)
+}
+
+// noteEviction counts an eviction, and writes a record from time to time.
+func (r *Relay) noteEviction(reason error) {
+	r.evicted.Add(1)
 	now := time.Now()
 	r.mu.Lock()
 	logs := now.Sub(r.logged) >= evictionLogInterval || r.logged.IsZero()
@@ -119,7 +130,7 @@ const (
 // time: if all waited, each with the descriptor of its client, none would get another one.
 func (r *Relay) dialInShortage(ctx context.Context, dial func() (*mtwire.Conn, error)) (*mtwire.Conn, error) {
 	server, err := dial()
-	if isShortage(err) && r.pending.EvictOldest(evictedAtShortage) > 0 {
+	if isShortage(err) && r.makeRoom() {
 		server, err = dial()
 	}
 	if !isShortage(err) || !r.shortage.TryLock() {
@@ -135,6 +146,13 @@ func (r *Relay) dialInShortage(ctx context.Context, dial func() (*mtwire.Conn, e
 		server, err = dial()
 	}
 	return server, err
+}
+
+// makeRoom evicts unauthenticated clients, and connections whose header is awaited if these are
+// too few. It reports whether there were any.
+func (r *Relay) makeRoom() bool {
+	evicted := r.pending.EvictOldest(evictedAtShortage)
+	return evicted+r.headers.EvictOldest(evictedAtShortage-evicted) > 0
 }
 
 // isShortage reports whether err means that there is no descriptor.

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
@@ -74,6 +76,13 @@ type balancedConn struct {
 func (c *balancedConn) readHeader() {
 	c.header.Do(func() {
 		c.remote, c.local = c.Conn.RemoteAddr(), c.Conn.LocalAddr()
+		balancer := addressOf(c.remote)
+		if !balancer.IsValid() { // all that connect to Unix sockets share one limit
+			balancer = netip.IPv6Unspecified()
+		}
+		var member admission.Member
+		c.relay.headers.Enter(&member, c, balancer, admission.Silent)
+		defer c.relay.headers.Leave(&member)
 		c.Conn.SetReadDeadline(time.Now().Add(headerTimeout))
 		source, destination, err := proxyprotocol.ReadAddresses(c.Conn)
 		if err != nil {
@@ -90,6 +99,15 @@ func (c *balancedConn) readHeader() {
 		}
 	})
 }
+
+// Evict ends the connection, whose header is awaited, and which makes room for another one.
+func (c *balancedConn) Evict(reason *admission.EvictedError) {
+	c.Conn.Close()
+	c.relay.noteEviction(fmt.Errorf("waiting for a PROXY protocol header: %w", reason))
+}
+
+// HasUnread returns false: what has arrived is read at once.
+func (c *balancedConn) HasUnread() bool { return false }
 
 // RemoteAddr returns the client's address, or the peer's if the header has none.
 func (c *balancedConn) RemoteAddr() net.Addr {

@@ -325,6 +325,48 @@ func TestALoadBalancerThatLeadsBackIsNoticed(t *testing.T) {
 	}
 }
 
+// Connections of a load balancer that sends no headers make room for each other at its share,
+// half of a quarter of the limit, and keep those of another balancer out in no way.
+func TestConnectionsWithoutTheirHeaderMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(logLines)
+		r, err := relay.New(relay.Config{
+			To: []mtwire.Endpoint{{Address: "192.0.2.1:443"}}, Log: log.logger(),
+			TrustedProxies: loopback, MaxUnauthenticated: 80, MaxUnauthenticatedPerAddress: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipes := make(pipeListener)
+		go mtwire.NewListener(r.Listener(pipes), nil).Serve(t.Context(), r.Handle)
+		var waiting []net.Conn
+		for range 12 {
+			ours, theirs := net.Pipe()
+			pipes <- from{ours, "127.0.0.1"}
+			waiting = append(waiting, theirs)
+			time.Sleep(time.Millisecond)
+		}
+		ours, theirs := net.Pipe()
+		pipes <- from{ours, "127.0.1.1"}
+		theirs.Write(header(1, "192.0.2.5:4321"))
+		synctest.Wait()
+		if stats := r.Stats(); stats.Evicted != 2 || stats.Unauthenticated != 1 {
+			t.Errorf("%+v", stats)
+		}
+		for i, conn := range append(waiting, theirs) {
+			conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := conn.Read(make([]byte, 1)); (err == io.EOF) != (i < 2) {
+				t.Errorf("connection %d: %v", i, err)
+			}
+			conn.Close()
+		}
+		if !strings.Contains(log.String(), "waiting for a PROXY protocol header: too many unauthenticated connections: limit of 10 for an address of 127.0.0.0/24") {
+			t.Error(log)
+		}
+		close(pipes)
+	})
+}
+
 // What is no network is refused.
 func TestTrustedNetworksAreChecked(t *testing.T) {
 	if _, err := relay.New(relay.Config{To: []mtwire.Endpoint{{Address: "192.0.2.1:443"}}, TrustedProxies: make([]netip.Prefix, 1)}); err == nil {

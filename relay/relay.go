@@ -46,7 +46,8 @@ type Config struct {
 	// HTTP, for its server. One network (IPv4 /24, IPv6 /48) may have three quarters of
 	// the limit. At a limit a newcomer is served, and one of the network that has most
 	// makes room: first one that has sent nothing for two seconds, last one whose server
-	// has answered and whose packets move.
+	// has answered and whose packets move. Beside them, a quarter of the limit may wait
+	// for the header of a load balancer: see TrustedProxies.
 	MaxUnauthenticated int
 	// MaxUnauthenticatedPerAddress is the limit of one address (IPv6 /64). 0 means half
 	// of MaxUnauthenticated.
@@ -60,8 +61,9 @@ type Config struct {
 	MaxMemory int64
 
 	// TrustedProxies are the networks of load balancers. A connection from one of
-	// them must begin with a PROXY protocol header, version 1 or 2. Headers of
-	// other peers are not read. See Listener, without which they have no effect.
+	// them must begin with a PROXY protocol header, version 1 or 2. One load balancer
+	// may have half of the connections that wait for theirs. Headers of other peers
+	// are not read. See Listener, without which they have no effect.
 	TrustedProxies []netip.Prefix
 	// TrustUnixSockets has the same effect for all connections to Unix sockets.
 	TrustUnixSockets bool
@@ -80,6 +82,7 @@ type Relay struct {
 	config    Config
 	endpoints endpoints
 	pending   *admission.Table // of those that are unauthenticated
+	headers   *admission.Table // of those whose PROXY protocol header is awaited
 	memory    *admission.Memory
 	trust     proxyprotocol.Trust
 
@@ -122,7 +125,8 @@ func New(config Config) (*Relay, error) {
 		return nil, err
 	}
 	r := &Relay{config: config, endpoints: endpoints{log: config.Log}, trust: trust,
-		pending: admission.New(config.limits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
+		pending: admission.New(config.limits(), admissionGrace),
+		headers: admission.New(config.headerLimits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
 	forHTTP := *config.Dial
 	forHTTP.DialContext = r.noting(forHTTP.DialContext)
 	r.dialHTTP = &forHTTP

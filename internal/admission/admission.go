@@ -75,6 +75,8 @@ func (e *EvictedError) Error() string {
 	switch site := Network(Site, e.Network.Addr()); {
 	case e.Scope == Total || !e.Network.IsValid():
 		return fmt.Sprintf("%v: limit of %d in total", ErrEvicted, e.Limit)
+	case e.Network.Addr().IsUnspecified():
+		return fmt.Sprintf("%v: limit of %d for peers without an address", ErrEvicted, e.Limit)
 	case e.Scope == Address:
 		return fmt.Sprintf("%v: limit of %d for an address of %v", ErrEvicted, e.Limit, site)
 	default:
