@@ -18,6 +18,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/service"
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/relay"
 	"github.com/spf13/cobra"
 )
@@ -245,7 +246,7 @@ func (flags *relayFlags) readCertificate() error {
 	if flags.tlsCert == "" {
 		return nil
 	}
-	certificate, err := tls.LoadX509KeyPair(flags.tlsCert, flags.tlsKey)
+	certificate, err := config.ReadKeyPair(flags.tlsCert, flags.tlsKey)
 	if err == nil {
 		flags.certificate.Store(&certificate)
 	}

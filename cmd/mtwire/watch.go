@@ -35,7 +35,7 @@ func (f *configFile) keepWatching() {
 
 // watchFiles reads the configuration file again when it, or a file that it names, has
 // changed. The caller calls stop, which waits for a reload, but not for long: a file may be a
-// FIFO that nothing writes into.
+// FIFO that nothing writes into, or on a file server that is gone.
 func (f *proxyFlags) watchFiles(cmd *cobra.Command, s *service.Service, log *slog.Logger) (stop func()) {
 	if f.file.document == nil {
 		return func() {}

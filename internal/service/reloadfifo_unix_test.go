@@ -10,8 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/web"
 )
 
 // A reload that waits for a FIFO without a writer, in the place of a file with secrets, keeps
@@ -66,9 +68,39 @@ func TestRunEndsWhileAReloadWaitsForAFIFO(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	writer.WriteString("no secret")
 	writer.Close()
 	if err := <-reloaded; err == nil {
-		t.Error("an empty file is a list")
+		t.Error("no error")
+	}
+}
+
+// A FIFO without a writer is given up, in the place of each file that a reload reads.
+func TestAFIFOInThePlaceOfAFileIsGivenUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	for name, read := range map[string]func() error{
+		"configuration": func() error { _, _, err := LoadFile(path); return err },
+		"secrets":       func() error { _, err := (&Config{SecretsFile: path}).secretList(log); return err },
+		"upstreams":     func() error { _, err := (&Config{UpstreamsFile: path}).upstreamList(log); return err },
+		"secret_file": func() error {
+			_, err := userSecrets(&config.User{SecretFile: path}, log)
+			return err.Err
+		},
+		"allow": func() error {
+			_, _, err := (&Config{Allow: []config.Path{config.Path(path)}}).loadLists()
+			return err
+		},
+		"web_cert": func() error { _, err := web.LoadFiles(path, path, "site.example", log); return err },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			if err := read(); err == nil || !strings.Contains(err.Error(), "it is a FIFO that no program has written") {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 }
 

@@ -177,8 +177,8 @@ func whenever(ctx context.Context, c <-chan struct{}, do func()) {
 }
 
 // endSettings are the settings that Run needs until it returns. They have no lock: a reload
-// holds reloading for as long as its files take, which is for ever if one is a FIFO without a
-// writer, or on a file server that is gone.
+// holds reloading for as long as its files take: seconds if one is a FIFO without a writer, and
+// for ever if one is on a file server that is gone.
 type endSettings struct {
 	drain time.Duration
 	probe bool

@@ -4,97 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"reflect"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
-
-// MaxFile limits the size of a configuration file, in bytes: a hundred thousand users
-// with all limits.
-const MaxFile = 64 << 20
-
-// ReadFile reads a configuration file, which has at most MaxFile bytes.
-//
-// A file that is truncated and written meanwhile would be read in part, so a regular file
-// is read until it is twice the same.
-func ReadFile(path string) ([]byte, error) {
-	for range readings {
-		data, regular, err := readOnce(path)
-		if err != nil || !regular {
-			return data, err
-		}
-		if len(data) == 0 && isFresh(path) { // truncated, and about to be written
-			time.Sleep(emptyPause)
-			continue
-		}
-		if same, err := has(path, data); err != nil || same {
-			return data, err
-		}
-	}
-	return nil, fmt.Errorf("%s: the file is being written", path)
-}
-
-// emptyPause is the time between two readings of an empty file that was changed less than
-// freshTime ago.
-const emptyPause, freshTime = 20 * time.Millisecond, 200 * time.Millisecond
-
-func isFresh(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && time.Since(info.ModTime()).Abs() < freshTime
-}
-
-// has reports whether a file has this text, and no more.
-func has(path string, data []byte) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	part := make([]byte, 64<<10)
-	for {
-		n, err := f.Read(part)
-		if !bytes.HasPrefix(data, part[:n]) {
-			return false, nil
-		}
-		data = data[n:]
-		switch {
-		case err == io.EOF:
-			return len(data) == 0, nil
-		case err != nil:
-			return false, err
-		}
-	}
-}
-
-// readings is how often a file is read again that has changed since it was read.
-const readings = 20
-
-// readOnce reads a file, and reports whether it can be read again.
-func readOnce(path string) (data []byte, regular bool, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, false, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, false, err
-	}
-	text := new(bytes.Buffer)
-	text.Grow(int(min(max(info.Size(), 0), MaxFile)) + bytes.MinRead)
-	_, err = text.ReadFrom(io.LimitReader(f, MaxFile+1))
-	data = text.Bytes()
-	if err == nil && len(data) > MaxFile {
-		err = fmt.Errorf("%s: the file has more than %d MiB", path, MaxFile>>20)
-	}
-	return data, info.Mode().IsRegular(), err
-}
 
 // Defaulter is implemented by the structs of arrays of tables whose defaults are not
 // their zero values.

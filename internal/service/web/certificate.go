@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/watch"
 )
 
@@ -40,7 +41,7 @@ func (f *Files) Are(cert, key, host string) bool {
 // load reads the files.
 func (f *Files) load() (*tls.Certificate, error) {
 	f.watched.Reading(f.cert, f.key)
-	loaded, err := tls.LoadX509KeyPair(f.cert, f.key)
+	loaded, err := config.ReadKeyPair(f.cert, f.key)
 	if err != nil {
 		return nil, err
 	}
