@@ -20,6 +20,7 @@ type poll struct {
 	done    func()        // of session.begin
 	woken   chan struct{} // has an element if there may be a result
 	expired atomic.Bool   // pollTime is over
+	buffer  *[]byte       // see lendBuffer
 
 	// The result.
 	batch [][]byte
@@ -63,6 +64,9 @@ func (s *session) newPoll(r *http.Request, laneID int, done func()) *poll {
 // nothing.
 func (p *poll) serve(w http.ResponseWriter) bool {
 	result, l := p.begin()
+	if result == pollWaits {
+		p.buffer = lendBuffer(w)
+	}
 	for result == pollWaits {
 		<-p.woken
 		result, l = p.look(l)
@@ -73,6 +77,7 @@ func (p *poll) serve(w http.ResponseWriter) bool {
 // end answers the poll of a lane.
 func (p *poll) end(w http.ResponseWriter, result pollResult, l *lane) bool {
 	defer p.done()
+	returnBuffer(p.buffer)
 	p.timer.Stop()
 	p.stop()
 	return p.answer(w, result, l)

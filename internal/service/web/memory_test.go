@@ -62,7 +62,7 @@ func TestAnIdleSessionIsSmall(t *testing.T) {
 }
 
 // An idle stream with a lane of its own is a poll of HTTP/2, or a WebSocket with its TLS. A poll
-// takes what it does in package http, and 4 KiB at most, and a WebSocket 8 KiB at most with all
+// takes what it does in package http, and 2 KiB at most, and a WebSocket 8 KiB at most with all
 // that it has: see docs/web.md.
 func TestAnIdleLaneIsSmall(t *testing.T) {
 	const streams = 60
@@ -70,7 +70,7 @@ func TestAnIdleLaneIsSmall(t *testing.T) {
 	for _, c := range []struct {
 		carrier webproxy.Carrier
 		limit   int
-	}{{webproxy.WebSocketLanes, 8 << 10}, {webproxy.HTTPSLanes, 16 << 10}} {
+	}{{webproxy.WebSocketLanes, 8 << 10}, {webproxy.HTTPSLanes, 10 << 10}} {
 		t.Run(c.carrier.String(), func(t *testing.T) {
 			if each := measureIdle(t, c.carrier, true, sessions, streams, c.limit*streams); each > c.limit*streams {
 				t.Errorf("an idle stream takes %d bytes", each/streams)

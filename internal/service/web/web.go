@@ -131,8 +131,9 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		// Otherwise package http answers OPTIONS *, with 200, in place of the site.
 		DisableGeneralOptionsHandler: true,
 		// A connection keeps memory for the longest frame that it has received, and for
-		// headers that may be repeated.
-		HTTP2:    &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxEncoderHeaderTableSize: 1, MaxDecoderHeaderTableSize: 1},
+		// headers of answers that may be repeated. Those of requests have the table of other
+		// servers: its size is in the SETTINGS.
+		HTTP2:    &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxEncoderHeaderTableSize: 1},
 		ErrorLog: log.New(panics{s.log}, "", 0),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
