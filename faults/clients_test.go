@@ -109,6 +109,7 @@ type slowConn struct {
 	*net.TCPConn
 	pace time.Duration // between bytes
 	last int           // the number of slow bytes at the end of a Write; 0 is all
+	held chan struct{} // the last byte of a Write waits until this is closed; nil: it does not
 }
 
 func (c *slowConn) Write(b []byte) (int, error) {
@@ -121,22 +122,30 @@ func (c *slowConn) Write(b []byte) (int, error) {
 	for begin := time.Now(); err == nil && n < len(b); {
 		time.Sleep(c.pace)
 		due := quick + int(time.Since(begin)/c.pace)
+		end := min(max(due, n+1), len(b))
+		if c.held != nil {
+			if end = min(end, max(n, len(b)-1)); end == n {
+				<-c.held
+				end = len(b)
+			}
+		}
 		var some int
-		some, err = c.TCPConn.Write(b[n:min(max(due, n+1), len(b))])
+		some, err = c.TCPConn.Write(b[n:end])
 		n += some
 	}
 	return n, err
 }
 
 // A client whose handshake is slow, but within the time limit, is served, and
-// may then send one byte a second. It does not delay other clients.
+// may then send one byte a second. It does not delay other clients: the last byte is not sent
+// before another one has exchanged packets.
 func TestTricklingClientIsServedAndDelaysNoOther(t *testing.T) {
 	inParallelModes(t, func(t *testing.T, m mode) {
 		tb := newTestbed(t, m, nil)
 		other := tb.client(2)
 		var running sync.WaitGroup
 		defer running.Wait()
-		trickled := make(chan struct{})
+		trickling, trickled, enough := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		running.Go(func() {
 			defer close(trickled)
 			socket := &slowConn{pace: 10 * time.Millisecond}
@@ -152,20 +161,24 @@ func TestTricklingClientIsServedAndDelaysNoOther(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			socket.pace, socket.last = time.Second, 3
+			socket.pace, socket.last, socket.held = time.Second, 3, enough
+			close(trickling)
 			if err := c.Echo(testContext(t)); err != nil {
 				t.Errorf("at one byte a second: %v", err)
 			}
 		})
-		for exchanges := 0; ; exchanges++ {
+		goOn := sync.OnceFunc(func() { close(enough) })
+		defer goOn()
+		for exchanges := 0; ; {
+			exchange(t, other, 5)
 			select {
 			case <-trickled:
-				if exchanges < 3 {
-					t.Errorf("another client exchanged packets %d times meanwhile", exchanges)
-				}
 				return
+			case <-trickling:
+				if exchanges++; exchanges > 3 {
+					goOn()
+				}
 			default:
-				exchange(t, other, 5)
 			}
 		}
 	})

@@ -41,9 +41,9 @@ func TestSilentConnectionsLeaveDescriptorsForClients(t *testing.T) {
 			p, clients := startWithFewFiles(t, m)
 			before, _ := p.descriptors()
 			silent := openSilent(t, p.address, 2*fewFiles)
-			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+			for range 20 {
 				transfer(t, clients, 20)()
-				if err := tryClient(m, p.address, 2*time.Second); err != nil {
+				if err := tryClient(m, p.address, testTimeout); err != nil {
 					t.Fatalf("beside silent connections: %v", err)
 				}
 				if n, _ := p.descriptors(); n >= fewFiles {
@@ -98,7 +98,7 @@ func TestSilentConnectionsLockNoClientOut(t *testing.T) {
 			more := startFlood(t, p.address)
 			for i := 0; i < 10 || more.n.Load() < 100; i++ {
 				from := [...]string{"127.0.0.1", "127.0.0.7"}[i%2]
-				if err := tryClientFrom(m, p.address, from, 5*time.Second); err != nil {
+				if err := tryClientFrom(m, p.address, from, testTimeout); err != nil {
 					t.Fatalf("client %d, from %s, after %d connections of the flood: %v", i, from, more.n.Load(), err)
 				}
 			}
@@ -167,7 +167,7 @@ func TestSilentConnectionsMakeRoomWhenDescriptorsRunOut(t *testing.T) {
 			silent := openSilent(t, p.address, 4*files)
 			eventually(t, "descriptors run out", func() bool { return p.logged("no connection can be accepted") })
 			for i := range 5 {
-				if err := tryClient(m, p.address, 10*time.Second); err != nil {
+				if err := tryClient(m, p.address, testTimeout); err != nil {
 					t.Errorf("client %d: %v", i, err)
 				}
 			}
@@ -191,7 +191,7 @@ func TestProxyOutOfDescriptorsServesItsClients(t *testing.T) {
 			before, _ := p.descriptors()
 			var more []*loadgen.Client
 			for range fewFiles { // each takes two descriptors
-				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				ctx, cancel := p.afterLine(t, "no connection can be accepted", 2*time.Second)
 				c, err := dial(ctx, m, p.address, 2, nil)
 				cancel()
 				if err != nil {
@@ -222,8 +222,8 @@ func TestProxyOutOfDescriptorsServesItsClients(t *testing.T) {
 			}
 			started = time.Now()
 			for err := error(net.ErrClosed); err != nil; {
-				err = tryClient(m, p.address, 5*time.Second)
-				if time.Since(started) > 20*time.Second {
+				err = tryClient(m, p.address, testTimeout/4)
+				if time.Since(started) > testTimeout {
 					t.Fatalf("with descriptors again: %v", err)
 				}
 			}

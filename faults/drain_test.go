@@ -59,7 +59,7 @@ func TestShutdownClosesConnectionsWithoutAMessage(t *testing.T) {
 			defer conn.Close()
 			eventually(t, "the connection is accepted", func() bool { return p.Stats().Open == 1 })
 			send(t, conn)
-			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 			defer cancel()
 			if err := p.Shutdown(ctx); err != nil {
 				t.Error(err)
@@ -68,8 +68,8 @@ func TestShutdownClosesConnectionsWithoutAMessage(t *testing.T) {
 	}
 }
 
-// A shutdown waits for streams in flight, even if a client reads nothing for a
-// few seconds, as a phone that changes its network.
+// A shutdown waits for streams in flight, even if a client reads nothing for longer
+// than a session may be idle, as a phone that changes its network.
 func TestShutdownWaitsForStreamsInFlight(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -91,7 +91,7 @@ func TestShutdownWaitsForStreamsInFlight(t *testing.T) {
 			// Freeze in mid-stream: the rest is more than the sockets' buffers hold.
 			eventually(t, "bytes flow", func() bool { return box.forwarded.Load() > 1<<20 })
 			box.freeze()
-			time.AfterFunc(2500*time.Millisecond, box.thaw)
+			time.AfterFunc(1500*time.Millisecond, box.thaw)
 			if err := p.Shutdown(testContext(t)); err != nil {
 				t.Error(err)
 			}

@@ -48,7 +48,7 @@ func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 				for range floodClients {
 					<-pace.C
 					exchange(t, c, 20)
-					if err := tryClient(m, p.address, 10*time.Second); err != nil {
+					if err := tryClient(m, p.address, testTimeout); err != nil {
 						t.Fatalf("beside %d silent connections: %v", n, err)
 					}
 				}
@@ -81,7 +81,7 @@ func TestSilentConnectionsDisturbNoClient(t *testing.T) {
 // collections find done. It fails the test if the program stays above the bound.
 func (p *program) settle(t *testing.T, within func(memory) bool) (now memory) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(testTimeout); ; time.Sleep(100 * time.Millisecond) {
 		if now = p.collect(t); within(now) {
 			return now
 		}

@@ -79,7 +79,7 @@ func checkLeaks(t *testing.T) {
 func awaitRelease(t *testing.T, when string, before resources, slack int) {
 	t.Helper()
 	var now resources
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(testTimeout); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if now = measureResources(); now.within(before, slack) {
 			return
 		}
@@ -92,9 +92,9 @@ func awaitRelease(t *testing.T, when string, before resources, slack int) {
 // eventually waits until condition returns true.
 func eventually(t *testing.T, description string, condition func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(testTimeout); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("not in 15 seconds: " + description)
+			t.Fatalf("not in %v: %s", testTimeout, description)
 		}
 	}
 }

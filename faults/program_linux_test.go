@@ -110,6 +110,19 @@ func (p *program) logged(text string) bool {
 	return bytes.Contains(p.log.Bytes(), []byte(text))
 }
 
+// afterLine returns a context that lasts for a time, and for as long as the log does not contain a
+// text, but not for longer than testTimeout.
+func (p *program) afterLine(t *testing.T, text string, least time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	go func() {
+		for begin := time.Now(); ctx.Err() == nil && (time.Since(begin) < least || !p.logged(text)); {
+			sleepUntil(ctx, 20*time.Millisecond)
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}
+
 // logTail returns the last 4,000 bytes of the log.
 func (p *program) logTail() string {
 	p.mu.Lock()

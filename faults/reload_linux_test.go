@@ -156,7 +156,7 @@ func TestStormOfReloadsEndsNoSession(t *testing.T) {
 	var others sync.WaitGroup
 	others.Go(func() {
 		for ctx.Err() == nil {
-			if err := tryClient(r.mode, r.address, 15*time.Second); err != nil {
+			if err := tryClient(r.mode, r.address, testTimeout); err != nil {
 				t.Errorf("a new client: %v", err)
 				return
 			}

@@ -38,14 +38,18 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 				idle = append(idle, mustDial(t, m, p.address, 4, nil))
 				busy = append(busy, mustDial(t, m, p.address, 2, nil))
 			}
-			var running sync.WaitGroup
+			var running, moving sync.WaitGroup
 			var signalled atomic.Bool
+			moving.Add(len(busy))
 			for i, c := range busy {
 				running.Go(func() {
-					// For three seconds, in steps that each wait for the
-					// data centre.
-					afterSignal := 0
-					for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+					begun := sync.OnceFunc(moving.Done)
+					defer begun()
+					// Three steps after the signal, each of which waits for the data centre.
+					for afterSignal := 0; afterSignal < 3; begun() {
+						if signalled.Load() {
+							afterSignal++
+						}
 						begin := time.Now()
 						err := c.Download(testContext(t), 3)
 						if err == nil {
@@ -59,28 +63,16 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 							t.Errorf("stream %d was cut: %v", i, err)
 							return
 						}
-						if signalled.Load() {
-							afterSignal++
-						}
-					}
-					if afterSignal == 0 {
-						t.Errorf("stream %d did not move after the signal", i)
 					}
 					c.Close()
 				})
 			}
-			time.Sleep(500 * time.Millisecond) // signal in mid-stream
-			p.signal(t, syscall.SIGTERM)
+			moving.Wait()
+			p.signal(t, syscall.SIGTERM) // in mid-stream
+			p.awaitRefusal(t)
 			signalled.Store(true)
-			eventually(t, "the program refuses new connections", func() bool {
-				conn, err := net.Dial("tcp", p.address)
-				if err == nil {
-					conn.Close()
-				}
-				return errors.Is(err, syscall.ECONNREFUSED)
-			})
 			running.Wait()
-			if code := p.awaitEnd(t, 20*time.Second); code != 0 {
+			if code := p.awaitEnd(t, testTimeout); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			for _, c := range idle {
@@ -94,6 +86,18 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 			eventually(t, "all connections of the data centre end", func() bool { return dc.Open() == 0 })
 		})
 	}
+}
+
+// awaitRefusal waits until the program has received a signal: it does not listen then.
+func (p *program) awaitRefusal(t *testing.T) {
+	t.Helper()
+	eventually(t, "the program refuses new connections", func() bool {
+		conn, err := net.Dial("tcp", p.address)
+		if err == nil {
+			conn.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 }
 
 // During a drain, a second signal ends the program at once. So does the drain
@@ -111,11 +115,11 @@ func TestSecondSignalAndDrainLimitEndTheProgram(t *testing.T) {
 		moved := make(chan error, 1)
 		go func() { moved <- busy.Download(testContext(t), 1<<30) }()
 		p.signal(t, syscall.SIGTERM)
-		eventually(t, "the program refuses new connections", func() bool { return tryClient(m, p.address, time.Second) != nil })
+		p.awaitRefusal(t)
 		if c.again {
 			p.signal(t, syscall.SIGTERM)
 		}
-		if code := p.awaitEnd(t, 10*time.Second); code != 0 {
+		if code := p.awaitEnd(t, testTimeout); code != 0 {
 			t.Errorf("%s: exit code %d", name, code)
 		}
 		if err := <-moved; err == nil || errors.Is(err, loadgen.ErrCorrupt) || errors.Is(err, context.DeadlineExceeded) {
@@ -140,7 +144,7 @@ func TestClientsReconnectAfterSIGKILLAndRestart(t *testing.T) {
 	m := mode{name: "ee", secret: first.Secret.String(), query: "secret=" + first.Secret.String()}
 
 	address := p.address
-	ctx, stop := context.WithCancel(testContext(t))
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var running sync.WaitGroup
 	var rounds atomic.Int64
@@ -174,7 +178,7 @@ func TestClientsReconnectAfterSIGKILLAndRestart(t *testing.T) {
 	awaitProgress()
 	for range 2 {
 		p.signal(t, syscall.SIGKILL)
-		if code := p.awaitEnd(t, 10*time.Second); code != -1 {
+		if code := p.awaitEnd(t, testTimeout); code != -1 {
 			t.Errorf("exit code %d after SIGKILL", code)
 		}
 		p = startProgram(t, address, fileLimit{}, flags...)

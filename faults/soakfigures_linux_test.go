@@ -14,7 +14,7 @@ func (s *soak) awaitBase(before resources) {
 	s.t.Helper()
 	// A client that has left behind bytes which its data centre does not take keeps
 	// its session for the peer timeout, or up to a quarter longer.
-	const limit = soakPeerTimeout * 3 / 2
+	const limit = soakPeerTimeout*5/4 + testTimeout
 	for end := time.Now().Add(limit); s.proxy.Stats().Open > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.logOpen()

@@ -189,7 +189,7 @@ func serveUntilCleanup(t *testing.T, serve func(context.Context) error) {
 			if !errors.Is(err, context.Canceled) && !errors.Is(err, proxy.ErrStopped) {
 				t.Errorf("serve: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(testTimeout):
 			t.Error("serve does not return")
 		}
 	})
