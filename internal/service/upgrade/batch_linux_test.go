@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,5 +116,35 @@ func TestFewSessionsAreSuspendedAtATime(t *testing.T) {
 	<-ended
 	if moved != sessions || slices.Max(batches) > usualBatch {
 		t.Errorf("%d of %d sessions have moved, in batches of %v", moved, sessions, batches)
+	}
+}
+
+// A process that was stopped while it waited, as with its whole container, takes the answer that has
+// come meanwhile, and does not end the new process for being late.
+func TestTimeIsNotOverForAProcessThatWasStopped(t *testing.T) {
+	own, other, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	defer other.Close()
+	if _, err := other.Write([]byte{byte(servingMessage)}); err != nil {
+		t.Fatal(err)
+	}
+	late := func(allowed time.Duration) *Handover {
+		h := &Handover{conn: own, allowed: allowed, until: time.Now().Add(-stopTime)}
+		own.SetDeadline(h.until)
+		return h
+	}
+	if message, err := late(time.Minute).expect(servingMessage); err != nil || len(message) != 1 {
+		t.Error(message, err)
+	}
+	if _, err := late(0).expect(servingMessage); err == nil || !strings.Contains(err.Error(), "does not answer in time") {
+		t.Errorf("without an answer: %v", err)
+	}
+	h := late(time.Minute)
+	h.interrupted.Store(true)
+	if _, err := h.expect(servingMessage); err == nil {
+		t.Error("an upgrade that is to end goes on")
 	}
 }

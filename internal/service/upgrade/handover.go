@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,16 +46,19 @@ type Listener struct {
 // one goroutine. After an error of one the new process has ended, and all that was not
 // given up before is the old one's.
 type Handover struct {
-	conn    *net.UnixConn
-	process *exec.Cmd     // nil if Accept began it
-	ended   chan struct{} // closed when the new process has ended
-	pid     int           // of the new process, 0 if it has none here
-	program string        // the version of the new program
-	version uint16        // of the protocol
-	isDone  bool
-	batch   uint32
-	most    int // sessions of a batch
-	buf     [maxMessage]byte
+	conn        *net.UnixConn
+	process     *exec.Cmd     // nil if Accept began it
+	ended       chan struct{} // closed when the new process has ended
+	pid         int           // of the new process, 0 if it has none here
+	program     string        // the version of the new program
+	version     uint16        // of the protocol
+	isDone      bool
+	allowed     time.Duration // for the present step
+	until       time.Time     // when that is over
+	interrupted atomic.Bool   // the upgrade is to end before the new process is ready
+	batch       uint32
+	most        int // sessions of a batch
+	buf         [maxMessage]byte
 
 	// Of Move: the next batch has the memory of the one before.
 	suspender *proxy.Suspender // nil before the first
@@ -99,8 +103,11 @@ func Start(ctx context.Context, command Command, listeners []Listener) (*Handove
 
 // greet agrees on a version, passes the listeners, and waits for the new process.
 func (h *Handover) greet(ctx context.Context, listeners []Listener) error {
-	h.conn.SetDeadline(time.Now().Add(Timeouts.Start))
-	defer context.AfterFunc(ctx, func() { h.conn.SetDeadline(time.Unix(1, 0)) })()
+	h.limit(Timeouts.Start)
+	defer context.AfterFunc(ctx, func() {
+		h.interrupted.Store(true)
+		h.conn.SetDeadline(longAgo)
+	})()
 	if err := send(h.conn, appendHello(nil, lowestVersion, HighestVersion), nil); err != nil {
 		return h.failed(err)
 	}
@@ -168,10 +175,33 @@ func (h *Handover) sendListeners(listeners []Listener) error {
 	return send(h.conn, message, fds)
 }
 
-// expect receives a message of a kind, and returns it.
+// limit begins a step that takes that long at most.
+func (h *Handover) limit(allowed time.Duration) {
+	h.allowed, h.until = allowed, time.Now().Add(allowed)
+	h.conn.SetDeadline(h.until)
+	if h.interrupted.Load() {
+		h.conn.SetDeadline(longAgo)
+	}
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// stopTime is how late this process notices the end of a step's time if it did not run itself: it,
+// or its whole container, was stopped. The new process, with all sessions that have moved, is not to
+// be killed for that, and its answer may be there.
+const stopTime = time.Second
+
+// expect receives a message of a kind, and returns it. If this process was stopped meanwhile, the
+// time of the step begins anew.
 func (h *Handover) expect(k kind) ([]byte, error) {
 	message, fds, err := receive(h.conn, h.buf[:], 1)
 	closeFDs(fds) // there should be none
+	for errors.Is(err, os.ErrDeadlineExceeded) && time.Since(h.until) >= stopTime {
+		h.limit(h.allowed)
+		message, fds, err = receive(h.conn, h.buf[:], 1)
+		closeFDs(fds)
+	}
 	switch {
 	case err != nil:
 		return nil, h.failed(err)
@@ -248,6 +278,7 @@ func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
 			s.Keep()
 		}
 	}
+	h.limit(Timeouts.Step)
 	if err := send(h.conn, appendCommitment(nil, h.batch, held), nil); err != nil {
 		h.Abort()
 		b.reclaim(p, held)
@@ -260,7 +291,7 @@ func (h *Handover) Move(p *proxy.Proxy) (moved, idle, left int, err error) {
 // offer sends a batch, and returns the new process's answers about the sessions.
 func (h *Handover) offer(b *batch) (answers []byte, err error) {
 	h.batch++
-	h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
+	h.limit(Timeouts.Step)
 	h.message = appendSessions(h.message[:0], h.batch, b.states)
 	if err := send(h.conn, h.message, b.fds); err != nil {
 		return nil, h.failed(err)
@@ -376,7 +407,7 @@ func (h *Handover) Settle() (unknown []string, err error) {
 
 // confirm sends a message that is its kind alone, and expects one in return.
 func (h *Handover) confirm(k, answer kind) (message []byte, err error) {
-	h.conn.SetDeadline(time.Now().Add(Timeouts.Step))
+	h.limit(Timeouts.Step)
 	if err = send(h.conn, []byte{byte(k)}, nil); err == nil {
 		message, err = h.expect(answer)
 	}
