@@ -31,7 +31,7 @@ type Conn struct {
 	closer  func() // after Close, at a relay
 
 	readMu  sync.Mutex
-	current []byte // what is left of a DATA frame
+	current []byte // what is left of an item of inbox
 	charge  int    // what current is charged with
 	read    int    // bytes that were read and not granted again
 
@@ -42,9 +42,9 @@ type Conn struct {
 
 	// The mutex of mux guards these.
 	writable chan struct{} // made for a Write that waits
-	inbox    [][]byte
-	closed   bool  // by Close
-	readErr  error // behind inbox
+	inbox    [][]byte      // see enqueue
+	closed   bool          // by Close
+	readErr  error         // behind inbox
 	writeErr error
 }
 
@@ -66,6 +66,21 @@ func (c *Conn) fail(readErr, writeErr error) {
 	}
 	notify(c.readable)
 	notify(c.writable)
+}
+
+// enqueue adds a DATA frame's bytes to those that wait to be read, and returns what they are
+// charged with. The window limits bytes and not frames, so short ones are joined. If keep is
+// set, payload belongs to c. The caller holds mux.mu.
+func (c *Conn) enqueue(payload []byte, keep bool) (charge int) {
+	if last := len(c.inbox) - 1; last >= 0 && len(c.inbox[last])+len(payload) <= maxJoined {
+		c.inbox[last] = append(c.inbox[last], payload...)
+		return len(payload)
+	}
+	if !keep {
+		payload = append([]byte(nil), payload...)
+	}
+	c.inbox = append(c.inbox, payload)
+	return len(payload) + itemCharge
 }
 
 // Read reads the next bytes.
@@ -98,8 +113,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next takes the next DATA frame's bytes, if there are any, and otherwise returns
-// the error behind them.
+// next takes the next bytes that wait, if there are any, and otherwise returns the error
+// behind them.
 func (c *Conn) next() error {
 	m := c.mux
 	m.mu.Lock()
@@ -118,7 +133,7 @@ func (c *Conn) next() error {
 	return nil
 }
 
-// delivered gives back the memory of the frame that has been read, and allows the
+// delivered gives back the memory of what has been read, and allows the
 // peer to send more.
 func (c *Conn) delivered() {
 	m := c.mux

@@ -46,6 +46,43 @@ func TestShortBodiesKeepNoLongArrays(t *testing.T) {
 	runtime.KeepAlive(h)
 }
 
+// Frames of a byte each that wait to be read take about what their bytes do: the window of a
+// stream is 4 MiB of bytes, and would be of frames. A batch that was read leaves nothing.
+func TestShortFramesThatWaitToBeReadAreJoined(t *testing.T) {
+	for _, side := range []Side{App, Relay} {
+		const batches = 64
+		m := newMux(side, HTTPS)
+		m.state.greeted = true
+		m.accept = func(*Conn) bool { return true }
+		if side == App {
+			_, stream, _ := m.state.AppendOpen(nil, 1)
+			m.track(newConn(m, stream))
+		} else if err := m.receive(SharedLane, batch(open(1)), true); err != nil {
+			t.Fatal(err)
+		}
+		conn, want := m.conns[1], make([]byte, 0, batches*MaxBatchFrames)
+		before := heap()
+		for i := range batches {
+			var b []byte
+			for j := range MaxBatchFrames {
+				b = data(1, string([]byte{byte(i + j)})).Append(b)
+				want = append(want, byte(i+j))
+			}
+			if err := m.receive(SharedLane, b, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if used := heap() - before; used > 3*batches*MaxBatchFrames || m.incoming > 2*batches*MaxBatchFrames {
+			t.Errorf("%d frames of a byte take %d, and are charged with %d", batches*MaxBatchFrames, used, m.incoming)
+		}
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) || m.incoming != 0 {
+			t.Errorf("other bytes, or %d that are charged: %v", m.incoming, err)
+		}
+		conn.Close()
+	}
+}
+
 // Frames of a few bytes that wait to be sent do not take a long chunk for each 512.
 func TestShortFramesTakeNoLongChunks(t *testing.T) {
 	for _, shared := range []bool{true, false} {

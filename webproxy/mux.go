@@ -21,9 +21,10 @@ const (
 	// grantThreshold is how many bytes are read before they are granted again. The
 	// sender has the rest of the window meanwhile.
 	grantThreshold = 256 << 10
-	// itemCharge is charged for each DATA frame that waits to be read, beside its
-	// bytes.
+	// itemCharge is charged for each item that waits to be read, beside its bytes: a DATA
+	// frame, or several of maxJoined bytes together at most.
 	itemCharge = 256
+	maxJoined  = 1 << 10
 )
 
 // ErrSessionEnded is the error of streams whose session has ended, unless this side has
@@ -322,13 +323,9 @@ func (m *mux) apply(f Frame, keep bool) {
 	case DataFrame:
 		m.moved.Add(1)
 		if c != nil && m.err == nil {
-			payload := f.Payload
-			if !keep {
-				payload = append([]byte(nil), payload...)
-			}
-			m.incoming += len(payload) + itemCharge
-			m.readBy.add(len(payload)+itemCharge, true)
-			c.inbox = append(c.inbox, payload)
+			charge := c.enqueue(f.Payload, keep)
+			m.incoming += charge
+			m.readBy.add(charge, true)
 			notify(c.readable)
 		}
 	case WindowFrame:
