@@ -19,6 +19,7 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/internal/loopback"
+	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/mtwire/mtwire/internal/service/watch"
 	"github.com/mtwire/mtwire/mtwiretest"
@@ -135,12 +136,13 @@ func limitSteps() {
 
 // patientVariable has a process wait longer for what a slow machine does in the end: until a
 // session that is idle is closed, the other process of an upgrade answers, a session that moves
-// bytes has moved, and a file that is missing or empty is read.
+// bytes has moved, a file that is missing or empty is read, and another upstream is tried.
 const patientVariable = "MTWIRE_TEST_PATIENT"
 
 func waitLonger() {
 	if os.Getenv(patientVariable) != "" {
 		drain.IdleTime, watch.Longest = patience, patience
+		route.SetAttemptDelays(patience)
 		upgrade.Timeouts.Start, upgrade.Timeouts.Step, upgrade.Timeouts.Move = patience, patience, patience
 	}
 }

@@ -206,13 +206,7 @@ func TestUpgradeUnderAnInitOfAContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	init := filepath.Join(t.TempDir(), "tini")
-	text, err := os.ReadFile(shell)
-	if err == nil {
-		err = os.WriteFile(init, text, 0o700)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	install(t, shell, init, "")
 	pids := filepath.Join(t.TempDir(), "pid")
 	u := startUpgraded(t, func(cmd *exec.Cmd) {
 		cmd.Args = append([]string{init, "-c", `"$@" & echo $! > ` + pids + `; wait`, init}, cmd.Args...)

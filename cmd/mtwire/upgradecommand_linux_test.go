@@ -101,9 +101,7 @@ func failing(t *testing.T) map[string]struct{ program, want string } {
 	dir := t.TempDir()
 	file := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
-			t.Fatal(err)
-		}
+		writeProgram(t, path, text)
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}

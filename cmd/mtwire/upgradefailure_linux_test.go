@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -30,11 +29,18 @@ func program(t *testing.T, script string) string {
 // replaceProgram replaces a program by a shell script, in which $MTWIRE_TEST_PROGRAM is mtwire.
 func replaceProgram(t *testing.T, path, script string) {
 	t.Helper()
-	if err := os.WriteFile(path+".new", []byte("#!/bin/bash\n"+script+"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
+	writeProgram(t, path, "#!/bin/bash\n"+script+"\n")
+}
+
+// writeProgram replaces a program by a text. Another process writes it: a child of this one,
+// which another test starts meanwhile, would have the file open for writing, and it could not be
+// started.
+func writeProgram(t *testing.T, path, text string) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", `cat > "$0.new" && chmod 700 "$0.new" && mv "$0.new" "$0"`, path)
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 

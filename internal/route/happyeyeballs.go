@@ -14,11 +14,12 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-const (
-	// maxAttempts limits the attempts of one Dial. By the time of a fifth the
-	// client has given up.
-	maxAttempts = 4
+// maxAttempts limits the attempts of one Dial. By the time of a fifth the
+// client has given up.
+const maxAttempts = 4
 
+// The delays are variables for SetAttemptDelays.
+var (
 	// attemptDelay is the time from the start of a direct attempt to the start of
 	// the next one: the Connection Attempt Delay. It is longer than the
 	// recommended 250 ms, because data centres are farther away than web servers.
@@ -31,6 +32,11 @@ const (
 	// upstream to the data centre.
 	upstreamAttemptDelay = time.Second
 )
+
+// SetAttemptDelays sets the time from the start of an attempt to the start of the next one, of
+// which the first to connect is used. It is for tests of the whole program that need to know which
+// one that is, also on a slow machine, and call it before any router is made.
+func SetAttemptDelays(d time.Duration) { attemptDelay, upstreamAttemptDelay = d, d }
 
 // attempt is one attempt to connect to a candidate. conn, err and took are set at its
 // end.
