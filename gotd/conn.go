@@ -40,7 +40,7 @@ func (p *packets) Recv(ctx context.Context, b *bin.Buffer) error {
 	for {
 		packet, err := p.conn.Receive(ctx)
 		if post := (*httpconn.PostError)(nil); errors.As(err, &post) {
-			err = p.repeat(ctx, post)
+			err = p.repeat(post)
 			if err == nil {
 				continue
 			}
@@ -61,21 +61,18 @@ func (p *packets) Recv(ctx context.Context, b *bin.Buffer) error {
 // next one.
 const maxRepeated = 3
 
-// repeat sends the packet of a failed POST again. An MTProto server serves a message
-// that it gets twice once.
-func (p *packets) repeat(ctx context.Context, post *httpconn.PostError) error {
+// repeat has the packet of a failed POST sent again, until Close. An MTProto server serves
+// a message that it gets twice once. Meanwhile answers to others are received: a POST may
+// wait for the place of one whose answer was not.
+func (p *packets) repeat(post *httpconn.PostError) error {
 	p.failed++
 	if p.failed > maxRepeated || !mtwire.Retryable(post) {
 		return post
 	}
-	pause := time.NewTimer(time.Duration(p.failed) * 200 * time.Millisecond)
-	defer pause.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-pause.C:
-		return p.conn.Send(ctx, post.Packet)
-	}
+	time.AfterFunc(time.Duration(p.failed)*200*time.Millisecond, func() {
+		_ = p.conn.Send(context.Background(), post.Packet) // the error is that of Close
+	})
+	return nil
 }
 
 // protocolError returns gotd's form of a transport error, and other errors as they are.

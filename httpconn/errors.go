@@ -50,7 +50,9 @@ func (e *RequestError) Error() string {
 func (e *RequestError) Unwrap() error { return e.Err }
 
 // PostError is the error of one POST of a Client without a valid response. The
-// server may or may not have received the packet. The Client remains usable.
+// server may or may not have received the packet. The Client remains usable. A goroutine
+// that calls Receive leaves it to another one to send the packet again: Send may wait
+// until Receive has returned what has arrived.
 type PostError struct {
 	// Packet is the packet that was posted, for a caller that sends it again. It
 	// belongs to the caller.
