@@ -3,25 +3,11 @@ package main
 import (
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/spf13/cobra"
 )
-
-// notifyHangups returns the signals SIGHUP of the process, which then do not end it
-// any more. After stop the channel is closed.
-func notifyHangups() (hangups <-chan os.Signal, stop func()) {
-	signals := make(chan os.Signal, 1) // one stands for those that come meanwhile
-	if len(hangupSignals) > 0 {        // none would mean all signals
-		signal.Notify(signals, hangupSignals...)
-	}
-	return signals, func() {
-		signal.Stop(signals)
-		close(signals)
-	}
-}
 
 // reload opens the log file, and reads the configuration again. If one
 // of them fails, what was before stays in use.

@@ -3,8 +3,11 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -104,6 +107,53 @@ func TestHangupChangesTheLevelOfTheLog(t *testing.T) {
 		eventually(t, "an error", func() bool { return contains(log, "drian") })
 		if want := map[bool]int{false: 1, true: 2}[verbose]; logged() != want {
 			t.Errorf("verbose %t: %d lines of level info, want %d", verbose, logged(), want)
+		}
+	}
+}
+
+// SIGHUP in the first moments of a process, before the packages are initialized that take long,
+// does not end it: it is held for the reload.
+func TestHangupBeforeTheStartIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, command := range [][]string{{"proxy"}, {"relay", "--to", "tcp"}} {
+		address, err := loopback.FreeAddress()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stderr io.ReadCloser
+		s := startCommand(t, address, func(cmd *exec.Cmd) {
+			cmd.Env = append(cmd.Env, "GODEBUG=inittrace=1")
+			if stderr, err = cmd.StderrPipe(); err != nil {
+				t.Fatal(err)
+			}
+		}, append([]string{"mtwire", command[0], "--listen", address}, command[1:]...)...)
+		lines := bufio.NewScanner(stderr)
+		hold, heavy := false, false
+		for lines.Scan() && !strings.Contains(lines.Text(), "limits") {
+			switch line := lines.Text(); {
+			case strings.HasPrefix(line, "init github.com/mtwire/mtwire/internal/hangup "):
+				hold = true
+				s.Process.Signal(syscall.SIGHUP)
+				if heavy {
+					t.Error("other packages are initialized before")
+				}
+			case strings.HasPrefix(line, "init github.com/prometheus/") || strings.HasPrefix(line, "init github.com/mtwire/"):
+				heavy = true
+			}
+		}
+		if !hold {
+			t.Error("the signal was not sent")
+		}
+		reloads := 0
+		for reloads == 0 && lines.Scan() {
+			reloads += strings.Count(lines.Text(), "SIGHUP: n")
+		}
+		if reloads == 0 {
+			t.Errorf("%s: no reload", command[0])
+		}
+		go io.Copy(io.Discard, stderr)
+		if err := s.stop(t, syscall.SIGTERM); err != nil {
+			t.Error(err)
 		}
 	}
 }

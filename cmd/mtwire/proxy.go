@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/hangup"
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/spf13/cobra"
@@ -131,7 +132,7 @@ func (f *proxyFlags) define(cmd *cobra.Command) {
 }
 
 func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
-	hangups, stop := notifyHangups()
+	hangups, stop := hangup.Notify()
 	defer stop()
 	requests, stop := notifyUpgrades()
 	defer stop()

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/hangup"
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/relay"
@@ -158,7 +159,7 @@ most makes room.`,
 }
 
 func (flags *relayFlags) run(cmd *cobra.Command) error {
-	hangups, stop := notifyHangups()
+	hangups, stop := hangup.Notify()
 	defer stop()
 	flags.log.take(&flags.service)
 	log, err := flags.log.open(cmd)

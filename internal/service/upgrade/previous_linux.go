@@ -25,7 +25,9 @@ func linkProgram(to string) error {
 // execute replaces this process by a program, for which path is where it was started. It
 // returns if that fails.
 func execute(program *os.File, path string) error {
-	return syscall.Exec(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), append([]string{path}, os.Args[1:]...), os.Environ())
+	return masked(func() error {
+		return syscall.Exec(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), append([]string{path}, os.Args[1:]...), os.Environ())
+	})
 }
 
 // startOf returns when a process was started, in ticks since the start of the system. It
