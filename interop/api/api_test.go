@@ -444,10 +444,10 @@ func (d *document) trySessions(t *testing.T, b *testbed) {
 	}
 }
 
-// askOn asks for an answer, for two seconds at most: a client that is not served gets
+// askOn asks for an answer, and waits for it for a time: a client that is not served gets
 // none.
-func askOn(t *testing.T, conn *mtwire.Conn) error {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+func askOn(t *testing.T, conn *mtwire.Conn, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	if err := conn.Send(ctx, mtwiretest.AppendReqPQ(nil, [16]byte{1}, nil)); err != nil {
 		return err

@@ -55,7 +55,7 @@ type Server struct {
 }
 
 // StartTimeout bounds the time until a server listens.
-const StartTimeout = 20 * time.Second
+const StartTimeout = time.Minute
 
 // Start starts a command of Command as a server, and does not wait until it
 // listens. The Server has its output, unless the command has set another place for it.

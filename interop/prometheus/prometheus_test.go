@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/interop/process"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -66,9 +67,12 @@ func startProxy(t *testing.T) *proxy {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Stop)
-	admin := regexp.MustCompile(`msg="admin listener" address=(\S+)`).FindStringSubmatch(server.Stderr.Text())
-	if admin == nil {
-		t.Fatal(server.Stderr.Text())
+	line := regexp.MustCompile(`msg="admin listener" address=(\S+)`)
+	var admin []string
+	for end := time.Now().Add(patience); admin == nil; time.Sleep(10 * time.Millisecond) { // the log may be late
+		if admin = line.FindStringSubmatch(server.Stderr.Text()); admin == nil && time.Now().After(end) {
+			t.Fatal(server.Stderr.Text())
+		}
 	}
 	return &proxy{server.Address, admin[1], server}
 }
@@ -140,12 +144,11 @@ type server struct{ address string }
 // startPrometheus starts Prometheus with a configuration, and waits until it answers.
 func startPrometheus(t *testing.T, config string) *server {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{ln.Addr().String()}
-	ln.Close()
+	s := &server{address}
 	p, err := process.Start(process.Command(context.Background(), "prometheus", "--config.file", config,
 		"--storage.tsdb.path", t.TempDir(), "--web.listen-address", s.address, "--log.level", "warn"))
 	if err != nil {

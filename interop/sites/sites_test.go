@@ -95,7 +95,7 @@ type testbed struct {
 const domain = "www.example.org"
 
 // testTimeout bounds each step of a test.
-const testTimeout = 30 * time.Second
+const testTimeout = time.Minute
 
 // newTestbed writes the site's files, and its configuration with the paths and the
 // port of the test.

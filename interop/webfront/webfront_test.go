@@ -30,6 +30,7 @@ import (
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/internal/loopback"
+	"github.com/mtwire/mtwire/internal/route"
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/interop/output"
 	"github.com/mtwire/mtwire/mtproxy"
@@ -142,6 +143,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Setenv("SSL_CERT_FILE", filepath.Join(dir, "root.pem")) // before the first use
+	route.SetAttemptDelays(time.Minute)                        // so that the first upstream is tried alone
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -216,7 +218,7 @@ func freePort(t *testing.T) string {
 
 func (b *testbed) eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("not in time: " + what)
 		}

@@ -131,7 +131,7 @@ func (w *way) dialProxy(t *testing.T, dc mtwire.DC) *mtwire.Conn {
 // echo sends messages and expects them back.
 func echo(t *testing.T, conn *mtwire.Conn, lengths ...int) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, length := range lengths {
 		text := bytes.Repeat([]byte("16 bytes of text"), length/16)
@@ -275,7 +275,7 @@ func TestNginxEndsAnIdleWebSocket(t *testing.T) {
 			}
 			conn = w.dialProxy(t, 2)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := conn.Receive(ctx); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("an idle connection: %v", err)
@@ -304,7 +304,7 @@ func TestConnectionsWhileNginxReloads(t *testing.T) {
 	if err := nginx.Process.Signal(syscall.SIGTERM); err != nil { // which ends all connections
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := old.Receive(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("a connection goes on without nginx: %v", err)

@@ -137,13 +137,23 @@ func TestObservationHasBytesTimesAndEnd(t *testing.T) {
 	}{
 		{"fin", late, hello, EndFin, []string{`"one\r\n"`, `"two\r\n"`}},
 		{"reset", func(conn *net.TCPConn) { late(conn); conn.SetLinger(0) }, hello, EndReset, []string{`"one\r\n"`, `"two\r\n"`}},
-		{"unread bytes", func(conn *net.TCPConn) { time.Sleep(100 * time.Millisecond) }, hello, EndReset, nil},
+		{"unread bytes", func(conn *net.TCPConn) { conn.Read(make([]byte, 1)) }, hello, EndReset, nil},
 		{"open", func(conn *net.TCPConn) { conn.Read(make([]byte, 5)); conn.Read(make([]byte, 1)) }, hello, EndOpen, nil},
 		{"both close", func(conn *net.TCPConn) { io.Copy(io.Discard, conn) }, Probe{Name: "test", Steps: sendFin("hello")}, EndFin, nil},
 	} {
-		o := Observe(t.Context(), &c.probe, server(t, c.act), &Env{}, time.Second)
-		if o.Error != "" || o.End != c.end || !slices.Equal(o.Lines, c.lines) {
-			t.Errorf("%s: %+v", c.name, o)
+		limit := time.Minute
+		if c.end == EndOpen {
+			limit = 3 * time.Second
+		}
+		var o Observation
+		for range 5 { // on a busy machine, both lines may be read at once
+			o = Observe(t.Context(), &c.probe, server(t, c.act), &Env{}, limit)
+			if o.Error != "" || o.End != c.end || !slices.Equal(o.Lines, c.lines) {
+				t.Errorf("%s: %+v", c.name, o)
+			}
+			if len(c.lines) == 0 || len(o.Arrivals) == 2 && o.Arrivals[1].At-o.Arrivals[0].At >= 100*time.Millisecond {
+				break
+			}
 		}
 		if len(c.lines) > 0 && (len(o.Arrivals) != 2 || o.Arrivals[1].At-o.Arrivals[0].At < 100*time.Millisecond || o.EndAt < o.Arrivals[1].At) {
 			t.Errorf("%s: the times are %+v", c.name, o)
@@ -158,7 +168,8 @@ func TestKeepAlivesAreObserved(t *testing.T) {
 		io.Copy(io.Discard, conn)
 	})
 	o := Observe(t.Context(), &Probe{Name: "test", Steps: send("a")}, address, &Env{}, 6*time.Second)
-	if len(o.KeepAlives) != 1 || o.KeepAlives[0] < 2500*time.Millisecond || o.KeepAlives[0] > 4500*time.Millisecond {
+	// It is noticed at a look at the segments, of which there are two a second on a quick machine.
+	if len(o.KeepAlives) != 1 || o.KeepAlives[0] < 2500*time.Millisecond {
 		t.Errorf("keep-alives at %v", o.KeepAlives)
 	}
 }

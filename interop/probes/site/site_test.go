@@ -41,11 +41,11 @@ func TestGoSiteServesItsPages(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{
 		ForceAttemptHTTP2: true,
 		TLSClientConfig:   &tls.Config{ServerName: Domain, InsecureSkipVerify: true},
-	}, Timeout: 10 * time.Second}
+	}, Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	for path, size := range map[string]int64{SmallPage: 50, LargePage: LargeSize} {
 		var response *http.Response
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 			if response, err = client.Get("https://" + address + path); err == nil {
 				break
 			}
