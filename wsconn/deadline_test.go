@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -37,49 +38,55 @@ func TestIdleReadDeadlineCanBeRetried(t *testing.T) {
 
 // ErrBroken is no timeout, so that a loop which retries after timeouts ends.
 func TestReadDeadlineInsideAFrameBreaksTheDirection(t *testing.T) {
-	a, b := tcpPair(t)
-	client, _ := upgradedPair(t, a, b, time.Second)
-	b.Write([]byte("\x82\x05lo"))
-	client.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-	p := make([]byte, 10)
-	if _, err := client.Read(p); !isTimeout(err) {
-		t.Fatalf("first read: %v, want a timeout", err)
-	}
-	client.SetReadDeadline(time.Time{})
-	b.Write([]byte("ngx"))
-	for range 2 {
-		if n, err := client.Read(p); n != 0 || err != ErrBroken {
-			t.Fatalf("later read: %d, %v, want ErrBroken", n, err)
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, _ := upgradedPair(t, a, b, time.Second)
+		defer client.Close()
+		go b.Write([]byte("\x82\x05lo"))
+		client.SetReadDeadline(time.Now().Add(time.Second))
+		p := make([]byte, 10)
+		if _, err := client.Read(p); !isTimeout(err) {
+			t.Fatalf("first read: %v, want a timeout", err)
 		}
-	}
-	if _, err := client.Write(p); err != nil {
-		t.Errorf("the other direction: %v", err)
-	}
+		client.SetReadDeadline(time.Time{})
+		go b.Write([]byte("ngx"))
+		for range 2 {
+			if n, err := client.Read(p); n != 0 || err != ErrBroken {
+				t.Fatalf("later read: %d, %v, want ErrBroken", n, err)
+			}
+		}
+		go io.Copy(io.Discard, b)
+		if _, err := client.Write(p); err != nil {
+			t.Errorf("the other direction: %v", err)
+		}
+	})
 }
 
 // A deadline unblocks a Write that the peer does not read. If the deadline has
 // passed before Write, the direction stays usable.
 func TestWriteDeadlineInsideAFrameBreaksTheDirection(t *testing.T) {
-	a, b := net.Pipe()
-	client, server := upgradedPair(t, a, b, time.Second)
-	client.SetWriteDeadline(time.Now().Add(-time.Second))
-	if n, err := client.Write([]byte("x")); n != 0 || !isTimeout(err) {
-		t.Fatalf("write: %d, %v, want a timeout", n, err)
-	}
-	client.SetWriteDeadline(time.Time{})
-	go client.Write([]byte("x"))
-	if _, err := server.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-	client.SetDeadline(time.Now().Add(10 * time.Millisecond))
-	if n, err := client.Write(make([]byte, 100)); n != 0 || !isTimeout(err) {
-		t.Fatalf("write: %d, %v, want a timeout", n, err)
-	}
-	client.SetDeadline(time.Time{})
-	if n, err := client.Write([]byte("x")); n != 0 || err != ErrBroken {
-		t.Errorf("later write: %d, %v, want ErrBroken", n, err)
-	}
-	if err := client.CloseTransportError(404); !errors.Is(err, ErrBroken) {
-		t.Errorf("close frame cannot be sent, and the error is %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		client, server := upgradedPair(t, a, b, time.Second)
+		client.SetWriteDeadline(time.Now().Add(-time.Second))
+		if n, err := client.Write([]byte("x")); n != 0 || !isTimeout(err) {
+			t.Fatalf("write: %d, %v, want a timeout", n, err)
+		}
+		client.SetWriteDeadline(time.Time{})
+		go client.Write([]byte("x"))
+		if _, err := server.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		client.SetDeadline(time.Now().Add(10 * time.Millisecond))
+		if n, err := client.Write(make([]byte, 100)); n != 0 || !isTimeout(err) {
+			t.Fatalf("write: %d, %v, want a timeout", n, err)
+		}
+		client.SetDeadline(time.Time{})
+		if n, err := client.Write([]byte("x")); n != 0 || err != ErrBroken {
+			t.Errorf("later write: %d, %v, want ErrBroken", n, err)
+		}
+		if err := client.CloseTransportError(404); !errors.Is(err, ErrBroken) {
+			t.Errorf("close frame cannot be sent, and the error is %v", err)
+		}
+	})
 }

@@ -123,17 +123,19 @@ func TestBytesAfterTheRequestAreKept(t *testing.T) {
 // The context also ends the handshake of a client that sends nothing.
 func TestContextEndsASlowHandshake(t *testing.T) {
 	for _, sent := range []string{"", "GET /apiws HTTP/1.1\r\nHost: "} {
-		a, b := tcpPair(t)
-		io.WriteString(a, sent)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		_, err := Server(ctx, b, nil)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v, want the context's error", err)
-		}
-		if _, err := io.ReadAll(a); err != nil {
-			t.Errorf("the connection is open: %v", err)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			a, b := net.Pipe()
+			go io.WriteString(a, sent)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := Server(ctx, b, nil)
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v, want the context's error", err)
+			}
+			if _, err := io.ReadAll(a); err != nil {
+				t.Errorf("the connection is open: %v", err)
+			}
+		})
 	}
 }
 

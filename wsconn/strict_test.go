@@ -71,7 +71,7 @@ func TestServerRefusesWhatNetHTTPRefuses(t *testing.T) {
 // for request.
 func upgraded(t *testing.T, request string, serve func(t *testing.T, conn net.Conn)) bool {
 	client, conn := tcpPair(t)
-	client.SetDeadline(time.Now().Add(10 * time.Second))
+	client.SetDeadline(time.Now().Add(30 * time.Second))
 	serve(t, conn)
 	io.WriteString(client, request)
 	if err := netx.CloseWrite(client); err != nil {
