@@ -178,9 +178,9 @@ func TestRejectedConnectionIsIntact(t *testing.T) {
 	sent := bytes.Repeat([]byte("no transport at all "), 100)
 	socket.Write(sent)
 	socket.CloseWrite()
-	_, err := run(short(t), handshake.New(server), withSecrets, &testAuth{secrets: someSecrets(1)})
+	_, err := run(short(t), handshake.New(server), &handshake.Config{Secrets: true, Timeout: time.Hour}, &testAuth{secrets: someSecrets(1)})
 	var rejected *handshake.UnauthenticatedError
-	if !errors.As(err, &rejected) || rejected.Answered || time.Until(rejected.Until) < 9*time.Second {
+	if !errors.As(err, &rejected) || rejected.Answered || time.Until(rejected.Until) < 50*time.Minute {
 		t.Fatalf("%+v, %v", rejected, err)
 	}
 	left, err := io.ReadAll(handshake.Replay(server, rejected.First))
@@ -215,8 +215,11 @@ func TestSearchThatAContextEndsIsResumed(t *testing.T) {
 			}
 			socket.Write(first)
 			searches := 0
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
 			auth := &testAuth{find: func(ctx context.Context, _ handshake.Query, try func(*mtproxy.KeySet) int) (int, error) {
 				if searches++; searches == 1 {
+					cancel()
 					<-ctx.Done()
 					return -1, ctx.Err()
 				}
@@ -224,18 +227,19 @@ func TestSearchThatAContextEndsIsResumed(t *testing.T) {
 			}}
 			h := handshake.New(server)
 			defer h.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-			defer cancel()
 			if err := h.Await(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := h.Run(ctx, config, auth); err != context.DeadlineExceeded || !h.Resumable() {
+			if _, err := h.Run(ctx, config, auth); err != context.Canceled || !h.Resumable() {
 				t.Fatalf("mode %v: %v, resumable %v", mode, err, h.Resumable())
 			}
 			ctx = short(t)
-			if mode == mtproxy.FakeTLS { // the init payload does not follow
-				ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
-				defer cancel()
+			if mode == mtproxy.FakeTLS { // the init payload does not follow the answer
+				ctx, cancel = context.WithCancel(ctx)
+				go func() {
+					socket.Read(make([]byte, 1))
+					cancel()
+				}()
 			}
 			if _, err := h.Run(ctx, config, auth); searches != 2 || mode != mtproxy.FakeTLS && err != nil || mode == mtproxy.FakeTLS && !h.Transport().FakeTLS {
 				t.Errorf("mode %v: %d searches, %v", mode, searches, err)

@@ -74,7 +74,7 @@ func run(ctx context.Context, h *handshake.Handshake, config *handshake.Config, 
 // short returns a context that ends a test that hangs.
 func short(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -137,7 +137,7 @@ func clientHello(t testing.TB, secret mtproxy.Secret) []byte {
 // rest reads the stream of a result to its end, and decrypts it, as a proxy does.
 func rest(t *testing.T, r *handshake.Result) []byte {
 	t.Helper()
-	r.Conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	r.Conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	b, err := io.ReadAll(r.Conn)
 	if err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func TestBytesBehindAHelloStayInTheStream(t *testing.T) {
 			}
 			results <- r
 		}()
-		socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+		socket.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if _, err := io.ReadFull(socket, make([]byte, 5)); err != nil { // the answer has begun
 			t.Fatal(err)
 		}

@@ -44,7 +44,7 @@ func TestAwaitConsumesNothing(t *testing.T) {
 	if n, _ := socket.Read(make([]byte, 1)); n != 0 {
 		t.Error("the hello was answered")
 	}
-	socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+	socket.SetReadDeadline(time.Now().Add(30 * time.Second))
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() {

@@ -80,13 +80,22 @@ func fullListener(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for {
-		conn, err := net.DialTimeout("tcp", ln.Addr().String(), 50*time.Millisecond)
+	var queue *unix.TCPInfo
+	for range 100 {
+		// A timeout alone does not prove that the queue is full: this process may be held up.
+		if conn, err := net.DialTimeout("tcp", ln.Addr().String(), 50*time.Millisecond); err == nil {
+			t.Cleanup(func() { conn.Close() })
+		}
+		raw.Control(func(fd uintptr) { queue, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
 		if err != nil {
+			t.Fatal(err)
+		}
+		if queue.Unacked > queue.Sacked { // of a listener, the queue's length and the backlog
 			return ln.Addr().String()
 		}
-		t.Cleanup(func() { conn.Close() })
 	}
+	t.Fatalf("the queue has %d connections of %d", queue.Unacked, queue.Sacked)
+	return ""
 }
 
 // The errors of Connect are those of package net, in text, type and cause.
@@ -112,6 +121,9 @@ func TestConnectFailsAsPackageNetDoes(t *testing.T) {
 		cancel()
 		return ctx, cancel
 	}, full, context.Canceled)
+	expectDialError(t, func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(context.Background(), -time.Second)
+	}, full, context.DeadlineExceeded, os.ErrDeadlineExceeded)
 }
 
 // A socket that connects to its own port is not a connection.
