@@ -30,7 +30,7 @@ func answer(t *testing.T, config *tls.Config, hello []byte) []byte {
 	t.Helper()
 	near, far := net.Pipe()
 	defer near.Close()
-	near.SetDeadline(time.Now().Add(10 * time.Second))
+	near.SetDeadline(time.Now().Add(30 * time.Second))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

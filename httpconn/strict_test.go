@@ -188,7 +188,7 @@ func bodies(t *testing.T, data string) (all []string) {
 // httpBodies is bodies with an http.Server.
 func httpBodies(t *testing.T, data string) (all []string) {
 	client, conn := net.Pipe()
-	client.SetDeadline(time.Now().Add(10 * time.Second))
+	client.SetDeadline(time.Now().Add(30 * time.Second))
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

@@ -23,7 +23,7 @@ func sentHello(t *testing.T) []byte {
 	defer theirs.Close()
 	go Client(context.Background(), ours, "kws2.web.telegram.org", nil)
 	record := make([]byte, 1<<14)
-	theirs.SetDeadline(time.Now().Add(10 * time.Second))
+	theirs.SetDeadline(time.Now().Add(30 * time.Second))
 	n, err := theirs.Read(record)
 	if err != nil {
 		t.Fatal(err)

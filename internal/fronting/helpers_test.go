@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	left := ours()
-	for begin := time.Now(); left != "" && time.Since(begin) < 10*time.Second; left = ours() {
+	for begin := time.Now(); left != "" && time.Since(begin) < testTimeout; left = ours() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if left != "" {

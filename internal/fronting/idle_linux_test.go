@@ -23,7 +23,7 @@ func tunnelGoroutines() (n int) {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for range 1000 {
+	for range 3000 {
 		if condition() {
 			return
 		}

@@ -125,9 +125,9 @@ func remembers(m *Memory, n int) bool {
 // eventually waits for something that another goroutine or process does.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not in ten seconds: %s", what)
+			t.Fatalf("not in half a minute: %s", what)
 		}
 	}
 }

@@ -91,7 +91,7 @@ func TestFailoverLeavesNoGoroutineBehind(t *testing.T) {
 		once(Config{DataCenters: at(address), Upstreams: upstreams(t, "socks5://"+dead, "http://"+ln.Addr().String(), "direct")})
 	}
 	after := 0
-	for range 500 { // servers take a moment to detect that a connection is closed
+	for range 3000 { // servers take a moment to detect that a connection is closed
 		if after = runtime.NumGoroutine(); after < before+rounds {
 			return
 		}

@@ -69,7 +69,7 @@ func TestBytesAheadOfAResetArrive(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 				select {
 				case r := <-ended:
-					t.Errorf("the pair ended before the client has read: %+v", r)
+					t.Fatalf("the pair ended before the client has read: %+v", r)
 				default:
 				}
 				got, err := readAll(client, framed)

@@ -20,7 +20,7 @@ func TestARefusalDoesNotWaitForItsPage(t *testing.T) {
 		defer server.Close()
 		go io.Copy(io.Discard, server)
 		go server.Write([]byte("HTTP/1.1 404 Not Found\r\n" + length + "\r\nno"))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		_, err := Upgrade(ctx, client, Request{Host: "a.example", Path: "/", Subprotocol: "binary"})
 		var status StatusError
@@ -43,7 +43,7 @@ func answering(t *testing.T, text string) error {
 			io.WriteString(server, strings.ReplaceAll(text, "KEY", accept(request.Header.Get("Sec-WebSocket-Key"))))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	_, err := Upgrade(ctx, client, Request{Host: "a.example", Path: "/", Subprotocol: "binary"})
 	return err
