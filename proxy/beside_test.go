@@ -71,7 +71,7 @@ func TestVisitorsAndClientsBesideAnAttackerAreServed(t *testing.T) {
 				<-arrivals.C
 				conn := connect(visitorHello())
 				served.Go(func() {
-					conn.SetDeadline(time.Now().Add(10 * time.Second))
+					conn.SetDeadline(time.Now().Add(30 * time.Second))
 					if _, err := io.ReadFull(conn, make([]byte, 5)); err != nil {
 						cause, _ := causes.Load(conn.LocalAddr().String())
 						t.Errorf("a visitor is not answered: %v; its session: %v", err, cause)

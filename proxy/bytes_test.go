@@ -251,7 +251,7 @@ func TestEveryByteArrivesThroughBackPressureAndBeforeSilence(t *testing.T) {
 			t.Run(m.name+"/"+direction, func(t *testing.T) {
 				t.Parallel()
 				b := newByteBed(t, mode, idle, nil)
-				ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 				defer cancel()
 				var moving sync.WaitGroup
 				for i := range streams {
@@ -300,7 +300,7 @@ func TestBytesSentDuringTheDialArriveInOrder(t *testing.T) {
 			var running sync.WaitGroup
 			for i := range clients {
 				client := b.client()
-				client.SetDeadline(time.Now().Add(20 * time.Second))
+				client.SetDeadline(time.Now().Add(time.Minute))
 				first := binary.BigEndian.AppendUint64(nil, uint64(i)) // the stream begins with its number
 				sent := 0
 				send := func(n int) {
@@ -333,7 +333,7 @@ func TestBytesSentDuringTheDialArriveInOrder(t *testing.T) {
 				server := <-b.streams
 				running.Go(func() {
 					defer server.Close()
-					server.SetReadDeadline(time.Now().Add(20 * time.Second))
+					server.SetReadDeadline(time.Now().Add(time.Minute))
 					first := make([]byte, 8)
 					if _, err := io.ReadFull(server, first); err != nil {
 						t.Error(err)

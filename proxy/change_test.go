@@ -60,7 +60,7 @@ func TestSessionsGoOnThroughEveryChange(t *testing.T) {
 		return func(t *testing.T) {
 			select {
 			case <-transports:
-			case <-time.After(10 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Error("the data centre was not connected")
 			}
 		}
@@ -89,7 +89,7 @@ func TestSessionsGoOnThroughEveryChange(t *testing.T) {
 		}},
 		{"slow mode", func(c *Config) { c.DisableFastMode = true }, nil},
 		{"dialling", func(c *Config) {
-			c.DialTimeout, c.Family, c.DefaultDC = time.Second, datacenter.PreferIPv6, 4
+			c.DialTimeout, c.Family, c.DefaultDC = 30*time.Second, datacenter.PreferIPv6, 4
 		}, nil},
 		{"limits", func(c *Config) {
 			c.MaxUnauthenticated, c.MaxUnauthenticatedPerAddress, c.MaxFronted, c.SearchProcessors = 30, 20, 10, 1

@@ -119,7 +119,7 @@ func TestChangesUnderConnections(t *testing.T) {
 			next := config
 			next.Fronts = map[string]Front{"": {Address: host, ProxyProtocol: ProxyProtocol(i % 3)}}
 			next.MaxUnauthenticated, next.MaxFronted = 100+i%50, 20+i%50
-			next.DialTimeout = time.Duration(1+i%5) * time.Second
+			next.DialTimeout = time.Duration(30+i%5) * time.Second
 			next.SearchProcessors, next.StallTimeout = 0.5+float64(i%3), time.Duration(i%4)*time.Second
 			next.DisableFastMode = i%2 == 0
 			if i%4 < 2 {

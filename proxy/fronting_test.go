@@ -70,7 +70,7 @@ func fronted(t *testing.T, address net.Addr, visits <-chan []byte, sent []byte) 
 	}
 	defer conn.Close()
 	conn.Write(sent)
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if answer, err := io.ReadAll(conn); err != nil || string(answer) != "fronting" {
 		t.Errorf("an unauthenticated client got %q, %v", answer, err)
 	}

@@ -31,12 +31,12 @@ func short(t *testing.T) context.Context {
 	return ctx
 }
 
-// eventually waits until is returns true, and fails the test after ten seconds.
+// eventually waits until is returns true, and fails the test after half a minute.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("not in ten seconds: " + what)
+			t.Fatal("not in half a minute: " + what)
 		}
 	}
 }
@@ -180,7 +180,7 @@ func closeProxy(t *testing.T, p *Proxy) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the proxy does not stop")
 		return
 	}
@@ -213,7 +213,7 @@ func returned(t *testing.T, result <-chan error) error {
 	select {
 	case err := <-result:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("a call does not return")
 		return context.Canceled
 	}

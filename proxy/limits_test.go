@@ -45,7 +45,7 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 		eventually(t, "it is accepted", func() bool { return p.Stats().Accepted == int64(i)+1 && p.pending.Len() == min(i+1, 10) })
 	}
 	for i, conn := range silent[:10] {
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("silent connection %d: %v", i, err)
 		}

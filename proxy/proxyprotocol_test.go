@@ -156,7 +156,7 @@ func TestLoadBalancerWithoutAHeaderIsClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn.Write(first)
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if b, err := io.ReadAll(conn); len(b) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Errorf("%q, %v", b, err)
 		}
@@ -234,7 +234,7 @@ func TestFrontingHostGetsTheClientsAddress(t *testing.T) {
 			_, local, _ := net.SplitHostPort(conn.LocalAddr().String())
 			c.want = strings.ReplaceAll(c.want, "FROM", local)
 		}
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if answer, err := io.ReadAll(conn); err != nil || string(answer) != "fronting" {
 			t.Errorf("%q, %v", answer, err)
 		}

@@ -126,7 +126,7 @@ func TestClientsMayPauseBeforeTheirFirstRequest(t *testing.T) {
 		if n, err := socket.Read(make([]byte, 1)); n != 0 || !os.IsTimeout(err) {
 			t.Errorf("during a pause: %d bytes, %v", n, err)
 		}
-		socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+		socket.SetReadDeadline(time.Now().Add(30 * time.Second))
 	}
 
 	secret := secretOf(t, mtwiretest.PlainSecret)

@@ -66,7 +66,7 @@ func TestRefusedClientsSeeTheFrontingHost(t *testing.T) {
 	<-refused
 	read(t, visitor, len("fronting"))
 	setUsers(t, p, user(t, "bob", ee(bobKey, "b.example")))
-	visitor.SetReadDeadline(time.Now().Add(10 * time.Second))
+	visitor.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if n, err := visitor.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "EOF") { // the host's half-close
 		t.Errorf("%d bytes, %v", n, err)
 	}

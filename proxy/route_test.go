@@ -216,8 +216,7 @@ func TestClientIsClosedIfTheUpstreamRefuses(t *testing.T) {
 	b := start(t, Config{Users: onlyUser(t, strings.Repeat("b7", 16))})
 	_, port, _ := net.SplitHostPort(b.String())
 	log := &logBuffer{}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*shortDial)
-	defer cancel()
+	ctx := short(t)
 	p, a := startProxy(t, Config{
 		Upstreams:   upstreams(t, "tg://proxy?server=127.0.0.1&port="+port+"&secret=ee"+strings.Repeat("c8", 16)+"6162"),
 		DialTimeout: shortDial, Log: log.logger(),

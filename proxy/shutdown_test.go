@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -103,7 +104,7 @@ func TestShutdownLetsBusySessionsFinish(t *testing.T) {
 		select {
 		case <-others:
 			open = false
-		default:
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	if conn, err := net.Dial("tcp", address.String()); err == nil {
@@ -192,7 +193,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		}
 	}
 	for i, conn := range open {
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("connection %d is open", i)
 		}
@@ -204,7 +205,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
-// A session is idle a second after its last byte or the end of its pause, an
+// A session is idle some time after its last byte or the end of its pause, an
 // unauthenticated one after the handshake's time, and one without a byte a second
 // after its beginning.
 func TestSessionsAreIdleInTime(t *testing.T) {
@@ -232,17 +233,17 @@ func TestSessionsAreIdleInTime(t *testing.T) {
 			conn.Write(make([]byte, 100))
 			read(t, conn, 100)
 		}, handshakeGrace, nil},
-		"a session without a packet": {func(t *testing.T, b *bubble) { b.join(mtwiretest.PaddedSecret).Handshake(b.ctx) }, idleTime, nil},
-		"a session with a packet":    {func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, idleTime, nil},
+		"a session without a packet": {func(t *testing.T, b *bubble) { b.join(mtwiretest.PaddedSecret).Handshake(b.ctx) }, drain.IdleTime, nil},
+		"a session with a packet":    {func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, drain.IdleTime, nil},
 		"a download that pauses": {
-			func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, 3*blockedTime + idleTime, pauses(Download),
+			func(t *testing.T, b *bubble) { echo(t, b.join(mtwiretest.FakeTLSSecret), 3) }, 3*blockedTime + drain.IdleTime, pauses(Download),
 		},
 		"an upload that pauses": {func(t *testing.T, b *bubble) {
 			conn := b.join(mtwiretest.PaddedSecret)
 			conn.Send(b.ctx, payload(3))
 			synctest.Wait()
 			conn.Send(b.ctx, payload(3))
-		}, 3*blockedTime + idleTime, pauses(Upload)},
+		}, 3*blockedTime + drain.IdleTime, pauses(Upload)},
 	} {
 		config := Config{
 			DataCenters: at("dc.test:443"),
@@ -346,7 +347,7 @@ func TestCloseIdleLeavesTheProxyOpen(t *testing.T) {
 		select {
 		case <-closed:
 			open = false
-		default:
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	echo(t, busy, 5000)

@@ -110,7 +110,7 @@ func TestLongHelloIsAnsweredAtTheHostsTime(t *testing.T) {
 		<-answered
 		got := make([]byte, 2)
 		if length > keysearch.UsualLength {
-			conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 			if _, err := io.ReadFull(conn, got); err != nil || string(got) != "no" {
 				t.Errorf("%d bytes: %q, %v", length, got, err)
 			}

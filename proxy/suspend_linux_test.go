@@ -38,7 +38,7 @@ func duplicate(t *testing.T, conn net.Conn) net.Conn {
 func relocate(t *testing.T, from, to *Proxy, want int) (states []*SessionState) {
 	t.Helper()
 	suspender := from.Suspender()
-	for end := time.Now().Add(20 * time.Second); len(states) < want; {
+	for end := time.Now().Add(30 * time.Second); len(states) < want; {
 		suspended, _, left := suspender.Suspend(5)
 		if len(suspended) == 0 {
 			if time.Now().After(end) {

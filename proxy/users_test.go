@@ -398,7 +398,7 @@ func (r *reports) trace() *Trace {
 // wait returns the reports when there are n.
 func (r *reports) wait(t *testing.T, n int) []Report {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		r.mu.Lock()
 		all := slices.Clone(r.all)
 		r.mu.Unlock()
