@@ -26,7 +26,9 @@ func TestTheEndForAServerThatWasGivenUp(t *testing.T) {
 	s := &session{cancel: cancel, transport: mtwire.Transport{Carrier: mtwire.WebSocket}}
 	s.endNotPassed(given)
 	s.endNotPassed(nil)
-	s.endUpload(ctx, given)
+	if err := s.endUpload(ctx, given); err != nil {
+		t.Error(err)
+	}
 	if err := context.Cause(ctx); err != nil || s.ends.uploaded || s.endPassed() {
 		t.Errorf("%v, uploaded %v, passed %v", err, s.ends.uploaded, s.endPassed())
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -65,22 +66,29 @@ func (s *session) clientFailed(err error) {
 }
 
 // endUpload passes the end of the client's stream on to a server. If that is given up, another
-// one gets the packets and the end, or the session ends for want of one.
-func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) {
+// one gets the packets and the end, or the session ends for want of one. The error is that of a
+// connection that has failed; it is nil for one without a half-close.
+func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) error {
 	receives := s.transport.Carrier != mtwire.WebSocket
 	e := &s.ends
 	e.mu.Lock()
 	if e.to != to {
 		e.mu.Unlock()
-		return
+		return nil
 	}
 	e.passed = true // the server may end before CloseWrite returns
 	e.mu.Unlock()
-	passed := to.CloseWrite(ctx) == nil
+	err := to.CloseWrite(ctx)
+	passed := err == nil
 	e.mu.Lock()
 	if e.to != to {
 		e.mu.Unlock()
-		return
+		return nil
+	}
+	if !passed && !errors.Is(err, errors.ErrUnsupported) {
+		e.passed = false
+		e.mu.Unlock()
+		return err
 	}
 	e.passed, e.uploaded = passed, true
 	over := e.server || e.unread || !passed && !receives
@@ -94,6 +102,7 @@ func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) {
 	case passed:
 		s.await(halfCloseTime)
 	}
+	return nil
 }
 
 // endPassed reports whether the present server knows that the client has ended.

@@ -25,9 +25,9 @@ const stuckTime = 2 * time.Minute
 type queue struct {
 	tasks  *sync.WaitGroup // of the session
 	send   func(ctx context.Context, to *mtwire.Conn, packet mtwire.Packet) error
-	failed func(to *mtwire.Conn, err error)           // called once for each connection that fails
-	end    func(ctx context.Context, to *mtwire.Conn) // called once for each connection after the last packet
-	charge func(size int) bool                        // the memory of the session, which may have to make room
+	failed func(to *mtwire.Conn, err error)                 // called once for each connection that fails
+	end    func(ctx context.Context, to *mtwire.Conn) error // called once for each connection after the last packet
+	charge func(size int) bool                              // the memory of the session, which may have to make room
 
 	mu      sync.Mutex
 	changed sync.Cond // a packet was sent, or the goroutine has ended
@@ -207,15 +207,16 @@ func (q *queue) run(ctx context.Context) {
 		}
 		q.changed.Broadcast()
 	}
-	switch err := q.err; {
-	case err != nil:
-		q.mu.Unlock()
-		q.failed(to, err)
-		q.mu.Lock()
-	case q.ending && !q.ended:
+	if q.err == nil && q.ending && !q.ended {
 		q.ended = true
 		q.mu.Unlock()
-		q.end(ctx, to)
+		err := q.end(ctx, to)
+		q.mu.Lock()
+		q.err = err
+	}
+	if err := q.err; err != nil {
+		q.mu.Unlock()
+		q.failed(to, err)
 		q.mu.Lock()
 	}
 	q.running = false // with the packets, of which a later add would start it for none
