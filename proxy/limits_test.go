@@ -144,15 +144,22 @@ func TestConfiguredLimitsAreInForce(t *testing.T) {
 }
 
 // If there is no descriptor for an authenticated client's data centre, silent
-// connections make room.
+// connections make room; also if it is the lookup of a host name that has none.
 func TestSilentConnectionsMakeRoomForADataCenter(t *testing.T) {
+	for _, shortage := range []error{os.NewSyscallError("socket", syscall.EMFILE), &net.DNSError{Err: "dial udp 192.0.2.53:53: socket: too many open files", Name: "dc.test"}} {
+		makeRoomForADataCenter(t, &net.OpError{Op: "dial", Err: shortage})
+	}
+}
+
+func makeRoomForADataCenter(t *testing.T, shortage error) {
+	t.Helper()
 	dc, _ := dataCenter(t)
 	var p *Proxy
 	p = newProxy(t, Config{
 		DataCenters: allAt(dc),
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if p.Stats().Pending > 0 {
-				return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+				return nil, shortage
 			}
 			return new(net.Dialer).DialContext(ctx, network, address)
 		},

@@ -10,9 +10,12 @@ import (
 // constants of this package, those of package syscall. The errors of sockets on
 // Windows differ from these: there, package syscall's constants are its own
 // inventions, and no system call returns them.
+//
+// Of a lookup's errors those are recognised that IsLocal recognises.
 func IsErrno(err error, codes ...error) bool {
 	return slices.ContainsFunc(codes, func(code error) bool {
-		return errors.Is(err, code) || systemErrno[code] != nil && errors.Is(err, systemErrno[code])
+		return errors.Is(err, code) || systemErrno[code] != nil && errors.Is(err, systemErrno[code]) ||
+			slices.Contains(localErrors, code) && failsLookup(err, code)
 	})
 }
 

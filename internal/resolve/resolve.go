@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // The times of an entry. Package net does not tell the TTL of a DNS record.
@@ -31,7 +33,8 @@ const (
 	// staleDelay limits that wait, in the RFC's words the client response timer.
 	staleDelay = 1800 * time.Millisecond
 	// retryInterval is the least time from a failed lookup of a host to the next.
-	// Until then the host's dials fail, unless there are addresses of before.
+	// Until then the host's dials fail, unless there are addresses of before. A
+	// lookup that has failed for want of a descriptor, or the like, does not count.
 	retryInterval = 5 * time.Second
 	// lookupTimeout limits one lookup.
 	lookupTimeout = 10 * time.Second
@@ -197,7 +200,7 @@ func (c *Cache) refresh(h *host) *lookup {
 	if h.running != nil {
 		return h.running
 	}
-	if h.err != nil && time.Since(h.failed) < retryInterval {
+	if h.err != nil && time.Since(h.failed) < retryInterval && !netx.IsLocal(h.err) {
 		return nil
 	}
 	l := &lookup{done: make(chan struct{})}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,6 +210,24 @@ func TestFailureIsKeptForSeconds(t *testing.T) {
 		}
 		r.set(0, nil, "192.0.2.1")
 		time.Sleep(retryInterval)
+		expect(t, c, 0, "192.0.2.1")
+	})
+}
+
+// A lookup that has failed for want of a descriptor is repeated at once: others may have made room.
+func TestAShortageIsNotKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *Cache, r *fakeResolver, _ *[]string) {
+		shortage := &net.DNSError{Err: "dial udp 192.0.2.53:53: socket: " + syscall.EMFILE.Error(), Name: "host.test", IsTemporary: true}
+		r.set(0, shortage)
+		for range 3 {
+			if _, err := c.Lookup(t.Context(), "host.test"); err != error(shortage) {
+				t.Error(err)
+			}
+		}
+		if n := r.count(); n != 3 {
+			t.Errorf("%d lookups", n)
+		}
+		r.set(0, nil, "192.0.2.1")
 		expect(t, c, 0, "192.0.2.1")
 	})
 }
