@@ -97,7 +97,7 @@ func parseExpiry(text string) (any, error) {
 	}
 	var e expiry
 	if err := e.UnmarshalText([]byte(text)); err != nil {
-		return nil, fmt.Errorf("%w, 30d, or never", err)
+		return nil, fmt.Errorf("%w; 30d and never are possible, too", err)
 	}
 	return e, nil
 }

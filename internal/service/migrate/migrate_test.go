@@ -168,6 +168,7 @@ rate_down = "10 MB"
 [[user]]
 name = "bob-b."
 enabled = false
+note = "bob b."
 max_connections = 50
 alice 00112233445566778899aabbccddee01
 alice ee00112233445566778899aabbccddee0163646e2e6578616d706c652e6e6574
@@ -177,7 +178,7 @@ bob-b. ee00112233445566778899aabbccddee0263646e2e6578616d706c652e6e6574
 	checkNotes(t, result, "line 2: show_link: ", "general.use_middle_proxy: ", "general.ad_tag: ", "general.me_keepalive_enabled: ",
 		"general.links.show: ", "network.stun_servers: ", "server.metrics_port: ", "server.api.enabled: ", "server.listeners: reuse_allow of listener 2",
 		"timeouts.client_handshake: ", "censorship.mask: ", "censorship.tls_emulation: ", "access.replay_check_len: ",
-		"access.users: the user is called bob-b. here", "upstreams: number 1: interface", "upstreams: number 3: upstreams of type socks4")
+		"access.users: the user bob b. is called bob-b. here", "upstreams: number 1: interface", "upstreams: number 3: upstreams of type socks4")
 }
 
 func TestMtprotoproxyIsImported(t *testing.T) {
@@ -256,6 +257,30 @@ func TestErrorsQuoteNoSecrets(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, result, err)
 		}
 	}
+}
+
+// Users whose names are not possible here can be told apart by their notes, which have the
+// names, also those in another script.
+func TestNamesThatAreChangedAreNotes(t *testing.T) {
+	var text strings.Builder
+	names := []string{"Иван", "Ольга", "tg 2", "a\u202eb", strings.Repeat("ж", 100)}
+	text.WriteString("[access.users]\n")
+	for i, name := range names {
+		fmt.Fprintf(&text, "%q = \"%032x\"\n", name, i+1)
+	}
+	c, result := imported(t, text.String(), migrate.Telemt)
+	want := map[string]string{"user": names[0], "user-2": names[1], "tg-2": names[2], "a-b": "a?b", "user-3": strings.Repeat("ж", 30)}
+	for _, u := range c.Users {
+		if note, ok := want[u.Name]; !ok || u.Note != note {
+			t.Errorf("user %s has the note %q, want %q", u.Name, u.Note, note)
+		}
+		delete(want, u.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("users %v are missing", want)
+	}
+	checkNotes(t, result, "access.users: the user Иван is called user here", "access.users: the user Ольга is called user-2 here",
+		"access.users: the user tg 2 is called tg-2 here", "access.users: the user a?b is", "access.users: a user with a long name is called user-3 here")
 }
 
 // The page has each option of each program, with its key and what to do instead; keys

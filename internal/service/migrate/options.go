@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Option is an option of a program, and what it becomes. docs/migrate.md has the same
@@ -203,10 +204,10 @@ func quoteOption(name string) string {
 }
 
 // printable returns a text in which question marks stand for control characters, which
-// a comment must not have.
+// a comment must not have, and for those that change the order of text on a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r

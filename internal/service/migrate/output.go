@@ -71,23 +71,34 @@ func (u *user) set(key, literal string) {
 	u.limits[key] = literal
 }
 
-// addUser adds a user, whose name is changed if it would not be valid. A user without
-// a valid secret is not added.
+// addUser adds a user, whose name is changed if it would not be valid, and then kept as its
+// note. A user without a valid secret is not added.
 func (o *output) addUser(line int, option, name, secret string) *user {
 	if _, err := config.ParseSecret(secret); err != nil {
 		o.note(line, option, "the secret of %s is not taken over: %v", quoteOption(name), err)
 		return nil
 	}
 	valid := o.validName(name)
-	if valid != name {
-		o.note(line, option, "the user is called %s here: names have letters of English, digits, dots, dashes and underscores, and are unique", valid)
-	}
 	u := &user{name: valid, secrets: []string{secret}, limits: make(map[string]string)}
+	if valid != name {
+		who := "a user with a long name"
+		if len(name) <= maxQuoted {
+			who = "the user " + printable(name)
+		}
+		o.note(line, option, "%s is called %s here: names have letters of English, digits, dots, dashes and underscores, and are unique", who, valid)
+		u.set("note", config.Quote(beginning(printable(name))))
+	}
 	o.users = append(o.users, u)
 	return u
 }
 
-// validName returns a name like name that is valid and that no other user has.
+// beginning returns the first maxQuoted bytes of a text, and no part of a letter.
+func beginning(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxQuoted)], "")
+}
+
+// validName returns a name like name that is valid and that no other user has. One in another
+// script than Latin has nothing of it.
 func (o *output) validName(name string) string {
 	base := strings.Map(func(r rune) rune {
 		if config.CheckName("x"+string(r)) == nil {
@@ -95,7 +106,7 @@ func (o *output) validName(name string) string {
 		}
 		return '-'
 	}, name)
-	if base = base[:min(len(base), 56)]; config.CheckName(base) != nil {
+	if base = base[:min(len(base), 56)]; strings.Trim(base, "-_.") == "" {
 		base = "user"
 	}
 	valid := base
