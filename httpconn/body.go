@@ -17,7 +17,7 @@ func readBody(r io.Reader, announced int64, limit int, reserve func(size int) er
 	// With one byte more than the body, EOF needs no larger buffer.
 	room := int64(limit) + 1
 	if announced >= 0 {
-		room = min(room, announced+1)
+		room = min(int64(limit), announced) + 1 // a peer may announce the largest integer
 	}
 	b := make([]byte, 0, min(room, bodyStep))
 	for {

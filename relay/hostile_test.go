@@ -128,7 +128,7 @@ var hostile = map[string]map[string]func(conn net.Conn){
 			forever(conn, "4\r\nbody\r\n")
 		},
 		"a length of exabytes": func(conn net.Conn) {
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 9000000000000000000\r\n\r\n")
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\n")
 			io.Copy(io.Discard, conn)
 		},
 		"a body that never comes": func(conn net.Conn) {
