@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -15,6 +16,7 @@ import (
 type clientSocket struct {
 	socket
 	*websocket.Conn
+	received atomic.Uint64 // grows while messages arrive
 }
 
 var messagePool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
@@ -78,7 +80,7 @@ func (s *clientSocket) receive(message io.Reader) error {
 // readMessage reads a message. It has 30 seconds for each 256 KiB: pings do not find out that
 // it stops between its fragments.
 func (s *clientSocket) readMessage(b *bytes.Buffer, message io.Reader) error {
-	message = moving{message, s.mux}
+	message = arriving{message, s}
 	timer := time.AfterFunc(ioTime, s.closeNow)
 	defer timer.Stop()
 	for {
@@ -93,16 +95,34 @@ func (s *clientSocket) readMessage(b *bytes.Buffer, message io.Reader) error {
 	}
 }
 
+// arriving is a message whose parts show that the relay is there.
+type arriving struct {
+	io.Reader
+	socket *clientSocket
+}
+
+func (a arriving) Read(p []byte) (int, error) {
+	n, err := a.Reader.Read(p[:min(len(p), 16<<10)]) // which returns when all has come
+	if n > 0 {
+		a.socket.received.Add(1)
+		a.socket.mux.moved.Add(1)
+	}
+	return n, err
+}
+
 func (s *clientSocket) send(message []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), ioTime)
 	defer cancel()
 	return s.Write(ctx, websocket.MessageBinary, message)
 }
 
+// ping also takes bytes that come meanwhile for an answer: its own is behind all that the relay
+// has to send.
 func (s *clientSocket) ping() bool {
+	before := s.received.Load()
 	ctx, cancel := context.WithTimeout(context.Background(), pingInterval)
 	defer cancel()
-	return s.Ping(ctx) == nil
+	return s.Ping(ctx) == nil || s.received.Load() != before
 }
 
 func (s *clientSocket) finish() { s.Close(websocket.StatusNormalClosure, "") }

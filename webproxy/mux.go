@@ -436,7 +436,7 @@ func (m *mux) lose(id uint32, err error) {
 	}
 }
 
-// moving is a body, or a message, whose parts count as moved while it arrives.
+// moving is a body whose parts count as moved while it arrives.
 type moving struct {
 	io.Reader
 	mux *mux

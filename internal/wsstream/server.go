@@ -183,9 +183,18 @@ func (s *Server) Send(message []byte, limit time.Duration) error {
 	case closing:
 		return errClosedByPeer
 	}
-	s.conn.SetWriteDeadline(time.Now().Add(limit))
-	s.writeErr = s.write(opBinary, message)
+	s.writeErr = s.writeWithin(limit, opBinary, message)
 	return s.writeErr
+}
+
+// writeWithin writes a frame within a time. It leaves no deadline behind: TLS may write later
+// on its own account, an answer to the peer's update of its keys, and fails for good if it
+// cannot. Under wmu.
+func (s *Server) writeWithin(limit time.Duration, opcode byte, payload []byte) error {
+	s.conn.SetWriteDeadline(time.Now().Add(limit))
+	err := s.write(opcode, payload)
+	s.conn.SetWriteDeadline(time.Time{})
+	return err
 }
 
 // write writes a frame: its header and the first bytes of the payload together, as long as a
@@ -225,8 +234,7 @@ func (s *Server) unlockWrite() {
 			return
 		}
 		s.cmu.Unlock()
-		s.conn.SetWriteDeadline(time.Now().Add(controlTime))
-		if s.writeErr = s.write(opcode, payload); s.writeErr != nil {
+		if s.writeErr = s.writeWithin(controlTime, opcode, payload); s.writeErr != nil {
 			s.CloseNow()
 		}
 	}

@@ -194,6 +194,35 @@ func TestAServerAnswersPings(t *testing.T) {
 	})
 }
 
+// deadlined is a connection that keeps its last write deadline.
+type deadlined struct {
+	net.Conn
+	last time.Time
+}
+
+func (d *deadlined) SetWriteDeadline(t time.Time) error {
+	d.last = t
+	return d.Conn.SetWriteDeadline(t)
+}
+
+// Behind a message, and behind a control frame, there is no deadline of writes: with one that
+// has passed TLS could not answer an update of the peer's keys, and would end.
+func TestNoWriteDeadlineIsLeft(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	go io.Copy(io.Discard, there)
+	conn := &deadlined{Conn: here}
+	s := NewServer(conn, nil, 1000)
+	for name, write := range map[string]func(){
+		"message": func() { s.Send([]byte("x"), time.Minute) }, "ping": func() { s.Ping() },
+	} {
+		if write(); !conn.last.IsZero() {
+			t.Errorf("a %s leaves %v", name, conn.last)
+		}
+	}
+	s.CloseNow()
+}
+
 // A peer that reads nothing ends the connection: five seconds after a control frame, and after
 // a message at the limit for it.
 func TestAServersWritesAreLimited(t *testing.T) {
