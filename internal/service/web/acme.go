@@ -11,12 +11,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +47,13 @@ const (
 	warnEvery = 6 * time.Hour
 	// mostSleep is how long Run sleeps at most: clocks are set.
 	mostSleep = time.Hour
+)
+
+const (
+	// maxAnswer limits the body of an answer of the server: chains of certificates have a few KiB.
+	maxAnswer = 1 << 20
+	// maxCause limits the text of an error, which has what the server sent, in bytes.
+	maxCause = 1000
 )
 
 // ACMEConfig configures an ACME.
@@ -193,10 +203,13 @@ func (a *ACME) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := &acme.Client{Key: account, DirectoryURL: a.config.Directory, UserAgent: "mtwire"}
+	client := &acme.Client{
+		Key: account, DirectoryURL: a.config.Directory, UserAgent: "mtwire",
+		HTTPClient: &http.Client{Transport: shortAnswers{http.DefaultTransport}}, RetryBackoff: backoff,
+	}
 	text, err := a.issue(ctx, client)
 	if err != nil {
-		return err
+		return shorten(err)
 	}
 	loaded, err := tls.X509KeyPair(text, text)
 	if err == nil {
@@ -210,6 +223,39 @@ func (a *ACME) renew(ctx context.Context) error {
 		a.config.Log.Warn("the certificate is not kept: the next start requests another one", "error", err)
 	}
 	return nil
+}
+
+// shortAnswers reads the beginning of a body alone: package acme reads all of it, whatever a
+// server that is none sends.
+type shortAnswers struct{ http.RoundTripper }
+
+func (s shortAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := s.RoundTripper.RoundTrip(r)
+	if err == nil {
+		answer.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(answer.Body, maxAnswer), answer.Body}
+	}
+	return answer, err
+}
+
+// backoff returns when a request is repeated for the nth time in an attempt, or 0: a server
+// that limits the rate of requests gets none before the next attempt.
+func backoff(n int, _ *http.Request, answer *http.Response) time.Duration {
+	if n > 3 || answer.StatusCode == http.StatusTooManyRequests {
+		return 0
+	}
+	return time.Second << (n - 1)
+}
+
+// shorten returns err with a text that fits into a line of the log.
+func shorten(err error) error {
+	text := err.Error()
+	if len(text) <= maxCause {
+		return err
+	}
+	return errors.New(strings.ToValidUTF8(text[:maxCause], "") + "…")
 }
 
 // issue returns a new key and its certificate chain, in PEM.
