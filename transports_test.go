@@ -25,7 +25,7 @@ func TestOnePortAcceptsEveryTransport(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln, err := mtwire.Listen("tcp", "127.0.0.1:0", &mtwire.ListenConfig{
-		Secrets: []mtwire.Secret{{}, secret}, AllowNoSecret: true, ObfuscatedFull: true, TLS: serverTLS,
+		Secrets: []mtwire.Secret{{Key: [16]byte{1}}, secret}, AllowNoSecret: true, ObfuscatedFull: true, TLS: serverTLS,
 	})
 	if err != nil {
 		t.Fatal(err)
