@@ -36,6 +36,9 @@ const attemptDelay = 300 * time.Millisecond
 // The error is ErrUnknownDC, or has those of all attempts. A number like -2 is the media
 // side of data centre 2, and is sent with its sign: see package datacenter.
 func DialDC(ctx context.Context, dc DC, config *DialConfig) (*Conn, error) {
+	if dc == 0 {
+		return nil, fmt.Errorf("%s: %w", dc.Describe(), ErrUnknownDC)
+	}
 	return DialEndpoint(ctx, Endpoint{DC: dc, Obfuscated: true}, config)
 }
 

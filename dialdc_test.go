@@ -123,3 +123,12 @@ func TestDialDCByItsHost(t *testing.T) {
 		}
 	}
 }
+
+// 0 is the number of no data centre, and no address that is missing.
+func TestNumberZeroIsNoDataCenter(t *testing.T) {
+	for _, dc := range []mtwire.DC{0, 77} {
+		if conn, err := mtwire.DialDC(t.Context(), dc, nil); !errors.Is(err, mtwire.ErrUnknownDC) || mtwire.Retryable(err) {
+			t.Errorf("%v: %v, %v", dc, conn, err)
+		}
+	}
+}

@@ -244,6 +244,21 @@ func (ep *Endpoint) webLink() webproxy.Link {
 	return webproxy.Link{Host: host, Path: strings.Trim(ep.Path, "/"), Secret: ep.Secret}
 }
 
+// Check returns an error unless the endpoint can be dialled: its fields fit together, and it
+// has an address, or no secret either, as one that is found by its DC. Errors do not quote
+// the secret. Check does no I/O.
+func (ep Endpoint) Check() error {
+	if ep.Address != "" || ep.Secret != (Secret{}) {
+		if err := ep.checkAddress(); err != nil {
+			return fmt.Errorf("bad endpoint: %w", err)
+		}
+	}
+	if err := ep.complete(); err != nil {
+		return fmt.Errorf("bad endpoint: %w", err)
+	}
+	return nil
+}
+
 // checkAddress returns an error if Address cannot be dialled. The error does not
 // quote it: it may be a misplaced secret.
 func (ep *Endpoint) checkAddress() error {
@@ -270,6 +285,11 @@ func (ep *Endpoint) complete() error {
 		ep.Path = defaultPaths[ep.Carrier]
 	}
 	secret := ep.Secret != Secret{}
+	if secret {
+		if _, err := ep.Secret.MarshalText(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case ep.Protocol != 0 && !ep.Protocol.Valid():
 		return fmt.Errorf("unknown protocol %d", ep.Protocol)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -113,6 +114,39 @@ func TestEndpointsAreLoggedWithoutTheirSecrets(t *testing.T) {
 		var again mtwire.Endpoint
 		if err := json.Unmarshal([]byte(strconv.Quote(ep.String())), &again); err != nil || again != ep {
 			t.Errorf("%v became %v, %v", ep, again, err)
+		}
+	}
+}
+
+// Check has the error that DialEndpoint has, which then dials nothing: also for a secret
+// that no text has.
+func TestCheckIsWhatDialEndpointChecks(t *testing.T) {
+	config := &mtwire.DialConfig{DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
+		return nil, errors.New("dialled")
+	}}
+	key := [16]byte{1}
+	for _, ep := range []mtwire.Endpoint{
+		{Address: "proxy.example.com"},
+		{Address: "127.0.0.1:1", Carrier: 255},
+		{Address: "127.0.0.1:1", Protocol: 255},
+		{Address: "127.0.0.1:1", TLS: true},
+		{Address: "127.0.0.1:1", Secret: mtwire.Secret{Key: key}},
+		{Address: "127.0.0.1:1", Secret: mtwire.Secret{Mode: mtproxy.FakeTLS, Key: key}},
+		{Address: "127.0.0.1:1", Secret: mtwire.Secret{Mode: mtproxy.Plain, Key: key, Domain: "a.example"}},
+		{Secret: mtwire.Secret{Mode: mtproxy.Plain, Key: key}},
+		{Address: "proxy.example.com:444", Carrier: mtwire.WEB, Secret: mtwire.Secret{Mode: mtproxy.Plain, Key: key}},
+	} {
+		_, err := mtwire.DialEndpoint(t.Context(), ep, config)
+		if checked := ep.Check(); checked == nil || err == nil || checked.Error() != err.Error() {
+			t.Errorf("%v: %v, and to dial %v", ep.Redacted(), checked, err)
+		}
+	}
+	for _, ep := range []mtwire.Endpoint{
+		{}, {DC: 2}, {DC: -2, Carrier: mtwire.HTTP}, {Address: "[::1]:443"},
+		{Address: "127.0.0.1:1", Secret: mtwire.Secret{Mode: mtproxy.FakeTLS, Key: key, Domain: "a.example"}},
+	} {
+		if err := ep.Check(); err != nil {
+			t.Errorf("%v: %v", ep.Redacted(), err)
 		}
 	}
 }

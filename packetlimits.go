@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,16 +51,32 @@ const freePacket = 64 << 10
 // one network.
 //
 // A packet that Receive has returned does not count.
-type PacketMemory struct{ memory *admission.Memory }
+//
+// The zero value has a limit of 128 MiB. A PacketMemory must not be copied after its first
+// use.
+type PacketMemory struct {
+	once   sync.Once
+	memory *admission.Memory // see get
+}
+
+// get returns m's memory, which the zero value has from the first call on.
+func (m *PacketMemory) get() *admission.Memory {
+	m.once.Do(func() {
+		if m.memory == nil {
+			m.memory = admission.NewMemory(defaultPacketMemory)
+		}
+	})
+	return m.memory
+}
 
 // NewPacketMemory returns a PacketMemory for limit bytes, which should be several
 // times MaxLength: a longer packet than limit cannot be received.
 func NewPacketMemory(limit int64) *PacketMemory {
-	return &PacketMemory{admission.NewMemory(limit)}
+	return &PacketMemory{memory: admission.NewMemory(limit)}
 }
 
 // Used returns the size of all buffers that count, in bytes.
-func (m *PacketMemory) Used() int64 { return m.memory.Used() }
+func (m *PacketMemory) Used() int64 { return m.get().Used() }
 
 // packetLimits are the limits for the rest of a packet.
 type packetLimits struct {
@@ -99,7 +116,7 @@ func (p *incomplete) resize(size int, from net.Addr, evict func()) error {
 	}
 	holding := p.holding.Load()
 	if holding == nil {
-		holding = p.limits.memory.memory.NewHolding(ipOf(from), evict)
+		holding = p.limits.memory.get().NewHolding(ipOf(from), evict)
 		p.holding.Store(holding)
 		if p.closed.Load() {
 			holding.Close()

@@ -324,3 +324,17 @@ func TestNetworkThatHoldsMostMakesRoom(t *testing.T) {
 		}
 	})
 }
+
+// A PacketMemory that NewPacketMemory did not make is one, too.
+func TestZeroPacketMemoryHasALimit(t *testing.T) {
+	memory := &mtwire.PacketMemory{}
+	if used := memory.Used(); used != 0 {
+		t.Error(used)
+	}
+	server, client := serve(t, &mtwire.ListenConfig{PacketMemory: memory})
+	packet := append(unhex("eeeeeeee"+"00001000"), make([]byte, 1<<20)...)
+	go client.Write(packet)
+	if p, err := server.Receive(short(t)); err != nil || len(p.Payload) != 1<<20 {
+		t.Errorf("%d bytes, %v", len(p.Payload), err)
+	}
+}

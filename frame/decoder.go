@@ -28,6 +28,7 @@ var (
 	ErrProtocol   = errors.New("no such framing")
 	ErrCode       = errors.New("transport error code out of range")
 	ErrSide       = errors.New("only a server sends this kind of packet")
+	ErrKind       = errors.New("no such kind of packet")
 )
 
 // Error is a frame that is not valid. It is final for a stream, because the start

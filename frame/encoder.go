@@ -40,7 +40,7 @@ type Encoder struct {
 // to another client.
 //
 // Errors are *Error: ErrZeroLength, ErrMisaligned, ErrTooLong, ErrCode,
-// ErrQuickAck, ErrNoQuickAck, ErrSide, ErrProtocol; or an error of Rand.
+// ErrQuickAck, ErrNoQuickAck, ErrSide, ErrKind, ErrProtocol; or an error of Rand.
 func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
 	env, err := e.surround(&p)
 	if err != nil {
@@ -213,7 +213,7 @@ func (e *Encoder) service(env *Envelope, p *Packet) ([]byte, error) {
 			return nil, e.fail(ErrNoQuickAck, 0, 0)
 		}
 	default:
-		return nil, fmt.Errorf("frame: packet of unknown kind %d", p.Kind)
+		return nil, e.fail(ErrKind, int64(p.Kind), 0)
 	}
 	return env.body[:env.bodyLength], nil
 }

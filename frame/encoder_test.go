@@ -20,9 +20,14 @@ func TestEncoderRefusesInvalidPackets(t *testing.T) {
 		{Intermediate, Packet{Kind: KindQuickAck, Token: 1}, ErrQuickAck},
 		{Full, Packet{Kind: KindQuickAck, Token: 1 << 31}, ErrNoQuickAck},
 		{0, Packet{Payload: reqPQMulti}, ErrProtocol},
+		{Intermediate, Packet{Kind: KindNOP + 1}, ErrKind},
 	} {
 		e := Encoder{Protocol: test.protocol, From: Server}
-		if got, err := e.Append([]byte("kept"), test.packet); !errors.Is(err, test.want) || string(got) != "kept" {
+		got, err := e.Append([]byte("kept"), test.packet)
+		if typed := new(*Error); !errors.As(err, typed) {
+			t.Errorf("%v %v: %v is no *Error", test.protocol, test.packet.Kind, err)
+		}
+		if !errors.Is(err, test.want) || string(got) != "kept" {
 			t.Errorf("%v %v: %q, %v, want %v", test.protocol, test.packet.Kind, got, err, test.want)
 		}
 	}

@@ -85,7 +85,7 @@ func NewSecret(random io.Reader, mode Mode, domain string) (Secret, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	s := Secret{Mode: mode, Domain: domain}
+	s := Secret{Mode: mode, Domain: domain, Key: [16]byte{1}}
 	if err := s.check(); err != nil {
 		return Secret{}, err
 	}
@@ -195,6 +195,9 @@ func (s Secret) check() error {
 	case FakeTLS:
 		return checkDomain(s.Domain)
 	case 0:
+		if s != (Secret{}) {
+			return errors.New("bad secret: no mode")
+		}
 		return errors.New("no secret")
 	}
 	return fmt.Errorf("bad secret: unknown mode %d", uint8(s.Mode))

@@ -215,7 +215,7 @@ func TestNewSecretRefusesSecretsWithoutATextForm(t *testing.T) {
 		{nil, FakeTLS, "пример.рф"},
 		{bytes.NewReader(make([]byte, 15)), Plain, ""},
 	} {
-		if s, err := NewSecret(c.random, c.mode, c.domain); err == nil || s != (Secret{}) {
+		if s, err := NewSecret(c.random, c.mode, c.domain); err == nil || s != (Secret{}) || c.mode == 0 && !strings.Contains(err.Error(), "mode") {
 			t.Errorf("NewSecret(%v, %q) = %#v, %v", c.mode, c.domain, s, err)
 		}
 	}

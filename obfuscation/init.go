@@ -109,7 +109,8 @@ type Streams struct {
 	Send, Receive cipher.Stream
 }
 
-// ClientConfig is the content of a client's init payload.
+// ClientConfig is the content of a client's init payload. Nil is an error, since Protocol
+// is required.
 type ClientConfig struct {
 	// Protocol is the framing of the stream that follows. It is required.
 	Protocol frame.Protocol
@@ -136,13 +137,17 @@ type ClientConfig struct {
 	// It excludes Key, which would change it.
 	Download *KeyStream
 
-	// Rand is the source of the random bytes. Nil means crypto/rand.
+	// Rand is the source of the random bytes. Nil means crypto/rand. One that returns no
+	// usable bytes, such as zeros without end, is an error.
 	Rand io.Reader
 }
 
 // NewInit returns a new random init payload, as it is sent, and its content. The
 // payload uses the first 64 bytes of the upload key stream.
 func NewInit(config *ClientConfig) (payload [InitLength]byte, init Init, err error) {
+	if config == nil {
+		config = &ClientConfig{}
+	}
 	tag, ok := config.Protocol.Tag()
 	switch {
 	case !config.Protocol.Valid():
@@ -169,14 +174,19 @@ func NewInit(config *ClientConfig) (payload [InitLength]byte, init Init, err err
 	return payload, init, nil
 }
 
+// maxDraws is how often draw draws. That random bytes are forbidden so often has a
+// probability below 2^-400.
+const maxDraws = 64
+
 // draw fills payload with random bytes that are not Forbidden. If the framing has no
-// tag, it draws again until they have no other framing's tag by chance.
+// tag, it draws again until they have no other framing's tag by chance. Random bytes are
+// forbidden once in a hundred times.
 func draw(config *ClientConfig, payload *[InitLength]byte, tagged bool) error {
 	source := config.Rand
 	if source == nil {
 		source = rand.Reader
 	}
-	for {
+	for range maxDraws {
 		if _, err := io.ReadFull(source, payload[:]); err != nil {
 			return err
 		}
@@ -190,4 +200,5 @@ func draw(config *ClientConfig, payload *[InitLength]byte, tagged bool) error {
 			return nil
 		}
 	}
+	return fmt.Errorf("forbidden bytes %d times from Rand, which is not random", maxDraws)
 }

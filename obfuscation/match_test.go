@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/mtwire/mtwire/datacenter"
@@ -132,6 +133,26 @@ func TestTryingKeysDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations for a match, want at most %v", n, most+1)
 	}
 }
+
+// A source that returns nothing but forbidden bytes ends NewInit, which does not draw for
+// ever, and so does a config without a framing, which is what nil has.
+func TestNewInitEndsWithoutRandomBytes(t *testing.T) {
+	for _, p := range []frame.Protocol{frame.Intermediate, frame.Full} {
+		if _, _, err := NewInit(&ClientConfig{Protocol: p, AllowFull: true, Rand: zeros{}}); err == nil || !strings.Contains(err.Error(), "Rand") {
+			t.Errorf("%v: %v", p, err)
+		}
+	}
+	if _, _, err := NewInit(nil); err == nil {
+		t.Error("no config is accepted")
+	}
+	if c, err := Client(nil, nil); err == nil {
+		t.Errorf("%v without a config", c)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // Full has no tag: NewInit needs AllowFull, and a server MatchFull.
 func TestFullNeedsAnExplicitChoice(t *testing.T) {

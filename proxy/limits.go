@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
@@ -48,17 +49,33 @@ func (p *Proxy) Limits() Limits {
 // Exceeded reports whether descriptors may run out before the limits are reached.
 func (l Limits) Exceeded() bool { return l.Unauthenticated+l.Fronted > l.Descriptors }
 
+// checkLimits returns an error for a limit that is negative.
+func (c *Config) checkLimits() error {
+	for name, negative := range map[string]bool{
+		"MaxUnauthenticated":           c.MaxUnauthenticated < 0,
+		"MaxUnauthenticatedPerAddress": c.MaxUnauthenticatedPerAddress < 0,
+		"MaxFronted":                   c.MaxFronted < 0,
+		"SearchProcessors":             c.SearchProcessors < 0,
+		"DialTimeout":                  c.DialTimeout < 0,
+	} {
+		if negative {
+			return fmt.Errorf("proxy: %s is negative", name)
+		}
+	}
+	return nil
+}
+
 // defaultLimits fills in the limits that are 0. A fronted connection takes two
 // descriptors, and an unauthenticated one the client's.
 func (c *Config) defaultLimits(files int) {
-	if c.MaxUnauthenticated <= 0 {
+	if c.MaxUnauthenticated == 0 {
 		c.MaxUnauthenticated = max(minLimit, min(maxUnauthenticated, files/4))
 	}
-	if c.MaxUnauthenticatedPerAddress <= 0 {
+	if c.MaxUnauthenticatedPerAddress == 0 {
 		c.MaxUnauthenticatedPerAddress = shares(c.MaxUnauthenticated)[admission.Address]
 	}
 	c.MaxUnauthenticatedPerAddress = min(c.MaxUnauthenticatedPerAddress, c.MaxUnauthenticated)
-	if c.MaxFronted <= 0 {
+	if c.MaxFronted == 0 {
 		c.MaxFronted = max(minLimit, min(maxFronted, files/8, c.MaxUnauthenticated))
 	}
 }

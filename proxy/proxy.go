@@ -57,7 +57,8 @@ import (
 const DefaultStallTimeout = 15 * time.Second
 
 // Config is what an operator can choose. Users are required; the zero value of
-// every other field is good. Prepare replaces most of it while the proxy runs.
+// every other field is good. A negative limit is an error where the field does not tell
+// what it means. Prepare replaces most of it while the proxy runs.
 type Config struct {
 	// Users are the first users: see SetUsers.
 	Users []User
@@ -109,8 +110,7 @@ type Config struct {
 	// instead of the client's, so that every byte of the download is decrypted
 	// and encrypted.
 	DisableFastMode bool
-	// DialTimeout bounds each attempt. 0 means five seconds, and a negative value is an
-	// error.
+	// DialTimeout bounds each attempt. 0 means five seconds.
 	DialTimeout time.Duration
 	// DialContext opens connections to data centres, upstreams and fronting
 	// hosts. Nil means a net.Dialer with a DNS cache: one lookup of a host serves

@@ -138,6 +138,10 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		"a web site without Serve":       {Users: good, Web: &WebSite{Host: "site.test"}},
 		"a web site without a host":      {Users: good, Web: &WebSite{Serve: func(*WebConn) {}}},
 		"a negative time limit":          {Users: good, DialTimeout: -1},
+		"a negative limit":               {Users: good, MaxUnauthenticated: -1},
+		"one of an address":              {Users: good, MaxUnauthenticatedPerAddress: -1},
+		"one of the fronting host":       {Users: good, MaxFronted: -1},
+		"one of searches":                {Users: good, SearchProcessors: -1},
 	} {
 		if _, err := New(config); err == nil {
 			t.Errorf("%s is accepted", name)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -36,8 +35,8 @@ func (p *Proxy) newSettings(config Config) (*settings, error) {
 	if config.StallTimeout == 0 {
 		config.StallTimeout = DefaultStallTimeout
 	}
-	if config.DialTimeout < 0 {
-		return nil, errors.New("proxy: DialTimeout is negative")
+	if err := config.checkLimits(); err != nil {
+		return nil, err
 	}
 	if err := config.Web.check(); err != nil {
 		return nil, err

@@ -36,14 +36,14 @@ const (
 
 // defaultLimits fills in the limits that are 0. A client takes two descriptors.
 func (c *Config) defaultLimits() {
-	if c.MaxUnauthenticated <= 0 {
+	if c.MaxUnauthenticated == 0 {
 		c.MaxUnauthenticated = max(minUnauthenticated, min(maxUnauthenticated, netx.MaxDescriptors()/4))
 	}
-	if c.MaxUnauthenticatedPerAddress <= 0 {
+	if c.MaxUnauthenticatedPerAddress == 0 {
 		c.MaxUnauthenticatedPerAddress = max(1, c.MaxUnauthenticated/2)
 	}
 	c.MaxUnauthenticatedPerAddress = min(c.MaxUnauthenticatedPerAddress, c.MaxUnauthenticated)
-	if c.MaxMemory <= 0 {
+	if c.MaxMemory == 0 {
 		c.MaxMemory = maxMemory
 	}
 }

@@ -100,10 +100,14 @@ type Relay struct {
 	headerLogged time.Time // that of a header that failed
 }
 
-// New returns a Relay. The error is that of an endpoint, or that there is none.
+// New returns a Relay. It fails if there is no endpoint, if one cannot be dialled, as by
+// mtwire's Endpoint.Check, or if a weight or a limit is out of its range.
 func New(config Config) (*Relay, error) {
-	if len(config.To) == 0 {
+	switch {
+	case len(config.To) == 0:
 		return nil, errors.New("relay: no endpoint to connect to")
+	case config.MaxUnauthenticated < 0 || config.MaxUnauthenticatedPerAddress < 0 || config.MaxMemory < 0:
+		return nil, errors.New("relay: a limit is negative")
 	}
 	config.defaultLimits()
 	dial := mtwire.DialConfig{}
@@ -134,8 +138,8 @@ func New(config Config) (*Relay, error) {
 		return nil, fmt.Errorf("relay: %d weights for %d endpoints", n, len(config.To))
 	}
 	for i, ep := range config.To {
-		if ep.Address == "" && ep.Secret != (mtwire.Secret{}) {
-			return nil, errors.New("relay: an endpoint with a secret needs an address")
+		if err := ep.Check(); err != nil {
+			return nil, fmt.Errorf("relay: endpoint %d: %w", i+1, err)
 		}
 		to := &endpoint{Endpoint: ep, name: name(ep), health: make(map[mtwire.DC]*health)}
 		if len(config.Weights) > 0 {

@@ -334,9 +334,21 @@ func TestAnswersArriveAfterTheEndOfTheClientsStream(t *testing.T) {
 
 func TestNewRefusesWhatCannotBeDialled(t *testing.T) {
 	secret, _ := mtwire.ParseSecret(key)
-	for name, to := range map[string][]mtwire.Endpoint{"nothing": nil, "a secret without an address": {{Secret: secret}}} {
-		if _, err := relay.New(relay.Config{To: to}); err == nil {
+	good := []mtwire.Endpoint{{}, {Address: "127.0.0.1:1"}}
+	for name, config := range map[string]relay.Config{
+		"nothing":                     {},
+		"a secret without an address": {To: []mtwire.Endpoint{{Secret: secret}}},
+		"an address without a port":   {To: append(good, mtwire.Endpoint{Address: "dc.example"})},
+		"an unknown carrier":          {To: append(good, mtwire.Endpoint{Carrier: 255})},
+		"a negative limit":            {To: good, MaxUnauthenticated: -1},
+		"one of an address":           {To: good, MaxUnauthenticatedPerAddress: -1},
+		"one of memory":               {To: good, MaxMemory: -1},
+	} {
+		if _, err := relay.New(config); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	if _, err := relay.New(relay.Config{To: good}); err != nil {
+		t.Error(err)
 	}
 }

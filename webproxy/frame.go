@@ -145,7 +145,8 @@ func (f Frame) Check() error {
 	return nil
 }
 
-// Delta returns the number of bytes that a WINDOW frame grants.
+// Delta returns the number of bytes that a WINDOW frame grants. f must be one that passes
+// Check.
 func (f Frame) Delta() uint32 { return binary.BigEndian.Uint32(f.Payload) }
 
 // Append appends f's encoding to dst and returns the extended slice. f must pass
