@@ -215,7 +215,7 @@ func TestALoadBalancerWithoutAHeaderIsClosed(t *testing.T) {
 		if first == nil {
 			conn.(*net.TCPConn).CloseWrite()
 		}
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		if b, err := io.ReadAll(conn); len(b) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
 			t.Errorf("%q, %v", b, err)
 		}

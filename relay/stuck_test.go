@@ -36,7 +36,7 @@ func TestAServerThatReadsNothingIsGivenUp(t *testing.T) {
 	if err := client.Send(t.Context(), message(echo, 100)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := client.Receive(ctx); err != nil {
 		t.Error(err)
