@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func changed(t *testing.T, hello *faketls.ClientHello, suites string, changes ma
 }
 
 // flightOf returns what a host sends in answer to a hello like the client's, until
-// it is silent.
+// it is silent twice: once may be over while this process is held up.
 func flightOf(t *testing.T, dial func() (net.Conn, error), hello *faketls.ClientHello) (renewed *faketls.ClientHello, flight []byte) {
 	t.Helper()
 	b, err := hello.Renew("a.example")
@@ -103,13 +104,16 @@ func flightOf(t *testing.T, dial func() (net.Conn, error), hello *faketls.Client
 	if _, err := conn.Write(b); err != nil {
 		t.Fatal(err)
 	}
-	silence := testTimeout
+	silence, silent := testTimeout, 0
 	for buffer := make([]byte, 4096); ; {
 		conn.SetReadDeadline(time.Now().Add(silence))
-		silence = 200 * time.Millisecond
+		silence = 100 * time.Millisecond
 		n, err := conn.Read(buffer)
 		flight = append(flight, buffer[:n]...)
-		if err != nil {
+		if silent++; n > 0 {
+			silent = 0
+		}
+		if err != nil && (silent == 2 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return parsed(t, b), flight
 		}
 	}
