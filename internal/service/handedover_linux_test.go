@@ -178,7 +178,7 @@ func TestPagesAreDroppedOnlyWhileSessionsMove(t *testing.T) {
 	drops := func() bool {
 		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("service.dropPages"))
 	}
-	for limit := time.Now().Add(10 * time.Second); drops(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(30 * time.Second); drops(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("pages are still dropped")
 		}

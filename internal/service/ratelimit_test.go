@@ -81,7 +81,7 @@ func TestAddressOverItsRateIsNotSearched(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); r.proxy.Stats().RefusedAddress != 3; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); r.proxy.Stats().RefusedAddress != 3; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%+v", r.proxy.Stats())
 		}

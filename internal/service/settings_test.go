@@ -57,7 +57,7 @@ func TestReconfigureReplacesAllOtherSettings(t *testing.T) {
 	if log := r.log.String(); !strings.Contains(log, "msg=limits max_unauthenticated=123 ") {
 		t.Error(log)
 	}
-	for end := time.Now().Add(10 * time.Second); strings.Count(r.log.String(), `msg="data centres answer"`) < 2; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); strings.Count(r.log.String(), `msg="data centres answer"`) < 2; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the new data centres were not tried:\n%s", r.log.String())
 		}

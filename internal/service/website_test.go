@@ -233,7 +233,7 @@ func TestAStreamHasItsUsersSecret(t *testing.T) {
 		{"padded in a plain session", c, padded, true},
 		{"its own", c, alice, true},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		if err := echo(stream(t, test.client, test.inner), 64, ctx); (err == nil) != test.ok || ctx.Err() != nil {
 			t.Errorf("%s: %v", test.name, err)
 		}

@@ -40,7 +40,7 @@ func TestAProcessThatLeavesRequestsNoCertificate(t *testing.T) {
 	w.leave()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the request goes on")
 	}
 }

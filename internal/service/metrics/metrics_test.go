@@ -104,7 +104,7 @@ func (b *testbed) scrape(t *testing.T) map[string]string {
 func (b *testbed) expect(t *testing.T, want map[string]string) {
 	t.Helper()
 	var values map[string]string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		values = b.scrape(t)
 		missing := false
 		for series, value := range want {

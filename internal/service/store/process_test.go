@@ -117,7 +117,7 @@ func TestTheLockEndsWithItsProcess(t *testing.T) {
 	kill()
 	for out.Scan() {
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for s.Flush() != nil {
 		if time.Now().After(deadline) {
 			t.Fatal(s.Status().Err)

@@ -83,8 +83,6 @@ func TestOtherUsersCannotTakeOver(t *testing.T) {
 // finds the end of the upgrade behind that when it goes on, and not the end of the socket alone:
 // it would serve beside the old process.
 func TestAProcessThatHangsHearsOfTheEnd(t *testing.T) {
-	defer func(before time.Duration) { Timeouts.Step = before }(Timeouts.Step)
-	Timeouts.Step = 20 * time.Millisecond
 	path := filepath.Join(t.TempDir(), "takeover")
 	ln, err := ListenSocket(path)
 	if err != nil {
@@ -106,6 +104,8 @@ func TestAProcessThatHangsHearsOfTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func(before time.Duration) { Timeouts.Step = before }(Timeouts.Step)
+	Timeouts.Step = 20 * time.Millisecond // from here on, where the process hangs
 	element := strings.Repeat("x", maxMessage/2)
 	endless := func(yield func(string, any) bool) {
 		for yield("part", element) {
@@ -114,7 +114,7 @@ func TestAProcessThatHangsHearsOfTheEnd(t *testing.T) {
 	if err := h.SendState(endless); err == nil {
 		t.Fatal("the state has no end")
 	}
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
 	buf, last := make([]byte, maxMessage), kind(0)
 	for {
 		message, _, err := receive(conn, buf, 1)

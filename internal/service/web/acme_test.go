@@ -89,7 +89,7 @@ func TestACertificateThatIsDueAtOnceIsNotRequestedInALoop(t *testing.T) {
 		defer close(ended)
 		a.Run(t.Context())
 	}()
-	for range 1000 {
+	for range 6000 {
 		if _, failure := a.State(); failure != nil || orders.Load() > 1 {
 			break
 		}

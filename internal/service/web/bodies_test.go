@@ -57,7 +57,7 @@ func slowPost(t *testing.T, address, from string) net.Conn {
 // post sends a whole body, and returns the answer.
 func post(t *testing.T, address, from string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/form", strings.NewReader(strings.Repeat("x", 100_000)))
 	if err != nil {
@@ -117,7 +117,7 @@ func TestSlowBodiesOfVisitorsMakeRoom(t *testing.T) {
 		begin("192.0.2.1")
 	}
 	begin("192.0.2.1") // for which one of its own ends
-	if !ended(slow[0], 10*time.Second) {
+	if !ended(slow[0], 30*time.Second) {
 		t.Error("the first request of an address that has too many goes on")
 	}
 	begin("192.0.2.2")
@@ -131,7 +131,7 @@ func TestSlowBodiesOfVisitorsMakeRoom(t *testing.T) {
 		<-begun
 	}
 	fmt.Fprint(innocent, strings.Repeat("x", 991))
-	innocent.SetReadDeadline(time.Now().Add(10 * time.Second))
+	innocent.SetReadDeadline(time.Now().Add(30 * time.Second))
 	answer, err := http.ReadResponse(bufio.NewReader(innocent), nil)
 	if err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("the slow visitor that is alone in its network: %v", err)
@@ -143,7 +143,7 @@ func TestSlowBodiesOfVisitorsMakeRoom(t *testing.T) {
 	for _, conn := range slow {
 		conn.Close()
 	}
-	for end := time.Now().Add(10 * time.Second); s.bodies.Len() > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); s.bodies.Len() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d requests are left", s.bodies.Len())
 		}

@@ -156,7 +156,7 @@ func TestBodiesOfRequestsThatWaitAreCounted(t *testing.T) {
 	for range maxVisits {
 		<-v.arrived
 	}
-	for start := time.Now(); v.server.bodies.Len() < requests-maxVisits && time.Since(start) < 10*time.Second; {
+	for start := time.Now(); v.server.bodies.Len() < requests-maxVisits && time.Since(start) < 30*time.Second; {
 		time.Sleep(time.Millisecond)
 	}
 	if n := v.server.bodies.Len(); n < requests-maxVisits {
