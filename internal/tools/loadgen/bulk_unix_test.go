@@ -97,7 +97,7 @@ func TestErrorOfTheBulkProcessEndsTheRun(t *testing.T) {
 	plan := smallPlan(dc, direct(broken))
 	plan.Bulk = startBulk(t, bulk)
 	run(t, dc.Serve)
-	plan.Time, plan.Phases = 200*time.Millisecond, []Phase{PhaseChatDownload}
+	plan.Time, plan.Phases = time.Minute, []Phase{PhaseChatDownload}
 	_, err := Run(testContext(t), plan)
 	if err == nil || !strings.HasPrefix(err.Error(), "chat+download: through the proxy: ") || !strings.Contains(err.Error(), ErrCorrupt.Error()) {
 		t.Error(err)

@@ -17,9 +17,9 @@ import (
 	"github.com/mtwire/mtwire/proxy"
 )
 
-// testContext returns a context that ends after 30 seconds.
+// testContext returns a context that ends after two minutes.
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
