@@ -50,11 +50,12 @@ func (c *cutConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// cutting returns a config whose connections are cut at random.
+// cutting returns a config whose connections are cut at random. Each third lasts for longer, so
+// that no request is cut as often in a row as a client repeats it.
 func (r *relay) cutting(seed uint64, least, spread int64) (*DialConfig, *atomic.Int64) {
 	config, cuts := r.config(), new(atomic.Int64)
 	var mu sync.Mutex
-	random := rand.New(rand.NewPCG(seed, 9))
+	random, n := rand.New(rand.NewPCG(seed, 9)), 0
 	dial := config.DialContext
 	config.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -65,6 +66,9 @@ func (r *relay) cutting(seed uint64, least, spread int64) (*DialConfig, *atomic.
 		defer mu.Unlock()
 		left := new(atomic.Int64)
 		left.Store(least + random.Int64N(spread))
+		if n++; n%3 == 0 {
+			left.Add(2 * spread)
+		}
 		return &cutConn{conn, left, cuts}, nil
 	}
 	return config, cuts
