@@ -149,7 +149,7 @@ func (s *session) reject(ctx, handshakeCtx context.Context, h *handshake.Handsha
 		}
 		return err
 	case errors.As(err, &rejected) && !rejected.Answered:
-		first = rejected.First
+		first, rejected.First = rejected.First, nil // the error outlives the tunnel, the bytes do not
 	case (cause == errHostActed || cause == errClientGone) && h.Resumable():
 		first, err = h.Abandon(), cause
 	case err == io.EOF: // which the host is to see as well

@@ -201,7 +201,7 @@ func (s *session) serveWeb(first []byte, reason error) bool {
 
 // completeHello reads on while first is a part of a TLS hello that does not tell its
 // server name. The handshake rejects such a hello early if it is split into records, as
-// some clients do in order to hide the name.
+// some clients do in order to hide the name. It keeps fronting.MaxPartialHello bytes at most, once.
 func (s *session) completeHello(ctx context.Context, first []byte) []byte {
 	var hello fronting.PartialHello
 	if s.proxy.settings().Web == nil || !hello.IsPartial(first) {
@@ -210,9 +210,13 @@ func (s *session) completeHello(ctx context.Context, first []byte) []byte {
 	defer s.socket.SetReadDeadline(time.Time{})
 	defer context.AfterFunc(ctx, func() { s.socket.SetReadDeadline(time.Unix(1, 0)) })()
 	s.socket.SetReadDeadline(time.Now().Add(netx.UnansweredTime()))
-	for buffer := make([]byte, 4<<10); hello.IsPartial(first); {
-		n, err := s.socket.Read(buffer)
-		first = append(first, buffer[:n]...)
+	const step = 1 << 10
+	for hello.IsPartial(first) {
+		if len(first) == cap(first) {
+			first = append(make([]byte, 0, min(2*len(first)+step, fronting.MaxPartialHello)), first...)
+		}
+		n, err := s.socket.Read(first[len(first):cap(first)])
+		first = first[:len(first)+n]
 		if err != nil {
 			break
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -35,6 +36,28 @@ func webSite(t *testing.T, host string) (site *WebSite, certificate []byte, serv
 			}
 		})
 	}}, config.Certificates[0].Certificate[0], conns
+}
+
+// A hello whose name never comes takes the memory of a long hello, once.
+func TestAHelloWithoutAnEndIsBounded(t *testing.T) {
+	web, _, _ := webSite(t, "web.example")
+	p := newProxy(t, Config{Web: web, Fronts: map[string]Front{}})
+	client, socket := net.Pipe()
+	s := &session{unauthenticated: &unauthenticated{}, proxy: p, socket: socket}
+	go func() {
+		defer socket.Close()
+		record := append([]byte{22, 3, 1, 0x10, 0}, make([]byte, 0x1000)...)
+		copy(record[5:], []byte{1, 0, 0xff, 0xff, 3, 3})
+		_, err := client.Write(record[1:])
+		for err == nil {
+			_, err = client.Write(record)
+		}
+	}()
+	first := s.completeHello(t.Context(), []byte{22})
+	if len(first) != fronting.MaxPartialHello || cap(first) > fronting.MaxPartialHello {
+		t.Errorf("%d bytes, memory for %d", len(first), cap(first))
+	}
+	client.Close()
 }
 
 // The site gets the clients whose hello names it and that have no secret, also if the

@@ -7,13 +7,18 @@ import "golang.org/x/crypto/cryptobyte"
 func ServerName(first []byte) string { return serverName(first) }
 
 // PartialHello looks at a client's first bytes while they grow, each once: a hello may come
-// in thousands of records, a byte at a time.
+// in thousands of records, a byte at a time. It keeps none of them.
 type PartialHello struct {
-	record  int    // where the record begins that is not whole
-	taken   int    // bytes of its payload that are in message
-	message []byte // what has come of it
-	looked  int    // bytes of message and more when the name was looked for last
+	record  int     // where the record begins that is not whole
+	taken   int     // bytes of its payload that are in message
+	message int     // bytes that have come of it
+	head    [4]byte // the first of these: the type and the length
+	looked  int     // bytes of message and more when the name was looked for last
 }
+
+// MaxPartialHello is how many bytes of a client may be a part of a ClientHello, with the headers
+// of its records. BoringSSL takes a message as long; hellos of browsers have up to 3 KiB.
+const MaxPartialHello = 16 << 10
 
 // IsPartial reports whether first is the beginning of a ClientHello, in one record or
 // several, whose server name is still to come. first begins with the bytes of the calls
@@ -29,12 +34,16 @@ func (p *PartialHello) IsPartial(first []byte) bool {
 			return false
 		}
 		end := min(n, len(rest)-5)
-		p.message = append(p.message, rest[5+p.taken:5+end]...)
+		if p.message < len(p.head) {
+			copy(p.head[p.message:], rest[5+p.taken:5+end])
+		}
+		p.message += end - p.taken
 		p.taken = end
-		if len(p.message) > 0 && p.message[0] != 1 {
+		m := p.head
+		if p.message > 0 && m[0] != 1 {
 			return false
 		}
-		if m := p.message; len(m) >= 4 && len(m) >= 4+(int(m[1])<<16|int(m[2])<<8|int(m[3])) {
+		if p.message >= 4 && p.message >= 4+(int(m[1])<<16|int(m[2])<<8|int(m[3])) {
 			return false
 		}
 		if end < n {
@@ -46,14 +55,14 @@ func (p *PartialHello) IsPartial(first []byte) bool {
 
 // lacksName reports whether the name of a hello that is not whole is still to come.
 func (p *PartialHello) lacksName(first []byte) bool {
-	const most, step = 64 << 10, 256
-	if len(first) == 0 || len(first) >= most {
+	const step = 256
+	if len(first) == 0 || len(first) >= MaxPartialHello {
 		return false
 	}
-	if len(p.message) < p.looked {
+	if p.message < p.looked {
 		return true
 	}
-	p.looked = len(p.message) + step
+	p.looked = p.message + step
 	return serverName(first) == ""
 }
 
