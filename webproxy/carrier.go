@@ -44,7 +44,7 @@ func (c *Carrier) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown carrier %q: want %s", text, strings.Join(carrierNames[:], ", "))
+	return fmt.Errorf("unknown carrier %.40q: want %s", text, strings.Join(carrierNames[:], ", "))
 }
 
 func (c Carrier) perStream() bool { return c == HTTPSLanes || c == WebSocketLanes }

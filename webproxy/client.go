@@ -114,6 +114,8 @@ func newHTTPClient(config *DialConfig, http2 bool) *http.Client {
 		ForceAttemptHTTP2:   http2,
 		IdleConnTimeout:     75 * time.Second,
 		MaxIdleConnsPerHost: 8,
+		// There may be a poll for each stream.
+		MaxResponseHeaderBytes: 64 << 10,
 		// A connection that is gone must not get the repeated requests as well.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pollTime + 5*time.Second, PingTimeout: 15 * time.Second},
 	}

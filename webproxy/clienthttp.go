@@ -51,6 +51,7 @@ type response struct {
 // relay is busy.
 func (c *Client) do(ctx context.Context, r request) (response, error) {
 	pause, busySince := firstPause, time.Time{}
+	var last error // that of the attempt before
 	for attempt := 1; ; attempt++ {
 		answer, retryAfter, err := c.attempt(ctx, r)
 		var status *StatusError
@@ -61,7 +62,7 @@ func (c *Client) do(ctx context.Context, r request) (response, error) {
 			answer.repeated = pause > firstPause
 			return answer, nil
 		case ctx.Err() != nil:
-			return answer, ctx.Err()
+			return answer, ended(ctx, last)
 		case r.once, r.first && (errors.As(err, &unreachable) || isTLSError(err)):
 			return answer, err
 		case errors.As(err, &status):
@@ -83,9 +84,19 @@ func (c *Client) do(ctx context.Context, r request) (response, error) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return answer, ctx.Err()
+			return answer, ended(ctx, err)
 		}
+		last = err
 	}
+}
+
+// ended returns the error of a request that ctx has ended, and what kept it from succeeding
+// before, if anything did.
+func ended(ctx context.Context, last error) error {
+	if last == nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w, after: %w", ctx.Err(), last)
 }
 
 // isTLSError reports whether err is a refusal of TLS, which will be repeated.

@@ -346,7 +346,7 @@ func (m *mux) apply(f Frame, keep bool) {
 			m.send(m.lanes[id], Frame{Type: PongFrame, Payload: append([]byte(nil), f.Payload...)})
 		}
 	case ByeFrame:
-		m.endLocked(ErrSessionEnded)
+		m.endLocked(fmt.Errorf("%w: the relay has sent BYE %.40q", ErrSessionEnded, f.Payload))
 	}
 }
 
