@@ -327,9 +327,9 @@ func (a *administration) probed(probes []proxy.Probe) {
 
 // serve serves the listeners until stop is called, which is when the proxy has ended.
 // The proxy accepts from now until ctx ends. Then a process that listens on the same TCP
-// addresses gets all requests. The first request is served when taken is closed: before, the
+// addresses gets all requests. The first request is served when counted is closed: before, the
 // process before this one has counted what this one does not know.
-func (a *administration) serve(ctx context.Context, taken <-chan struct{}, log *slog.Logger) (stop func()) {
+func (a *administration) serve(ctx context.Context, counted <-chan struct{}, log *slog.Logger) (stop func()) {
 	if a == nil {
 		return func() {}
 	}
@@ -344,7 +344,7 @@ func (a *administration) serve(ctx context.Context, taken <-chan struct{}, log *
 	})
 	for _, ln := range a.listeners {
 		go func() {
-			<-taken
+			<-counted
 			if err := a.server.Serve(ln); err != nil {
 				log.Error("the admin listener has failed", "address", ln.Addr().String(), "cause", netx.Readable(err))
 			}

@@ -26,6 +26,7 @@ const (
 	userPart    = "user"
 	counterPart = "counter"
 	socketPart  = "socket"
+	leftPart    = "left"
 )
 
 // shareInterval is the time between two messages about what changes.
@@ -134,8 +135,9 @@ func (r *sharer) sendSometimes() error {
 	return r.send()
 }
 
-// follow sends what changes until stop is called, and then once more. It may be called on
-// nil.
+// follow sends what changes, now and until stop is called, and then once more. This process serves
+// operators no more, and tells that as well: what they have seen counted here is counted in the next
+// process by then. It may be called on nil.
 func (r *sharer) follow() (stop func()) {
 	if r == nil || !r.handover.HasState() {
 		return func() {}
@@ -145,6 +147,9 @@ func (r *sharer) follow() (stop func()) {
 	running.Go(func() { r.handover.Follow(r.service.closeSessionsOf) })
 	var sending sync.WaitGroup
 	sending.Go(func() {
+		if r.send() != nil || r.handover.SendState(hasLeft) != nil {
+			return
+		}
 		ticker := time.NewTicker(shareInterval)
 		defer ticker.Stop()
 		for {
@@ -166,6 +171,9 @@ func (r *sharer) follow() (stop func()) {
 		running.Wait()
 	}
 }
+
+// hasLeft is the state of a process that serves operators no more.
+func hasLeft(yield func(string, any) bool) { yield(leftPart, true) }
 
 // tellStopped tells the process before, again and again, whose sessions it is to end, until the
 // caller calls stop, which waits. It ends earlier if that process does not take it.
@@ -199,6 +207,7 @@ type restorer struct {
 	unknown []string                 // users of that process that this one does not have
 	unused  []upgrade.Listener       // sockets of that process that this one does not listen on
 	usage   map[string]users.Counter // what was last added without a store
+	counted func()                   // called when operators may be served
 	warned  bool
 }
 
@@ -250,6 +259,8 @@ func (r *restorer) add(part string, element []byte) {
 				s.admin.metrics.Add(series)
 			}
 		})
+	case leftPart:
+		r.counted()
 	default:
 		err = r.proxy.Add(part, element)
 	}

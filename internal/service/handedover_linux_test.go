@@ -138,6 +138,53 @@ func TestUnusedSocketsAreNoneOfAnotherSpelling(t *testing.T) {
 // A process that has taken over drops the program's pages no more, while the one before drains:
 // each time it would have to map again what it uses.
 func TestPagesAreDroppedOnlyWhileSessionsMove(t *testing.T) {
+	_, h := takenOverFrom(t, countedTime)
+	defer h.Close() // it drains until then
+	stacks := make([]byte, 1<<20)
+	drops := func() bool {
+		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("service.dropPages"))
+	}
+	for limit := time.Now().Add(10 * time.Second); drops(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("pages are still dropped")
+		}
+	}
+}
+
+// Operators are served once the process before has told that it serves them no more, behind all
+// that it has counted, so that no counter goes back between two scrapes. An older program does not
+// tell.
+func TestOperatorsAreServedOnceAllIsCounted(t *testing.T) {
+	for _, tells := range []bool{true, false} {
+		patience := time.Hour
+		if !tells {
+			patience = time.Millisecond
+		}
+		s, h := takenOverFrom(t, patience)
+		defer h.Close()
+		<-s.upgrade.taken
+		if tells {
+			select {
+			case <-s.upgrade.counted:
+				t.Error("operators are served before the process before has left")
+			default:
+			}
+			if err := h.SendState(hasLeft); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case <-s.upgrade.counted:
+		case <-time.After(20 * time.Second):
+			t.Errorf("operators are not served, tells %v", tells)
+		}
+	}
+}
+
+// takenOverFrom returns a service that has taken over, and the side of the process before, which
+// drains.
+func takenOverFrom(t *testing.T, patience time.Duration) (*Service, *upgrade.Handover) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "takeover")
 	ln, err := upgrade.ListenSocket(path)
 	if err != nil {
@@ -161,13 +208,13 @@ func TestPagesAreDroppedOnlyWhileSessionsMove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(s.Close)
+	s.upgrade.patience = patience
 	go s.takeOver(t.Context())
 	h := <-ready
 	if h == nil {
 		t.Fatal("no upgrade")
 	}
-	defer h.Close() // it drains until then
 	if _, err := h.Settle(); err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +230,7 @@ func TestPagesAreDroppedOnlyWhileSessionsMove(t *testing.T) {
 			t.Fatal("pages are still dropped")
 		}
 	}
+	return s, h
 }
 
 // takeoverOf returns the takeover of a process that has these listeners.

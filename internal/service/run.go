@@ -31,7 +31,7 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	if kept != nil {
 		defer kept.watchUse(s.log)()
 	}
-	defer s.admin.serve(ctx, s.upgrade.taken, s.log)() // until all sessions have ended
+	defer s.admin.serve(ctx, s.upgrade.counted, s.log)() // until all sessions have ended
 	s.releaseStart(ctx)
 	defer s.look(ctx)()
 	webFailed, stopWeb := s.web.run(s.proxy.Serve)

@@ -36,19 +36,22 @@ var (
 
 // upgradeState is the state of Upgrade.
 type upgradeState struct {
-	ctx     context.Context // ends when Upgrade must
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when another process has taken over
-	taken   chan struct{} // closed when this one has, or has nothing to take over
-	running sync.Mutex    // held by Upgrade
-	sharer  *sharer       // of the new process; nil before done
+	ctx      context.Context // ends when Upgrade must
+	cancel   context.CancelFunc
+	done     chan struct{} // closed when another process has taken over
+	taken    chan struct{} // closed when this one has, or has nothing to take over
+	counted  chan struct{} // closed when this one has counted what operators have seen of the process before
+	patience time.Duration // countedTime, but in tests
+	running  sync.Mutex    // held by Upgrade
+	sharer   *sharer       // of the new process; nil before done
 }
 
 func newUpgradeState(takesOver bool) *upgradeState {
-	u := &upgradeState{done: make(chan struct{}), taken: make(chan struct{})}
+	u := &upgradeState{done: make(chan struct{}), taken: make(chan struct{}), counted: make(chan struct{}), patience: countedTime}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	if !takesOver {
 		close(u.taken)
+		close(u.counted)
 	}
 	return u
 }
@@ -391,6 +394,10 @@ func (s *Service) closeSessionsOf(names []string) {
 	}
 }
 
+// countedTime is how long this process waits for what the one before has counted last: programs
+// before this one do not tell when they serve operators no more.
+const countedTime = time.Second
+
 // takeOver takes the sessions of the process before over, if there is one. It returns when
 // that one accepts no more connections, or when ctx ends; sessions may follow.
 func (s *Service) takeOver(ctx context.Context) error {
@@ -400,10 +407,12 @@ func (s *Service) takeOver(ctx context.Context) error {
 	}
 	settled := make(chan struct{})
 	unused := s.unusedSockets()
-	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), unused: unused, usage: make(map[string]users.Counter)}
+	counted := sync.OnceFunc(func() { close(s.upgrade.counted) })
+	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), unused: unused, usage: make(map[string]users.Counter), counted: counted}
 	s.policy.ShareRates(t.HasState())
 	go func() {
 		defer s.policy.Alone()
+		defer counted()
 		stop := dropPages() // of the start, so that they are not in memory beside the process before
 		sessions, err := t.Run(ctx, s.proxy, func() (unknown []string) {
 			restorer.proxy = s.proxy.Restorer() // without what it needed for the addresses
@@ -432,6 +441,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 			return
 		}
 		s.log.Info("took over", "sessions", sessions)
+		time.AfterFunc(s.upgrade.patience, counted)
 		defer s.tellStopped(t)()
 		t.Follow(restorer.add) // until it has ended
 	}()

@@ -24,6 +24,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/mtproxy"
@@ -108,6 +109,8 @@ type Server struct {
 	mux     *http.ServeMux
 	started time.Time
 
+	scrapes atomic.Int64 // that are being answered
+
 	mu      sync.Mutex
 	servers []*http.Server
 	closed  bool
@@ -119,7 +122,7 @@ func New(config Config) *Server {
 		config.Users = proxyUsers{config.Proxy}
 	}
 	s := &Server{config: config, mux: http.NewServeMux(), started: time.Now()}
-	s.mux.Handle("GET /metrics", config.Metrics)
+	s.mux.HandleFunc("GET /metrics", s.scrape)
 	s.mux.HandleFunc("GET /healthz", s.health)
 	s.mux.HandleFunc("GET /readyz", s.ready)
 	s.addRoutes()
@@ -160,13 +163,24 @@ func (s *Server) Serve(ln net.Listener) error {
 	return err
 }
 
+// scrape serves /metrics.
+func (s *Server) scrape(w http.ResponseWriter, r *http.Request) {
+	s.scrapes.Add(1)
+	defer s.scrapes.Add(-1)
+	s.config.Metrics.ServeHTTP(w, r)
+}
+
 // Leave has clients connect anew for their next request: another process has the listeners.
-// Requests that are being answered go on.
+// Requests that are being answered go on. It waits a second for those of /metrics: what these
+// show is to be counted in the other process before that answers one.
 func (s *Server) Leave() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, server := range s.servers {
 		server.SetKeepAlivesEnabled(false)
+	}
+	s.mu.Unlock()
+	for end := time.Now().Add(time.Second); s.scrapes.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
 }
 
