@@ -62,6 +62,18 @@ func (s *Service) setElsewhere(elsewhere bool) {
 	}
 }
 
+// unixListeners returns the listeners on Unix sockets, without those of systemd.
+func (s *Service) unixListeners() (all []*unixListener) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	for _, l := range s.handedListeners() {
+		if ln, ok := l.Listener.(*unixListener); ok && l.Use != upgrade.Inherited {
+			all = append(all, ln)
+		}
+	}
+	return all
+}
+
 // handedOver returns the listener that the process before had at an address, nil if there
 // is none. It stays that one's until takeOver.
 func (c *Config) handedOver(use upgrade.Use, address encoding.TextMarshaler) net.Listener {

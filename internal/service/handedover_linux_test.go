@@ -181,34 +181,49 @@ func TestOperatorsAreServedOnceAllIsCounted(t *testing.T) {
 	}
 }
 
+// The file of a socket that a reload drops while the process before may have to go on with it is
+// removed once that has handed over, and not before.
+func TestASocketThatIsDroppedDuringATakeoverLosesItsFile(t *testing.T) {
+	address := ListenAddress{"unix", socketPath(t)}
+	ln, err := address.listen(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := testConfig(t)
+	config.Listen = append(config.Listen, address)
+	s, ready := takingOverFrom(t, []upgrade.Listener{{Use: upgrade.Clients, Address: address.String(), Listener: ln}}, &config)
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	go s.takeOver(t.Context())
+	h := <-ready
+	if h == nil {
+		t.Fatal("no upgrade")
+	}
+	defer h.Close()
+	if _, err := h.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	s.listeners.replace(s.listeners.list()[:1])
+	if _, err := os.Lstat(address.Address); err != nil {
+		t.Error(err)
+	}
+	closeHere(ln)
+	if err := h.Done(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.upgrade.taken
+	if _, err := os.Lstat(address.Address); !os.IsNotExist(err) {
+		t.Errorf("the file is left: %v", err)
+	}
+}
+
 // takenOverFrom returns a service that has taken over, and the side of the process before, which
 // drains.
 func takenOverFrom(t *testing.T, patience time.Duration) (*Service, *upgrade.Handover) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "takeover")
-	ln, err := upgrade.ListenSocket(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	ready := make(chan *upgrade.Handover, 1)
-	go func() {
-		defer close(ready)
-		if conn, err := ln.AcceptUnix(); err == nil {
-			if h, err := upgrade.Accept(context.Background(), conn, nil, nil); err == nil {
-				ready <- h
-			}
-		}
-	}()
 	config := testConfig(t)
-	if config.Takeover, err = upgrade.FromSocket(path, ""); err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(config, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
+	s, ready := takingOverFrom(t, nil, &config)
 	s.upgrade.patience = patience
 	go s.takeOver(t.Context())
 	h := <-ready
@@ -231,6 +246,36 @@ func takenOverFrom(t *testing.T, patience time.Duration) (*Service, *upgrade.Han
 		}
 	}
 	return s, h
+}
+
+// takingOverFrom returns a service with config that takes over, with these listeners, once takeOver
+// is called, and then the side of the process before, nil if that fails.
+func takingOverFrom(t *testing.T, listeners []upgrade.Listener, config *Config) (*Service, <-chan *upgrade.Handover) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "takeover")
+	ln, err := upgrade.ListenSocket(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	begun := make(chan *upgrade.Handover, 1)
+	go func() {
+		defer close(begun)
+		if conn, err := ln.AcceptUnix(); err == nil {
+			if h, err := upgrade.Accept(context.Background(), conn, listeners, nil); err == nil {
+				begun <- h
+			}
+		}
+	}()
+	if config.Takeover, err = upgrade.FromSocket(path, ""); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(*config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s, begun
 }
 
 // takeoverOf returns the takeover of a process that has these listeners.

@@ -48,11 +48,22 @@ func takeFile(other, ln net.Listener) {
 	}
 }
 
-// leave has Close leave the file alone, or not.
+// leave has Close leave the file alone, or not. If it was closed and has left the file, that is
+// removed now: the other process, for which it was left, has ended or does not listen there.
 func (ln *unixListener) leave(elsewhere bool) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	ln.elsewhere = elsewhere
+	if ln.elsewhere = elsewhere; ln.closed && !elsewhere {
+		ln.removeFile()
+	}
+}
+
+// removeFile removes the file, if it is this socket's. Under mu.
+func (ln *unixListener) removeFile() {
+	if info, err := os.Lstat(ln.path); err == nil && ln.info != nil && os.SameFile(info, ln.info) {
+		os.Remove(ln.path)
+	}
+	ln.info = nil // another socket's file may have its inode from now on
 }
 
 // Addr returns the address with the name that clients use.
@@ -63,10 +74,7 @@ func (ln *unixListener) Close() error {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
 	if !ln.closed && !ln.elsewhere {
-		if info, err := os.Lstat(ln.path); err == nil && ln.info != nil && os.SameFile(info, ln.info) {
-			os.Remove(ln.path)
-		}
-		ln.info = nil // another socket's file may have its inode from now on
+		ln.removeFile()
 	}
 	ln.closed = true // if this is called again, it removes nothing
 	if ln.lock != nil {

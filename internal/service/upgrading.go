@@ -406,7 +406,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 		return nil
 	}
 	settled := make(chan struct{})
-	unused := s.unusedSockets()
+	unused, handed := s.unusedSockets(), s.unixListeners()
 	counted := sync.OnceFunc(func() { close(s.upgrade.counted) })
 	restorer := &restorer{service: s, proxy: s.proxy.Restorer(), unused: unused, usage: make(map[string]users.Counter), counted: counted}
 	s.policy.ShareRates(t.HasState())
@@ -428,6 +428,9 @@ func (s *Service) takeOver(ctx context.Context) error {
 		goesOn := errors.Is(err, upgrade.ErrAborted) || err != nil && ctx.Err() != nil
 		if !goesOn { // until here the process before may have to go on with its sockets
 			s.setElsewhere(false)
+			for _, ln := range handed { // also those that a reload has closed meanwhile
+				ln.leave(false)
+			}
 		}
 		closeUnused(unused, goesOn)
 		close(s.upgrade.taken)
