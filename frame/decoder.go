@@ -42,11 +42,12 @@ type Error struct {
 	Got, Want int64
 }
 
+// Error returns the framing, the reason and the values.
 func (e *Error) Error() string {
 	switch e.Err {
 	case ErrTooLong, ErrTooShort:
 		return fmt.Sprintf("%v frame: %v: %d, limit %d", e.Protocol, e.Err, e.Got, e.Want)
-	case ErrMisaligned, ErrCode:
+	case ErrMisaligned, ErrCode, ErrKind:
 		return fmt.Sprintf("%v frame: %v: %d", e.Protocol, e.Err, e.Got)
 	case ErrSequence:
 		return fmt.Sprintf("%v frame: %v: %d, want %d", e.Protocol, e.Err, e.Got, e.Want)

@@ -4,6 +4,7 @@ package frame
 // one meaning from a client and another from a server.
 type Side uint8
 
+// The sides.
 const (
 	Client Side = iota
 	Server

@@ -15,9 +15,9 @@ const (
 	Authenticated
 	// Dialled: the data centre is connected.
 	Dialled
-	// FirstByteUp and FirstByteDown: bytes went to the data centre, and came
-	// from it.
+	// FirstByteUp: bytes went to the data centre.
 	FirstByteUp
+	// FirstByteDown: bytes came from it.
 	FirstByteDown
 )
 

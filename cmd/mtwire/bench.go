@@ -208,7 +208,7 @@ func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 
 	ln, err := net.Listen("tcp", flags.dcListen)
 	if err != nil {
-		return fmt.Errorf("--dc-listen: %w", hintListen(err, "--dc-listen"))
+		return hintListen(err, "--dc-listen")
 	}
 	if canStartBulkLoad && plan.Beside() {
 		bulk, err := startBulkLoad(ctx, ln)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/netx"
+	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/spf13/cobra"
 )
@@ -64,12 +66,17 @@ func (e *exitError) Error() string { return fmt.Sprintf("exit code %d: %v", e.co
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// hintListen adds the remedy to the error of listening on the address of a flag.
+// hintListen adds the flag and the remedy to the error of listening on a flag's address.
 func hintListen(err error, flag string) error {
-	if netx.IsErrno(err, netx.EADDRINUSE) {
-		return fmt.Errorf("%w: choose another address with %s", netx.Readable(err), flag)
+	remedy := service.ListenRemedy(err)
+	var op *net.OpError
+	switch {
+	case netx.IsErrno(err, netx.EADDRINUSE):
+		remedy = "choose another address with " + flag // these commands do not share theirs
+	case remedy == "", errors.As(err, &op) && op.Net == "unix": // which has no port
+		return fmt.Errorf("%s: %w", flag, err)
 	}
-	return err
+	return fmt.Errorf("%s: %w: %s", flag, netx.Readable(err), remedy)
 }
 
 // printJSON prints a command's result as one indented JSON value.

@@ -132,12 +132,13 @@ func hintFlag(cmd *cobra.Command, name string) string {
 	return hintOther(cmd, name)
 }
 
-// hintOther tells which other command has a flag, or returns "".
+// hintOther tells which other command has a flag, one of cmd's own first, or returns "".
 func hintOther(cmd *cobra.Command, name string) string {
 	others := allCommands(cmd.Root())
 	if proxy, _, err := cmd.Root().Find([]string{"proxy"}); err == nil {
 		others = slices.Insert(others, 0, proxy) // where most flags belong
 	}
+	others = slices.Insert(others, 0, cmd.Commands()...)
 	for _, other := range others {
 		flag := other.Flags().Lookup(name)
 		if len(name) == 1 {

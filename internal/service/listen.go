@@ -230,15 +230,23 @@ func explainTCP(err error) error {
 	if errors.As(err, &op) {
 		cause = netx.Readable(op.Err)
 	}
-	switch {
-	case errors.Is(err, fs.ErrPermission), netx.IsErrno(err, netx.EACCES):
-		return fmt.Errorf("%w: %s", cause, portRemedy(runtime.GOOS))
-	case netx.IsErrno(err, netx.EADDRINUSE):
-		return fmt.Errorf("%w: another proxy or a web server may be running there; to start beside a proxy, start both with --reuse-port", cause)
-	case netx.IsErrno(err, netx.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: this machine does not have that address; leave it out to listen on all addresses", cause)
+	if remedy := ListenRemedy(err); remedy != "" {
+		return fmt.Errorf("%w: %s", cause, remedy)
 	}
 	return cause
+}
+
+// ListenRemedy returns what to do about an error of listening on a TCP address, or "".
+func ListenRemedy(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission), netx.IsErrno(err, netx.EACCES):
+		return portRemedy(runtime.GOOS)
+	case netx.IsErrno(err, netx.EADDRINUSE):
+		return "another proxy or a web server may be running there; to start beside a proxy, start both with --reuse-port"
+	case netx.IsErrno(err, netx.EADDRNOTAVAIL):
+		return "this machine does not have that address; leave it out to listen on all addresses"
+	}
+	return ""
 }
 
 // portRemedy returns what to do about a port that the system does not allow.
