@@ -19,7 +19,8 @@ type middlebox struct {
 
 	delay     atomic.Int64 // of every chunk, in nanoseconds
 	stalls    atomic.Int64 // one chunk in this many stalls; 0 is none
-	forwarded atomic.Int64 // bytes, both ways
+	received  atomic.Int64 // bytes, both ways
+	forwarded atomic.Int64 // of these
 
 	mu     sync.Mutex
 	ln     net.Listener
@@ -177,6 +178,7 @@ func (m *middlebox) forward(dst, src net.Conn) {
 		b := make([]byte, 1+rand.IntN(32<<10)) // boundaries at any byte
 		var n int
 		if n, err = src.Read(b); n > 0 {
+			m.received.Add(int64(n))
 			chunks <- chunk{b[:n], m.due()}
 		}
 	}

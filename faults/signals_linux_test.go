@@ -88,6 +88,40 @@ func TestSIGTERMLetsStreamsFinish(t *testing.T) {
 	}
 }
 
+// A program that is stopped while it drains, as with its container or its machine, ends no session
+// for that: the data centre, which was stopped as well, answers when both go on.
+func TestStopDuringADrainEndsNoSession(t *testing.T) {
+	t.Parallel()
+	m := modes[1]
+	dc := startDataCenter(t, listen(t))
+	for attempt := 1; ; attempt++ {
+		box := newMiddlebox(t, dc.Addr().String())
+		p := startProgram(t, "", fileLimit{}, "--secret", m.secret, "--dc", "*="+box.address(), "--probe=false", "--drain", "60s")
+		c := mustDial(t, m, p.address, 2, nil)
+		late := lateness(t)
+		p.signal(t, syscall.SIGTERM)
+		p.awaitRefusal(t)
+		box.freeze()
+		asked, answered := box.received.Load(), make(chan error, 1)
+		go func() { answered <- c.Echo(testContext(t)) }()
+		eventually(t, "the request is at the data centre", func() bool { return box.received.Load() > asked || len(answered) > 0 })
+		p.signal(t, syscall.SIGSTOP)
+		time.Sleep(1500 * time.Millisecond) // longer than a session may be idle
+		p.signal(t, syscall.SIGCONT)
+		time.Sleep(100 * time.Millisecond) // the program looks for idle sessions
+		box.thaw()
+		err := <-answered
+		if by := late(); err != nil && by > 300*time.Millisecond && attempt < 5 {
+			t.Logf("the machine was late by %v: %v", by, err) // the session was idle
+			continue
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return
+	}
+}
+
 // awaitRefusal waits until the program has received a signal: it does not listen then.
 func (p *program) awaitRefusal(t *testing.T) {
 	t.Helper()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/drain"
 )
 
 // errStopping is the cause of sessions that end with the proxy.
@@ -25,7 +27,8 @@ const (
 
 // Shutdown stops accepting connections, closes each session as soon as it has
 // been idle for a second, or for five if it has bytes that a peer does not read,
-// and returns when none is left. When ctx ends it closes the rest at once, and
+// and returns when none is left. Time in which the process was stopped, as with its
+// container or its machine, does not count. When ctx ends it closes the rest at once, and
 // returns ctx's error. Serve returns ErrStopped, also if it is called afterwards.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.stopAccepting(ErrStopped)
@@ -37,6 +40,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}()
 	tick := time.NewTicker(idleTick)
 	defer tick.Stop()
+	looks := drain.NewLooks(time.Now(), idleTick)
 	var err error
 	for waiting := true; waiting; {
 		select {
@@ -47,6 +51,9 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 			p.stopSessions()
 			<-done
 		case <-tick.C:
+			if looks.Late(time.Now()) {
+				continue
+			}
 			p.each(func(s *session) {
 				if s.idle() {
 					s.Close(errStopping)

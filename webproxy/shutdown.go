@@ -7,16 +7,20 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/drain"
 )
 
 const (
 	// drainTick is the time between two looks at the sessions.
 	drainTick = 250 * time.Millisecond
-	// idleTicks is for how many of these a session has moved nothing when nothing is lost by
-	// its end, and blockedTicks the same for one with bytes that wait.
-	idleTicks    = 4
+	// blockedTicks is for how many of these a session with bytes that wait has moved nothing
+	// when it ends.
 	blockedTicks = 20
 )
+
+// idleTicks returns for how many looks a session has moved nothing when nothing is lost by its end.
+func idleTicks() int { return int(drain.IdleTime / drainTick) }
 
 // Shutdown ends the server gracefully. It makes no session any more, ends each one when
 // it has moved no bytes for a second, or for five if some wait to be taken, and returns when
@@ -76,7 +80,8 @@ func (p *progress) look(m *mux) {
 }
 
 func (p *progress) over() bool {
-	return p.ticks >= blockedTicks || p.ticks >= idleTicks && !p.waits
+	idle := idleTicks()
+	return p.ticks >= max(blockedTicks, idle) || p.ticks >= idle && !p.waits
 }
 
 // drain has the connection of a request without a session end, if the server is about to.

@@ -58,7 +58,7 @@ func TestShutdownEndsSessionsThatAreIdle(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 		}
 		go h.down(busy, i-1) // which acknowledges the last batch
-		if d := <-took; d > idleTicks*drainTick {
+		if d := <-took; d > time.Duration(idleTicks())*drainTick {
 			t.Errorf("the idle session has ended after %v", d)
 		}
 		if n := h.Stats().Sessions; n != 2 {

@@ -137,11 +137,12 @@ func limitSteps() {
 // patientVariable has a process wait longer for what a slow machine does in the end: until a
 // session that is idle is closed, the other process of an upgrade answers, a session that moves
 // bytes has moved, a file that is missing or empty is read, and another upstream is tried.
+// Its value is the first of these times. The others are as long as patience.
 const patientVariable = "MTWIRE_TEST_PATIENT"
 
 func waitLonger() {
-	if os.Getenv(patientVariable) != "" {
-		drain.IdleTime, watch.Longest = patience, patience
+	if idle, err := time.ParseDuration(os.Getenv(patientVariable)); err == nil {
+		drain.IdleTime, watch.Longest = idle, patience
 		route.SetAttemptDelays(patience)
 		upgrade.Timeouts.Start, upgrade.Timeouts.Step, upgrade.Timeouts.Move = patience, patience, patience
 	}

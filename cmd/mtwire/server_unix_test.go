@@ -34,7 +34,12 @@ func startServer(t *testing.T, change func(*exec.Cmd), flags ...string) *server 
 }
 
 // patient has the processes of a proxy wait for what a slow machine does in the end.
-func patient(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, patientVariable+"=1") }
+func patient(cmd *exec.Cmd) { patientFor(patience)(cmd) }
+
+// patientFor is patient for a test that waits for the end of idle sessions.
+func patientFor(idle time.Duration) func(*exec.Cmd) {
+	return func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, patientVariable+"="+idle.String()) }
+}
 
 // startDataCenter starts a loopback data centre, and returns its address.
 func startDataCenter(t *testing.T) string {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/loopback"
@@ -50,7 +51,7 @@ func TestUpgradeDrainsWEBSessions(t *testing.T) {
 	for _, carrier := range []string{"https", "https-lanes", "websocket", "websocket-lanes"} {
 		t.Run(carrier, func(t *testing.T) {
 			t.Parallel()
-			u := startUpgraded(t, nil, "--web", webTestHost, "--web-cert", cert, "--web-key", key, "--web-carrier", carrier, "--probe=false")
+			u := startUpgraded(t, patientFor(5*time.Second), "--web", webTestHost, "--web-cert", cert, "--web-key", key, "--web-carrier", carrier, "--probe=false")
 			// Connections with one config share a session.
 			config := func() *mtwire.DialConfig {
 				return &mtwire.DialConfig{

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 )
 
@@ -127,12 +128,15 @@ func (s *Service) drainWeb(limit context.Context) {
 		defer close(drained)
 		s.web.server.Shutdown(limit)
 	}()
-	tick := time.NewTicker(250 * time.Millisecond)
+	const interval = 250 * time.Millisecond
+	looks, tick := drain.NewLooks(time.Now(), interval), time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			s.proxy.CloseIdle()
+			if !looks.Late(time.Now()) {
+				s.proxy.CloseIdle()
+			}
 		case <-drained:
 			return
 		}
