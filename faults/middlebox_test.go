@@ -35,7 +35,7 @@ const stallTime = 200 * time.Millisecond
 func newMiddlebox(t *testing.T, to string) *middlebox {
 	m := &middlebox{to: to, thawed: make(chan struct{})}
 	close(m.thawed)
-	ln := listen(t)
+	ln := listenApart(t) // see accept
 	m.addr = ln.Addr().String()
 	m.serve(ln)
 	t.Cleanup(func() {

@@ -170,14 +170,16 @@ func TestClientsReconnectAfterSIGKILLAndRestart(t *testing.T) {
 	dc := startDataCenter(t, listen(t))
 	state := t.TempDir() + "/state"
 	flags := []string{"--state", state, "--domain", "example.com", "--dc", "*=" + dc.Addr().String(), "--front", host.address()}
-	p := startProgram(t, "", fileLimit{}, flags...)
+	ln := listenApart(t)
+	address := ln.Addr().String()
+	ln.Close()
+	p := startProgram(t, address, fileLimit{}, flags...)
 	first, err := mtproxy.ParseLink(p.link)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := mode{name: "ee", secret: first.Secret.String(), query: "secret=" + first.Secret.String()}
 
-	address := p.address
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var running sync.WaitGroup

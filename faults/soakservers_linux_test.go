@@ -36,7 +36,7 @@ var badDataCenters = []mtwire.DC{dcCloses, dcStalls, dcGarbage, dcRefuses, dcRes
 // startDataCenters starts a good data centre and bad ones, and returns their
 // addresses.
 func startDataCenters(t *testing.T) map[datacenter.DC][]string {
-	refusing := listen(t)
+	refusing := listenApart(t)
 	refusing.Close()
 	return map[datacenter.DC][]string{
 		2:         {startDataCenter(t, listen(t)).Addr().String()},
@@ -135,7 +135,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := listen(t)
+	ln := listenApart(t) // see restart
 	s := &site{address: ln.Addr().String(), config: config, changed: make(chan struct{})}
 	s.listen(ln)
 	s.behave(s.answer, true)
@@ -245,7 +245,7 @@ func (s *site) restart(ctx context.Context, rng *rand.Rand) {
 			s.listen(ln)
 			return
 		}
-		time.Sleep(10 * time.Millisecond) // another program has the port, as an outgoing one
+		time.Sleep(10 * time.Millisecond) // another program has the port
 	}
 }
 

@@ -204,6 +204,17 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
+// listenApart is listen at an IP address that connections do not come from, where there is one: none
+// takes the port while nothing listens there.
+func listenApart(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil { // not all systems have all addresses of loopback
+		return listen(t)
+	}
+	return ln
+}
+
 // testTimeout bounds every step of a test, on a slow machine.
 const testTimeout = 40 * time.Second
 

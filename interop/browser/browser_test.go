@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -85,14 +86,16 @@ func endpoints(t *testing.T) url.Values {
 	t.Cleanup(stop)
 	go closing.Serve(ctx, func(ctx context.Context, conn *mtwire.Conn) { conn.Receive(ctx) })
 	silent := listen(t)
-	refusing := listen(t)
-	refusing.Close()
+	refusing, err := loopback.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return url.Values{
 		"ws":       {"ws://" + dc.Addr().String() + "/apiws"},
 		"wss":      {"wss://" + dc.Addr().String() + "/apiws"},
 		"closing":  {"ws://" + closing.Addr().String() + "/apiws"},
 		"silent":   {"ws://" + silent.Addr().String() + "/apiws"},
-		"refusing": {"ws://" + refusing.Addr().String() + "/apiws"},
+		"refusing": {"ws://" + refusing + "/apiws"},
 	}
 }
 
