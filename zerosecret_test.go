@@ -2,7 +2,9 @@ package mtwire_test
 
 import (
 	"errors"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -14,9 +16,8 @@ import (
 // to return.
 func TestZeroSecretIsNoSecret(t *testing.T) {
 	config := &mtwire.ListenConfig{
-		Secrets:          []mtwire.Secret{{}, secretOf(t, mtwiretest.PlainSecret)},
-		HandshakeTimeout: 50 * time.Millisecond,
-		Time:             func() time.Time { return helloTime },
+		Secrets: []mtwire.Secret{{}, secretOf(t, mtwiretest.PlainSecret)},
+		Time:    func() time.Time { return helloTime },
 	}
 	if ln, err := mtwire.Listen("tcp", "127.0.0.1:0", config); err == nil {
 		ln.Close()
@@ -30,26 +31,29 @@ func TestZeroSecretIsNoSecret(t *testing.T) {
 		{zeros, -1}, {"dd" + zeros, -1}, {"ee" + zeros + "612e62", -1},
 		{mtwiretest.PlainSecret, 1}, {mtwiretest.PaddedSecret, 1},
 	} {
-		socket, other := tcpPair(t)
-		server := mtwire.Server(socket, config)
-		t.Cleanup(func() { server.Close() })
-		received, ctx := make(chan error, 1), short(t)
-		go func() {
-			_, err := server.Receive(ctx)
-			received <- err
-		}()
-		if secret := secretOf(t, c.secret); secret.Domain != "" {
-			if _, err := other.Write(clientHello(t, secret.Key, secret.Domain)); err != nil {
+		synctest.Test(t, func(t *testing.T) {
+			socket, other := net.Pipe()
+			defer other.Close()
+			server := mtwire.Server(socket, config)
+			defer server.Close()
+			received, ctx := make(chan error, 1), t.Context()
+			go func() {
+				_, err := server.Receive(ctx)
+				received <- err
+			}()
+			if secret := secretOf(t, c.secret); secret.Domain != "" {
+				if _, err := other.Write(clientHello(t, secret.Key, secret.Domain)); err != nil {
+					t.Fatal(err)
+				}
+			} else if client, err := mtwire.Client(t.Context(), other, mtwire.Endpoint{Secret: secret}, nil); err != nil {
+				t.Fatal(err)
+			} else if err := client.Send(t.Context(), make([]byte, 40)); err != nil {
 				t.Fatal(err)
 			}
-		} else if client, err := mtwire.Client(t.Context(), other, mtwire.Endpoint{Secret: secret}, nil); err != nil {
-			t.Fatal(err)
-		} else if err := client.Send(t.Context(), make([]byte, 40)); err != nil {
-			t.Fatal(err)
-		}
-		err := <-received
-		if c.index < 0 && !errors.Is(err, mtwire.ErrNoMatch) || c.index >= 0 && (err != nil || server.Transport().Secret != c.index) {
-			t.Errorf("%s: %v, secret %d", c.secret, err, server.Transport().Secret)
-		}
+			err := <-received
+			if c.index < 0 && !errors.Is(err, mtwire.ErrNoMatch) || c.index >= 0 && (err != nil || server.Transport().Secret != c.index) {
+				t.Errorf("%s: %v, secret %d", c.secret, err, server.Transport().Secret)
+			}
+		})
 	}
 }

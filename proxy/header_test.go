@@ -38,7 +38,7 @@ func TestConnectionsWithoutTheirHeaderMakeRoom(t *testing.T) {
 			eventually(t, "it is accepted", func() bool { return p.Stats().Accepted == accepted && p.headers.Len() == present })
 		}
 		for _, conn := range waiting[:2] {
-			conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 			if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("the oldest of %v: %v", balancer, err)
 			}
