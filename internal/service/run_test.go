@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire"
+	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
 
@@ -176,6 +177,15 @@ func TestLimitsAreLogged(t *testing.T) {
 	}
 }
 
+// sessionsStay has no session end because it is idle, until the end of the test, which may be
+// slower than sessions become idle. Call it before run.
+func sessionsStay(t *testing.T) {
+	t.Helper()
+	before := drain.IdleTime
+	drain.IdleTime = time.Hour
+	t.Cleanup(func() { drain.IdleTime = before })
+}
+
 // Draining ends early when abort ends, and after Config.Drain.
 func TestDrainIsLimited(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -186,6 +196,7 @@ func TestDrainIsLimited(t *testing.T) {
 		"drain": {0, func(r *running) { r.cancel() }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			sessionsStay(t)
 			r := run(t, func(c *Config) { c.Drain = test.drain })
 			r.connect(t)
 			test.end(r)
