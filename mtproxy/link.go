@@ -120,7 +120,7 @@ func parseServer(fields map[string]string) (string, error) {
 	case !utf8.ValidString(server):
 		return "", errors.New("bad proxy link: server is not UTF-8")
 	case strings.ContainsFunc(server, notHostRune):
-		return "", errors.New("bad proxy link: server has a space, a slash or an unprintable character in it")
+		return "", errors.New("bad proxy link: server has a space, a slash, an unprintable character, or another that no host name has")
 	}
 	if inner, ok := strings.CutPrefix(server, "["); ok {
 		inner, closed := strings.CutSuffix(inner, "]")
@@ -137,10 +137,11 @@ func parseServer(fields map[string]string) (string, error) {
 	return server, nil
 }
 
-// notHostRune reports whether r occurs in no host name of any script. Without
-// such characters a server is safe to print on a terminal.
+// notHostRune reports whether r occurs in no host name of any script and in no IP
+// address. Without such characters a server is safe to print on a terminal.
 func notHostRune(r rune) bool {
-	return r == ' ' || r == '/' || !unicode.IsPrint(r)
+	return r < utf8.RuneSelf && (unicode.IsPunct(r) || unicode.IsSymbol(r)) && !strings.ContainsRune("-._:[]%", r) ||
+		r == ' ' || !unicode.IsPrint(r)
 }
 
 func parsePort(fields map[string]string) (uint16, error) {

@@ -161,6 +161,7 @@ func TestParseLinkNamesTheInvalidPart(t *testing.T) {
 		{"tg://proxy?server=a+b" + rest, "server has a space"},
 		{"tg://proxy?server=a%1b[31m" + rest, "unprintable"},
 		{"tg://proxy?server=a/b" + rest, "a slash"},
+		{"tg://proxy?server=wr0ng!" + rest, "that no host name has"},
 		{"tg://proxy?server=[1.2.3.4]" + rest, "brackets"},
 		{"tg://proxy?server=[::1" + rest, "brackets"},
 		{"tg://proxy?server=h:443" + rest, "a colon"},

@@ -127,7 +127,7 @@ func splitLink(text string) (query string, err error) {
 // "=".
 func parseSecret(text string) (s mtproxy.Secret, marked bool, err error) {
 	b, err := hex.DecodeString(text)
-	if isHex := err == nil && (len(b) == keyLength || len(b) == keyLength+1); !isHex {
+	if isHex := err == nil && len(b) >= keyLength && (len(b) <= keyLength+1 || b[0] == fakeTLSByte); !isHex {
 		digits := strings.TrimRight(text, "=")
 		if len(text)-len(digits) > 2 {
 			return s, false, errors.New("bad WEB proxy link: secret with more than two = at its end")

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mtwire/mtwire/internal/service"
+	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/spf13/cobra"
 )
 
@@ -20,7 +21,7 @@ func (f *proxyFlags) reload(cmd *cobra.Command, s *service.Service, log *process
 	reloaded, err := s.Reload()
 	switch {
 	case err != nil:
-		log.Error("the secrets cannot be read again, those before stay in use", "cause", err)
+		log.Error("the secrets cannot be read again, those before stay in use", "cause", config.Redact(err.Error()))
 	case !reloaded && log.file == nil:
 		log.Info("SIGHUP: neither a file with secrets nor a log file is in use, so there is nothing to do")
 	}
@@ -40,7 +41,7 @@ func (f *proxyFlags) reloadFile(cmd *cobra.Command, s *service.Service, log *slo
 	s.CountReload(restart, err)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			log.Error("the configuration cannot be read again, the one before stays in use", "cause", strings.TrimSuffix(line, "\n"))
+			log.Error("the configuration cannot be read again, the one before stays in use", "cause", config.Redact(strings.TrimSuffix(line, "\n")))
 		}
 		return err
 	}

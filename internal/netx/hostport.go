@@ -3,6 +3,7 @@ package netx
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,16 +20,34 @@ func SplitHostPort(address string) (host string, port uint16, err error) {
 	if err != nil || host == "" || digits == "" {
 		return "", 0, errors.New("want host:port, with an IPv6 address in brackets")
 	}
-	if strings.ContainsFunc(host, func(r rune) bool {
-		return r == ' ' || r == '/' || r == '@' || r == utf8.RuneError || !unicode.IsPrint(r)
-	}) {
-		return "", 0, errors.New("the host has a character that no host name has")
+	if !IsHost(host) {
+		return "", 0, ErrHost
 	}
 	n, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil || n == 0 {
 		return "", 0, errors.New("the port is not a number from 1 to 65535")
 	}
 	return host, uint16(n), nil
+}
+
+// ErrHost means that a text is no host: see IsHost.
+var ErrHost = errors.New("the host has a character that no host name has")
+
+// IsHost reports whether text may be a host: an IP address, or a name of letters, digits, - . and _,
+// in ASCII or not. A mistyped secret often has other characters.
+func IsHost(text string) bool {
+	if text == "" || strings.ContainsFunc(text, func(r rune) bool {
+		return r == ' ' || r == '/' || r == '@' || r == utf8.RuneError || !unicode.IsPrint(r)
+	}) {
+		return false
+	}
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		isName := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._", r)
+		return r < utf8.RuneSelf && !isName
+	})
 }
 
 // UnixPrefix begins the address of a Unix socket.

@@ -16,6 +16,7 @@ func TestHostAndPortAreSplit(t *testing.T) {
 		"[fe80::1%eth0]:1":     {"fe80::1%eth0", 1},
 		"proxy.example.com:80": {"proxy.example.com", 80},
 		"прокси.рф:8443":       {"прокси.рф", 8443},
+		"_a-b.example:1":       {"_a-b.example", 1},
 	} {
 		host, port, err := SplitHostPort(address)
 		if host != want.host || port != want.port || err != nil {
@@ -29,7 +30,7 @@ func TestRefusedAddressesAreNotQuoted(t *testing.T) {
 	texts := make(map[string]string)
 	for _, address := range []string{
 		"", "host", ":443", "host:", "[]:443", "2001:db8::1", "[2001:db8::1]", "a:b:443",
-		"user:secret@host:443", "user@host:443", "socks5://host:1080", "host/path:443", "a host:443", "a\nhost:443", "a\x1b[31m:443", "a\xff:443", "[fe80::1%\xff]:443", "a\ufffd:443",
+		"user:secret@host:443", "user@host:443", "socks5://host:1080", "host/path:443", "a host:443", "a\nhost:443", "a\x1b[31m:443", "a\xff:443", "[fe80::1%\xff]:443", "a\ufffd:443", "wr0ng!:443", "a=b:443", "a%62:443",
 		"host:0", "host:65536", "host:-1", "host:+1", "host:https", "host:secret", "host: 1", "host:0x50",
 	} {
 		host, port, err := SplitHostPort(address)

@@ -51,6 +51,9 @@ func parseFront(text string) (f FrontAddress, err error) {
 		if domain == "" {
 			return f, errors.New("the domain before the = is empty")
 		}
+		if !netx.IsHost(domain) {
+			return f, netx.ErrHost
+		}
 		f.Domain, address = strings.ToLower(domain), rest
 	}
 	f.Address = withPort(address, defaultTLSPort)

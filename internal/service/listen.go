@@ -46,6 +46,9 @@ func (a *ListenAddress) UnmarshalText(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("bad address %q: want :PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH%s", text, meantAddress(address))
 	}
+	if host != "" && !netx.IsHost(host) {
+		return fmt.Errorf("bad address %q: %w", text, netx.ErrHost)
+	}
 	if _, err := net.LookupPort("tcp", port); err != nil {
 		return fmt.Errorf("bad address %q: want a port from 0 to 65535", text)
 	}
