@@ -145,3 +145,46 @@ func TestModesThatDoNotAllowASecretOfTheStore(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 }
+
+// If no user is left, the error at the start, at a reload and with --check names the modes and the
+// users: there are secrets.
+func TestModesThatLeaveNoUser(t *testing.T) {
+	state := t.TempDir()
+	r := run(t, withUsers(state, fileUser("alice", 1, nil)))
+	err := r.UpdateUsers(func(list []users.User) ([]users.User, error) {
+		for _, name := range []string{"bob", "carol", "dan", "erin"} {
+			key := [16]byte{name[0]}
+			list = append(list, users.User{Name: name, Secrets: []mtproxy.Secret{{Key: key, Mode: mtproxy.FakeTLS, Domain: "a.example"}}})
+		}
+		return list, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "dd allows no secret of the users, all of which were added at run time: bob, carol, dan and 1 more; "
+	fails := func(err error) {
+		t.Helper()
+		var setting *ConfigError
+		if !errors.As(err, &setting) || setting.Setting != "modes" || !strings.Contains(err.Error(), want) {
+			t.Error(err)
+		}
+	}
+	next := r.config
+	next.Users, next.Modes = nil, mtproxy.DD
+	_, err = r.Reconfigure(next)
+	fails(err)
+	r.cancel()
+	if err := r.result(t); err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	withUsers(state)(&c)
+	c.Modes = mtproxy.DD
+	wrong := Check(c, slog.New(slog.DiscardHandler))
+	if len(wrong) != 1 {
+		t.Fatal(wrong)
+	}
+	fails(wrong[0])
+	_, err = New(c, slog.New(slog.DiscardHandler))
+	fails(err)
+}

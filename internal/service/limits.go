@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/store"
 	"github.com/mtwire/mtwire/internal/service/users"
+	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/proxy"
 )
 
@@ -45,8 +47,26 @@ func (s *Service) limit(configured, stored []users.User) error {
 	if err != nil {
 		return err
 	}
+	if len(all) == 0 && len(leftOut) > 0 {
+		return errAllLeftOut(leftOut, s.config.Modes)
+	}
 	s.setLimited(all, len(configured), leftOut)
 	return nil
+}
+
+// errAllLeftOut returns the error of a proxy whose only users were added at run time, and are left
+// out.
+func errAllLeftOut(leftOut []*users.TakenError, modes mtproxy.Modes) error {
+	const most = 3
+	names := make([]string, 0, most)
+	for _, taken := range leftOut[:min(most, len(leftOut))] {
+		names = append(names, taken.User.Name)
+	}
+	whose := strings.Join(names, ", ")
+	if more := len(leftOut) - len(names); more > 0 {
+		whose += fmt.Sprintf(" and %d more", more)
+	}
+	return configError("modes", "%v allows no secret of the users, all of which were added at run time: %s; allow their modes, or configure a secret", modes, whose)
 }
 
 // setLimited sets the users, of which the first are configured ones. They are there once:
