@@ -65,6 +65,27 @@ func (s *session) log(err error) {
 	s.relay.config.Log.Warn("not relayed to its end", attributes...)
 }
 
+// logRejected writes the record of a client whose handshake was not accepted, such as one with a
+// wrong secret. One that has left before, or sent nothing, has none.
+func (s *session) logRejected(err error) {
+	var rejected *mtwire.UnauthenticatedError
+	if !errors.As(err, &rejected) || len(rejected.First) == 0 {
+		return
+	}
+	unlogged, ok := s.relay.rejectedLines.allow()
+	if !ok {
+		return
+	}
+	attributes := []any{
+		"client", s.client.RemoteAddr().String(), "err", rejected.Err,
+		"duration", time.Since(s.start).Round(time.Millisecond).String(),
+	}
+	if unlogged > 0 {
+		attributes = append(attributes, "unlogged_before", unlogged)
+	}
+	s.relay.config.Log.Info("a client is not authenticated", attributes...)
+}
+
 // isEnd reports whether err is an end like any other.
 func isEnd(err error) bool {
 	for _, end := range []error{errClientEnded, io.EOF, context.Canceled, mtwire.ErrShutdown} {

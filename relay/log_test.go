@@ -57,6 +57,46 @@ func TestRecordsOfFailedSessionsAreLimited(t *testing.T) {
 	})
 }
 
+// A client with a wrong secret has a record, and one that leaves without a byte has none.
+func TestAClientWithAWrongSecretIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(logLines)
+		r, err := relay.New(relay.Config{To: []mtwire.Endpoint{{Address: "192.0.2.1:443"}}, Log: log.logger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		right, err := mtwire.ParseSecret(secrets[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := right
+		wrong.Key[0]++
+		connect := func(sends bool) {
+			ours, theirs := net.Pipe()
+			if sends {
+				client, err := mtwire.Client(t.Context(), theirs, mtwire.Endpoint{Secret: wrong, Obfuscated: true}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				go client.Send(t.Context(), message(echo, 16))
+			} else {
+				time.AfterFunc(time.Second, func() { theirs.Close() })
+			}
+			r.Handle(t.Context(), mtwire.Server(ours, &mtwire.ListenConfig{Secrets: []mtwire.Secret{right}}))
+			theirs.Close()
+		}
+		connect(false)
+		if log.String() != "" {
+			t.Error(log)
+		}
+		connect(true)
+		const text = `level=INFO msg="a client is not authenticated" client=pipe err="no secret matches`
+		if strings.Count(log.String(), text) != 1 {
+			t.Error(log)
+		}
+	})
+}
+
 // A shutdown is an end like any other.
 func TestAShutdownIsNoFailure(t *testing.T) {
 	log := new(logLines)

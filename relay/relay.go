@@ -68,8 +68,8 @@ type Config struct {
 	// TrustUnixSockets has the same effect for all connections to Unix sockets.
 	TrustUnixSockets bool
 
-	// Log gets a record for each connection that has ended, and for each server that
-	// fails or recovers. It has no secrets. Nil means no log.
+	// Log gets a record for each connection that has ended, also of a client that has
+	// none of the secrets, and for each server that fails or recovers. It has no secrets. Nil means no log.
 	Log *slog.Logger
 }
 
@@ -89,7 +89,7 @@ type Relay struct {
 	own      ownAddresses
 	dialHTTP *mtwire.DialConfig // config.Dial for servers over HTTP
 
-	failedLines lineLimit
+	failedLines, rejectedLines lineLimit
 
 	open, served, failed, evicted atomic.Int64
 
@@ -193,6 +193,7 @@ func (r *Relay) Handle(serving context.Context, conn *mtwire.Conn) {
 	defer conn.Close() // a WebSocket waits for its client
 	first, err := s.first(ctx)
 	if err != nil || s.isOwn() {
+		s.logRejected(err)
 		return
 	}
 	s.init(address)
