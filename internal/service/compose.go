@@ -109,7 +109,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		upgrade: newUpgradeState(config.Takeover != nil), takeover: config.Takeover, program: config.Program, version: config.Version,
 		watchdog: watchdogInterval(config.Takeover != nil), abandoned: make(chan error, 1),
 	}
-	defer beThrifty(len(config.Users) > manyUsers)()
+	defer beThrifty(config.hasManyUsers())()
 	s.setEnding()
 	s.reloads.begin()
 	if err := s.findUsers(); err != nil {
@@ -215,6 +215,7 @@ func (s *Service) findConfigured(others bool) ([]proxy.User, error) {
 // keep writes to the state directory what outlives the run. It comes after all that
 // may fail, so that a command line that is wrong leaves nothing behind.
 func (s *Service) keep() error {
+	defer beThrifty(s.config.hasManyUsers())()
 	if err := s.config.keepReplayMemory(s.replay, s.log); err != nil {
 		return err
 	}

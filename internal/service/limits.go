@@ -246,6 +246,7 @@ func (s *Service) followStore() {
 	}
 	s.loads = loads
 	s.listStored()
+	defer beThrifty(s.config.hasManyUsers())()
 	all, leftOut, err := users.Overlay(s.configured, s.store.Users(), s.config.Modes)
 	if err == nil {
 		if sameUsers(all, s.limited) {
@@ -308,6 +309,10 @@ func (s *Service) UpdateUsers(change func(list []users.User) ([]users.User, erro
 	}
 	if s.upgrade.isDone() { // the other process has read the users
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, errTakenOver)
+	}
+	if len(s.limited) > manyUsers {
+		defer beThrifty(true)()
+		defer s.releaseReload()
 	}
 	var before, all []users.User
 	var leftOut []*users.TakenError

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/service/store"
 )
 
 // startTime is how long after the start the memory of the start is released. By then
@@ -19,6 +21,12 @@ const thriftyPercent = 25
 // manyUsers is from how many users on loading them is thrifty, and largeFile from how many
 // bytes of a file with them.
 const manyUsers, largeFile = 10_000, 1 << 20
+
+// hasManyUsers reports whether c has many users, or its store.
+func (c *Config) hasManyUsers() bool {
+	path, err := c.storePath()
+	return len(c.Users) > manyUsers || err == nil && store.UsersSize(path) > largeFile
+}
 
 // thrift has the number of calls of beThrifty whose end was not called.
 var thrift struct {
@@ -72,8 +80,8 @@ func newRelease() *time.Timer {
 	return timer
 }
 
-// releaseReload calls releaseMemory soon after a reload, once for several in a row. A
-// hundred thousand users are in memory twice during that, and as a text.
+// releaseReload calls releaseMemory soon after a reload, or a change of one of many users, once
+// for several in a row. A hundred thousand users are in memory twice during that, and as a text.
 func (s *Service) releaseReload() {
 	if s.ran.Load() {
 		s.release.Reset(startTime)

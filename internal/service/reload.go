@@ -118,7 +118,7 @@ func (s *Service) Reconfigure(next Config) (restart []string, err error) {
 // replace puts next in force, which has the settings of s.config that take a restart.
 // Under reloading.
 func (s *Service) replace(next Config) error {
-	defer beThrifty(len(next.Users) > manyUsers)()
+	defer beThrifty(next.hasManyUsers())()
 	change, err := s.prepareSettings(context.Background(), next)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -47,7 +48,7 @@ func (s *Store) Update(change func(list []users.User) ([]users.User, error)) err
 	if list, err = users.Merge(list); err != nil {
 		return err
 	}
-	payload, err := encodeUsers(list)
+	payload, err := encodeUsers(list, s.added)
 	if err != nil {
 		return err
 	}
@@ -56,6 +57,16 @@ func (s *Store) Update(change func(list []users.User) ([]users.User, error)) err
 	}
 	s.added = list
 	return nil
+}
+
+// UsersSize returns the length of the file with the users in a store, in bytes, 0 if there is
+// none: about 200 for each of them.
+func UsersSize(dir string) int64 {
+	info, err := os.Stat(filepath.Join(dir, kindUsers))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // ReadUsers returns the users in a store that another process may have, and changes

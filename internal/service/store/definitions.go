@@ -43,70 +43,118 @@ type retired struct {
 	Until  time.Time `json:"until"`
 }
 
-// encodeUsers returns the payload of the users file. It fails if a user could not be
-// read back.
-func encodeUsers(list []users.User) ([]byte, error) {
-	all := make([]definition, 0, len(list))
-	for i := range list {
+// encodeUsers returns the payload of the users file. It fails if a user could not be read
+// back, which it tries with those that are not in before, which were.
+func encodeUsers(list, before []users.User) ([]byte, error) {
+	known := make(map[string]*users.User, len(before))
+	for i := range before {
+		known[before[i].Name] = &before[i]
+	}
+	var out bytes.Buffer
+	out.Grow(len(list) * usualUser)
+	out.WriteByte('[')
+	for i := range list { // one after the other: there may be a hundred thousand
 		u := &list[i]
-		if err := u.Limits.Check(); err != nil {
-			return nil, fmt.Errorf("user %s: %w", u.Name, err)
+		d, err := define(u)
+		if err != nil {
+			return nil, err
 		}
-		d := definition{
-			Name: u.Name, Note: u.Note,
-			Disabled: u.Disabled, MaxConnections: u.MaxConnections, MaxAddresses: u.MaxAddresses,
-			AddressWindow: u.AddressWindow, Networks: u.Networks,
-			Quota: u.Quota.Bytes, QuotaPeriod: u.Quota.Period, QuotaDay: u.Quota.Day,
-			RateUp: u.RateUp, RateDown: u.RateDown,
+		text, err := json.MarshalIndent(d, "\t", "\t")
+		if err != nil {
+			return nil, err
 		}
-		for _, secret := range u.Secrets {
-			d.Secrets = append(d.Secrets, secret.String())
+		if was := known[u.Name]; was == nil || !was.Equal(u) {
+			if err := checkReadBack(text, u); err != nil {
+				return nil, err
+			}
 		}
-		for _, old := range u.Retired {
-			d.Retired = append(d.Retired, retired{old.Secret.String(), old.Until})
+		if i > 0 {
+			out.WriteByte(',')
 		}
-		if !u.Expires.IsZero() {
-			d.Expires = &u.Expires
-		}
-		if zone := u.Quota.Location; zone != nil {
-			d.TimeZone = zone.String()
-		}
-		all = append(all, d)
+		out.WriteString("\n\t")
+		out.Write(text)
 	}
-	payload, err := json.MarshalIndent(all, "", "\t")
-	if err != nil {
-		return nil, err
+	if len(list) > 0 {
+		out.WriteByte('\n')
 	}
-	back, err := decodeUsers(payload)
-	if err != nil {
-		return nil, err
-	}
-	for i := range list {
-		if !back[i].Equal(&list[i]) {
-			return nil, fmt.Errorf("user %s has something that cannot be stored", list[i].Name)
-		}
-	}
-	return payload, nil
+	out.WriteByte(']')
+	return out.Bytes(), nil
 }
+
+// usualUser is about the length of a user in the file, in bytes.
+const usualUser = 256
+
+// define returns the definition of a user.
+func define(u *users.User) (*definition, error) {
+	if err := u.Limits.Check(); err != nil {
+		return nil, fmt.Errorf("user %s: %w", u.Name, err)
+	}
+	d := &definition{
+		Name: u.Name, Note: u.Note,
+		Disabled: u.Disabled, MaxConnections: u.MaxConnections, MaxAddresses: u.MaxAddresses,
+		AddressWindow: u.AddressWindow, Networks: u.Networks,
+		Quota: u.Quota.Bytes, QuotaPeriod: u.Quota.Period, QuotaDay: u.Quota.Day,
+		RateUp: u.RateUp, RateDown: u.RateDown,
+	}
+	for _, secret := range u.Secrets {
+		d.Secrets = append(d.Secrets, secret.String())
+	}
+	for _, old := range u.Retired {
+		d.Retired = append(d.Retired, retired{old.Secret.String(), old.Until})
+	}
+	if !u.Expires.IsZero() {
+		d.Expires = &u.Expires
+	}
+	if zone := u.Quota.Location; zone != nil {
+		d.TimeZone = zone.String()
+	}
+	return d, nil
+}
+
+// checkReadBack returns an error if text is not read as u.
+func checkReadBack(text []byte, u *users.User) error {
+	var d definition
+	if err := json.Unmarshal(text, &d); err != nil {
+		return err
+	}
+	back, err := d.user()
+	if err == nil && !back.Equal(u) {
+		err = errors.New("something of it cannot be stored")
+	}
+	if err != nil {
+		return fmt.Errorf("user %s: %w", u.Name, err)
+	}
+	return nil
+}
+
+var errNoList = errors.New("it is no list of users")
 
 // decodeUsers parses what encodeUsers returns.
 func decodeUsers(payload []byte) ([]users.User, error) {
-	var all []definition
-	d := json.NewDecoder(bytes.NewReader(payload))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&all); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(payload))
+	decoder.DisallowUnknownFields()
+	if token, err := decoder.Token(); err != nil {
 		return nil, err
+	} else if token != json.Delim('[') {
+		return nil, errNoList
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("something follows the users")
-	}
-	list := make([]users.User, 0, len(all))
-	for i := range all {
-		u, err := all[i].user()
+	list := make([]users.User, 0, bytes.Count(payload, []byte(`"name":`)))
+	for decoder.More() {
+		var d definition
+		if err := decoder.Decode(&d); err != nil {
+			return nil, err
+		}
+		u, err := d.user()
 		if err != nil {
-			return nil, fmt.Errorf("user %d: %w", i+1, err)
+			return nil, fmt.Errorf("user %d: %w", len(list)+1, err)
 		}
 		list = append(list, u)
+	}
+	if _, err := decoder.Token(); err != nil { // the end of the list
+		return nil, err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, errors.New("something follows the users")
 	}
 	return users.Merge(list)
 }

@@ -65,7 +65,7 @@ func TestContentsAreReadBack(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	list := userList()
-	payload, err = encodeUsers(list)
+	payload, err = encodeUsers(list, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,11 +84,11 @@ func TestContentsAreReadBack(t *testing.T) {
 func TestUsersThatCannotBeReadBackAreRefused(t *testing.T) {
 	for _, zone := range []*time.Location{time.FixedZone("", 3600), time.FixedZone("Nowhere/At-all", 3600)} {
 		list := []users.User{{Name: "alice", Limits: users.Limits{Quota: users.Quota{Bytes: 1, Period: users.Daily, Location: zone}}}}
-		if payload, err := encodeUsers(list); err == nil {
+		if payload, err := encodeUsers(list, nil); err == nil {
 			t.Errorf("%s", payload)
 		}
 	}
-	if _, err := encodeUsers([]users.User{{Name: "alice", Limits: users.Limits{RateUp: -1}}}); err == nil {
+	if _, err := encodeUsers([]users.User{{Name: "alice", Limits: users.Limits{RateUp: -1}}}, nil); err == nil {
 		t.Error("a limit out of range is written")
 	}
 }
@@ -97,7 +97,7 @@ func TestUsersThatCannotBeReadBackAreRefused(t *testing.T) {
 // recognised as damaged. So is one of another kind or version.
 func TestEveryDamageIsRecognised(t *testing.T) {
 	usagePayload, _ := appendUsage(nil, someUsage())
-	userPayload, err := encodeUsers(userList())
+	userPayload, err := encodeUsers(userList(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func FuzzDecoders(f *testing.F) {
 	left, _ := appendLeft(nil, counted{someUsage().counters, someUsage().counters})
 	f.Add(left)
 	f.Add(appendDay(nil, []Record{{"alice", 1, 2}}))
-	payload, err := encodeUsers(userList())
+	payload, err := encodeUsers(userList(), nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func FuzzDecoders(f *testing.F) {
 			}
 		}
 		if list, err := decodeUsers(b); err == nil {
-			again, err := encodeUsers(list)
+			again, err := encodeUsers(list, nil)
 			if err != nil {
 				return // a local time zone
 			}
