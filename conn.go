@@ -77,7 +77,7 @@ type Conn struct {
 	handshake atomic.Pointer[handshake.Handshake] // servers, until ready
 }
 
-// httpPackets is an *httpconn.Client or an *httpconn.Server.
+// httpPackets is an *httpClient, an *httpServer or an *httpconn.Request.
 type httpPackets interface {
 	Send(ctx context.Context, payload []byte) error
 	Receive(ctx context.Context) ([]byte, error)
@@ -334,7 +334,7 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 	if c.http == nil {
 		return c.stream.closeWrite(ctx)
 	}
-	if client, ok := c.http.(*httpconn.Client); ok {
+	if client, ok := c.http.(*httpClient); ok {
 		return client.CloseWrite()
 	}
 	return fmt.Errorf("close the stream: %w", errors.ErrUnsupported)

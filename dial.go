@@ -80,8 +80,9 @@ type DialConfig struct {
 	PacketRate    int
 
 	// PacketMemory limits the memory for packets that have arrived in part, of all
-	// connections that share it; a server is the network that makes room. Nil means no
-	// limit but MaxLength for each. HTTP clients do not use it.
+	// connections that share it; a server is the network that makes room. On an HTTP
+	// client a response counts until Receive has returned it, and all those of a
+	// connection count together. Nil means no limit but MaxLength for each.
 	PacketMemory *PacketMemory
 
 	// ObfuscatedFull allows Full inside obfuscation. The specification has no tag
@@ -221,8 +222,10 @@ func dialStream(ctx context.Context, ep Endpoint, config *DialConfig) (net.Conn,
 }
 
 func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
+	responses := newResponses(config.PacketMemory)
 	client, err := httpconn.NewClient(ep.url().String(), &httpconn.ClientConfig{
 		MaxLength:       config.MaxLength,
+		Reserve:         responses.reserve,
 		Header:          config.Header,
 		TLSClientConfig: config.TLS,
 		DialContext:     config.dialContext(),
@@ -231,7 +234,8 @@ func dialHTTP(ep Endpoint, config *DialConfig) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{side: frame.Client, http: client, transport: Transport{Carrier: HTTP, TLS: ep.TLS, Secret: -1}}
+	responses.client = client
+	c := &Conn{side: frame.Client, http: &httpClient{client, responses}, transport: Transport{Carrier: HTTP, TLS: ep.TLS, Secret: -1}}
 	c.ready.Store(true)
 	return c, nil
 }

@@ -19,7 +19,7 @@ func readBody(r io.Reader, announced int64, limit int, reserve func(size int) er
 	if announced >= 0 {
 		room = min(int64(limit), announced) + 1 // a peer may announce the largest integer
 	}
-	b := make([]byte, 0, min(room, bodyStep))
+	b := make([]byte, 0, firstBuffer(announced, limit))
 	for {
 		if held := int64(len(b)); held == int64(cap(b)) {
 			if held >= room {
@@ -45,4 +45,12 @@ func readBody(r io.Reader, announced int64, limit int, reserve func(size int) er
 			return nil, err
 		}
 	}
+}
+
+// firstBuffer returns the size of the buffer with which readBody begins.
+func firstBuffer(announced int64, limit int) int {
+	if announced < 0 {
+		announced = int64(limit)
+	}
+	return int(min(announced, int64(limit), bodyStep-1)) + 1
 }

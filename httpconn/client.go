@@ -36,6 +36,13 @@ type ClientConfig struct {
 	// Default: 16 MiB.
 	MaxLength int
 
+	// Reserve is called before the memory for responses grows by change bytes: for
+	// those that arrive, and those that Receive has not returned. With an error the
+	// POST fails, and the error is the PostError's Err. With a negative change that
+	// memory is given back, by Close as well, and the error is ignored. It is called
+	// concurrently. Default: MaxLength is the only limit of each response.
+	Reserve func(change int) error
+
 	// ResponseTimeout limits the duration of one POST, so that a dead connection
 	// does not stay in flight. It must be longer than the max_wait of http_wait,
 	// 25 s by default. Default: 2 min; negative: none.
@@ -92,6 +99,7 @@ type Client struct {
 type result struct {
 	packet []byte
 	err    error
+	memory responseMemory
 }
 
 // NewClient returns a Client for a URL like http://149.154.167.51/api or
@@ -226,7 +234,9 @@ func (c *Client) Exchange(ctx context.Context, packet []byte) ([]byte, error) {
 	both, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	answer, err := c.exchange(both, bytes.Clone(packet))
+	memory := responseMemory{reserve: c.config.Reserve}
+	defer memory.free()
+	answer, err := c.exchange(both, bytes.Clone(packet), &memory)
 	switch {
 	case c.ctx.Err() != nil:
 		return nil, net.ErrClosed
@@ -264,9 +274,10 @@ func (c *Client) Receive(ctx context.Context) ([]byte, error) {
 	return nil, io.EOF
 }
 
-// take returns a result, and gives its slot back.
+// take returns a result, and gives its slot and its memory back.
 func (c *Client) take(r result) ([]byte, error) {
 	<-c.slots
+	r.memory.free()
 	if c.ctx.Err() != nil {
 		return nil, net.ErrClosed // r may be an effect of Close
 	}
@@ -303,20 +314,31 @@ func (c *Client) Close() error {
 	c.cancel()
 	c.posts.Wait()
 	c.transport.CloseIdleConnections()
+	for len(c.results) > 0 { // the owner of the Client may keep it for longer
+		select {
+		case r := <-c.results:
+			_, _ = c.take(r)
+		default: // a Receive has taken it
+		}
+	}
 	return nil
 }
 
 func (c *Client) post(body []byte) {
-	packet, err := c.exchange(c.ctx, body)
+	memory := responseMemory{reserve: c.config.Reserve}
+	packet, err := c.exchange(c.ctx, body, &memory)
+	if packet == nil {
+		memory.free()
+	}
 	if packet == nil && err == nil {
 		<-c.slots
 		return
 	}
-	c.results <- result{packet, err}
+	c.results <- result{packet, err, memory}
 }
 
 // exchange posts body and returns the packet of the response, or nil for an empty one.
-func (c *Client) exchange(ctx context.Context, body []byte) ([]byte, error) {
+func (c *Client) exchange(ctx context.Context, body []byte, memory *responseMemory) ([]byte, error) {
 	if c.config.ResponseTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.config.ResponseTimeout)
@@ -327,7 +349,7 @@ func (c *Client) exchange(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, &PostError{Packet: body, Err: netx.Brief(err)}
 	}
 	defer resp.Body.Close()
-	packet, err := readResponse(resp, c.config.MaxLength)
+	packet, err := readResponse(resp, c.config.MaxLength, memory)
 	if failed := (*PostError)(nil); errors.As(err, &failed) {
 		failed.Packet = body
 	}

@@ -79,7 +79,7 @@ func FuzzClientResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		packet, err := readResponse(resp, 1<<16)
+		packet, err := readResponse(resp, 1<<16, new(responseMemory))
 		var te *frame.TransportError
 		var pe *PostError
 		switch {

@@ -88,12 +88,15 @@ const maxErrorBody = 4 << 10
 // body of a 200, or as both.
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
-func readResponse(resp *http.Response, maxLength int) ([]byte, error) {
+func readResponse(resp *http.Response, maxLength int, memory *responseMemory) ([]byte, error) {
 	if resp.StatusCode >= 300 {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
 		return nil, &frame.TransportError{Code: uint32(resp.StatusCode)}
 	}
-	body, err := readBody(resp.Body, resp.ContentLength, maxLength, nil)
+	if err := memory.resize(firstBuffer(resp.ContentLength, maxLength)); err != nil {
+		return nil, &PostError{Err: fmt.Errorf("response: %w", err)}
+	}
+	body, err := readBody(resp.Body, resp.ContentLength, maxLength, memory.resize)
 	switch {
 	case err != nil:
 		return nil, &PostError{Err: fmt.Errorf("response: %w", err)}
@@ -112,4 +115,30 @@ func readResponse(resp *http.Response, maxLength int) ([]byte, error) {
 		return nil, &PostError{Err: fmt.Errorf("response: %w", err)}
 	}
 	return body, nil
+}
+
+// responseMemory is the memory for one response, in bytes.
+type responseMemory struct {
+	reserve func(change int) error // nil: no limit
+	size    int
+}
+
+// resize reserves memory before a buffer has so many bytes.
+func (m *responseMemory) resize(size int) error {
+	if m.reserve == nil || size == m.size {
+		return nil
+	}
+	if err := m.reserve(size - m.size); err != nil {
+		return err
+	}
+	m.size = size
+	return nil
+}
+
+// free gives the memory back.
+func (m *responseMemory) free() {
+	if m.reserve != nil && m.size > 0 {
+		_ = m.reserve(-m.size)
+		m.size = 0
+	}
 }

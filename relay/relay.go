@@ -56,8 +56,9 @@ type Config struct {
 	// MaxMemory limits the packets of all clients that were received and that the other
 	// side has not taken yet, in bytes; up to 64 KiB of a client do not count. At the
 	// limit the network that holds most makes room. 0 means 128 MiB. Packets of servers
-	// that have arrived in part have as much of their own, unless Dial has a
-	// PacketMemory, and those of clients that of their ListenConfig.
+	// that have arrived in part, and answers over HTTP that wait for those before, have as
+	// much of their own, unless Dial has a PacketMemory, and those of clients that of their
+	// ListenConfig.
 	MaxMemory int64
 
 	// TrustedProxies are the networks of load balancers. A connection from one of
