@@ -3,6 +3,8 @@ package httpconn
 import (
 	"errors"
 	"fmt"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // minLength is the length of the shortest packet, in bytes. A body of 4 bytes is a
@@ -41,9 +43,11 @@ type RequestError struct {
 	Err error
 }
 
-// Error returns the request, the status and the reason.
+// Error returns the request, the status and the reason, with at most 200 bytes of each text
+// of the client's.
 func (e *RequestError) Error() string {
-	return fmt.Sprintf("httpconn: %s %q answered with status %d: %v", e.Method, e.Path, e.Status, e.Err)
+	return fmt.Sprintf("httpconn: %s %q answered with status %d: %v",
+		netx.BriefText(e.Method), netx.BriefText(e.Path), e.Status, netx.Brief(e.Err))
 }
 
 // Unwrap returns Err.
@@ -61,8 +65,8 @@ type PostError struct {
 	Err error
 }
 
-// Error returns the reason.
-func (e *PostError) Error() string { return fmt.Sprintf("httpconn: post: %v", e.Err) }
+// Error returns the reason, of which at most 200 bytes.
+func (e *PostError) Error() string { return fmt.Sprintf("httpconn: post: %v", netx.Brief(e.Err)) }
 
 // Unwrap returns Err.
 func (e *PostError) Unwrap() error { return e.Err }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // ErrSubprotocol means that the sub-protocol "binary" was not negotiated: the
@@ -35,9 +37,11 @@ type HandshakeError struct {
 	Err error
 }
 
-// Error returns the request, the status and the reason.
+// Error returns the request, the status and the reason, with at most 200 bytes of each text
+// of the peer's.
 func (e *HandshakeError) Error() string {
-	return fmt.Sprintf("wsconn: %s %q answered with status %d: %v", e.Method, e.Path, e.Status, e.Err)
+	return fmt.Sprintf("wsconn: %s %q answered with status %d: %v",
+		netx.BriefText(e.Method), netx.BriefText(e.Path), e.Status, netx.Brief(e.Err))
 }
 
 // Unwrap returns Err.

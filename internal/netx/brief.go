@@ -15,7 +15,15 @@ func Brief(err error) error {
 	if len(text) <= maxBriefText {
 		return err
 	}
-	return &briefError{err, strings.ToValidUTF8(text[:maxBriefText], "") + "…"}
+	return &briefError{err, BriefText(text)}
+}
+
+// BriefText returns the first 200 bytes of a text, with an ellipsis if there are more.
+func BriefText(text string) string {
+	if len(text) <= maxBriefText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxBriefText], "") + "…"
 }
 
 // briefError is an error with a shorter text.
