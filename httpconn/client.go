@@ -339,16 +339,21 @@ func (c *Client) post(body []byte) {
 
 // exchange posts body and returns the packet of the response, or nil for an empty one.
 func (c *Client) exchange(ctx context.Context, body []byte, memory *responseMemory) ([]byte, error) {
-	if c.config.ResponseTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.config.ResponseTimeout)
-		defer cancel()
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if limit := c.config.ResponseTimeout; limit > 0 {
+		var stop context.CancelFunc
+		limited, stop = context.WithTimeout(limited, limit)
+		defer stop()
 	}
-	resp, err := c.roundTrip(ctx, body)
+	resp, err := c.roundTrip(limited, body)
 	if err != nil {
 		return nil, &PostError{Packet: body, Err: netx.Brief(err)}
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode >= 300 { // the rest is for the next request's sake
+		defer time.AfterFunc(errorBodyTime, cancel).Stop()
+	}
 	packet, err := readResponse(resp, c.config.MaxLength, memory)
 	if failed := (*PostError)(nil); errors.As(err, &failed) {
 		failed.Packet = body

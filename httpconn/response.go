@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/mtwire/mtwire/frame"
 )
@@ -79,6 +80,9 @@ func errorResponse(code uint32) (status int, body [4]byte) {
 // maxErrorBody is the number of bytes that are read of an error's body, so that the
 // connection can be reused. The body is ignored.
 const maxErrorBody = 4 << 10
+
+// errorBodyTime limits the time for that, after which the connection is closed.
+const errorBodyTime = time.Second
 
 // readResponse returns the packet in the response to a POST. Packet and error are
 // nil for a response without one: an empty body, which means that http_wait has

@@ -1,0 +1,76 @@
+package httpconn
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/mtwire/mtwire/frame"
+)
+
+// respond returns what a POST is answered by a server whose response is text, and behind which
+// the connection stays open if it is not to be closed.
+func respond(t *testing.T, text string, closes bool) error {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan bool)
+	go func() {
+		defer close(served)
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		conn.Read(make([]byte, 4096))
+		io.WriteString(conn, text)
+		if !closes {
+			io.Copy(io.Discard, conn)
+		}
+	}()
+	defer func() { ln.Close(); <-served }()
+	c, err := NewClient("http://"+ln.Addr().String(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := c.Send(ctx, make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Receive(ctx)
+	return err
+}
+
+// A response that announces the longest body there is fails its POST, and nothing else.
+func TestTheLongestLengthOfAResponse(t *testing.T) {
+	err := respond(t, "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\nshort", true)
+	var failed *PostError
+	if !errors.As(err, &failed) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+}
+
+// A transport error is the status: a body that does not end holds it up for a moment, and
+// not until the POST's time is over.
+func TestATransportErrorDoesNotWaitForItsBody(t *testing.T) {
+	for name, head := range map[string]string{
+		"length": "Content-Length: 4\r\n\r\n",
+		"chunks": "Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := respond(t, "HTTP/1.1 404 Not Found\r\n"+head, false)
+			var code *frame.TransportError
+			if !errors.As(err, &code) || code.Code != 404 {
+				t.Error(err)
+			}
+		})
+	}
+}
