@@ -1,6 +1,7 @@
 package webproxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,9 @@ const (
 // errIdle means that nothing has come: the socket is parked.
 var errIdle = errors.New("nothing has come")
 
+// smallRecord is the length of a record of TLS whose buffer an idle socket keeps.
+const smallRecord = 2 << 10
+
 // longAgo is a deadline at which a read does not wait.
 var longAgo = time.Unix(1, 0)
 
@@ -94,6 +98,9 @@ func (s *serverSocket) wakeNow() {
 
 // park reports whether nothing has come since the goroutine has looked. It must end then.
 func (s *serverSocket) park() bool {
+	if over, ok := s.conn.NetConn().(*tls.Conn); ok {
+		netx.ShrinkTLS(over, smallRecord)
+	}
 	if s.state.CompareAndSwap(reading, parked) {
 		return true
 	}

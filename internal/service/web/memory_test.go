@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -46,7 +47,7 @@ func (socket) Authenticated() bool { return false }
 func (s socket) NetConn() net.Conn { return s.Conn }
 
 // An idle session takes 40 KiB at most, with its connection over TLS and a stream in it, and
-// over a WebSocket 10 KiB. Its clients are in another process. With -args -sessions 10000 there are that many.
+// over a WebSocket 10 KiB, also after an upload. Its clients are in another process. With -args -sessions 10000 there are that many.
 func TestAnIdleSessionIsSmall(t *testing.T) {
 	for _, c := range []struct {
 		carrier webproxy.Carrier
@@ -90,7 +91,7 @@ func BenchmarkAnIdleTLSConnection(b *testing.B) {
 	defer ln.Close()
 	const n = 1000
 	heapBefore, stacksBefore := inUse()
-	defer startClients(b, n, 0, ln.Addr().String())()
+	defer startClients(b, n, 0, 0, ln.Addr().String())()
 	for range n {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -103,7 +104,7 @@ func BenchmarkAnIdleTLSConnection(b *testing.B) {
 		if err := <-handshaken; err != nil {
 			b.Fatal(err)
 		}
-		dropHandshake(over)
+		netx.ShrinkTLS(over, 0)
 		go over.Read(make([]byte, 1))
 	}
 	least := math.MaxInt
@@ -192,12 +193,12 @@ func settled() (heap, stacks int) {
 	return heap, stacks
 }
 
-// startClients starts a process with n sessions of each streams, or with n connections. The
-// caller calls stop.
-func startClients(t testing.TB, n, each int, address string) (stop func()) {
+// startClients starts a process with n sessions of each streams, which upload so many bytes, or
+// with n connections. The caller calls stop.
+func startClients(t testing.TB, n, each, upload int, address string) (stop func()) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestIdleClients$")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("WEB_CLIENTS=%d %d %s", n, each, address))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("WEB_CLIENTS=%d %d %d %s", n, each, upload, address))
 	cmd.Stderr = t.Output()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -217,10 +218,17 @@ func startClients(t testing.TB, n, each int, address string) (stop func()) {
 func measureIdle(t *testing.T, carrier webproxy.Carrier, http2 bool, n, each, limit int) int {
 	s, address := idleServer(t, carrier, http2)
 	heapBefore, stacksBefore := settled()
-	stop := startClients(t, n, each, address)
+	upload := 0
+	if carrier == webproxy.WebSocket || carrier == webproxy.WebSocketLanes {
+		upload = idleUpload
+	}
+	stop := startClients(t, n, each, upload, address)
 	streams := make([]net.Conn, n*each)
 	for i := range streams {
 		conn, err := s.current.Load().relay.Accept()
+		if err == nil {
+			_, err = io.CopyN(io.Discard, conn, int64(upload))
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,9 +261,9 @@ func measureIdle(t *testing.T, carrier webproxy.Carrier, http2 bool, n, each, li
 // TestIdleClients is the process of the clients of the test above. It ends with its
 // standard input.
 func TestIdleClients(t *testing.T) {
-	var n, streams int
+	var n, streams, upload int
 	var address string
-	if _, err := fmt.Sscan(os.Getenv("WEB_CLIENTS"), &n, &streams, &address); err != nil {
+	if _, err := fmt.Sscan(os.Getenv("WEB_CLIENTS"), &n, &streams, &upload, &address); err != nil {
 		return
 	}
 	secret, err := mtproxy.ParseSecret(idleSecret)
@@ -269,7 +277,7 @@ func TestIdleClients(t *testing.T) {
 		slots <- struct{}{}
 		dialling.Go(func() {
 			defer func() { <-slots }()
-			dialIdle(t, link, address, streams)
+			dialIdle(t, link, address, streams, upload)
 		})
 	}
 	dialling.Wait()
@@ -280,8 +288,13 @@ func TestIdleClients(t *testing.T) {
 // idleConns are the connections without a session: otherwise the collector closes them.
 var idleConns = make(chan net.Conn, 1<<16)
 
-// dialIdle makes a session with streams, or a connection if there are to be none.
-func dialIdle(t *testing.T, link webproxy.Link, address string, streams int) {
+// idleUpload is how many bytes each stream of a WebSocket sends before it is idle: TLS has
+// received its longest records then.
+const idleUpload = 64 << 10
+
+// dialIdle makes a session with streams, which upload so many bytes, or a connection if there are
+// to be none.
+func dialIdle(t *testing.T, link webproxy.Link, address string, streams, upload int) {
 	if streams == 0 {
 		conn, err := tls.Dial("tcp", address, &tls.Config{ServerName: link.Host, InsecureSkipVerify: true})
 		if err != nil {
@@ -302,7 +315,11 @@ func dialIdle(t *testing.T, link webproxy.Link, address string, streams int) {
 		return
 	}
 	for range streams {
-		if _, err := client.Open(t.Context()); err != nil {
+		conn, err := client.Open(t.Context())
+		if err == nil && upload > 0 {
+			_, err = conn.Write(make([]byte, upload))
+		}
+		if err != nil {
 			t.Error(err)
 		}
 	}

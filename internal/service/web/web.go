@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 	"github.com/mtwire/mtwire/webproxy"
 )
@@ -261,7 +262,7 @@ func (s *Server) handshake(conn net.Conn) {
 	err := over.HandshakeContext(ctx)
 	cancel()
 	if err == nil {
-		dropHandshake(over)
+		netx.ShrinkTLS(over, 0) // of the handshake
 		select {
 		case s.conns <- over:
 			return
