@@ -77,7 +77,7 @@ func (s *clientSocket) receive(message io.Reader) error {
 	return err
 }
 
-// readMessage reads a message. It has 30 seconds for each 256 KiB: pings do not find out that
+// readMessage reads a message. It has 30 seconds for each 64 KiB: pings do not find out that
 // it stops between its fragments.
 func (s *clientSocket) readMessage(b *bytes.Buffer, message io.Reader) error {
 	message = arriving{message, s}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,7 +181,7 @@ func TestABodyThatNeverEndsIsCutOff(t *testing.T) {
 	})
 }
 
-// A client that takes nothing of an answer has 30 seconds for each part of it. The
+// A client that takes nothing of an answer has 90 seconds for each part of it. The
 // batch is repeated in the next answer.
 func TestADeadPollIsCutOff(t *testing.T) {
 	served(t, HTTPS, func(t *testing.T, h *handler, ln *pipeListener) {
@@ -193,12 +194,49 @@ func TestADeadPollIsCutOff(t *testing.T) {
 		defer conn.Close()
 		fmt.Fprintf(conn, "POST /%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nX-Down-Cursor: 0\r\nContent-Length: 0\r\n\r\n", pathDown, testHost, token)
 		synctest.Wait()
-		time.Sleep(2 * ioTime)
+		time.Sleep(requestTime + time.Second)
 		if _, err := io.ReadAll(conn); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 			t.Error(err)
 		}
 		if b := body(t, h.down(token, 0)); len(b) < 256<<10 {
 			t.Errorf("%d bytes again", len(b))
+		}
+	})
+}
+
+// A network of some KiB a second carries both the shortest batches up, within the 90 seconds of a
+// request, and parts of a batch down.
+func TestASlowNetworkCarriesRequests(t *testing.T) {
+	served(t, HTTPS, func(t *testing.T, h *handler, ln *pipeListener) {
+		token := h.session()
+		conn := ln.dial()
+		defer conn.Close()
+		head := "POST /%s HTTP/1.1\r\nHost: " + testHost + "\r\nAuthorization: Bearer " + token + "\r\n"
+		upload := batch(open(1), Frame{DataFrame, 1, make([]byte, smallestBatch)})
+		fmt.Fprintf(conn, head+"Content-Type: %s\r\nX-Up-Seq: 1\r\nContent-Length: %d\r\n\r\n", pathUp, bodyType, len(upload))
+		for part := range slices.Chunk(upload, 3<<10) {
+			time.Sleep(time.Second)
+			if _, err := conn.Write(part); err != nil {
+				t.Fatal("up:", err)
+			}
+		}
+		r := bufio.NewReader(conn)
+		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 204 {
+			t.Fatal("up:", resp, err)
+		}
+		stream, _ := h.Accept()
+		defer stream.Close()
+		stream.Write(make([]byte, 1<<20))
+		fmt.Fprintf(conn, head+"X-Down-Cursor: 0\r\nContent-Length: 0\r\n\r\n", pathDown)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.ContentLength < firstBatch-chunkPayload {
+			t.Fatal("down:", resp, err)
+		}
+		for n := int64(4 << 10); err == nil; time.Sleep(time.Second) {
+			_, err = io.CopyN(io.Discard, resp.Body, n)
+		}
+		if err != io.EOF {
+			t.Error("down:", err)
 		}
 	})
 }

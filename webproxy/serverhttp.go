@@ -156,8 +156,9 @@ func hasNoBody(r *http.Request) bool {
 }
 
 // readBody reads a request's body of at most limit bytes from its Body, or what wraps it.
-// It has 30 seconds for each 256 KiB, so that a slow client is served and one that sends
-// nothing is not.
+// It has 30 seconds for each 64 KiB, so that a slow client is served and one that sends
+// nothing is not: the shortest batches that clients make of long uploads take less than the 90
+// seconds of a request then.
 // After an error the deadline stays for what package http reads of the rest.
 func readBody(w http.ResponseWriter, r *http.Request, from io.Reader, limit int) ([]byte, error) {
 	const step = 256 << 10
@@ -174,7 +175,7 @@ func readBody(w http.ResponseWriter, r *http.Request, from io.Reader, limit int)
 		if len(b) == cap(b) {
 			b = append(make([]byte, 0, min(2*cap(b)+step, size+1)), b...)
 		}
-		n, err := io.ReadFull(from, b[len(b):min(cap(b), len(b)+step)])
+		n, err := io.ReadFull(from, b[len(b):min(cap(b), len(b)+messageStep)])
 		b = b[:len(b)+n]
 		switch {
 		case len(b) > limit:
@@ -302,13 +303,13 @@ func (s *session) uploadLane(id int, sequence uint64, body []byte) (*lane, error
 	return s.addLane(id), nil
 }
 
-// writeBatch writes a body. Each part has 30 seconds. A client that has got a part
-// of it asks again. After an error, the batch may still be read.
+// writeBatch writes a body. Each part has 90 seconds, for which clients wait for an answer: it
+// may be 256 KiB, in a slow network. A client that has got a part of it asks again. After an error, the batch may still be read.
 func (s *session) writeBatch(w http.ResponseWriter, batch [][]byte) error {
 	control := http.NewResponseController(w)
 	defer control.SetWriteDeadline(time.Time{})
 	for _, part := range batch {
-		control.SetWriteDeadline(time.Now().Add(ioTime))
+		control.SetWriteDeadline(time.Now().Add(requestTime))
 		if _, err := w.Write(part); err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 
 // messageStep is how many bytes of a message have 30 seconds to arrive, like those of a body:
 // its memory is not charged before it is whole.
-const messageStep = 256 << 10
+const messageStep = 64 << 10
 
 // closeTime limits the time between the two close frames of a socket.
 const closeTime = 5 * time.Second
