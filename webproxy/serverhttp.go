@@ -304,7 +304,8 @@ func (s *session) uploadLane(id int, sequence uint64, body []byte) (*lane, error
 }
 
 // writeBatch writes a body. Each part has 90 seconds, for which clients wait for an answer: it
-// may be 256 KiB, in a slow network. A client that has got a part of it asks again. After an error, the batch may still be read.
+// may be 256 KiB, in a slow network. A client that has got a part of it asks again. After an
+// error, the batch may still be read.
 func (s *session) writeBatch(w http.ResponseWriter, batch [][]byte) error {
 	control := http.NewResponseController(w)
 	defer control.SetWriteDeadline(time.Time{})
