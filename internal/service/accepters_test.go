@@ -99,3 +99,38 @@ func TestAWebListenerThatIsRemovedIsNotMissed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The watchdog is not notified while the admin listener hangs, and is again when that is closed.
+func TestAnAdminListenerThatDoesNotAcceptIsNotNotified(t *testing.T) {
+	t.Setenv(watchdogVariable, "120000000")
+	r := run(t, func(c *Config) {
+		c.Probe, c.Admin, c.State = false, []AdminAddress{{"unix", socketPath(t)}}, t.TempDir()
+	})
+	if !r.responds(t.Context()) {
+		t.Error("a proxy whose listeners accept does not respond")
+	}
+	broken := newBroken(t)
+	served := make(chan error, 1)
+	watched := r.admin.watchListener(broken)
+	go func() {
+		defer watched.End()
+		served <- r.admin.server.Serve(watched)
+	}()
+	found := false
+	for end := time.Now().Add(time.Minute); !found && time.Now().Before(end); { // until it accepts
+		limit, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		err := r.admin.responds(limit)
+		cancel()
+		found = errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), broken.Addr().String())
+	}
+	if !found {
+		t.Error("a process with an admin listener that hangs responds")
+	}
+	broken.Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if !r.responds(t.Context()) {
+		t.Error("a proxy without a listener that hangs does not respond")
+	}
+}

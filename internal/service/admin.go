@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/netx"
@@ -172,6 +173,9 @@ type administration struct {
 	// time between two attempts.
 	listen func(ctx context.Context) (net.Listener, error)
 	retry  time.Duration
+
+	mu        sync.Mutex
+	accepters []*netx.WatchedListener // of the listeners that are served, or were
 }
 
 // newAdministration returns nil if there is to be no listener. Its proxy is set by watch.
@@ -345,7 +349,9 @@ func (a *administration) serve(ctx context.Context, counted <-chan struct{}, log
 	for _, ln := range a.listeners {
 		go func() {
 			<-counted
-			if err := a.server.Serve(ln); err != nil {
+			watched := a.watchListener(ln)
+			defer watched.End()
+			if err := a.server.Serve(watched); err != nil {
 				log.Error("the admin listener has failed", "address", ln.Addr().String(), "cause", netx.Readable(err))
 			}
 		}()
@@ -357,6 +363,32 @@ func (a *administration) serve(ctx context.Context, counted <-chan struct{}, log
 		unregister()
 		a.close()
 	}
+}
+
+// watchListener returns ln as responds asks it.
+func (a *administration) watchListener(ln net.Listener) *netx.WatchedListener {
+	watched := netx.Watch(ln)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.accepters = append(a.accepters, watched)
+	return watched
+}
+
+// responds returns nil when all listeners that are served accept connections, and the cause of
+// ctx's end if that is before. It may be called on nil.
+func (a *administration) responds(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	accepters := slices.Clone(a.accepters)
+	a.mu.Unlock()
+	for _, ln := range accepters {
+		if err := ln.Responds(ctx); err != nil {
+			return fmt.Errorf("the admin listener: connections to %v are not accepted: %w", ln.Addr(), err)
+		}
+	}
+	return nil
 }
 
 // adminRetry is the time between two attempts to listen on the default address.
@@ -375,7 +407,9 @@ func (a *administration) listenLater(ctx context.Context, log *slog.Logger) {
 		}
 		if ln, err := a.listen(ctx); err == nil {
 			log.Info("admin listener", "address", ln.Addr().String())
-			a.server.Serve(ln) // until close
+			watched := a.watchListener(ln)
+			defer watched.End()
+			a.server.Serve(watched) // until close
 			return
 		}
 	}

@@ -67,13 +67,17 @@ func (s *Service) keepWatchdog() (stop func()) {
 	}
 }
 
-// responds reports whether the proxy serves its sessions, and it and the web site accept others.
+// responds reports whether the proxy serves its sessions, and it, the web site and the admin listener
+// accept others.
 func (s *Service) responds(ctx context.Context) bool {
 	limit, cancel := context.WithTimeout(ctx, s.watchdog)
 	defer cancel()
 	err := s.proxy.Responds(limit)
 	if err == nil {
 		err = s.web.responds(limit)
+	}
+	if err == nil {
+		err = s.admin.responds(limit)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("the proxy does not respond, and systemd is not notified", "cause", err)

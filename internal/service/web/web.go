@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -324,7 +325,7 @@ func (siteAddr) String() string  { return "the web site" }
 func (s *Server) Streams() net.Listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.streams = &streams{accepted: make(chan net.Conn), closed: make(chan struct{})}
+	s.streams = &streams{accepted: make(chan net.Conn), closed: make(chan struct{}), late: make(chan struct{}, 1)}
 	s.streams.start(s.current.Load().relay)
 	return s.streams
 }
@@ -333,6 +334,7 @@ type streams struct {
 	accepted chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
+	late     chan struct{} // has an element when the deadline is over
 }
 
 // start brings the streams of a relay, until the relay is closed.
@@ -362,7 +364,26 @@ func (l *streams) Accept() (net.Conn, error) {
 		return conn, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
+	case <-l.late:
+		return nil, os.ErrDeadlineExceeded
 	}
+}
+
+// SetDeadline has one Accept return os.ErrDeadlineExceeded if the deadline is in the past, and none
+// otherwise: a watchdog asks so whether streams are accepted.
+func (l *streams) SetDeadline(deadline time.Time) error {
+	if !deadline.IsZero() && !time.Now().Before(deadline) {
+		select {
+		case l.late <- struct{}{}:
+		default:
+		}
+		return nil
+	}
+	select {
+	case <-l.late:
+	default:
+	}
+	return nil
 }
 
 func (l *streams) Close() error {
