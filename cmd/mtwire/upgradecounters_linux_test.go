@@ -147,8 +147,8 @@ func TestUpgradeKeepsCounters(t *testing.T) {
 	})
 	busy := keepBusy(t, conns...) // the former process closes those that are idle
 	former := a.takeOver(t)
-	if moved := a.takeovers(t)[0][2]; moved != "2" {
-		t.Errorf("%s sessions have moved, want 2 of 4", moved)
+	if taken := a.takeovers(t)[0]; taken[2] != "2" || taken[3] != "2" {
+		t.Errorf("%q, want 2 of 4 sessions to have moved, and 2 to be left", taken)
 	}
 	packets := busy()
 	var sending sync.WaitGroup

@@ -228,7 +228,7 @@ func (s *Service) handOverTo(command *upgrade.Command, begin begin) (result Upgr
 		s.policy.SetRoom(users.LesserHalf) // for the handshakes that have begun
 	}
 	sharer := &sharer{service: s, handover: h, sent: make(map[string]string)}
-	moving, left, err := s.moveRest(h, sharer)
+	moving, err := s.moveRest(h, sharer)
 	if err == nil {
 		if h.HasState() {
 			s.policy.SetRoom(users.NoRoom) // before the new process is told what there is, and has all
@@ -246,7 +246,7 @@ func (s *Service) handOverTo(command *upgrade.Command, begin begin) (result Upgr
 	}
 	u.sharer = sharer
 	closeAllHere(again)
-	result = Upgraded{s.config.Version, h.Version(), h.PID(), idle + moving, left, time.Since(begun)}
+	result = Upgraded{s.config.Version, h.Version(), h.PID(), idle + moving, s.userSessions(), time.Since(begun)}
 	s.log.Info("another process has taken over", "pid", result.PID, "sessions", result.Sessions, "left", result.Left,
 		"took", result.Took.Round(time.Millisecond), "version", result.To, "before", result.From)
 	if command != nil {
@@ -345,18 +345,28 @@ func (s *Service) moveIdle(h *upgrade.Handover) (moved int, err error) {
 	return moved, nil
 }
 
-// moveRest has the new process accept connections, and moves the other sessions. left is
-// how many could not be moved in time.
-func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved, left int, err error) {
+// userSessions returns how many sessions of users there are here.
+func (s *Service) userSessions() (n int) {
+	for session := range s.proxy.Sessions() {
+		if session.User() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// moveRest has the new process accept connections, and moves the other sessions, those that can be
+// moved in time.
+func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved int, err error) {
 	if err := h.SendState(s.carriedState()); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if err := sharer.send(); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	unknown, err := h.Settle()
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	s.closeSessionsOf(unknown)
 	for end := time.Now().Add(upgrade.Timeouts.Move); ; {
@@ -367,10 +377,10 @@ func (s *Service) moveRest(h *upgrade.Handover, sharer *sharer) (moved, left int
 			err = sharer.sendSometimes()
 		}
 		if err != nil {
-			return moved, left, err
+			return moved, err
 		}
 		if left == 0 || time.Now().After(end) || s.upgrade.ctx.Err() != nil {
-			return moved, left, nil
+			return moved, nil
 		}
 		if n > 0 {
 			continue
