@@ -218,6 +218,30 @@ func TestASocketThatIsDroppedDuringATakeoverLosesItsFile(t *testing.T) {
 	}
 }
 
+// A process that is to end before the one before has begun to hand over ends at once, without an
+// error, and accepts no client.
+func TestAProcessThatIsToEndTakesNothingOver(t *testing.T) {
+	config := testConfig(t)
+	config.Probe = false
+	s, ready := takingOverFrom(t, nil, &config)
+	if err := s.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx, t.Context()); err != nil {
+		t.Error(err)
+	}
+	if h := <-ready; h != nil {
+		if _, err := h.Settle(); err == nil {
+			t.Error("it takes over")
+		}
+	}
+	if s.listeners.isServed() {
+		t.Error("clients are accepted")
+	}
+}
+
 // takenOverFrom returns a service that has taken over, and the side of the process before, which
 // drains.
 func takenOverFrom(t *testing.T, patience time.Duration) (*Service, *upgrade.Handover) {

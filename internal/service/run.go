@@ -3,6 +3,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -24,6 +25,9 @@ func (s *Service) Run(ctx, abort context.Context) (err error) {
 	defer s.runLimits()()
 	if err := s.takeOver(ctx); err != nil {
 		s.Close()
+		if errors.Is(err, upgrade.ErrInterrupted) {
+			return nil
+		}
 		return err
 	}
 	s.reloading.Lock()

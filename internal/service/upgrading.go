@@ -435,7 +435,7 @@ func (s *Service) takeOver(ctx context.Context) error {
 		}, restorer.add)
 		s.policy.SetRoom(users.AllRoom)
 		stop()
-		goesOn := errors.Is(err, upgrade.ErrAborted) || err != nil && ctx.Err() != nil
+		goesOn := errors.Is(err, upgrade.ErrAborted) || errors.Is(err, upgrade.ErrInterrupted)
 		if !goesOn { // until here the process before may have to go on with its sockets
 			s.setElsewhere(false)
 			for _, ln := range handed { // also those that a reload has closed meanwhile
@@ -444,6 +444,11 @@ func (s *Service) takeOver(ctx context.Context) error {
 		}
 		closeUnused(unused, goesOn)
 		close(s.upgrade.taken)
+		if errors.Is(err, upgrade.ErrInterrupted) {
+			s.log.Info("this process ends before it has taken over")
+			s.abandon(err)
+			return
+		}
 		if errors.Is(err, upgrade.ErrAborted) {
 			s.log.Error("this process ends", "cause", err)
 			s.abandon(err)

@@ -13,6 +13,10 @@ import (
 	"github.com/mtwire/mtwire/proxy"
 )
 
+// ErrInterrupted means that this process is to end before it has taken anything over: the old one
+// goes on.
+var ErrInterrupted = errors.New("this process ends before it has taken over")
+
 // Takeover is the new process's side of an upgrade. Its methods are for one goroutine. A
 // nil Takeover has no listeners.
 type Takeover struct {
@@ -199,8 +203,9 @@ func (t *Takeover) Refuse(cause error) {
 // for are closed. State besides sessions goes to state, element by element; Follow has what
 // comes after that.
 // The end of ctx ends the upgrade before it has begun to move sessions: the old process goes
-// on. After that, it makes no difference, so that no session is lost. If the error is ErrAborted, it
-// goes on as well, and this process is to end; settled may not have been called then.
+// on, and the error is ErrInterrupted. After that, it makes no difference, so that no session is lost.
+// If the error is ErrAborted, it goes on as well, and this process is to end. With ErrInterrupted
+// settled was not called, and with ErrAborted it may not have been.
 func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unknown []string), state func(part string, element []byte)) (sessions int, err error) {
 	t.closeListeners()
 	interrupt := context.AfterFunc(ctx, func() { t.conn.Close() })
@@ -215,7 +220,9 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unkn
 		return unknown
 	}
 	defer func() {
-		if err = t.ended(err); !errors.Is(err, ErrAborted) {
+		if errors.Is(err, net.ErrClosed) { // by interrupt
+			err = ErrInterrupted
+		} else if err = t.ended(err); !errors.Is(err, ErrAborted) {
 			settle()
 		}
 		if err != nil {
