@@ -151,7 +151,7 @@ most makes room.`,
 	f.StringVar(&flags.secretsFile, "secrets", "", "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment")
 	f.StringVar(&flags.tlsCert, "tls-cert", "", "`FILE` with the certificate for wss and https, PEM; SIGHUP reads it again")
 	f.StringVar(&flags.tlsKey, "tls-key", "", "`FILE` with its key, PEM")
-	durationVar(f, &flags.answer, "answer-timeout", "`TIME` that an endpoint may take for its first packet, if there is another one")
+	durationVar(f, &flags.answer, "answer-timeout", "`TIME` that an endpoint may take for its first packet, if there is another one; 0: no limit")
 	f.IntVar(&flags.maxAll, "max-unauthenticated", 0, "largest `NUMBER` of connections that are not authenticated, which are all without a secret (default: a quarter of the descriptors that the process may have, at most 16384)")
 	f.IntVar(&flags.maxAddress, "max-unauthenticated-per-address", 0, "largest `NUMBER` of these from one address, or IPv6 network of 64 bits (default: half of them)")
 	flags.log.define(cmd, &flags.service)
@@ -177,7 +177,7 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	relaying := relay.Config{
-		To: to, Weights: shares, AnswerTimeout: flags.answer, Log: log.Logger,
+		To: to, Weights: shares, AnswerTimeout: flags.answerTimeout(), Log: log.Logger,
 		Dial:               &mtwire.DialConfig{ObfuscatedFull: true}, // if an endpoint asks for it
 		MaxUnauthenticated: flags.maxAll, MaxUnauthenticatedPerAddress: flags.maxAddress,
 	}
@@ -257,6 +257,8 @@ func (flags *relayFlags) readCertificate() error {
 // checkLimits returns an error for limits that contradict each other.
 func (flags *relayFlags) checkLimits() error {
 	switch {
+	case flags.answer < 0:
+		return &service.ConfigError{Setting: "answer-timeout", Err: fmt.Errorf("must not be negative, and is %v", flags.answer)}
 	case flags.maxAll < 0:
 		return &service.ConfigError{Setting: "max-unauthenticated", Err: negative(flags.maxAll)}
 	case flags.maxAddress < 0:
@@ -265,6 +267,14 @@ func (flags *relayFlags) checkLimits() error {
 		return &service.ConfigError{Setting: "max-unauthenticated-per-address", Err: errors.New("must not be more than --max-unauthenticated, which counts the same connections")}
 	}
 	return nil
+}
+
+// answerTimeout returns --answer-timeout as a relay.Config has it, where 0 means the default.
+func (flags *relayFlags) answerTimeout() time.Duration {
+	if flags.answer == 0 {
+		return -1
+	}
+	return flags.answer
 }
 
 func negative(value int) error { return fmt.Errorf("must not be negative, and is %d", value) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -61,5 +62,14 @@ func TestTheRelaysCertificateIsReadAgain(t *testing.T) {
 	}
 	if flags.reload(log); current() != second || !strings.Contains(text.String(), "level=ERROR") {
 		t.Error("a bad file has an effect", text.String())
+	}
+}
+
+// 0 seconds are no limit, as with other flags, and not the default.
+func TestNoLimitForAnswersOfARelay(t *testing.T) {
+	for seconds, want := range map[time.Duration]time.Duration{0: -1, 3 * time.Second: 3 * time.Second} {
+		if got := (&relayFlags{answer: seconds}).answerTimeout(); got != want {
+			t.Errorf("%v: %v, want %v", seconds, got, want)
+		}
 	}
 }
