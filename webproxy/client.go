@@ -61,9 +61,14 @@ type Client struct {
 	loops        sync.WaitGroup
 }
 
+// ErrNoToken means that the host's page is none of a relay's: the link is not a user's, or
+// not any more, or the host has no relay. A site that answers with an error has a
+// StatusError in place of it.
+var ErrNoToken = errors.New("webproxy: the page has no token; the host may be another site's, or the secret another relay's")
+
 // StatusError is an answer of a relay that ends a session, or that makes none: the
-// link is not a user's, the session has ended, or a server in between answers in its
-// place.
+// site's to a link that is not a user's, that of a session that has ended, or that of a
+// server in between.
 type StatusError struct {
 	Request string // what was asked for, such as "page" or "upload"
 	Status  int    // of HTTP
@@ -157,7 +162,7 @@ func (c *Client) start(ctx context.Context) error {
 	}
 	bootstrap, ok := findBootstrap(page.body, c.link.Capability().String())
 	if !ok {
-		return errors.New("webproxy: the page has no token; the host may be another site's, or the secret another relay's")
+		return ErrNoToken
 	}
 	c.token = bootstrap
 	answer, err := c.do(ctx, request{name: "session", first: true, method: http.MethodPost, path: pathSession, body: [][]byte{AppendHello(nil)}, limit: HeaderLength})

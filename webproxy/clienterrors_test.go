@@ -130,3 +130,15 @@ func TestADialThatTakesTooLongTellsWhy(t *testing.T) {
 		}
 	})
 }
+
+// A program can tell a link that is not a user's from a relay that fails: by ErrNoToken where
+// the site has a page, and by the status where it has none.
+func TestALinkThatIsNotAUsersIsToldApart(t *testing.T) {
+	for _, status := range []int{200, 404} {
+		err := (&wrongAnswer{carrier: HTTPS, status: status, body: "a site"}).use(t)
+		var answered *StatusError
+		if errors.Is(err, ErrNoToken) != (status == 200) || errors.As(err, &answered) != (status == 404) {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+}
