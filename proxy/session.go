@@ -409,7 +409,7 @@ func (s *session) idle() bool {
 	age := time.Since(s.start)
 	switch Stage(s.stage.Load()) {
 	case Accepted: // its first byte may be on its way
-		return age >= idleTime
+		return age >= drain.IdleTime
 	case ClientBytes, ServerHelloSent, Authenticated: // in its handshake, or tunneled to the fronting host
 		return age >= handshakeGrace
 	}

@@ -12,10 +12,10 @@ import (
 var errStopping = errors.New("the proxy stops")
 
 const (
-	// idleTime is how long a connection must have been silent to be closed by Shutdown if
-	// its client has sent nothing yet. For sessions that is drain.IdleTime.
+	// idleTime is how long the first byte of a connection may be on its way. Until then the
+	// connection waits to be moved to another process.
 	idleTime = time.Second
-	// blockedTime is the same for a session with queued bytes that a peer does
+	// blockedTime is drain.IdleTime for a session with queued bytes that a peer does
 	// not read: it has stopped for a while, or is gone.
 	blockedTime = 5 * time.Second
 	// handshakeGrace is how long after its beginning a session may be in its

@@ -226,7 +226,7 @@ func TestSessionsAreIdleInTime(t *testing.T) {
 		after  time.Duration
 		policy Policy
 	}{
-		"a client that has sent nothing": {func(t *testing.T, b *bubble) { b.connect() }, idleTime, nil},
+		"a client that has sent nothing": {func(t *testing.T, b *bubble) { b.connect() }, drain.IdleTime, nil},
 		"a client after its hello":       {func(t *testing.T, b *bubble) { b.join(mtwiretest.FakeTLSSecret) }, handshakeGrace, nil},
 		"an unauthenticated client": {func(t *testing.T, b *bubble) {
 			conn := b.connect()

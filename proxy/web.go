@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/drain"
 	"github.com/mtwire/mtwire/internal/fronting"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/splice"
@@ -172,7 +173,7 @@ func (s *session) webIdle() (isWeb, idle bool) {
 	s.mu.Unlock()
 	age := time.Since(s.start)
 	if carrier {
-		return true, age >= idleTime && s.proxy.counters.webStreams.Load() == 0
+		return true, age >= drain.IdleTime && s.proxy.counters.webStreams.Load() == 0
 	}
 	return isWeb, age >= handshakeGrace
 }

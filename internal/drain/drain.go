@@ -4,7 +4,7 @@ package drain
 
 import "time"
 
-// IdleTime is how long an established session must have moved no byte to be closed by a proxy
-// that ends: no byte is on its way in it. It is a variable for tests, which set it before any
-// proxy is made.
+// IdleTime is how long an established session must have moved no byte, or a connection have sent
+// none, to be closed by a proxy that ends: no byte is on its way in it. It is a variable for tests,
+// which set it before any proxy is made.
 var IdleTime = time.Second
