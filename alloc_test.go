@@ -51,7 +51,13 @@ func TestPacketsDoNotAllocate(t *testing.T) {
 				for range 20 {
 					exchange()
 				}
-				if n := testing.AllocsPerRun(100, exchange); n != 0 {
+				n := testing.AllocsPerRun(100, exchange)
+				for range 10 { // goroutines of other tests may still end, and allocate
+					if n > 0 {
+						n = testing.AllocsPerRun(100, exchange)
+					}
+				}
+				if n > 0 {
 					t.Errorf("%v allocations in an exchange", n)
 				}
 			})

@@ -48,11 +48,7 @@ func answering(t *testing.T, text string) string {
 
 // Errors that really occur: of a Dial, a Send and a Receive.
 func TestRetryableErrorsOfConnections(t *testing.T) {
-	refused, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused.Close()
+	const refused = "127.0.0.1:1" // a port that no server of the test gets
 	serverTLS, _, err := mtwiretest.Certificate()
 	if err != nil {
 		t.Fatal(err)
@@ -76,8 +72,8 @@ func TestRetryableErrorsOfConnections(t *testing.T) {
 		config    *mtwire.DialConfig
 		want      bool
 	}{
-		{"refused", "tcp://" + refused.Addr().String(), nil, true},
-		{"refused", "https://" + refused.Addr().String(), nil, true},
+		{"refused", "tcp://" + refused, nil, true},
+		{"refused", "https://" + refused, nil, true},
 		{"the end", "tcp://" + answering(t, ""), nil, true},
 		{"the end", "ws://" + answering(t, ""), nil, true},
 		{"no hello", "tcp://" + answering(t, "") + "?secret=" + mtwiretest.FakeTLSSecret, nil, true},
@@ -86,8 +82,8 @@ func TestRetryableErrorsOfConnections(t *testing.T) {
 		{"busy", "ws://" + status(503), nil, true},
 		{"busy", "http://" + status(502), nil, true},
 		{"flood", "http://" + status(429), nil, true},
-		{"behind a proxy", "tcp://" + refused.Addr().String(), through("http", "me:right"), true},
-		{"behind a proxy", "tcp://" + refused.Addr().String(), through("socks5", "me:right"), true},
+		{"behind a proxy", "tcp://" + refused, through("http", "me:right"), true},
+		{"behind a proxy", "tcp://" + refused, through("socks5", "me:right"), true},
 
 		{"not there", "ws://" + status(404), nil, false},
 		{"a redirect", "ws://" + status(302), nil, false},

@@ -90,14 +90,20 @@ func TestOneWriteIsOneWriteToTheConnectionBelow(t *testing.T) {
 func TestTransferDoesNotAllocate(t *testing.T) {
 	eachSide(t, func(t *testing.T, from, to *Conn) {
 		p, q := make([]byte, 2000), make([]byte, 2000)
-		allocs := testing.AllocsPerRun(100, func() {
+		transfer := func() {
 			if _, err := from.Write(p); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.ReadFull(to, q); err != nil {
 				t.Fatal(err)
 			}
-		})
+		}
+		allocs := testing.AllocsPerRun(100, transfer)
+		for range 10 { // goroutines of other tests may still end, and allocate
+			if allocs > 0 {
+				allocs = testing.AllocsPerRun(100, transfer)
+			}
+		}
 		if allocs > 0 {
 			t.Errorf("%.1f allocations for a message", allocs)
 		}

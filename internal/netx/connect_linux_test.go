@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/loopback"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,12 +101,11 @@ func fullListener(t *testing.T) string {
 
 // The errors of Connect are those of package net, in text, type and cause.
 func TestConnectFailsAsPackageNetDoes(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	dead, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
-	expectDialError(t, noLimit, ln.Addr().String(), syscall.ECONNREFUSED)
+	expectDialError(t, noLimit, dead, syscall.ECONNREFUSED)
 
 	full := fullListener(t)
 	expectDialError(t, func() (context.Context, context.CancelFunc) {

@@ -17,6 +17,7 @@ import (
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/obfuscation"
@@ -202,7 +203,9 @@ func listen(t *testing.T) net.Listener {
 // deadAddress returns an address that refuses connections.
 func deadAddress(t *testing.T) string {
 	t.Helper()
-	ln := listen(t)
-	defer ln.Close()
-	return ln.Addr().String()
+	address, err := loopback.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }

@@ -230,9 +230,7 @@ func TestProbeAnyNeedsOneAnswer(t *testing.T) {
 		_, err := io.Copy(io.Discard, conn)
 		return err
 	})
-	refusing := listen(t)
-	refusing.Close()
-	dead := refusing.Addr().String()
+	dead := deadAddress(t)
 	addresses := map[datacenter.DC][]string{0: {dead}, 2: {silent.Addr().String()}, 3: {dc}}
 	began := time.Now()
 	if err := router(t, Config{DataCenters: addresses, DialTimeout: time.Minute}).ProbeAny(short(t)); err != nil {

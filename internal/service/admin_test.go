@@ -73,6 +73,10 @@ func TestAdminListenerServesMetricsAndReadiness(t *testing.T) {
 	tcp := AdminAddress{"tcp", r.admin.listeners[1].Addr().String()}
 	unix := AdminAddress{"unix", socket}
 	conn := r.connect(t)
+	within(t, "the proxy knows that the data centre has answered", func() bool {
+		status, _ := askAdmin(t, unix, "/readyz")
+		return status == 200
+	})
 	for _, address := range []AdminAddress{unix, tcp} {
 		status, body := askAdmin(t, address, "/metrics")
 		if status != 200 || !strings.Contains(body, "\nmtwire_connections_authenticated_total 1\n") ||
@@ -112,12 +116,7 @@ func TestReadinessWithoutClientsAsksADataCenter(t *testing.T) {
 				adminConfig(t, c)
 				socket = filepath.Join(c.State, "admin.sock")
 				if !there {
-					ln, err := net.Listen("tcp", "127.0.0.1:0")
-					if err != nil {
-						t.Fatal(err)
-					}
-					c.DataCenters = []DataCenterAddress{{0, ln.Addr().String()}}
-					ln.Close()
+					c.DataCenters = []DataCenterAddress{{0, freeAddress(t)}}
 				}
 			})
 			if probe {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/datacenter"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 	"github.com/mtwire/mtwire/proxy"
@@ -203,13 +204,12 @@ func TestFailuresAreCountedByCause(t *testing.T) {
 
 // An attempt to connect that fails counts by data centre, upstream and cause.
 func TestFailedAttemptsAreCounted(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	dead, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
 	b := start(t, Config{}, func(c *proxy.Config) {
-		c.DataCenters = map[datacenter.DC][]string{0: {ln.Addr().String()}}
+		c.DataCenters = map[datacenter.DC][]string{0: {dead}}
 	})
 	conn, err := mtwire.Dial(t.Context(), "tcp://"+b.address+"?dc=3&secret="+bobSecret, nil)
 	if err != nil {
@@ -305,6 +305,10 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	b.everySeries()
 	b.ask(t, bobSecret, "2")
 	b.expect(t, map[string]string{`mtwire_user_connections{user="bob"}`: "1"})
+	const heard = `mtwire_data_center_last_byte_timestamp_seconds{dc="2"}` // which the client may be ahead of
+	for end := time.Now().Add(30 * time.Second); b.scrape(t)[heard] == "" && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	families, err := b.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
