@@ -61,7 +61,7 @@ func TestReplacingManyUsersHoldsUpNoHandshake(t *testing.T) {
 		}
 	}()
 	served := 0
-	for deadline := time.Now().Add(2 * time.Minute); served < 3; {
+	for deadline := time.Now().Add(5 * time.Minute); served < 3; {
 		before := reload.Load()
 		conn, err := mtwire.Dial(t.Context(), link, nil)
 		if err != nil {
