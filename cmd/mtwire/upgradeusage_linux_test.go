@@ -2,6 +2,8 @@ package main
 
 import (
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,8 +30,8 @@ func TestUpgradesInQuickSuccessionKeepTheUsage(t *testing.T) {
 	conn.Close()
 	syscall.Kill(u.current, syscall.SIGTERM)
 	eventually(t, "the end", func() bool { return !isAlive(u.current) })
-	if up := storedUp(t, u); up < (upgrades+1)*size || up > (upgrades+1)*size+4096 {
-		t.Errorf("the store has %d bytes up, and %d packets of %d bytes were sent", up, upgrades+1, size)
+	if up := storedUp(t, u); up < (upgrades+1)*size || up > (upgrades+1)*size+4096 || up != loggedUp(t, u) {
+		t.Errorf("the store has %d bytes up and the log %d, and %d packets of %d bytes were sent", up, loggedUp(t, u), upgrades+1, size)
 	}
 }
 
@@ -49,6 +51,17 @@ func storedUp(t *testing.T, u *upgraded) (up int64) {
 		for _, c := range s.Counters() {
 			up += c.Up
 		}
+	}
+	return up
+}
+
+var closedUp = regexp.MustCompile(`msg=closed .* up=(\d+) `)
+
+// loggedUp returns the bytes that all sessions have sent, as their last lines in the log have them.
+func loggedUp(t *testing.T, u *upgraded) (up int64) {
+	for _, line := range closedUp.FindAllStringSubmatch(readAll(t, u.log), -1) {
+		n, _ := strconv.ParseInt(line[1], 10, 64)
+		up += n
 	}
 	return up
 }
@@ -76,7 +89,7 @@ func TestUpgradesWhileOneDrainsKeepTheUsage(t *testing.T) {
 	syscall.Kill(u.current, syscall.SIGTERM)
 	eventually(t, "the end", func() bool { return !isAlive(u.current) })
 	least, most := int64(upgrades*size+packets*busyLength), int64(upgrades*(size+4096)+packets*busyBytes)
-	if up := storedUp(t, u); up < least || up > most {
-		t.Errorf("the store has %d bytes up, want %d to %d", up, least, most)
+	if up := storedUp(t, u); up < least || up > most || up != loggedUp(t, u) {
+		t.Errorf("the store has %d bytes up, and the log %d, want %d to %d", up, loggedUp(t, u), least, most)
 	}
 }
