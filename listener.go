@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
@@ -297,7 +298,7 @@ func (s *serverSettings) http() *httpconn.ServerConfig {
 // Listener accepts connections of all transports on one port.
 type Listener struct {
 	net      net.Listener
-	settings *serverSettings
+	settings atomic.Pointer[serverSettings]
 	shutdown shutdown
 }
 
@@ -317,7 +318,23 @@ func Listen(network, address string, config *ListenConfig) (*Listener, error) {
 
 // NewListener returns a Listener that accepts from ln.
 func NewListener(ln net.Listener, config *ListenConfig) *Listener {
-	return &Listener{net: ln, settings: newServerSettings(config)}
+	l := &Listener{net: ln}
+	l.settings.Store(newServerSettings(config))
+	return l
+}
+
+// SetConfig replaces the configuration for the connections that are accepted from then on, such as
+// other secrets. Those before keep theirs, and the memory for their packets, which the next ones
+// share if config has no PacketMemory. It keeps config's slices and may be called concurrently.
+func (l *Listener) SetConfig(config *ListenConfig) {
+	next := ListenConfig{}
+	if config != nil {
+		next = *config
+	}
+	if next.PacketMemory == nil {
+		next.PacketMemory = l.settings.Load().limits.memory
+	}
+	l.settings.Store(newServerSettings(&next))
 }
 
 // Accept returns the next connection. It reads nothing from it, so that a silent
@@ -332,8 +349,9 @@ func (l *Listener) Accept() (*Conn, error) {
 }
 
 func (l *Listener) accepted(socket net.Conn) *Conn {
-	setKeepAlive(socket, l.settings.KeepAlive)
-	return newServerConn(socket, l.settings)
+	settings := l.settings.Load()
+	setKeepAlive(socket, settings.KeepAlive)
+	return newServerConn(socket, settings)
 }
 
 // Close stops listening. Connections returned by Accept stay open. Serve returns and

@@ -24,9 +24,8 @@ type endpoint struct {
 	mtwire.Endpoint
 	name string
 
-	weight int // 0: the first one is preferred
-
 	// Guarded by endpoints.mu.
+	weight  int                   // 0: the first one is preferred
 	health  map[mtwire.DC]*health // of the server, or of each data centre
 	current int                   // of the smooth weighted round robin
 }
@@ -44,6 +43,28 @@ type endpoints struct {
 
 	mu  sync.Mutex
 	all []*endpoint
+}
+
+// replace replaces the servers. Those that stay keep their health, and their place in the sessions
+// that have tried them.
+func (e *endpoints) replace(to []mtwire.Endpoint, weights []int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before := e.all
+	e.all = make([]*endpoint, 0, len(to))
+	for i, ep := range to {
+		var next *endpoint
+		at := slices.IndexFunc(before, func(old *endpoint) bool { return old.Endpoint == ep && !slices.Contains(e.all, old) })
+		if at >= 0 {
+			next = before[at]
+		} else {
+			next = &endpoint{Endpoint: ep, name: name(ep), health: make(map[mtwire.DC]*health)}
+		}
+		if next.weight, next.current = 0, 0; len(weights) > 0 {
+			next.weight = weights[i]
+		}
+		e.all = append(e.all, next)
+	}
 }
 
 // of returns the health of the server that a client gets for dc. Under mu.

@@ -135,22 +135,32 @@ func New(config Config) (*Relay, error) {
 	forHTTP := *config.Dial
 	forHTTP.DialContext = r.noting(forHTTP.DialContext)
 	r.dialHTTP = &forHTTP
-	if n := len(config.Weights); n != 0 && n != len(config.To) {
-		return nil, fmt.Errorf("relay: %d weights for %d endpoints", n, len(config.To))
-	}
-	for i, ep := range config.To {
-		if err := ep.Check(); err != nil {
-			return nil, fmt.Errorf("relay: endpoint %d: %w", i+1, err)
-		}
-		to := &endpoint{Endpoint: ep, name: name(ep), health: make(map[mtwire.DC]*health)}
-		if len(config.Weights) > 0 {
-			if to.weight = config.Weights[i]; to.weight < 1 || to.weight > MaxWeight {
-				return nil, fmt.Errorf("relay: a weight of %d: want 1 to %d", to.weight, MaxWeight)
-			}
-		}
-		r.endpoints.all = append(r.endpoints.all, to)
+	if err := r.SetServers(config.To, config.Weights); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+// SetServers replaces Config.To and Config.Weights, for clients that are not connected to a server
+// yet. What is known of a server that stays is kept, and the sessions of one that is gone go on.
+// After an error nothing has changed.
+func (r *Relay) SetServers(to []mtwire.Endpoint, weights []int) error {
+	if len(to) == 0 {
+		return errors.New("relay: no endpoint to connect to")
+	}
+	if n := len(weights); n != 0 && n != len(to) {
+		return fmt.Errorf("relay: %d weights for %d endpoints", n, len(to))
+	}
+	for i, ep := range to {
+		if err := ep.Check(); err != nil {
+			return fmt.Errorf("relay: endpoint %d: %w", i+1, err)
+		}
+		if len(weights) > 0 && (weights[i] < 1 || weights[i] > MaxWeight) {
+			return fmt.Errorf("relay: a weight of %d: want 1 to %d", weights[i], MaxWeight)
+		}
+	}
+	r.endpoints.replace(to, weights)
+	return nil
 }
 
 // trial is how long one client alone tries a server that has failed.

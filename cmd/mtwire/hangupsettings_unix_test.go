@@ -157,3 +157,55 @@ func TestHangupBeforeTheStartIsHeld(t *testing.T) {
 		}
 	}
 }
+
+// SIGHUP reads the endpoints and the secrets of a relay again. A file that is wrong changes nothing,
+// and connections go on.
+func TestHangupReadsTheFilesOfARelayAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secrets, to, log := filepath.Join(dir, "secrets"), filepath.Join(dir, "to"), filepath.Join(dir, "log")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const bob, carol = "dd101112131415161718191a1b1c1d1e1f", "dd202122232425262728292a2b2c2d2e2f"
+	write(secrets, "bob="+bob)
+	write(to, "tcp://"+startDataCenter(t))
+	address, err := loopback.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startCommand(t, address, nil, "mtwire", "relay", "--listen", address, "--secrets", secrets, "--to-file", to, "--log-file", log)
+	conn := s.connect(t)
+	served := func(secret string) bool { return askOnce(t.Context(), "tcp://"+address+"?secret="+secret) == nil }
+	if !served(bob) {
+		t.Error("bob is not served")
+	}
+	next := startDataCenter(t)
+	write(secrets, "carol="+carol)
+	write(to, "tcp://"+next)
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "a line", func() bool { return contains(log, `msg="read the secrets again"`) })
+	if !served(carol) || !contains(log, `msg="read the endpoints again"`) {
+		t.Error("the secrets are not those of the file")
+	}
+	eventually(t, "the next server", func() bool { return contains(log, "tcp://"+next) })
+	if askWithin(t.Context(), 500*time.Millisecond, "tcp://"+address+"?secret="+bob) == nil {
+		t.Error("bob is served")
+	}
+	write(secrets, "carol="+carol[2:10])
+	write(to, "tcp://wr0ng!:1")
+	s.Process.Signal(syscall.SIGHUP)
+	eventually(t, "errors", func() bool {
+		return contains(log, `msg="the secrets cannot be read again`) && contains(log, `msg="the endpoints cannot be read again`)
+	})
+	if !served(carol) || contains(log, carol[2:10]) {
+		t.Error("files that are wrong have an effect")
+	}
+	receiveResPQ(t, conn)
+	if err := s.stop(t, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}

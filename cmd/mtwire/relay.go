@@ -146,9 +146,9 @@ most makes room.`,
 	listVar(f, &flags.listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")
 	listVar(f, &flags.trusted, "proxy-protocol-from", errorsQuote, "load balancer that sends PROXY protocol headers: `ADDRESS`, NETWORK/BITS or unix (repeatable)")
 	listVar(f, &flags.to, "to", errorsNumbered, "`ENDPOINT` to connect to; the first one that answers is used, or all by ?weight=N (repeatable)")
-	f.StringVar(&flags.toFile, "to-file", "", "`FILE` with an ENDPOINT on each line; # begins a comment (default: $"+relayVariable+")")
+	f.StringVar(&flags.toFile, "to-file", "", "`FILE` with an ENDPOINT on each line; # begins a comment; SIGHUP reads it again (default: $"+relayVariable+")")
 	listVar(f, &flags.secrets, "secret", errorsNumbered, "serve MTProxy clients with this `SECRET` only (repeatable)")
-	f.StringVar(&flags.secretsFile, "secrets", "", "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment")
+	f.StringVar(&flags.secretsFile, "secrets", "", "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment; SIGHUP reads it again")
 	f.StringVar(&flags.tlsCert, "tls-cert", "", "`FILE` with the certificate for wss and https, PEM; SIGHUP reads it again")
 	f.StringVar(&flags.tlsKey, "tls-key", "", "`FILE` with its key, PEM")
 	durationVar(f, &flags.answer, "answer-timeout", "`TIME` that an endpoint may take for its first packet, if there is another one; 0: no limit")
@@ -169,15 +169,16 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	defer log.close()
 	// Package net/http would write there what a server over HTTP sends unasked.
 	stdlog.SetOutput(io.Discard)
-	to, shares, err := flags.endpoints(cmd, log.Logger)
+	all, err := flags.endpoints(log.Logger)
 	if err != nil {
 		return err
 	}
+	flags.warnOfCredentials(cmd, all, log.Logger)
 	if err := flags.checkLimits(); err != nil {
 		return err
 	}
 	relaying := relay.Config{
-		To: to, Weights: shares, AnswerTimeout: flags.answerTimeout(), Log: log.Logger,
+		To: servers(all), Weights: weights(all), AnswerTimeout: flags.answerTimeout(), Log: log.Logger,
 		Dial:               &mtwire.DialConfig{ObfuscatedFull: true}, // if an endpoint asks for it
 		MaxUnauthenticated: flags.maxAll, MaxUnauthenticatedPerAddress: flags.maxAddress,
 	}
@@ -196,7 +197,6 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	go eachHangup(hangups, func() { flags.reload(log) })
 	var listeners []*mtwire.Listener
 	defer func() {
 		for _, ln := range listeners {
@@ -212,6 +212,7 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 		listeners = append(listeners, ln)
 		printStatus(cmd, "listening on %v", ln.Addr())
 	}
+	go eachHangup(hangups, func() { flags.reload(log, r, config, listeners) })
 	limits := r.Limits()
 	log.Info("limits", "max_unauthenticated", limits.Unauthenticated, "descriptors", limits.Descriptors,
 		"max_unauthenticated_per_address", limits.PerAddress)
@@ -228,19 +229,47 @@ func (flags *relayFlags) run(cmd *cobra.Command) error {
 	return unlessEnded(cmd.Context(), err)
 }
 
-// reload opens the log file, and reads the certificate again. If one of them fails, what
-// was before stays in use.
-func (flags *relayFlags) reload(log *processLog) {
+// reload opens the log file, and reads the certificate, the endpoints and the secrets again. What
+// cannot be read stays as it was. Connections go on, and new ones have what is new.
+func (flags *relayFlags) reload(log *processLog, r *relay.Relay, config *mtwire.ListenConfig, listeners []*mtwire.Listener) {
 	log.reopen()
-	switch err := flags.readCertificate(); {
-	case err != nil:
-		log.Error("the certificate cannot be read again, the one before stays in use", "cause", err)
-	case flags.tlsCert != "":
-		log.Info("read the certificate again")
-	case log.file == nil:
-		log.Info("SIGHUP: neither a certificate nor a log file is in use, so there is nothing to do")
+	used := log.file != nil
+	again := func(file, what string, read func() error) {
+		if file == "" {
+			return
+		}
+		used = true
+		if err := read(); err != nil {
+			log.Error("the "+what+" cannot be read again, what was read before stays in use", "cause", redactedCause(err))
+			return
+		}
+		log.Info("read the " + what + " again")
+	}
+	again(flags.tlsCert, "certificate", flags.readCertificate)
+	again(flags.toFile, "endpoints", func() error {
+		all, err := flags.endpoints(log.Logger)
+		if err != nil {
+			return err
+		}
+		return r.SetServers(servers(all), weights(all))
+	})
+	again(flags.secretsFile, "secrets", func() (err error) {
+		next := *config
+		if next.Secrets, err = flags.allSecrets(log.Logger); err != nil {
+			return err
+		}
+		for _, ln := range listeners {
+			ln.SetConfig(&next)
+		}
+		return nil
+	})
+	if !used {
+		log.Info("SIGHUP: neither a certificate, a file of endpoints or secrets, nor a log file is in use, so there is nothing to do")
 	}
 }
+
+// redactedCause returns the text of an error for the log.
+func redactedCause(err error) string { return config.Redact(err.Error()) }
 
 // readCertificate reads the certificate, if there is one.
 func (flags *relayFlags) readCertificate() error {
@@ -280,12 +309,12 @@ func (flags *relayFlags) answerTimeout() time.Duration {
 func negative(value int) error { return fmt.Errorf("must not be negative, and is %d", value) }
 
 // endpoints returns those of the flags, or of the variable.
-func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []mtwire.Endpoint, shares []int, err error) {
-	all := flags.to
+func (flags *relayFlags) endpoints(log *slog.Logger) (all []relayEndpoint, err error) {
+	all = flags.to
 	if flags.toFile != "" {
 		more, err := service.ReadList[relayEndpoint](flags.toFile, log)
 		if err != nil {
-			return nil, nil, &service.ConfigError{Setting: "to-file", Err: err}
+			return nil, &service.ConfigError{Setting: "to-file", Err: err}
 		}
 		all = slices.Concat(all, more)
 	}
@@ -293,29 +322,37 @@ func (flags *relayFlags) endpoints(cmd *cobra.Command, log *slog.Logger) (to []m
 		for text := range strings.FieldsSeq(os.Getenv(relayVariable)) {
 			var ep relayEndpoint
 			if err := ep.UnmarshalText([]byte(text)); err != nil {
-				return nil, nil, errors.New(relayVariable + ": " + err.Error())
+				return nil, errors.New(relayVariable + ": " + err.Error())
 			}
 			all = append(all, ep)
 		}
 	}
 	if len(all) == 0 {
-		return nil, nil, errors.New("no endpoint to connect to: --to wss, for instance, is Telegram's data centres over WebSocket")
+		return nil, errors.New("no endpoint to connect to: --to wss, for instance, is Telegram's data centres over WebSocket")
 	}
+	return all, nil
+}
+
+// warnOfCredentials warns of an endpoint with a secret on the command line.
+func (flags *relayFlags) warnOfCredentials(cmd *cobra.Command, all []relayEndpoint, log *slog.Logger) {
 	for _, ep := range all {
 		if ep.Secret != (mtwire.Secret{}) && cmd.Flags().Changed("to") && slices.Contains(flags.to, ep) {
 			log.Warn("every user of this machine can read what --to has on the command line", "instead", "--to-file FILE", "or", relayVariable)
-			break
+			return
 		}
 	}
+}
+
+// servers returns endpoints without their weights.
+func servers(all []relayEndpoint) (to []mtwire.Endpoint) {
 	for _, ep := range all {
 		to = append(to, ep.Endpoint)
 	}
-	return to, weights(all), nil
+	return to
 }
 
-// listenConfig returns what clients may use.
-func (flags *relayFlags) listenConfig(log *slog.Logger) (*mtwire.ListenConfig, error) {
-	config := &mtwire.ListenConfig{ObfuscatedFull: true}
+// allSecrets returns the secrets of the flags and of the file.
+func (flags *relayFlags) allSecrets(log *slog.Logger) (all []mtwire.Secret, err error) {
 	secrets := flags.secrets
 	if flags.secretsFile != "" {
 		more, err := service.ReadList[service.NamedSecret](flags.secretsFile, log)
@@ -325,8 +362,18 @@ func (flags *relayFlags) listenConfig(log *slog.Logger) (*mtwire.ListenConfig, e
 		secrets = slices.Concat(secrets, more)
 	}
 	for _, named := range secrets {
-		config.Secrets = append(config.Secrets, named.Secret)
+		all = append(all, named.Secret)
 	}
+	return all, nil
+}
+
+// listenConfig returns what clients may use.
+func (flags *relayFlags) listenConfig(log *slog.Logger) (*mtwire.ListenConfig, error) {
+	secrets, err := flags.allSecrets(log)
+	if err != nil {
+		return nil, err
+	}
+	config := &mtwire.ListenConfig{ObfuscatedFull: true, Secrets: secrets}
 	if (flags.tlsCert == "") != (flags.tlsKey == "") {
 		return nil, errors.New("--tls-cert and --tls-key need each other")
 	}

@@ -54,13 +54,13 @@ func TestTheRelaysCertificateIsReadAgain(t *testing.T) {
 	var text strings.Builder
 	log := &processLog{Logger: slog.New(slog.NewTextHandler(io.Writer(&text), nil))}
 	second := renew()
-	if flags.reload(log); current() != second || !strings.Contains(text.String(), "read the certificate again") {
+	if flags.reload(log, nil, config, nil); current() != second || !strings.Contains(text.String(), "read the certificate again") {
 		t.Error("not the renewed certificate", text.String())
 	}
 	if err := os.WriteFile(flags.tlsCert, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if flags.reload(log); current() != second || !strings.Contains(text.String(), "level=ERROR") {
+	if flags.reload(log, nil, config, nil); current() != second || !strings.Contains(text.String(), "level=ERROR") {
 		t.Error("a bad file has an effect", text.String())
 	}
 }
