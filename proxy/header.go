@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/admission"
@@ -40,7 +39,7 @@ func (s *session) readHeader() error {
 	}
 	balancer := s.clientAddr()
 	if !balancer.IsValid() { // all that connect to Unix sockets share one limit
-		balancer = netip.IPv6Unspecified()
+		balancer = admission.NoAddress
 	}
 	wait := headerWait{session: s}
 	s.proxy.headers.Enter(&wait.member, &wait, balancer, admission.Silent)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -78,7 +77,7 @@ func (c *balancedConn) readHeader() {
 		c.remote, c.local = c.Conn.RemoteAddr(), c.Conn.LocalAddr()
 		balancer := addressOf(c.remote)
 		if !balancer.IsValid() { // all that connect to Unix sockets share one limit
-			balancer = netip.IPv6Unspecified()
+			balancer = admission.NoAddress
 		}
 		var member admission.Member
 		c.relay.headers.Enter(&member, c, balancer, admission.Silent)

@@ -69,13 +69,18 @@ type EvictedError struct {
 // ErrEvicted is what every EvictedError is.
 var ErrEvicted = errors.New("too many unauthenticated connections")
 
+// NoAddress stands for the address of peers that have none, such as those of a Unix socket, where
+// all of them share the limit of one. No peer is in its network: the unspecified
+// address of IPv6 is in that of ::1.
+var NoAddress = netip.IPv4Unspecified()
+
 // Error returns the limit, and the site whose limit it is or, if it is that of an address, the
 // site that the address is in: the text is in logs, which are not to have clients' addresses.
 func (e *EvictedError) Error() string {
 	switch site := Network(Site, e.Network.Addr()); {
 	case e.Scope == Total || !e.Network.IsValid():
 		return fmt.Sprintf("%v: limit of %d in total", ErrEvicted, e.Limit)
-	case e.Network.Addr().IsUnspecified():
+	case e.Network.Addr() == NoAddress:
 		return fmt.Sprintf("%v: limit of %d for peers without an address", ErrEvicted, e.Limit)
 	case e.Scope == Address:
 		return fmt.Sprintf("%v: limit of %d for an address of %v", ErrEvicted, e.Limit, site)

@@ -310,3 +310,19 @@ func TestLimitsHoldAfterAnySequence(t *testing.T) {
 		t.Error("something is left")
 	}
 }
+
+// Peers without an address have a limit of their own, and no peer with one is taken for them.
+func TestPeersWithoutAnAddressAreTheirOwnNetwork(t *testing.T) {
+	for from, want := range map[string]string{
+		NoAddress.String(): "limit of 1 for peers without an address", "::1": "limit of 1 for an address of ::/48",
+	} {
+		table := newTestTable(Limits{Address: 1, Site: 100, Total: 100})
+		for _, other := range []string{NoAddress.String(), "::1", "192.0.2.1"} {
+			table.enter(other, other, Silent)
+		}
+		table.enter("new", from, Silent)
+		if reason := table.reasons[from]; len(table.gone) != 1 || reason == nil || reason.Error() != ErrEvicted.Error()+": "+want {
+			t.Errorf("%s: evicted %v, %v", from, table.gone, reason)
+		}
+	}
+}
