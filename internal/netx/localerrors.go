@@ -20,8 +20,9 @@ func IsLocal(err error) bool {
 }
 
 // failsLookup reports whether err is that of a lookup which has failed with code, such as for want
-// of a descriptor for the socket to the resolver: a *net.DNSError keeps the text of it alone.
+// of a descriptor for the socket to the resolver: a *net.DNSError keeps the text of it alone. The
+// system's resolver, with cgo, has nothing in front of it.
 func failsLookup(err, code error) bool {
 	var lookup *net.DNSError
-	return errors.As(err, &lookup) && strings.HasSuffix(lookup.Err, ": "+code.Error())
+	return errors.As(err, &lookup) && (lookup.Err == code.Error() || strings.HasSuffix(lookup.Err, ": "+code.Error()))
 }

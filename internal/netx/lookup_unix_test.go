@@ -29,6 +29,10 @@ func TestALookupWithoutADescriptorIsRecognised(t *testing.T) {
 	if !errors.As(err, &lookup) || !IsErrno(&net.OpError{Op: "dial", Err: err}, EMFILE, ENFILE) || !IsLocal(err) || IsErrno(err, ECONNREFUSED) {
 		t.Errorf("%T, %v", err, err)
 	}
+	system := &net.DNSError{Err: syscall.ENFILE.Error(), Name: "host.test"} // of getaddrinfo
+	if !IsErrno(system, EMFILE, ENFILE) || !IsLocal(system) || IsErrno(system, ECONNREFUSED) {
+		t.Error("an error of the system's resolver is not recognised")
+	}
 	missing := &net.DNSError{Err: "no such host", Name: "too many open files", IsNotFound: true}
 	if IsErrno(missing, EMFILE) || IsLocal(missing) {
 		t.Error("a name that does not exist is taken for a shortage")
