@@ -7,14 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/mtwire/mtwire/internal/drain"
 )
 
-// TestMain checks that no goroutine which the tests started is left at the end. An established
-// session is idle after a time that a client which is to be busy does not reach by chance.
+// TestMain checks that no goroutine which the tests started is left at the end.
 func TestMain(m *testing.M) {
-	drain.IdleTime = 3 * time.Second
 	code := m.Run()
 	left := goroutinesIn("github.com/mtwire/")
 	for begin := time.Now(); len(left) > 0 && time.Since(begin) < 30*time.Second; left = goroutinesIn("github.com/mtwire/") {
