@@ -148,6 +148,9 @@ func (h *Handover) checkSender() error {
 		return nil
 	}
 	pid, err := senderOf(h.conn)
+	for h.again(err) {
+		pid, err = senderOf(h.conn)
+	}
 	if err != nil {
 		return h.failed(err)
 	}
@@ -192,13 +195,22 @@ var longAgo = time.Unix(1, 0)
 // be killed for that, and its answer may be there.
 const stopTime = time.Second
 
+// again reports whether a read has ended with err because this process was stopped. The time of the
+// step has begun anew then.
+func (h *Handover) again(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(h.until) < stopTime {
+		return false
+	}
+	h.limit(h.allowed)
+	return true
+}
+
 // expect receives a message of a kind, and returns it. If this process was stopped meanwhile, the
 // time of the step begins anew.
 func (h *Handover) expect(k kind) ([]byte, error) {
 	message, fds, err := receive(h.conn, h.buf[:], 1)
 	closeFDs(fds) // there should be none
-	for errors.Is(err, os.ErrDeadlineExceeded) && time.Since(h.until) >= stopTime {
-		h.limit(h.allowed)
+	for h.again(err) {
 		message, fds, err = receive(h.conn, h.buf[:], 1)
 		closeFDs(fds)
 	}

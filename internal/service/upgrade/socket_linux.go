@@ -125,14 +125,18 @@ func setPassCredentials(conn *net.UnixConn, value int) {
 }
 
 // senderOf waits for the next message, which stays there, and returns which process has sent it,
-// 0 if that is not known. It undoes tellSenders, whose descriptions of senders receive does not
-// know.
+// 0 if that is not known. Unless its time was over, it undoes tellSenders, whose descriptions of
+// senders receive does not know.
 func senderOf(conn *net.UnixConn) (pid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
-	defer setPassCredentials(conn, 0)
+	defer func() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			setPassCredentials(conn, 0)
+		}
+	}()
 	control, length := make([]byte, unix.CmsgSpace(unix.SizeofUcred)), 0
 	failed := raw.Read(func(fd uintptr) (done bool) {
 		for {

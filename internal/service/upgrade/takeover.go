@@ -211,7 +211,7 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unkn
 	interrupt := context.AfterFunc(ctx, func() { t.conn.Close() })
 	defer interrupt()
 	t.conn.SetDeadline(time.Time{})
-	called := false
+	called, begun := false, false
 	settle := func() (unknown []string) {
 		if !called {
 			called = true
@@ -238,7 +238,11 @@ func (t *Takeover) Run(ctx context.Context, p *proxy.Proxy, settled func() (unkn
 		if err != nil {
 			return sessions, err
 		}
-		interrupt() // the old process has begun
+		if !begun && !interrupt() { // the old process has begun, and this one is to end: it must hold nothing by then
+			closeFDs(fds)
+			return sessions, net.ErrClosed
+		}
+		begun = true
 		switch kind(message[0]) {
 		case sessionsMessage:
 			n, err := t.takeBatch(p, message, fds)
