@@ -86,6 +86,11 @@ func (ln *WatchedListener) Responds(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
+	select {
+	case <-ln.ended: // no Accept would answer
+		return nil
+	default:
+	}
 	ln.mu.Lock()
 	if !ln.failed.IsZero() && time.Since(ln.failed) < 2*maxPause {
 		ln.mu.Unlock()

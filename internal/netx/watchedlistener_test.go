@@ -54,8 +54,8 @@ func TestAnAcceptLoopResponds(t *testing.T) {
 	}
 	ln.Close()
 	<-over
-	if err := ln.Responds(t.Context()); err != nil {
-		t.Error(err)
+	if err := ln.Responds(t.Context()); err != nil || len(ln.asked) > 0 {
+		t.Errorf("%v, and %d wait for an answer", err, len(ln.asked))
 	}
 }
 

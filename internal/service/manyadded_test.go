@@ -47,19 +47,23 @@ func TestAChangeAmongManyAddedUsersIsThrifty(t *testing.T) {
 	if !r.config.hasManyUsers() {
 		t.Error("the store has few users")
 	}
-	r.release.Stop()
-	if percent := update(func(list []users.User) []users.User { return list[1:] }); percent > thriftyPercent {
-		t.Errorf("%d percent of garbage", percent)
-	}
-	if !r.release.Stop() {
-		t.Error("memory is not released")
+	removed := 0
+	for isDue := false; !isDue; isDue = r.release.Stop() { // a slow machine may have released it by then
+		if removed == 5 {
+			t.Fatal("memory is not released")
+		}
+		r.release.Stop()
+		if percent := update(func(list []users.User) []users.User { return list[1:] }); percent > thriftyPercent {
+			t.Errorf("%d percent of garbage", percent)
+		}
+		removed++
 	}
 	path, err := r.config.storePath()
 	if err != nil {
 		t.Fatal(err)
 	}
 	stored, err := store.ReadUsers(path)
-	if err != nil || len(stored) != len(many)-1 || !slices.Equal(stored[0].Secrets, many[1].Secrets) {
+	if err != nil || len(stored) != len(many)-removed || !slices.Equal(stored[0].Secrets, many[removed].Secrets) {
 		t.Errorf("%d users, %v", len(stored), err)
 	}
 }
