@@ -179,7 +179,7 @@ func TestHangupReadsTheFilesOfARelayAgain(t *testing.T) {
 	}
 	s := startCommand(t, address, nil, "mtwire", "relay", "--listen", address, "--secrets", secrets, "--to-file", to, "--log-file", log)
 	conn := s.connect(t)
-	served := func(secret string) bool { return askOnce(t.Context(), "tcp://"+address+"?secret="+secret) == nil }
+	served := func(secret string) bool { return s.serves(t, secret) }
 	if !served(bob) {
 		t.Error("bob is not served")
 	}
