@@ -29,7 +29,7 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	defer p.serving.Done()
 	defer context.AfterFunc(p.accepting, func() { cancel(context.Cause(p.accepting)) })()
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	defer netx.CloseAfter(ctx, ln)()
 	watched := netx.Watch(ln)
 	defer p.watch(watched)()
 	err := netx.AcceptLoop(ctx, watched, p.handle, func(err error) {

@@ -3,6 +3,7 @@ package netx
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"time"
 )
@@ -41,6 +42,22 @@ func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), del
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+}
+
+// CloseAfter closes c when ctx ends. The caller calls stop in the end, which waits for a
+// Close that has begun: Accept and Read return while it goes on, and the address of a
+// listener is not free before it has ended.
+func CloseAfter(ctx context.Context, c io.Closer) (stop func()) {
+	closed := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		c.Close()
+	})
+	return func() {
+		if !cancel() {
+			<-closed
 		}
 	}
 }

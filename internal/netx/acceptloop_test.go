@@ -1,6 +1,7 @@
 package netx
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -41,4 +42,48 @@ func TestShortagesAreWaitedOut(t *testing.T) {
 			t.Errorf("%d connections and %d delays, and then %v", accepted, delays, err)
 		}
 	})
+}
+
+// slowCloser has no more to give as soon as Close begins, which takes a while.
+type slowCloser struct {
+	begun, end chan struct{}
+	closed     bool
+}
+
+func (c *slowCloser) Close() error {
+	close(c.begun)
+	<-c.end
+	c.closed = true
+	return nil
+}
+
+// The stop of CloseAfter returns when a Close that has begun has ended, and closes nothing
+// otherwise.
+func TestCloseAfterWaitsForClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := &slowCloser{begun: make(chan struct{}), end: make(chan struct{})}
+		stop := CloseAfter(ctx, c)
+		cancel()
+		<-c.begun // Accept would return now
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		synctest.Wait()
+		select {
+		case <-stopped:
+			t.Error("stop returns before Close")
+		default:
+		}
+		close(c.end)
+		if <-stopped; !c.closed {
+			t.Error("stop returns before Close has ended")
+		}
+	})
+	never := &slowCloser{begun: make(chan struct{})}
+	CloseAfter(t.Context(), never)()
+	select {
+	case <-never.begun:
+		t.Error("closed without the end of the context")
+	default:
+	}
 }

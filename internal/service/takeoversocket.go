@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 )
 
@@ -34,7 +35,7 @@ func (s *Service) listenTakeover() (stop func()) {
 		}
 		defer ln.Close()
 		own, _ := os.Lstat(path)
-		defer context.AfterFunc(ctx, func() { ln.Close() })()
+		defer netx.CloseAfter(ctx, ln)()
 		s.serveTakeover(ln, path)
 		if now, err := os.Lstat(path); err == nil && !s.upgrade.isDone() && os.SameFile(own, now) {
 			os.Remove(path)

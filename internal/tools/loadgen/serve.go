@@ -17,8 +17,7 @@ func serve(ctx context.Context, ln net.Listener, handle func(ctx context.Context
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel() // before the wait
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	defer stop()
+	defer netx.CloseAfter(ctx, ln)()
 	return netx.AcceptLoop(ctx, ln, func(conn net.Conn) {
 		running.Go(func() {
 			defer conn.Close()
