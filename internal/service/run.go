@@ -114,8 +114,8 @@ func (s *Service) awaitTaken(abort context.Context) {
 
 // drainLeft drains what has not moved to the process that has taken over.
 func (s *Service) drainLeft(abort context.Context) {
-	s.admin.leave()
 	s.web.leave()
+	s.admin.leave() // after a second at most, in which clients are to be the other process's
 	stop := s.upgrade.sharer.follow()
 	limit, cancel := context.WithTimeout(abort, s.ending.Load().drain)
 	defer cancel()
