@@ -364,6 +364,8 @@ func (d *document) tryReload(t *testing.T, b *testbed) {
 		t.Error(second)
 	}
 	d.try(t, b, step{operation: "reload", header: match, status: 412})
+	b.reload = fmt.Errorf("%w: another process has taken over", admin.ErrUnavailable)
+	d.try(t, b, step{operation: "reload", status: 503})
 	b.reload = errors.New("line 1: no secret")
 	d.try(t, b, step{operation: "reload", status: 422})
 	d.try(t, b, step{operation: "getReload", status: 200})
