@@ -68,7 +68,9 @@ func (r *webRelay) restart(t *testing.T) {
 	if old := r.server.Swap(server); old != nil {
 		r.stop()
 	}
-	r.stop = func() { cancel(); server.Close(); <-served }
+	// The sessions end first: a client whose stream alone has ended may open another one in
+	// its session.
+	r.stop = func() { server.Close(); cancel(); <-served }
 }
 
 // config returns a config whose connections go to the relay, whatever their address is.
