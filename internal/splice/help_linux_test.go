@@ -123,6 +123,7 @@ func TestHelpGoesOnBesideOneThatIsHeldUp(t *testing.T) {
 // A message that comes while another goroutine moves the one before is moved by that
 // one: its event does not come again.
 func TestMessageDuringAMoveIsMoved(t *testing.T) {
+	awaitNoDirections(t)
 	poller := heldPoller(t)
 	client, left := pair(t)
 	right, server := pair(t)

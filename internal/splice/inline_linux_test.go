@@ -23,6 +23,17 @@ func runningDirections() int {
 	return strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "splice.(*direction).run(")
 }
 
+// awaitNoDirections waits until the directions of the tests before have ended: their
+// goroutines go on for a moment behind Abort.
+func awaitNoDirections(t *testing.T) {
+	t.Helper()
+	for limit := time.Now().Add(30 * time.Second); runningDirections() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("directions of other tests go on")
+		}
+	}
+}
+
 // endless is an idle time after which no test waits: a direction that gets a goroutine
 // keeps it.
 const endless = time.Hour
@@ -44,6 +55,7 @@ func connected(t *testing.T, poller *Poller, treat func(*Flow)) (client, server 
 
 // Short messages are moved without a goroutine, however many there are.
 func TestShortMessagesNeedNoGoroutine(t *testing.T) {
+	awaitNoDirections(t)
 	poller := startPoller(t)
 	for name, treat := range treatments {
 		client, server, _ := connected(t, poller, treat)
@@ -75,6 +87,7 @@ func TestParkedDirectionLingersWithoutAGoroutine(t *testing.T) {
 }
 
 func lingerWithoutAGoroutine(t *testing.T, linger time.Duration) error {
+	awaitNoDirections(t)
 	var errs []error
 	var mu sync.Mutex
 	failed := func(format string, args ...any) {
@@ -262,6 +275,7 @@ func TestErrorsOfShortMessagesEndThePair(t *testing.T) {
 // A pause after a short message has neither a goroutine nor events, and what came
 // meanwhile is moved after it.
 func TestShortMessagesArePaused(t *testing.T) {
+	awaitNoDirections(t)
 	poller := startPoller(t)
 	delays := make(chan time.Duration, 10)
 	delays <- 50 * time.Millisecond
