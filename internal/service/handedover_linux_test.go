@@ -144,7 +144,7 @@ func TestPagesAreDroppedOnlyWhileSessionsMove(t *testing.T) {
 	drops := func() bool {
 		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("service.dropPages"))
 	}
-	for limit := time.Now().Add(10 * time.Second); drops(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(30 * time.Second); drops(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("pages are still dropped")
 		}
@@ -259,15 +259,6 @@ func takenOverFrom(t *testing.T, patience time.Duration) (*Service, *upgrade.Han
 	}
 	if err := h.Done(); err != nil {
 		t.Fatal(err)
-	}
-	stacks := make([]byte, 1<<20)
-	drops := func() bool {
-		return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("service.dropPages"))
-	}
-	for limit := time.Now().Add(30 * time.Second); drops(); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatal("pages are still dropped")
-		}
 	}
 	return s, h
 }
