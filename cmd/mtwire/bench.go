@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,7 +28,7 @@ type benchFlags struct {
 	seconds                        float64
 	processes                      []int
 	only                           []string
-	raw, asJSON                    bool
+	raw, awake, asJSON             bool
 
 	loads loadFlags
 }
@@ -57,6 +55,10 @@ with --secret; - reads it from standard input, so that no other user of this
 machine sees it on the command line. The data centre is in this process and
 listens on --dc-listen. The proxy must route there: Telegram's data centres take
 no part. Every byte that arrives is compared with the byte that was sent.
+
+A processor that sleeps takes time to wake up, that of a virtual machine up to
+milliseconds: --awake keeps processors from it, those of the proxy (the first --pid)
+and of the load generator, in the phases of small messages.
 
 The memory of idle connections is accurate only for a proxy that has just been
 started. The load generator uses CPU time of the same machine: compare seconds
@@ -98,6 +100,7 @@ Exits with 1 if the proxy does not answer, or changes a byte.`,
 	flags.loads.define(f)
 	f.IntSliceVar(&flags.processes, "pid", nil, "process `ID` of the proxy (repeatable)")
 	f.BoolVar(&flags.raw, "raw", false, "compare with a relay that only copies bytes")
+	f.BoolVar(&flags.awake, "awake", false, "let no processor sleep in the phases of small messages (Linux)")
 	f.BoolVar(&flags.asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -116,6 +119,8 @@ func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 		return loadgen.Plan{}, fmt.Errorf("--seconds %v: want more than 0 and at most a day", flags.seconds)
 	case flags.idle < 0:
 		return loadgen.Plan{}, fmt.Errorf("--idle %d: want 0 or more", flags.idle)
+	case flags.awake && runtime.GOOS != "linux":
+		return loadgen.Plan{}, errors.New("--awake: only on Linux")
 	case flags.size < loadgen.MinLength || flags.size > 1<<20:
 		return loadgen.Plan{}, fmt.Errorf("--size %d: want %d to %d", flags.size, loadgen.MinLength, 1<<20)
 	}
@@ -212,13 +217,14 @@ func runBench(cmd *cobra.Command, plan loadgen.Plan, flags *benchFlags) error {
 	}
 	if canStartBulkLoad && plan.Beside() {
 		bulk, err := startBulkLoad(ctx, ln)
-		if bulk != nil {
-			defer bulk.stop()
-		}
 		if err != nil {
 			return err
 		}
+		defer bulk.stop()
 		plan.Bulk = bulk
+	}
+	if flags.awake {
+		plan.Awake = startKeepAwake
 	}
 	plan.Hurry = true
 	plan.DataCenter = loadgen.NewDataCenter(ln)
@@ -258,8 +264,7 @@ func printReport(w io.Writer, report *loadgen.Report, asJSON bool) error {
 // rawRelay is the raw relay of a comparison, in a process of its own, so that its
 // CPU time and memory are measured like the proxy's.
 type rawRelay struct {
-	cmd     *exec.Cmd
-	stdin   io.Closer // the process ends when it is closed
+	*benchProcess
 	address string
 }
 
@@ -268,36 +273,23 @@ const rawRelayName = "raw-relay"
 // startRawRelay starts a raw relay to upstream, on the processors of the first of the
 // processes that it is compared with, if any. The caller stops it.
 func startRawRelay(ctx context.Context, upstream string, beside []int) (*rawRelay, error) {
-	self, err := os.Executable()
+	p, err := newBenchProcess(ctx, rawRelayName, upstream)
 	if err != nil {
 		return nil, err
 	}
-	r := &rawRelay{cmd: exec.CommandContext(ctx, self, rawRelayName, upstream)}
-	r.cmd.Stderr = os.Stderr
-	if r.stdin, err = r.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := r.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	start := r.cmd.Start
+	start := p.cmd.Start
 	if len(beside) > 0 {
-		start = func() error { return loadgen.StartBeside(r.cmd, beside[0]) }
+		start = func() error { return loadgen.StartBeside(p.cmd, beside[0]) }
 	}
 	if err := start(); err != nil {
 		return nil, err
 	}
-	if _, err := fmt.Fscanln(out, &r.address); err != nil {
+	r := &rawRelay{benchProcess: p}
+	if _, err := fmt.Fscanln(p, &r.address); err != nil {
 		r.stop()
 		return nil, fmt.Errorf("raw relay: %w", err)
 	}
 	return r, nil
-}
-
-func (r *rawRelay) stop() {
-	r.stdin.Close()
-	r.cmd.Wait() // a relay that failed has failed the phases
 }
 
 // target returns the target of the relay, with the protocol and DC of the proxy's
@@ -320,12 +312,8 @@ func rawRelayCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := context.WithCancel(cmd.Context())
+			ctx, cancel := whileInputIsOpen(cmd)
 			defer cancel()
-			go func() {
-				io.Copy(io.Discard, cmd.InOrStdin())
-				cancel()
-			}()
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				return err

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 
 	"github.com/mtwire/mtwire/internal/tools/loadgen"
 	"github.com/spf13/cobra"
@@ -14,20 +12,9 @@ import (
 
 const bulkLoadName = "bulk-load"
 
-// bulkLoad is the process of the downloads and uploads beside a chat.
-type bulkLoad struct {
-	io.Reader
-	io.WriteCloser // the process ends when it is closed
-	cmd            *exec.Cmd
-}
-
-// startBulkLoad starts the process, which accepts from the socket of ln, too. The
-// caller stops it.
-func startBulkLoad(ctx context.Context, ln net.Listener) (*bulkLoad, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+// startBulkLoad starts the process of the downloads and uploads beside a chat, which accepts
+// from the socket of ln, too. The caller stops it.
+func startBulkLoad(ctx context.Context, ln net.Listener) (*benchProcess, error) {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
 		return nil, errors.ErrUnsupported
@@ -37,25 +24,20 @@ func startBulkLoad(ctx context.Context, ln net.Listener) (*bulkLoad, error) {
 		return nil, err
 	}
 	defer socket.Close()
-	b := &bulkLoad{cmd: exec.CommandContext(ctx, self, bulkLoadName)}
-	b.cmd.Stderr = os.Stderr
+	b, err := newBenchProcess(ctx, bulkLoadName)
+	if err != nil {
+		return nil, err
+	}
 	b.cmd.ExtraFiles = []*os.File{socket}
-	if b.WriteCloser, err = b.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	if b.Reader, err = b.cmd.StdoutPipe(); err != nil {
-		return nil, err
-	}
 	if err := b.cmd.Start(); err != nil {
 		return nil, err
 	}
 	// Start has made the socket blocking.
-	return b, dontBlock(tcp)
-}
-
-func (b *bulkLoad) stop() {
-	b.Close()
-	b.cmd.Wait() // a process that failed has failed the phase
+	if err := dontBlock(tcp); err != nil {
+		b.stop()
+		return nil, err
+	}
+	return b, nil
 }
 
 // bulkLoadCommand is the command of startBulkLoad's process.

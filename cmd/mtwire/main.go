@@ -57,7 +57,7 @@ func rootCommand() *cobra.Command {
 	// for subcommands.
 	root.Flags().Bool("version", false, "print the version")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return suggestFlag(cmd, nameFlag(err)) })
-	root.AddCommand(proxyCommand(), userCommand(), upgradeCommand(), configCommand(), secretCommand(), linkCommand(), demoCommand(), dcCommand(), relayCommand(), benchCommand(), manCommand(), rawRelayCommand(), bulkLoadCommand())
+	root.AddCommand(proxyCommand(), userCommand(), upgradeCommand(), configCommand(), secretCommand(), linkCommand(), demoCommand(), dcCommand(), relayCommand(), benchCommand(), manCommand(), rawRelayCommand(), bulkLoadCommand(), keepAwakeCommand())
 	root.InitDefaultCompletionCmd()
 	useHelp(root)
 	completeValues(root)

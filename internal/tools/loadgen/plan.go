@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +51,10 @@ type Plan struct {
 	// process that is started meanwhile has it, too. The proxy must not be in this
 	// process.
 	Hurry bool
+	// Awake starts a process that runs KeepAwake, and returns what ends it. With it,
+	// processors do not sleep in the phases of small messages, so that the time that
+	// it takes to wake one is no part of the figures. nil lets them sleep.
+	Awake func(ctx context.Context, processors []int) (stop func(), err error)
 	// Churn is the load of the phase churn.
 	Churn ChurnLoad
 	// Paced is the load of the phase paced.

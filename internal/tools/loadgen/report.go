@@ -51,6 +51,9 @@ type Settings struct {
 	Seconds       float64 `json:"seconds"` // for each phase and side
 	Turns         int     `json:"turns"`
 	SettleSeconds float64 `json:"settle_seconds"`
+	// Awake reports whether processors were kept from sleeping in the phases of small
+	// messages.
+	Awake bool `json:"awake,omitempty"`
 
 	Chat  *ChatSettings  `json:"chat,omitempty"`
 	Churn *ChurnSettings `json:"churn,omitempty"`
@@ -198,6 +201,7 @@ func newReport(p *Plan) Report {
 		Settings: Settings{
 			Connections: p.Connections, PacketBytes: p.PacketSize, EchoBytes: MinLength,
 			Seconds: p.Time.Seconds(), Turns: p.Turns, SettleSeconds: p.Settle.Seconds(),
+			Awake: p.Awake != nil,
 		},
 	}
 	if watched := p.Proxy.Processes; len(watched) > 0 {

@@ -60,6 +60,11 @@ func (r *runner) announce(phase Phase) string {
 
 // run measures one phase, the sides in turns.
 func (r *runner) run(ctx context.Context, phase Phase) error {
+	stop, err := r.keepAwake(ctx, phase)
+	if err != nil {
+		return fmt.Errorf("processors that are kept awake: %w", err)
+	}
+	defer stop()
 	switch phase {
 	case PhaseIdle:
 		return r.idle(ctx)

@@ -40,6 +40,9 @@ func (r *Report) head() string {
 	line("date", "%s", r.Date.Format(time.RFC3339))
 	line("settings", "%d connections, packets of %d bytes, echoes of %d, %v s a phase in %d turns (medians)",
 		s.Connections, s.PacketBytes, s.EchoBytes, s.Seconds, s.Turns)
+	if s.Awake {
+		line("", "no processor sleeps in the phases of small messages")
+	}
 	if c := s.Chat; c != nil {
 		line("chat", "%d connections, an echo of %d bytes on each every %v s", c.Connections, c.EchoBytes, c.IntervalSeconds)
 		bulk := "none of their own"
