@@ -19,7 +19,8 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// maxResponseHead limits the head of the server's response, in bytes.
+// maxResponseHead limits the head of the server's response, with those of the interim ones
+// before it, in bytes.
 const maxResponseHead = 16 << 10
 
 // Dial connects to a URL like wss://venus.web.telegram.org/apiws or
@@ -126,7 +127,7 @@ func (u *upgrade) exchange(req *http.Request) (*http.Response, error) {
 	}
 	head := &headReader{conn: u.conn, left: maxResponseHead}
 	br := bufio.NewReader(head)
-	resp, err := readFinal(br, req)
+	resp, err := netx.ReadFinalResponse(br, req)
 	if err != nil {
 		return nil, fmt.Errorf("response to the upgrade: %w", cmp.Or(head.err, err))
 	}
@@ -182,17 +183,4 @@ func (u *upgrade) dial(req *http.Request) (net.Conn, error) {
 		tlsConfig.ServerName = req.URL.Hostname()
 	}
 	return tls.Client(conn, tlsConfig), nil
-}
-
-// readFinal reads responses until one is final, or the upgrade: others, such as 103, come
-// before it.
-//
-// Specification: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
-func readFinal(br *bufio.Reader, req *http.Request) (*http.Response, error) {
-	for {
-		resp, err := http.ReadResponse(br, req)
-		if err != nil || resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
-			return resp, err
-		}
-	}
 }

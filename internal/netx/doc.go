@@ -8,6 +8,7 @@
 //	connect_linux.go  connecting a Socket; listener_linux.go: accepting them
 //	deadline.go       contexts for the repeated calls of one direction
 //	discard.go        reading from a client that gets no answer
+//	finalresponse.go  the final response to an HTTP request
 //	halfclose.go      closing the sending direction
 //	hostport.go       splitting and checking host:port
 //	interrupt.go      a context for one operation on a connection

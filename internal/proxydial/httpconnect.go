@@ -13,7 +13,8 @@ import (
 	"github.com/mtwire/mtwire/internal/netx"
 )
 
-// maxResponseHeader limits the header of an HTTP proxy's response, in bytes.
+// maxResponseHeader limits the header of an HTTP proxy's response, with those of the interim
+// ones before it, in bytes.
 const maxResponseHeader = 16 << 10
 
 // connectHTTP asks the HTTP proxy at the other end of conn to CONNECT to address,
@@ -41,7 +42,7 @@ func exchangeHTTP(conn net.Conn, p Proxy, address string) error {
 	}
 	limited := &io.LimitedReader{R: conn, N: maxResponseHeader}
 	r := bufio.NewReader(limited)
-	response, err := http.ReadResponse(r, request)
+	response, err := netx.ReadFinalResponse(r, request)
 	switch {
 	case limited.N == 0:
 		return fmt.Errorf("the header of the HTTP proxy's response is longer than %d bytes", maxResponseHeader)

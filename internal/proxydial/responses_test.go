@@ -2,6 +2,7 @@ package proxydial
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -19,11 +20,38 @@ func (s *scriptedConn) Write(p []byte) (int, error) { return len(p), nil }
 func (s *scriptedConn) Close() error                { return nil }
 func (*scriptedConn) SetDeadline(time.Time) error   { return nil }
 
+// Responses before the final one are skipped, but not without end.
+func TestInterimResponsesAreSkipped(t *testing.T) {
+	const (
+		hints     = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+		connected = "HTTP/1.1 200 Connection established\r\n\r\n"
+	)
+	connect := func(responses string) error {
+		s := &scriptedConn{Reader: bytes.NewReader([]byte(responses))}
+		return connectHTTP(t.Context(), s, Proxy{Server: "proxy:1"}, "149.154.167.51:443")
+	}
+	for _, before := range []string{"HTTP/1.1 100 Continue\r\n\r\n", hints, hints + "HTTP/1.1 102 Processing\r\n\r\n"} {
+		if err := connect(before + connected); err != nil {
+			t.Errorf("%q before the final response: %v", before, err)
+		}
+		if err := connect(before + "HTTP/1.1 407 No\r\n\r\n"); !errors.Is(err, StatusError(407)) {
+			t.Errorf("%q before a refusal: %v", before, err)
+		}
+	}
+	if err := connect("HTTP/1.1 101 Switching Protocols\r\n\r\n" + connected); !errors.Is(err, StatusError(101)) {
+		t.Errorf("another protocol: %v", err)
+	}
+	if err := connect(strings.Repeat(hints, 10_000) + connected); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("responses without end: %v", err)
+	}
+}
+
 // No response of a proxy causes a panic, reads beyond the longest response, or
 // succeeds without the beginning of one.
 func FuzzProxyResponses(f *testing.F) {
 	for _, response := range []string{
 		"HTTP/1.1 200 Connection established\r\n\r\n",
+		"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
 		"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
 		"HTTP/1.1 407 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"HTTP/1.1 200 " + strings.Repeat("x", maxResponseHeader),

@@ -39,7 +39,8 @@ func (s StatusError) Error() string {
 	return text
 }
 
-// maxResponseHead limits the head of the answer, in bytes.
+// maxResponseHead limits the head of the answer, with those of the interim ones before it, in
+// bytes.
 const maxResponseHead = 16 << 10
 
 // Upgrade asks for a WebSocket on conn, which the result owns. On error conn stays open.
@@ -66,7 +67,7 @@ func upgrade(conn net.Conn, r Request) (*Conn, error) {
 	if first, _ := reader.Peek(len(settingsFrame)); isHTTP2(first) {
 		return nil, errHTTP2
 	}
-	response, err := readFinal(reader)
+	response, err := netx.ReadFinalResponse(reader, &http.Request{Method: http.MethodGet})
 	switch {
 	case err != nil && limited.N == 0:
 		return nil, fmt.Errorf("the head of the WebSocket server's response is longer than %d bytes", maxResponseHead)
@@ -79,19 +80,6 @@ func upgrade(conn net.Conn, r Request) (*Conn, error) {
 	}
 	leftover, _ := reader.Peek(reader.Buffered())
 	return &Conn{Conn: conn, leftover: leftover}, nil
-}
-
-// readFinal reads responses until one is final, or the upgrade. Others, such as 103, come
-// before it; together they are as long as one may be.
-//
-// Specification: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
-func readFinal(reader *bufio.Reader) (*http.Response, error) {
-	for {
-		response, err := http.ReadResponse(reader, &http.Request{Method: http.MethodGet})
-		if err != nil || response.StatusCode/100 != 1 || response.StatusCode == http.StatusSwitchingProtocols {
-			return response, err
-		}
-	}
 }
 
 // settingsFrame is how a server of HTTP/2 begins, but for the length of the frame and its
