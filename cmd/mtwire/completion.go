@@ -136,3 +136,18 @@ func completeList(values []string) cobra.CompletionFunc {
 		return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
 }
+
+// completions returns the names that begin with begun and are not given yet, each once.
+func completions(names, given []string, begun string) (found []string) {
+	isKnown := make(map[string]bool)
+	for _, name := range given {
+		isKnown[name] = true
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, begun) && !isKnown[name] {
+			isKnown[name] = true
+			found = append(found, name)
+		}
+	}
+	return found
+}

@@ -31,6 +31,8 @@ The proxy need not be running. A LINK is printed in its usual form.`,
   mtwire link --https --secret dd0123456789abcdef0123456789abcdef --public 203.0.113.1:443`,
 		Args: atMostOneArgument("name or link"),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.file.name(cmd, f.run(cmd, args)) },
+
+		ValidArgsFunction: f.completeName,
 	}
 	f.define(cmd)
 	cmd.Flags().BoolVar(&f.https, "https", false, "print https://t.me links, which also open in a browser")
@@ -52,6 +54,8 @@ write the code to a file.`,
   mtwire link show 'tg://proxy?server=203.0.113.1&port=443&secret=3QEjRWeJq83vASNFZ4mrze8'`,
 		Args: atMostOneArgument("name or link"),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.file.name(cmd, f.run(cmd, args)) },
+
+		ValidArgsFunction: f.completeName,
 	}
 	f.define(cmd)
 	f.qr.define(cmd.Flags())

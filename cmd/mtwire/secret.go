@@ -105,6 +105,8 @@ they are those that are kept in the state directory.`,
   mtwire secret show alice`,
 		Args: atMostOneArgument("name"),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.file.name(cmd, f.showSecrets(cmd, args)) },
+
+		ValidArgsFunction: f.completeName,
 	}
 	f.defineSources(cmd)
 	f.defineKept(cmd)
@@ -132,6 +134,28 @@ func (f *userFlags) showSecrets(cmd *cobra.Command, args []string) error {
 		fmt.Fprintln(cmd.OutOrStdout(), s.Secret)
 	}
 	return err
+}
+
+// completeName completes the name of one user, of those that the command can show.
+func (f *userFlags) completeName(cmd *cobra.Command, given []string, begun string) (names []string, directive cobra.ShellCompDirective) {
+	directive = cobra.ShellCompDirectiveNoFileComp
+	if len(given) > 0 || f.file.load(cmd, &f.config) != nil {
+		return nil, directive
+	}
+	return completions(userNames(f.config), given, begun), directive
+}
+
+// userNames returns the names of the users that a proxy with config would have, as far as
+// they are known here. Those with several secrets are there several times.
+func userNames(config service.Config) (names []string) {
+	secrets, err := service.Secrets(config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil // a completion has no room for it
+	}
+	for _, s := range secrets {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 // selectUser returns the elements with the name, or all if it is "".

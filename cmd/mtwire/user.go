@@ -256,7 +256,8 @@ func (u *userRun) explain(name string, err error) error {
 // completionTimeout limits the time of completing names.
 const completionTimeout = time.Second
 
-// completeNames completes the names of users, of a proxy that runs.
+// completeNames completes the names of users: of a proxy that runs, or else those that the
+// next one would have.
 func (f *userCommandFlags) completeNames(cmd *cobra.Command, given []string, begun string) (names []string, directive cobra.ShellCompDirective) {
 	directive = cobra.ShellCompDirectiveNoFileComp
 	if cmd.Name() == "add" || cmd.Name() == "list" {
@@ -269,23 +270,20 @@ func (f *userCommandFlags) completeNames(cmd *cobra.Command, given []string, beg
 		return nil, directive
 	}
 	operator, err := service.ConnectRunning(ctx, target)
-	if err != nil || operator == nil {
+	switch {
+	case err != nil:
 		return nil, directive
+	case operator == nil:
+		return completions(userNames(f.config), given, begun), directive
 	}
 	all, _, err := operator.Users(ctx)
 	if err != nil {
 		return nil, directive
 	}
-	isGiven := make(map[string]bool)
-	for _, name := range given {
-		isGiven[name] = true
-	}
 	for _, item := range all {
-		if strings.HasPrefix(item.Name, begun) && !isGiven[item.Name] {
-			names = append(names, item.Name)
-		}
+		names = append(names, item.Name)
 	}
-	return names, directive
+	return completions(names, given, begun), directive
 }
 
 // printDocument prints documents of the API as one, by their keys.
