@@ -108,14 +108,14 @@ func (f *linkFlags) links(cmd *cobra.Command, args []string) ([]service.Link, er
 	if err := f.file.load(cmd, &f.config); err != nil {
 		return nil, err
 	}
-	links, notes, err := service.Links(cmd.Context(), f.config, warnings(cmd))
+	links, notes, err := service.Links(cmd.Context(), f.config, name, warnings(cmd))
 	if err != nil {
 		return nil, err
 	}
 	for _, note := range notes {
 		printStatus(cmd, "%s", note)
 	}
-	return selectUser(links, func(l service.Link) string { return l.User }, name)
+	return links, nil
 }
 
 // parseLink parses a link of an MTProxy or of a WEB proxy.

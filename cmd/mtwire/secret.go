@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/spf13/cobra"
@@ -117,23 +116,27 @@ func (f *userFlags) showSecrets(cmd *cobra.Command, args []string) error {
 	if err := f.file.load(cmd, &f.config); err != nil {
 		return err
 	}
-	secrets, err := service.Secrets(f.config, warnings(cmd))
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	secrets, notes, err := service.Secrets(f.config, name, warnings(cmd))
 	if err != nil {
 		return err
 	}
-	if len(args) == 0 {
-		for _, s := range secrets {
-			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s=%v\n", s.Name, s.Secret); err != nil {
-				return err
-			}
-		}
-		return nil
+	for _, note := range notes {
+		printStatus(cmd, "%s", note)
 	}
-	secrets, err = selectUser(secrets, func(s service.NamedSecret) string { return s.Name }, args[0])
 	for _, s := range secrets {
-		fmt.Fprintln(cmd.OutOrStdout(), s.Secret)
+		text := s.Secret.String()
+		if name == "" {
+			text = s.Name + "=" + text
+		}
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // completeName completes the name of one user, of those that the command can show.
@@ -148,7 +151,7 @@ func (f *userFlags) completeName(cmd *cobra.Command, given []string, begun strin
 // userNames returns the names of the users that a proxy with config would have, as far as
 // they are known here. Those with several secrets are there several times.
 func userNames(config service.Config) (names []string) {
-	secrets, err := service.Secrets(config, slog.New(slog.DiscardHandler))
+	secrets, _, err := service.Secrets(config, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil // a completion has no room for it
 	}
@@ -156,20 +159,4 @@ func userNames(config service.Config) (names []string) {
 		names = append(names, s.Name)
 	}
 	return names
-}
-
-// selectUser returns the elements with the name, or all if it is "".
-func selectUser[T any](all []T, nameOf func(T) string, name string) ([]T, error) {
-	if name == "" {
-		return all, nil
-	}
-	var names []string
-	for _, element := range all {
-		names = append(names, nameOf(element))
-	}
-	selected := slices.DeleteFunc(slices.Clone(all), func(element T) bool { return nameOf(element) != name })
-	if len(selected) == 0 {
-		return nil, fmt.Errorf("no user is called %q: there are %q", name, names)
-	}
-	return selected, nil
 }

@@ -183,23 +183,44 @@ func withoutProxy(config Config, log *slog.Logger) (*Service, error) {
 	return s, err
 }
 
-// Secrets returns the secret of each user of config, as a proxy would have them.
-// Without configured ones they are those of the state directory, which must have one.
-func Secrets(config Config, log *slog.Logger) (secrets []NamedSecret, err error) {
-	s, err := withoutProxy(config, log)
-	if err != nil {
-		return nil, err
+// checkThere returns an error if there is no user of a name. "" stands for all users.
+func (s *Service) checkThere(name string) error {
+	names := make([]string, 0, len(s.limited))
+	for i := range s.limited {
+		if name == "" || s.limited[i].Name == name {
+			return nil
+		}
+		names = append(names, s.limited[i].Name)
 	}
-	for user, secret := range s.linkedSecrets() {
-		secrets = append(secrets, NamedSecret{user, secret})
-	}
-	return secrets, nil
+	return fmt.Errorf("no user is called %q: there are %q", name, names)
 }
 
-// Links returns the links and notes that a proxy with config would have, and does not
-// listen. See Secrets and Service.Links.
-func Links(ctx context.Context, config Config, log *slog.Logger) (links []Link, notes []string, err error) {
+// Secrets returns the secrets of a user of config, or those of all users if the name is "",
+// as a proxy would have them, and a note for each reason why some of the users are not
+// served. Without configured ones they are those of the state directory, which must have
+// one.
+func Secrets(config Config, name string, log *slog.Logger) (secrets []NamedSecret, notes []string, err error) {
 	s, err := withoutProxy(config, log)
+	if err == nil {
+		err = s.checkThere(name)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	for user, secret := range s.linkedSecrets(name) {
+		secrets, names = append(secrets, NamedSecret{user, secret}), append(names, user)
+	}
+	return secrets, noteStopped(s.policyWithoutProxy(), names), nil
+}
+
+// Links returns the links and notes that a proxy with config would have for a user, or for
+// all users if the name is "", and does not listen. See Secrets and Service.Links.
+func Links(ctx context.Context, config Config, name string, log *slog.Logger) (links []Link, notes []string, err error) {
+	s, err := withoutProxy(config, log)
+	if err == nil {
+		err = s.checkThere(name)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -208,10 +229,10 @@ func Links(ctx context.Context, config Config, log *slog.Logger) (links []Link, 
 		return nil, nil, err
 	}
 	m := thisMachine()
-	r := m.find(ctx, config.Public, endpoints, s.domains())
-	r.notes = append(r.notes, s.webNotes(ctx, &config, m, r)...)
-	links, notes = s.linksTo(r)
-	return links, notes, nil
+	r := m.find(ctx, config.Public, endpoints, s.domains(name))
+	links = s.linksTo(r, name)
+	notes = append(r.notes, s.webNotes(ctx, &config, m, r)...)
+	return links, append(notes, noteStopped(s.policyWithoutProxy(), namesOfLinks(links))...), nil
 }
 
 // endpoints returns the TCP addresses to listen on.

@@ -46,7 +46,7 @@ func add(t *testing.T, config Config, name string) NamedSecret {
 // namesOf returns the names of the users of a configuration.
 func namesOf(t *testing.T, config Config) (names []string) {
 	t.Helper()
-	secrets, err := Secrets(config, discard)
+	secrets, _, err := Secrets(config, "", discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestFileOfAddedUsersMayBeEdited(t *testing.T) {
 	}
 	for _, text := range []string{"bob=" + mtwiretest.PlainSecret[2:], "bob", "1=" + mtwiretest.PlainSecret, "b=" + mtwiretest.PlainSecret + "\nb=" + mtwiretest.PaddedSecret} {
 		write(text)
-		_, err := Secrets(config, discard)
+		_, _, err := Secrets(config, "", discard)
 		if err == nil || strings.Contains(err.Error(), mtwiretest.PlainSecret[2:]) {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -162,10 +162,10 @@ func TestUsersAreAddedConcurrently(t *testing.T) {
 // Nothing is made by what only shows.
 func TestShowingMakesNoSecret(t *testing.T) {
 	config := keptConfig(t)
-	if _, err := Secrets(config, discard); !errors.Is(err, errNoSecret) {
+	if _, _, err := Secrets(config, "", discard); !errors.Is(err, errNoSecret) {
 		t.Error(err)
 	}
-	if _, _, err := Links(t.Context(), config, discard); !errors.Is(err, errNoSecret) {
+	if _, _, err := Links(t.Context(), config, "", discard); !errors.Is(err, errNoSecret) {
 		t.Error(err)
 	}
 	if secret, err := NewSecret(config); err != nil || secret.Domain != DefaultDomain {
@@ -181,7 +181,7 @@ func TestLinksDoNotNeedAService(t *testing.T) {
 	for _, text := range []string{":18443", "0.0.0.0:18443", "127.0.0.1:18443", "localhost:18443"} {
 		config := testConfig(t)
 		config.Listen = []ListenAddress{{"unix", socketPath(t)}, unmarshal[ListenAddress](t, text)}
-		links, notes, err := Links(t.Context(), config, discard)
+		links, notes, err := Links(t.Context(), config, "", discard)
 		if err != nil || len(links) != 1 || links[0].Port != 18443 || len(notes) > 1 {
 			t.Fatal(links, notes, err)
 		}
@@ -193,11 +193,11 @@ func TestLinksDoNotNeedAService(t *testing.T) {
 		}
 	}
 	config := testConfig(t)
-	if _, _, err := Links(t.Context(), config, discard); err == nil || !strings.Contains(err.Error(), "the port is not known") {
+	if _, _, err := Links(t.Context(), config, "", discard); err == nil || !strings.Contains(err.Error(), "the port is not known") {
 		t.Error(err)
 	}
 	config.Listen, config.Public = []ListenAddress{{"unix", "/s"}}, PublicAddress{Host: "proxy.example", Port: 443}
-	if links, notes, err := Links(t.Context(), config, discard); err != nil || links[0].Addr() != "proxy.example:443" || len(notes) > 0 {
+	if links, notes, err := Links(t.Context(), config, "", discard); err != nil || links[0].Addr() != "proxy.example:443" || len(notes) > 0 {
 		t.Error(links, notes, err)
 	}
 }

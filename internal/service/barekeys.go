@@ -12,7 +12,7 @@ import (
 func (s *Service) findDomain() (string, error) {
 	c := &s.config
 	needed, wanted := false, false // by a secret without a domain, or by one with this domain
-	for _, secret := range s.linkedSecrets() {
+	for _, secret := range s.linkedSecrets("") {
 		wanted = wanted || secret.Mode != mtproxy.FakeTLS || strings.EqualFold(secret.Domain, string(c.Domain))
 		needed = needed || secret.Mode != mtproxy.FakeTLS && secret.Modes()&c.Modes == mtproxy.EE
 	}

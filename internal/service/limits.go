@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mtwire/mtwire/internal/service/config"
@@ -40,6 +39,20 @@ func (c *Config) readStored(log *slog.Logger) []users.User {
 	return list
 }
 
+// readCounters returns the users' usage as it was last written. It changes nothing, as
+// readStored.
+func (c *Config) readCounters(log *slog.Logger) []users.Counter {
+	path, err := c.storePath()
+	if err != nil {
+		return nil // there is none
+	}
+	counters, err := store.ReadCounters(path)
+	if err != nil {
+		log.Warn("it is not known which users are over their quota: the file with their usage cannot be read", "directory", path, "error", err)
+	}
+	return counters
+}
+
 // limit sets the users with their limits: those that are configured, and those that were
 // added at run time.
 func (s *Service) limit(configured, stored []users.User) error {
@@ -57,16 +70,11 @@ func (s *Service) limit(configured, stored []users.User) error {
 // errAllLeftOut returns the error of a proxy whose only users were added at run time, and are left
 // out.
 func errAllLeftOut(leftOut []*users.TakenError, modes mtproxy.Modes) error {
-	const most = 3
-	names := make([]string, 0, most)
-	for _, taken := range leftOut[:min(most, len(leftOut))] {
+	names := make([]string, 0, len(leftOut))
+	for _, taken := range leftOut {
 		names = append(names, taken.User.Name)
 	}
-	whose := strings.Join(names, ", ")
-	if more := len(leftOut) - len(names); more > 0 {
-		whose += fmt.Sprintf(" and %d more", more)
-	}
-	return configError("modes", "%v allows no secret of the users, all of which were added at run time: %s; allow their modes, or configure a secret", modes, whose)
+	return configError("modes", "%v allows no secret of the users, all of which were added at run time: %s; allow their modes, or configure a secret", modes, someOf(names))
 }
 
 // setLimited sets the users, of which the first are configured ones. They are there once:

@@ -39,32 +39,42 @@ func (l Link) HTTPS() string {
 }
 
 // Links returns a link for each secret of each user, in the order of the
-// configuration, with a WEB link behind it if there is a web site, and notes: a sentence for each reason why clients may not be able
-// to connect to the links' address. Of the first run's user it is the newest secret
+// configuration, with a WEB link behind it if there is a web site, and notes: a sentence for
+// each reason why clients may not be able to connect to the links' address, or why users are
+// not served. Of the first run's user it is the newest secret
 // that has a link. The service must be listening. Links may look up the
 // secrets' domains and, if Config.Public requests it, ask a STUN server; it takes at
 // most a few seconds.
 func (s *Service) Links(ctx context.Context) (links []Link, notes []string) {
 	s.reloading.Lock()
-	config, domains := s.config, s.domains()
+	config, domains := s.config, s.domains("")
 	s.reloading.Unlock()
 	m := thisMachine()
 	r := m.find(ctx, config.Public, s.endpoints(), domains)
 	r.notes = append(r.notes, s.webNotes(ctx, &config, m, r)...)
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	return s.linksTo(r)
+	links = s.linksTo(r, "")
+	return links, append(r.notes, noteStopped(s.policy, namesOfLinks(links))...)
 }
 
-// linksTo returns the links to r, and its notes.
-func (s *Service) linksTo(r reach) (links []Link, notes []string) {
-	for user, secret := range s.linkedSecrets() {
+// linksTo returns the links to r of a user, or of all users if the name is "".
+func (s *Service) linksTo(r reach, name string) (links []Link) {
+	for user, secret := range s.linkedSecrets(name) {
 		links = append(links, Link{User: user, Link: mtproxy.Link{Server: r.host, Port: r.port, Secret: s.linkSecret(secret)}})
 		if link, ok := s.config.webLink(secret); ok {
 			links = append(links, Link{User: user, Web: link})
 		}
 	}
-	return links, r.notes
+	return links
+}
+
+// namesOfLinks returns the users' names of links, in their order.
+func namesOfLinks(links []Link) (names []string) {
+	for _, l := range links {
+		names = append(names, l.User)
+	}
+	return names
 }
 
 // linksOf returns the links of a user, also of one that was added at run time, and notes:
@@ -86,7 +96,8 @@ func (s *Service) linksOf(ctx context.Context, name string) (links []admin.Link,
 			links = append(links, link)
 		}
 	}
-	return links, append(r.notes, s.webNotes(ctx, &config, m, r)...), nil
+	notes = append(r.notes, s.webNotes(ctx, &config, m, r)...)
+	return links, append(notes, noteStopped(s.policy, []string{name})...), nil
 }
 
 // linkSecretsOf returns the secrets of a user as they are in links.
@@ -120,13 +131,16 @@ func (s *Service) newSecret() (mtproxy.Secret, error) {
 	return NewSecret(config)
 }
 
-// linkedSecrets returns the secrets that have links, each with its user's name: all,
-// but of those of the first run's user the first.
-func (s *Service) linkedSecrets() iter.Seq2[string, mtproxy.Secret] {
+// linkedSecrets returns the secrets of a user that have links, or if the name is "" those of
+// all users, each with its user's name: all, but of those of the first run's user the first.
+func (s *Service) linkedSecrets(name string) iter.Seq2[string, mtproxy.Secret] {
 	return func(yield func(string, mtproxy.Secret) bool) {
 		now := time.Now()
 		for i := range s.limited {
 			user := &s.limited[i]
+			if name != "" && user.Name != name {
+				continue
+			}
 			secrets := user.SecretsAt(now)
 			if s.kept != nil && i == 0 {
 				secrets = secrets[:1]
@@ -154,10 +168,11 @@ func (s *Service) endpoints() (endpoints []endpoint) {
 	return endpoints
 }
 
-// domains returns the domains of the secrets in links, each once.
-func (s *Service) domains() []string {
+// domains returns the domains of the secrets in links of a user, or of all users if the name
+// is "", each once.
+func (s *Service) domains(name string) []string {
 	var secrets []mtproxy.Secret
-	for _, secret := range s.linkedSecrets() {
+	for _, secret := range s.linkedSecrets(name) {
 		secrets = append(secrets, s.linkSecret(secret))
 	}
 	return domainsOf(secrets)

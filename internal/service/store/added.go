@@ -72,16 +72,35 @@ func UsersSize(dir string) int64 {
 // ReadUsers returns the users in a store that another process may have, and changes
 // nothing. Without a store there are none.
 func ReadUsers(dir string) ([]users.User, error) {
-	b, err := readBounded(filepath.Join(dir, kindUsers))
+	payload, err := readPayload(dir, kindUsers)
+	if payload == nil || err != nil {
+		return nil, err
+	}
+	return decodeUsers(payload)
+}
+
+// ReadCounters returns the counters in a store that another process may have, and changes
+// nothing: that one has written them a few seconds ago. Without a store there are none.
+func ReadCounters(dir string) ([]users.Counter, error) {
+	payload, err := readPayload(dir, kindUsage)
+	if payload == nil || err != nil {
+		return nil, err
+	}
+	u, err := parseUsage(payload)
+	if err != nil {
+		return nil, err
+	}
+	return u.counters, nil
+}
+
+// readPayload returns the payload of a file, nil if there is none.
+func readPayload(dir, kind string) ([]byte, error) {
+	b, err := readBounded(filepath.Join(dir, kind))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	payload, err := parseFile(b, kindUsers)
-	if err != nil {
-		return nil, err
-	}
-	return decodeUsers(payload)
+	return parseFile(b, kind)
 }

@@ -267,6 +267,18 @@ func (u *user) stops(now moment) (cause Cause, stops bool) {
 	return 0, false
 }
 
+// Stops returns why no client of a user is served now, if there is a cause: Disabled, Expired
+// or OverQuota, or Removed if there is no such user.
+func (p *Policy) Stops(name string) (cause Cause, stops bool) {
+	u, now := p.find(name).user, p.now()
+	if u == nil {
+		return Removed, true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.stops(now)
+}
+
 // Admit admits a client, or refuses it with a *Refusal. It implements proxy.Policy.
 func (p *Policy) Admit(_ context.Context, s proxy.Session) (proxy.Account, error) {
 	return p.admit(s, false)
