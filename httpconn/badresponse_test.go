@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +73,16 @@ func TestATransportErrorDoesNotWaitForItsBody(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A response that ends HTTP on the connection has no packet, and is no empty one.
+func TestASwitchOfProtocolsIsNoEmptyResponse(t *testing.T) {
+	for _, head := range []string{"\r\n", "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"} {
+		err := respond(t, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n"+head, false)
+		var failed *PostError
+		if !errors.As(err, &failed) || !strings.Contains(err.Error(), "101") || len(failed.Packet) != 64 {
+			t.Errorf("%q: %v", head, err)
+		}
 	}
 }

@@ -93,6 +93,9 @@ const errorBodyTime = time.Second
 //
 // Specification: https://core.telegram.org/mtproto/mtproto-transports#transport-errors
 func readResponse(resp *http.Response, maxLength int, memory *responseMemory) ([]byte, error) {
+	if resp.StatusCode < 200 { // 101: the body is the connection, which has no deadline
+		return nil, &PostError{Err: fmt.Errorf("the server responded %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))}
+	}
 	if resp.StatusCode >= 300 {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
 		return nil, &frame.TransportError{Code: uint32(resp.StatusCode)}
