@@ -284,9 +284,9 @@ func (c *Client) take(r result) ([]byte, error) {
 	return r.packet, r.err
 }
 
-// CloseWrite ends sending: later calls of Send and Exchange return net.ErrClosed. Receive
-// returns the results of the POSTs that have begun, and then io.EOF. Close is still to be
-// called. A second call returns net.ErrClosed, as does one after Close.
+// CloseWrite ends sending: later calls of Send and Exchange return net.ErrClosed, also for the
+// packet of a PostError, which needs another Client. Receive returns the results of the POSTs
+// that have begun, and then io.EOF. Close is still to be called. A second call returns net.ErrClosed, as does one after Close.
 func (c *Client) CloseWrite() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

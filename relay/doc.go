@@ -2,7 +2,8 @@
 // any other: a data centre, a proxy, a test server.
 //
 //	relay.go         Relay: the handler of a Listener
-//	session.go       one client: its packets, its server, and what is sent again
+//	session.go       one client: its packets, its server, and the next one if that fails
+//	repeat.go        POSTs that have failed, sent again
 //	ends.go          the ends of its two directions
 //	queue.go         the packets on their way to one side
 //	endpoints.go     the servers, in order, and their health

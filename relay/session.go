@@ -46,7 +46,8 @@ type session struct {
 	refused  bool // by a WebSocket, with a transport error
 	failed   int  // POSTs in a row
 
-	ends ends
+	ends    ends
+	repeats repeats
 
 	up, down counts
 }
@@ -117,6 +118,7 @@ func (s *session) run(ctx context.Context, first mtwire.Packet) error {
 	defer s.memory.close()
 	defer func() {
 		s.tasks.Wait()
+		s.repeats.tasks.Wait()
 		s.stopTimer()
 	}()
 	defer s.cancel(nil)
@@ -203,6 +205,8 @@ func (s *session) download(ctx context.Context) error {
 			err = errClientEnded // to which the server's is the answer
 		case !s.answered:
 			err = s.connect(ctx, err)
+		case err == io.EOF:
+			err = s.repeatAnew(ctx)
 		case errors.As(err, &post):
 			err = s.repeat(ctx, post)
 		}
@@ -350,32 +354,6 @@ func (s *session) closeServer() {
 	s.server = nil
 	s.relay.own.remove(toServer(server))
 	s.tasks.Go(func() { server.Close() })
-}
-
-// maxRepeated is the number of failed POSTs in a row that are sent again, each after a
-// longer pause.
-const maxRepeated = 3
-
-// repeat has the packet of a failed POST sent again. A data centre serves a message that it
-// gets twice once. Meanwhile the answers to the others are received: a POST may wait for the
-// place of one whose answer was not.
-func (s *session) repeat(ctx context.Context, post *httpconn.PostError) error {
-	s.failed++
-	if s.failed > maxRepeated || !mtwire.Retryable(post) {
-		return post
-	}
-	pause, server := time.Duration(s.failed)*200*time.Millisecond, s.server
-	s.tasks.Go(func() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-		if server.Send(ctx, post.Packet) != nil {
-			s.cancel(post)
-		}
-	})
-	return nil
 }
 
 // forServer returns a client's packet as its transport to the server has it: Full and
