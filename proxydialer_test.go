@@ -29,23 +29,12 @@ func serveProxy(scheme string, p *loopback.Proxy) (url string, stop func()) {
 	if scheme == "socks5" {
 		handle = p.SOCKS5
 	}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				handle(conn)
-			}()
-		}
-	}()
+	stop = loopback.Serve(ln, func(conn net.Conn) { handle(conn) })
 	credentials := ""
 	if p.Credentials != "" {
 		credentials = p.Credentials + "@"
 	}
-	return scheme + "://" + credentials + ln.Addr().String(), func() { ln.Close() }
+	return scheme + "://" + credentials + ln.Addr().String(), stop
 }
 
 // Every carrier goes through the proxy, which gets the host name as it is.

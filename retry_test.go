@@ -27,22 +27,12 @@ func answering(t *testing.T, text string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				conn.Read(make([]byte, 4096))
-				io.WriteString(conn, text)
-				conn.(*net.TCPConn).CloseWrite()
-				io.Copy(io.Discard, conn)
-			}()
-		}
-	}()
+	t.Cleanup(loopback.Serve(ln, func(conn net.Conn) {
+		conn.Read(make([]byte, 4096))
+		io.WriteString(conn, text)
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+	}))
 	return ln.Addr().String()
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // respond returns what a POST is answered by a server whose response is text, and behind which
@@ -20,21 +21,13 @@ func respond(t *testing.T, text string, closes bool) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	served := make(chan bool)
-	go func() {
-		defer close(served)
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
+	defer loopback.Serve(ln, func(conn net.Conn) {
 		conn.Read(make([]byte, 4096))
 		io.WriteString(conn, text)
 		if !closes {
 			io.Copy(io.Discard, conn)
 		}
-	}()
-	defer func() { ln.Close(); <-served }()
+	})()
 	c, err := NewClient("http://"+ln.Addr().String(), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 func newClient(t *testing.T, url string, config *ClientConfig) *Client {
@@ -68,39 +69,30 @@ func TestClientWorksWithServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	borrowed := httptest.NewUnstartedServer(nil)
 	borrowed.StartTLS() // for its certificate
 	defer borrowed.Close()
 	pool := x509.NewCertPool()
 	pool.AddCert(borrowed.Certificate())
 	l = tls.NewListener(l, &tls.Config{Certificates: borrowed.TLS.Certificates})
-	go func() {
+	t.Cleanup(loopback.Serve(l, func(conn net.Conn) {
+		s := NewServer(conn, nil)
+		defer s.Close()
 		for {
-			conn, err := l.Accept()
+			packet, err := s.Receive(t.Context())
 			if err != nil {
 				return
 			}
-			go func() {
-				s := NewServer(conn, nil)
-				defer s.Close()
-				for {
-					packet, err := s.Receive(t.Context())
-					if err != nil {
-						return
-					}
-					if len(packet) == 8 {
-						err = s.SendError(t.Context(), 429)
-					} else {
-						err = s.Send(t.Context(), packet)
-					}
-					if err != nil {
-						return
-					}
-				}
-			}()
+			if len(packet) == 8 {
+				err = s.SendError(t.Context(), 429)
+			} else {
+				err = s.Send(t.Context(), packet)
+			}
+			if err != nil {
+				return
+			}
 		}
-	}()
+	}))
 	c := newClient(t, "https://"+l.Addr().String(), &ClientConfig{TLSClientConfig: &tls.Config{RootCAs: pool}})
 	for _, n := range []int{12, 2 << 20, 5000} {
 		packet := bytes.Repeat([]byte{1, 2, 3, 4}, n/4)

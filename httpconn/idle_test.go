@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"testing"
+
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // closingServer answers one request on each connection, as if to keep it open, and
@@ -20,25 +22,14 @@ func closingServer(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
-	serve := func(conn net.Conn) {
-		defer conn.Close()
+	t.Cleanup(loopback.Serve(ln, func(conn net.Conn) {
 		r, err := http.ReadRequest(bufio.NewReader(conn))
 		if err != nil {
 			return
 		}
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go serve(conn)
-		}
-	}()
+	}))
 	return "http://" + ln.Addr().String()
 }
 

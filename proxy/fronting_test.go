@@ -17,6 +17,7 @@ import (
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -44,20 +45,7 @@ func frontingHost(t *testing.T) (address string, visits <-chan []byte) {
 func startHost(t *testing.T, serve func(net.Conn)) (address string) {
 	t.Helper()
 	ln := listen(t, "tcp", "127.0.0.1:0")
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				serve(conn)
-			})
-		}
-	})
-	t.Cleanup(func() { ln.Close(); running.Wait() })
+	t.Cleanup(loopback.Serve(ln, serve))
 	return ln.Addr().String()
 }
 
@@ -154,23 +142,11 @@ func site(t *testing.T, text string) (address string, certificate []byte) {
 		t.Fatal(err)
 	}
 	ln := tls.NewListener(listen(t, "tcp", "127.0.0.1:0"), config)
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				if conn.(*tls.Conn).Handshake() == nil {
-					io.WriteString(conn, text)
-				}
-			})
+	t.Cleanup(loopback.Serve(ln, func(conn net.Conn) {
+		if conn.(*tls.Conn).Handshake() == nil {
+			io.WriteString(conn, text)
 		}
-	})
-	t.Cleanup(running.Wait)
-	t.Cleanup(func() { ln.Close() })
+	}))
 	return ln.Addr().String(), config.Certificates[0].Certificate[0]
 }
 

@@ -246,29 +246,16 @@ const shortDial = 200 * time.Millisecond
 // the data centre sees its client.
 func TestSOCKS5UpstreamRelaysEveryMode(t *testing.T) {
 	dc, transports := dataCenter(t)
-	ln := listen(t, "tcp", "127.0.0.1:0")
 	requests := make(chan string, 100)
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				if err := socks5(conn, requests); err != nil {
-					t.Error(err)
-				}
-			})
+	upstream := startHost(t, func(conn net.Conn) {
+		if err := socks5(conn, requests); err != nil {
+			t.Error(err)
 		}
 	})
-	t.Cleanup(running.Wait)
-	t.Cleanup(func() { ln.Close() })
 	log := &logBuffer{}
 	address := start(t, Config{
 		DataCenters: allAt(dc),
-		Upstreams:   upstreams(t, "socks5://me:word@"+ln.Addr().String()),
+		Upstreams:   upstreams(t, "socks5://me:word@"+upstream),
 		Log:         log.logger(),
 	})
 	for i, m := range mtwiretest.ProxiedModes() {
@@ -286,7 +273,7 @@ func TestSOCKS5UpstreamRelaysEveryMode(t *testing.T) {
 		if seen := <-transports; int(seen.DC) != m.DC {
 			t.Errorf("the data centre saw DC %v", seen.DC)
 		}
-		eventually(t, "a line", func() bool { return len(log.lines(" via=socks5://"+ln.Addr().String()+" ")) == i+1 })
+		eventually(t, "a line", func() bool { return len(log.lines(" via=socks5://"+upstream+" ")) == i+1 })
 	}
 	if len(log.lines("word@")) != 0 {
 		t.Error("the password is in the log")

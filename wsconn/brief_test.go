@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/mtwire/mtwire/internal/loopback"
 )
 
 // No error of an upgrade is longer than a few lines, whatever the server's response has.
@@ -26,14 +28,7 @@ func TestErrorsQuoteLittleOfAResponse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		served := make(chan bool)
-		go func() {
-			defer close(served)
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			defer conn.Close()
+		stop := loopback.Serve(ln, func(conn net.Conn) {
 			request, err := http.ReadRequest(bufio.NewReader(conn))
 			if err != nil {
 				return
@@ -41,14 +36,13 @@ func TestErrorsQuoteLittleOfAResponse(t *testing.T) {
 			sum := sha1.Sum([]byte(request.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 			fields := strings.NewReplacer("KEY", base64.StdEncoding.EncodeToString(sum[:]), "LONG", long).Replace(fields)
 			io.WriteString(conn, "HTTP/1.1 101 S\r\n"+fields+"\r\n\r\n")
-		}()
+		})
 		_, err = Dial(t.Context(), "ws://"+ln.Addr().String()+"/apiws", nil)
 		var refused *HandshakeError
 		if !errors.As(err, &refused) || len(err.Error()) > 1000 {
 			t.Errorf("%s: %.300v", fields, err)
 		}
-		ln.Close()
-		<-served
+		stop()
 	}
 }
 

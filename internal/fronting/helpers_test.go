@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/faketls"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/splice"
 	"github.com/mtwire/mtwire/mtwiretest"
 )
@@ -103,21 +104,10 @@ func serve(t *testing.T, handle func(*net.TCPConn)) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(testTimeout))
-				handle(conn.(*net.TCPConn))
-			})
-		}
-	})
-	t.Cleanup(func() { ln.Close(); running.Wait() })
+	t.Cleanup(loopback.Serve(ln, func(conn net.Conn) {
+		conn.SetDeadline(time.Now().Add(testTimeout))
+		handle(conn.(*net.TCPConn))
+	}))
 	return ln.Addr().String()
 }
 

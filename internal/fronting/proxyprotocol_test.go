@@ -9,10 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
@@ -29,8 +29,6 @@ func newAddressedHost(t *testing.T, serve func(net.Conn)) *addressedHost {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "site.sock")
 	h := &addressedHost{unix: "unix:" + path, sources: make(chan netip.AddrPort, 100)}
-	var running sync.WaitGroup
-	t.Cleanup(running.Wait) // after the listeners' ends
 	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": path} {
 		ln, err := net.Listen(network, address)
 		if err != nil {
@@ -39,26 +37,16 @@ func newAddressedHost(t *testing.T, serve func(net.Conn)) *addressedHost {
 		if network == "tcp" {
 			h.tcp = ln.Addr().String()
 		}
-		running.Go(func() {
-			for {
-				conn, err := ln.Accept()
-				if err != nil {
-					return
-				}
-				running.Go(func() {
-					defer conn.Close()
-					conn.SetDeadline(time.Now().Add(testTimeout))
-					source, err := proxyprotocol.Read(conn)
-					if err != nil {
-						t.Errorf("the host reads a header: %v", err)
-						return
-					}
-					h.sources <- source
-					serve(conn)
-				})
+		t.Cleanup(loopback.Serve(ln, func(conn net.Conn) {
+			conn.SetDeadline(time.Now().Add(testTimeout))
+			source, err := proxyprotocol.Read(conn)
+			if err != nil {
+				t.Errorf("the host reads a header: %v", err)
+				return
 			}
-		})
-		t.Cleanup(func() { ln.Close() })
+			h.sources <- source
+			serve(conn)
+		}))
 	}
 	return h
 }

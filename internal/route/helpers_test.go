@@ -9,7 +9,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -162,33 +161,8 @@ func echo(t *testing.T, upstream *Upstream, protocol frame.Protocol, download *o
 
 // serve passes each connection on ln to handle until the test ends.
 func serve(t *testing.T, ln net.Listener, handle func(net.Conn) error) {
-	var mu sync.Mutex
-	var conns []net.Conn
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, conn)
-			mu.Unlock()
-			running.Go(func() {
-				defer conn.Close()
-				handle(conn)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for _, conn := range conns {
-			conn.Close()
-		}
-		mu.Unlock()
-		running.Wait()
-	})
+	t.Helper()
+	t.Cleanup(loopback.Serve(ln, func(conn net.Conn) { handle(conn) }))
 }
 
 func listen(t *testing.T) net.Listener {

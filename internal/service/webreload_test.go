@@ -165,16 +165,7 @@ func TestReconfigureMovesTheRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
-	go func() {
-		for {
-			conn, err := other.Accept()
-			if err != nil {
-				return
-			}
-			conn.Close()
-		}
-	}()
+	defer loopback.Serve(other, func(net.Conn) {})()
 	var before Config
 	w := runWeb(t, func(c *Config) {
 		c.Secrets, c.Probe = []NamedSecret{{"alice", secret}}, false

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mtwire/mtwire/datacenter"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/loopback"
 	"github.com/mtwire/mtwire/mtproxy"
 	"github.com/mtwire/mtwire/obfuscation"
 	"github.com/mtwire/mtwire/proxy"
@@ -24,21 +25,12 @@ func floodingDataCenter(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				for b := make([]byte, 64<<10); err == nil; {
-					_, err = conn.Write(b)
-				}
-			}()
+	t.Cleanup(loopback.Serve(ln, func(conn net.Conn) {
+		var err error
+		for b := make([]byte, 64<<10); err == nil; {
+			_, err = conn.Write(b)
 		}
-	}()
+	}))
 	return ln.Addr().String()
 }
 
