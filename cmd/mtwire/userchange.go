@@ -32,7 +32,11 @@ links, on a terminal with QR codes. They can connect at once.`,
 		},
 		run: func(u *userRun, names []string) error {
 			return u.withLinks(names, "added", func(name string) (admin.Answer, error) {
-				return u.Do(u.ctx, http.MethodPost, "/v1/users", u.limits.newUser(name), "")
+				body, err := u.limits.newUser(name)
+				if err != nil {
+					return admin.Answer{}, err
+				}
+				return u.Do(u.ctx, http.MethodPost, "/v1/users", body, "")
 			})
 		},
 	}
@@ -135,7 +139,7 @@ has used up its quota.`,
 		},
 		run: func(u *userRun, names []string) error {
 			return u.each(names, func(name string) error {
-				return u.patch(name, func(before *admin.UserItem) map[string]any { return u.limits.patch(before.TimeZone) })
+				return u.patch(name, func(before *admin.UserItem) (map[string]any, error) { return u.limits.patch(before.TimeZone) })
 			})
 		},
 	}
@@ -164,14 +168,14 @@ func userSwitchCommand(enabled bool, v *userVerb) *cobra.Command {
 	v.names, v.define = someNames, (*userCommandFlags).defineIfMatch
 	v.run = func(u *userRun, names []string) error {
 		return u.each(names, func(name string) error {
-			return u.patch(name, func(*admin.UserItem) map[string]any { return map[string]any{"enabled": enabled} })
+			return u.patch(name, func(*admin.UserItem) (map[string]any, error) { return map[string]any{"enabled": enabled}, nil })
 		})
 	}
 	return v.command()
 }
 
 // patch changes a user as it was read to what patch returns, and prints what has changed.
-func (u *userRun) patch(name string, patch func(before *admin.UserItem) map[string]any) error {
+func (u *userRun) patch(name string, patch func(before *admin.UserItem) (map[string]any, error)) error {
 	seen, err := u.Do(u.ctx, http.MethodGet, admin.UserPath(name), nil, "")
 	if err != nil {
 		return err
@@ -184,7 +188,11 @@ func (u *userRun) patch(name string, patch func(before *admin.UserItem) map[stri
 	if tag == "" {
 		tag = seen.ETag
 	}
-	answer, err := u.Do(u.ctx, http.MethodPatch, admin.UserPath(name), patch(&before), tag)
+	body, err := patch(&before)
+	if err != nil {
+		return err
+	}
+	answer, err := u.Do(u.ctx, http.MethodPatch, admin.UserPath(name), body, tag)
 	if err != nil {
 		return err
 	}

@@ -146,9 +146,10 @@ func parseZone(text string) (any, error) {
 }
 
 // patch returns the values that were given as a merge patch for a user with a time zone.
-// What is about a quota, or about its period, goes with it.
-func (l *limitFlags) patch(zone string) map[string]any {
-	patch := maps.Clone(l.given)
+// What is about a quota, or about its period, goes with it. To expire in the past is an
+// error: the year is wrong more often than right, and all sessions would be closed.
+func (l *limitFlags) patch(zone string) (patch map[string]any, err error) {
+	patch = maps.Clone(l.given)
 	clearWith := func(key string, others ...string) {
 		for _, other := range others {
 			if _, given := patch[other]; !given {
@@ -171,18 +172,23 @@ func (l *limitFlags) patch(zone string) map[string]any {
 		at := time.Now().Add(e.after).Truncate(time.Second)
 		if e.after == 0 {
 			at = e.In(config.Zone(zone).Location())
+			if !at.After(time.Now()) {
+				return nil, fmt.Errorf("--expires: %s is in the past: mtwire user disable ends a user now, and so does --expires 1s", zonedTime(&at, zone))
+			}
 		}
 		patch["expires"] = at.UTC()
 	}
-	return patch
+	return patch, nil
 }
 
 // newUser returns the body of a request for a new user.
-func (l *limitFlags) newUser(name string) map[string]any {
-	body := l.patch("UTC")
+func (l *limitFlags) newUser(name string) (body map[string]any, err error) {
+	if body, err = l.patch("UTC"); err != nil {
+		return nil, err
+	}
 	maps.DeleteFunc(body, func(_ string, value any) bool { return value == nil })
 	body["name"] = name
-	return body
+	return body, nil
 }
 
 // limitTexts returns a user's settings as texts, by the flag, in the order of the flags.
