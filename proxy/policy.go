@@ -82,6 +82,11 @@ type Account interface {
 	// Delay is called after Moved and returns how long the direction pauses
 	// before it reads on. n is the number of bytes since it last read, which may
 	// be the sum of several Moved. A pause keeps the zero-copy path.
+	//
+	// It is also called with 0: after each pause, which goes on for the result, and
+	// before the data centre is dialled, when the session waits for the result of
+	// either direction. So a session may wait for what others have moved. What the
+	// client has sent by then is moved without a pause, and counts in the next one.
 	Delay(d Direction, n int) time.Duration
 
 	// Done is called once, when the session has ended, or before if its client is not

@@ -123,8 +123,7 @@ func TestPolicyIsInterruptedByTheEndOfTheSession(t *testing.T) {
 }
 
 // All bytes of a session are moved on its account, in every mode, with fast mode
-// and without: those that came with the handshake too. Delay is called with all
-// others.
+// and without, and Delay is called with them: those that came with the handshake too.
 func TestAccountCountsEveryByte(t *testing.T) {
 	dc, _ := dataCenter(t)
 	for _, disableFastMode := range []bool{false, true} {
@@ -144,8 +143,8 @@ func TestAccountCountsEveryByte(t *testing.T) {
 			if r.Up != account.moved[Upload] || r.Down != account.moved[Download] || r.Up < 16*20000 || r.Down < 16*20000 {
 				t.Errorf("%s: %d bytes up and %d down of %+v are moved", m.Transport, account.moved[Upload], account.moved[Download], r)
 			}
-			if up := account.delayed[Upload]; up > r.Up || up < r.Up-16<<10 || account.delayed[Download] != r.Down {
-				t.Errorf("%s: Delay is called with %d bytes of %d up and %d of %d down", m.Transport, up, r.Up, account.delayed[Download], r.Down)
+			if account.delayed != account.moved {
+				t.Errorf("%s: Delay is called with %d bytes, and %d are moved", m.Transport, account.delayed, account.moved)
 			}
 		}
 	}
@@ -240,9 +239,46 @@ func throttledDownload(t *testing.T, dc net.Addr, secret string) error {
 	return nil
 }
 
+// A session waits for what other ones owe before the data centre is dialled, for as long
+// as there is more of it in either direction, and is closed at once meanwhile.
+func TestASessionWaitsForWhatOthersOwe(t *testing.T) {
+	dialled := make(chan time.Time, 1)
+	hosts := map[string]func(net.Conn){"dc.test:443": func(conn net.Conn) {
+		dialled <- time.Now()
+		echoing(10)(conn)
+	}}
+	for _, secret := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
+		owed := [2]time.Duration{Upload: 2 * time.Second, Download: 3 * time.Second}
+		account := &testAccount{delay: func(d Direction, n int) time.Duration {
+			pause := min(time.Second, owed[d])
+			owed[d] -= pause
+			return pause
+		}}
+		inBubble(t, Config{DataCenters: at("dc.test:443"), Policy: admitTo(account)}, hosts, func(t *testing.T, b *bubble) {
+			begin := time.Now()
+			echo(t, b.join(secret), 3)
+			if waited := (<-dialled).Sub(begin); waited != 3*time.Second {
+				t.Errorf("the data centre is dialled after %v", waited)
+			}
+			account.mu.Lock()
+			owed[Upload] = time.Hour
+			account.mu.Unlock()
+			begin = time.Now()
+			b.join(secret).Handshake(b.ctx)
+			synctest.Wait()
+			b.closeAll(errStopping)
+			done := account.reports()
+			waited := slices.IndexFunc(done, func(r Report) bool { return r.Stage == Authenticated })
+			if len(done) != 2 || waited < 0 || !errors.Is(done[waited].Err, errStopping) || time.Since(begin) != 0 {
+				t.Errorf("%+v after %v", done, time.Since(begin))
+			}
+		})
+	}
+}
+
 // A session that pauses is closed at once.
 func TestPauseEndsWithItsSession(t *testing.T) {
-	account := &testAccount{delay: func(d Direction, n int) time.Duration { return time.Hour }}
+	account := &testAccount{delay: func(d Direction, n int) time.Duration { return time.Duration(n) * time.Hour }}
 	hosts := map[string]func(net.Conn){"dc.test:443": echoing(10)}
 	inBubble(t, Config{DataCenters: at("dc.test:443"), Policy: admitTo(account)}, hosts, func(t *testing.T, b *bubble) {
 		echo(t, b.join(mtwiretest.FakeTLSSecret), 3)

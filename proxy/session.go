@@ -197,8 +197,17 @@ func (s *session) connect(handshakeCtx context.Context, h *handshake.Handshake, 
 	return errHandedOver
 }
 
-// connectUpstream brings the session of an authenticated client to its relay.
+// connectUpstream brings the session of an authenticated client to its relay, perhaps
+// after it has returned: then the error is errHandedOver.
 func (s *session) connectUpstream(ctx context.Context, client *handshake.Result) error {
+	if pause := max(s.delay(Upload, 0), s.delay(Download, 0)); pause > 0 && ctx.Err() == nil {
+		wait, cancel := context.WithTimeout(ctx, pause)
+		context.AfterFunc(wait, func() {
+			cancel()
+			s.connected(s.connectUpstream(ctx, client))
+		})
+		return errHandedOver
+	}
 	upstream, err := s.dial(ctx, client)
 	if err != nil {
 		return err
@@ -350,6 +359,9 @@ func (s *session) downloaded(n int) {
 
 // delay asks the account how long a direction pauses, and notes the pause.
 func (s *session) delay(d Direction, n int) time.Duration {
+	if s.account == nil {
+		return 0
+	}
 	pause := s.account.Delay(d, n)
 	if pause > 0 {
 		s.pausedUntil[d].Store(int64(time.Since(s.start) + pause))

@@ -215,7 +215,7 @@ func TestSessionsAreIdleInTime(t *testing.T) {
 	}
 	pauses := func(paused Direction) Policy {
 		return admitTo(&testAccount{delay: func(d Direction, n int) time.Duration {
-			if d == paused {
+			if d == paused && n > 0 {
 				return 3 * blockedTime
 			}
 			return 0

@@ -75,8 +75,8 @@ func (d *direction) pause(delay time.Duration) bool {
 	return true
 }
 
-// resume runs the direction after a pause, in the timer's goroutine. The linger
-// begins anew: what the source sent meanwhile could not be read.
+// resume runs the direction after a pause, unless that goes on, in the timer's
+// goroutine. The linger begins anew: what the source sent meanwhile could not be read.
 func (d *direction) resume() {
 	d.pair.mu.Lock()
 	if d.paused == nil { // endBoth was first
@@ -88,6 +88,9 @@ func (d *direction) resume() {
 		d.limit(d.pair.config.linger())
 	}
 	d.pair.mu.Unlock()
+	if delay := d.flow.Delay(0); delay > 0 && d.pause(delay) {
+		return
+	}
 	d.run()
 }
 

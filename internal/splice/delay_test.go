@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -56,7 +57,7 @@ func TestDelayLimitsTheRate(t *testing.T) {
 				limit := rate(bytesPerSecond)
 				up := Flow{Dst: wrap(right), Src: wrap(left), Moved: func(n int) { moved += n }}
 				up.Delay = func(n int) time.Duration {
-					if asked += n; n <= 0 || asked != moved {
+					if asked += n; n < 0 || asked != moved {
 						t.Errorf("Delay(%d) at %d bytes, but %d have moved", n, asked, moved)
 					}
 					return limit(n)
@@ -174,6 +175,33 @@ func TestPauseIsNoSilence(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A direction pauses for as long as Delay returns more, and reads nothing in between.
+func TestAPauseGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		src, more := &source{}, 3
+		var asked []int
+		ended := make(chan Result, 1)
+		delay := func(n int) time.Duration {
+			if asked = append(asked, n); more == 0 {
+				return 0
+			}
+			if more--; src.reads != 1 {
+				t.Errorf("%d reads before the end of the pause", src.reads)
+			}
+			return time.Hour
+		}
+		Start(Flow{Dst: src, Src: ending{}}, Flow{Dst: src, Src: src, Delay: delay}, &Config{Linger: time.Minute},
+			func(up, down Result) { ended <- down })
+		if r := <-ended; r != (Result{2, nil}) || !slices.Equal(asked, []int{1, 0, 0, 0, 1}) {
+			t.Errorf("%+v, Delay for %v", r, asked)
+		}
+		if took := time.Since(begin); took != 3*time.Hour {
+			t.Errorf("the pauses took %v", took)
+		}
+	})
 }
 
 // Bytes and the end of the stream that come during a pause are delivered after it.

@@ -61,7 +61,8 @@ type Flow struct {
 
 	// Delay is called after Moved, before the direction reads on, with the number
 	// of bytes that were written since it last read: with splice that may be the
-	// sum of several Moved. A positive result pauses the direction for that long.
+	// sum of several Moved. A positive result pauses the direction for that long. After
+	// the pause Delay is called with 0, and a positive result is another pause.
 	//
 	// A paused direction has neither goroutine nor buffer nor pipe. Its source is
 	// not watched: bytes, the end of the stream and a reset are noticed after the

@@ -13,7 +13,8 @@ const (
 	burst = 50 * time.Millisecond
 	// minPause is the shortest pause. What is shorter is part of the next one.
 	minPause = time.Millisecond
-	// maxPause is the longest pause: the rate may be raised meanwhile.
+	// maxPause is the longest pause, after which its rest is asked for: the rate may be
+	// raised meanwhile.
 	maxPause = 2 * time.Minute
 )
 
@@ -27,6 +28,11 @@ const (
 // however many there are, and a connection that needs less than its share does not wait
 // for those that take all of theirs.
 //
+// A connection that ends before virtual time has moved on so far stays in the queue, and
+// the next one that begins takes its place there, and waits: otherwise a client could have
+// any rate with one connection after the other. So as many wait as there were connections
+// at once, and no more.
+//
 // A rate stays the same one for all of its connections' lives, also while there is no
 // limit: what they owe is in its virtual time.
 type rate struct {
@@ -38,13 +44,14 @@ type rate struct {
 	virtual float64
 	credit  float64   // bytes that nothing waited for
 	waiting []*waiter // by end
-	left    waiter    // what connections that have ended did not wait for
 }
 
 // waiter is a connection's part of a rate.
 type waiter struct {
 	end     float64 // virtual time
 	waiting bool
+	begun   bool // delay was called for it
+	left    bool // its connection has ended
 }
 
 func newRate(limit int64, now time.Duration) *rate { return &rate{limit: float64(limit), at: now} }
@@ -71,7 +78,8 @@ func (r *rate) forgive() {
 	r.waiting, r.credit = r.waiting[:0], 0
 }
 
-// delay returns how long w pauses after n bytes.
+// delay returns how long w pauses after n bytes. Before the first ones, and after a
+// pause, it is called with 0.
 func (r *rate) delay(w *waiter, n int, now time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,8 +87,13 @@ func (r *rate) delay(w *waiter, n int, now time.Duration) time.Duration {
 		return 0
 	}
 	r.run(now)
-	r.owe(w, float64(n))
-	r.run(now) // for what is left of credit
+	if !w.begun {
+		r.begin(w)
+	}
+	if n > 0 {
+		r.owe(w, float64(n))
+		r.run(now) // for what is left of credit
+	}
 	if !w.waiting {
 		return 0
 	}
@@ -95,14 +108,24 @@ func (r *rate) delay(w *waiter, n int, now time.Duration) time.Duration {
 	return pause
 }
 
-// leave is called when a connection has ended. What it owes is not forgotten: otherwise
-// a client could have any rate with one connection after the other.
+// begin puts w, which is new, in the place of the first one whose connection has ended.
+func (r *rate) begin(w *waiter) {
+	w.begun = true
+	i := slices.IndexFunc(r.waiting, func(w *waiter) bool { return w.left })
+	if i >= 0 {
+		w.end, w.waiting = r.waiting[i].end, true
+		r.waiting[i] = w
+	}
+}
+
+// leave is called when a connection has ended. What it owes is not forgotten.
 func (r *rate) leave(w *waiter, now time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.run(now); w.waiting {
-		r.remove(w)
-		r.owe(&r.left, w.end-r.virtual)
+		// Not w, which is a part of the connection's account.
+		r.waiting[slices.Index(r.waiting, w)] = &waiter{end: w.end, waiting: true, left: true}
+		w.waiting = false
 	}
 }
 

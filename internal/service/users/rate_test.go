@@ -32,6 +32,9 @@ func simulate(r *rate, flows []*flow, from, to, late time.Duration) {
 			return
 		}
 		now := f.wake
+		if f.wake += r.delay(&f.waiter, 0, now); f.wake > now {
+			continue
+		}
 		f.moved += f.chunk
 		pause := r.delay(&f.waiter, f.chunk, now)
 		if pause > 0 {
@@ -113,26 +116,88 @@ func TestAModestConnectionDoesNotQueue(t *testing.T) {
 	}
 }
 
-// One connection after the other has no more than the rate: what a connection owes at
-// its end, the next ones wait for.
+// Connections that end, and others in their place, have no more than the rate, however
+// little each moves: what a connection owes at its end, the next one waits for. What is
+// kept of those that have ended does not grow with their number.
 func TestReconnectingDoesNotEvadeTheRate(t *testing.T) {
-	const limit = 64 << 10
-	r := newRate(limit, 0)
-	now := time.Duration(0)
-	moved := 0
-	for now < 10*time.Minute {
-		w := &waiter{}
-		for range 2 { // a chunk, a pause, a chunk, and the end
-			now += r.delay(w, 16<<10, now)
-			moved += 16 << 10
+	const limit, chunk = 64 << 10, 16 << 10
+	for _, at := range []int{1, 10} { // connections at once
+		for chunks := range 3 { // chunks of each after the first
+			r := newRate(limit, 0)
+			wakes, flows, moved := make([]time.Duration, at), make([]*waiter, at), make([]int, at)
+			sum, most, now := 0, 0, time.Duration(0)
+			for now < 10*time.Minute && sum < 2*600*limit {
+				i := slices.Index(wakes, slices.Min(wakes))
+				now = wakes[i]
+				w := flows[i]
+				if w == nil {
+					w = new(waiter)
+					flows[i] = w
+				}
+				if pause := r.delay(w, 0, now); pause > 0 {
+					wakes[i] += pause
+					continue
+				}
+				sum += chunk
+				pause := r.delay(w, chunk, now)
+				if moved[i]++; moved[i] > chunks {
+					r.leave(w, now)
+					flows[i], moved[i], pause = nil, 0, 0 // and another one at once
+				}
+				wakes[i] += pause + 10*time.Microsecond
+				most = max(most, len(r.waiting))
+			}
+			if share := float64(sum) / (limit * now.Seconds()); share < 0.98 || share > 1.02 {
+				t.Errorf("%d at once, %d chunks: %.2f of the rate", at, 1+chunks, share)
+			}
+			if most > at {
+				t.Errorf("%d at once: %d wait", at, most)
+			}
 		}
-		r.leave(w, now)
 	}
-	if share := float64(moved) / (limit * now.Seconds()); share > 1.02 {
+}
+
+// A connection that begins waits for one that has ended and no longer, does not wait
+// beside ones that go on, and leaves what it has not waited for.
+func TestANewConnectionTakesThePlaceOfOneThatHasEnded(t *testing.T) {
+	const limit = 1 << 20
+	r := newRate(limit, 0)
+	first, second := &waiter{}, &waiter{}
+	r.delay(first, limit, 0)
+	r.delay(second, limit, 0)
+	if pause := r.delay(&waiter{}, 0, 0); pause != 0 {
+		t.Errorf("beside connections that go on, a new one pauses for %v", pause)
+	}
+	r.leave(first, 0)
+	for range 3 {
+		w := &waiter{}
+		if pause := r.delay(w, 0, 0); pause.Round(100*time.Millisecond) != 2*time.Second {
+			t.Errorf("in place of one that has ended, a new one pauses for %v", pause)
+		}
+		if pause := r.delay(&waiter{}, 0, 0); pause != 0 {
+			t.Errorf("one more pauses for %v", pause)
+		}
+		r.leave(w, 0)
+	}
+	if pause := r.delay(&waiter{}, 0, time.Minute); pause != 0 || len(r.waiting) > 0 {
+		t.Errorf("%v later a new one pauses for %v, and %d wait", time.Minute, pause, len(r.waiting))
+	}
+}
+
+// Connections have the rate together also if a round of theirs takes longer than the
+// longest pause.
+func TestManyConnectionsDoNotEvadeALowRate(t *testing.T) {
+	const limit, chunk = MinRate, 16 << 10
+	r := newRate(limit, 0)
+	var flows []*flow
+	for range 100 {
+		flows = append(flows, &flow{chunk: chunk})
+	}
+	simulate(r, flows, 0, time.Hour, 0) // a round is 1,600 seconds
+	before := total(flows)
+	simulate(r, flows, time.Hour, 11*time.Hour, 0)
+	if share := float64(total(flows)-before) / (10 * time.Hour.Seconds() * limit); share < 0.95 || share > 1.05 {
 		t.Errorf("%.2f of the rate", share)
-	}
-	if len(r.waiting) > 1 {
-		t.Errorf("%d connections that have ended wait", len(r.waiting))
 	}
 }
 
