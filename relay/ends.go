@@ -28,7 +28,8 @@ const (
 	halfCloseTime = time.Minute
 
 	// closeTime is the same for a client that receives nothing more: the time in which
-	// the server may end its connection, so that closing it loses no packets.
+	// the server may end its connection, so that closing it loses no packets. One over
+	// HTTP ends it behind its answers, for which there is halfCloseTime.
 	closeTime = time.Second
 )
 
@@ -91,19 +92,24 @@ func (s *session) endUpload(ctx context.Context, to *mtwire.Conn) error {
 		return err
 	}
 	e.passed, e.uploaded = passed, true
-	over := e.server || e.unread || !passed && !receives
+	ends := e.answersEnd()
+	over := !ends && (e.server || e.unread || !passed && !receives)
 	e.mu.Unlock()
 	switch {
 	case over:
 		s.cancel(errClientEnded)
 	case s.transport.Carrier == mtwire.HTTP: // most have closed both directions: linger goes on
-	case !receives:
+	case !receives && !ends:
 		s.await(closeTime)
 	case passed:
 		s.await(halfCloseTime)
 	}
 	return nil
 }
+
+// answersEnd reports whether the present server ends its stream behind the answers to all packets.
+// Without them a packet may still be on its way, on a connection of its own. Under mu.
+func (e *ends) answersEnd() bool { return e.passed && e.to.Transport().Carrier == mtwire.HTTP }
 
 // endPassed reports whether the present server knows that the client has ended.
 func (s *session) endPassed() bool {
@@ -131,17 +137,17 @@ func (s *session) uploadFailed() {
 }
 
 // downloadFailed ends the session, or, if its client has ended, does so when its packets
-// are sent.
+// have arrived.
 func (s *session) downloadFailed(err error) {
 	e := &s.ends
 	e.mu.Lock()
 	e.unread = true
-	ended, uploaded := e.client, e.uploaded
+	ended, over := e.client, e.uploaded && !e.answersEnd()
 	e.mu.Unlock()
 	switch {
 	case !ended:
 		s.cancel(err)
-	case uploaded:
+	case over:
 		s.cancel(errClientEnded)
 	}
 }

@@ -37,6 +37,7 @@ type queue struct {
 	size    int    // of the items
 	keep    bool   // packets that were sent are kept for another connection
 	lost    bool   // one that was sent is not kept
+	drops   bool   // packets behind a failure are dropped: there is no other connection
 	ending  bool   // no more packets are added
 	ended   bool   // end was called for the connection
 	running bool   // the goroutine
@@ -84,13 +85,17 @@ func (q *queue) add(ctx context.Context, p mtwire.Packet) error {
 	size := sizeOf(p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	dropped := func() bool { return q.drops && q.err != nil }
+	if dropped() {
+		return nil
+	}
 	if q.keep && q.size+size > maxAhead {
 		q.forget()
 	}
 	if !q.charge(size) {
 		return errMemory
 	}
-	if hasRoom := func() bool { return q.sent == len(q.items) || q.size+size <= maxAhead }; !hasRoom() {
+	if hasRoom := func() bool { return q.sent == len(q.items) || q.size+size <= maxAhead || dropped() }; !hasRoom() {
 		limit := stuckTime + seconds(q.size, slowest)
 		limited, cancel := context.WithTimeoutCause(ctx, limit, errStuck)
 		defer cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mtwire/mtwire"
@@ -85,4 +86,27 @@ func TestQueueKeepsPackets(t *testing.T) {
 	if q.redirect(t.Context(), new(mtwire.Conn)) || q.size != 0 {
 		t.Error("packets are kept after their release")
 	}
+}
+
+// A client that takes nothing more does not keep what is for it, nor the rest from being received.
+func TestQueueDropsPacketsBehindAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tasks sync.WaitGroup
+		fail := make(chan bool)
+		q := newQueue(&tasks, func(*mtwire.Conn, mtwire.Packet) error {
+			<-fail
+			return errors.New("test")
+		})
+		q.drops = true
+		time.AfterFunc(time.Second, func() { close(fail) }) // while a packet waits for those before
+		for range 100 {
+			if err := q.add(t.Context(), mtwire.Packet{Payload: make([]byte, 8<<10)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tasks.Wait()
+		if q.size > 2*maxAhead {
+			t.Errorf("%d bytes are held", q.size)
+		}
+	})
 }

@@ -94,7 +94,7 @@ func (s *session) init(address netip.Addr) {
 			s.uploadFailed()
 		},
 		end: s.endUpload}
-	s.downloads = queue{tasks: &s.tasks, charge: s.memory.charge, to: s.client,
+	s.downloads = queue{tasks: &s.tasks, charge: s.memory.charge, to: s.client, drops: true,
 		send: func(ctx context.Context, to *mtwire.Conn, p mtwire.Packet) error {
 			defer s.progress()
 			if p.Kind == mtwire.KindTransportError {
