@@ -8,6 +8,7 @@ import (
 
 	"github.com/mtwire/mtwire/faketls"
 	"github.com/mtwire/mtwire/frame"
+	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/handshake"
 	"github.com/mtwire/mtwire/internal/netx"
 	"github.com/mtwire/mtwire/internal/route"
@@ -407,7 +408,7 @@ func (t *trial) moveOn(ctx context.Context, cause error) (*route.Upstream, error
 	}
 	next, err := before.Next(ctx)
 	if err != nil {
-		next, err = s.proxy.dialInShortage(ctx, err, before.Next)
+		next, err = admission.Redial(ctx, &s.proxy.shortage, err, before.Next)
 	}
 	if err != nil {
 		if ctx.Err() == nil && !before.LeadsBack() {

@@ -20,10 +20,6 @@ const (
 	// admissionGrace is how long a client may take to authenticate without being
 	// evicted in favour of newcomers, as long as there are older connections.
 	admissionGrace = 2 * time.Second
-
-	// evictedAtShortage is how many unauthenticated connections are evicted when
-	// there is no descriptor for another connection.
-	evictedAtShortage = 16
 )
 
 // Limits are the limits for unauthenticated connections that are in force.

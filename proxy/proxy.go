@@ -186,11 +186,12 @@ type Config struct {
 
 // Proxy is an MTProxy server. Its methods may be called concurrently.
 type Proxy struct {
-	config      Config           // but for what settings have
-	descriptors int              // that the process may have
-	pending     *admission.Table // unauthenticated connections
-	headers     *admission.Table // connections whose PROXY protocol header is awaited
-	fronted     *admission.Table // those with a connection to a fronting host
+	config      Config             // but for what settings have
+	descriptors int                // that the process may have
+	pending     *admission.Table   // unauthenticated connections
+	headers     *admission.Table   // connections whose PROXY protocol header is awaited
+	shortage    admission.Shortage // of which both make room
+	fronted     *admission.Table   // those with a connection to a fronting host
 	search      *keysearch.Search
 	resolver    *resolve.Cache // of host names, unless Config.DialContext is set
 	outbound    route.Outbound // of a test; nil: the router of the settings
@@ -203,7 +204,6 @@ type Proxy struct {
 	loops       *loops       // see settings.loops
 	kept        atomic.Int64 // bytes that are kept until first answers; see failover.go
 	memory      memoryRelease
-	shortage    sync.Mutex    // held by the session that waits for a descriptor
 	workers     *workers.Pool // of sessions until they are connected, and of their ends
 	lastID      atomic.Uint64
 
@@ -265,6 +265,7 @@ func New(config Config) (*Proxy, error) {
 	}
 	p.pending = admission.New(settings.pendingShares(), admissionGrace)
 	p.headers = admission.New(settings.headerShares(), admissionGrace)
+	p.shortage.Tables = []*admission.Table{p.pending, p.headers}
 	p.fronted = admission.New(shares(settings.MaxFronted), admissionGrace)
 	p.fronts, err = fronting.New(fronting.Config{
 		DialContext: config.DialContext,

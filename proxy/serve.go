@@ -33,7 +33,7 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	watched := netx.Watch(ln)
 	defer p.watch(watched)()
 	err := netx.AcceptLoop(ctx, watched, p.handle, func(err error) {
-		p.makeRoom(err)
+		p.shortage.MakeRoom(err)
 		p.trace.acceptDelayed(ln.Addr(), err)
 	})
 	// The proxy may have stopped, and ln been closed, before ctx has learnt of it.

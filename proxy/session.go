@@ -240,7 +240,7 @@ func (s *session) dial(ctx context.Context, client *handshake.Result) (*route.Up
 	outbound := s.proxy.dialer(s.proxy.settings())
 	upstream, err := outbound.Dial(ctx, request)
 	if err != nil {
-		upstream, err = s.proxy.dialInShortage(ctx, err, func(ctx context.Context) (*route.Upstream, error) {
+		upstream, err = admission.Redial(ctx, &s.proxy.shortage, err, func(ctx context.Context) (*route.Upstream, error) {
 			return outbound.Dial(ctx, request)
 		})
 	}

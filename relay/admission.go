@@ -1,13 +1,11 @@
 package relay
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
-	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/admission"
 	"github.com/mtwire/mtwire/internal/netx"
 )
@@ -112,56 +110,6 @@ func (r *Relay) touch(s *session) {
 	if last := s.moved.Load(); now-last >= noteInterval && s.moved.CompareAndSwap(last, now) {
 		r.pending.Touch(&s.member)
 	}
-}
-
-// evictedAtShortage is how many unauthenticated clients make room when there is no
-// descriptor for a connection to a server.
-const evictedAtShortage = 16
-
-// minShortagePause is the first pause of a session that waits for a descriptor. Each is
-// twice as long as the one before, up to maxShortagePause: 1.3 seconds together.
-const (
-	minShortagePause = 5 * time.Millisecond
-	maxShortagePause = 640 * time.Millisecond
-)
-
-// dialInShortage calls dial, and again while there is no descriptor: at once when others
-// have made room, and then after pauses, since it takes them a moment. One session waits at a
-// time: if all waited, each with the descriptor of its client, none would get another one.
-func (r *Relay) dialInShortage(ctx context.Context, dial func() (*mtwire.Conn, error)) (*mtwire.Conn, error) {
-	server, err := dial()
-	if isShortage(err) && r.makeRoom() {
-		server, err = dial()
-	}
-	if !isShortage(err) || !r.shortage.TryLock() {
-		return server, err
-	}
-	defer r.shortage.Unlock()
-	for pause := minShortagePause; isShortage(err) && pause <= maxShortagePause; pause *= 2 {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, err
-		}
-		server, err = dial()
-	}
-	return server, err
-}
-
-// makeRoom evicts unauthenticated clients, and connections whose header is awaited if these are
-// too few. It reports whether there were any.
-func (r *Relay) makeRoom() bool {
-	evicted := r.pending.EvictOldest(evictedAtShortage)
-	return evicted+r.headers.EvictOldest(evictedAtShortage-evicted) > 0
-}
-
-// isShortage reports whether err means that there is no descriptor.
-func isShortage(err error) bool { return err != nil && netx.IsErrno(err, netx.EMFILE, netx.ENFILE) }
-
-// isLocal reports whether a connection has failed for want of something on this machine,
-// which is no server's fault.
-func isLocal(err error) bool {
-	return netx.IsErrno(err, netx.EMFILE, netx.ENFILE, netx.ENOBUFS, netx.ENOMEM, netx.EADDRNOTAVAIL)
 }
 
 // addressOf returns the IP address of a peer, or an invalid one.

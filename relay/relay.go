@@ -94,7 +94,7 @@ type Relay struct {
 
 	open, served, failed, evicted atomic.Int64
 
-	shortage sync.Mutex // of the session that waits for a descriptor
+	shortage admission.Shortage
 
 	mu           sync.Mutex
 	logged       time.Time // the last record of evictions
@@ -132,6 +132,7 @@ func New(config Config) (*Relay, error) {
 	r := &Relay{config: config, endpoints: endpoints{log: config.Log}, trust: trust,
 		pending: admission.New(config.limits(), admissionGrace),
 		headers: admission.New(config.headerLimits(), admissionGrace), memory: admission.NewMemory(config.MaxMemory)}
+	r.shortage.Tables = []*admission.Table{r.pending, r.headers}
 	forHTTP := *config.Dial
 	forHTTP.DialContext = r.noting(forHTTP.DialContext)
 	r.dialHTTP = &forHTTP

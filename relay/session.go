@@ -16,6 +16,7 @@ import (
 	"github.com/mtwire/mtwire/frame"
 	"github.com/mtwire/mtwire/httpconn"
 	"github.com/mtwire/mtwire/internal/admission"
+	"github.com/mtwire/mtwire/internal/netx"
 )
 
 // slowest is how fast a side takes packets at least, in bytes a second: a server if there
@@ -313,7 +314,7 @@ func (s *session) connect(ctx context.Context, failure error) error {
 				return nil
 			}
 			return fmt.Errorf("%w: %w", errNotKept, failure)
-		case !errors.Is(err, mtwire.ErrUnknownDC) && !isLocal(err): // the client's fault, or ours
+		case !errors.Is(err, mtwire.ErrUnknownDC) && !netx.IsLocal(err): // the client's fault, or ours
 			s.relay.endpoints.failed(to, s.dc, err)
 		}
 		failure = err
@@ -323,7 +324,7 @@ func (s *session) connect(ctx context.Context, failure error) error {
 // suspect notes that the present server has failed the client, unless the client is at
 // fault itself.
 func (s *session) suspect(err error) {
-	if !isLocal(err) {
+	if !netx.IsLocal(err) {
 		s.suspects = append(s.suspects, failure{s.to, err})
 	}
 }
@@ -333,12 +334,15 @@ func (s *session) suspect(err error) {
 func (s *session) dial(ctx context.Context) (*mtwire.Conn, error) {
 	limited, cancel := s.limit(ctx)
 	defer cancel()
-	server, err := s.relay.dialInShortage(limited, func() (*mtwire.Conn, error) {
-		if s.to.Carrier == mtwire.HTTP {
-			return s.to.dial(limited, s.dc, s.relay.dialHTTP)
-		}
-		return s.to.dial(limited, s.dc, s.relay.config.Dial)
-	})
+	config := s.relay.config.Dial
+	if s.to.Carrier == mtwire.HTTP {
+		config = s.relay.dialHTTP
+	}
+	dial := func(ctx context.Context) (*mtwire.Conn, error) { return s.to.dial(ctx, s.dc, config) }
+	server, err := dial(limited)
+	if err != nil {
+		server, err = admission.Redial(limited, &s.relay.shortage, err, dial)
+	}
 	if err == nil {
 		s.relay.own.add(toServer(server), s.to.nameFor(s.dc))
 	}

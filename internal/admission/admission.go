@@ -2,7 +2,8 @@
 // how many unauthenticated connections there are, and a Memory how many bytes
 // connections hold: in total, per site (IPv4 /24, IPv6 /48) and per address (IPv4,
 // IPv6 /64). At a limit a newcomer is admitted and another connection evicted, so
-// that neither a crowd of idle connections nor an attacker keeps clients out.
+// that neither a crowd of idle connections nor an attacker keeps clients out. So it
+// is when there is no descriptor for another one: see Shortage.
 package admission
 
 import (
