@@ -21,6 +21,7 @@ func (f *proxyFlags) checkConfig(cmd *cobra.Command, loading error, log *slog.Lo
 	}
 	if decoding == nil {
 		summary, wrong := service.Examine(f.config, log)
+		wrong = append(wrong, f.qr.check()...)
 		if len(wrong) == 0 {
 			fmt.Fprintln(cmd.OutOrStdout(), "the configuration is valid")
 			for _, line := range summary {
@@ -36,6 +37,7 @@ func (f *proxyFlags) checkConfig(cmd *cobra.Command, loading error, log *slog.Lo
 			wrong = append(wrong, err)
 		}
 	}
+	wrong = append(wrong, f.qr.check()...)
 	if placeholders := onlyPlaceholders(decoding); placeholders > 0 && len(wrong) == 0 {
 		for _, err := range decoding.All {
 			printStatus(cmd, "%v", err)

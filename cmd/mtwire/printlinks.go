@@ -72,6 +72,17 @@ func (q *qrFlag) String() string {
 // Type is the name of the value in the help text.
 func (q *qrFlag) Type() string { return "WHEN|FILE" }
 
+// check returns what is wrong with the file to write.
+func (q *qrFlag) check() (wrong []error) {
+	if q.when != qrFile {
+		return nil
+	}
+	if err := service.MayWriteFile(q.file); err != nil {
+		wrong = append(wrong, fmt.Errorf("--qr: %w", err))
+	}
+	return wrong
+}
+
 // printLinks prints each link on a line of standard output, below its QR code if q
 // and the terminal have room for it. If there are several links, each has its user's
 // name in front. The links are in hexadecimal, which every client supports.

@@ -100,16 +100,16 @@ func (c *Config) checkAdmin() error {
 }
 
 // adminPath returns the path of the default socket: in the directory that systemd has
-// made for the service while it runs, or else in the state directory.
-func (c *Config) adminPath() (string, error) {
+// made for the service while it runs, or else in the state directory, which may have to be made.
+func (c *Config) adminPath() (path string, inState bool, err error) {
 	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), string(filepath.ListSeparator)); dir != "" && c.State == "" {
-		return filepath.Join(dir, adminSocket), nil
+		return filepath.Join(dir, adminSocket), false, nil
 	}
 	dir, err := stateDirectory(c.State)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return filepath.Join(dir, adminSocket), os.MkdirAll(dir, 0o700)
+	return filepath.Join(dir, adminSocket), true, nil
 }
 
 // listenAdmin listens on all addresses of the admin listener, or on none. That the default
@@ -119,7 +119,7 @@ func (c *Config) listenAdmin(ctx context.Context, log *slog.Logger) (listeners [
 	for _, address := range addresses {
 		ln, err := c.listenAdminOn(ctx, address)
 		if byDefault && err != nil {
-			log.Warn("there is no admin listener, which mtwire user needs: --admin unix:/PATH sets another address, and --admin off ends this warning", "cause", err)
+			warnNoAdmin(log, err)
 			return nil, nil
 		}
 		if err != nil {
@@ -133,6 +133,47 @@ func (c *Config) listenAdmin(ctx context.Context, log *slog.Logger) (listeners [
 		}
 	}
 	return listeners, nil
+}
+
+func warnNoAdmin(log *slog.Logger, err error) {
+	log.Warn("there is no admin listener, which mtwire user needs: --admin unix:/PATH sets another address, and --admin off ends this warning", "cause", err)
+}
+
+// checkAdminSockets returns what is wrong with the paths of the admin listener, and warns of that of the
+// default one, as listenAdmin does.
+func (c *Config) checkAdminSockets(log *slog.Logger) (wrong []error) {
+	addresses, byDefault := c.adminAddresses()
+	for i, address := range addresses {
+		err := c.checkAdminSocket(address)
+		switch {
+		case err == nil:
+		case byDefault:
+			warnNoAdmin(log, err)
+		default:
+			wrong = append(wrong, &ConfigError{fmt.Sprintf("admin[%d]", i), err})
+		}
+	}
+	return wrong
+}
+
+func (c *Config) checkAdminSocket(address AdminAddress) error {
+	if address.Network != "unix" {
+		return nil
+	}
+	if address.Address != "" {
+		return checkSocketPath(address.Address)
+	}
+	path, inState, err := c.adminPath()
+	switch {
+	case err != nil:
+		return err
+	case !inState:
+		return checkSocketPath(path)
+	}
+	if err := mayMakeFiles(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return checkSocketFile(path)
 }
 
 func (c *Config) listenAdminOn(ctx context.Context, address AdminAddress) (net.Listener, error) {
@@ -153,7 +194,11 @@ func (c *Config) listenAdminOn(ctx context.Context, address AdminAddress) (net.L
 	path := address.Address
 	if path == "" {
 		var err error
-		if path, err = c.adminPath(); err != nil {
+		var inState bool
+		if path, inState, err = c.adminPath(); err == nil && inState {
+			err = os.MkdirAll(filepath.Dir(path), 0o700)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -181,11 +226,8 @@ type administration struct {
 // newAdministration returns nil if there is to be no listener. Its proxy is set by watch.
 func (s *Service) newAdministration() (*administration, error) {
 	addresses, byDefault := s.config.adminAddresses()
-	if len(addresses) == 0 {
-		return nil, nil
-	}
 	token, err := s.config.openAdminToken(s.log)
-	if err != nil {
+	if err != nil || len(addresses) == 0 {
 		return nil, err
 	}
 	a := &administration{token: token, shared: s.config.ReusePort, retry: adminRetry, metrics: metrics.New(metrics.Config{

@@ -37,9 +37,12 @@ type adminToken struct {
 }
 
 // openAdminToken returns the token: that of the file, or of the variable, or of
-// systemd's credential. Without a TCP address it is nil.
+// systemd's credential. Without a TCP address it is nil, and the file is not read.
 func (c *Config) openAdminToken(log *slog.Logger) (*adminToken, error) {
 	if addresses, _ := c.adminAddresses(); !slices.ContainsFunc(addresses, func(a AdminAddress) bool { return strings.HasPrefix(a.Network, "tcp") }) {
+		if c.AdminTokenFile != "" {
+			log.Warn("the token is not used: no address of the admin listener is on TCP", "file", c.AdminTokenFile)
+		}
 		return nil, nil
 	}
 	t := &adminToken{path: c.AdminTokenFile, token: strings.TrimSpace(os.Getenv(tokenVariable)), log: log}

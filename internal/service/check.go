@@ -1,10 +1,12 @@
 package service
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/mtwire/mtwire/internal/service/config"
 	"github.com/mtwire/mtwire/internal/service/netlist"
+	"github.com/mtwire/mtwire/internal/service/store"
 	"github.com/mtwire/mtwire/internal/service/users"
 )
 
@@ -56,8 +59,9 @@ func CheckSettings(c Config, log *slog.Logger) (wrong []error) {
 	add(err)
 	add(c.checkLists()...)
 	add(c.checkUsers(log)...)
-	add(c.checkToken(log), c.checkState(log), c.checkLogFile())
-	add(c.checkSockets()...)
+	_, err = c.openAdminToken(slog.New(slog.DiscardHandler)) // New warns
+	add(err, c.checkState(log), c.checkLogFile())
+	add(c.checkSockets(log)...)
 	add(c.checkWebFiles()...)
 	return wrong
 }
@@ -139,39 +143,36 @@ func isAbout(all []error, setting string) bool {
 	})
 }
 
-// checkToken returns what is wrong with the token of the admin listener, also if no
-// listener needs it.
-func (c *Config) checkToken(log *slog.Logger) error {
-	if c.AdminTokenFile != "" {
-		if _, err := readToken(c.AdminTokenFile, slog.New(slog.DiscardHandler)); err != nil {
-			return &ConfigError{"admin-token-file", err}
+// checkState returns an error if the proxy would not start with its state directory. Of what else
+// it could not keep there it warns, as the proxy would.
+func (c *Config) checkState(log *slog.Logger) error {
+	if err := c.keepHandshakes(mayMakeDirectory, log); err != nil {
+		return err
+	}
+	if err := c.checkKeptSecret(log); err != nil {
+		return err
+	}
+	c.checkTokenKey(log)
+	c.checkCertificates(log)
+	if path, err := c.storePath(); err == nil {
+		if err := mayMakeFiles(path); err != nil {
+			store.WarnNotWritten(log, path, err)
 		}
 	}
-	_, err := c.openAdminToken(log)
-	return err
+	return nil
 }
 
-// checkState returns an error if a proxy could not write to the state directory, and
-// needs it. If it is not needed, it logs a warning, as the proxy would.
-func (c *Config) checkState(log *slog.Logger) error {
-	dir, err := stateDirectory(c.State)
-	for _, name := range []string{"", storeDir, replayDir} {
-		if err == nil {
-			err = checkDirectory(filepath.Join(dir, name))
-		}
-	}
-	var wrong *ConfigError
-	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &wrong):
-		err = &ConfigError{"state", err}
-	}
-	if secrets, _ := c.secretList(slog.New(slog.DiscardHandler)); c.State == "" && len(secrets)+len(c.Users) > 0 {
-		log.Warn("the state directory cannot be written: handshakes and the users' usage are not kept", "error", errors.Unwrap(err))
+// checkKeptSecret is checkState for the generated secret, if there are no others.
+func (c *Config) checkKeptSecret(log *slog.Logger) error {
+	quiet := slog.New(slog.DiscardHandler)
+	if secrets, err := c.secretList(quiet); err != nil || len(secrets)+len(c.Users) > 0 {
 		return nil
 	}
-	return err
+	s := &Service{config: *c, log: quiet}
+	if _, err := s.findKeptUsers(len(c.readStored(quiet)) > 0); err != nil || s.kept == nil {
+		return err
+	}
+	return s.kept.check(log)
 }
 
 // checkLogFile returns an error if a proxy could not write to its log file.
@@ -179,57 +180,76 @@ func (c *Config) checkLogFile() error {
 	if c.LogFile == "" {
 		return nil
 	}
-	info, err := os.Stat(c.LogFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if dir := filepath.Dir(c.LogFile); isMissing(dir) {
-			err = fmt.Errorf("the directory %s is missing", dir)
-		} else {
-			err = checkDirectory(dir)
-		}
-	case err == nil && info.IsDir():
-		err = fmt.Errorf("%s is a directory", c.LogFile)
-	case err == nil:
-		err = mayWrite(c.LogFile)
-	}
-	if err != nil {
+	if err := MayWriteFile(c.LogFile); err != nil {
 		return &ConfigError{"log-file", err}
 	}
 	return nil
 }
 
+// MayWriteFile returns an error if this process could not write to a file, or make it. It changes
+// nothing.
+func MayWriteFile(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return mayMakeIn(filepath.Dir(path))
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s is a directory", path)
+	case err == nil:
+		err = mayWrite(path)
+	}
+	return err
+}
+
+// mayMakeIn returns an error if this process may not make files in a directory, or if that is
+// missing.
+func mayMakeIn(dir string) error {
+	if isMissing(dir) {
+		return fmt.Errorf("the directory %s is missing", dir)
+	}
+	return mayMakeFiles(dir)
+}
+
 // checkSockets returns what is wrong with the paths of Unix sockets.
-func (c *Config) checkSockets() (wrong []error) {
-	for i, address := range c.Listen {
-		if err := checkSocketPath(address); err != nil {
-			wrong = append(wrong, &ConfigError{fmt.Sprintf("listen[%d]", i), err})
+func (c *Config) checkSockets(log *slog.Logger) (wrong []error) {
+	check := func(setting string, addresses []ListenAddress) {
+		for i, address := range addresses {
+			inherited := func(ln net.Listener) bool { return address.isOf(ln.Addr()) }
+			if address.Network != "unix" || slices.ContainsFunc(c.Inherited, inherited) {
+				continue
+			}
+			if err := checkSocketPath(address.Address); err != nil {
+				wrong = append(wrong, &ConfigError{fmt.Sprintf("%s[%d]", setting, i), err})
+			}
 		}
 	}
-	for i, address := range c.Admin {
-		if err := checkSocketPath(ListenAddress(address)); err != nil {
-			wrong = append(wrong, &ConfigError{fmt.Sprintf("admin[%d]", i), err})
+	check("listen", c.Listen)
+	check("web-listen", c.WebListen)
+	if c.TakeoverSocket != "" {
+		if err := checkSocketPath(c.TakeoverSocket); err != nil {
+			logNoTakeover(log, c.TakeoverSocket, err)
 		}
 	}
-	return wrong
+	return append(wrong, c.checkAdminSockets(log)...)
 }
 
 // checkSocketPath returns an error if a process could not listen at the path of a Unix socket.
-func checkSocketPath(address ListenAddress) error {
-	path := address.Address
-	if address.Network != "unix" || path == "" {
-		return nil // TCP, or the default one in the state directory
+func checkSocketPath(path string) error {
+	if err := checkSocketFile(path); err != nil {
+		return err
 	}
+	return mayMakeIn(filepath.Dir(path))
+}
+
+// checkSocketFile is checkSocketPath without the directory.
+func checkSocketFile(path string) error {
 	if len(path) > maxSocketPath {
 		return fmt.Errorf("%s: the path has %d bytes, and a socket's has at most %d", path, len(path), maxSocketPath)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%s: %w", path, errNoSocket)
 	}
-	dir := filepath.Dir(path)
-	if isMissing(dir) {
-		return fmt.Errorf("the directory %s is missing", dir)
-	}
-	return checkDirectory(dir)
+	return nil
 }
 
 // isMissing reports whether there is nothing at a path.
@@ -238,19 +258,40 @@ func isMissing(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// checkDirectory returns an error if this process may not make files in a directory, or
-// make the directory if it is missing.
-func checkDirectory(dir string) error {
+// mayMakeDirectory returns an error if os.MkdirAll could not make a directory that is missing, or
+// if one that is there could not be read. It changes nothing.
+func mayMakeDirectory(dir string) error {
 	info, err := os.Stat(dir)
-	switch parent := filepath.Dir(dir); {
-	case errors.Is(err, fs.ErrNotExist) && parent != dir:
-		return checkDirectory(parent)
+	if parent := filepath.Dir(dir); err != nil && parent != dir {
+		switch above := mayMakeDirectory(parent); {
+		case above != nil || !errors.Is(err, fs.ErrNotExist):
+			return cmp.Or(above, err)
+		case isMissing(parent): // it is made as well
+			return nil
+		}
+		return mayWrite(parent)
+	}
+	switch {
 	case err != nil:
 		return err
 	case !info.IsDir():
 		return fmt.Errorf("%s is no directory", dir)
 	}
-	return mayWrite(dir)
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
+// mayMakeFiles returns an error if this process could not make a directory, if it is missing, and
+// files in it.
+func mayMakeFiles(dir string) error {
+	err := mayMakeDirectory(dir)
+	if err == nil && !isMissing(dir) {
+		err = mayWrite(dir)
+	}
+	return err
 }
 
 // summary describes a service that does not listen yet.

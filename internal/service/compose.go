@@ -216,7 +216,7 @@ func (s *Service) findConfigured(others bool) ([]proxy.User, error) {
 // may fail, so that a command line that is wrong leaves nothing behind.
 func (s *Service) keep() error {
 	defer beThrifty(s.config.hasManyUsers())()
-	if err := s.config.keepReplayMemory(s.replay, s.log); err != nil {
+	if err := s.config.keepHandshakes(s.replay.Keep, s.log); err != nil {
 		return err
 	}
 	configured, stored := s.configured, []users.User(nil)
@@ -234,6 +234,7 @@ func (s *Service) keep() error {
 		}
 	}
 	s.web.keep()
+	s.config.checkCertificates(s.log)
 	if s.openStore(); s.store != nil {
 		stored = s.store.Users()
 	}

@@ -155,12 +155,12 @@ func (k *keptSecret) keep(c *Config, log *slog.Logger) error {
 			return k.takeOther(c, log)
 		}
 		if err != nil {
-			return configError("state", "the generated secret cannot be kept: %w; choose another directory, or configure a secret", err)
+			return errSecretNotKept(err)
 		}
 		log.Info("made a secret", "kept_in", k.dir, "secret", k.secrets[0].Redacted())
 	case k.before != k.secrets[0]:
 		if err := k.write(replaceFile); err != nil {
-			log.Warn("the secret for these settings cannot be kept: the next run may have another one", "error", err)
+			warnSecretNotKept(log, err)
 		}
 		k.logChange(log)
 		k.before, k.used = k.secrets[0], false
@@ -169,6 +169,27 @@ func (k *keptSecret) keep(c *Config, log *slog.Logger) error {
 		}
 	}
 	return nil
+}
+
+// check tells what keep would, as far as it can be known, and writes nothing.
+func (k *keptSecret) check(log *slog.Logger) error {
+	err := mayMakeFiles(k.dir)
+	switch {
+	case err == nil:
+	case k.before.Mode == 0:
+		return errSecretNotKept(err)
+	case k.before != k.secrets[0]:
+		warnSecretNotKept(log, err)
+	}
+	return nil
+}
+
+func errSecretNotKept(err error) error {
+	return configError("state", "the generated secret cannot be kept: %w; choose another directory, or configure a secret", err)
+}
+
+func warnSecretNotKept(log *slog.Logger, err error) {
+	log.Warn("the secret for these settings cannot be kept: the next run may have another one", "error", err)
 }
 
 // write writes the file with a function.

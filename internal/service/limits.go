@@ -183,7 +183,7 @@ func (s *Service) setUsers() error {
 func (s *Service) openStore() {
 	path, err := s.config.storePath()
 	if err != nil {
-		return // keepReplayMemory has reported it
+		return // keepHandshakes has reported it
 	}
 	s.store = store.Open(path, store.Options{Log: s.log, Time: wallClock})
 	s.loads = s.store.Loads()

@@ -21,21 +21,23 @@ func newReplayMemory(log *slog.Logger) *replay.Memory {
 	})
 }
 
-// keepReplayMemory has the memory kept in the state directory. If the disk is full or
-// read-only, or there is no usable directory and none is configured, the memory lasts as
-// long as the process.
-func (c *Config) keepReplayMemory(memory *replay.Memory, log *slog.Logger) error {
+// keepHandshakes has the memory of handshakes kept in the state directory: keep is its Keep, or
+// for a check what tells whether that would fail. If the disk is full or read-only, or there is
+// no usable directory and none is configured, the memory lasts as long as the process.
+func (c *Config) keepHandshakes(keep func(dir string) error, log *slog.Logger) error {
 	dir, err := stateDirectory(c.State)
-	if err == nil {
-		err = memory.Keep(filepath.Join(dir, replayDir))
+	if dir = filepath.Join(dir, replayDir); err == nil {
+		err = keep(dir)
 	}
 	switch {
-	case err == nil:
-		return nil
-	case c.State != "" && !isDisk(err):
+	case err == nil && !isMissing(dir):
+		err = mayWrite(dir)
+	case err != nil && c.State != "" && !isDisk(err):
 		return &ConfigError{"state", err}
 	}
-	warnNotKept(log, err)
+	if err != nil {
+		warnNotKept(log, err)
+	}
 	return nil
 }
 

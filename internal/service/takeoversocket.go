@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"os"
 
@@ -30,7 +31,7 @@ func (s *Service) listenTakeover() (stop func()) {
 		}
 		ln, err := upgrade.ListenSocket(path)
 		if err != nil {
-			s.log.Error("no process can take over", "socket", path, "cause", err)
+			logNoTakeover(s.log, path, err)
 			return
 		}
 		defer ln.Close()
@@ -45,6 +46,10 @@ func (s *Service) listenTakeover() (stop func()) {
 		cancel()
 		<-done
 	}
+}
+
+func logNoTakeover(log *slog.Logger, path string, err error) {
+	log.Error("no process can take over", "socket", path, "cause", err)
 }
 
 // serveTakeover returns when another process has taken over, or ln is closed.

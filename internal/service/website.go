@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -162,6 +163,13 @@ func (c *Config) checkWeb() (wrong []error) {
 	fail(c.WebACMEEmail != "" && !isEmail(c.WebACMEEmail), "web-acme-email", "want an address, NAME@HOST")
 	fail(c.Web == "" && len(c.WebListen) > 0, "web-listen", alone)
 	fail(c.siteIsOurs(), "web-site", "it leads to web-listen, which would ask itself for ever: want the server that has the site")
+	for i, address := range c.WebListen {
+		fail(slices.Contains(c.WebListen[:i], address), "web-listen", address.String()+" is given twice")
+		if !strings.HasSuffix(address.Address, ":0") {
+			fail(slices.Contains(c.Listen, address), "web-listen", address.String()+" is an address of clients")
+			fail(slices.Contains(c.Admin, AdminAddress(address)), "web-listen", address.String()+" is an address of the admin listener")
+		}
+	}
 	fail(len(c.WebListen) == 0 && len(c.WebForwardedFrom) > 0, "web-forwarded-from", "there is no web-listen")
 	fail(c.WebCert != "" && c.WebKey == "", "web-key", "the key of the certificate is missing")
 	fail(c.WebCert == "" && c.WebKey != "", "web-cert", "the certificate of the key is missing")
@@ -210,8 +218,6 @@ func (c *Config) checkWebFiles() (wrong []error) {
 		if _, err := c.loadCertificate(slog.New(slog.DiscardHandler)); err != nil {
 			wrong = append(wrong, err)
 		}
-	} else if err := c.checkWebState(); err != nil && len(c.WebListen) == 0 {
-		wrong = append(wrong, err)
 	}
 	site, err := web.NewSite(c.WebSite, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -221,15 +227,18 @@ func (c *Config) checkWebFiles() (wrong []error) {
 	return wrong
 }
 
-// checkWebState returns an error if the certificate could not be kept.
-func (c *Config) checkWebState() error {
-	dir, err := stateDirectory(c.State)
-	if err == nil {
-		if err = checkDirectory(filepath.Join(dir, acmeDir)); err != nil {
-			err = &ConfigError{"state", fmt.Errorf("a certificate is kept there: %w", err)}
-		}
+// checkCertificates warns if certificates of an ACME server cannot be kept.
+func (c *Config) checkCertificates(log *slog.Logger) {
+	if c.Web == "" || c.WebCert != "" || len(c.WebListen) > 0 {
+		return
 	}
-	return err
+	dir, err := stateDirectory(c.State)
+	if err != nil {
+		return // an error of New
+	}
+	if err := mayMakeFiles(filepath.Join(dir, acmeDir)); err != nil {
+		log.Warn("certificates of the ACME server cannot be kept: one that is there goes on until it expires", "error", err)
+	}
 }
 
 // loadCertificate reads the certificate and its key.
@@ -356,7 +365,23 @@ func (w *website) keep() {
 		err = writeNew(w.key.path, hex.EncodeToString(w.key.key[:])+"\n", os.Link)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		w.log.Warn("the key of WEB sessions is not kept: after a restart, their requests reach the web site", "error", err)
+		warnTokenKeyNotKept(w.log, err)
 	}
 	w.key.kept = true
+}
+
+// checkTokenKey warns if the key is to be kept and cannot be.
+func (c *Config) checkTokenKey(log *slog.Logger) {
+	if c.Web == "" {
+		return
+	}
+	if k, err := c.readWebTokenKey(); err == nil && !k.kept && k.path != "" {
+		if err := mayMakeFiles(filepath.Dir(k.path)); err != nil {
+			warnTokenKeyNotKept(log, err)
+		}
+	}
+}
+
+func warnTokenKeyNotKept(log *slog.Logger, err error) {
+	log.Warn("the key of WEB sessions is not kept: after a restart, their requests reach the web site", "error", err)
 }

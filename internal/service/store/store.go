@@ -305,9 +305,14 @@ func (s *Store) note(err error) {
 		}
 		if s.status.Err = err; s.warned.IsZero() || now.Sub(s.warned).Abs() >= warnInterval {
 			s.warned = now
-			s.log.Warn("the store is not written: users' usage is kept in memory, and is lost with the process", "directory", s.dir, "error", err)
+			WarnNotWritten(s.log, s.dir, err)
 		}
 	}
+}
+
+// WarnNotWritten logs that the store in dir cannot be written.
+func WarnNotWritten(log *slog.Logger, dir string, err error) {
+	log.Warn("the store is not written: users' usage is kept in memory, and is lost with the process", "directory", dir, "error", err)
 }
 
 // errNotStored is the error of a change that could not be stored.
