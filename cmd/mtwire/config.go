@@ -10,6 +10,7 @@ import (
 
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/config"
+	"github.com/mtwire/mtwire/internal/service/migrate"
 	"github.com/mtwire/mtwire/internal/service/watch"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,7 +49,7 @@ func (f *proxyFlags) load(cmd *cobra.Command) error {
 
 // load reads the configuration file, if there is one, and sets c, which the command's
 // flags have set, to the settings in force. If the error is a *config.Errors, they are
-// those that could be decoded.
+// those that could be decoded. A configuration of another program is no *config.Errors.
 func (f *configFile) load(cmd *cobra.Command, c *service.Config) error {
 	if f.path == "" {
 		return nil
@@ -57,6 +58,12 @@ func (f *configFile) load(cmd *cobra.Command, c *service.Config) error {
 	fromFile, document, err := service.LoadFile(f.path)
 	if document == nil {
 		return &service.ConfigError{Setting: "config", Err: err}
+	}
+	if err != nil {
+		if program := migrate.Detect(document.Text()); program != "" {
+			return &service.ConfigError{Setting: "config", Err: fmt.Errorf(
+				"%s is a configuration of %s: mtwire config import %[1]s --out mtwire.toml makes one of mtwire", f.path, program)}
+		}
 	}
 	f.document, f.settings = document, fromFile
 	*c = overrideFile(cmd.Flags(), fromFile)

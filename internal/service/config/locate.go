@@ -42,6 +42,13 @@ func (d *Document) Has(key string) bool { return d != nil && d.keys[key] }
 // File returns the document's name.
 func (d *Document) File() string { return d.file }
 
+// Text returns the document's text, which the caller must not change, nil after Release.
+func (d *Document) Text() []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.data
+}
+
 // Release gives up the document's text, of many megabytes if there are many users, and
 // with it the positions in it. Has and File go on.
 func (d *Document) Release() {

@@ -9,27 +9,28 @@ import (
 
 var (
 	assignsPython = regexp.MustCompile(`(?m)^(USERS|PORT)\s*=`)
-	startsMTProxy = regexp.MustCompile(`(?m)(^|[\s/="'])mtproto-proxy["']?(\s|$)`)
+	startsMTProxy = regexp.MustCompile(`(?m)^([^#\n]*[\s/="'])?mtproto-proxy["']?(\s|$)`)
 )
 
 var errUnknownFormat = errors.New("the program is not recognised: want the configuration of mtg (TOML), telemt (TOML) or mtprotoproxy (config.py), or the command line or unit of MTProxy; --from names it")
 
-// detect returns the program that a configuration is of.
-func detect(text []byte) (Program, error) {
+// Detect returns the program that a configuration is of, or "" if it is of none of them. A
+// configuration of mtwire is of none.
+func Detect(text []byte) Program {
 	var keys map[string]any
 	if err := toml.Unmarshal(text, &keys); err == nil {
 		switch {
 		case keys["access"] != nil || keys["censorship"] != nil || keys["general"] != nil:
-			return Telemt, nil
-		case keys["bind-to"] != nil || keys["secret"] != nil || keys["secrets"] != nil:
-			return MTG, nil
+			return Telemt
+		case keys["bind-to"] != nil:
+			return MTG
 		}
 	}
 	switch {
 	case assignsPython.Match(text):
-		return Mtprotoproxy, nil
+		return Mtprotoproxy
 	case startsMTProxy.Match(text):
-		return MTProxy, nil
+		return MTProxy
 	}
-	return "", errUnknownFormat
+	return ""
 }

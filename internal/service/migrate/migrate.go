@@ -81,9 +81,8 @@ func Import(text []byte, from Program) (*Result, error) {
 		return nil, fmt.Errorf("the file has more than %d MiB", MaxFile>>20)
 	}
 	if from == "" {
-		var err error
-		if from, err = detect(text); err != nil {
-			return nil, err
+		if from = Detect(text); from == "" {
+			return nil, errUnknownFormat
 		}
 	}
 	read, convert, known := readTOML, convertMTG, mtgOptions
