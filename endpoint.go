@@ -105,12 +105,17 @@ func ParseEndpoint(text string) (Endpoint, error) {
 	return ep, nil
 }
 
+var errNoURL = errors.New("want a URL such as tcp://HOST:PORT, wss://HOST/apiws or https://HOST/api, or a tg://proxy?... or tg://webproxy?... link")
+
 func parseEndpoint(text string) (ep Endpoint, err error) {
 	if webproxy.IsLink(text) {
 		return parseWebLink(text)
 	}
 	if mtproxy.IsLink(text) {
 		return parseLink(text)
+	}
+	if !strings.Contains(text, "://") {
+		return ep, errNoURL
 	}
 	u, err := url.Parse(text)
 	if err != nil {
@@ -121,7 +126,7 @@ func parseEndpoint(text string) (ep Endpoint, err error) {
 		return ep, err
 	}
 	if u.Scheme == "" || u.Host == "" {
-		return ep, errors.New("want a URL such as tcp://HOST:PORT, wss://HOST/apiws or https://HOST/api, or a tg://proxy?... or tg://webproxy?... link")
+		return ep, errNoURL
 	}
 	if u.User != nil {
 		return ep, errors.New("a user or password is not supported")

@@ -77,6 +77,16 @@ func TestEndpointsNeedAHostAndAPort(t *testing.T) {
 	}
 }
 
+// An address without a scheme is answered with the URLs that there are, whether a parser of
+// URLs takes its host for a scheme or not.
+func TestAnAddressIsNoEndpoint(t *testing.T) {
+	for _, address := range []string{"192.0.2.1:443", "[2001:db8::1]:443", "proxy.example.com:443", "localhost:443", "proxy.example.com", ""} {
+		if ep, err := mtwire.ParseEndpoint(address); err == nil || !strings.HasPrefix(err.Error(), "bad endpoint: want a URL such as tcp://HOST:PORT, ") {
+			t.Errorf("%s: %v, %v", address, ep, err)
+		}
+	}
+}
+
 // A client on an open byte stream needs no address, and ignores a bad one.
 func TestClientOnAnOpenStreamNeedsNoAddress(t *testing.T) {
 	for _, address := range []string{"", "nowhere", "127.0.0.1:443"} {

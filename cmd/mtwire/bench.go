@@ -140,16 +140,21 @@ func (flags *benchFlags) plan(link string) (loadgen.Plan, error) {
 	return plan, err
 }
 
+var errNoProxySecret = errors.New("no secret: want a proxy's link, or HOST:PORT and --secret")
+
 // endpoint returns the proxy's endpoint.
 func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
+	_, _, notAddress := netx.SplitHostPort(link)
 	switch {
+	case flags.secret == "" && notAddress == nil:
+		return ep, errNoProxySecret
 	case flags.secret == "":
 		ep, err = mtwire.ParseEndpoint(link)
 	case strings.Contains(link, "/"):
 		err = errors.New("--secret goes with HOST:PORT; a link has its own")
 	default:
-		if _, _, err = netx.SplitHostPort(link); err != nil {
-			err = fmt.Errorf("address %q: %w", link, err)
+		if notAddress != nil {
+			err = fmt.Errorf("address %q: %w", link, notAddress)
 		} else {
 			ep.Address = link
 			var named service.NamedSecret
@@ -163,7 +168,7 @@ func (flags *benchFlags) endpoint(link string) (ep mtwire.Endpoint, err error) {
 		return ep, err
 	}
 	if ep.Secret == (mtwire.Secret{}) || ep.Carrier != mtwire.TCP && ep.Carrier != mtwire.WEB {
-		return ep, errors.New("no secret: want a proxy's link, or HOST:PORT and --secret")
+		return ep, errNoProxySecret
 	}
 	ep.Protocol = mtwire.PaddedIntermediate
 	if ep.Secret.Mode == mtproxy.Plain {
