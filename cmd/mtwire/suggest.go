@@ -64,7 +64,8 @@ func foreignNames(hints map[flagHint]string) map[string]flagHint {
 	return names
 }
 
-// foreignCommands has the names of commands that other programs use.
+// foreignCommands has the names of commands that other programs use, and what they are here:
+// a command, or one and a command of it.
 var foreignCommands = map[string]string{
 	"daemon": "proxy", "listen": "proxy", "mtproto-proxy": "proxy", "run": "proxy", "serve": "proxy", "server": "proxy",
 	"simple-run": "proxy", "start": "proxy",
@@ -72,9 +73,10 @@ var foreignCommands = map[string]string{
 	"benchmark": "bench", "load": "bench", "measure": "bench", "stress": "bench",
 	"check": "demo", "selftest": "demo", "self-test": "demo", "test": "demo",
 	"bridge": "relay", "convert": "relay", "forward": "relay", "tunnel": "relay",
-	"generate": "secret", "gen": "secret", "gen-secret": "secret", "generate-secret": "secret", "keygen": "secret", "adduser": "user", "useradd": "user", "users": "user",
+	"generate": "secret new", "gen": "secret new", "gen-secret": "secret new", "generate-secret": "secret new", "keygen": "secret new",
+	"adduser": "user add", "useradd": "user add", "users": "user list",
 	"create": "add", "new": "add", "ls": "list", "info": "show", "edit": "set", "update": "set", "limit": "set", "delete": "remove", "del": "remove", "rm": "remove", "revoke": "remove", "block": "disable", "unblock": "enable", "stats": "usage", "traffic": "usage",
-	"access": "link", "links": "link", "qr": "link", "share": "link", "url": "link",
+	"access": "link", "links": "link", "qr": "link show", "share": "link", "url": "link",
 	"?": "help", "usage": "help", "manual": "man",
 }
 
@@ -236,7 +238,7 @@ func unknownCommand(parent *cobra.Command, name string) error {
 		}
 	}
 	suggested := foreignCommands[strings.ToLower(name)]
-	if !slices.Contains(names, suggested) {
+	if first, _, _ := strings.Cut(suggested, " "); !slices.Contains(names, first) {
 		suggested = config.Nearest(strings.ToLower(name), names)
 	}
 	hint := fmt.Sprintf("%s --help lists the commands", parent.CommandPath())

@@ -45,6 +45,8 @@ func TestUnknownNamesGetASuggestion(t *testing.T) {
 		"dc --config a":               "unknown flag: --config: that is --config of mtwire proxy",
 		"run":                         `unknown command "run" for "mtwire": did you mean mtwire proxy?`,
 		"serve --port 1":              `unknown command "serve" for "mtwire": did you mean mtwire proxy?`,
+		"generate-secret example.com": `unknown command "generate-secret" for "mtwire": did you mean mtwire secret new?`,
+		"adduser alice":               `unknown command "adduser" for "mtwire": did you mean mtwire user add?`,
 		"test":                        `unknown command "test" for "mtwire": did you mean mtwire demo?`,
 
 		// Typing mistakes, and parts of names.
@@ -99,6 +101,20 @@ func TestSuggestionsExist(t *testing.T) {
 		}
 		if got := hintForeign(proxy, name); got == "" {
 			t.Errorf("--%s: no hint of %+v", name, hint)
+		}
+	}
+	user, _, err := root.Find([]string{"user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, command := range foreignCommands {
+		words := strings.Fields(command)
+		_, unknown, err := root.Find(words)
+		if err != nil || len(unknown) > 0 {
+			_, unknown, err = user.Find(words)
+		}
+		if (err != nil || len(unknown) > 0) && command != "help" { // cobra adds it later
+			t.Errorf("%s: no command %s: %v", name, command, err)
 		}
 	}
 	for _, hint := range foreignFlags {
