@@ -21,12 +21,13 @@ import (
 // Config is the configuration of an MTProxy server. Default returns the defaults;
 // the zero value is not valid. The comments begin with the name of the setting,
 // which ConfigError has and the flags of mtwire proxy have as well; in a configuration
-// file it is the key of the field's tag, with underscores for dashes.
+// file it is the key of the field's tag, with underscores for dashes. The tag flag has a flag
+// that sets it under another name.
 //
 // Repeatable settings are slices. Their elements parse themselves, as
 // encoding.TextUnmarshaler, and String leaves out keys and passwords.
 type Config struct {
-	Listen []ListenAddress `toml:"listen"` // listen: addresses to listen on
+	Listen []ListenAddress `toml:"listen" flag:"port"` // listen: addresses to listen on
 	// Inherited are listeners that the process was started with, besides Listen: see
 	// InheritedListeners. One whose address is also in Listen is used for both.
 	Inherited []net.Listener
@@ -136,9 +137,9 @@ type Config struct {
 	Allow []config.Path `toml:"allow" path:"true"` // allow
 	Block []config.Path `toml:"block" path:"true"` // block
 
-	LogFile  string   `toml:"log_file" path:"true"` // log-file: "" for standard error; the caller opens it
-	LogLevel LogLevel `toml:"log_level"`            // log-level: the least of the lines
-	LogJSON  bool     `toml:"log_json"`             // log-json: lines of JSON
+	LogFile  string   `toml:"log_file" path:"true"`     // log-file: "" for standard error; the caller opens it
+	LogLevel LogLevel `toml:"log_level" flag:"verbose"` // log-level: the least of the lines
+	LogJSON  bool     `toml:"log_json"`                 // log-json: lines of JSON
 
 	// Users are user: those of the configuration file, with their limits, besides the
 	// users that Secrets stands for.

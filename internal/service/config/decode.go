@@ -211,7 +211,13 @@ func (d *decoder) unknownKey(t table, name string) error {
 	if t.path != "" {
 		text += " in " + fieldName(t.path)
 	}
-	if near := Nearest(strings.ToLower(name), names(t.target.Type())); near != "" {
+	near := Nearest(strings.ToLower(name), names(t.target.Type()))
+	for _, f := range fieldsOf(t.target.Type()) {
+		if f.flag != "" && f.flag == name {
+			near = f.name
+		}
+	}
+	if near != "" {
 		return fmt.Errorf("%s: did you mean %s?", text, near)
 	}
 	if t.path != "" && lookup(d.root.Type(), name) != nil {

@@ -12,6 +12,7 @@ import (
 type field struct {
 	name  string
 	index []int
+	flag  string // a flag that sets it and has another name, "" for none
 }
 
 // schemas has the fields of struct types: map[reflect.Type][]field.
@@ -26,7 +27,7 @@ func fieldsOf(t reflect.Type) []field {
 	var fields []field
 	for _, f := range reflect.VisibleFields(t) {
 		if name := f.Tag.Get("toml"); name != "" {
-			fields = append(fields, field{name, f.Index})
+			fields = append(fields, field{name, f.Index, f.Tag.Get("flag")})
 		}
 	}
 	schemas.Store(t, fields)
