@@ -286,7 +286,8 @@ func (c *Client) take(r result) ([]byte, error) {
 
 // CloseWrite ends sending: later calls of Send and Exchange return net.ErrClosed, also for the
 // packet of a PostError, which needs another Client. Receive returns the results of the POSTs
-// that have begun, and then io.EOF. Close is still to be called. A second call returns net.ErrClosed, as does one after Close.
+// that have begun, and then io.EOF. Close is still to be called. A second call returns
+// net.ErrClosed, as does one after Close.
 func (c *Client) CloseWrite() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
