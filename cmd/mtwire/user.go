@@ -235,7 +235,7 @@ func (u *userRun) explain(name string, err error) error {
 	switch {
 	case admin.IsProblem(err, http.StatusNotFound):
 		hint := "mtwire user list shows those that there are"
-		if all, _, listErr := u.Users(u.ctx); listErr == nil {
+		if all, listErr := u.Users(u.ctx); listErr == nil {
 			var names []string
 			for _, item := range all {
 				names = append(names, item.Name)
@@ -276,7 +276,7 @@ func (f *userCommandFlags) completeNames(cmd *cobra.Command, given []string, beg
 	case operator == nil:
 		return completions(userNames(f.config), given, begun), directive
 	}
-	all, _, err := operator.Users(ctx)
+	all, err := operator.Users(ctx)
 	if err != nil {
 		return nil, directive
 	}

@@ -65,17 +65,26 @@ A narrow terminal gets fewer columns. Times are in UTC.`,
   mtwire user list --json`,
 		names: noArguments,
 		run: func(u *userRun, _ []string) error {
-			all, document, err := u.Users(u.ctx)
+			if u.json {
+				return u.printUsers()
+			}
+			all, err := u.Users(u.ctx)
 			if err != nil {
 				return err
-			}
-			if u.json {
-				return u.printDocument(document)
 			}
 			return listTable(all).write(u.cmd.OutOrStdout(), tableWidth(u.cmd.OutOrStdout()))
 		},
 	}
 	return v.command()
+}
+
+// printUsers prints all users as JSON.
+func (u *userRun) printUsers() error {
+	document, err := u.UsersDocument(u.ctx)
+	if err != nil {
+		return err
+	}
+	return u.printDocument(document)
 }
 
 // listTable returns the table of mtwire user list.
@@ -268,12 +277,12 @@ func usageTable(all []admin.UserItem) *table {
 
 // usageOfAll prints the usage of all users, and its sum.
 func (u *userRun) usageOfAll() error {
-	all, document, err := u.Users(u.ctx)
+	if u.json {
+		return u.printUsers()
+	}
+	all, err := u.Users(u.ctx)
 	if err != nil {
 		return err
-	}
-	if u.json {
-		return u.printDocument(document)
 	}
 	t := usageTable(all)
 	var connections int

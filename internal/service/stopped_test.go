@@ -179,7 +179,7 @@ func TestTheStoreOfAStoppedProxy(t *testing.T) {
 	if err := o.Close(); err != nil || o.Socket != "" || o.Directory != filepath.Join(config.State, storeDir) {
 		t.Errorf("%+v, %v", o, err)
 	}
-	all, _, err := openStopped(t, config).Client().Users(t.Context())
+	all, err := openStopped(t, config).Client().Users(t.Context())
 	if err != nil || len(all) != 1 || all[0].Name != "bob" {
 		t.Errorf("%v, %v: the secret of a first run is not there yet", all, err)
 	}

@@ -177,35 +177,39 @@ type UserItem struct {
 	Usage usageDocument `json:"usage"`
 }
 
-// Users returns all users by name, and the same as a document that has all of them.
-func (c *Client) Users(ctx context.Context) (all []UserItem, document json.RawMessage, err error) {
-	var items []json.RawMessage
-	for after := ""; ; {
-		answer, err := c.Do(ctx, http.MethodGet, fmt.Sprintf("/v1/users?limit=%d&after=%s", maxSessions, url.QueryEscape(after)), nil, "")
-		if err != nil {
-			return nil, nil, err
-		}
-		var page struct {
-			Users []json.RawMessage `json:"users"`
-			Next  string            `json:"next"`
-		}
-		if err := json.Unmarshal(answer.Document, &page); err != nil {
-			return nil, nil, err
-		}
-		for _, text := range page.Users {
-			var item UserItem
-			if err := json.Unmarshal(text, &item); err != nil {
-				return nil, nil, err
-			}
-			all, items = append(all, item), append(items, text)
-		}
-		if after = page.Next; after == "" {
-			break
-		}
+// Users returns all users by name.
+func (c *Client) Users(ctx context.Context) ([]UserItem, error) { return listUsers[UserItem](ctx, c) }
+
+// UsersDocument returns all users by name, as one document of the API.
+func (c *Client) UsersDocument(ctx context.Context) (json.RawMessage, error) {
+	items, err := listUsers[json.RawMessage](ctx, c)
+	if err != nil {
+		return nil, err
 	}
 	var text bytes.Buffer
 	err = newEncoder(&text).Encode(map[string]any{"users": append([]json.RawMessage{}, items...)})
-	return all, text.Bytes(), err
+	return text.Bytes(), err
+}
+
+// listUsers returns all users by name, each as a T.
+func listUsers[T any](ctx context.Context, c *Client) (all []T, err error) {
+	for after := ""; ; {
+		answer, err := c.Do(ctx, http.MethodGet, fmt.Sprintf("/v1/users?limit=%d&after=%s", maxSessions, url.QueryEscape(after)), nil, "")
+		if err != nil {
+			return nil, err
+		}
+		var page struct {
+			Users []T    `json:"users"`
+			Next  string `json:"next"`
+		}
+		if err := json.Unmarshal(answer.Document, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Users...)
+		if after = page.Next; after == "" {
+			return all, nil
+		}
+	}
 }
 
 // User returns a user with its usage.

@@ -19,7 +19,7 @@ import (
 // Users are the users of a proxy with their limits and usage, as a *users.Policy has
 // them.
 type Users interface {
-	List() []*users.User // in no order, as they were at one time
+	List() []*users.User // by name, as they were at one time; it must not be changed
 	Usage(name string) (*users.User, users.Usage, bool)
 	ResetUsage(name string) bool
 }
@@ -43,6 +43,7 @@ func (p proxyUsers) List() (list []*users.User) {
 	for u := range p.All() {
 		list = append(list, u)
 	}
+	slices.SortFunc(list, func(a, b *users.User) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
 
@@ -120,14 +121,12 @@ func (s *Server) getUsers(r *http.Request) (answer, error) {
 		Users []UserItem `json:"users"`
 		Next  string     `json:"next,omitempty"` // for after
 	}{Users: make([]UserItem, 0)}
-	var list []*users.User // all: documents are made for one page
-	for _, u := range s.config.Users.List() {
-		if after == "" || u.Name > after {
-			list = append(list, u)
-		}
+	list := s.config.Users.List()
+	first, found := slices.BinarySearchFunc(list, after, func(u *users.User, name string) int { return cmp.Compare(u.Name, name) })
+	if found {
+		first++
 	}
-	slices.SortFunc(list, func(a, b *users.User) int { return cmp.Compare(a.Name, b.Name) })
-	if len(list) > limit {
+	if list = list[first:]; len(list) > limit {
 		list = list[:limit]
 		page.Next = list[limit-1].Name
 	}

@@ -31,7 +31,10 @@ func TestReadersSeeOneSetOfUsers(t *testing.T) {
 		if len(list) != number+1 {
 			t.Fatalf("%d users", len(list))
 		}
-		for _, u := range list {
+		for i, u := range list {
+			if i > 0 && list[i-1].Name >= u.Name {
+				t.Fatalf("user %q is behind %q", u.Name, list[i-1].Name)
+			}
 			if u.Note != list[0].Note || u.Name == "only in 0" && u.Note != "0" {
 				t.Fatalf("user %q of version %s beside version %s", u.Name, u.Note, list[0].Note)
 			}
@@ -60,5 +63,19 @@ func TestASetIsSeenAtItsEnd(t *testing.T) {
 	}
 	if n := len(p.List()); n != 2 {
 		t.Errorf("%d users", n)
+	}
+}
+
+// The users are sorted for the first reader, and for no other one until they are replaced: each
+// page of the API asks for them, and a hundred thousand have a hundred pages.
+func TestUsersAreSortedOnce(t *testing.T) {
+	p := newPolicy(User{Name: "b"}, User{Name: "c"}, User{Name: "a"})
+	first, second := p.List(), p.List()
+	if len(first) != 3 || &first[0] != &second[0] {
+		t.Errorf("%v, and then another list", first)
+	}
+	p.Set([]User{{Name: "d"}, {Name: "a", Note: "new"}})
+	if list := p.List(); len(list) != 2 || list[0].Note != "new" || list[1].Name != "d" {
+		t.Error(list)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type Policy struct {
 	setting sync.Mutex // held by Set
 	mu      sync.RWMutex
 	users   map[string]entry // by name; with those that were removed
+	sorted  func() []*User   // those of the last Set, by name: they are sorted for the first List
 	refused [Causes]atomic.Int64
 	lines   refusalLines
 
@@ -88,6 +90,8 @@ func New(config Config) *Policy {
 		wall:  config.Time,
 		start: time.Now(),
 		users: make(map[string]entry, len(config.Counters)),
+
+		sorted: func() []*User { return nil },
 	}
 	if p.log == nil {
 		p.log = slog.Default()
@@ -151,8 +155,18 @@ func (p *Policy) Set(list []User) {
 		}
 	}
 	p.mu.Lock()
-	p.users = next
+	p.users, p.sorted = next, sync.OnceValue(func() []*User { return byName(list) })
 	p.mu.Unlock()
+}
+
+// byName returns users in the order of their names.
+func byName(list []User) []*User {
+	sorted := make([]*User, len(list))
+	for i := range list {
+		sorted[i] = &list[i]
+	}
+	slices.SortFunc(sorted, func(a, b *User) int { return strings.Compare(a.Name, b.Name) })
+	return sorted
 }
 
 // find returns a user, the zero value if there is none.

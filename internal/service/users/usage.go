@@ -98,16 +98,13 @@ func (p *Policy) All() iter.Seq2[*User, Usage] {
 	}
 }
 
-// List returns all users, in no order, as one Set has left them. They must not be changed.
+// List returns all users by name, as one Set has left them. They, and the list, must not be
+// changed.
 func (p *Policy) List() []*User {
-	all := p.list()
-	list := make([]*User, 0, len(all))
-	for _, u := range all {
-		if u.def != nil {
-			list = append(list, u.def)
-		}
-	}
-	return list
+	p.mu.RLock()
+	sorted := p.sorted
+	p.mu.RUnlock()
+	return sorted()
 }
 
 // list returns all users, with those that were removed.
