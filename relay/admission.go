@@ -23,9 +23,6 @@ const (
 	// noteInterval is how often packets that move are noted.
 	noteInterval = int64(admissionGrace / 40)
 
-	// evictionLogInterval is the time between two records of evictions.
-	evictionLogInterval = time.Minute
-
 	// maxMemory bounds the packets of all clients that are on their way, in bytes, and
 	// freePacket is how many a client has that do not count.
 	maxMemory  = 128 << 20
@@ -86,14 +83,7 @@ func (s *session) Evict(reason *admission.EvictedError) {
 // noteEviction counts an eviction, and writes a record from time to time.
 func (r *Relay) noteEviction(reason error) {
 	r.evicted.Add(1)
-	now := time.Now()
-	r.mu.Lock()
-	logs := now.Sub(r.logged) >= evictionLogInterval || r.logged.IsZero()
-	if logs {
-		r.logged = now
-	}
-	r.mu.Unlock()
-	if logs {
+	if r.evictionWarnings.due() {
 		r.config.Log.Warn("connections make room for others", "err", reason, "evicted", r.evicted.Load())
 	}
 }

@@ -13,14 +13,8 @@ import (
 	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
-const (
-	// headerTimeout bounds how long a load balancer may take to send its PROXY
-	// protocol header.
-	headerTimeout = 10 * time.Second
-
-	// headerLogInterval is the time between two records of headers that fail.
-	headerLogInterval = time.Minute
-)
+// headerTimeout bounds how long a load balancer may take to send its PROXY protocol header.
+const headerTimeout = 10 * time.Second
 
 // Listener returns a net.Listener for mtwire.NewListener that accepts from ln and reads
 // the PROXY protocol headers of Config.TrustedProxies and TrustUnixSockets: the
@@ -140,14 +134,7 @@ func (r *Relay) logHeader(peer net.Addr, err error) {
 	if err == io.EOF || errors.Is(err, net.ErrClosed) || netx.IsErrno(err, netx.ECONNRESET) {
 		return
 	}
-	now := time.Now()
-	r.mu.Lock()
-	logs := r.headerLogged.IsZero() || now.Sub(r.headerLogged) >= headerLogInterval
-	if logs {
-		r.headerLogged = now
-	}
-	r.mu.Unlock()
-	if logs {
+	if r.headerWarnings.due() {
 		r.config.Log.Warn("a load balancer's connection has no good PROXY protocol header", "peer", peer.String(), "err", err)
 	}
 }

@@ -41,6 +41,27 @@ func (l *lineLimit) allow() (unlogged int, ok bool) {
 	return unlogged, true
 }
 
+// warnInterval is the time between two warnings of one kind.
+const warnInterval = time.Minute
+
+// warnings limits the warnings of one kind. Its zero value is ready.
+type warnings struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+// due reports whether a warning may be written.
+func (w *warnings) due() bool {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	due := w.last.IsZero() || now.Sub(w.last) >= warnInterval
+	if due {
+		w.last = now
+	}
+	return due
+}
+
 // log writes the record of an ended connection.
 func (s *session) log(err error) {
 	attributes := []any{

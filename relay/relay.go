@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -90,15 +89,12 @@ type Relay struct {
 	own      ownAddresses
 	dialHTTP *mtwire.DialConfig // config.Dial for servers over HTTP
 
-	failedLines, rejectedLines lineLimit
+	failedLines, rejectedLines       lineLimit
+	evictionWarnings, headerWarnings warnings
 
 	open, served, failed, evicted atomic.Int64
 
 	shortage admission.Shortage
-
-	mu           sync.Mutex
-	logged       time.Time // the last record of evictions
-	headerLogged time.Time // that of a header that failed
 }
 
 // New returns a Relay. It fails if there is no endpoint, if one cannot be dialled, as by

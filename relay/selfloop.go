@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/mtwire/mtwire"
 	"github.com/mtwire/mtwire/internal/netx"
@@ -19,14 +18,11 @@ import (
 // the relay's own machine may have that of a connection to a server. A way through NAT or
 // another relay is not detected.
 
-// loopLogInterval is the time between two records of an endpoint that leads back.
-const loopLogInterval = time.Minute
-
 // ownAddresses are the addresses of connections to servers. Its zero value is ready.
 type ownAddresses struct {
-	mu     sync.Mutex
-	all    map[addressPair]string // the servers' names
-	logged time.Time
+	mu       sync.Mutex
+	all      map[addressPair]string // the servers' names
+	warnings warnings
 }
 
 // addressPair has the addresses of both ends of a connection.
@@ -69,22 +65,18 @@ func (o *ownAddresses) remove(pair addressPair) {
 	delete(o.all, pair)
 }
 
-// find returns the server that a client's connection is one to. logs is false if there
-// was a record of it lately.
-func (o *ownAddresses) find(client addressPair) (server string, found, logs bool) {
-	now := time.Now()
+// find returns the server that a client's connection is one to.
+func (o *ownAddresses) find(client addressPair) (server string, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if server, found = o.all[client]; found && (o.logged.IsZero() || now.Sub(o.logged) >= loopLogInterval) {
-		o.logged, logs = now, true
-	}
-	return server, found, logs
+	server, found = o.all[client]
+	return server, found
 }
 
 // isOwn reports whether the client is this relay.
 func (s *session) isOwn() bool {
-	server, found, logs := s.relay.own.find(fromClient(s.client))
-	if logs {
+	server, found := s.relay.own.find(fromClient(s.client))
+	if found && s.relay.own.warnings.due() {
 		s.relay.config.Log.Error("an endpoint leads back to this relay: its connections are closed", "to", server)
 	}
 	return found

@@ -20,16 +20,16 @@ func TestAConnectionThatIsClosedAgainKeepsTheNextOnesAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	pair := toServer(conn)
-	if _, found, _ := r.own.find(pair); !found {
+	if _, found := r.own.find(pair); !found {
 		t.Error("an open connection is not known")
 	}
 	conn.Close()
-	if _, found, _ := r.own.find(pair); found {
+	if _, found := r.own.find(pair); found {
 		t.Error("a closed connection is known")
 	}
 	r.own.add(pair, "the next connection")
 	conn.Close()
-	if _, found, _ := r.own.find(pair); !found {
+	if _, found := r.own.find(pair); !found {
 		t.Error("the next connection with the address is not known")
 	}
 }
@@ -45,11 +45,11 @@ func TestAClientWithThePortOfAConnectionToAServerIsNoLoop(t *testing.T) {
 	var own ownAddresses
 	own.add(toServer, "one")
 	own.add(another, "another")
-	if _, found, _ := own.find(client); found {
+	if _, found := own.find(client); found {
 		t.Error("a client is taken for the relay")
 	}
 	own.remove(toServer)
-	if server, found, _ := own.find(another); !found || server != "another" {
+	if server, found := own.find(another); !found || server != "another" {
 		t.Error("a connection is forgotten with another one")
 	}
 }
