@@ -26,11 +26,30 @@ func Open(path string, notice func(dropped int) []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &File{Writer: New(file, notice), path: path, file: file}, nil
+	f := &File{Writer: New(file, notice), path: path, file: file}
+	f.torn = endsInLine(file)
+	return f, nil
 }
 
 func openFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, filePermission)
+}
+
+// endsInLine reports whether a file ends in a part of a line, such as one for which a process
+// that was killed then had no room on the disk.
+func endsInLine(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	readable, err := os.Open(file.Name()) // file is for writing only
+	if err != nil {
+		return false
+	}
+	defer readable.Close()
+	last := make([]byte, 1)
+	_, err = readable.ReadAt(last, info.Size()-1)
+	return err == nil && last[0] != '\n'
 }
 
 // Reopen opens the path again, for lines that come from now on. Those before it are
@@ -42,9 +61,10 @@ func (f *File) Reopen() error {
 		return err
 	}
 	f.Flush(reopenLimit)
+	torn := endsInLine(next)
 	f.mu.Lock()
 	last := f.file
-	f.file, f.dst = next, next
+	f.file, f.dst, f.torn = next, next, torn
 	f.replaced++
 	f.mu.Unlock()
 	return last.Close() // a write that fails for this continues in next

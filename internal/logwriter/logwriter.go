@@ -29,7 +29,8 @@ const (
 // blocks. A goroutine writes the queue to the destination, and ends when the queue is
 // empty: at once after a silence, and otherwise the lines of 50 ms together. Lines for
 // which there is no room, or which the destination refuses, are counted, and a line
-// with their number follows as soon as the destination takes it.
+// with their number follows as soon as the destination takes it. A line of which it has
+// taken a part ends there, and is counted as well.
 //
 // Its methods may be called concurrently.
 type Writer struct {
@@ -39,6 +40,7 @@ type Writer struct {
 	mu       sync.Mutex
 	dst      io.Writer
 	replaced int           // how often dst was
+	torn     bool          // dst ends in a part of a line
 	lost     int           // lines before the queue, which dst has refused
 	queue    []byte        // lines
 	lines    int           // their number
@@ -97,8 +99,11 @@ func (w *Writer) write() {
 	for len(w.queue) > 0 || w.dropped > 0 {
 		lost, lines, dropped := w.lost, w.lines, w.dropped
 		var batch []byte
+		if w.torn {
+			batch = append(batch, '\n')
+		}
 		if lost > 0 {
-			batch = w.notice(lost)
+			batch = append(batch, w.notice(lost)...)
 		}
 		start := len(batch) // of the lines
 		if batch = append(batch, w.queue...); dropped > 0 {
@@ -109,6 +114,9 @@ func (w *Writer) write() {
 			w.queue = nil
 		}
 		n, err := w.writeBatch(batch)
+		if n > 0 {
+			w.torn = batch[n-1] != '\n'
+		}
 		if err == nil || n == len(batch) {
 			continue
 		}

@@ -122,7 +122,7 @@ func TestUnreadLogBlocksNothing(t *testing.T) {
 }
 
 // Lines that a full disk refuses are counted, also if it takes a part of them, and
-// the number is written as soon as there is room.
+// the number is written as soon as there is room, as a line of its own.
 func TestRefusedLinesAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &destination{}
@@ -141,7 +141,7 @@ func TestRefusedLinesAreCounted(t *testing.T) {
 		d.refuse(nil, 0)
 		write("f\n")
 		write("g\n")
-		if text := d.text.String(); text != "a\nb\nc"+"dropped=3\nf\ng\n" {
+		if text := d.text.String(); text != "a\nb\nc"+"\ndropped=3\nf\ng\n" {
 			t.Errorf("%q", text)
 		}
 		if !w.Close(time.Second) {
@@ -225,6 +225,48 @@ func flush(t *testing.T, w *Writer) {
 	settled := w.settled
 	w.mu.Unlock()
 	<-settled
+}
+
+// What is appended to a file that ends in a part of a line, as a full disk leaves it, begins a
+// line of its own: at the start, and when the file is opened again.
+func TestAFileThatEndsInALineIsContinuedInTheNext(t *testing.T) {
+	dir := t.TempDir()
+	for name, before := range map[string]string{"torn": "whole\nto", "whole": "whole\n", "empty": ""} {
+		path := filepath.Join(dir, name)
+		want := before + "first\n"
+		if name == "torn" {
+			want = before + "\nfirst\n"
+		}
+		for _, opened := range []bool{true, false} {
+			if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := Open(path, notice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !opened {
+				io.WriteString(f, "another\n")
+				flush(t, f.Writer)
+				if err := os.Rename(path, path+".1"); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := f.Reopen(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			io.WriteString(f, "first\n")
+			if !f.Close(time.Minute) {
+				t.Error("not everything was written")
+			}
+			if text, err := os.ReadFile(path); string(text) != want {
+				t.Errorf("%s: %q, %v; want %q", name, text, err, want)
+			}
+		}
+	}
 }
 
 // Open returns the error of a path that cannot be a log.
