@@ -47,6 +47,24 @@ func TestCommandsInDocumentsExist(t *testing.T) {
 	}
 }
 
+// The README names every command, and every one of mtwire user.
+func TestTheREADMEHasEveryCommand(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := rootCommand()
+	user, _, err := root.Find([]string{"user"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range append(root.Commands(), user.Commands()...) {
+		if named := regexp.MustCompile("`(mtwire (user )?)?" + command.Name() + "[` ]"); !command.Hidden && !named.Match(text) {
+			t.Errorf("README.md has no %s", command.CommandPath())
+		}
+	}
+}
+
 // namedCommand matches a command of mtwire up to the end of the code that has it.
 var namedCommand = regexp.MustCompile("(?:^|[\\s`/])mtwire (--[a-z][a-z-]*|[a-z]+)((?:\\s[^\n`|;&>)#]*)?)(?:[\n`|;&>)#]|$)")
 
