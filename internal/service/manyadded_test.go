@@ -1,6 +1,7 @@
 package service
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime/metrics"
 	"slices"
@@ -65,5 +66,38 @@ func TestAChangeAmongManyAddedUsersIsThrifty(t *testing.T) {
 	stored, err := store.ReadUsers(path)
 	if err != nil || len(stored) != len(many)-removed || !slices.Equal(stored[0].Secrets, many[removed].Secrets) {
 		t.Errorf("%d users, %v", len(stored), err)
+	}
+}
+
+// BenchmarkChangeAmongManyAddedUsers is a change of one of 100,000 users that were added at run
+// time.
+func BenchmarkChangeAmongManyAddedUsers(b *testing.B) {
+	c := Default()
+	c.State = b.TempDir()
+	s, err := OpenStopped(c, discard)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	many := make([]users.User, 100_000)
+	for i := range many {
+		secret := mtproxy.Secret{Mode: mtproxy.FakeTLS, Domain: "www.example.com"}
+		binary.BigEndian.PutUint32(secret.Key[:], uint32(i))
+		many[i] = users.User{Name: fmt.Sprint("user-", i), Secrets: []mtproxy.Secret{secret},
+			Limits: users.Limits{MaxConnections: 100, Quota: users.Quota{Bytes: 100 << 30, Period: users.Monthly}}}
+	}
+	update := func(change func([]users.User) []users.User) {
+		err := s.service.UpdateUsers(func(list []users.User) ([]users.User, error) { return change(list), nil })
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	update(func([]users.User) []users.User { return many })
+	b.ReportAllocs()
+	for b.Loop() {
+		update(func(list []users.User) []users.User {
+			list[7].Disabled = !list[7].Disabled
+			return list
+		})
 	}
 }

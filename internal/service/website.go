@@ -284,9 +284,13 @@ func (w *website) proxySite(p *webParts, host WebHost) *proxy.WebSite {
 	return &proxy.WebSite{Host: string(host), Serve: func(conn *proxy.WebConn) { w.server.Serve(conn) }}
 }
 
-// setUsers replaces the users of the relay. Users that are disabled are none.
+// setUsers replaces the users of the relay, if there is a site. Users that are disabled are none.
 func (w *website) setUsers(all []users.User) {
-	if err := w.server.SetUsers(webUsers(all, w.parts().carrier)); err != nil { // they were checked
+	parts := w.parts()
+	if parts.site == nil {
+		return
+	}
+	if err := w.server.SetUsers(webUsers(all, parts.carrier)); err != nil { // they were checked
 		w.log.Error("the web site keeps the users that it has", "error", err)
 	}
 }

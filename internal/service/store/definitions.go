@@ -53,26 +53,28 @@ func encodeUsers(list, before []users.User) ([]byte, error) {
 	var out bytes.Buffer
 	out.Grow(len(list) * usualUser)
 	out.WriteByte('[')
-	for i := range list { // one after the other: there may be a hundred thousand
+	encoder := json.NewEncoder(&out) // one for all: there may be a hundred thousand
+	encoder.SetIndent("\t", "\t")
+	for i := range list {
 		u := &list[i]
 		d, err := define(u)
 		if err != nil {
 			return nil, err
 		}
-		text, err := json.MarshalIndent(d, "\t", "\t")
-		if err != nil {
-			return nil, err
-		}
-		if was := known[u.Name]; was == nil || !was.Equal(u) {
-			if err := checkReadBack(text, u); err != nil {
-				return nil, err
-			}
-		}
 		if i > 0 {
 			out.WriteByte(',')
 		}
 		out.WriteString("\n\t")
-		out.Write(text)
+		begin := out.Len()
+		if err := encoder.Encode(d); err != nil {
+			return nil, err
+		}
+		out.Truncate(out.Len() - 1) // the end of the line
+		if was := known[u.Name]; was == nil || !was.Equal(u) {
+			if err := checkReadBack(out.Bytes()[begin:], u); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if len(list) > 0 {
 		out.WriteByte('\n')

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -60,5 +61,28 @@ func TestAChangeReadsNoOtherUserBack(t *testing.T) {
 	}
 	if one, all := encode(list), encode(nil); one > all/2 {
 		t.Errorf("%.0f allocations, and %.0f if all users have changed", one, all)
+	}
+}
+
+// The users file is what JSON makes of all users at once, though they are encoded one by one.
+func TestTheUsersFileIsIndented(t *testing.T) {
+	list, _ := manyUsers(20)
+	list[3].Note = "<a> & \u2028"
+	for _, list := range [][]users.User{list, list[:1], {}} {
+		definitions := make([]*definition, 0)
+		for i := range list {
+			d, err := define(&list[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			definitions = append(definitions, d)
+		}
+		want, err := json.MarshalIndent(definitions, "", "\t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := encodeUsers(list, nil); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s, want %s, %v", got, want, err)
+		}
 	}
 }

@@ -56,9 +56,19 @@ func (x *index) taken(u *User) *TakenError {
 
 // add adds u, which must not be changed afterwards. The error is a *TakenError.
 func (x *index) add(u *User) error {
-	if taken := x.taken(u); taken != nil {
+	taken := x.taken(u)
+	if taken == nil {
+		taken = x.addFree(u)
+	}
+	if taken != nil {
 		return taken
 	}
+	return nil
+}
+
+// addFree is add for a user whose name and secrets no other one has. The error is that of a
+// secret that u has twice.
+func (x *index) addFree(u *User) *TakenError {
 	x.names[u.Name] = u
 	for secret := range u.secrets() {
 		if x.secrets[secret] != nil {
@@ -112,20 +122,23 @@ func Overlay(configured, stored []User, modes mtproxy.Modes) (all []User, leftOu
 		}
 	}
 	if all = slices.Clip(configured); len(stored) > 0 {
-		all = slices.Concat(configured, make([]User, 0, len(stored)))
+		all = append(make([]User, 0, len(configured)+len(stored)), configured...)
 	}
 	for i := range stored {
 		u := &stored[i]
-		if taken := x.taken(u); taken != nil && taken.Other.Source != Store {
+		taken := x.taken(u)
+		switch {
+		case taken != nil && taken.Other.Source != Store:
 			leftOut = append(leftOut, taken)
 			continue
-		}
-		if !u.isUsable(modes) {
+		case !u.isUsable(modes):
 			leftOut = append(leftOut, &TakenError{User: u, Secret: true})
 			continue
+		case taken == nil:
+			taken = x.addFree(u)
 		}
-		if err := x.add(u); err != nil {
-			return nil, nil, err
+		if taken != nil {
+			return nil, nil, taken
 		}
 		all = append(all, *u)
 	}

@@ -2,6 +2,7 @@ package users
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -75,5 +76,19 @@ func TestNamesAndSecretsExistOnce(t *testing.T) {
 	}
 	if _, err := Merge([]User{{Name: "alice", Secrets: proxySecrets(1, 1)}}); err == nil {
 		t.Error("a user has a secret twice")
+	}
+}
+
+// Those of the store are put behind those of the configuration without memory for others: there
+// may be a hundred thousand.
+func TestAnOverlayTakesMemoryForItsUsersOnly(t *testing.T) {
+	file := []User{{Name: "alice", Secrets: proxySecrets(1)}}
+	var stored []User
+	for i := range 1000 {
+		stored = append(stored, User{Name: strconv.Itoa(i), Source: Store, Secrets: proxySecrets(uint64(i) + 2)})
+	}
+	all, _, err := Overlay(file, stored, 0)
+	if err != nil || len(all) != 1001 || cap(all) > 1001 {
+		t.Errorf("%d users, room for %d, %v", len(all), cap(all), err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -112,5 +113,41 @@ func TestReplacedSecretsHaveTheirTime(t *testing.T) {
 	other.Rotate(secretOf(5), now, now.Add(time.Hour))
 	if _, err := Merge([]User{other, {Name: "carol", Secrets: proxySecrets(9)}}); err == nil {
 		t.Error("a secret that was replaced is another user's")
+	}
+}
+
+// Limits that are right are checked without an allocation, and each that is out of range is told.
+func TestLimitsAreCheckedWithoutAnAllocation(t *testing.T) {
+	right := every
+	right.Quota.Day = 31
+	if n := testing.AllocsPerRun(100, func() {
+		if err := right.Check(); err != nil {
+			t.Error(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	wrong := Limits{
+		MaxConnections: -1, MaxAddresses: -2, RateUp: -3, RateDown: MinRate - 1,
+		Networks: []netip.Prefix{{}}, Quota: Quota{Bytes: -4, Period: Monthly + 1, Day: 1},
+	}
+	var texts []string
+	for _, err := range wrong.Wrong() {
+		texts = append(texts, err.Error())
+	}
+	want := []string{
+		"max_connections: must not be negative, and is -1", "max_addresses: must not be negative, and is -2",
+		"quota: must not be negative, and is -4", "quota_period: unknown period 4",
+		"quota_day: only a week and a month begin on a day of theirs",
+		"rate_up: must be at least 1024 bytes a second, or 0 for no limit, and is -3",
+		"rate_down: must be at least 1024 bytes a second, or 0 for no limit, and is 1023", "networks: invalid network",
+	}
+	if !slices.Equal(texts, want) {
+		t.Errorf("%q", texts)
+	}
+	for _, q := range []Quota{{Period: Weekly, Day: 8}, {Period: Monthly, Day: 32}, {Period: Monthly, Day: -1}} {
+		if l := (Limits{Quota: q}); l.Check() == nil {
+			t.Errorf("%+v", q)
+		}
 	}
 }
