@@ -194,9 +194,18 @@ func (t *Table) Len() int {
 // if it is not known, and evicts others to make room. It does nothing if m is
 // present already or was evicted.
 func (t *Table) Enter(m *Member, connection Evictable, from netip.Addr, class Class) {
-	for _, evicted := range t.enter(m, connection, from, class) {
+	for _, evicted := range t.enter(m, connection, from, class, true) {
 		evicted.connection.Evict(evicted.reason)
 	}
+}
+
+// TryEnter is Enter if no limit is reached, so that none is evicted. It reports whether m
+// is present.
+func (t *Table) TryEnter(m *Member, connection Evictable, from netip.Addr, class Class) bool {
+	t.enter(m, connection, from, class, false)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return m.present
 }
 
 type eviction struct {
@@ -204,18 +213,26 @@ type eviction struct {
 	reason     *EvictedError
 }
 
-func (t *Table) enter(m *Member, connection Evictable, from netip.Addr, class Class) (evicted []eviction) {
+// enter is Enter, and does nothing at a limit if it may not evict. The connections that it
+// returns are to be evicted.
+func (t *Table) enter(
+	m *Member, connection Evictable, from netip.Addr, class Class, mayEvict bool,
+) (evicted []eviction) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m.present || m.evicted {
 		return nil
 	}
-	m.groups[Total] = &t.all
-	m.groups[Site] = t.group(Site, from, &t.all)
-	m.groups[Address] = t.group(Address, from, m.groups[Site])
-	for scope, g := range m.groups {
+	var groups [scopes]*group
+	groups[Total] = &t.all
+	groups[Site] = t.group(Site, from, &t.all)
+	groups[Address] = t.group(Address, from, groups[Site])
+	for scope, g := range groups {
 		if g == nil || g.count < t.limits[scope] {
 			continue
+		}
+		if !mayEvict {
+			return nil
 		}
 		if e := t.evict(Scope(scope), g); e.connection != nil {
 			evicted = append(evicted, e)
@@ -223,10 +240,11 @@ func (t *Table) enter(m *Member, connection Evictable, from netip.Addr, class Cl
 	}
 	// Groups that were emptied by an eviction are taken up again.
 	for scope := range Total {
-		if g := m.groups[scope]; g != nil {
+		if g := groups[scope]; g != nil {
 			t.networks[scope][g.network] = g
 		}
 	}
+	m.groups = groups
 	m.connection, m.present, m.class, m.since = connection, true, class, t.now()
 	m.push()
 	for _, g := range m.groups {

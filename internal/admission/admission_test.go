@@ -72,6 +72,36 @@ func TestOldestPartialConnectionIsEvictedFirst(t *testing.T) {
 	}
 }
 
+// TryEnter evicts none: at a limit the newcomer stays outside, and may come again.
+func TestTryEnterMakesNoRoom(t *testing.T) {
+	table := newTestTable(Limits{Address: 1, Site: 2, Total: 3})
+	try := func(m *Member, from string, want bool) {
+		t.Helper()
+		c := &connection{evict: func(*EvictedError) { t.Error("the newcomer is evicted") }}
+		if got := table.TryEnter(m, c, netip.MustParseAddr(from), Partial); got != want {
+			t.Errorf("from %s: %v", from, got)
+		}
+	}
+	first := table.enter("first", "192.0.2.1", Partial)
+	table.clock = table.clock.Add(time.Hour)
+	newcomer := &Member{}
+	try(newcomer, "192.0.2.1", false) // the address has one
+	try(&Member{}, "192.0.2.2", true)
+	try(&Member{}, "192.0.2.3", false) // the site has two
+	try(&Member{}, "198.51.100.1", true)
+	try(&Member{}, "203.0.113.1", false) // there are three
+	table.Leave(first)
+	try(newcomer, "192.0.2.1", true)
+	try(newcomer, "192.0.2.1", true)
+	if table.Len() != 3 || len(table.gone) > 0 {
+		t.Errorf("%d members, %v are evicted", table.Len(), table.gone)
+	}
+	table.Leave(newcomer)
+	if _, known := table.networks[Address][netip.MustParsePrefix("203.0.113.1/32")]; known || len(table.networks[Address]) != 2 {
+		t.Errorf("networks without members: %v", table.networks[Address])
+	}
+}
+
 // A connection that is silent gets a new place with its first byte: its age
 // counts from there.
 func TestAgeCountsFromTheFirstByte(t *testing.T) {

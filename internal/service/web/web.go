@@ -80,7 +80,8 @@ type Server struct {
 	conns    chan net.Conn
 	bodies   *admission.Table // of visitors' requests
 	restTime time.Duration
-	further  chan struct{}    // see visits.enter
+	further  *admission.Table // of visitors' requests that are answered; see visits.go
+	freed    chan struct{}    // has an element when there may be room in further
 	waiting  *admission.Table // of visitors' requests
 	log      *slog.Logger
 	ctx      context.Context // until Close
@@ -94,7 +95,8 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	s := &Server{
 		conns: make(chan net.Conn), bodies: admission.New(shares(maxBodies), bodyGrace), restTime: restTime,
-		further: make(chan struct{}, maxFurther()), waiting: admission.New(shares(maxWaiting), waitGrace), log: config.Log,
+		further: admission.New(shares(maxFurther()), visitGrace), freed: make(chan struct{}, 1),
+		waiting: admission.New(shares(maxWaiting), visitGrace), log: config.Log,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	first, err := s.newSettings(config, nil)
@@ -154,19 +156,6 @@ func (s *Server) serveSite(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.visit(site, w, r)
 	}
-}
-
-// visit has the site answer a request, with a limit of those at a time. A web server in
-// front may send all of its visitors' over one connection: these do not wait.
-func (s *Server) visit(site *Site, w http.ResponseWriter, r *http.Request) {
-	if running, ok := r.Context().Value(visitsKey{}).(visits); ok {
-		leave, ok := s.enterVisit(running, r)
-		if !ok {
-			panic(http.ErrAbortHandler) // without an answer
-		}
-		defer leave()
-	}
-	site.ServeHTTP(w, r)
 }
 
 // connKey is the key of a request's connection in its context.

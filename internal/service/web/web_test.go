@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,43 @@ type visitor struct {
 	most             atomic.Int32 // requests at a time
 }
 
+// siteServer starts a server of a site, which is where.
+func siteServer(t *testing.T, where string) *Server {
+	t.Helper()
+	certificate, _, err := loopback.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{
+		Host: "proxy.example.com", Site: newSite(t, where), Log: discardLog,
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate.Certificates[0], nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// visitorFrom returns a client at an address, which has connections of HTTP/2.
+func visitorFrom(t *testing.T, s *Server, from string) *http.Client {
+	remote := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 1))
+	client := &http.Client{Transport: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10},
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs, err := loopback.Pair()
+			if err == nil {
+				s.Serve(&localConn{theirs, remote})
+			}
+			return ours, err
+		},
+	}}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
 // newVisitor returns a visitor that has one connection of HTTP/2.
 func newVisitor(t *testing.T, requests int) *visitor {
 	v := &visitor{arrived: make(chan struct{}, requests), proceed: make(chan struct{})}
@@ -39,30 +77,8 @@ func newVisitor(t *testing.T, requests int) *visitor {
 		<-v.proceed
 	}))
 	t.Cleanup(backend.Close)
-	certificate, _, err := loopback.Certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.server, err = New(Config{
-		Host: "proxy.example.com", Site: newSite(t, backend.URL), Log: discardLog,
-		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate.Certificates[0], nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.server.Start()
-	t.Cleanup(v.server.Close)
-	v.Client = &http.Client{Transport: &http.Transport{
-		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			ours, theirs, err := loopback.Pair()
-			if err == nil {
-				v.server.Serve(theirs)
-			}
-			return ours, err
-		},
-	}}
-	t.Cleanup(v.CloseIdleConnections)
+	v.server = siteServer(t, backend.URL)
+	v.Client = visitorFrom(t, v.server, "192.0.2.1")
 	first := make(chan error)
 	go func() { first <- v.visit() }()
 	<-v.arrived
