@@ -88,6 +88,18 @@ func (r *Relay) noteEviction(reason error) {
 	}
 }
 
+// notAccepted has clients make room if a connection was not accepted for want of a descriptor,
+// and writes a record from time to time. The Listener tries again after a pause.
+func (r *Relay) notAccepted(listener net.Addr, err error) {
+	if !netx.IsTemporary(err) {
+		return
+	}
+	r.shortage.MakeRoom(err)
+	if r.acceptWarnings.due() {
+		r.config.Log.Warn("clients have to wait: no connection can be accepted", "listener", listener.String(), "err", err)
+	}
+}
+
 // HasUnread returns false: what a client has sent is read at once.
 func (s *session) HasUnread() bool { return false }
 

@@ -22,7 +22,8 @@ const headerTimeout = 10 * time.Second
 // the client has connected to. Accept reads nothing. The
 // first call of these or of Read reads the header, for up to ten seconds, and Read
 // returns its error; Handle does that before anything else. On Linux a client that
-// acknowledges nothing for two minutes is given up.
+// acknowledges nothing for two minutes is given up. If there is no descriptor for a
+// connection, clients without a secret make room.
 func (r *Relay) Listener(ln net.Listener) net.Listener {
 	return &balancedListener{Listener: ln, relay: r}
 }
@@ -46,11 +47,13 @@ type balancedListener struct {
 
 func (l *balancedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	if err == nil {
-		_ = netx.SetLiveness(conn, netx.Liveness{UserTimeout: peerTimeout})
+	if err != nil {
+		l.relay.notAccepted(l.Addr(), err)
+		return nil, err
 	}
-	if err != nil || !l.relay.trust.Contains(conn.RemoteAddr()) {
-		return conn, err
+	_ = netx.SetLiveness(conn, netx.Liveness{UserTimeout: peerTimeout})
+	if !l.relay.trust.Contains(conn.RemoteAddr()) {
+		return conn, nil
 	}
 	return &balancedConn{Conn: conn, relay: l.relay}, nil
 }

@@ -89,8 +89,8 @@ type Relay struct {
 	own      ownAddresses
 	dialHTTP *mtwire.DialConfig // config.Dial for servers over HTTP
 
-	failedLines, rejectedLines       lineLimit
-	evictionWarnings, headerWarnings warnings
+	failedLines, rejectedLines                       lineLimit
+	evictionWarnings, headerWarnings, acceptWarnings warnings
 
 	open, served, failed, evicted atomic.Int64
 

@@ -31,7 +31,7 @@ func AcceptLoop(ctx context.Context, ln net.Listener, handle func(net.Conn), del
 			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !isTemporary(err):
+		case !IsTemporary(err):
 			return err
 		}
 		if delayed != nil {
@@ -62,11 +62,11 @@ func CloseAfter(ctx context.Context, c io.Closer) (stop func()) {
 	}
 }
 
-// isTemporary reports whether Accept failed for one connection or for lack of a
+// IsTemporary reports whether Accept failed for one connection or for lack of a
 // resource, and not because the listener is closed. Temporary is deprecated, but package
 // net has no other method for this. It does not cover ENOMEM and ENOBUFS, nor ENOSPC,
 // which epoll returns at the limit on a user's watches.
-func isTemporary(err error) bool {
+func IsTemporary(err error) bool {
 	var temporary interface{ Temporary() bool }
 	return errors.As(err, &temporary) && temporary.Temporary() || IsErrno(err, EMFILE, ENOMEM, ENOBUFS, ENOSPC)
 }

@@ -55,7 +55,7 @@ func (ln *WatchedListener) Accept() (net.Conn, error) {
 		ln.mu.Lock()
 		ln.failed = time.Now()
 		ln.mu.Unlock()
-		if isTemporary(err) {
+		if IsTemporary(err) {
 			err = &temporaryError{err}
 		}
 		return nil, err
