@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -155,13 +156,27 @@ func appendLine(path, line string) error {
 			line = "\n" + line
 		}
 	}
-	if n, err := f.WriteString(line + "\n"); err != nil {
-		if n > 0 {
-			err = errors.Join(err, f.Truncate(info.Size()))
-		}
+	if err := appendText(f, info.Size(), line+"\n"); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), store.SyncDirectory(filepath.Dir(path)))
+	return store.SyncDirectory(filepath.Dir(path))
+}
+
+// appendText appends text to a file of size bytes, on the disk. After an error nothing is left of it:
+// some file systems tell that there is no room when the file is synced.
+func appendText(f interface {
+	io.StringWriter
+	Truncate(size int64) error
+	Sync() error
+}, size int64, text string) error {
+	n, err := f.WriteString(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil && n > 0 {
+		err = errors.Join(err, f.Truncate(size))
+	}
+	return err
 }
 
 // errNoSecret means that there is no secret to show.

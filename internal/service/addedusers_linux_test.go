@@ -55,3 +55,28 @@ func TestAUserForWhichTheDiskHasNoRoomLeavesNoPart(t *testing.T) {
 		t.Error(links)
 	}
 }
+
+// unsynced is a file of a file system that finds no room when it is synced, such as NFS.
+type unsynced struct{ *os.File }
+
+func (unsynced) Sync() error { return syscall.ENOSPC }
+
+// A line that cannot be synced is not left in the file either.
+func TestALineThatIsNotSyncedLeavesNoPart(t *testing.T) {
+	const before = "alice=1\n"
+	path := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := appendText(unsynced{f}, int64(len(before)), "bob=2\n"); !errors.Is(err, syscall.ENOSPC) {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(path); string(text) != before {
+		t.Errorf("%q, %v", text, err)
+	}
+}
