@@ -104,5 +104,8 @@ func writeSecretFile(path string, text []byte) error {
 		return err
 	}
 	_, err = file.Write(text)
-	return errors.Join(err, file.Sync(), file.Close())
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		os.Remove(path) // with a part of text, which the next attempt would not overwrite
+	}
+	return err
 }
