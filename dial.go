@@ -99,7 +99,10 @@ type DialConfig struct {
 
 // Dial connects to an endpoint, named by its URL: see Endpoint. Over TCP and
 // WebSocket it returns when the connection is established; an HTTP client connects
-// when it sends. ctx applies to Dial only.
+// when it sends. ctx applies to Dial only. The caller closes the Conn.
+//
+// The error is about the endpoint or config, or ctx's, or the network's: Retryable reports
+// whether a later try may succeed. It does not quote the secret.
 //
 //	tcp://149.154.167.51:443?protocol=abridged&obfuscated=true
 //	wss://venus.web.telegram.org/apiws

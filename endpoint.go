@@ -20,7 +20,8 @@ import (
 // Secret is an MTProxy secret: see mtproxy.Secret.
 type Secret = mtproxy.Secret
 
-// ParseSecret parses an MTProxy secret in hex, base64url or base64.
+// ParseSecret parses an MTProxy secret in hex, base64url or base64: see mtproxy.ParseSecret.
+// The error does not quote the text.
 func ParseSecret(text string) (Secret, error) { return mtproxy.ParseSecret(text) }
 
 // DC is a data centre's signed number: see package datacenter.

@@ -302,7 +302,8 @@ type Listener struct {
 	shutdown shutdown
 }
 
-// Listen opens a TCP or Unix socket; see net.Listen for network and address.
+// Listen opens a TCP or Unix socket; see net.Listen for network, address and errors. A zero
+// Secret in config is an error as well. The caller closes the Listener.
 func Listen(network, address string, config *ListenConfig) (*Listener, error) {
 	if config != nil {
 		if i := slices.Index(config.Secrets, Secret{}); i >= 0 {
@@ -339,7 +340,8 @@ func (l *Listener) SetConfig(config *ListenConfig) {
 
 // Accept returns the next connection. It reads nothing from it, so that a silent
 // client delays no other. Handshake, which the first Receive calls, detects the
-// transport.
+// transport. The caller closes the Conn. The error is that of the socket, and net.ErrClosed
+// after Close. Accept may be called concurrently.
 func (l *Listener) Accept() (*Conn, error) {
 	conn, err := l.net.Accept()
 	if err != nil {

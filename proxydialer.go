@@ -62,7 +62,8 @@ func ProxyDialer(proxyURL string, config *ProxyConfig) (DialFunc, error) {
 // It connects directly to loopback addresses, and to those that NO_PROXY lists,
 // separated by commas: host names, which stand for their subdomains too, IP addresses,
 // prefixes such as 10.0.0.0/8, or * for all. The names of the variables may be in small
-// letters. They are read once, by EnvironmentDialer.
+// letters. They are read once, by EnvironmentDialer: the error is about what they have, and
+// does not quote the proxy's password.
 func EnvironmentDialer(config *ProxyConfig) (DialFunc, error) {
 	c := config.orDefault()
 	dial, err := proxydial.Environment(c.DialContext, c.TLS)

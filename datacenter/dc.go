@@ -100,8 +100,8 @@ func (dc DC) Describe() string {
 	return b.String()
 }
 
-// ParseDC parses a signed decimal number of 16 bits, as String returns it. It does
-// not check whether the data centre exists.
+// ParseDC parses a signed decimal number of 16 bits, as String returns it. Other text is an
+// error. ParseDC does not check whether the data centre exists.
 func ParseDC(text string) (DC, error) {
 	n, err := strconv.ParseInt(text, 10, 16)
 	if err != nil {

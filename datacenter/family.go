@@ -34,7 +34,8 @@ func (f Family) String() string {
 // MarshalText returns the same text as String.
 func (f Family) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
-// UnmarshalText accepts the names that String returns, in any case.
+// UnmarshalText accepts the names that String returns, in any case. After an error f is
+// unchanged.
 func (f *Family) UnmarshalText(text []byte) error {
 	for i, name := range familyNames {
 		if strings.EqualFold(name, string(text)) {

@@ -38,7 +38,8 @@ type ClientConfig struct {
 }
 
 // AppendClientHello appends a signed ClientHello in one record. Its bytes 11..43 are
-// the clientRandom of [VerifyServerHello].
+// the clientRandom of [VerifyServerHello]. On error, about config or of its Hello and Rand, it
+// returns dst.
 func AppendClientHello(dst []byte, config *ClientConfig) ([]byte, error) {
 	if config == nil {
 		config = &ClientConfig{}

@@ -27,6 +27,9 @@ var errNotParsed = errors.New("faketls: the ClientHello is not from ParseClientH
 //
 // The private keys are dropped, so the handshake cannot be completed. Key shares
 // for groups that this package does not know stay as they are.
+//
+// It is an error if h is not from ParseClientHello, if the hello with domain has more than
+// 16384 bytes, or if no key share can be made.
 func (h *ClientHello) Renew(domain string) ([]byte, error) {
 	if len(h.record) == 0 {
 		return nil, errNotParsed

@@ -59,7 +59,8 @@ func (e *Encoder) Append(dst []byte, p Packet) ([]byte, error) {
 }
 
 // Envelope has the bytes around one payload on the wire, for callers that encrypt
-// while they copy and therefore need the parts of a frame separately.
+// while they copy and therefore need the parts of a frame separately. It is a part of its
+// Encoder, and not safe for concurrent use either.
 type Envelope struct {
 	head [8]byte  // length and, in Full, sequence number
 	body [8]byte  // a service packet's payload

@@ -89,7 +89,7 @@ func ProtocolByTag(tag [4]byte) (Protocol, bool) {
 }
 
 // ParseProtocol parses a name that String returns, in any case. It accepts
-// "padded" for "padded-intermediate".
+// "padded" for "padded-intermediate". Any other name is an error.
 func ParseProtocol(name string) (Protocol, error) {
 	lower := strings.ToLower(name)
 	if lower == "padded" {

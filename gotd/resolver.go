@@ -57,17 +57,18 @@ func NewResolver(endpoint string, config *mtwire.DialConfig) (*Resolver, error) 
 	return &Resolver{ep, config}, nil
 }
 
-// Primary connects to a data centre.
+// Primary connects to a data centre. The error is about the endpoint or the number, or that of
+// mtwire.DialEndpoint. The caller closes the connection.
 func (r *Resolver) Primary(ctx context.Context, dc int, list dcs.List) (transport.Conn, error) {
 	return r.connect(ctx, dc, list, primary)
 }
 
-// MediaOnly connects to the media side of a data centre.
+// MediaOnly is Primary for the media side of a data centre.
 func (r *Resolver) MediaOnly(ctx context.Context, dc int, list dcs.List) (transport.Conn, error) {
 	return r.connect(ctx, dc, list, media)
 }
 
-// CDN connects to a CDN data centre.
+// CDN is Primary for a CDN data centre.
 func (r *Resolver) CDN(ctx context.Context, dc int, list dcs.List) (transport.Conn, error) {
 	return r.connect(ctx, dc, list, cdn)
 }

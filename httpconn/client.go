@@ -105,7 +105,7 @@ type result struct {
 // NewClient returns a Client for a URL like http://149.154.167.51/api or
 // https://venus.web.telegram.org/api. The path defaults to /api. The Client
 // connects with the first Send. It does not follow redirects and ignores the
-// environment's proxies.
+// environment's proxies. The error is about the URL.
 //
 // Specification: https://core.telegram.org/mtproto/transports#uri-format
 func NewClient(rawURL string, config *ClientConfig) (*Client, error) {

@@ -41,7 +41,7 @@ const maxServerLength = 255
 // Parameters may be in any order; the first of each name counts. Unknown
 // parameters and the fragment are ignored. If there is no "server", ParseLink
 // uses "host". A link may be as it was copied from a text: see TrimPasted. It may
-// begin with the host.
+// begin with the host. An error does not quote the secret.
 func ParseLink(text string) (Link, error) {
 	name, query, err := tglink.Split(TrimPasted(text))
 	if err == tglink.ErrNoScheme {

@@ -26,7 +26,8 @@ type Config struct {
 }
 
 // DataCenter is a loopback data centre. NewDataCenter returns one that is
-// listening; for a listener with other settings, set Listener and call Serve.
+// listening; for a listener with other settings, set Listener and call Serve. Its
+// methods may be called concurrently.
 type DataCenter struct {
 	// Listener accepts the connections.
 	Listener *mtwire.Listener

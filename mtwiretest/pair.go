@@ -7,5 +7,5 @@ import (
 )
 
 // Pair returns both ends of a TCP connection over loopback. The caller closes
-// them.
+// them. The error is that of listening or of connecting.
 func Pair() (client, server *net.TCPConn, err error) { return loopback.Pair() }

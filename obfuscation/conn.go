@@ -46,7 +46,8 @@ func NewConn(conn net.Conn, s Streams) *Conn {
 }
 
 // Client returns the client's end of a new connection over conn. It sends nothing:
-// the first Write sends the init payload ahead of its bytes, in one Write below.
+// the first Write sends the init payload ahead of its bytes, in one Write below. Errors are
+// those of NewInit, and leave conn open.
 func Client(conn net.Conn, config *ClientConfig) (*Conn, error) {
 	payload, init, err := NewInit(config)
 	if err != nil {
@@ -61,6 +62,9 @@ func Client(conn net.Conn, config *ClientConfig) (*Conn, error) {
 // the init payload. It reads 64 bytes and passes them to Match; the caller sets a
 // deadline on conn before. A server that has read the first bytes already, or that
 // forwards unauthenticated clients, uses Match and NewConn.
+//
+// The error is ErrNoMatch, or that of reading. It leaves conn open, without the bytes that
+// were read.
 func Accept(conn net.Conn, keys [][16]byte) (*Conn, Init, error) {
 	var payload [InitLength]byte
 	if _, err := io.ReadFull(conn, payload[:]); err != nil {

@@ -143,7 +143,8 @@ type ClientConfig struct {
 }
 
 // NewInit returns a new random init payload, as it is sent, and its content. The
-// payload uses the first 64 bytes of the upload key stream.
+// payload uses the first 64 bytes of the upload key stream. The error is ErrFull, or about
+// another field of config, or that of its Rand.
 func NewInit(config *ClientConfig) (payload [InitLength]byte, init Init, err error) {
 	if config == nil {
 		config = &ClientConfig{}

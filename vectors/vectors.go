@@ -125,7 +125,7 @@ func load(fsys fs.FS, row string) ([]Case, error) {
 // A key consists of the letters a to z, digits and hyphens. One space follows the
 // colon unless the value is empty. The value is the rest of the line unchanged. A
 // line that begins with two spaces continues the value without a separator. Every
-// line ends in a single newline.
+// line ends in a single newline. Anything else is an error.
 func ParseFields(text string) ([]Field, error) {
 	if text == "" {
 		return nil, fmt.Errorf("empty file")

@@ -81,6 +81,10 @@ func (e *StatusError) Error() string {
 
 // Dial begins a session with the relay of a link. ctx limits Dial alone. The caller
 // closes the client.
+//
+// The error is ErrNoToken or a *StatusError if there is no relay for the link, wraps
+// ErrProtocol if the relay breaks the protocol, and otherwise is the network's, ctx's or
+// about the link, whose secret it does not quote.
 func Dial(ctx context.Context, link Link, config *DialConfig) (*Client, error) {
 	if err := link.Check(); err != nil {
 		return nil, err

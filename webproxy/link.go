@@ -61,7 +61,8 @@ type Link struct {
 // and the hosts telegram.me and telegram.dog. Scheme and host may be in any case;
 // the host name is lower-cased. The first parameter of each name counts, unknown
 // ones and the fragment are ignored, and "host" is read if there is no "server".
-// The text may be as it was copied from a message: see mtproxy.TrimPasted.
+// The text may be as it was copied from a message: see mtproxy.TrimPasted. An error does not
+// quote the secret.
 func ParseLink(text string) (Link, error) {
 	query, err := splitLink(text)
 	if err != nil {

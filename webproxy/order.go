@@ -41,14 +41,15 @@ func (u *UpReceiver) Accept() {
 }
 
 // UpSender is an app's order of the upload requests of one lane. At most one is in
-// flight. The zero value is ready.
+// flight. The zero value is ready. It must not be used concurrently.
 type UpSender struct{ sequence uint64 }
 
 // Next returns the sequence of the next request. A request that is repeated, with
 // the same bytes, has the same.
 func (u *UpSender) Next() uint64 { return u.sequence + 1 }
 
-// Acknowledge applies the sequence that an answer acknowledges.
+// Acknowledge applies the sequence that an answer acknowledges. One that is not that of the
+// request in flight is an error that wraps ErrProtocol, and changes nothing.
 func (u *UpSender) Acknowledge(sequence uint64) error {
 	if sequence != u.sequence+1 {
 		return violation("acknowledgement of upload %d, want %d", sequence, u.sequence+1)
@@ -100,14 +101,15 @@ func (d *DownSender) Cursor() uint64 { return d.cursor }
 func (d *DownSender) Pending() bool { return d.batch != nil }
 
 // DownReceiver is an app's order of the batches of one lane. The zero value is
-// ready.
+// ready. It must not be used concurrently.
 type DownReceiver struct{ cursor uint64 }
 
 // Cursor returns the last batch that was received, which the next request asks
 // with.
 func (d *DownReceiver) Cursor() uint64 { return d.cursor }
 
-// Receive applies the cursor of an answer with a batch, or with none.
+// Receive applies the cursor of an answer: the next one with a batch, or the last one with
+// none. Any other is an error that wraps ErrProtocol, and changes nothing.
 func (d *DownReceiver) Receive(cursor uint64, batch bool) error {
 	want := d.cursor
 	if batch {

@@ -148,7 +148,8 @@ type bootstrap struct {
 	session *session // that it has made
 }
 
-// NewServer returns a Server. It starts no goroutine.
+// NewServer returns a Server. It starts no goroutine. The error is about a field of config:
+// the host, the path or a limit.
 func NewServer(config ServerConfig) (*Server, error) {
 	if err := CheckHost(config.Host); err != nil {
 		return nil, err

@@ -58,7 +58,8 @@ type Session struct {
 // NewSession returns the state of a new session, before HELLO and WELCOME.
 func NewSession(side Side) *Session { return &Session{side: side, nextID: 1} }
 
-// Stream is the state of an open stream.
+// Stream is the state of an open stream. It is a part of its Session, and must not be used
+// concurrently with it.
 type Stream struct {
 	id      uint32
 	credit  uint32 // bytes that may be sent
