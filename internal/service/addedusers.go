@@ -207,22 +207,10 @@ func (s *Service) checkThere(name string) error {
 		}
 		names = append(names, s.limited[i].Name)
 	}
-	return unknownUser(name, names)
-}
-
-// maxListedNames limits the names of users that an error lists.
-const maxListedNames = 10
-
-// unknownUser returns the error for a name that is not among those of the users. It has the
-// one that is near, or else some of them.
-func unknownUser(name string, names []string) error {
 	if near := config.Nearest(name, names); near != "" {
-		return fmt.Errorf("no user is called %q: did you mean %q?", name, near)
+		return fmt.Errorf("no user is called %q: did you mean %s?", name, near)
 	}
-	if others := len(names) - maxListedNames; others > 0 {
-		return fmt.Errorf("no user is called %q: there are %q and %d others", name, names[:maxListedNames], others)
-	}
-	return fmt.Errorf("no user is called %q: there are %q", name, names)
+	return fmt.Errorf("no user is called %q: there are %s", name, someOf(names))
 }
 
 // Secrets returns the secrets of a user of config, or those of all users if the name is "",

@@ -201,19 +201,3 @@ func TestLinksDoNotNeedAService(t *testing.T) {
 		t.Error(links, notes, err)
 	}
 }
-
-// The error about an unknown user has a name that is close to it, or at most ten names.
-func TestUnknownUsersGetFewNames(t *testing.T) {
-	var names []string
-	for i := range 12 {
-		names = append(names, fmt.Sprint("user-", i))
-	}
-	for name, want := range map[string]string{
-		"user-1O": `no user is called "user-1O": did you mean "user-1"?`,
-		"alice":   `no user is called "alice": there are ["user-0" "user-1" "user-2" "user-3" "user-4" "user-5" "user-6" "user-7" "user-8" "user-9"] and 2 others`,
-	} {
-		if err := unknownUser(name, names); err.Error() != want {
-			t.Errorf("%s: %v, want %s", name, err, want)
-		}
-	}
-}
