@@ -56,7 +56,10 @@ func (w *website) prepare(c *Config, authenticated func(netip.Addr)) (change *we
 	} else if !c.servesWeb() {
 		next.local = nil
 	}
-	config := web.Config{Host: string(c.Web), Path: string(c.WebPath), Site: next.site, TokenKey: change.key.key, Authenticated: authenticated}
+	config := web.Config{
+		Host: string(c.Web), Path: string(c.WebPath), Site: next.site, TokenKey: change.key.key, Authenticated: authenticated,
+		MaxLocal: 2 * c.MaxFronted, // those that were evicted this moment may be there still
+	}
 	for _, peer := range c.WebForwardedFrom {
 		if peer.Unix {
 			config.ForwardedFrom.Unix = true

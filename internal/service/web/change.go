@@ -76,6 +76,7 @@ func (c *Change) Apply() {
 		s.streams.start(c.next.relay)
 	}
 	s.mu.Unlock()
+	s.local.SetLimits(c.next.localLimits())
 	if changed && before.relay != nil {
 		before.relay.Close()
 	}

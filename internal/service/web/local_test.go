@@ -2,6 +2,7 @@ package web
 
 import (
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mtwire/mtwire/internal/proxyprotocol"
 )
 
 // pipes is a listener of connections in memory.
@@ -52,6 +55,67 @@ func TestCloseDoesNotWaitForSilentLocalConnections(t *testing.T) {
 			}
 		}
 		close(ln)
+	})
+}
+
+// far is a connection from another address of the machine.
+type far struct{ net.Conn }
+
+func (far) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+// Programs of the machine that open connections over loopback, and send nothing, part of a header,
+// or all of it, leave room for those of the proxy, and do not keep one that comes later out.
+func TestLocalConnectionsMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, err := New(Config{Host: "proxy.example.com", Site: newSite(t, ""), Log: discardLog, MaxLocal: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln := make(pipes)
+		go server.ServeLocal(ln)
+		defer close(ln)
+		defer server.Close()
+		var open atomic.Int32
+		connect := func(first []byte) *atomic.Bool {
+			ours, theirs := net.Pipe()
+			ln <- far{theirs}
+			var over atomic.Bool
+			open.Add(1)
+			go func() {
+				ours.Write(first)
+				ours.Read(make([]byte, 1))
+				ours.Close()
+				over.Store(true)
+				open.Add(-1)
+			}()
+			synctest.Wait()
+			return &over
+		}
+		header := func(client string) []byte {
+			source := netip.AddrPortFrom(netip.MustParseAddr(client), 1)
+			return proxyprotocol.V2.Append(nil, source, source)
+		}
+		clients := []*atomic.Bool{connect(header("198.51.100.1"))}
+		for range 10 {
+			connect(nil)
+			connect([]byte("PROXY"))
+			connect(header("127.0.0.1"))
+		}
+		clients = append(clients, connect(header("203.0.113.1")))
+		for _, over := range clients {
+			if over.Load() {
+				t.Error("a connection for a client makes room for others")
+			}
+		}
+		if n := open.Load(); n > 8 || int(n) != server.local.Len() {
+			t.Errorf("%d connections are open, and %d are counted", n, server.local.Len())
+		}
+		time.Sleep(headerTime) // for a header, and then for a handshake
+		time.Sleep(headerTime)
+		synctest.Wait()
+		if n := server.local.Len(); n != 0 || open.Load() != 0 {
+			t.Errorf("%d connections are counted after their end", n)
+		}
 	})
 }
 

@@ -58,6 +58,9 @@ type Config struct {
 	TokenKey [32]byte
 	// ForwardedFrom are the peers of ServePlain whose X-Forwarded-For counts.
 	ForwardedFrom proxyprotocol.Trust
+	// MaxLocal limits the connections of ServeLocal. One site (IPv4 /24) may have three quarters
+	// of them, and one address half. 0 means a quarter of the descriptors, at most 8192.
+	MaxLocal int
 	// Authenticated is called with the connection and the address of a client, the first
 	// time that the client shows a session of the relay on the connection.
 	Authenticated func(netip.Addr)
@@ -83,6 +86,7 @@ type Server struct {
 	further  *admission.Table // of visitors' requests that are answered; see visits.go
 	freed    chan struct{}    // has an element when there may be room in further
 	waiting  *admission.Table // of visitors' requests
+	local    *admission.Table // of connections of ServeLocal
 	log      *slog.Logger
 	ctx      context.Context // until Close
 	cancel   context.CancelFunc
@@ -96,7 +100,8 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		conns: make(chan net.Conn), bodies: admission.New(shares(maxBodies), bodyGrace), restTime: restTime,
 		further: admission.New(shares(maxFurther()), visitGrace), freed: make(chan struct{}, 1),
-		waiting: admission.New(shares(maxWaiting), visitGrace), log: config.Log,
+		waiting: admission.New(shares(maxWaiting), visitGrace),
+		local:   admission.New(config.localLimits(), localGrace), log: config.Log,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	first, err := s.newSettings(config, nil)

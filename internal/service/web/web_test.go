@@ -55,7 +55,7 @@ func visitorFrom(t *testing.T, s *Server, from string) *http.Client {
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			ours, theirs, err := loopback.Pair()
 			if err == nil {
-				s.Serve(&localConn{theirs, remote})
+				s.Serve(&localConn{Conn: theirs, remote: remote, table: s.local})
 			}
 			return ours, err
 		},
