@@ -112,10 +112,10 @@ func TestHangupChangesTheLevelOfTheLog(t *testing.T) {
 }
 
 // SIGHUP in the first moments of a process, before the packages are initialized that take long,
-// does not end it: it is held for the reload.
+// does not end it: it is held for the reload, also if there are flags before the command.
 func TestHangupBeforeTheStartIsHeld(t *testing.T) {
 	t.Parallel()
-	for _, command := range [][]string{{"proxy"}, {"relay", "--to", "tcp"}} {
+	for _, command := range []string{"proxy --listen", "relay --to tcp --listen", "--log-level debug proxy --listen", "--to=tcp relay --listen"} {
 		address, err := loopback.FreeAddress()
 		if err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestHangupBeforeTheStartIsHeld(t *testing.T) {
 			if stderr, err = cmd.StderrPipe(); err != nil {
 				t.Fatal(err)
 			}
-		}, append([]string{"mtwire", command[0], "--listen", address}, command[1:]...)...)
+		}, append(strings.Fields("mtwire "+command), address)...)
 		lines := bufio.NewScanner(stderr)
 		hold, heavy := false, false
 		for lines.Scan() && !strings.Contains(lines.Text(), "limits") {
@@ -149,7 +149,7 @@ func TestHangupBeforeTheStartIsHeld(t *testing.T) {
 			reloads += strings.Count(lines.Text(), "SIGHUP: n")
 		}
 		if reloads == 0 {
-			t.Errorf("%s: no reload", command[0])
+			t.Errorf("%s: no reload", command)
 		}
 		go io.Copy(io.Discard, stderr)
 		if err := s.stop(t, syscall.SIGTERM); err != nil {
@@ -207,5 +207,45 @@ func TestHangupReadsTheFilesOfARelayAgain(t *testing.T) {
 	receiveResPQ(t, conn)
 	if err := s.stop(t, syscall.SIGTERM); err != nil {
 		t.Error(err)
+	}
+}
+
+// It ends a command that does not reload anything, and one that was started with the signal ignored,
+// as nohup does, goes on.
+func TestHangupBeforeTheStartEndsOtherCommands(t *testing.T) {
+	t.Parallel()
+	for _, ignored := range []bool{false, true} {
+		command := "exec mtwire dc --listen 127.0.0.1:0"
+		if ignored {
+			command = "trap '' HUP; " + command
+		}
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer time.AfterFunc(patience, func() { cmd.Process.Kill() }).Stop()
+		listens := false
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			switch line := lines.Text(); {
+			case strings.HasPrefix(line, "init github.com/mtwire/mtwire/internal/hangup "):
+				cmd.Process.Signal(syscall.SIGHUP)
+			case strings.Contains(line, "listening on "):
+				listens = true
+				cmd.Process.Signal(syscall.SIGTERM)
+			}
+		}
+		err = cmd.Wait()
+		by := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		switch {
+		case ignored && (err != nil || !listens):
+			t.Errorf("ignored: %v, listens: %t", err, listens)
+		case !ignored && (!by.Signaled() || by.Signal() != syscall.SIGHUP):
+			t.Errorf("not ignored: %v", err)
+		}
 	}
 }

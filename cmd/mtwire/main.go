@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/mtwire/mtwire/internal/hangup"
 	"github.com/mtwire/mtwire/internal/logwriter"
 	"github.com/spf13/cobra"
 )
@@ -39,6 +40,9 @@ func run() int {
 	return printError(stderr, err)
 }
 
+// reloadsAnnotation marks the commands that call hangup.Notify. SIGHUP ends the others.
+const reloadsAnnotation = "reloads"
+
 // rootCommand returns the command mtwire, with its subcommands.
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -49,7 +53,12 @@ func rootCommand() *cobra.Command {
   mtwire demo`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return checkPaths(cmd.Flags()) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if _, reloads := cmd.Annotations[reloadsAnnotation]; !reloads {
+				hangup.Release()
+			}
+			return checkPaths(cmd.Flags())
+		},
 		Args:              noArguments, // a mistyped command is an error
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

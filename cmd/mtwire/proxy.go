@@ -66,8 +66,9 @@ starts the program again, which takes over the sockets and the live sessions.`,
   mtwire proxy --dc 2=127.0.0.1:7443 --dc -2=127.0.0.1:7444 --dc '*=127.0.0.1:7443'
   mtwire proxy --upstream 'socks5://10.0.0.1:1080?weight=3' --upstream direct
   mtwire proxy --listen 127.0.0.1:1443 --upstream wss`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.file.name(cmd, f.run(cmd)) },
+		Args:        noArguments,
+		Annotations: map[string]string{reloadsAnnotation: ""},
+		RunE:        func(cmd *cobra.Command, _ []string) error { return f.file.name(cmd, f.run(cmd)) },
 	}
 	f.define(cmd)
 	cmd.Flags().BoolVar(&f.check, "check", false, "check the configuration, with all files that it names, and exit: code 0 if it is valid, or 1")

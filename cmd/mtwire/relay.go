@@ -139,8 +139,9 @@ of one network, a new one is served, and an idle one of the network that has
 most makes room.`,
 		Example: `  mtwire relay --to wss
   mtwire relay --listen :7443 --to tcp://192.0.2.1:443?protocol=full --to tcp`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return nameFlag(flags.run(cmd)) },
+		Args:        noArguments,
+		Annotations: map[string]string{reloadsAnnotation: ""},
+		RunE:        func(cmd *cobra.Command, _ []string) error { return nameFlag(flags.run(cmd)) },
 	}
 	f := cmd.Flags()
 	listVar(f, &flags.listen, "listen", errorsQuote, "`ADDRESS` to listen on: :PORT, HOST:PORT or unix:/PATH (repeatable)")

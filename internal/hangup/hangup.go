@@ -1,5 +1,6 @@
-// Package hangup has SIGHUP from the first moment of a server's process, which it would end
-// otherwise: a program that asks for a reload does not know how far the process is. The package
+// Package hangup holds SIGHUP from the first moment of a process. A server's it would end
+// otherwise: a program that asks for a reload does not know how far the process is. Which command
+// the process runs is known later, and then one of Notify and Release is called. The package
 // imports nothing that the initialization of others could delay.
 package hangup
 
@@ -8,17 +9,10 @@ import (
 	"os/signal"
 )
 
-// held has a signal that came before Notify.
+// held has a signal that came before Notify or Release.
 var held = make(chan os.Signal, 1)
 
-// servers are the commands that call Notify.
-var servers = map[string]bool{"proxy": true, "relay": true}
-
-func init() {
-	if len(os.Args) > 1 && servers[os.Args[1]] {
-		notify(held)
-	}
-}
+func init() { notify(held) }
 
 func notify(signals chan<- os.Signal) {
 	if len(hangups) > 0 { // none would mean all signals
@@ -43,5 +37,18 @@ func Notify() (received <-chan os.Signal, stop func()) {
 	return signals, func() {
 		signal.Stop(signals)
 		close(signals)
+	}
+}
+
+// Release has SIGHUP end the process again, as one that came before does now, unless the process was
+// started with the signal ignored.
+func Release() {
+	signal.Stop(held)
+	select {
+	case early := <-held:
+		if own, err := os.FindProcess(os.Getpid()); err == nil {
+			own.Signal(early)
+		}
+	default:
 	}
 }
