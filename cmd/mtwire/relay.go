@@ -152,7 +152,7 @@ most makes room.`,
 	f.StringVar(&flags.secretsFile, "secrets", "", "`FILE` with a SECRET or NAME=SECRET on each line; # begins a comment; SIGHUP reads it again")
 	f.StringVar(&flags.tlsCert, "tls-cert", "", "`FILE` with the certificate for wss and https, PEM; SIGHUP reads it again")
 	f.StringVar(&flags.tlsKey, "tls-key", "", "`FILE` with its key, PEM")
-	durationVar(f, &flags.answer, "answer-timeout", "`TIME` that an endpoint may take for its first packet, if there is another one; 0: no limit")
+	durationVar(f, &flags.answer, "answer-timeout", "`DURATION` that an endpoint may take for its first packet, if there is another one; 0: no limit")
 	f.IntVar(&flags.maxAll, "max-unauthenticated", 0, "largest `NUMBER` of connections that are not authenticated, which are all without a secret (default: a quarter of the descriptors that the process may have, at most 16384)")
 	f.IntVar(&flags.maxAddress, "max-unauthenticated-per-address", 0, "largest `NUMBER` of these from one address, or IPv6 network of 64 bits (default: half of them)")
 	flags.log.define(cmd, &flags.service)

@@ -241,7 +241,10 @@ func explainTCP(err error) error {
 
 // ListenRemedy returns what to do about an error of listening on a TCP address, or "".
 func ListenRemedy(err error) string {
+	var unresolved *net.DNSError
 	switch {
+	case errors.As(err, &unresolved):
+		return "want an address of this machine, or :PORT to listen on all"
 	case errors.Is(err, fs.ErrPermission), netx.IsErrno(err, netx.EACCES):
 		return portRemedy(runtime.GOOS)
 	case netx.IsErrno(err, netx.EADDRINUSE):
