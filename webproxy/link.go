@@ -196,7 +196,7 @@ func CheckHost(host string) error {
 	}
 	labels := strings.Split(host, ".")
 	if len(labels) < 2 {
-		return errors.New("bad WEB proxy host: no dot in it")
+		return errors.New("bad WEB proxy host: no dot in it, want a name such as proxy.example.org")
 	}
 	for _, label := range labels {
 		if err := checkLabel(label); err != nil {

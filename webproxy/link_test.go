@@ -81,7 +81,7 @@ func TestEveryRefusedLinkHasAReason(t *testing.T) {
 		"tg://webproxy?server=a.b&secret=%zz":                                             "secret has a %",
 		"tg://webproxy?server=a.b&port=8443" + ok:                                         "a port other than 443",
 		"tg://webproxy?server=" + ok:                                                      "empty",
-		"tg://webproxy?server=localhost" + ok:                                             "no dot",
+		"tg://webproxy?server=localhost" + ok:                                             "no dot in it, want a name such as proxy.example.org",
 		"tg://webproxy?server=a.b:443" + ok:                                               "a colon",
 		"tg://webproxy?server=[2001:db8::1]" + ok:                                         "a colon",
 		"tg://webproxy?server=a.b." + ok:                                                  "a dot at its end",
