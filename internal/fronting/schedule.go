@@ -84,7 +84,7 @@ func (p *Pool) measure(ctx context.Context, h *host) {
 		m, err := p.round(ctx, h)
 		if err != nil {
 			if ctx.Err() == nil {
-				p.config.Log.Warn("fronting host could not be measured", "address", h.Address, "error", err)
+				p.config.Log.Warn("fronting host could not be measured; check its name and its TLS, or set another with --front", "address", h.Address, "error", err)
 			}
 			next.Reset(jitter(retry))
 			retry = min(2*retry, roundInterval)

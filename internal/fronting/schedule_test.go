@@ -57,7 +57,7 @@ func TestHostsAreMeasuredPeriodically(t *testing.T) {
 		if n := visits.Load(); n < 10 || n > 20 {
 			t.Errorf("%d probes in a day of failures", n)
 		}
-		if n := strings.Count(log.String(), "could not be measured"); n != int(visits.Load()) {
+		if n := strings.Count(log.String(), "could not be measured; check its name and its TLS, or set another with --front"); n != int(visits.Load()) {
 			t.Errorf("%d warnings", n)
 		}
 		cancel()
