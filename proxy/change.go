@@ -74,7 +74,7 @@ func (c *Change) Apply() {
 	defer p.changing.Unlock()
 	before := p.settings()
 	c.settings.router.Inherit(before.router)
-	p.fronts.SetLimits(c.settings.DialTimeout, c.settings.MaxFronted, maxPreconnected(c.settings.MaxFronted))
+	p.fronts.SetLimits(c.settings.DialTimeout, maxHosted(c.settings.MaxFronted), maxHosted(c.settings.MaxFronted))
 	p.search.SetProcessors(c.settings.SearchProcessors)
 	p.log.setConfig(&c.settings.Config)
 	if !slices.Equal(before.Upstreams, c.settings.Upstreams) {

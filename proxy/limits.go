@@ -87,9 +87,10 @@ func shares(total int) admission.Limits {
 	}
 }
 
-// maxPreconnected leaves room for the connections to fronting hosts of clients that were
-// evicted this moment: those that stay, of a crowd that comes at once, need hosts already.
-func maxPreconnected(fronted int) int { return 2 * fronted }
+// maxHosted returns the limits of fronting.Pool. They leave room for the connections to
+// fronting hosts of clients that were evicted this moment: those for which they made room need
+// hosts already.
+func maxHosted(fronted int) int { return 2 * fronted }
 
 // setClass changes what is known of an unauthenticated connection.
 func (s *session) setClass(class admission.Class) {

@@ -143,6 +143,35 @@ func TestConfiguredLimitsAreInForce(t *testing.T) {
 	})
 }
 
+// A visitor for which another one makes room has its answer from the fronting host, although the
+// other one's tunnel ends only a moment later.
+func TestAVisitorThatOthersMakeRoomForIsAnswered(t *testing.T) {
+	hosts := map[string]func(net.Conn){"front.test:443": func(conn net.Conn) { io.Copy(conn, conn) }}
+	config := Config{
+		Fronts:     map[string]Front{"": {Address: "front.test:443"}},
+		MaxFronted: 4, MaxUnauthenticated: 100,
+	}
+	inBubble(t, config, hosts, func(t *testing.T, b *bubble) {
+		for i := range 50 {
+			client, server := net.Pipe()
+			t.Cleanup(func() { client.Close() })
+			b.handle(&addressed{server, &net.TCPAddr{IP: net.IPv4(192, 0, byte(i), 1), Port: 1}})
+			client.SetDeadline(time.Now().Add(time.Minute))
+			hello := bytes.Repeat([]byte{byte(i)}, 100)
+			answer := make([]byte, len(hello))
+			if _, err := client.Write(hello); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(client, answer); err != nil || !bytes.Equal(answer, hello) {
+				t.Fatalf("visitor %d: % x, %v", i, answer, err)
+			}
+		}
+		if s := b.Stats(); s.Fronted != 4 || s.Evicted != 46 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // If there is no descriptor for an authenticated client's data centre, silent
 // connections make room; also if it is the lookup of a host name that has none.
 func TestSilentConnectionsMakeRoomForADataCenter(t *testing.T) {

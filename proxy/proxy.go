@@ -271,9 +271,9 @@ func New(config Config) (*Proxy, error) {
 		DialContext: config.DialContext,
 		Resolver:    p.resolver,
 		DialTimeout: settings.DialTimeout,
-		MaxTunnels:  settings.MaxFronted,
+		MaxTunnels:  maxHosted(settings.MaxFronted),
 		// Each is also one of the fronted connections.
-		MaxPreconnected: maxPreconnected(settings.MaxFronted),
+		MaxPreconnected: maxHosted(settings.MaxFronted),
 		Log:             config.Log,
 	})
 	if err != nil {
