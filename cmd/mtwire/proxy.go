@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mtwire/mtwire/internal/hangup"
+	"github.com/mtwire/mtwire/internal/logwriter"
 	"github.com/mtwire/mtwire/internal/service"
 	"github.com/mtwire/mtwire/internal/service/upgrade"
 	"github.com/spf13/cobra"
@@ -215,12 +216,25 @@ func (f *proxyFlags) run(cmd *cobra.Command) (err error) {
 func (f *proxyFlags) fallBack(cmd *cobra.Command) {
 	var out io.Writer = cmd.ErrOrStderr()
 	if f.log.file != "" {
-		if file, err := os.OpenFile(f.log.file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err == nil {
-			defer file.Close()
-			out = file
-		}
+		out = &appender{f.log.file, out}
 	}
 	service.FallBack(&f.config, programPath, f.log.logger(out, slog.Level(f.log.level)))
+}
+
+// appender writes to a log file, which it opens for each line: a reader of one that is a FIFO would
+// take a file without a line for the end. If it cannot, the line goes to another writer.
+type appender struct {
+	path      string
+	otherwise io.Writer
+}
+
+func (a *appender) Write(line []byte) (int, error) {
+	file, err := logwriter.OpenFile(a.path)
+	if err != nil {
+		return a.otherwise.Write(line)
+	}
+	defer file.Close()
+	return file.Write(line)
 }
 
 // linkPatience is how long links wait for the first lines of the log.

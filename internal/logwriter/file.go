@@ -1,6 +1,7 @@
 package logwriter
 
 import (
+	"io/fs"
 	"os"
 	"time"
 )
@@ -20,9 +21,10 @@ type File struct {
 }
 
 // Open returns a File that appends to the file at path, which it creates if there is
-// none. notice is that of New.
+// none. If it is a FIFO, Open does not wait for a reader: the FIFO and the queue keep the lines
+// until there is one. notice is that of New.
 func Open(path string, notice func(dropped int) []byte) (*File, error) {
-	file, err := openFile(path)
+	file, err := OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +33,11 @@ func Open(path string, notice func(dropped int) []byte) (*File, error) {
 	return f, nil
 }
 
-func openFile(path string) (*os.File, error) {
+// OpenFile opens the file at path as Open does. If that is a FIFO, it does not wait for a reader.
+func OpenFile(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return openFIFO(path)
+	}
 	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, filePermission)
 }
 
@@ -56,7 +62,7 @@ func endsInLine(file *os.File) bool {
 // written first, unless the disk is too slow: then they follow. After an error the file
 // stays as it was.
 func (f *File) Reopen() error {
-	next, err := openFile(f.path)
+	next, err := OpenFile(f.path)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 // pipe blocks its writer when the reader stops; a disk may be full, or slow.
 //
 //	logwriter.go  the queue
-//	file.go       a log file that can be reopened
+//	file.go       a log file that can be reopened; fifo_unix.go if it is a FIFO
 package logwriter
 
 import (
