@@ -123,7 +123,7 @@ const pipeTime = 15 * time.Second
 const pipePause = 20 * time.Millisecond
 
 // readPipe reads a FIFO until its writer closes it, within limit. It waits for the first byte:
-// no byte means that no writer has opened the FIFO yet.
+// no byte means that no writer has opened the FIFO yet, unless one is known to have closed it.
 func readPipe(path string, limit time.Duration) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|openNow, 0)
 	if err != nil {
@@ -139,6 +139,8 @@ func readPipe(path string, limit time.Duration) ([]byte, error) {
 		switch {
 		case err == nil && text.Len() > 0:
 			return text.Bytes(), checkSize(path, text)
+		case err == nil && hasEnded(f):
+			return nil, fmt.Errorf("%s: it is a FIFO that was closed without a byte: the program that writes it may have failed", path)
 		case errors.Is(err, os.ErrDeadlineExceeded), late:
 			return nil, fmt.Errorf("%s: it is a FIFO that no program has written and closed in %v", path, limit)
 		case err != nil && !isAgain(err):
