@@ -74,6 +74,7 @@ type Service struct {
 	configured []users.User        // those of limited that were not added at run time, which are its first
 	fromFile   int                 // how many of these, the last, are in config.Users when that is whole
 	leftOut    []*users.TakenError // those that are not in limited
+	secretsAt  time.Time           // by the wall clock, when the proxy's users were made of it; held as it is
 	loads      int                 // store.Loads when limited was made of it
 
 	probed    chan struct{} // closed by Run: see Probed
@@ -115,6 +116,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if err := s.findUsers(); err != nil {
 		return nil, err
 	}
+	s.secretsAt = time.Now().Round(0)
 	s.warnOfLeftOut()
 	domain, err := s.findDomain()
 	if err != nil {

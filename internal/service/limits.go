@@ -171,6 +171,7 @@ var periods = map[config.Period]users.Period{
 // setUsers replaces the users of the running proxy by those of limit.
 func (s *Service) setUsers() error {
 	s.policy.Set(s.limited)
+	s.secretsAt = time.Now().Round(0)
 	err := s.proxy.SetUsers(users.Proxies(s.limited))
 	if err == nil {
 		s.web.setUsers(s.limited)
@@ -196,7 +197,7 @@ func (s *Service) openStore() {
 func (s *Service) runLimits() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go s.policy.Run(ctx)
-	go s.endSecrets(ctx)
+	go s.followSecrets(ctx)
 	if s.store == nil {
 		return cancel
 	}
@@ -210,33 +211,32 @@ func (s *Service) runLimits() (stop func()) {
 // secretInterval is the time between two looks at the secrets that were retired.
 const secretInterval = 5 * time.Second
 
-// endSecrets takes secrets that were retired from the proxy when their time is over.
-func (s *Service) endSecrets(ctx context.Context) {
+// followSecrets looks again and again which secrets that were retired are accepted.
+func (s *Service) followSecrets(ctx context.Context) {
 	ticker := time.NewTicker(secretInterval)
 	defer ticker.Stop()
-	for last := time.Now().Add(-secretInterval); ; {
+	for {
 		select {
 		case <-ticker.C:
 			s.followStore()
-			last = s.endSecretsSince(last)
+			s.changeSecrets()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// endSecretsSince replaces the proxy's users if a secret's time has ended since then. It
-// returns the present time.
-func (s *Service) endSecretsSince(since time.Time) (now time.Time) {
+// changeSecrets replaces the proxy's users if the time of a secret has ended since they were made. If
+// the clock was set back, it may go on.
+func (s *Service) changeSecrets() {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	now = time.Now().Round(0) // by the wall clock
-	if users.SecretEnds(s.limited, since, now) {
-		if err := s.setUsers(); err != nil { // all secrets of all users have ended
-			s.log.Warn("a secret that was replaced is still accepted", "error", err)
-		}
+	if !users.SecretsDiffer(s.limited, s.secretsAt, time.Now()) {
+		return
 	}
-	return now
+	if err := s.setUsers(); err != nil { // all secrets of all users have ended
+		s.log.Warn("a secret that was replaced is still accepted", "error", err)
+	}
 }
 
 // followStore puts the users and networks in force that another process has added to the store, while

@@ -14,6 +14,7 @@ import (
 	"github.com/mtwire/mtwire/internal/service/store"
 	"github.com/mtwire/mtwire/internal/service/users"
 	"github.com/mtwire/mtwire/mtproxy"
+	"github.com/mtwire/mtwire/proxy"
 )
 
 // keyed returns a secret that differs for each n.
@@ -264,7 +265,20 @@ func TestAReplacedSecretServesForItsTime(t *testing.T) {
 	rotate(until)
 	for !time.Now().After(until) {
 	}
-	r.endSecretsSince(start)
+	r.changeSecrets()
 	ends(t, before)
 	receive(t, now)
+
+	// The clock was ahead when the users were made, and is set back.
+	rotate(time.Now().Add(time.Hour))
+	ahead := time.Now().Add(2 * time.Hour)
+	r.reloading.Lock()
+	r.secretsAt = ahead
+	err := r.proxy.SetUsers([]proxy.User{{Name: bob.Name, Secrets: r.limited[len(r.limited)-1].SecretsAt(ahead)}})
+	r.reloading.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.changeSecrets()
+	r.join(t, 2)
 }

@@ -162,12 +162,12 @@ func Proxies(list []User) []proxy.User {
 	return all
 }
 
-// SecretEnds reports whether the time of a retired secret is over at some time after
-// from, up to to: the proxy's users are others then.
-func SecretEnds(list []User, from, to time.Time) bool {
+// SecretsDiffer reports whether a retired secret is accepted at one of two times and not at the
+// other: the proxy's users are others then. The clock may have been set back between them.
+func SecretsDiffer(list []User, at, now time.Time) bool {
 	for i := range list {
 		for _, old := range list[i].Retired {
-			if old.Until.After(from) && !old.Until.After(to) {
+			if old.Until.After(at) != old.Until.After(now) {
 				return true
 			}
 		}

@@ -99,8 +99,11 @@ func TestReplacedSecretsHaveTheirTime(t *testing.T) {
 			t.Errorf("after %v: %v", after, secrets)
 		}
 	}
-	if !SecretEnds([]User{u}, now, now.Add(time.Hour)) || SecretEnds([]User{u}, now.Add(time.Hour), now.Add(2*time.Hour-1)) {
+	if !SecretsDiffer([]User{u}, now, now.Add(time.Hour)) || SecretsDiffer([]User{u}, now.Add(time.Hour), now.Add(2*time.Hour-1)) {
 		t.Error("the end of a secret is not noticed")
+	}
+	if !SecretsDiffer([]User{u}, now.Add(time.Hour), now) {
+		t.Error("it is not noticed that a secret is accepted again when the clock is set back")
 	}
 	if len(before.Secrets) != 2 || before.Equal(&u) {
 		t.Errorf("%+v", before)
