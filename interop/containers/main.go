@@ -6,10 +6,7 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/mtwire/mtwire/interop/live"
 	"github.com/mtwire/mtwire/interop/process"
@@ -24,12 +21,7 @@ func main() {
 	flag.StringVar(&t.steps.Only, "only", "", "run the steps only that have this in their names")
 	flag.Parse()
 	t.steps.Output = os.Stdout
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := process.Inside(ctx, func(ctx context.Context) error { return run(ctx, t) }); err != nil {
-		fmt.Fprintln(os.Stderr, "interop/containers:", err)
-		os.Exit(1)
-	}
+	process.Main("interop/containers", func(ctx context.Context) error { return run(ctx, t) })
 }
 
 // run runs the trial, in namespaces of its own: containers with the network of the host have

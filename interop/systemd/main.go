@@ -9,8 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/mtwire/mtwire/interop/live"
 	"github.com/mtwire/mtwire/interop/process"
@@ -27,12 +25,7 @@ func main() {
 	flag.StringVar(&t.steps.Only, "only", "", "run the steps only that have this in their names")
 	flag.Parse()
 	t.steps.Output = os.Stdout
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := process.Inside(ctx, func(ctx context.Context) error { return run(ctx, t) }); err != nil {
-		fmt.Fprintln(os.Stderr, "interop/systemd:", err)
-		os.Exit(1)
-	}
+	process.Main("interop/systemd", func(ctx context.Context) error { return run(ctx, t) })
 }
 
 // run runs the trial, in namespaces of its own.
