@@ -58,6 +58,10 @@ func TestCheckAndStartAgreeAboutRights(t *testing.T) {
 		return path
 	}
 	empty, whole := state("empty"), state("whole", "replay", "store", "acme")
+	blind := state("blind")
+	if err := os.Chmod(blind, 0o333); err != nil { // files can be made there, and not be listed
+		t.Fatal(err)
+	}
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +101,7 @@ func TestCheckAndStartAgreeAboutRights(t *testing.T) {
 		"nor the log": {whole, secret, []string{"--log-file", dir + "/log"}, "mtwire: --log-file: ", nil},
 		"nor the QR code": {whole, secret, []string{"--qr", dir + "/code.png", "--public", "192.0.2.1:443"},
 			"mtwire: --qr: ", nil},
+		"what cannot be listed": {"", secret, []string{"--state", blind + "/state", "--log-file", blind + "/log"}, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			command := func(flags ...string) (*exec.Cmd, *bytes.Buffer) {

@@ -51,16 +51,16 @@ func rootCommand() *cobra.Command {
 		Short:   "MTProto transports: proxy, test data centre, demo, load generator",
 		Example: `  mtwire proxy
   mtwire demo`,
-		SilenceUsage:      true,
-		SilenceErrors:     true,
+		SilenceUsage:  true,
+		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if _, reloads := cmd.Annotations[reloadsAnnotation]; !reloads {
 				hangup.Release()
 			}
 			return checkPaths(cmd.Flags())
 		},
-		Args:              noArguments, // a mistyped command is an error
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: noArguments, // a mistyped command is an error
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	// Without this flag cobra makes one with the shorthand -v, which is --verbose
 	// for subcommands.

@@ -146,7 +146,7 @@ func isAbout(all []error, setting string) bool {
 // checkState returns an error if the proxy would not start with its state directory. Of what else
 // it could not keep there it warns, as the proxy would.
 func (c *Config) checkState(log *slog.Logger) error {
-	if err := c.keepHandshakes(mayMakeDirectory, log); err != nil {
+	if err := c.keepHandshakes(mayReadDirectory, log); err != nil {
 		return err
 	}
 	if err := c.checkKeptSecret(log); err != nil {
@@ -258,8 +258,7 @@ func isMissing(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// mayMakeDirectory returns an error if os.MkdirAll could not make a directory that is missing, or
-// if one that is there could not be read. It changes nothing.
+// mayMakeDirectory returns an error if os.MkdirAll would. It changes nothing.
 func mayMakeDirectory(dir string) error {
 	info, err := os.Stat(dir)
 	if parent := filepath.Dir(dir); err != nil && parent != dir {
@@ -276,6 +275,15 @@ func mayMakeDirectory(dir string) error {
 		return err
 	case !info.IsDir():
 		return fmt.Errorf("%s is no directory", dir)
+	}
+	return nil
+}
+
+// mayReadDirectory is mayMakeDirectory for one whose files are read.
+func mayReadDirectory(dir string) error {
+	err := mayMakeDirectory(dir)
+	if err != nil || isMissing(dir) {
+		return err
 	}
 	d, err := os.Open(dir)
 	if err != nil {
