@@ -16,7 +16,8 @@ import (
 // addresses of one of them. One address alone proves nothing: two connections from one
 // machine may have the same port if they lead to different addresses, and so a client on
 // the relay's own machine may have that of a connection to a server. A way through NAT or
-// another relay is not detected.
+// another relay is not detected: nothing in a packet is the relay's own, and the same one from
+// several clients proves nothing either, since some send constant ones to try a server.
 
 // ownAddresses are the addresses of connections to servers. Its zero value is ready.
 type ownAddresses struct {
