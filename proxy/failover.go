@@ -151,9 +151,7 @@ func (t *trial) sendInit(ctx context.Context, stream *route.Stream) error {
 	s.mu.Unlock()
 	if sent > 0 {
 		s.uploaded(int(sent))
-		if s.account != nil {
-			s.account.Delay(Upload, int(sent)) // the next pause is for these bytes, too
-		}
+		s.unpaced.Add(sent)
 	}
 	return nil
 }

@@ -83,11 +83,13 @@ type Account interface {
 	// before it reads on. n is the number of bytes since it last read, which may
 	// be the sum of several Moved. A pause keeps the zero-copy path.
 	//
-	// It is also called with 0: after each pause, which goes on for the result, and
-	// before the data centre is dialled, when the session waits for the result of
-	// either direction. So a session may wait for what others have moved. What the
-	// client has sent by then is moved without a pause, and counts in the next one.
+	// It is called with 0 after each pause, which goes on for the result.
 	Delay(d Direction, n int) time.Duration
+
+	// Wait returns how long the session waits before the data centre is dialled, for what
+	// other sessions have moved, and is called again after that. What the client has
+	// sent by then is moved without a pause, and counts in the next Delay.
+	Wait() time.Duration
 
 	// Done is called once, when the session has ended, or before if its client is not
 	// authenticated: then Report.Stage is below Authenticated.

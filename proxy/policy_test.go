@@ -19,6 +19,7 @@ import (
 // testAccount counts bytes, and pauses as delay demands.
 type testAccount struct {
 	delay func(d Direction, n int) time.Duration // nil means never
+	wait  func() time.Duration                   // nil means never
 
 	mu      sync.Mutex
 	moved   [2]int64
@@ -44,6 +45,15 @@ func (a *testAccount) Delay(d Direction, n int) time.Duration {
 	delay := a.delay(d, n)
 	a.demand[d], a.last[d] = a.demand[d]+delay, delay
 	return delay
+}
+
+func (a *testAccount) Wait() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.wait == nil {
+		return 0
+	}
+	return a.wait()
 }
 
 func (a *testAccount) Done(r Report) {
@@ -240,7 +250,7 @@ func throttledDownload(t *testing.T, dc net.Addr, secret string) error {
 }
 
 // A session waits for what other ones owe before the data centre is dialled, for as long
-// as there is more of it in either direction, and is closed at once meanwhile.
+// as there is more of it, and is closed at once meanwhile.
 func TestASessionWaitsForWhatOthersOwe(t *testing.T) {
 	dialled := make(chan time.Time, 1)
 	hosts := map[string]func(net.Conn){"dc.test:443": func(conn net.Conn) {
@@ -248,10 +258,10 @@ func TestASessionWaitsForWhatOthersOwe(t *testing.T) {
 		echoing(10)(conn)
 	}}
 	for _, secret := range []string{mtwiretest.PaddedSecret, mtwiretest.FakeTLSSecret} {
-		owed := [2]time.Duration{Upload: 2 * time.Second, Download: 3 * time.Second}
-		account := &testAccount{delay: func(d Direction, n int) time.Duration {
-			pause := min(time.Second, owed[d])
-			owed[d] -= pause
+		owed := 3 * time.Second
+		account := &testAccount{wait: func() time.Duration {
+			pause := min(time.Second, owed)
+			owed -= pause
 			return pause
 		}}
 		inBubble(t, Config{DataCenters: at("dc.test:443"), Policy: admitTo(account)}, hosts, func(t *testing.T, b *bubble) {
@@ -261,7 +271,7 @@ func TestASessionWaitsForWhatOthersOwe(t *testing.T) {
 				t.Errorf("the data centre is dialled after %v", waited)
 			}
 			account.mu.Lock()
-			owed[Upload] = time.Hour
+			owed = time.Hour
 			account.mu.Unlock()
 			begin = time.Now()
 			b.join(secret).Handshake(b.ctx)

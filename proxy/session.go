@@ -39,6 +39,7 @@ type session struct {
 
 	// When the last pause of a direction ends, for the policy's rate limit; 0 if there was none.
 	pausedUntil [2]atomic.Int64
+	unpaced     atomic.Int64 // bytes sent up before there was a pair, for the next Account.Delay
 
 	*unauthenticated // nil once there is a pair
 
@@ -200,19 +201,31 @@ func (s *session) connect(handshakeCtx context.Context, h *handshake.Handshake, 
 // connectUpstream brings the session of an authenticated client to its relay, perhaps
 // after it has returned: then the error is errHandedOver.
 func (s *session) connectUpstream(ctx context.Context, client *handshake.Result) error {
-	if pause := max(s.delay(Upload, 0), s.delay(Download, 0)); pause > 0 && ctx.Err() == nil {
-		wait, cancel := context.WithTimeout(ctx, pause)
-		context.AfterFunc(wait, func() {
-			cancel()
-			s.connected(s.connectUpstream(ctx, client))
-		})
-		return errHandedOver
+	if s.account != nil && ctx.Err() == nil {
+		if pause := s.account.Wait(); pause > 0 {
+			s.connectLater(ctx, pause, client)
+			return errHandedOver
+		}
 	}
 	upstream, err := s.dial(ctx, client)
 	if err != nil {
 		return err
 	}
 	return s.begin(ctx, client, upstream)
+}
+
+// connectLater is connectUpstream after a pause, for which no goroutine waits. If the client
+// leaves, the session ends: in its place, its user's next one waits.
+func (s *session) connectLater(ctx context.Context, pause time.Duration, client *handshake.Result) {
+	stop, watched := s.proxy.relaying.Poller.AwaitEnd(s.socket, true, func() { s.Close(errClientGone) })
+	wait, cancel := context.WithTimeout(ctx, pause)
+	context.AfterFunc(wait, func() {
+		cancel()
+		if watched {
+			stop() // before the relay awaits the client's bytes there
+		}
+		s.connected(s.connectUpstream(ctx, client))
+	})
 }
 
 // authenticate runs the client's handshake, after its first byte.
@@ -362,6 +375,9 @@ func (s *session) delay(d Direction, n int) time.Duration {
 	if s.account == nil {
 		return 0
 	}
+	if d == Upload && s.unpaced.Load() > 0 {
+		n += int(s.unpaced.Swap(0))
+	}
 	pause := s.account.Delay(d, n)
 	if pause > 0 {
 		s.pausedUntil[d].Store(int64(time.Since(s.start) + pause))
@@ -422,7 +438,7 @@ func (s *session) idle() bool {
 	switch Stage(s.stage.Load()) {
 	case Accepted: // its first byte may be on its way
 		return age >= drain.IdleTime
-	case ClientBytes, ServerHelloSent, Authenticated: // in its handshake, or tunneled to the fronting host
+	case ClientBytes, ServerHelloSent, Authenticated: // in its handshake, waiting for the user's rate, or tunneled to the fronting host
 		return age >= handshakeGrace
 	}
 	last := max(s.last.Load(), s.pausedUntil[Upload].Load(), s.pausedUntil[Download].Load())
@@ -455,6 +471,9 @@ func (s *session) end(up, down splice.Result) {
 	r := s.report()
 	s.mu.Unlock()
 	if s.account != nil {
+		if n := s.unpaced.Swap(0); n > 0 {
+			s.account.Delay(Upload, int(n)) // for the user's next session
+		}
 		s.account.Done(r)
 	}
 	s.proxy.trace.closed(s, r)

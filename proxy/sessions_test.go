@@ -215,4 +215,5 @@ type selfReportingAccount struct{ s Session }
 
 func (a *selfReportingAccount) Moved(Direction, int)               { a.s.Report() }
 func (a *selfReportingAccount) Delay(Direction, int) time.Duration { a.s.Report(); return 0 }
+func (a *selfReportingAccount) Wait() time.Duration                { a.s.Report(); return 0 }
 func (a *selfReportingAccount) Done(Report)                        { a.s.Close(errStopping) }

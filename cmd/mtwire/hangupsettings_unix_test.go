@@ -128,8 +128,8 @@ func TestHangupBeforeTheStartIsHeld(t *testing.T) {
 			}
 		}, append(strings.Fields("mtwire "+command), address)...)
 		lines := bufio.NewScanner(stderr)
-		hold, heavy := false, false
-		for lines.Scan() && !strings.Contains(lines.Text(), "limits") {
+		hold, heavy, reloads := false, false, 0
+		for reloads == 0 && lines.Scan() {
 			switch line := lines.Text(); {
 			case strings.HasPrefix(line, "init github.com/mtwire/mtwire/internal/hangup "):
 				hold = true
@@ -139,14 +139,12 @@ func TestHangupBeforeTheStartIsHeld(t *testing.T) {
 				}
 			case strings.HasPrefix(line, "init github.com/prometheus/") || strings.HasPrefix(line, "init github.com/mtwire/"):
 				heavy = true
+			case strings.Contains(line, "SIGHUP: n"):
+				reloads++
 			}
 		}
 		if !hold {
 			t.Error("the signal was not sent")
-		}
-		reloads := 0
-		for reloads == 0 && lines.Scan() {
-			reloads += strings.Count(lines.Text(), "SIGHUP: n")
 		}
 		if reloads == 0 {
 			t.Errorf("%s: no reload", command)

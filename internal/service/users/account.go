@@ -76,6 +76,12 @@ func (a *account) Delay(d proxy.Direction, n int) time.Duration {
 	return r.delay(&a.waiters[d], n, a.policy.elapsed())
 }
 
+// Wait returns the pause of the direction that has the longer one, of what the user's sessions
+// before have left.
+func (a *account) Wait() time.Duration {
+	return max(a.Delay(proxy.Upload, 0), a.Delay(proxy.Download, 0))
+}
+
 // Done gives back what the session has taken of the user's limits.
 func (a *account) Done(r proxy.Report) { a.end(r, false) }
 
