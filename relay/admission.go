@@ -88,14 +88,9 @@ func (r *Relay) noteEviction(reason error) {
 	}
 }
 
-// notAccepted has clients make room if a connection was not accepted for want of a descriptor,
-// and writes a record from time to time. The Listener tries again after a pause.
-func (r *Relay) notAccepted(listener net.Addr, err error) {
-	if !netx.IsTemporary(err) {
-		return
-	}
-	r.shortage.MakeRoom(err)
-	if r.acceptWarnings.due() {
+// warnNotAccepted writes a record from time to time.
+func (r *Relay) warnNotAccepted(listener net.Addr, err error) {
+	if netx.IsTemporary(err) && r.acceptWarnings.due() {
 		r.config.Log.Warn("clients have to wait: no connection can be accepted", "listener", listener.String(), "err", err)
 	}
 }

@@ -43,14 +43,46 @@ func newTrust(config *Config) (trust proxyprotocol.Trust, err error) {
 type balancedListener struct {
 	net.Listener
 	relay *Relay
+
+	mu   sync.Mutex
+	last time.Time // that clients made room
+	vain int       // how often they have, since a connection was accepted
+}
+
+// While no connection can be accepted, clients make room again after roomInterval, since what they
+// leave is closed by then, and maxVain times: if that does not help, others have the descriptors.
+const (
+	roomInterval = 2 * time.Second
+	maxVain      = 3
+)
+
+// makeRoom has clients make room if a connection was not accepted for want of a descriptor. The caller
+// of Accept tries again after a pause.
+func (l *balancedListener) makeRoom(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if l.vain < maxVain && (l.last.IsZero() || now.Sub(l.last) >= roomInterval) && l.relay.shortage.MakeRoom(err) {
+		l.last = now
+		l.vain++
+	}
+}
+
+// accepted notes that there are descriptors.
+func (l *balancedListener) accepted() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.vain = 0
 }
 
 func (l *balancedListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
-		l.relay.notAccepted(l.Addr(), err)
+		l.makeRoom(err)
+		l.relay.warnNotAccepted(l.Addr(), err)
 		return nil, err
 	}
+	l.accepted()
 	_ = netx.SetLiveness(conn, netx.Liveness{UserTimeout: peerTimeout})
 	if !l.relay.trust.Contains(conn.RemoteAddr()) {
 		return conn, nil

@@ -102,6 +102,10 @@ func (q *queue) add(ctx context.Context, p mtwire.Packet) error {
 		if err := q.await(limited, hasRoom); err != nil {
 			return err
 		}
+		if dropped() { // while it waited
+			q.charge(-size)
+			return nil
+		}
 	}
 	q.items = append(q.items, copyOf(p))
 	q.size += size

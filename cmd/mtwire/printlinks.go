@@ -72,12 +72,13 @@ func (q *qrFlag) String() string {
 // Type is the name of the value in the help text.
 func (q *qrFlag) Type() string { return "WHEN|FILE" }
 
-// check returns what is wrong with the file to write.
+// check returns what is wrong with the directory of the file to write. How the files are
+// called depends on the links.
 func (q *qrFlag) check() (wrong []error) {
 	if q.when != qrFile {
 		return nil
 	}
-	if err := service.MayWriteFile(q.file); err != nil {
+	if err := service.MayMakeFile(q.file); err != nil {
 		wrong = append(wrong, fmt.Errorf("--qr: %w", err))
 	}
 	return wrong

@@ -229,12 +229,10 @@ type appender struct {
 }
 
 func (a *appender) Write(line []byte) (int, error) {
-	file, err := logwriter.OpenFile(a.path)
-	if err != nil {
+	if logwriter.AppendLine(a.path, line) != nil {
 		return a.otherwise.Write(line)
 	}
-	defer file.Close()
-	return file.Write(line)
+	return len(line), nil
 }
 
 // linkPatience is how long links wait for the first lines of the log.

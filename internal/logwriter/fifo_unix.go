@@ -15,7 +15,12 @@ import (
 func openFIFO(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		return openReadFIFO(path)
 	}
 	return file, err
+}
+
+// openReadFIFO opens a FIFO, and fails if it has no reader.
+func openReadFIFO(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 }

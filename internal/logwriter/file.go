@@ -24,26 +24,49 @@ type File struct {
 // none. If it is a FIFO, Open does not wait for a reader: the FIFO and the queue keep the lines
 // until there is one. notice is that of New.
 func Open(path string, notice func(dropped int) []byte) (*File, error) {
-	file, err := OpenFile(path)
+	file, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	f := &File{Writer: New(file, notice), path: path, file: file}
-	f.torn = endsInLine(file)
+	f.torn = endsInPartOfLine(file)
 	return f, nil
 }
 
-// OpenFile opens the file at path as Open does. If that is a FIFO, it does not wait for a reader.
-func OpenFile(path string) (*os.File, error) {
-	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+// AppendLine appends a line to the file at path, which it creates if there is none, and begins a
+// new one for it. A FIFO without a reader, which would lose the line, is an error.
+func AppendLine(path string, line []byte) error {
+	open := openFile
+	if isFIFO(path) {
+		open = openReadFIFO
+	}
+	file, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if endsInPartOfLine(file) {
+		line = append([]byte{'\n'}, line...)
+	}
+	_, err = file.Write(line)
+	return err
+}
+
+func isFIFO(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
+}
+
+func openFile(path string) (*os.File, error) {
+	if isFIFO(path) {
 		return openFIFO(path)
 	}
 	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, filePermission)
 }
 
-// endsInLine reports whether a file ends in a part of a line, such as one for which a process
+// endsInPartOfLine reports whether a file ends in a part of a line, such as one for which a process
 // that was killed then had no room on the disk.
-func endsInLine(file *os.File) bool {
+func endsInPartOfLine(file *os.File) bool {
 	info, err := file.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return false
@@ -62,12 +85,12 @@ func endsInLine(file *os.File) bool {
 // written first, unless the disk is too slow: then they follow. After an error the file
 // stays as it was.
 func (f *File) Reopen() error {
-	next, err := OpenFile(f.path)
+	next, err := openFile(f.path)
 	if err != nil {
 		return err
 	}
 	f.Flush(reopenLimit)
-	torn := endsInLine(next)
+	torn := endsInPartOfLine(next)
 	f.mu.Lock()
 	last := f.file
 	f.file, f.dst, f.torn = next, next, torn

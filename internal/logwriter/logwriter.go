@@ -114,9 +114,6 @@ func (w *Writer) write() {
 			w.queue = nil
 		}
 		n, err := w.writeBatch(batch)
-		if n > 0 {
-			w.torn = batch[n-1] != '\n'
-		}
 		if err == nil || n == len(batch) {
 			continue
 		}
@@ -138,7 +135,11 @@ func (w *Writer) writeBatch(batch []byte) (n int, err error) {
 		var more int
 		more, err = dst.Write(batch[n:])
 		w.mu.Lock()
-		if n += more; w.replaced == replaced || !errors.Is(err, os.ErrClosed) {
+		n += more
+		if more > 0 && w.replaced == replaced { // otherwise Reopen has set it
+			w.torn = batch[n-1] != '\n'
+		}
+		if w.replaced == replaced || !errors.Is(err, os.ErrClosed) {
 			return n, err
 		}
 	}

@@ -156,10 +156,10 @@ func appendLine(path, line string) error {
 			line = "\n" + line
 		}
 	}
-	if err := appendText(f, info.Size(), line+"\n"); err != nil {
+	if err := store.SyncDirectory(filepath.Dir(path)); err != nil { // the file may be new
 		return err
 	}
-	return store.SyncDirectory(filepath.Dir(path))
+	return appendText(f, info.Size(), line+"\n")
 }
 
 // appendText appends text to a file of size bytes, on the disk. After an error nothing is left of it:

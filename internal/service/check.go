@@ -180,15 +180,19 @@ func (c *Config) checkLogFile() error {
 	if c.LogFile == "" {
 		return nil
 	}
-	if err := MayWriteFile(c.LogFile); err != nil {
+	if err := mayWriteFile(c.LogFile); err != nil {
 		return &ConfigError{"log-file", err}
 	}
 	return nil
 }
 
-// MayWriteFile returns an error if this process could not write to a file, or make it. It changes
+// MayMakeFile returns an error if this process may not make a file of that directory. It changes
 // nothing.
-func MayWriteFile(path string) error {
+func MayMakeFile(path string) error { return mayMakeIn(filepath.Dir(path)) }
+
+// mayWriteFile returns an error if this process could not write to a file, or make it. It changes
+// nothing.
+func mayWriteFile(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

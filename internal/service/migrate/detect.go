@@ -9,7 +9,7 @@ import (
 
 var (
 	assignsPython = regexp.MustCompile(`(?m)^(USERS|PORT)\s*=`)
-	startsMTProxy = regexp.MustCompile(`(?m)^([^#\n]*[\s/="'])?mtproto-proxy["']?(\s|$)`)
+	startsMTProxy = regexp.MustCompile(`(?m)^(\s*Exec\w+\s*=([^#\n]*[\s/"'])?|[^#=\n]*[\s/"'])?mtproto-proxy["']?(\s|$)`)
 )
 
 var errUnknownFormat = errors.New("the program is not recognised: want the configuration of mtg (TOML), telemt (TOML) or mtprotoproxy (config.py), or the command line or unit of MTProxy; --from names it")
@@ -24,6 +24,8 @@ func Detect(text []byte) Program {
 			return Telemt
 		case keys["bind-to"] != nil:
 			return MTG
+		case !assignsPython.Match(text): // which may be TOML as well
+			return ""
 		}
 	}
 	switch {

@@ -148,12 +148,17 @@ func (s *Server) enterVisit(ctx context.Context, v visits, f *furtherVisit, from
 	}
 	late := time.NewTimer(visitGrace)
 	defer late.Stop()
+	freed := s.freed
 	for !try() {
 		select {
 		case v.first <- struct{}{}:
 			<-v.further
 			return v.leaveFirst, true
-		case <-s.freed:
+		case <-freed:
+			if !try() {
+				freed = nil // its network has no room, which late makes
+				s.wakeWaiting()
+			}
 		case <-late.C:
 			s.further.Enter(&f.answered, f, from, admission.Partial)
 			return leave, true
