@@ -234,7 +234,9 @@ func TestHangupBeforeTheStartEndsOtherCommands(t *testing.T) {
 				cmd.Process.Signal(syscall.SIGHUP)
 			case strings.Contains(line, "listening on "):
 				listens = true
-				cmd.Process.Signal(syscall.SIGTERM)
+				if ignored { // otherwise it might end the process first
+					cmd.Process.Signal(syscall.SIGTERM)
+				}
 			}
 		}
 		err = cmd.Wait()
