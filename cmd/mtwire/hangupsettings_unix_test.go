@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -212,6 +213,9 @@ func TestHangupReadsTheFilesOfARelayAgain(t *testing.T) {
 // as nohup does, goes on.
 func TestHangupBeforeTheStartEndsOtherCommands(t *testing.T) {
 	t.Parallel()
+	hangups := make(chan os.Signal, 1) // nohup may have started the tests: a shell cannot undo that
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	for _, ignored := range []bool{false, true} {
 		command := "exec mtwire dc --listen 127.0.0.1:0"
 		if ignored {
