@@ -163,8 +163,11 @@ func TestRouterServesManyDialsAtOnce(t *testing.T) {
 			Upstreams: upstreams(t, "direct", "socks5://s:1"),
 		})
 		var all sync.WaitGroup
-		failed := make(chan error, 200)
-		for range 200 {
+		// Each takes several goroutines. With more than 255 at once, a check of the race
+		// detector's own fails now and then on a busy machine.
+		const dials = 60
+		failed := make(chan error, dials)
+		for range dials {
 			all.Go(func() {
 				upstream, err := r.Dial(t.Context(), Request{DC: 2, Protocol: frame.Intermediate, Download: keyStream()})
 				if err != nil {
