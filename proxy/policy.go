@@ -87,8 +87,8 @@ type Account interface {
 	Delay(d Direction, n int) time.Duration
 
 	// Wait returns how long the session waits before the data centre is dialled, for what
-	// other sessions have moved, and is called again after that. What the client has
-	// sent by then is moved without a pause, and counts in the next Delay.
+	// other sessions have moved, and is called again after that. It must not block. What
+	// the client has sent by then is moved without a pause, and counts in the next Delay.
 	Wait() time.Duration
 
 	// Done is called once, when the session has ended, or before if its client is not

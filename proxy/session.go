@@ -215,7 +215,8 @@ func (s *session) connectUpstream(ctx context.Context, client *handshake.Result)
 }
 
 // connectLater is connectUpstream after a pause, for which no goroutine waits. If the client
-// leaves, the session ends: in its place, its user's next one waits.
+// leaves, the session ends, and its turn is the user's next one's. A client that has ended its
+// stream behind its packets has left, too: it could wait for minutes.
 func (s *session) connectLater(ctx context.Context, pause time.Duration, client *handshake.Result) {
 	stop, watched := s.proxy.relaying.Poller.AwaitEnd(s.socket, true, func() { s.Close(errClientGone) })
 	wait, cancel := context.WithTimeout(ctx, pause)
@@ -372,9 +373,6 @@ func (s *session) downloaded(n int) {
 
 // delay asks the account how long a direction pauses, and notes the pause.
 func (s *session) delay(d Direction, n int) time.Duration {
-	if s.account == nil {
-		return 0
-	}
 	if d == Upload && s.unpaced.Load() > 0 {
 		n += int(s.unpaced.Swap(0))
 	}

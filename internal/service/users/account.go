@@ -76,8 +76,8 @@ func (a *account) Delay(d proxy.Direction, n int) time.Duration {
 	return r.delay(&a.waiters[d], n, a.policy.elapsed())
 }
 
-// Wait returns the pause of the direction that has the longer one, of what the user's sessions
-// before have left.
+// Wait returns the pause of the direction that has the longer one, beside the user's other
+// sessions.
 func (a *account) Wait() time.Duration {
 	return max(a.Delay(proxy.Upload, 0), a.Delay(proxy.Download, 0))
 }

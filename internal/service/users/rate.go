@@ -16,6 +16,12 @@ const (
 	// maxPause is the longest pause, after which its rest is asked for: the rate may be
 	// raised meanwhile.
 	maxPause = 2 * time.Minute
+
+	// firstBytes is how much a direction with a limit reads first: see package splice. A
+	// connection that begins waits for as much while the others owe more than freeBytes
+	// together, which is what those of an app owe that begin at the same time.
+	firstBytes = 16 << 10
+	freeBytes  = 8 * firstBytes
 )
 
 // rate is a rate in one direction that a user's connections share equally: fair
@@ -28,10 +34,9 @@ const (
 // however many there are, and a connection that needs less than its share does not wait
 // for those that take all of theirs.
 //
-// A connection that ends before virtual time has moved on so far stays in the queue, and
-// the next one that begins takes its place there, and waits: otherwise a client could have
-// any rate with one connection after the other. So as many wait as there were connections
-// at once, and no more.
+// A client could have any rate with new connections, each of which moves its first bytes
+// and then waits, or has ended. So beside those that owe much, a connection waits for its
+// first bytes before it moves them, and for a part of what others owed at their end.
 //
 // A rate stays the same one for all of its connections' lives, also while there is no
 // limit: what they owe is in its virtual time.
@@ -44,14 +49,15 @@ type rate struct {
 	virtual float64
 	credit  float64   // bytes that nothing waited for
 	waiting []*waiter // by end
+	left    waiter    // what connections that have ended did not wait for
 }
 
 // waiter is a connection's part of a rate.
 type waiter struct {
 	end     float64 // virtual time
 	waiting bool
-	begun   bool // delay was called for it
-	left    bool // its connection has ended
+	begun   bool    // delay was called for it
+	ahead   float64 // bytes that it has waited for, or does, and not moved
 }
 
 func newRate(limit int64, now time.Duration) *rate { return &rate{limit: float64(limit), at: now} }
@@ -88,10 +94,16 @@ func (r *rate) delay(w *waiter, n int, now time.Duration) time.Duration {
 	}
 	r.run(now)
 	if !w.begun {
-		r.begin(w)
+		w.begun = true
+		if n == 0 && r.owed() > freeBytes {
+			w.ahead = firstBytes
+			r.owe(w, firstBytes+r.inherit())
+		}
 	}
-	if n > 0 {
-		r.owe(w, float64(n))
+	ahead := min(w.ahead, float64(n))
+	w.ahead -= ahead
+	if bytes := float64(n) - ahead; bytes > 0 {
+		r.owe(w, bytes)
 		r.run(now) // for what is left of credit
 	}
 	if !w.waiting {
@@ -108,24 +120,40 @@ func (r *rate) delay(w *waiter, n int, now time.Duration) time.Duration {
 	return pause
 }
 
-// begin puts w, which is new, in the place of the first one whose connection has ended.
-func (r *rate) begin(w *waiter) {
-	w.begun = true
-	i := slices.IndexFunc(r.waiting, func(w *waiter) bool { return w.left })
-	if i >= 0 {
-		w.end, w.waiting = r.waiting[i].end, true
-		r.waiting[i] = w
+// owed returns how many bytes are waited for.
+func (r *rate) owed() (bytes float64) {
+	for _, w := range r.waiting {
+		bytes += w.end - r.virtual
 	}
+	return bytes
 }
 
-// leave is called when a connection has ended. What it owes is not forgotten.
+// inherit returns a part of what connections that have ended owe: an eighth, or firstBytes.
+// Another one waits for it. Otherwise each could leave as much as it has moved, which has one
+// part of the rate however much it is.
+func (r *rate) inherit() float64 {
+	if !r.left.waiting {
+		return 0
+	}
+	r.remove(&r.left)
+	owes := r.left.end - r.virtual
+	part := min(owes, max(firstBytes, owes/8))
+	if owes > part {
+		r.left.end = 0
+		r.owe(&r.left, owes-part)
+	}
+	return part
+}
+
+// leave is called when a connection has ended.
 func (r *rate) leave(w *waiter, now time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.run(now); w.waiting {
-		// Not w, which is a part of the connection's account.
-		r.waiting[slices.Index(r.waiting, w)] = &waiter{end: w.end, waiting: true, left: true}
-		w.waiting = false
+		r.remove(w)
+		if owes := w.end - r.virtual - w.ahead; owes > 0 {
+			r.owe(&r.left, owes)
+		}
 	}
 }
 

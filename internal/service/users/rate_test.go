@@ -116,71 +116,98 @@ func TestAModestConnectionDoesNotQueue(t *testing.T) {
 	}
 }
 
-// Connections that end, and others in their place, have no more than the rate, however
-// little each moves: what a connection owes at its end, the next one waits for. What is
-// kept of those that have ended does not grow with their number.
+// Connections that end, or stay and wait, and others in their place, have no more than the
+// rate, however little each moves. What waits does not grow with the number of those that have
+// ended.
 func TestReconnectingDoesNotEvadeTheRate(t *testing.T) {
 	const limit, chunk = 64 << 10, 16 << 10
-	for _, at := range []int{1, 10} { // connections at once
-		for chunks := range 3 { // chunks of each after the first
-			r := newRate(limit, 0)
-			wakes, flows, moved := make([]time.Duration, at), make([]*waiter, at), make([]int, at)
-			sum, most, now := 0, 0, time.Duration(0)
-			for now < 10*time.Minute && sum < 2*600*limit {
-				i := slices.Index(wakes, slices.Min(wakes))
-				now = wakes[i]
-				w := flows[i]
-				if w == nil {
-					w = new(waiter)
-					flows[i] = w
-				}
-				if pause := r.delay(w, 0, now); pause > 0 {
-					wakes[i] += pause
-					continue
-				}
-				sum += chunk
-				pause := r.delay(w, chunk, now)
-				if moved[i]++; moved[i] > chunks {
+	for _, test := range []struct {
+		at     int // connections at once
+		chunks int // of each after the first
+		stay   bool
+	}{
+		{1, 0, false}, {1, 1, false}, {1, 2, false}, {10, 0, false}, {10, 1, false}, {10, 2, false}, {1, 0, true}, {10, 2, true},
+	} {
+		at := test.at
+		r := newRate(limit, 0)
+		wakes, flows, moved := make([]time.Duration, at), make([]*waiter, at), make([]int, at)
+		sum, most, now := 0, 0, time.Duration(0)
+		for now < 10*time.Minute && sum < 2*600*limit {
+			i := slices.Index(wakes, slices.Min(wakes))
+			now = wakes[i]
+			w := flows[i]
+			if w == nil {
+				w = new(waiter)
+				flows[i] = w
+			}
+			if pause := r.delay(w, 0, now); pause > 0 {
+				wakes[i] += pause
+				continue
+			}
+			sum += chunk
+			pause := r.delay(w, chunk, now)
+			if moved[i]++; moved[i] > test.chunks {
+				if !test.stay {
 					r.leave(w, now)
-					flows[i], moved[i], pause = nil, 0, 0 // and another one at once
 				}
-				wakes[i] += pause + 10*time.Microsecond
-				most = max(most, len(r.waiting))
+				flows[i], moved[i], pause = nil, 0, 0 // and another one at once
 			}
-			if share := float64(sum) / (limit * now.Seconds()); share < 0.98 || share > 1.02 {
-				t.Errorf("%d at once, %d chunks: %.2f of the rate", at, 1+chunks, share)
+			wakes[i] += pause + 10*time.Microsecond
+			waiting := len(r.waiting)
+			if r.left.waiting {
+				waiting--
 			}
-			if most > at {
-				t.Errorf("%d at once: %d wait", at, most)
-			}
+			most = max(most, waiting)
+		}
+		if share := float64(sum) / (limit * now.Seconds()); share < 0.95 || share > 1.02 {
+			t.Errorf("%+v: %.2f of the rate", test, share)
+		}
+		if !test.stay && most > at {
+			t.Errorf("%+v: %d wait", test, most)
 		}
 	}
 }
 
-// A connection that begins waits for one that has ended and no longer, does not wait
-// beside ones that go on, and leaves what it has not waited for.
-func TestANewConnectionTakesThePlaceOfOneThatHasEnded(t *testing.T) {
+// A connection begins at once while the others owe little, also those that have ended. Then it
+// waits for its first bytes, which it has moved without another pause, and one that ends before
+// that owes nothing.
+func TestAConnectionWaitsForItsFirstBytesBesideOnesThatOweMuch(t *testing.T) {
 	const limit = 1 << 20
 	r := newRate(limit, 0)
-	first, second := &waiter{}, &waiter{}
-	r.delay(first, limit, 0)
-	r.delay(second, limit, 0)
-	if pause := r.delay(&waiter{}, 0, 0); pause != 0 {
-		t.Errorf("beside connections that go on, a new one pauses for %v", pause)
-	}
-	r.leave(first, 0)
-	for range 3 {
+	for range 9 { // the credit of the first 50 ms is none yet
 		w := &waiter{}
-		if pause := r.delay(w, 0, 0); pause.Round(100*time.Millisecond) != 2*time.Second {
-			t.Errorf("in place of one that has ended, a new one pauses for %v", pause)
+		if pause := r.delay(w, 0, 0); pause != 0 {
+			t.Fatalf("beside connections that owe little, one pauses for %v", pause)
 		}
-		if pause := r.delay(&waiter{}, 0, 0); pause != 0 {
-			t.Errorf("one more pauses for %v", pause)
-		}
+		r.delay(w, firstBytes, 0)
 		r.leave(w, 0)
 	}
-	if pause := r.delay(&waiter{}, 0, time.Minute); pause != 0 || len(r.waiting) > 0 {
-		t.Errorf("%v later a new one pauses for %v, and %d wait", time.Minute, pause, len(r.waiting))
+	if pause := r.delay(&waiter{}, firstBytes, 0); pause == 0 {
+		t.Error("one that has moved bytes already does not pause")
+	}
+	owed := r.owed()
+	for range 3 {
+		w := &waiter{}
+		r.delay(w, 0, 0)
+		r.leave(w, 0)
+	}
+	if math.Abs(r.owed()-owed) > 1e-6 {
+		t.Errorf("connections that moved nothing owe %v", r.owed()-owed)
+	}
+	w := &waiter{}
+	pause := r.delay(w, 0, 0)
+	// Three wait; this one for 16 KiB, and an eighth of 144 KiB.
+	if pause < time.Second*3*firstBytes/limit || pause > time.Second*6*firstBytes/limit {
+		t.Errorf("beside ones that owe much, one pauses for %v", pause)
+	}
+	if pause := r.delay(w, 0, pause); pause != 0 {
+		t.Errorf("the pause goes on for %v", pause)
+	}
+	if again := r.delay(w, firstBytes, pause); again != 0 {
+		t.Errorf("another pause of %v for the first bytes", again)
+	}
+	if again := r.delay(w, firstBytes, pause); again == 0 {
+		t.Error("no pause for the next bytes")
 	}
 }
 
