@@ -1,9 +1,11 @@
 package loadgen
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 
@@ -40,6 +42,22 @@ func KeepAwake(ctx context.Context, processors []int, ready func()) error {
 	ready()
 	loops.Wait()
 	return nil
+}
+
+// groupWarning returns why the loops beside a process would not be behind it, or "". The kernel
+// may group processes by session, and then gives each group as much time as another.
+func groupWarning(pid int) string {
+	enabled, err := os.ReadFile("/proc/sys/kernel/sched_autogroup_enabled")
+	if err != nil || string(bytes.TrimSpace(enabled)) != "1" {
+		return ""
+	}
+	own, err := os.ReadFile("/proc/self/autogroup")
+	other, failed := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", pid))
+	if err != nil || failed != nil || bytes.Equal(own, other) {
+		return ""
+	}
+	return "the proxy is in another session, so what keeps its processors awake has up to half of them: " +
+		"start both from one shell, or set kernel.sched_autogroup_enabled to 0"
 }
 
 // runOn puts the goroutine on a processor for good.

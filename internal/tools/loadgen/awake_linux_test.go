@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -67,5 +69,21 @@ func TestProcessorsAreKeptAwakeWhilePhasesRun(t *testing.T) {
 	failed = errors.New("not allowed")
 	if _, err := Run(testContext(t), plan); !errors.Is(err, failed) {
 		t.Error(err)
+	}
+}
+
+// A process of another session has a warning where the kernel groups processes by session.
+func TestWarningOfAnotherSession(t *testing.T) {
+	enabled, _ := os.ReadFile("/proc/sys/kernel/sched_autogroup_enabled")
+	here := startCat(t, (*exec.Cmd).Start)
+	if warning := groupWarning(here); warning != "" {
+		t.Error(warning)
+	}
+	elsewhere := startCat(t, func(cmd *exec.Cmd) error {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd.Start()
+	})
+	if warning := groupWarning(elsewhere); (warning != "") != (strings.TrimSpace(string(enabled)) == "1") {
+		t.Errorf("sched_autogroup_enabled %q: %q", enabled, warning)
 	}
 }

@@ -23,6 +23,11 @@ func Run(ctx context.Context, plan Plan) (Report, error) {
 	if err := r.checkDescriptors(); err != nil {
 		return r.report, err
 	}
+	if watched := plan.Proxy.Processes; plan.Awake != nil && len(watched) > 0 {
+		if warning := groupWarning(watched[0]); warning != "" {
+			r.report.Warnings = append(r.report.Warnings, warning)
+		}
+	}
 	for _, warning := range r.report.Warnings {
 		plan.Progress("warning: " + warning)
 	}
